@@ -1,0 +1,159 @@
+"""The loss and its gradients by hand: equations (5) to (12), in the NumPy code that also does the training.
+
+One convention throughout: the loss is the mean over the batch plus r/2 times the sum of squared weights; biases are
+not penalised. Everything is written into a `Workspace`, so a training step allocates nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from twolayer.model import Array, Params, flat_zeros, forward, softmax
+
+__all__ = [
+    "Workspace",
+    "add_penalty_gradients",
+    "data_loss_and_gradients",
+    "loss_and_gradients",
+    "penalty",
+    "softmax",
+]
+
+
+class Workspace:
+    """The arrays that one pass forward and back fills, for batches of up to `n_rows` rows.
+
+    Attributes:
+        gradients: Params, the result; views of `vector`.
+        vector: (n,) all gradients in one piece, see `model.FlatParams`.
+        n_weights: where the biases begin in `vector`.
+    """
+
+    def __init__(self, n_rows: int, n_features: int, n_hidden: int, n_classes: int, dtype: DTypeLike) -> None:
+        self.vector, self.gradients, self.n_weights = flat_zeros(n_features, n_hidden, n_classes, dtype)
+        self.A1 = np.empty((n_rows, n_hidden), dtype)
+        self.dZ1 = np.empty((n_rows, n_hidden), dtype)
+        self.fired = np.empty((n_rows, n_hidden), np.bool_)  # [Z1 > 0]
+        self.S = np.empty((n_rows, n_classes), dtype)  # becomes P, then dS
+        self.column = np.empty((n_rows, 1), dtype)
+        self.scale = np.empty((n_rows, 1), dtype)
+        self.picked = np.empty(n_rows, dtype)  # S_i,y_i
+        self.at = np.empty(n_rows, np.intp)  # where S_i,y_i stands when S is read as one long row
+        self.row_starts = np.arange(n_rows, dtype=np.intp) * n_classes
+        self.ones_N = np.ones(n_rows, dtype)
+        self.ones_C = np.ones((n_classes, 1), dtype)
+
+
+def data_loss_and_gradients(params: Params, X: Array, y: Array, work: Workspace, weights: Array | None = None) -> float:
+    """Mean cross-entropy of a batch, and its gradients, (1)-(12) with r = 0, into `work.gradients`.
+
+    Args:
+        params: the parameters.
+        X: (N, D) rows, of the parameters' float type; N at most the workspace's rows.
+        y: (N,) class indices, or (N, C) one-hot rows (any rows that sum to 1).
+        work: where everything is written.
+        weights: (N,) row weights w, in the same float type: the objective is then sum w L / sum w. Their sum
+            must not be 0.
+
+    Returns:
+        The mean of (5), summed in float64.
+    """
+    N = len(X)
+    A1, dZ1, fired, S = work.A1[:N], work.dZ1[:N], work.fired[:N], work.S[:N]
+    column, ones_N = work.column[:N], work.ones_N[:N]
+    gradients = work.gradients
+
+    forward(params, X, A1=A1, out=S)  # (1), (2), (3)
+    H = X if params.W1 is None else A1  # what W2 multiplies
+
+    S -= S.max(axis=1, keepdims=True, out=column)  # (N, C), the shift of (4)
+    if y.ndim == 1:
+        at = np.add(work.row_starts[:N], y, out=work.at[:N])
+        right = S.reshape(-1).take(at, out=work.picked[:N], mode="clip")  # (N,)
+    else:
+        right = np.einsum("ij,ij->i", y, S, out=work.picked[:N])
+    np.exp(S, out=S)
+    total = np.matmul(S, work.ones_C, out=column)  # (N, 1)
+    share = 1 / N if weights is None else (weights / weights.sum(dtype=np.float64)).astype(S.dtype)[:, None]
+
+    S *= np.divide(share, total, out=work.scale[:N])  # (4) times each row's share of the mean: P / N
+    if y.ndim == 1:
+        S.reshape(-1)[at] -= share if weights is None else share[:, 0]
+    else:
+        S -= y * share
+    dS = S  # (7), (N, C)
+
+    np.matmul(H.T, dS, out=gradients.W2)  # (8)
+    np.matmul(ones_N, dS, out=gradients.b2)  # (9)
+    if params.W1 is not None:
+        np.matmul(dS, params.W2.T, out=dZ1)
+        dZ1 *= np.greater(A1, 0, out=fired)  # (10)
+        np.matmul(X.T, dZ1, out=gradients.W1)  # (11)
+        np.matmul(ones_N, dZ1, out=gradients.b1)  # (12)
+
+    losses = np.subtract(np.log(total, out=column)[:, 0], right, out=right)  # (5): logsumexp(S_i) - S_i,y_i
+    if weights is None:
+        return float(losses.mean(dtype=np.float64))
+    return float(np.average(losses.astype(np.float64), weights=weights))
+
+
+def penalty(params: Params, reg: float) -> float:
+    """The second term of (6): r/2 times the sum of squared weights, summed in float64."""
+    weights = [W.ravel() for W in (params.W1, params.W2) if W is not None]
+    return reg / 2 * sum(float(np.square(W, dtype=np.float64).sum()) for W in weights)
+
+
+def add_penalty_gradients(gradients: Params, params: Params, reg: float) -> None:
+    """Adds r W, the penalty's part of (8) and (11), to the gradients in place."""
+    for dW, W in ((gradients.W1, params.W1), (gradients.W2, params.W2)):
+        if dW is not None and W is not None:
+            dW += reg * W
+
+
+def loss_and_gradients(
+    params: Params, X: Array, y: Array, reg: float = 0.0, *, weights: Array | None = None
+) -> tuple[float, Params]:
+    """The loss (6) of a batch and its gradients (7)-(12), both with the penalty.
+
+    Args:
+        params: Params of a D-H-C network.
+        X: (N, D) rows, N >= 1.
+        y: (N,) class indices in 0..C-1, or (N, C) one-hot rows (any rows that sum to 1).
+        reg: r, the L2 strength.
+        weights: (N,) row weights w >= 0, not all 0; the data's part is then sum w L / sum w.
+
+    Returns:
+        (loss, gradients), the gradients as Params of new arrays.
+
+    Raises:
+        ValueError: if the shapes do not fit each other or a class index is outside 0..C-1.
+
+    Example:
+        >>> params = init_params(2, 3, 2, rng=np.random.default_rng(0))
+        >>> loss, gradients = loss_and_gradients(params, np.ones((4, 2)), np.array([0, 1, 1, 0]), reg=0.1)
+        >>> gradients.W1.shape
+        (2, 3)
+    """
+    X, y = np.asarray(X), np.asarray(y)
+    _require_fitting(params, X, y)
+    dtype = np.result_type(params.dtype, X.dtype, np.float32)
+    params = Params(**{name: None if a is None else a.astype(dtype) for name, a in params._asdict().items()})
+    row_weights = None if weights is None else np.asarray(weights, dtype)
+    work = Workspace(len(X), params.n_features, params.n_hidden, params.n_classes, dtype)
+    loss = data_loss_and_gradients(params, X.astype(dtype, copy=False), y, work, row_weights)
+    add_penalty_gradients(work.gradients, params, reg)
+    return loss + penalty(params, reg), work.gradients
+
+
+def _require_fitting(params: Params, X: Array, y: NDArray[Any]) -> None:
+    N, D, C = len(X), params.n_features, params.n_classes
+    if X.ndim != 2 or N == 0 or X.shape[1] != D:
+        raise ValueError(f"X must be (N, {D}) with N >= 1, as the parameters have {D} features; got {X.shape}")
+    if y.ndim == 2 and C != 1 and y.shape == (N, C):
+        return
+    if y.shape != (N,):
+        raise ValueError(f"y must be ({N},) class indices or ({N}, {C}) one-hot rows; got {y.shape}")
+    if not np.issubdtype(y.dtype, np.integer) or y.min() < 0 or y.max() >= C:
+        raise ValueError(f"y must hold whole numbers from 0 to {C - 1}; got {y.dtype} from {y.min()} to {y.max()}")

@@ -1,0 +1,207 @@
+"""The NumPy engine: one training step is backprop, then the update, both in place, with nothing allocated.
+
+An engine is whatever has `run`: it takes a stretch of consecutive batches and does one step for each. The compiled
+engine (`compiled.py`) does the same steps, and `make_engine` chooses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+
+from twolayer.backprop import Workspace, data_loss_and_gradients, penalty
+from twolayer.model import Array, FlatParams
+from twolayer.optim import OPTIMIZERS, Hyperparameters, OptimizerName
+
+EngineName = Literal["numpy", "numba"]
+
+BLOCK = 16384  # numbers: five vectors of a block, in float32, stay in a core's own cache
+
+
+@dataclass(frozen=True)
+class UpdateRule:
+    """How a gradient becomes a step.
+
+    Attributes:
+        optimizer: a key of `optim.OPTIMIZERS`.
+        hyperparameters: its numbers.
+        reg: r, the L2 strength of equation (6).
+        max_grad_norm: bound on the joint norm of all gradients, r W included; None for no clipping.
+    """
+
+    optimizer: OptimizerName = "sgd"
+    hyperparameters: Hyperparameters = field(default_factory=Hyperparameters)
+    reg: float = 0.0
+    max_grad_norm: float | None = None
+
+
+class TrainingState:
+    """The numbers a step changes: the parameters, the optimiser's vectors, and how many updates were made.
+
+    Attributes:
+        flat: the parameters.
+        slots: the optimiser's state, each laid out as the parameters are.
+        t: updates made, the t of adam; a skipped batch does not count.
+    """
+
+    def __init__(self, flat: FlatParams, slots: Sequence[FlatParams], t: int = 0) -> None:
+        self.flat = flat
+        self.slots = tuple(slots)
+        self.t = t
+
+
+class NonFiniteStepError(ArithmeticError):
+    """A step's loss or gradient was not finite. The update was not made.
+
+    Attributes:
+        losses: those of the good steps of the stretch before it.
+        loss: the loss of the bad step.
+        gradient_norm: the norm of its gradient.
+    """
+
+    def __init__(self, losses: Array, loss: float, gradient_norm: float) -> None:
+        super().__init__(f"loss {loss}, gradient norm {gradient_norm}")
+        self.losses = losses
+        self.loss = loss
+        self.gradient_norm = gradient_norm
+
+
+class Engine(Protocol):
+    """What the solver drives.
+
+    Attributes:
+        gradient_norm: joint norm of the last step's gradients, r W included, before clipping; only after
+            `run(..., measure=True)`.
+    """
+
+    gradient_norm: float
+
+    def run(
+        self,
+        X: Array,
+        y: Array,
+        weights: Array | None,
+        rates: Array,
+        *,
+        measure: bool = False,
+        objective: bool = False,
+    ) -> Array:
+        """One step for each batch of a stretch.
+
+        Args:
+            X: (n, D) the rows of K batches one after the other, in the parameters' float type; all batches are full
+                but for the last, which may be short.
+            y: (n,) class indices.
+            weights: (n,) row weights, or None. A batch whose weights are all 0 is skipped.
+            rates: (K,) the learning rate of each step.
+            measure: also set `gradient_norm`.
+            objective: report equation (6) in full; without it the penalty is left out and its cost saved.
+
+        Returns:
+            (K,) each step's loss before its update, float64; NaN for a skipped batch.
+
+        Raises:
+            NonFiniteStepError: at the first step whose loss or gradient is not finite.
+        """
+        ...
+
+
+class NumpyEngine:
+    """Steps in NumPy; see `Engine`."""
+
+    def __init__(self, state: TrainingState, rule: UpdateRule, batch_size: int) -> None:
+        params = state.flat.params
+        self.state, self.rule, self.batch_size = state, rule, batch_size
+        self.gradient_norm = math.nan
+        self._optimizer = OPTIMIZERS[rule.optimizer]
+        self._work = Workspace(batch_size, params.n_features, params.n_hidden, params.n_classes, params.dtype)
+        scratch = np.empty(min(BLOCK, len(state.flat.vector)), params.dtype)
+        self._weight_blocks = self._blocks(0, state.flat.n_weights, scratch)
+        self._bias_blocks = self._blocks(state.flat.n_weights, len(state.flat.vector), scratch)
+
+    def _blocks(self, start: int, end: int, scratch: Array) -> list[tuple[Array, Array, tuple[Array, ...], Array]]:
+        """The pieces (q, g, state, scratch) in which the update goes over all vectors, so that each stays in cache."""
+        pieces = [slice(at, min(at + BLOCK, end)) for at in range(start, end, BLOCK)]
+        vectors = [slot.vector for slot in self.state.slots]
+        return [
+            (
+                self.state.flat.vector[p],
+                self._work.vector[p],
+                tuple(v[p] for v in vectors),
+                scratch[: p.stop - p.start],
+            )
+            for p in pieces
+        ]
+
+    def run(
+        self,
+        X: Array,
+        y: Array,
+        weights: Array | None,
+        rates: Array,
+        *,
+        measure: bool = False,
+        objective: bool = False,
+    ) -> Array:
+        """One step for each batch of a stretch; see `Engine.run`."""
+        losses = np.full(len(rates), np.nan)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # _step looks for what these would say
+            for k, rate in enumerate(rates.tolist()):
+                batch = slice(k * self.batch_size, (k + 1) * self.batch_size)
+                batch_weights = None if weights is None else weights[batch]
+                if batch_weights is not None and not batch_weights.any():
+                    continue
+                added = penalty(self.state.flat.params, self.rule.reg) if objective else 0.0
+                loss = data_loss_and_gradients(self.state.flat.params, X[batch], y[batch], self._work, batch_weights)
+                if not self._update(loss, rate, measure):
+                    raise NonFiniteStepError(losses[:k], loss, self.gradient_norm)
+                losses[k] = loss + added
+        return losses
+
+    def _update(self, loss: float, rate: float, measure: bool) -> bool:
+        """Equation (13), or another optimiser's step; False, and nothing done, where loss or gradient is not finite."""
+        g = self._work.vector
+        r = self.rule.reg
+        clip = self.rule.max_grad_norm
+        decoupled = self._optimizer.decoupled
+        penalty_due = r != 0 and not decoupled
+        if penalty_due and (measure or clip is not None):  # the norm needs r W before the blocks would add it
+            for q, g_piece, _, scratch in self._weight_blocks:
+                g_piece += np.multiply(q, r, out=scratch)
+            penalty_due = False
+        squares = float(np.dot(g, g))
+        if not (math.isfinite(loss) and math.isfinite(squares)):
+            self.gradient_norm = float(np.linalg.norm(g.astype(np.float64)))
+            return False
+        if measure:
+            self.gradient_norm = math.sqrt(squares)
+        if clip is not None and squares > clip * clip:
+            g *= clip / math.sqrt(squares)
+
+        self.state.t += 1
+        update, t, h = self._optimizer.update, self.state.t, self.rule.hyperparameters
+        for q, g_piece, slots, scratch in self._weight_blocks:
+            if penalty_due:
+                g_piece += np.multiply(q, r, out=scratch)
+            if decoupled:
+                q *= 1 - rate * r
+            update(q, g_piece, slots, scratch, rate, t, h)
+        for q, g_piece, slots, scratch in self._bias_blocks:
+            update(q, g_piece, slots, scratch, rate, t, h)
+        return True
+
+
+def make_engine(name: EngineName, state: TrainingState, rule: UpdateRule, batch_size: int) -> Engine:
+    """The engine called `name`.
+
+    Raises:
+        MissingExtraError: for `numba` where the extra `numba` is not installed.
+    """
+    if name == "numpy":
+        return NumpyEngine(state, rule, batch_size)
+    from twolayer.compiled import NumbaEngine  # imports Numba, which takes a while
+
+    return NumbaEngine(state, rule, batch_size)

@@ -1,0 +1,74 @@
+"""The faults a user can cause or cure. Each carries a message that says where, what was found, what was
+wanted and what to try, and the exit code a command ends with; none of them ever shows a traceback."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+
+class TwoLayerError(Exception):
+    """Input or environment at fault. The message is written for the person at the keyboard."""
+
+    exit_code = 2
+
+
+class ConfigError(TwoLayerError):
+    """One or more faults in a config file or in its overrides.
+
+    Attributes:
+        faults: one line each, `file:line:column: key: what is wrong; what to try`.
+    """
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+class FileError(TwoLayerError):
+    """A file that cannot be read or written as what it should be."""
+
+
+class DataError(FileError):
+    """A fault in a data file or in rows handed to a model."""
+
+
+class RunError(FileError):
+    """A fault in a run folder or in a model file."""
+
+
+class MissingExtraError(TwoLayerError):
+    """A feature needs a package that is not installed."""
+
+
+class DivergedError(TwoLayerError):
+    """A step gave a non-finite loss or gradient; the last good parameters were kept."""
+
+    exit_code = 3
+
+
+class CheckFailedError(TwoLayerError):
+    """A check that was asked for (check, gradcheck, verify-resume) found a difference."""
+
+    exit_code = 1
+
+
+def import_extra(module: str, extra: str, what_for: str) -> ModuleType:
+    """The optional package `module`, or one line that names the extra to install.
+
+    Args:
+        module: dotted name to import, e.g. `"numba"`.
+        extra: name of the extra in pyproject.toml that installs it.
+        what_for: the feature, as the subject of the message, e.g. `"engine: numba"`.
+
+    Raises:
+        MissingExtraError: if the package is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (module + ".").startswith(error.name + "."):
+            raise  # the package is there, and something inside it is broken: its own words say more
+        raise MissingExtraError(
+            f"{what_for} needs the package '{error.name}', which is not installed: pip install 'twolayer[{extra}]'"
+        ) from None

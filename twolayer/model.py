@@ -1,0 +1,217 @@
+"""The network: four arrays, and the way from rows to scores to probabilities, equations (1) to (4).
+
+Rows are samples: X (N, D), W1 (D, H), b1 (H,), W2 (H, C), b2 (C,). Without a hidden layer (`hidden: 0`) W1 and b1
+are None, the activations are the rows themselves, W2 is (D, C), and everything from (3) on holds as it stands."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+Array = NDArray[Any]
+Init = Literal["he", "xavier", "normal"]
+
+_ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
+
+
+class Params(NamedTuple):
+    """The parameters, or anything that has one number for each of them: gradients, velocities, moments.
+
+    Attributes:
+        W1: (D, H), or None without a hidden layer.
+        b1: (H,), or None without a hidden layer.
+        W2: (H, C); (D, C) without a hidden layer.
+        b2: (C,).
+    """
+
+    W1: Array | None
+    b1: Array | None
+    W2: Array
+    b2: Array
+
+    @property
+    def n_features(self) -> int:
+        """D, the numbers in a row."""
+        return len(self.W2) if self.W1 is None else len(self.W1)
+
+    @property
+    def n_hidden(self) -> int:
+        """H, or 0 for softmax regression."""
+        return 0 if self.W1 is None else self.W1.shape[1]
+
+    @property
+    def n_classes(self) -> int:
+        """C."""
+        return len(self.b2)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The float type of all arrays."""
+        return self.W2.dtype
+
+    def named(self) -> dict[str, Array]:
+        """The arrays there are, by name, in the order of the fields."""
+        return {name: array for name, array in self._asdict().items() if array is not None}
+
+    def copy(self) -> Params:
+        """The same numbers in arrays of their own."""
+        return Params(**{name: None if a is None else a.copy() for name, a in self._asdict().items()})
+
+    def __repr__(self) -> str:
+        shape = "-".join(str(n) for n in (self.n_features, self.n_hidden, self.n_classes) if n)
+        count = sum(array.size for array in self.named().values())
+        return f"Params({shape}, {self.dtype}, {count:,} numbers)"
+
+
+class FlatParams(NamedTuple):
+    """Params whose four arrays are views of one vector, so that an update, a norm or a check is one pass.
+
+    Attributes:
+        vector: (n,) W1, W2, b1, b2 one after the other, each starting on a cache line; the gaps stay 0.
+        params: the views.
+        n_weights: where the biases begin: `vector[:n_weights]` are the numbers that L2 penalises.
+    """
+
+    vector: Array
+    params: Params
+    n_weights: int
+
+
+def flat_zeros(n_features: int, n_hidden: int, n_classes: int, dtype: DTypeLike) -> FlatParams:
+    """Zeros for a D-H-C network in one vector; see `FlatParams`."""
+    dtype = np.dtype(dtype)
+    width = n_hidden or n_features
+    shapes: dict[str, tuple[int, ...]] = {"W1": (n_features, n_hidden), "W2": (width, n_classes)}
+    shapes |= {"b1": (n_hidden,), "b2": (n_classes,)}
+    if not n_hidden:
+        del shapes["W1"], shapes["b1"]
+    per_line = _ALIGNMENT // dtype.itemsize
+    starts, end = {}, 0
+    for name, shape in shapes.items():
+        starts[name] = end
+        end += -(-math.prod(shape) // per_line) * per_line
+    raw = np.zeros(end + per_line, dtype)
+    first = -raw.ctypes.data % _ALIGNMENT // dtype.itemsize
+    vector = raw[first : first + end]
+    views = {name: vector[at : at + math.prod(shapes[name])].reshape(shapes[name]) for name, at in starts.items()}
+    params = Params(W1=views.get("W1"), b1=views.get("b1"), W2=views["W2"], b2=views["b2"])
+    return FlatParams(vector, params, n_weights=starts.get("b1", starts["b2"]))
+
+
+def flat_copy(params: Params) -> FlatParams:
+    """A copy of `params` whose arrays are views of one vector."""
+    flat = flat_zeros(params.n_features, params.n_hidden, params.n_classes, params.dtype)
+    for name, array in params.named().items():
+        flat.params.named()[name][...] = array
+    return flat
+
+
+def init_params(
+    n_features: int,
+    n_hidden: int,
+    n_classes: int,
+    *,
+    rng: np.random.Generator,
+    init: Init = "he",
+    init_std: float = 0.01,
+    dtype: DTypeLike = np.float32,
+) -> Params:
+    """Random weights and zero biases.
+
+    The standard deviation of a weight into a unit with `fan_in` inputs and `fan_out` outputs is
+
+        he       sqrt(2 / fan_in)               keeps the variance through a ReLU (He et al., 2015)
+        xavier   sqrt(2 / (fan_in + fan_out))   keeps it through a linear layer, both ways (Glorot and Bengio, 2010)
+        normal   init_std                       a fixed one, as CS231n's assignments have it
+
+    W2 feeds the softmax and no ReLU, so `he` takes sqrt(1 / fan_in) there.
+
+    Args:
+        n_features: D.
+        n_hidden: H; 0 gives softmax regression.
+        n_classes: C.
+        rng: where the random numbers come from. They are drawn in float64 and rounded to `dtype`.
+        init: `he`, `xavier` or `normal`.
+        init_std: standard deviation for `normal`.
+        dtype: float32 or float64.
+
+    Returns:
+        Params with W1 (D, H), b1 (H,), W2 (H, C), b2 (C,).
+    """
+
+    def weights(fan_in: int, fan_out: int, gain: float) -> Array:
+        std = {
+            "he": math.sqrt(gain / fan_in),
+            "xavier": math.sqrt(2 / (fan_in + fan_out)),
+            "normal": init_std,
+        }[init]
+        return (std * rng.standard_normal((fan_in, fan_out))).astype(dtype)
+
+    W1 = weights(n_features, n_hidden, gain=2.0) if n_hidden else None
+    b1 = np.zeros(n_hidden, dtype) if n_hidden else None
+    W2 = weights(n_hidden or n_features, n_classes, gain=1.0)
+    return Params(W1, b1, W2, np.zeros(n_classes, dtype))
+
+
+def hidden_activations(params: Params, X: Array, out: Array | None = None) -> Array:
+    """A1 of equations (1) and (2); X itself without a hidden layer.
+
+    Args:
+        params: the parameters.
+        X: (N, D).
+        out: (N, H), optional, filled with the result.
+    """
+    if params.W1 is None:
+        return X
+    Z1 = np.matmul(X, params.W1, out=out)  # (N, H)
+    Z1 += params.b1  # (1) broadcasting: the ones vector times b1^T
+    return np.maximum(Z1, 0, out=Z1)  # (2) in place: A1 > 0 just where Z1 > 0
+
+
+def forward(params: Params, X: Array, A1: Array | None = None, out: Array | None = None) -> Array:
+    """The scores S of equations (1) to (3).
+
+    Args:
+        params: the parameters.
+        X: (N, D).
+        A1: (N, H), optional, left holding the hidden activations.
+        out: (N, C), optional, filled with the result.
+
+    Returns:
+        S (N, C).
+    """
+    S = np.matmul(hidden_activations(params, X, out=A1), params.W2, out=out)  # (N, C)
+    S += params.b2  # (3)
+    return S
+
+
+def softmax(S: Array, out: Array | None = None) -> Array:
+    """Equation (4): probabilities P (N, C) from scores S (N, C), row by row, shifted by each row's maximum.
+
+    The shift leaves the result as it is, since it cancels in the fraction, and keeps exp from overflowing.
+    """
+    P = np.subtract(S, S.max(axis=1, keepdims=True), out=out)  # (N, C), at most 0
+    np.exp(P, out=P)
+    P /= P.sum(axis=1, keepdims=True)
+    return P
+
+
+def predict_proba(params: Params, X: Array, block_rows: int = 4096) -> Array:
+    """Class probabilities P (N, C) of rows X (N, D), computed in blocks so that memory stays bounded."""
+    P = np.empty((len(X), params.n_classes), np.result_type(params.dtype, X.dtype))
+    for start in range(0, len(X), block_rows):
+        rows = slice(start, start + block_rows)
+        P[rows] = softmax(forward(params, X[rows]))
+    return P
+
+
+def predict(params: Params, X: Array, block_rows: int = 4096) -> NDArray[np.intp]:
+    """The class with the highest score, as an index (N,), for rows X (N, D); the first of equals."""
+    classes = np.empty(len(X), np.intp)
+    for start in range(0, len(X), block_rows):
+        rows = slice(start, start + block_rows)
+        classes[rows] = forward(params, X[rows]).argmax(axis=1)
+    return classes
