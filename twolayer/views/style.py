@@ -1,0 +1,107 @@
+"""How every picture looks: colours that a colour-blind reader can tell apart, type that survives a README's width,
+and matplotlib without pyplot, which would cost more to load than a short training takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito, "Color Universal Design" (2008): told apart with every common kind of colour blindness.
+TRAINING = "#0072B2"  # blue
+VALIDATION = "#D55E00"  # vermilion
+MARK = "#444444"
+GRID = "#DDDDDD"
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#B8A800")
+DASHES = ("solid", "dashed", "dotted", "dashdot")
+DPI = 100
+LOG_FROM = 20.0  # losses that span a larger factor are drawn on a logarithmic scale
+
+
+def line_look(index: int) -> tuple[str, str]:
+    """Colour and dash pattern of the index-th curve; the pattern changes where the colours begin again."""
+    return OKABE_ITO[index % len(OKABE_ITO)], DASHES[index // len(OKABE_ITO) % len(DASHES)]
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of so many inches, on the Agg canvas."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def tidy(axes: Axes, xlabel: str, ylabel: str) -> None:
+    """Labels both axes, adds a light grid and drops the frame's upper and right side."""
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    axes.grid(color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines["top"].set_visible(False)
+    axes.spines["right"].set_visible(False)
+    if xlabel == "epoch":
+        from matplotlib.ticker import MaxNLocator
+
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
+
+
+def plain_number(value: float, _position: object = None) -> str:
+    """A tick's label without powers of ten in mathematical type, which cost ten times as much to draw."""
+    return f"{value:g}"
+
+
+def set_log_ticks(axes: Axes, low: float, high: float) -> None:
+    """A logarithmic y axis from `low` to `high` with ticks at 1, 2 and 5 times the powers of ten, or fewer."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    axes.set_yscale("log")
+    axes.set_ylim(low, high)
+    powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    ticks = np.outer(powers, (1, 2, 5)).ravel() if high / low < 300 else powers[:: 1 + len(powers) // 9]
+    axes.yaxis.set_major_locator(FixedLocator(ticks[(ticks >= low) & (ticks <= high)].tolist()))
+    axes.yaxis.set_major_formatter(FuncFormatter(plain_number))
+    axes.yaxis.set_minor_locator(NullLocator())
+
+
+def scale_losses(axes: Axes, losses: list[NDArray[Any]], scale: str | None = None) -> None:
+    """Scales the y axis of a panel of losses: `linear` from 0, `log`, or (None) whichever shows more.
+
+    Args:
+        axes: the panel.
+        losses: all curves in it; values that are not finite are left out of account.
+        scale: `linear`, `log` or None.
+    """
+    values = np.concatenate([np.asarray(curve, float).ravel() for curve in losses]) if losses else np.empty(0)
+    values = values[np.isfinite(values) & (values > 0)]
+    if not values.size:
+        return
+    low, high = float(values.min()), float(values.max())
+    if scale == "log" or (scale is None and high / low > LOG_FROM):
+        low = max(low, high * 1e-12)
+        set_log_ticks(axes, low / 1.15, high * 1.15)
+    else:
+        axes.set_ylim(0, high * 1.05)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes the figure as its name's ending says (.png, .svg, .pdf), whole or not at all."""
+    import io
+
+    from twolayer.runs.atomic import write_atomically
+
+    kind = path.suffix.lower().lstrip(".") or "png"
+    buffer = io.BytesIO()
+    if kind == "png":  # level 1: a few kB more, a third of the time
+        figure.savefig(buffer, format="png", pil_kwargs={"compress_level": 1}, metadata={"Software": None})
+    else:
+        date = "Date" if kind == "svg" else "CreationDate"
+        figure.savefig(buffer, format=kind, metadata={date: None})
+    write_atomically(path, buffer.getvalue())
