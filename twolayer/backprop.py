@@ -38,6 +38,7 @@ class Workspace:
         self.fired = np.empty((n_rows, n_hidden), np.bool_)  # [Z1 > 0]
         self.S = np.empty((n_rows, n_classes), dtype)  # becomes P, then dS
         self.column = np.empty((n_rows, 1), dtype)
+        self.share = np.empty((n_rows, 1), dtype)  # each row's part of the mean: 1/N, or w / sum w
         self.scale = np.empty((n_rows, 1), dtype)
         self.picked = np.empty(n_rows, dtype)  # S_i,y_i
         self.at = np.empty(n_rows, np.intp)  # where S_i,y_i stands when S is read as one long row
@@ -62,7 +63,7 @@ def data_loss_and_gradients(params: Params, X: Array, y: Array, work: Workspace,
     """
     N = len(X)
     A1, dZ1, fired, S = work.A1[:N], work.dZ1[:N], work.fired[:N], work.S[:N]
-    column, ones_N = work.column[:N], work.ones_N[:N]
+    column, share, ones_N = work.column[:N], work.share[:N], work.ones_N[:N]
     gradients = work.gradients
 
     forward(params, X, A1=A1, out=S)  # (1), (2), (3)
@@ -76,11 +77,14 @@ def data_loss_and_gradients(params: Params, X: Array, y: Array, work: Workspace,
         right = np.einsum("ij,ij->i", y, S, out=work.picked[:N])
     np.exp(S, out=S)
     total = np.matmul(S, work.ones_C, out=column)  # (N, 1)
-    share = 1 / N if weights is None else (weights / weights.sum(dtype=np.float64)).astype(S.dtype)[:, None]
+    if weights is None:
+        share[...] = 1 / N
+    else:
+        np.divide(weights[:, None], weights.sum(dtype=np.float64), out=share, casting="same_kind")
 
-    S *= np.divide(share, total, out=work.scale[:N])  # (4) times each row's share of the mean: P / N
+    S *= np.divide(share, total, out=work.scale[:N])  # (4) times each row's share: P / N
     if y.ndim == 1:
-        S.reshape(-1)[at] -= share if weights is None else share[:, 0]
+        S.reshape(-1)[at] -= share[:, 0]
     else:
         S -= y * share
     dS = S  # (7), (N, C)
@@ -139,7 +143,7 @@ def loss_and_gradients(
     X, y = np.asarray(X), np.asarray(y)
     _require_fitting(params, X, y)
     dtype = np.result_type(params.dtype, X.dtype, np.float32)
-    params = Params(**{name: None if a is None else a.astype(dtype) for name, a in params._asdict().items()})
+    params = params.map(lambda array: array.astype(dtype))
     row_weights = None if weights is None else np.asarray(weights, dtype)
     work = Workspace(len(X), params.n_features, params.n_hidden, params.n_classes, dtype)
     loss = data_loss_and_gradients(params, X.astype(dtype, copy=False), y, work, row_weights)

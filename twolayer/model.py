@@ -6,6 +6,7 @@ are None, the activations are the rows themselves, W2 is (D, C), and everything 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -56,9 +57,15 @@ class Params(NamedTuple):
         """The arrays there are, by name, in the order of the fields."""
         return {name: array for name, array in self._asdict().items() if array is not None}
 
+    def map(self, function: Callable[[Array], Array]) -> Params:
+        """Params of `function` applied to each array there is."""
+        W1 = None if self.W1 is None else function(self.W1)
+        b1 = None if self.b1 is None else function(self.b1)
+        return Params(W1, b1, function(self.W2), function(self.b2))
+
     def copy(self) -> Params:
         """The same numbers in arrays of their own."""
-        return Params(**{name: None if a is None else a.copy() for name, a in self._asdict().items()})
+        return self.map(np.copy)
 
     def __repr__(self) -> str:
         shape = "-".join(str(n) for n in (self.n_features, self.n_hidden, self.n_classes) if n)
@@ -183,7 +190,7 @@ def forward(params: Params, X: Array, A1: Array | None = None, out: Array | None
     Returns:
         S (N, C).
     """
-    S = np.matmul(hidden_activations(params, X, out=A1), params.W2, out=out)  # (N, C)
+    S: Array = np.matmul(hidden_activations(params, X, out=A1), params.W2, out=out)  # (N, C)
     S += params.b2  # (3)
     return S
 
