@@ -4,7 +4,7 @@ and matplotlib without pyplot, which would cost more to load than a short traini
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +19,13 @@ VALIDATION = "#D55E00"  # vermilion
 MARK = "#444444"
 GRID = "#DDDDDD"
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#B8A800")
-DASHES = ("solid", "dashed", "dotted", "dashdot")
+Dash = Literal["solid", "dashed", "dotted", "dashdot"]
+DASHES: tuple[Dash, ...] = ("solid", "dashed", "dotted", "dashdot")
 DPI = 100
 LOG_FROM = 20.0  # losses that span a larger factor are drawn on a logarithmic scale
 
 
-def line_look(index: int) -> tuple[str, str]:
+def line_look(index: int) -> tuple[str, Dash]:
     """Colour and dash pattern of the index-th curve; the pattern changes where the colours begin again."""
     return OKABE_ITO[index % len(OKABE_ITO)], DASHES[index // len(OKABE_ITO) % len(DASHES)]
 
@@ -104,4 +105,4 @@ def save(figure: Figure, path: Path) -> None:
     else:
         date = "Date" if kind == "svg" else "CreationDate"
         figure.savefig(buffer, format=kind, metadata={date: None})
-    write_atomically(path, buffer.getvalue())
+    write_atomically(path, buffer.getvalue(), durable=False)
