@@ -90,7 +90,7 @@ class PlateauState:
     """What `plateau` remembers: the product of its drops, the best value so far, and epochs since it or a drop."""
 
     scale: float = 1.0
-    best: float = math.inf
+    best: float | None = None
     bad_epochs: int = 0
 
     def after_epoch(self, schedule: Schedule, value: float) -> PlateauState:
@@ -98,7 +98,7 @@ class PlateauState:
 
         The rate drops once `plateau_patience` epochs have passed without a new best; the count then starts again.
         """
-        if value < self.best:
+        if self.best is None or value < self.best:
             return replace(self, best=value, bad_epochs=0)
         if self.bad_epochs + 1 <= schedule.plateau_patience:
             return replace(self, bad_epochs=self.bad_epochs + 1)

@@ -1,0 +1,168 @@
+"""What a model is worth on some rows: mean cross-entropy, accuracy, how its hidden units respond; and the counts
+behind a table per class. All sums over rows are taken in float64."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twolayer.model import Array, Params, forward, softmax
+
+BLOCK_BYTES = 1 << 20  # of rows at a time
+
+
+class Rows(Protocol):
+    """Rows a model can be trained or evaluated on, wherever they are kept; see `data.rows`."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, D)."""
+        ...
+
+    def take(self, rows: NDArray[np.intp], out: Array) -> None:
+        """Fills `out` (B, D) with the rows of these numbers, ready for the model."""
+        ...
+
+
+class Evaluation(NamedTuple):
+    """A model's figures on N rows at fixed parameters.
+
+    Attributes:
+        loss: mean of equation (5), without the penalty.
+        accuracy: share of rows whose highest score is the right class's.
+        activation_mean: (H,) mean activation of each hidden unit; empty without a hidden layer.
+        fired: (H,) whether a hidden unit was above 0 for any row.
+    """
+
+    loss: float
+    accuracy: float
+    activation_mean: Array
+    fired: NDArray[np.bool_]
+
+
+class Evaluator:
+    """Evaluates parameters on the same rows again and again, in blocks, with its arrays kept between calls."""
+
+    def __init__(self, like: Params, X: Rows, y: Array, rows: NDArray[np.intp] | None = None) -> None:
+        """
+        Args:
+            like: Params of the shape and float type that will be evaluated.
+            X: (N, D) rows.
+            y: (N,) class indices.
+            rows: the numbers of the rows to evaluate on; all of them if None.
+        """
+        D, H, C, dtype = like.n_features, like.n_hidden, like.n_classes, like.dtype
+        self._source, self._y = X, y
+        self._rows = rows
+        self.n_rows = len(y) if rows is None else len(rows)
+        self._block_rows = max(1, min(self.n_rows, BLOCK_BYTES // ((D + H) * dtype.itemsize)))
+        self._X = np.empty((self._block_rows, D), dtype)
+        self._A1 = np.empty((self._block_rows, H), dtype)
+        self._S = np.empty((self._block_rows, C), dtype)
+        self._ones = np.ones(self._block_rows, dtype)
+
+    def __call__(self, params: Params) -> Evaluation:
+        """The figures at these parameters."""
+        loss_sum, hits = 0.0, 0
+        activation_sum, highest = np.zeros(params.n_hidden), np.zeros(params.n_hidden, params.dtype)
+        for start in range(0, self.n_rows, self._block_rows):
+            stop = min(start + self._block_rows, self.n_rows)
+            rows = np.arange(start, stop) if self._rows is None else self._rows[start:stop]
+            X, A1, S = (buffer[: len(rows)] for buffer in (self._X, self._A1, self._S))
+            self._source.take(rows, X)
+            forward(params, X, A1=A1, out=S)
+            y = self._y[rows]
+            hits += int(np.count_nonzero(S.argmax(axis=1) == y))
+            loss_sum += float(cross_entropy(S, y).sum(dtype=np.float64))
+            if params.n_hidden:
+                activation_sum += self._ones[: len(rows)] @ A1
+                np.maximum(highest, A1.max(axis=0), out=highest)
+        n = self.n_rows
+        return Evaluation(loss_sum / n, hits / n, activation_sum / n, highest > 0)
+
+
+def cross_entropy(S: Array, y: Array) -> Array:
+    """Equation (5) row by row: logsumexp(S_i) - S_i,y_i for scores S (N, C) and class indices y (N,); returns (N,)."""
+    shifted = S - S.max(axis=1, keepdims=True)  # (N, C)
+    right = shifted[np.arange(len(y)), y]  # (N,)
+    losses: Array = np.log(np.exp(shifted).sum(axis=1)) - right
+    return losses
+
+
+def hidden_activity(evaluation: Evaluation) -> dict[str, float | None]:
+    """The history's columns on the hidden units: the share that fired for no row, and the spread of the units' mean
+    activations; None without a hidden layer."""
+    means = evaluation.activation_mean
+    if not len(means):
+        return dict.fromkeys(("dead_share", "activation_min", "activation_median", "activation_max"))
+    return {
+        "dead_share": float(np.mean(~evaluation.fired)),
+        "activation_min": float(means.min()),
+        "activation_median": float(np.median(means)),
+        "activation_max": float(means.max()),
+    }
+
+
+def weight_changes(before: Params, after: Params) -> dict[str, float | None]:
+    """The history's columns on the weights: |W_after - W_before| / |W_before| of one step, and |W_after|, in the
+    Euclidean norm; None for a matrix that is not there, or a ratio to 0."""
+    columns: dict[str, float | None] = {}
+    for name in ("W1", "W2"):
+        old, new = getattr(before, name), getattr(after, name)
+        norm = None if old is None else float(np.linalg.norm(old))
+        columns[f"update_ratio_{name}"] = float(np.linalg.norm(new - old)) / norm if norm else None
+        columns[f"weight_norm_{name}"] = None if new is None else float(np.linalg.norm(new))
+    return columns
+
+
+def probabilities(params: Params, X: Rows, block_rows: int = 4096) -> Array:
+    """Class probabilities (N, C) on all rows."""
+    P = np.empty((X.shape[0], params.n_classes), params.dtype)
+    for start in range(0, len(P), block_rows):
+        rows = np.arange(start, min(start + block_rows, len(P)))
+        block = np.empty((len(rows), params.n_features), params.dtype)
+        X.take(rows, block)
+        P[rows] = softmax(forward(params, block))
+    return P
+
+
+def confusion_matrix(y: Array, predicted: Array, n_classes: int) -> NDArray[np.int64]:
+    """Counts (C, C): how many rows of class i (down) were predicted as class j (across)."""
+    counts = np.zeros((n_classes, n_classes), np.int64)
+    np.add.at(counts, (y, predicted), 1)
+    return counts
+
+
+class ClassFigures(NamedTuple):
+    """Figures per class, each (C,); a figure whose denominator is 0 is 0.
+
+    Attributes:
+        precision: of the rows predicted as this class, the share that is.
+        recall: of the rows of this class, the share predicted as it.
+        f1: harmonic mean of the two.
+        support: rows of this class.
+    """
+
+    precision: Array
+    recall: Array
+    f1: Array
+    support: NDArray[np.int64]
+
+
+def class_figures(confusion: NDArray[np.int64]) -> ClassFigures:
+    """Precision, recall and F1 of each class from a confusion matrix (C, C)."""
+    hits = np.diag(confusion).astype(np.float64)
+    predicted, count = confusion.sum(axis=0), confusion.sum(axis=1)
+    precision = hits / np.maximum(predicted, 1)
+    recall = hits / np.maximum(count, 1)
+    f1 = 2 * hits / np.maximum(predicted + count, 1)
+    return ClassFigures(precision, recall, f1, support=count)
+
+
+def balanced_class_weights(y: Array, n_classes: int) -> Array:
+    """N / (C n_c) for each class c: every class then weighs the same in the objective. Returns (C,)."""
+    counts = np.bincount(y, minlength=n_classes)
+    weights: Array = len(y) / (n_classes * np.maximum(counts, 1))
+    return weights

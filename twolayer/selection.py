@@ -1,0 +1,52 @@
+"""Which parameters are the best so far, and when to stop waiting for better ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+
+def larger_is_better(column: str) -> bool:
+    """Whether a column of the history is an accuracy; of all others, less is better."""
+    return column.endswith("accuracy")
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best epoch so far by one column of the history, ties by another.
+
+    Attributes:
+        monitor: the column that decides.
+        tie_breaker: the loss that decides between equals.
+        value: the best value of `monitor`; None before the first epoch.
+        tie_value: the value of `tie_breaker` there.
+        epoch: the epoch it was reached in; 0 before the first, when the best parameters are the initial ones.
+        step: updates made by then.
+        bad_epochs: epochs since.
+    """
+
+    monitor: str
+    tie_breaker: str
+    value: float | None = None
+    tie_value: float | None = None
+    epoch: int = 0
+    step: int = 0
+    bad_epochs: int = 0
+
+    def after_epoch(self, record: Mapping[str, float | None]) -> Best:
+        """The state after an epoch; `bad_epochs` is 0 if, and only if, it was the best so far.
+
+        A value that is missing or not finite is never an improvement.
+        """
+        value, tie_value = record[self.monitor], record[self.tie_breaker]
+        if value is None or tie_value is None or not math.isfinite(value):
+            return replace(self, bad_epochs=self.bad_epochs + 1)
+        known = self.value is not None and self.tie_value is not None
+        if known and self._rank(value, tie_value) >= self._rank(self.value, self.tie_value):
+            return replace(self, bad_epochs=self.bad_epochs + 1)
+        epoch, step = int(record["epoch"] or 0), int(record["step"] or 0)
+        return replace(self, value=value, tie_value=tie_value, epoch=epoch, step=step, bad_epochs=0)
+
+    def _rank(self, value: float, tie_value: float) -> tuple[float, float]:
+        return (-value if larger_is_better(self.monitor) else value, tie_value)

@@ -1,0 +1,264 @@
+"""Minibatch gradient descent: the loop anyone can recite, one record per epoch, silent.
+
+    for each epoch:
+        shuffle the rows
+        for each stretch of batches:
+            gather its rows, and let the engine do one step per batch
+        evaluate, keep the best parameters, decide whether to stop
+
+What the solver has done so far is plain data, so a run can be saved between any two stretches and go on from there,
+bit for bit; see `solver_state`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twolayer.backprop import penalty
+from twolayer.divergence import explain_divergence
+from twolayer.engine import NonFiniteStepError, TrainingState, make_engine
+from twolayer.errors import DivergedError
+from twolayer.fitting import fitting_rows, fitting_weights
+from twolayer.metrics import Evaluator, Rows, hidden_activity, weight_changes
+from twolayer.model import Array, Params, flat_copy, flat_zeros
+from twolayer.optim import OPTIMIZERS
+from twolayer.randomness import generator
+from twolayer.schedules import PlateauState, learning_rates
+from twolayer.selection import Best, larger_is_better
+from twolayer.settings import SolverSettings
+
+STRETCH_BYTES = 1 << 18  # rows gathered at a time: they stay in a core's own cache until they are used
+
+Record = dict[str, float | None]
+
+
+class Stretch(NamedTuple):
+    """What happened in some consecutive steps.
+
+    Attributes:
+        epoch: the epoch they belong to, from 1.
+        first_step: number of the first step, from 1.
+        rates: (K,) learning rates.
+        losses: (K,) each batch's loss before its update; NaN for a batch of zero weight.
+        batch_rows: (K,) rows in each batch.
+    """
+
+    epoch: int
+    first_step: int
+    rates: Array
+    losses: Array
+    batch_rows: NDArray[np.intp]
+
+
+class EpochEnd(NamedTuple):
+    """The end of an epoch: its record, and the stretch that ended it."""
+
+    record: Record
+    stretch: Stretch
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training has come: all of its state that is not arrays.
+
+    Attributes:
+        epoch: epochs finished.
+        step: steps done, those of the current epoch included.
+        best: the best epoch so far.
+        plateau: the state of the schedule `plateau`.
+        stopped_early: whether patience has run out.
+    """
+
+    epoch: int
+    step: int
+    best: Best
+    plateau: PlateauState
+    stopped_early: bool
+
+
+class Solver:
+    """Trains Params on rows; iterate over it, and each epoch gives its record.
+
+    Attributes:
+        settings: what was asked for.
+        progress: how far it has come.
+        best_params: the parameters of the best epoch so far (the initial ones before the first).
+        state: the numbers a step changes; with `progress` and `best_params` all that a checkpoint needs.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> X = rng.standard_normal((200, 2))
+        >>> y = (X[:, 0] * X[:, 1] > 0).astype(int)
+        >>> solver = Solver(init_params(2, 16, 2, rng=rng), X, y, optimizer="adam", learning_rate=0.01, epochs=60)
+        >>> history = list(solver)
+        >>> history[-1]["train_accuracy"] > 0.95
+        True
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        X: Array | Rows,
+        y: Array,
+        *,
+        validation: tuple[Array | Rows, Array] | None = None,
+        row_weights: Array | None = None,
+        class_weights: Array | None = None,
+        **settings: Any,
+    ) -> None:
+        """
+        Args:
+            params: the initial parameters; they are copied, and their float type is the training's.
+            X: (N, D) training rows, an array or anything like `metrics.Rows`.
+            y: (N,) class indices in 0..C-1.
+            validation: (X, y) of the validation rows.
+            row_weights: (N,) weights w >= 0 of the rows; the objective of a batch is sum w L / sum w.
+            class_weights: (C,) weights of the classes; they multiply the rows' weights.
+            **settings: the fields of `settings.SolverSettings`.
+
+        Raises:
+            TypeError: for a setting that does not exist.
+            ValueError: for settings or arrays that do not fit.
+            MissingExtraError: where `engine="numba"` and the extra is not installed.
+        """
+        self.settings = SolverSettings(**settings)
+        shape, dtype = (params.n_features, params.n_hidden, params.n_classes), params.dtype
+        self._X, self._y = fitting_rows(X, y, params)
+        self._n_rows = len(self._y)
+        self._row_weights, self._class_weights = fitting_weights(row_weights, class_weights, self._n_rows, shape[-1])
+        self._evaluate_train, self._evaluate_validation = self._make_evaluators(params, validation)
+        self._schedule = self.settings.schedule_rule
+
+        optimizer = OPTIMIZERS[self.settings.optimizer]
+        self.state = TrainingState(flat_copy(params), [flat_zeros(*shape, dtype) for _ in range(optimizer.n_slots)])
+        self.best_params = params.copy()
+        monitor = self.settings.monitor or ("val_accuracy" if validation else "train_loss")
+        best = Best(monitor, tie_breaker="val_loss" if validation else "train_loss")
+        self.progress = Progress(0, 0, best, PlateauState(), stopped_early=False)
+
+        batch_rows = min(self.settings.batch_size, self._n_rows)
+        self._engine = make_engine(self.settings.engine, self.state, self.settings.update_rule, batch_rows)
+        self.steps_per_epoch = -(-self._n_rows // batch_rows)
+        wanted = STRETCH_BYTES // (batch_rows * params.n_features * dtype.itemsize)
+        self._stretch_steps = max(1, min(wanted, self.steps_per_epoch - 1))
+        n = self._stretch_steps * batch_rows
+        self._gathered = np.empty(n, np.intp), np.empty((n, params.n_features), dtype), np.empty(n, self._y.dtype)
+        self._order_of: tuple[int, NDArray[Any]] | None = None  # (epoch, its permutation)
+
+    def _make_evaluators(
+        self, params: Params, validation: tuple[Array | Rows, Array] | None
+    ) -> tuple[Evaluator, Evaluator | None]:
+        """One for training rows, or a fixed choice of them, and one for validation rows where there are any."""
+        chosen = None
+        limit = self.settings.evaluate_rows
+        if limit is not None and limit < self._n_rows:
+            rng = generator(self.settings.seed, "evaluate")
+            chosen = np.sort(rng.choice(self._n_rows, limit, replace=False, shuffle=False))
+        train = Evaluator(params, self._X, self._y, chosen)
+        return train, Evaluator(params, *fitting_rows(*validation, params)) if validation else None
+
+    @property
+    def params(self) -> Params:
+        """The current parameters: views of the numbers that training changes."""
+        return self.state.flat.params
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done or patience has run out."""
+        return self.progress.stopped_early or self.progress.epoch >= self.settings.epochs
+
+    def __iter__(self) -> Iterator[Record]:
+        """Trains on, and yields the record of each epoch."""
+        return (event.record for event in self.run() if isinstance(event, EpochEnd))
+
+    def run(self) -> Iterator[Stretch | EpochEnd]:
+        """Trains on, and yields whenever the state is whole, so that the caller can save it or stop.
+
+        Raises:
+            DivergedError: at the first step whose loss or gradient is not finite.
+        """
+        while not self.finished:
+            epoch_start = self.progress.epoch * self.steps_per_epoch
+            last = self.steps_per_epoch - 1  # the epoch's last step is a stretch of its own, measured
+            while (done := self.progress.step - epoch_start) < last:
+                yield self._run_stretch(min(self._stretch_steps, last - done))
+            before = self.params.copy()
+            stretch = self._run_stretch(1, measure=True)
+            record = self._record(before, float(stretch.rates[-1]))
+            self._finish_epoch(record)
+            yield EpochEnd(record, stretch)
+
+    def _run_stretch(self, n_steps: int, measure: bool = False) -> Stretch:
+        """Gathers the rows of the next steps and lets the engine do them."""
+        first_step, size = self.progress.step, self.settings.batch_size
+        start = first_step % self.steps_per_epoch * size
+        stop = min(start + n_steps * size, self._n_rows)
+        rows, X, y = (buffer[: stop - start] for buffer in self._gathered)
+        rows[...] = self._order()[start:stop]
+        self._X.take(rows, X)
+        np.take(self._y, rows, out=y, mode="clip")
+        steps = np.arange(first_step, first_step + n_steps)
+        rates = learning_rates(self._schedule, steps, self.steps_per_epoch, self.progress.plateau.scale)
+        weights = self._weights(rows, y)
+        try:
+            losses = self._engine.run(X, y, weights, rates, measure=measure, objective=self.settings.objective)
+        except NonFiniteStepError as error:
+            rate = float(rates[len(error.losses)])
+            raise DivergedError(explain_divergence(error, first_step, rate, self.params, X, self.settings)) from None
+        self.progress = replace(self.progress, step=first_step + n_steps)
+        batch_rows = np.minimum(size, stop - start - size * np.arange(n_steps))
+        return Stretch(self.progress.epoch + 1, first_step + 1, rates, losses, batch_rows)
+
+    def _order(self) -> NDArray[Any]:
+        """The order in which this epoch visits the rows: a permutation, the same whenever it is asked for."""
+        if self._order_of is None or self._order_of[0] != self.progress.epoch:
+            order = np.arange(self._n_rows, dtype=np.min_scalar_type(self._n_rows))
+            if self.settings.shuffle:
+                generator(self.settings.seed, "shuffle", self.progress.epoch).shuffle(order)
+            self._order_of = self.progress.epoch, order
+        return self._order_of[1]
+
+    def _weights(self, rows: NDArray[np.intp], y: Array) -> Array | None:
+        """w of a stretch's rows, (n,) in the training's float type, or None where all weigh the same."""
+        if self._row_weights is None and self._class_weights is None:
+            return None
+        weights = np.ones(len(rows)) if self._row_weights is None else self._row_weights[rows]
+        if self._class_weights is not None:
+            weights = weights * self._class_weights[y]
+        return weights.astype(self.params.dtype)
+
+    def _record(self, before: Params, rate: float) -> Record:
+        """The epoch's record, all of it at the parameters after the epoch."""
+        train = self._evaluate_train(self.params)
+        validation = self._evaluate_validation(self.params) if self._evaluate_validation else None
+        decoupled = OPTIMIZERS[self.settings.optimizer].decoupled
+        return {
+            "epoch": self.progress.epoch + 1,
+            "step": self.progress.step,
+            "learning_rate": rate,
+            "train_loss": train.loss,
+            "val_loss": validation.loss if validation else None,
+            "train_accuracy": train.accuracy,
+            "val_accuracy": validation.accuracy if validation else None,
+            "penalty": 0.0 if decoupled else penalty(self.params, self.settings.reg),
+            "gradient_norm": self._engine.gradient_norm,
+            **weight_changes(before, self.params),
+            **hidden_activity(train),
+        }
+
+    def _finish_epoch(self, record: Record) -> None:
+        done = self.progress
+        best = done.best.after_epoch(record)
+        if best.bad_epochs == 0:
+            self.best_params = self.params.copy()
+        plateau = done.plateau
+        value = record[best.monitor]
+        if self._schedule.name == "plateau" and value is not None:
+            plateau = plateau.after_epoch(self._schedule, -value if larger_is_better(best.monitor) else value)
+        patience = self.settings.patience
+        stop = patience is not None and best.bad_epochs >= patience
+        self.progress = Progress(done.epoch + 1, done.step, best, plateau, stop)
