@@ -1,0 +1,212 @@
+"""Arrays and one JSON header in a file that plain `np.load` opens: the same bytes for the same content, never a
+pickle, and a checksum over all that is read, so that a damaged file is refused and never gives other numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twolayer import __version__
+from twolayer.errors import FileError, RunError
+from twolayer.runs.atomic import Content, write_atomically
+from twolayer.runs.jsonfile import MAX_BYTES, parse_object
+
+Array = NDArray[Any]
+
+FORMAT = 1
+"""Raised when a file of the new kind would be misread by an older twolayer."""
+
+HEADER = "header"
+_CHECKSUM = "sha256"
+_KINDS = "biufU"  # whole numbers, floats, booleans, text: everything that has a byte form of its own
+_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+_ZIP64_FROM = 1 << 31
+
+
+def packed(arrays: Mapping[str, Array], header: Mapping[str, Any]) -> Content:
+    """The content of a file for `write_atomically`: an uncompressed .npz of the arrays and the header.
+
+    The member `header` is the JSON as UTF-8 bytes: `json.loads(bytes(np.load(path)["header"]))` reads it.
+    Numbers in it that are not finite stand as NaN and Infinity, the way Python's json writes and reads them.
+
+    Args:
+        arrays: by name; of booleans, numbers or text.
+        header: anything JSON can hold; "format", "twolayer" (the version) and "sha256" are added.
+
+    Raises:
+        ValueError: for arrays of another kind, a name that is taken or a header too large to be read again.
+    """
+    stored: dict[str, Array] = {}
+    for name, array in arrays.items():
+        if array.dtype.kind not in _KINDS or name == HEADER:
+            raise ValueError(f"cannot store {name!r} of {array.dtype}")
+        stored[name] = np.asarray(array, array.dtype.newbyteorder("<"), order="C")
+    content = json.loads(json.dumps({**header, "format": FORMAT, "twolayer": __version__}))  # as it will be read
+    content[_CHECKSUM] = _digest(content, stored)
+    text = _canonical(content)
+    if len(text) > MAX_BYTES:
+        raise ValueError(f"a header of {len(text):,} bytes; at most {MAX_BYTES:,} can be read again")
+
+    def write(file: BinaryIO) -> None:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            for name, array in {HEADER: np.frombuffer(text, np.uint8), **stored}.items():
+                _write_member(archive, name, array)
+
+    return write
+
+
+def write_arrays(
+    path: str | Path, arrays: Mapping[str, Array], header: Mapping[str, Any], *, durable: bool = True
+) -> None:
+    """Writes arrays and a header to an .npz file, whole or not at all; see `packed` and `write_atomically`.
+
+    Raises:
+        RunError: if the file cannot be written; what was there before stays.
+    """
+    write_atomically(path, packed(arrays, header), durable=durable)
+
+
+def read_arrays(path: str | Path, kinds: Collection[str] = ()) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Reads what `write_arrays` wrote, and nothing else.
+
+    Args:
+        path: the .npz file.
+        kinds: the values of the header's "kind" that will do; empty for any.
+
+    Returns:
+        The arrays by name, and the header with "format" and "twolayer" in it.
+
+    Raises:
+        RunError: if the file cannot be read, is damaged, comes from a newer format or is of another kind.
+    """
+    from twolayer.npyfile import read_npz
+
+    try:
+        arrays = read_npz(Path(path))
+    except FileError as error:
+        raise error if isinstance(error, RunError) else RunError(str(error)) from None
+    text = arrays.pop(HEADER, None)
+    if text is None or text.dtype != np.uint8 or text.ndim != 1:
+        raise RunError(f"{path}: has no header: not a file that twolayer wrote; a best.npz or last.npz is wanted")
+    header = parse_object(text.tobytes(), f"{path} (header)")
+    _require_known_format(path, header)
+    found = header.pop(_CHECKSUM, None)
+    if found != _digest(header, arrays):
+        raise RunError(
+            f"{path}: damaged or changed: its content does not fit its checksum; "
+            "take another copy of the file, or train again from the run's config.yaml"
+        )
+    if kinds and header.get("kind") not in kinds:
+        raise RunError(f"{path}: holds a {_short(header.get('kind'))}; wanted: a {' or a '.join(kinds)}")
+    return {name: _native(array) for name, array in arrays.items()}, header
+
+
+def read_model_arrays(
+    path: str | Path, kinds: Collection[str] = ("model", "checkpoint", "snapshot")
+) -> tuple[dict[str, Array], dict[str, Any]]:
+    """`read_arrays` for a file with parameters, which are checked by `require_params`."""
+    arrays, header = read_arrays(path, kinds)
+    require_params(arrays, path)
+    return arrays, header
+
+
+def require_params(arrays: Mapping[str, Array], path: str | Path, prefix: str = "") -> dict[str, Array | None]:
+    """The parameters among a file's arrays, checked: they are there, fit each other and are finite.
+
+    Args:
+        arrays: W2 (H, C) and b2 (C,), with W1 (D, H) and b1 (H,) or without both; all float32 or all float64.
+        path: the file, for the message.
+        prefix: stands before each name, e.g. `"best/"`.
+
+    Returns:
+        W1, b1, W2, b2 by those names, None where there is none.
+
+    Raises:
+        RunError: naming the file, the array, what was found and what was wanted.
+    """
+    dimensions = {"W1": 2, "b1": 1, "W2": 2, "b2": 1}
+    params = {name: arrays.get(prefix + name) for name in dimensions}
+    with_hidden = params["W1"] is not None or params["b1"] is not None
+    wanted = tuple(dimensions) if with_hidden else ("W2", "b2")
+    dtype = None
+    for name in wanted:
+        array = params[name]
+        if array is None:
+            raise RunError(f"{path}: array {prefix + name} is missing; wanted: {', '.join(wanted)}")
+        dtype = dtype or array.dtype
+        if array.dtype != dtype or dtype not in (np.float32, np.float64):
+            raise RunError(
+                f"{path}: array {prefix + name} is {array.dtype}; wanted: float32 or float64, the same for all"
+            )
+        if array.ndim != dimensions[name] or 0 in array.shape:
+            raise RunError(
+                f"{path}: array {prefix + name} has shape {array.shape}; wanted: {dimensions[name]} axes, none empty"
+            )
+        if not np.isfinite(array).all():
+            raise RunError(f"{path}: array {prefix + name} holds NaN or infinity; wanted: finite numbers")
+    for first, second, axis in (("W1", "b1", 0), ("W1", "W2", 0), ("W2", "b2", 0)):
+        a, b = params[first], params[second]
+        if a is not None and b is not None and a.shape[1] != b.shape[axis]:
+            raise RunError(
+                f"{path}: {prefix + first} {a.shape} and {prefix + second} {b.shape} do not fit each other; "
+                f"wanted: {second} with {a.shape[1]} in its first axis"
+            )
+    return params
+
+
+def _canonical(header: Mapping[str, Any]) -> bytes:
+    return json.dumps(header, separators=(",", ":")).encode()
+
+
+def _digest(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> str:
+    """SHA-256 over the header and, name by name, each array's name, dtype, shape and bytes."""
+    digest = hashlib.sha256(_canonical(header) + b"\n")
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(json.dumps([name, array.dtype.str, array.shape]).encode() + b"\n")
+        for part in _bytes_of(array):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def _bytes_of(array: Array) -> Iterator[memoryview]:
+    if array.size:  # a memoryview cannot be cast where an axis is 0
+        yield np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
+def _write_member(archive: zipfile.ZipFile, name: str, array: Array) -> None:
+    member = zipfile.ZipInfo(f"{name}.npy", _ZIP_EPOCH)
+    member.create_system = 3  # Unix, whatever the system: the bytes must not depend on it
+    member.external_attr = 0o644 << 16
+    with archive.open(member, "w", force_zip64=array.nbytes >= _ZIP64_FROM) as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        for part in _bytes_of(array):
+            file.write(part)
+
+
+def _native(array: Array) -> Array:
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _short(value: object) -> str:
+    """A value out of a file as it may stand in a message: printable and not long."""
+    text = "".join(letter if letter.isprintable() else "?" for letter in str(value)[:40])
+    return text or "nothing"
+
+
+def _require_known_format(path: str | Path, header: Mapping[str, Any]) -> None:
+    found, writer = header.get("format"), _short(header.get("twolayer"))
+    if type(found) is not int or found < 1:
+        raise RunError(f"{path}: its header has no format version: not a file that twolayer wrote")
+    if found > FORMAT:
+        raise RunError(
+            f"{path}: written by twolayer {writer} in file format {found}; this is twolayer {__version__}, which "
+            f"reads formats up to {FORMAT}: install twolayer {writer} or later to open it"
+        )

@@ -1,0 +1,109 @@
+"""Every change that the package makes on the disk passes through the few methods of `disk`, so that a test can
+put another object in its place and let any one of them fail."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from twolayer.errors import RunError
+
+Buffer = bytes | bytearray | memoryview
+
+_O_BINARY = getattr(os, "O_BINARY", 0)  # Windows would turn \n into \r\n
+# Some network file systems cannot flush a folder; there is nothing a caller could do about it.
+_NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
+
+_REMEDIES = {
+    errno.ENOSPC: "free some space on that disk or choose a folder on another one",
+    errno.EDQUOT: "free some of your quota or choose a folder on another disk",
+    errno.EFBIG: "raise the file-size limit (ulimit -f) or choose another file system",
+    errno.EACCES: "choose a folder you may write to, or have its permissions changed",
+    errno.EPERM: "choose a folder you may write to, or have its permissions changed",
+    errno.EROFS: "choose a folder on a disk that is not read-only",
+    errno.ENOENT: "make the folder first, or see whether it was moved or deleted",
+    errno.ENOTDIR: "a part of the path is a file; choose another path",
+    errno.EISDIR: "a folder stands in the way; choose another path or move it",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.EIO: "the device fails: save what you can and choose another disk",
+}
+
+
+class Disk:
+    """The operations that change something. All raise OSError."""
+
+    def create(self, path: Path) -> int:
+        """Opens a new file for writing; returns its descriptor. The file must not exist."""
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _O_BINARY, 0o666)
+
+    def open_to_append(self, path: Path) -> int:
+        """Opens a file for appending, making it if need be; returns its descriptor."""
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _O_BINARY, 0o666)
+
+    def write(self, descriptor: int, data: Buffer) -> None:
+        """Hands all of `data` to the system."""
+        rest = memoryview(data).cast("B")
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+
+    def truncate(self, descriptor: int, size: int) -> None:
+        """Cuts a file down to its first `size` bytes; needs no space."""
+        os.ftruncate(descriptor, size)
+
+    def sync(self, descriptor: int) -> None:
+        """Waits until a file's bytes are on the device."""
+        os.fsync(descriptor)
+
+    def sync_folder(self, path: Path) -> None:
+        """Waits until a folder's entries are on the device, where the system can do that."""
+        if os.name == "nt":
+            return
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in _NO_FOLDER_SYNC:
+                raise
+        finally:
+            os.close(descriptor)
+
+    def replace(self, source: Path, target: Path) -> None:
+        """Renames a file over another in one step."""
+        os.replace(source, target)
+
+    def rename_folder(self, source: Path, target: Path) -> None:
+        """Renames a folder in one step; fails if `target` is a folder with something in it."""
+        os.rename(source, target)
+
+    def make_folder(self, path: Path) -> None:
+        """Makes one folder, which must not exist."""
+        os.mkdir(path)
+
+
+disk = Disk()
+
+
+def explain(error: OSError, path: Path, cannot: str) -> RunError:
+    """The error to show for a failed operation: the path, the system's reason, what to try.
+
+    Args:
+        error: what the system said.
+        path: the file or folder.
+        cannot: what cannot be done, e.g. `"cannot be written"`.
+    """
+    reason = error.strerror or type(error).__name__
+    remedy = _REMEDIES.get(error.errno or 0)
+    return RunError(f"{path}: {cannot}: {reason}" + (f"; {remedy}" if remedy else ""))
+
+
+@contextmanager
+def explained(path: Path, cannot: str = "cannot be written") -> Iterator[None]:
+    """Turns an OSError inside into a `RunError` about `path`; see `explain`."""
+    try:
+        yield
+    except OSError as error:
+        raise explain(error, path, cannot) from error

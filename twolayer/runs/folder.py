@@ -1,0 +1,238 @@
+"""The run folder: what stands where in it, how it comes into being whole, and how one is found again.
+
+It is filled under a temporary name and then renamed, so from its first appearance it holds its config and a good
+checkpoint. What a killed process leaves is a hidden folder that nobody looks at."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from fnmatch import fnmatch
+from pathlib import Path
+
+from twolayer.errors import RunError
+from twolayer.runs import disk as seam
+from twolayer.runs.atomic import Content, temporary_path, write_atomically, write_new
+from twolayer.runs.disk import explained
+from twolayer.runs.lock import RunLock
+
+_TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR}
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths of one run.
+
+    Attributes:
+        path: the folder.
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved config; feeding it back makes the same run."""
+        return self.path / "config.yaml"
+
+    @property
+    def environment(self) -> Path:
+        """Versions, BLAS, threads, machine, commit, data digests."""
+        return self.path / "environment.json"
+
+    @property
+    def history(self) -> Path:
+        """One row per epoch."""
+        return self.path / "history.csv"
+
+    @property
+    def steps(self) -> Path:
+        """The training loss along the steps, thinned."""
+        return self.path / "steps.csv"
+
+    @property
+    def predictions(self) -> Path:
+        """Probabilities on validation and test rows, from the best parameters."""
+        return self.path / "predictions.npz"
+
+    @property
+    def best(self) -> Path:
+        """The model: the best parameters and all it takes to predict from raw rows."""
+        return self.path / "best.npz"
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint from which the run goes on."""
+        return self.path / "last.npz"
+
+    @property
+    def loss_curve(self) -> Path:
+        """The picture of loss and accuracy."""
+        return self.path / "loss_curve.png"
+
+    @property
+    def summary(self) -> Path:
+        """The final numbers; not there before the run ended or was interrupted."""
+        return self.path / "summary.json"
+
+    @property
+    def snapshots(self) -> Path:
+        """The folder of parameter snapshots, if they were asked for."""
+        return self.path / "snapshots"
+
+    def snapshot(self, epoch: int) -> Path:
+        """The parameters after one epoch."""
+        return self.snapshots / f"epoch-{epoch:05d}.npz"
+
+    def lock(self) -> RunLock:
+        """The lock to hold while writing into the folder."""
+        return RunLock(self.path / ".lock", self.path)
+
+    def remove_leftovers(self) -> None:
+        """Removes the temporary files that a killed process left; only for the holder of the lock."""
+        for path in (self.config, self.environment, self.predictions, self.best, self.last, self.summary):
+            for leftover in self.path.glob(f".{path.name}.*.tmp"):
+                with contextlib.suppress(OSError):
+                    leftover.unlink()
+
+
+def create_run_folder(
+    files: Mapping[str, Content], *, parent: str | Path, name: str, now: datetime | None = None
+) -> RunFolder:
+    """Makes `parent`/`name`-YYYYmmdd-HHMMSS, or the same with -2, -3, ... where that is taken.
+
+    Args:
+        files: what is in it from the first moment, by file name: config.yaml, environment.json, best.npz and
+            last.npz of step 0.
+        parent: the folder of runs, made if need be.
+        name: the config's name.
+        now: the local time for the name; None for the clock's.
+
+    Raises:
+        RunError: if the system refuses; nothing but perhaps an empty `parent` is left.
+    """
+    parent = Path(parent)
+    with explained(parent, "the folder of runs cannot be made"):
+        parent.mkdir(parents=True, exist_ok=True)
+    stem = f"{name}-{now or datetime.now():%Y%m%d-%H%M%S}"
+    temporary = _filled_temporary(parent / stem, files)
+    number = 1
+    while True:
+        target = parent / (stem if number == 1 else f"{stem}-{number}")
+        if _appears(temporary, target):
+            return RunFolder(target)
+        number += 1
+
+
+def create_run_folder_at(files: Mapping[str, Content], run_dir: str | Path) -> RunFolder:
+    """Makes the run folder `run_dir`, which must not exist or be empty; see `create_run_folder`.
+
+    An empty folder is filled in place, last.npz at the end: it may be a mount point or somebody's current folder,
+    which cannot be replaced. What a killed process left of such a filling counts as empty.
+
+    Raises:
+        RunError: if there is something in the folder or the system refuses.
+    """
+    run = RunFolder(Path(run_dir))
+    if run.path.exists():
+        _fill_in_place(run, files)
+        return run
+    with explained(run.path, "the run folder cannot be made"):
+        run.path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _filled_temporary(run.path, files)
+    if not _appears(temporary, run.path):
+        shutil.rmtree(temporary, ignore_errors=True)
+        _require_empty(run, files)
+        raise RunError(f"{run.path}: another process made this folder at the same moment; choose another one")
+    return run
+
+
+def open_run(path: str | Path) -> RunFolder:
+    """The run folder at `path`.
+
+    Raises:
+        RunError: if there is none; the message names what was found and, where one can tell, what was meant.
+    """
+    run = RunFolder(Path(path))
+    if run.path.is_dir():
+        if run.config.is_file() and run.last.is_file():
+            return run
+        newest = _newest_run(run.path)
+        if newest is not None:
+            raise RunError(f"{path}: not a run folder but a folder of runs; the newest in it is {newest}")
+        missing = " and ".join(each.name for each in (run.config, run.last) if not each.is_file())
+        raise RunError(f"{path}: not a run folder: {missing} not found in it; a folder that 'train' made is wanted")
+    if run.path.exists():
+        holder = RunFolder(run.path.parent)
+        meant = f"; did you mean {holder.path}?" if holder.last.is_file() else ""
+        raise RunError(f"{path}: a file; the folder of a run is wanted{meant}")
+    newest = _newest_run(run.path.parent)
+    meant = f"; the newest run in {run.path.parent} is {newest}" if newest else ""
+    raise RunError(f"{path}: no such run folder{meant}")
+
+
+def _newest_run(folder: Path) -> Path | None:
+    try:
+        runs = [each for each in folder.iterdir() if not each.name.startswith(".") and RunFolder(each).last.is_file()]
+        return max(runs, key=lambda each: RunFolder(each).last.stat().st_mtime, default=None)
+    except OSError:
+        return None
+
+
+def _filled_temporary(target: Path, files: Mapping[str, Content]) -> Path:
+    """A new hidden folder beside `target` that holds the files, on the device."""
+    temporary = temporary_path(target)
+    with explained(target, "the run folder cannot be made"):
+        try:
+            seam.disk.make_folder(temporary)
+            for name, content in files.items():
+                write_new(temporary / name, content, durable=True)
+            seam.disk.sync_folder(temporary)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+    return temporary
+
+
+def _appears(temporary: Path, target: Path) -> bool:
+    """Renames the filled folder to its name; False if that is taken."""
+    with explained(target, "the run folder cannot be made"):
+        try:
+            seam.disk.rename_folder(temporary, target)
+        except BaseException as error:
+            if isinstance(error, OSError) and error.errno in _TAKEN:
+                return False
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        seam.disk.sync_folder(target.parent)
+    return True
+
+
+def _fill_in_place(run: RunFolder, files: Mapping[str, Content]) -> None:
+    _require_empty(run, files)
+    with run.lock():
+        _require_empty(run, files)
+        try:
+            for name in sorted(files, key=lambda name: name == run.last.name):
+                write_atomically(run.path / name, files[name])
+        except BaseException:
+            for name in files:
+                with contextlib.suppress(OSError):
+                    (run.path / name).unlink()
+            raise
+
+
+def _require_empty(run: RunFolder, files: Mapping[str, Content]) -> None:
+    """Raises RunError if the folder holds more than the beginnings of a filling that was cut short."""
+    with explained(run.path, "the run folder cannot be used"):
+        found = sorted(each.name for each in run.path.iterdir())
+    for name in found:
+        beginning = name in files or any(fnmatch(name, f".{each}.*.tmp") for each in files)
+        if name == run.last.name or not (beginning or name == run.lock().path.name):
+            raise RunError(
+                f"{run.path}: not empty, {name} is in it; choose a new or empty folder, "
+                "or resume the run if there is one in it"
+            )

@@ -1,0 +1,187 @@
+"""history.csv and steps.csv: rows are appended and, when a run goes on, cut back to where its checkpoint stands,
+so that the file of an interrupted run is the file of one never stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twolayer.errors import RunError
+from twolayer.runs import disk as seam
+from twolayer.runs.disk import explained
+from twolayer.runs.rows import read_columns, read_log, rows_up_to
+
+HISTORY_COLUMNS = (
+    "epoch",
+    "step",
+    "learning_rate",
+    "train_loss",
+    "val_loss",
+    "train_accuracy",
+    "val_accuracy",
+    "penalty",
+    "gradient_norm",
+    "update_ratio_W1",
+    "update_ratio_W2",
+    "weight_norm_W1",
+    "weight_norm_W2",
+    "dead_share",
+    "activation_min",
+    "activation_median",
+    "activation_max",
+    "seconds",
+)
+STEPS_COLUMNS = ("step", "epoch", "learning_rate", "loss")
+
+Row = Mapping[str, float | None]
+
+
+class _Log:
+    """A csv file that only grows, but for `cut_back`. Rows wait in memory until `flush` or `sync`."""
+
+    columns: tuple[str, ...]
+
+    def __init__(self, path: str | Path) -> None:
+        """Opens the file, making it if need be. One with rows in it takes no more before `cut_back`."""
+        self.path = Path(path)
+        self.rows = 0
+        self._waiting: list[str] = []
+        with explained(self.path):
+            self._descriptor = seam.disk.open_to_append(self.path)
+            self._size = os.fstat(self._descriptor).st_size
+        self._ready = self._size == 0
+        if self._ready:
+            self._waiting.append(_line(self.columns))
+            try:
+                self.flush()
+            except BaseException:
+                os.close(self._descriptor)
+                raise
+
+    def append(self, row: Row) -> None:
+        """Takes one row: a value for every column, None for an empty cell.
+
+        Floats are written in the shortest form that reads back as the same float64.
+        """
+        if row.keys() != set(self.columns):
+            raise ValueError(f"a row needs {self.columns}; got {tuple(row)}")
+        if not self._ready:
+            raise ValueError(f"{self.path} has rows; cut_back says where to go on")
+        self._waiting.append(_line(_cell(row[column]) for column in self.columns))
+        self.rows += 1
+
+    def flush(self) -> None:
+        """Hands the waiting rows to the system: other processes see them, and a killed process loses none.
+
+        Raises:
+            RunError: if the system refuses; the file is then as it was before, and the rows go on waiting.
+        """
+        data = "".join(self._waiting).encode()
+        with explained(self.path):
+            try:
+                seam.disk.write(self._descriptor, data)
+            except BaseException:
+                with contextlib.suppress(OSError):  # a torn row would stand in the way of the next one
+                    seam.disk.truncate(self._descriptor, self._size)
+                raise
+        self._size += len(data)
+        self._waiting.clear()
+
+    def sync(self) -> None:
+        """`flush`, and waits until the rows are on the device. To be called before last.npz is written: the log
+        must never end before the checkpoint does."""
+        self.flush()
+        with explained(self.path):
+            seam.disk.sync(self._descriptor)
+
+    def cut_back(self, step: int, rows: int | None = None) -> None:
+        """Drops the rows after `step`, and a last row that was not written to its end.
+
+        What stays is byte for byte what was there. Cutting needs no space on the disk.
+
+        Args:
+            step: the step of the checkpoint.
+            rows: how many rows there were when it was written (`rows` of the log), to be checked.
+
+        Raises:
+            RunError: if the file is not this log, is damaged before that step or has lost rows.
+        """
+        data = read_log(self.path)
+        header = _line(self.columns).encode()
+        kept, size = 0, 0
+        if data.startswith(header):
+            kept, size = rows_up_to(data, len(header), step, self.columns, self.path)
+        elif not header.startswith(data):
+            raise RunError(f"{self.path}:1: other columns than this twolayer writes; wanted: {header.decode().strip()}")
+        if rows is not None and kept != rows:
+            raise RunError(
+                f"{self.path}: holds {kept:,} rows up to step {step:,} where the checkpoint counts {rows:,}: "
+                "put the file back as it was, or start the run again in a new folder"
+            )
+        if size < len(data):
+            with explained(self.path):
+                seam.disk.truncate(self._descriptor, size)
+                seam.disk.sync(self._descriptor)
+        self._size, self.rows, self._ready = size, kept, True
+        self._waiting = [] if size else [_line(self.columns)]
+        self.flush()
+
+    def close(self) -> None:
+        """Flushes and closes; the log takes nothing after that."""
+        try:
+            self.flush()
+        finally:
+            os.close(self._descriptor)
+
+
+class HistoryLog(_Log):
+    """history.csv: one row per epoch, handed to the system at once so that the curves can be drawn from it."""
+
+    columns = HISTORY_COLUMNS
+
+    def append(self, row: Row) -> None:
+        super().append(row)
+        self.flush()
+
+
+class StepsLog(_Log):
+    """steps.csv: the loss of the batches, for the steps that `wants` names."""
+
+    columns = STEPS_COLUMNS
+
+    @staticmethod
+    def wants(step: int) -> bool:
+        """Whether step 1, 2, ... is logged: all of the first 1,000, then 900 evenly spaced per power of ten.
+
+        It depends on the step alone, so an interrupted run logs what one never stopped does.
+        """
+        return step <= 1000 or step % 10 ** (len(str(step - 1)) - 3) == 0
+
+
+def read_history(path: str | Path) -> dict[str, NDArray[np.float64]]:
+    """The columns of a history.csv by name, NaN for an empty cell; a last row still being written is left out.
+
+    Raises:
+        RunError: if the file cannot be read or is no history, naming the line.
+    """
+    return read_columns(Path(path), HISTORY_COLUMNS)
+
+
+def read_steps(path: str | Path) -> dict[str, NDArray[np.float64]]:
+    """The columns of a steps.csv by name; see `read_history`."""
+    return read_columns(Path(path), STEPS_COLUMNS)
+
+
+def _cell(value: float | None) -> str:
+    if value is None:
+        return ""
+    return str(int(value)) if isinstance(value, int | np.integer) else repr(float(value))
+
+
+def _line(cells: Iterable[str]) -> str:
+    return ",".join(cells) + "\n"
