@@ -1,0 +1,22 @@
+"""The config: typed, strict and frozen, from YAML with overrides; all faults of a file in one report, each with its
+place. `load_config` is the way in; the pieces that read a document and report on it serve sweep files, too."""
+
+from twolayer.config.dumping import differences, dump_config, yaml_value
+from twolayer.config.loading import config_from_dict, load_config
+from twolayer.config.models import Config, DataConfig, ModelConfig, RunConfig, SolverConfig
+from twolayer.config.schema import config_schema, reference_table
+
+__all__ = [
+    "Config",
+    "DataConfig",
+    "ModelConfig",
+    "RunConfig",
+    "SolverConfig",
+    "config_from_dict",
+    "config_schema",
+    "differences",
+    "dump_config",
+    "load_config",
+    "reference_table",
+    "yaml_value",
+]

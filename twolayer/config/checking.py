@@ -1,0 +1,186 @@
+"""Plain data -> Config, or all its faults in one report: pydantic judges each key, the rules judge them together, and
+every fault is told in one form: what was found, what was wanted, what to try."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path as FilePath
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from twolayer.config.document import Document
+from twolayer.config.models import Config
+from twolayer.config.report import Path, Place, Report, did_you_mean, nearest, shown
+from twolayer.config.rules import (
+    DEPENDENT_DEFAULTS,
+    OWNED_KEYS,
+    TABLE_KEYS,
+    AlreadyTold,
+    Values,
+    check_rules,
+)
+from twolayer.config.schema import known_keys, wanted
+
+
+_SOURCES = ("train", "test", "validation")
+
+
+def check(document: Document, report: Report, folders: dict[str, FilePath], *, require_files: bool) -> Config:
+    """The config that the document says.
+
+    Args:
+        document: the data, overrides applied, with places.
+        report: what was found so far.
+        folders: for each `Place.source`, the folder that relative data paths start from; others: the current one.
+        require_files: whether a data file that is not there is a fault.
+
+    Raises:
+        ConfigError: with all faults.
+    """
+    data = document.data
+
+    def complain(path: Path, message: str) -> None:
+        report.add(path, message, document.place(path))
+
+    try:
+        Config.model_validate(data)
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_context=False)
+        for path, message in _complaints(details, data):
+            if not report.is_inside_unusable(path):
+                complain(path, message)
+    _drop_left_over(document, report)
+    check_rules(data, report, complain)
+    for path, name in list(_data_paths(data, report)):
+        absolute = _absolute(name, document.place(path), folders)
+        problem = _file_problem(absolute) if require_files else None
+        if problem is not None:
+            complain(path, f"{problem}: {shown(name) if name == absolute else f'{shown(name)}, that is {absolute}'}")
+        _set(data, path, absolute)
+    report.raise_if_any()
+    run = data.setdefault("run", {})
+    run["dir"] = _absolute(run.get("dir", Config.model_fields["run"].default.dir), None, {})
+    _fill_dependent_defaults(data, report)
+    return Config.model_validate(data)
+
+
+def _complaints(errors: list[ErrorDetails], data: Any) -> Iterator[tuple[Path, str]]:
+    """Pydantic's errors in our words, one per path; an error around a deeper one (another branch of a union) is left
+    out."""
+    found: dict[Path, ErrorDetails] = {}
+    for error in errors:
+        found.setdefault(_path_in(data, error), error)
+    around = {path[:end] for path in found for end in range(len(path))}
+    for path, error in found.items():
+        if path in around:
+            continue
+        if error["type"] == "extra_forbidden":
+            yield path, _unknown_key(path)
+        elif error["type"] == "missing":
+            yield path, f"missing key; wanted {wanted(path)}"
+        elif path:
+            yield path, f"found {shown(error['input'])}, wanted {wanted(path)}{_meant(error['input'], path)}"
+        else:
+            yield path, f"found {shown(data)}, wanted the sections {', '.join(known_keys(()))}"
+
+
+def _path_in(data: Any, error: ErrorDetails) -> Path:
+    """The error's path without the names of union branches that pydantic puts into it."""
+    path: list[str | int] = []
+    parts = error["loc"]
+    for i, part in enumerate(parts):
+        is_last = i == len(parts) - 1
+        if isinstance(data, dict) and (part in data or (is_last and error["type"] in ("missing", "extra_forbidden"))):
+            data = data.get(part)
+        elif isinstance(data, (list, tuple)) and isinstance(part, int) and part < len(data):
+            data = data[part]
+        else:
+            continue
+        path.append(part)
+    return tuple(path)
+
+
+def _unknown_key(path: Path) -> str:
+    *outer, name = path
+    known = known_keys(tuple(outer))
+    if nearest(str(name), known) is None:
+        sections = [s for s in known_keys(()) if name in known_keys((s,))]
+        if sections and tuple(outer) != (sections[0],):
+            return f"unknown key here; it belongs under '{sections[0]}'"
+    return f"unknown key{did_you_mean(str(name), known)}"
+
+
+def _meant(found: Any, path: Path) -> str:
+    """The nearest choice, where a choice was wanted and a word found."""
+    words = wanted(path).partition("one of ")[2].partition(" or ")[0].split(", ")
+    guess = nearest(found, words) if isinstance(found, str) else None
+    return f"; did you mean '{guess}'?" if guess else ""
+
+
+def _is_override(place: Place | None) -> bool:
+    return place is not None and place.column == 0
+
+
+def _drop_left_over(document: Document, report: Report) -> None:
+    """Takes out the file's keys that belong to a choice which an override changed: they went with the old choice."""
+    values = Values(document.data, report)
+    choosers = {key: chooser for key, (chooser, _) in OWNED_KEYS.items()} | dict.fromkeys(TABLE_KEYS, "data.train")
+    for key, chooser in choosers.items():
+        path = tuple(key.split("."))
+        changed = _is_override(document.place(tuple(chooser.split("."))))
+        if not changed or not values.given(key) or _is_override(document.place(path)):
+            continue
+        try:
+            if values.unused(key):
+                del document.data[path[0]][path[1]]
+        except AlreadyTold:
+            continue
+
+
+def _fill_dependent_defaults(data: Any, report: Report) -> None:
+    values = Values(data, report)
+    for key in [*DEPENDENT_DEFAULTS, "solver.monitor"]:
+        section, name = key.split(".")
+        if not values.given(key):
+            data.setdefault(section, {})[name] = values.default(key)
+
+
+def _data_paths(data: Any, report: Report) -> Iterator[tuple[Path, str]]:
+    """The data files, each with its path in the config."""
+    section = data.get("data") if isinstance(data, dict) else None
+    if not isinstance(section, dict):
+        return
+    for key in _SOURCES:
+        source = section.get(key)
+        names: list[tuple[Path, Any]] = [(("data", key), source)]
+        if isinstance(source, dict):
+            names = [(("data", key, part), source.get(part)) for part in ("features", "labels")]
+        for path, name in names:
+            if isinstance(name, str) and report.is_usable(path):
+                yield path, name
+
+
+def _absolute(name: str, place: Place | None, folders: dict[str, FilePath]) -> str:
+    folder = folders.get(place.source, FilePath()) if place is not None else FilePath()
+    return os.path.abspath(folder / os.path.expanduser(name))
+
+
+def _file_problem(name: str) -> str | None:
+    try:
+        with open(name, "rb"):
+            return None
+    except FileNotFoundError:
+        return "no such file"
+    except IsADirectoryError:
+        return "is a folder, not a file"
+    except (OSError, ValueError) as error:
+        return f"cannot be read ({getattr(error, 'strerror', None) or error})"
+
+
+def _set(data: Any, path: Path, value: Any) -> None:
+    for part in path[:-1]:
+        data = data[part]
+    data[path[-1]] = value

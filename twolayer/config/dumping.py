@@ -1,0 +1,107 @@
+"""A config as YAML text that loads to the same config again, and the keys in which two configs differ."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path as FilePath
+from typing import Any
+
+from twolayer.config.models import Config
+from twolayer.config.nodes import parse_scalar
+from twolayer.config.rules import OWNED_KEYS
+
+_PLAIN = re.compile(r"[A-Za-z0-9_./-][A-Za-z0-9_./ +-]*(?<! )")
+
+
+def dump_config(config: Config, folder: FilePath | str | None = None) -> str:
+    """The config as YAML text; loading it, from whatever current folder, gives an equal config.
+
+    Args:
+        config: a config as loaded.
+        folder: where the text will be put; data paths are then written relative to it. None: absolute paths.
+
+    Returns:
+        The text, every key with its meaning in a comment, without the keys that the chosen optimiser, schedule and
+        init do not use.
+    """
+    lines = []
+    for section, value in config.model_dump().items():
+        model = getattr(config, section)
+        if not isinstance(value, dict):
+            lines.append(f"{section}: {yaml_value(value)}")
+            continue
+        lines.append(f"{section}:")
+        for key, entry in value.items():
+            name = f"{section}.{key}"
+            if _is_unused(config, name):
+                continue
+            if section == "data" and folder is not None:
+                entry = _relative(entry, folder)
+            lines.append(f"  {key}: {yaml_value(entry)}  # {type(model).model_fields[key].description}")
+    return "\n".join(lines) + "\n"
+
+
+def yaml_value(value: Any) -> str:
+    """A plain value on one line of YAML, strings quoted where they would be read as something else."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{yaml_value(key)}: {yaml_value(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(yaml_value, value)) + "]"
+    if isinstance(value, str):
+        return _yaml_string(value)
+    return (
+        {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else repr(value)
+    )
+
+
+def differences(a: Config, b: Config) -> dict[str, tuple[Any, Any]]:
+    """The keys in which two configs differ, by dotted name, with both values.
+
+    Args:
+        a: one config.
+        b: the other.
+    """
+    flat_a, flat_b = _flat(a), _flat(b)
+    return {key: (flat_a[key], flat_b[key]) for key in flat_a if flat_a[key] != flat_b[key]}
+
+
+def _flat(config: Config) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for section, value in config.model_dump().items():
+        if isinstance(value, dict):
+            flat |= {f"{section}.{key}": item for key, item in value.items()}
+        else:
+            flat[section] = value
+    return flat
+
+
+def _is_unused(config: Config, name: str) -> bool:
+    if name not in OWNED_KEYS:
+        return False
+    chooser, owners = OWNED_KEYS[name]
+    section, key = chooser.split(".")
+    return getattr(getattr(config, section), key) not in owners
+
+
+def _yaml_string(text: str) -> str:
+    if _PLAIN.fullmatch(text) and text[0] not in "-" and parse_scalar(text) == text:
+        return text
+    return '"' + "".join(_escaped(c) for c in text) + '"'
+
+
+def _escaped(character: str) -> str:
+    if character in '"\\':
+        return "\\" + character
+    if character.isprintable():
+        return character
+    code = ord(character)
+    return f"\\U{code:08x}" if code > 0xFFFF else f"\\u{code:04x}"
+
+
+def _relative(source: Any, folder: FilePath | str) -> Any:
+    if isinstance(source, str) and os.path.isabs(source):
+        return os.path.relpath(source, folder)
+    if isinstance(source, dict) and "generator" not in source:
+        return {key: _relative(value, folder) for key, value in source.items()}
+    return source

@@ -1,0 +1,105 @@
+"""The ways in: a config from a YAML file with overrides, or from a dict."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path as FilePath
+from typing import Any
+
+from twolayer.config.checking import check
+from twolayer.config.document import Document, parse, read_document
+from twolayer.config.models import Config
+from twolayer.config.nodes import MAX_DEPTH
+from twolayer.config.report import Path, Place, Report, dotted, shown
+
+
+def load_config(path: FilePath | str, overrides: Sequence[str] = (), *, require_files: bool = True) -> Config:
+    """The config in a YAML file, changed by overrides.
+
+    Relative data paths start from the file's folder, those of overrides from the current folder, as does `run.dir`.
+    An override that makes another choice (`solver.optimizer=adam`) takes the file's keys of the old choice
+    (`solver.momentum`) out with it; of two overrides of one key the later counts.
+
+    Args:
+        path: the YAML file.
+        overrides: `KEY=VALUE`, e.g. `solver.reg=1e-3` or `data.train={generator: spiral}`; VALUE is YAML.
+        require_files: whether a data file that is not there is a fault.
+
+    Raises:
+        ConfigError: with all faults of file and overrides, each with its place.
+    """
+    report = Report()
+    document = read_document(path, report)
+    if document is None:
+        raise report.error()
+    for number, override in enumerate(overrides):
+        apply_override(document, override, number, report)
+    folder = FilePath(os.path.abspath(path)).parent
+    config = check(document, report, {str(path): folder}, require_files=require_files)
+    config._source = FilePath(path)
+    return config
+
+
+def config_from_dict(values: Mapping[str, Any], overrides: Sequence[str] = (), *, require_files: bool = True) -> Config:
+    """The config in a nested dict, by the same checks; relative paths start from the current folder.
+
+    Args:
+        values: as in the YAML file, e.g. `{"data": {"train": {"generator": "spiral"}}}`.
+        overrides: as in `load_config`.
+        require_files: as in `load_config`.
+
+    Raises:
+        ConfigError: with all faults.
+    """
+    report = Report()
+    document = Document(_plain_copy(values, MAX_DEPTH))
+    for number, override in enumerate(overrides):
+        apply_override(document, override, number, report)
+    return check(document, report, {}, require_files=require_files)
+
+
+def apply_override(document: Document, override: str, number: int, report: Report) -> None:
+    """Puts one `KEY=VALUE` into the document; whether the key exists is judged with all others.
+
+    Args:
+        document: changed in place.
+        override: `section.key=VALUE`.
+        number: which override it is, from 0, for the order of the report.
+        report: gets the faults.
+    """
+    key, equals, text = override.partition("=")
+    place = Place(
+        f"override {override if override.isprintable() and len(override) < 80 else shown(override)}", number, 0
+    )
+    path: Path = tuple(key.strip().split("."))
+    if not equals or not all(path):
+        report.add((), "wanted KEY=VALUE, e.g. solver.reg=1e-3", place, judged=True)
+        return
+    value = parse(text, lambda mark: place, report, root=path)
+    if value is None:
+        return
+    if not isinstance(document.data, dict):
+        return  # the file holds no mapping, which is told as its fault
+    holder = document.data
+    for depth, part in enumerate(path[:-1], start=1):
+        if holder.get(part) is None:
+            holder[part] = {}
+            document.places[path[:depth]] = place
+        holder = holder[part]
+        if not isinstance(holder, dict):
+            around = path[:depth]
+            report.add(path, f"{dotted(around)} is {shown(holder)} here, which has no keys inside", place, judged=True)
+            return
+    holder[path[-1]] = value.data
+    document.places = {p: at for p, at in document.places.items() if p[: len(path)] != path} | value.places
+
+
+def _plain_copy(value: Any, depth: int) -> Any:
+    """Dicts with names for keys, lists and values, so that nothing of the caller's is changed."""
+    if depth and isinstance(value, Mapping):
+        names = {key: str(key) if isinstance(key, int) and not isinstance(key, bool) else key for key in value}
+        return {names[key]: _plain_copy(item, depth - 1) for key, item in value.items()}
+    if depth and isinstance(value, (list, tuple)):
+        return [_plain_copy(item, depth - 1) for item in value]
+    return os.fspath(value) if isinstance(value, os.PathLike) else value

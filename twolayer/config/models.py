@@ -1,0 +1,209 @@
+"""The config as frozen pydantic models: every key with its type, its range, its default and its meaning. The error
+report, the JSON Schema, the README's table and the dumped comments are all made from what stands here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, PrivateAttr, Tag
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
+Column = (
+    Annotated[str, Field(min_length=1, json_schema_extra={"format": "column"})]
+    | Annotated[int, Field(ge=-1_000_000_000, le=1_000_000_000)]
+)
+FilePath = Annotated[str, Field(min_length=1, json_schema_extra={"format": "path"})]
+FolderPath = Annotated[str, Field(min_length=1, json_schema_extra={"format": "folder"})]
+Monitor = Literal[
+    "val_accuracy",
+    "val_loss",
+    "train_accuracy",
+    "train_loss",
+    "penalty",
+    "gradient_norm",
+    "update_ratio_W1",
+    "update_ratio_W2",
+    "weight_norm_W1",
+    "weight_norm_W2",
+    "dead_share",
+    "activation_min",
+    "activation_median",
+    "activation_max",
+]
+
+MONITORS: tuple[str, ...] = get_args(Monitor)
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class FilePair(_Section):
+    """Features and labels in a file each (IDX or npy)."""
+
+    features: FilePath = Field(description="IDX or npy file of the features, one row or image per label")
+    labels: FilePath = Field(description="IDX or npy file of the labels")
+
+
+class Generated(_Section):
+    """Rows that the package makes from the seed."""
+
+    generator: Literal["spiral", "toy"] = Field(description="spiral: interleaved arms in the plane; toy: five rows")
+    rows: Count | None = Field(None, description="rows in all; null: 300 for spiral, 5 for toy")
+    classes: Annotated[int, Field(ge=2, le=1000)] = Field(3, description="number of classes (arms of the spiral)")
+    features: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
+        None, description="numbers in a row; null: 4 for toy (a spiral has 2)"
+    )
+    noise: NotNegative | None = Field(None, description="standard deviation of the arms' angle, radians; null: 0.2")
+
+
+def _kind_of_source(value: Any) -> str:
+    """Which of the forms of a source is meant: only that form's faults are then reported."""
+    if isinstance(value, (dict, BaseModel)):
+        keys = value if isinstance(value, dict) else type(value).model_fields
+        return "generated" if "generator" in keys else "pair"
+    return "path" if isinstance(value, str) else "fraction"
+
+
+Source = Annotated[
+    Annotated[FilePath, Tag("path")] | Annotated[FilePair, Tag("pair")] | Annotated[Generated, Tag("generated")],
+    Discriminator(_kind_of_source),
+]
+FractionOrSource = Annotated[
+    Annotated[Fraction, Tag("fraction")]
+    | Annotated[FilePath, Tag("path")]
+    | Annotated[FilePair, Tag("pair")]
+    | Annotated[Generated, Tag("generated")],
+    Discriminator(_kind_of_source),
+]
+
+
+class DataConfig(_Section):
+    """Where the rows come from and how they are prepared."""
+
+    train: Source = Field(
+        description="training rows: a file (csv, csv.gz, npz, CIFAR-10 .bin), {features: FILE, labels: FILE} "
+        "(IDX or npy) or {generator: NAME, ...}; relative to this file"
+    )
+    test: FractionOrSource | None = Field(
+        None, description="test rows: a source, or the fraction of train held out first; null or 0: none"
+    )
+    validation: FractionOrSource | None = Field(
+        0.15, description="validation rows: a fraction of what remains, stratified, or a source; null or 0: none"
+    )
+    label: Column | None = Field(None, description="csv: column of the label, a name or a position (0 first, -1 last)")
+    ignore: tuple[Column, ...] = Field((), strict=False, description="csv: columns left out, names or positions")
+    categorical: tuple[Column, ...] = Field(
+        (), strict=False, description="csv: columns turned into one-hot features, names or positions"
+    )
+    missing: Literal["refuse", "drop", "mean"] = Field(
+        "refuse", description="a missing cell is a fault (refuse), drops its row, or gets the training mean"
+    )
+    scale: Literal["none", "center", "standardize", "max"] = Field(
+        "standardize", description="scaling of the features, fitted on the training rows alone"
+    )
+
+
+class ModelConfig(_Section):
+    """The network: D features, H hidden units, C classes."""
+
+    hidden: int = Field(64, ge=0, le=1_000_000, description="H, hidden units; 0: softmax regression")
+    init: Literal["he", "xavier", "normal"] = Field("he", description="how the weights are drawn at the start")
+    init_std: float = Field(0.01, gt=0, description="standard deviation of the weights, for init: normal")
+    dtype: Literal["float32", "float64"] = Field("float32", description="float type of all arrays")
+
+
+class SolverConfig(_Section):
+    """Minibatch gradient descent."""
+
+    engine: Literal["numpy", "numba"] = Field("numpy", description="who computes the steps; numba is compiled")
+    optimizer: Literal["sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw"] = Field(
+        "momentum", description="the update, equation (13) or a refinement of it"
+    )
+    learning_rate: float = Field(0.1, gt=0, description="a of the updates; left out: 0.001 for rmsprop, adam, adamw")
+    momentum: Decay = Field(0.9, description="mu of momentum and nesterov")
+    rho: Decay = Field(0.99, description="decay of rmsprop's mean of squares")
+    beta1: Decay = Field(0.9, description="decay of the mean of gradients, adam and adamw")
+    beta2: Decay = Field(0.999, description="decay of the mean of squares, adam and adamw")
+    epsilon: float = Field(1e-8, gt=0, description="added to the root of the squares, rmsprop, adam and adamw")
+    schedule: Literal["constant", "step", "exponential", "cosine", "plateau"] = Field(
+        "constant", description="how the learning rate falls"
+    )
+    step_epochs: float = Field(10.0, gt=0, description="epochs between two drops, schedule: step")
+    factor: float = Field(
+        0.1,
+        gt=0,
+        le=1,
+        description="multiplies the rate: per drop (step, plateau) or epoch (exponential); "
+        "left out: 0.1, 0.95 for exponential, 0.5 for plateau",
+    )
+    plateau_patience: int = Field(
+        5, ge=0, le=1_000_000_000, description="epochs without improvement before a drop, schedule: plateau"
+    )
+    min_learning_rate: float = Field(0.0, ge=0, description="floor under the scheduled rate (not under the warm-up)")
+    warmup_epochs: float = Field(0.0, ge=0, description="epochs over which the rate first rises to learning_rate")
+    reg: float = Field(0.0, ge=0, description="L2 strength r of equation (6)")
+    batch_size: Count = Field(64, description="rows per update")
+    epochs: Count = Field(40, description="passes over the training rows")
+    class_weight: Literal["none", "balanced"] | dict[str, NotNegative] = Field(
+        "none", description="weight of each class in the loss: none, balanced, or {label: weight}, others 1"
+    )
+    monitor: Monitor = Field(
+        "val_accuracy",
+        description="column of the history that picks the best parameters, accuracies the highest, others the "
+        "lowest; left out without validation rows: train_loss",
+    )
+    patience: Count | None = Field(
+        None, description="epochs without improvement of monitor before stopping; null: never stop early"
+    )
+    max_grad_norm: Positive | None = Field(
+        None, description="longer gradients (joint norm of all arrays) are shortened to this; null: never"
+    )
+
+
+class RunConfig(_Section):
+    """What a run writes, and when; none of these changes the trained parameters."""
+
+    dir: FolderPath = Field("runs", description="folder in which run folders are made; relative to the current folder")
+    checkpoint_seconds: float = Field(30.0, ge=0, description="seconds between checkpoints within long epochs")
+    evaluate_rows: Count = Field(10_000, description="at most so many training rows in train_loss and train_accuracy")
+    redraw_seconds: float = Field(2.0, ge=0, description="seconds between redraws of loss_curve.png; 0: every epoch")
+    snapshot_epochs: Count | None = Field(
+        None, description="epochs between two saved copies of the parameters, for animations; null: none"
+    )
+
+
+class Config(_Section):
+    """A whole run. Paths in `data` and `run.dir` are absolute once loaded.
+
+    Attributes:
+        source: the file it was read from, None for a dict.
+        name: the file's name without folder and ending, `run` for a dict.
+    """
+
+    seed: int = Field(0, ge=0, lt=2**63, description="what all random numbers are counted from")
+    data: DataConfig = Field(description="where the rows come from and how they are prepared")
+    model: ModelConfig = Field(ModelConfig(), description="the network")
+    solver: SolverConfig = Field(SolverConfig(), description="minibatch gradient descent")
+    run: RunConfig = Field(RunConfig(), description="what a run writes, and when; never changes the training")
+
+    _source: Path | None = PrivateAttr(None)
+
+    @property
+    def source(self) -> Path | None:
+        return self._source
+
+    @property
+    def name(self) -> str:
+        return self._source.stem if self._source is not None else "run"
+
+    def __eq__(self, other: object) -> bool:
+        """Whether all keys are equal, wherever the two were read from."""
+        return isinstance(other, Config) and self.model_dump() == other.model_dump()
+
+    __hash__ = None  # type: ignore[assignment]

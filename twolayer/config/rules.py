@@ -1,0 +1,200 @@
+"""The rules between keys: which keys belong to which choice, what a choice needs, and what has to fit together. A rule
+that comes across a value already found at fault says nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from twolayer.config.models import Config
+from twolayer.config.report import Path, Report, shown
+
+# key: (the key that chooses, the choices that use it)
+OWNED_KEYS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "model.init_std": ("model.init", ("normal",)),
+    "solver.momentum": ("solver.optimizer", ("momentum", "nesterov")),
+    "solver.rho": ("solver.optimizer", ("rmsprop",)),
+    "solver.beta1": ("solver.optimizer", ("adam", "adamw")),
+    "solver.beta2": ("solver.optimizer", ("adam", "adamw")),
+    "solver.epsilon": ("solver.optimizer", ("rmsprop", "adam", "adamw")),
+    "solver.step_epochs": ("solver.schedule", ("step",)),
+    "solver.factor": ("solver.schedule", ("step", "exponential", "plateau")),
+    "solver.plateau_patience": ("solver.schedule", ("plateau",)),
+    "solver.min_learning_rate": ("solver.schedule", ("step", "exponential", "cosine", "plateau")),
+}
+TABLE_KEYS = ("data.label", "data.ignore", "data.categorical")
+
+# Defaults that depend on another key: key -> (that key, its values with another default than the model's).
+DEPENDENT_DEFAULTS: dict[str, tuple[str, dict[str, float]]] = {
+    "solver.learning_rate": ("solver.optimizer", {"rmsprop": 0.001, "adam": 0.001, "adamw": 0.001}),
+    "solver.factor": ("solver.schedule", {"exponential": 0.95, "plateau": 0.5}),
+}
+
+Complaint = tuple[str, str]  # (dotted key, message)
+
+
+class AlreadyTold(Exception):
+    """The rule needs a value that is at fault."""
+
+
+def default_of(key: str) -> Any:
+    """The model's default of a dotted key, `...` if it is required."""
+    fields = Config.model_fields
+    *sections, name = key.split(".")
+    for section in sections:
+        fields = fields[section].annotation.model_fields  # type: ignore[union-attr]
+    return ... if fields[name].is_required() else fields[name].default
+
+
+class Values:
+    """The values of a config that may be faulty in places, by dotted key, defaults filled in."""
+
+    def __init__(self, data: Any, report: Report) -> None:
+        self._data, self._report = data, report
+
+    def given(self, key: str) -> bool:
+        """Whether the key was written."""
+        return self._lookup(key) is not ...
+
+    def __getitem__(self, key: str) -> Any:
+        if not self._report.is_usable(tuple(key.split("."))):
+            raise AlreadyTold
+        value = self._lookup(key)
+        return self.default(key) if value is ... else value
+
+    def default(self, key: str) -> Any:
+        """The value that a key has when it is left out."""
+        if key == "solver.monitor" and not self.has_validation:
+            return "train_loss"
+        if key in DEPENDENT_DEFAULTS:
+            chooser, values = DEPENDENT_DEFAULTS[key]
+            return values.get(self[chooser], default_of(key))
+        default = default_of(key)
+        if default is ...:
+            raise AlreadyTold
+        return default
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether there will be validation rows."""
+        return self["data.validation"] not in (0, None)
+
+    def unused(self, key: str) -> bool:
+        """Whether the key belongs to another choice than the one made."""
+        if key in TABLE_KEYS:
+            return not is_table(self["data.train"])
+        chooser, owners = OWNED_KEYS[key]
+        return self[chooser] not in owners
+
+    def _lookup(self, key: str) -> Any:
+        value = self._data
+        for part in key.split("."):
+            value = value.get(part, ...) if isinstance(value, dict) else ...
+        return value
+
+
+def is_table(source: Any) -> bool:
+    """Whether a source has named columns, a label among them."""
+    if not isinstance(source, str):
+        return False
+    name = source.lower().removesuffix(".gz")
+    return not name.endswith((".npz", ".npy", ".bin", "-ubyte", ".idx"))
+
+
+def check_rules(data: Any, report: Report, complain: Callable[[Path, str], None]) -> None:
+    """Tells every rule that `data` breaks.
+
+    Args:
+        data: plain data whose faulty keys are in `report`.
+        report: what was found so far.
+        complain: called with path and message.
+    """
+    values = Values(data, report)
+    told: list[Complaint] = []
+    for rule in RULES:
+        try:
+            told.extend(rule(values))
+        except AlreadyTold:
+            continue
+    for key, message in told:
+        complain(tuple(key.split(".")), message)
+
+
+def _owned(key: str) -> Callable[[Values], Iterator[Complaint]]:
+    chooser, owners = OWNED_KEYS[key]
+
+    def rule(values: Values) -> Iterator[Complaint]:
+        if values.given(key) and values.unused(key) and values[key] != default_of(key):
+            choice, name = chooser.split(".")[1], key.split(".")[1]
+            yield (
+                key,
+                (
+                    f"not used by {choice}: {values[chooser]}, only by {', '.join(owners)}; remove '{name}' "
+                    f"or change '{choice}'"
+                ),
+            )
+
+    return rule
+
+
+def _table_only(key: str) -> Callable[[Values], Iterator[Complaint]]:
+    def rule(values: Values) -> Iterator[Complaint]:
+        if values.given(key) and values.unused(key) and values[key] not in (None, []):
+            yield key, "only csv files have columns to name; remove it"
+
+    return rule
+
+
+def _label_given(values: Values) -> Iterator[Complaint]:
+    if is_table(values["data.train"]) and values["data.label"] is None:
+        yield "data.label", "missing key: a csv file needs the name or position (-1: the last) of its label column"
+
+
+def _columns(values: Values) -> Iterator[Complaint]:
+    label, ignore, categorical = values["data.label"], values["data.ignore"], values["data.categorical"]
+    for key, columns in (("data.ignore", ignore), ("data.categorical", categorical)):
+        if label is not None and label in columns:
+            yield key, f"{shown(label)} is the label; take it out of this list"
+        for column in sorted({str(c) for c in columns if columns.count(c) > 1}):
+            yield key, f"column {shown(column)} stands here more than once"
+    for column in categorical:
+        if column in ignore:
+            yield "data.categorical", f"column {shown(column)} is also in 'ignore'; take it out of one of the lists"
+
+
+def _step_epochs(values: Values) -> Iterator[Complaint]:
+    if values["solver.schedule"] == "step" and not values.given("solver.step_epochs"):
+        yield "solver.step_epochs", "missing key: schedule: step needs the epochs between two drops, e.g. 10"
+
+
+def _monitor(values: Values) -> Iterator[Complaint]:
+    monitor = values["solver.monitor"]
+    if monitor.startswith("val_") and not values.has_validation:
+        yield "solver.monitor", f"{monitor} needs validation rows; set data.validation, or monitor: train_loss"
+    about_hidden = monitor.endswith("W1") or monitor.startswith(("dead_", "activation_"))
+    if about_hidden and values["model.hidden"] == 0:
+        yield "solver.monitor", f"{monitor} needs a hidden layer, and model.hidden is 0"
+
+
+def _rates(values: Values) -> Iterator[Complaint]:
+    low, rate = values["solver.min_learning_rate"], values["solver.learning_rate"]
+    if low > rate and not values.unused("solver.min_learning_rate"):
+        yield "solver.min_learning_rate", f"found {low}, which is above learning_rate ({rate})"
+
+
+def _warmup(values: Values) -> Iterator[Complaint]:
+    warmup, epochs = values["solver.warmup_epochs"], values["solver.epochs"]
+    if warmup > epochs:
+        yield "solver.warmup_epochs", f"found {warmup}, which is longer than the training (epochs: {epochs})"
+
+
+RULES: list[Callable[[Values], Iterator[Complaint]]] = [
+    *map(_owned, OWNED_KEYS),
+    *map(_table_only, TABLE_KEYS),
+    _label_given,
+    _columns,
+    _step_epochs,
+    _monitor,
+    _rates,
+    _warmup,
+]

@@ -1,0 +1,165 @@
+"""The config's JSON Schema, for editors, and what can be read off it: the words for what a key wants, the known names
+at a place, and the rows of the reference table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, NamedTuple
+
+from twolayer.config.models import Config
+from twolayer.config.report import Path
+from twolayer.config.rules import OWNED_KEYS, default_of
+
+Schema = dict[str, Any]
+
+_STRINGS = {"path": "a file name", "folder": "a folder name", "column": "a column's name"}
+
+
+class Row(NamedTuple):
+    """One key of the reference table.
+
+    Attributes:
+        key: dotted name, e.g. `solver.reg`.
+        wants: type and range, or the choices.
+        default: as written in YAML; "" where the key is required.
+        meaning: the description.
+    """
+
+    key: str
+    wants: str
+    default: str
+    meaning: str
+
+
+def config_schema() -> Schema:
+    """The JSON Schema (draft 2020-12) of a config file, ready for `json.dumps`.
+
+    It knows the keys, types, ranges and choices, and which keys belong to which optimiser, schedule and init. The
+    loader checks more: that files exist and that keys fit each other.
+    """
+    schema = _without_titles(Config.model_json_schema())
+    for key, (chooser, owners) in OWNED_KEYS.items():
+        section = schema["$defs"][_definition(schema, key.split(".")[0])]
+        section.setdefault("allOf", []).append(_owned_rule(key, chooser, owners))
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "twolayer config"}
+    return {**head, **schema}
+
+
+def reference_table() -> list[Row]:
+    """Every key of the config in the order of the models, for the README."""
+    schema = _cached_schema()
+    rows = []
+    for section, entry in schema["properties"].items():
+        keys = next(_branches(entry)).get("properties")
+        if keys is None:
+            rows.append(_row(section, entry))
+        else:
+            rows.extend(_row(f"{section}.{key}", value) for key, value in keys.items())
+    return rows
+
+
+def wanted(path: Path) -> str:
+    """What the key at `path` wants, in words, e.g. `a number greater than 0`."""
+    phrases = [describe(schema) for schema in _at(path)]
+    return " or ".join(dict.fromkeys(phrases)) or "something else"
+
+
+def known_keys(path: Path) -> list[str]:
+    """The names that may stand in the mapping at `path`; none where any may."""
+    names = [name for schema in _at(path) for part in _branches(schema) for name in part.get("properties", ())]
+    return list(dict.fromkeys(names))
+
+
+def describe(schema: Schema) -> str:
+    """A JSON Schema of one of our keys in words."""
+    options = [_describe_one(part) for part in _branches(schema)]
+    return " or ".join(dict.fromkeys(options))
+
+
+def _describe_one(schema: Schema) -> str:
+    if "enum" in schema:
+        return f"one of {', '.join(map(str, schema['enum']))}"
+    match schema.get("type"):
+        case "integer" | "number" as kind:
+            return ("a whole number" if kind == "integer" else "a number") + _range(schema)
+        case "string":
+            return _STRINGS.get(schema.get("format", ""), "text")
+        case "array":
+            return f"a list of {describe(schema['items'])}"
+        case "object" if "properties" in schema:
+            return "a mapping with " + ", ".join(schema["properties"])
+        case "object":
+            return f"a mapping of label: {describe(schema['additionalProperties'])}"
+    return "null"
+
+
+def _range(schema: Schema) -> str:
+    low, high = schema.get("minimum"), schema.get("maximum")
+    parts = [
+        f"of at least {low}" if low is not None and low > -(10**9) else "",
+        f"greater than {schema['exclusiveMinimum']}" if "exclusiveMinimum" in schema else "",
+        f"at most {high}" if high is not None and high < 10**9 else "",
+        f"below {schema['exclusiveMaximum']}" if schema.get("exclusiveMaximum", 2**63) < 2**63 else "",
+    ]
+    text = " and ".join(part for part in parts if part)
+    return f" {text}" if text else ""
+
+
+@cache
+def _cached_schema() -> Schema:
+    return config_schema()
+
+
+def _branches(schema: Schema) -> Iterator[Schema]:
+    """The alternatives of a schema, references followed."""
+    if "$ref" in schema:
+        yield from _branches(_cached_schema()["$defs"][schema["$ref"].rpartition("/")[2]])
+    elif alternatives := schema.get("anyOf") or schema.get("oneOf"):
+        for alternative in alternatives:
+            yield from _branches(alternative)
+    else:
+        yield {"enum": [schema["const"]]} if "const" in schema else schema
+
+
+def _at(path: Path) -> list[Schema]:
+    """The schemas that may stand at `path`."""
+    schemas: list[Schema] = [_cached_schema()]
+    for part in path:
+        inner: list[Schema | None] = []
+        for schema in (branch for outer in schemas for branch in _branches(outer)):
+            if isinstance(part, int):
+                inner.append(schema.get("items"))
+            elif "properties" in schema:
+                inner.append(schema["properties"].get(part))
+            elif isinstance(schema.get("additionalProperties"), dict):
+                inner.append(schema["additionalProperties"])
+        schemas = [schema for schema in inner if schema is not None]
+    return schemas
+
+
+def _row(key: str, entry: Schema) -> Row:
+    default = default_of(key)
+    text = "" if default is ... else "null" if default is None else str(list(default) if default == () else default)
+    return Row(key, describe(entry), text, entry["description"])
+
+
+def _without_titles(schema: Any) -> Any:
+    """Without the titles that pydantic makes from the keys: they repeat them."""
+    if isinstance(schema, dict):
+        kept = {k: v for k, v in schema.items() if not (k == "title" and isinstance(v, str))}
+        return {key: _without_titles(value) for key, value in kept.items()}
+    return [_without_titles(item) for item in schema] if isinstance(schema, list) else schema
+
+
+def _definition(schema: Schema, section: str) -> str:
+    return str(schema["properties"][section]["$ref"]).rpartition("/")[2]
+
+
+def _owned_rule(key: str, chooser: str, owners: tuple[str, ...]) -> Schema:
+    """A key that is set to something else than its default needs one of the choices it belongs to."""
+    name, choice = key.split(".")[1], chooser.split(".")[1]
+    then: Schema = {"properties": {choice: {"enum": list(owners)}}}
+    if default_of(chooser) not in owners:
+        then["required"] = [choice]
+    return {"if": {"required": [name], "properties": {name: {"not": {"const": default_of(key)}}}}, "then": then}
