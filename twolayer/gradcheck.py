@@ -1,0 +1,211 @@
+"""Checks a loss and its gradients twice: against finite differences of its own loss, and against references.
+
+A gradient that is wrong alone disagrees with its own loss. A loss and a gradient that are wrong together agree, and
+only an independent implementation tells; so both comparisons are made, of the data loss, the penalty and the sum."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from twolayer.errors import TwoLayerError
+from twolayer.gradcheck_result import DIFFERENCES, Comparison, GradientCheck, Kink, Part
+from twolayer.model import Array, Params, forward, hidden_activations
+from twolayer.reference import LossAndGradients, two_loops
+
+__all__ = ["Comparison", "GradientCheck", "Kink", "LossAndGradients", "check_gradients", "relative_error"]
+
+DIFFERENCE_TOLERANCE = 1e-6
+REFERENCE_TOLERANCE = 1e-12
+SMALLEST = 1e-8  # errors are relative to the largest entry, but never to less than this
+
+_EPS = float(np.finfo(np.float64).eps)
+_STEP = _EPS ** (1 / 3)  # balances the truncation error, about step^2, and the rounding error, about eps / step
+
+
+def relative_error(a: Array, n: Array) -> float:
+    """max|a - n| / max(max|a|, max|n|, 1e-8); inf where an entry is not finite, 0 for empty arrays."""
+    a, n = np.asarray(a, np.float64), np.asarray(n, np.float64)
+    if not (np.isfinite(a).all() and np.isfinite(n).all()):
+        return float("inf")
+    return float(np.abs(a - n).max(initial=0) / _denominator(a, n))
+
+
+def check_gradients(
+    loss_and_gradients: LossAndGradients,
+    params: Params,
+    X: Array,
+    y: Array,
+    reg: float = 0.0,
+    *,
+    against: LossAndGradients | Mapping[str, LossAndGradients] | None = two_loops,
+    max_entries: int | None = None,
+    rng: np.random.Generator | None = None,
+) -> GradientCheck:
+    """Checks a function's gradients against differences of its own loss, and loss and gradients against references.
+
+    All is done in float64. An error passes up to 1e-6 (differences) or 1e-12 (references, times the largest score if
+    that is above 1, since rounding a score is a relative error of its exponential), plus what rounding explains where
+    terms cancel: a few eps times the factors between this array and the scores. An entry of W1 or b1 is left out of
+    the differences, and reported as a kink, if a ReLU changes sides between its two probes.
+
+    Args:
+        loss_and_gradients: the function to check, called as `loss_and_gradients(params, X, y, reg)`; it returns the
+            loss, penalty included, and Params of gradients.
+        params: where to check.
+        X: (N, D).
+        y: (N,) class indices, or (N, C) one-hot rows.
+        reg: r. The penalty is checked only if it is not 0.
+        against: one reference, or several by name; None compares with differences alone.
+        max_entries: at most so many entries per array, drawn at random, are probed by differences; None: all.
+        rng: draws those entries; needed with `max_entries`.
+
+    Returns:
+        A `GradientCheck`: `.passed`, `.comparisons`, `.kinks`, `.table()`.
+
+    Example:
+        >>> from twolayer import init_params, loss_and_gradients
+        >>> params = init_params(2, 3, 2, rng=np.random.default_rng(0))
+        >>> X, y = np.random.default_rng(1).normal(size=(4, 2)), np.array([0, 1, 1, 0])
+        >>> check_gradients(loss_and_gradients, params, X, y, reg=0.1).passed
+        True
+    """
+    params = params.map(lambda array: np.array(array, np.float64))
+    X, y = np.array(X, np.float64), np.array(y)
+    if max_entries is not None and rng is None:
+        raise ValueError("max_entries draws entries at random: give rng=, a numpy Generator")
+    with np.errstate(all="ignore"):  # a function that overflows is reported, not warned about
+        return _Checker(loss_and_gradients, params, X, y, reg).run(_named(against), max_entries, rng)
+
+
+class _Checker:
+    """One function at one place, and what rounding can do there."""
+
+    def __init__(self, function: LossAndGradients, params: Params, X: Array, y: Array, reg: float) -> None:
+        self.function, self.params, self.X, self.y, self.reg = function, params, X, y, reg
+        self.regs = (0.0, reg) if reg else (0.0,)
+        self.faults: dict[str, None] = {}  # each once, in order
+        self.Z1 = None if params.W1 is None else X @ params.W1 + params.b1  # (N, H)
+        # Bounds on |dS/dq|, so that a probe moves no score by more than about _STEP.
+        through_W2 = float(np.abs(params.W2).max())
+        reach = {"W1": through_W2 * float(np.abs(X).max()), "b1": through_W2, "b2": 1.0}
+        reach["W2"] = float(np.abs(hidden_activations(params, X)).max())
+        self.reach = {name: max(1.0, bound) for name, bound in reach.items()}
+        self.largest_score = max(1.0, float(np.abs(forward(params, X)).max()))
+
+    def run(
+        self, references: Mapping[str, LossAndGradients], max_entries: int | None, rng: np.random.Generator | None
+    ) -> GradientCheck:
+        ours = self.parts([self.evaluate(self.function, reg) for reg in self.regs])
+        comparisons: list[Comparison] = []
+        kinks: list[Kink] = []
+        for name in [name for name in ours["data"] if name != "loss"]:
+            entries = _draw_entries(self.params.named()[name].shape, max_entries, rng)
+            smooth = [entry for entry in entries if not self.crossed_rows(name, entry)]
+            kinks += [Kink(name, entry, rows) for entry in entries if (rows := self.crossed_rows(name, entry))]
+            numeric = self.parts([self.differences(name, smooth, reg) for reg in self.regs])
+            for part, found in numeric.items():
+                analytic = np.array([ours[part][name][entry] for entry in smooth])
+                comparisons.append(self.compare(DIFFERENCES, part, name, analytic, found[name], ours))
+        skipped = {}
+        for oracle, reference in references.items():
+            try:
+                theirs = self.parts([self.evaluate(reference, reg) for reg in self.regs])
+            except TwoLayerError as error:
+                skipped[oracle] = str(error)
+                continue
+            for part, arrays in theirs.items():
+                names = [name for name in arrays if name in ours[part]]
+                comparisons += [self.compare(oracle, part, n, ours[part][n], arrays[n], ours) for n in names]
+        return GradientCheck(tuple(comparisons), tuple(kinks), tuple(self.faults), skipped)
+
+    def evaluate(self, function: LossAndGradients, reg: float) -> dict[str, Array]:
+        """Loss and gradients by name; what does not fit the parameters becomes a fault and is left out."""
+        params, X, y = self.params.copy(), self.X.copy(), self.y.copy()
+        loss, gradients = function(params, X, y, reg)
+        found: dict[str, Array] = {"loss": np.asarray(loss, np.float64)}
+        if found["loss"].ndim:
+            raise ValueError(f"the loss must be one number; got an array of shape {found['loss'].shape}")
+        for name, array in self.params.named().items():
+            gradient = getattr(gradients, name)
+            if gradient is None or np.shape(gradient) != array.shape:
+                what = "is missing" if gradient is None else f"has shape {np.shape(gradient)}"
+                self.faults[f"the gradient of {name} {what}; wanted shape {array.shape}"] = None
+            else:
+                found[name] = np.asarray(gradient, np.float64)
+        same = [np.array_equal(array, params.named()[name]) for name, array in self.params.named().items()]
+        if not (all(same) and np.array_equal(X, self.X) and np.array_equal(y, self.y)):
+            self.faults["the function changed its arguments; it must leave the parameters, X and y as they are"] = None
+        return found
+
+    def parts(self, results: list[dict[str, Array]]) -> dict[Part, dict[str, Array]]:
+        """From the results at reg = 0 and at reg (if that is another): data, penalty and total."""
+        data, total = results[0], results[-1]
+        if len(results) == 1:
+            return {"data": data}
+        penalty = {name: total[name] - data[name] for name in data if name in total}
+        return {"data": data, "penalty": penalty, "total": total}
+
+    def differences(self, name: str, entries: list[tuple[int, ...]], reg: float) -> dict[str, Array]:
+        """Centred differences of the function's own loss at some entries of one array."""
+        step = _STEP / self.reach[name]
+        params = self.params.copy()
+        array = params.named()[name]
+
+        def slope(entry: tuple[int, ...]) -> float:
+            before = array[entry]
+            losses, places = [], []
+            for change in (step, -step):
+                array[entry] = before + change
+                places.append(array[entry])
+                losses.append(float(self.function(params.copy(), self.X.copy(), self.y.copy(), reg)[0]))
+            array[entry] = before
+            return float((losses[0] - losses[1]) / (places[0] - places[1]))
+
+        return {name: np.array([slope(entry) for entry in entries])}
+
+    def crossed_rows(self, name: str, entry: tuple[int, ...]) -> tuple[int, ...]:
+        """The rows whose hidden unit is above 0 at one probe of this entry and not at the other."""
+        if self.Z1 is None or name not in ("W1", "b1"):
+            return ()
+        z = self.Z1[:, entry[-1]]  # (N,)
+        change = _STEP / self.reach[name] * (self.X[:, entry[0]] if name == "W1" else np.ones(len(z)))
+        return tuple(int(row) for row in np.flatnonzero((z + change > 0) != (z - change > 0)))
+
+    def compare(
+        self, oracle: str, part: Part, name: str, a: Array, n: Array, ours: dict[Part, dict[str, Array]]
+    ) -> Comparison:
+        total = ours["total" if self.reg else "data"]
+        size = max(self.largest_score, abs(float(total["loss"])))
+        if oracle == DIFFERENCES:
+            tolerance = DIFFERENCE_TOLERANCE
+            explained = self.reach[name] * (_STEP**2 + 8 * _EPS * size / _STEP)
+        else:
+            tolerance = REFERENCE_TOLERANCE * self.largest_score
+            largest = size if name == "loss" else float(np.abs(total[name]).max())
+            explained = 8 * _EPS * (largest + self.largest_score * self.reach.get(name, 1.0))
+        allowed = tolerance + explained / _denominator(a, n)
+        return Comparison(oracle, part, name, relative_error(a, n), tolerance, allowed, entries=a.size)
+
+
+def _named(against: LossAndGradients | Mapping[str, LossAndGradients] | None) -> dict[str, LossAndGradients]:
+    if against is None:
+        return {}
+    if isinstance(against, Mapping):
+        return dict(against)
+    return {getattr(against, "__name__", "reference").replace("_", " "): against}
+
+
+def _denominator(a: Array, n: Array) -> float:
+    return max(float(np.abs(a).max(initial=0)), float(np.abs(n).max(initial=0)), SMALLEST)
+
+
+def _draw_entries(
+    shape: tuple[int, ...], max_entries: int | None, rng: np.random.Generator | None
+) -> list[tuple[int, ...]]:
+    count = int(np.prod(shape))
+    if max_entries is None or rng is None or count <= max_entries:
+        return list(np.ndindex(shape))
+    drawn = np.sort(rng.choice(count, max_entries, replace=False))
+    return [tuple(int(i) for i in np.unravel_index(at, shape)) for at in drawn]

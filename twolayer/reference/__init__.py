@@ -1,0 +1,53 @@
+"""The gradients of backprop.py again, written the slow ways: oracles for the tests and lessons to read (README.md).
+
+All functions in `REFERENCES` have the signature (params, X, y, reg) -> (loss, gradients) and share no code with
+backprop.py; among themselves they share the forward pass and the loss of plain.py, and differ in how they
+differentiate."""
+
+from __future__ import annotations
+
+from twolayer.reference.by_rows import outer_products
+from twolayer.reference.jacobians import JacobianError, jacobian_chain, softmax_jacobian
+from twolayer.reference.likelihood import likelihood, likelihood_gradient, likelihood_step, negative_log_likelihood
+from twolayer.reference.loops import one_loop, two_loops
+from twolayer.reference.matrices import ones_vectors
+from twolayer.reference.numerical import centred_differences, complex_step
+from twolayer.reference.plain import LossAndGradients, Pass, forward_pass, gradient_step, loss, softmax
+from twolayer.reference.problems import Problem, after_steps, random_problem, standard_problems
+
+# Those that agree to rounding. `centred_differences` has the same signature and agrees to 1e-6.
+REFERENCES: dict[str, LossAndGradients] = {
+    "two loops": two_loops,
+    "one loop": one_loop,
+    "outer products": outer_products,
+    "Jacobian chain": jacobian_chain,
+    "ones vectors": ones_vectors,
+    "complex step": complex_step,
+}
+
+__all__ = [
+    "REFERENCES",
+    "JacobianError",
+    "LossAndGradients",
+    "Pass",
+    "Problem",
+    "after_steps",
+    "centred_differences",
+    "complex_step",
+    "forward_pass",
+    "gradient_step",
+    "jacobian_chain",
+    "likelihood",
+    "likelihood_gradient",
+    "likelihood_step",
+    "loss",
+    "negative_log_likelihood",
+    "one_loop",
+    "ones_vectors",
+    "outer_products",
+    "random_problem",
+    "softmax",
+    "softmax_jacobian",
+    "standard_problems",
+    "two_loops",
+]
