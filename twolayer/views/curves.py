@@ -7,7 +7,7 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 By = Literal["epoch", "step", "seconds"]
 
-AXIS_LABELS: dict[str, str] = {"epoch": "epoch", "step": "step (updates)", "seconds": "training time (s)"}
 _BAND_POINTS = 400
 
 
@@ -72,7 +71,7 @@ def group_curve(group: Group, column: str, by: By, points: int = 800) -> Curve |
 
 def draw_curves(
     runs: Sequence[RunData],
-    path: Path,
+    target: Path | BinaryIO,
     *,
     by: By = "epoch",
     scale: str | None = None,
@@ -82,14 +81,15 @@ def draw_curves(
 
     Args:
         runs: at least one.
-        path: .png, .svg or .pdf.
+        target: a .png, .svg or .pdf file, or an open one to get a PNG.
         by: the x axis.
         scale: `linear`, `log` or None (whichever shows more) for the losses.
         bands: runs that differ in the seed alone become one curve, their mean, in a band from lowest to highest.
     """
     groups = grouped(runs, by_seed=bands)
-    rows = -(-len(groups) // (1 if max(len(group.label) for group in groups) > 45 else 2))
-    below = 0.55 + 0.21 * (rows + 1)  # inches for the legend
+    handles, labels = _legend(groups)
+    columns = max(1, min(4, 105 // (max(map(len, labels)) + 6)))
+    below = 0.6 + 0.2 * -(-len(labels) // columns)  # inches for the axis and the legend
     height = 3.5 + below
     figure = style.new_figure(9, height)
     panels = figure.subplots(1, 2)
@@ -98,20 +98,19 @@ def draw_curves(
     for axes, quantity in zip(panels, drawn, strict=True):
         for index, group in enumerate(groups):
             drawn[quantity] += _draw_group(axes, group, quantity, by, style.line_look(index))
-    style.tidy(panels[0], AXIS_LABELS[by], "cross-entropy (nats)")
-    style.tidy(panels[1], AXIS_LABELS[by], "accuracy (share of rows)")
+    style.tidy(panels[0], style.AXIS_LABELS[by], "cross-entropy (nats)")
+    style.tidy(panels[1], style.AXIS_LABELS[by], "accuracy (share of rows)")
     style.scale_losses(panels[0], drawn["loss"], scale)
-    handles, labels = _legend(groups)
     figure.legend(
         handles,
         labels,
         loc="lower left",
         bbox_to_anchor=(0.06, 0.0),
-        ncols=-(-len(handles) // rows) if len(groups) > 1 else 3,
+        ncols=columns,
         frameon=False,
         fontsize=9,
     )
-    style.save(figure, path)
+    style.save(figure, target)
 
 
 def _draw_group(axes: Axes, group: Group, quantity: str, by: By, look: tuple[str, style.Dash]) -> list[Array]:

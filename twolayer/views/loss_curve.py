@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from twolayer.views import style
+from twolayer.views.thin import thinned
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,7 +59,13 @@ class RedrawBudget:
 
 
 def draw_loss_curve(
-    history: Mapping[str, ArrayLike], path: Path, best_epoch: int | None = None, title: str = ""
+    history: Mapping[str, ArrayLike],
+    path: Path,
+    best_epoch: int | None = None,
+    title: str = "",
+    *,
+    by: str = "epoch",
+    scale: str | None = None,
 ) -> None:
     """Draws the two panels into a PNG file (or .svg, .pdf, by the name's ending).
 
@@ -68,9 +75,11 @@ def draw_loss_curve(
         path: where the picture goes; replaced whole.
         best_epoch: the epoch to mark, the one whose parameters were kept.
         title: a line above the panels, such as the run's name.
+        by: the x axis: `epoch`, `step` or `seconds`, a column of the history.
+        scale: `linear`, `log` or None (whichever shows more) for the losses.
     """
-    columns = {name: np.asarray(history[name], float) for name in _COLUMNS if name in history}
-    epochs = columns["epoch"]
+    columns = {name: np.asarray(history[name], float) for name in (*_COLUMNS, by) if name in history}
+    x = columns[by]
     figure = style.new_figure(9, 3.7)
     left, right = figure.subplots(1, 2)
     figure.subplots_adjust(left=0.075, right=0.985, bottom=0.14, top=0.83, wspace=0.2)
@@ -79,11 +88,11 @@ def draw_loss_curve(
             curve = columns.get(f"{name}_{quantity}")
             if curve is not None and np.isfinite(curve).any():
                 marker = "o" if len(curve) == 1 else None
-                axes.plot(epochs, curve, dash, color=color, label=label, marker=marker, linewidth=1.8)
-        _mark_best(axes, columns, quantity, best_epoch)
-    style.tidy(left, "epoch", "cross-entropy (nats)")
-    style.tidy(right, "epoch", "accuracy (share of rows)")
-    style.scale_losses(left, [columns[name] for name in ("train_loss", "val_loss") if name in columns])
+                axes.plot(*thinned(x, curve), dash, color=color, label=label, marker=marker, linewidth=1.8)
+        _mark_best(axes, columns, quantity, best_epoch, x)
+    style.tidy(left, style.AXIS_LABELS[by], "cross-entropy (nats)")
+    style.tidy(right, style.AXIS_LABELS[by], "accuracy (share of rows)")
+    style.scale_losses(left, [columns[name] for name in ("train_loss", "val_loss") if name in columns], scale)
     handles, labels = left.get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc="upper right", ncols=3, frameon=False, bbox_to_anchor=(0.99, 0.955))
@@ -96,14 +105,15 @@ _COLUMNS = ("epoch", "train_loss", "val_loss", "train_accuracy", "val_accuracy")
 _LINES = (("train", "training", style.TRAINING, "--"), ("val", "validation", style.VALIDATION, "-"))
 
 
-def _mark_best(axes: Axes, columns: dict[str, Array], quantity: str, best_epoch: int | None) -> None:
+def _mark_best(axes: Axes, columns: dict[str, Array], quantity: str, best_epoch: int | None, x: Array) -> None:
     """A thin line at the best epoch and a dot on the curve it was picked from."""
-    if best_epoch is None:
-        return
-    axes.axvline(best_epoch, color=style.MARK, linewidth=1, linestyle=":")
     at = np.flatnonzero(columns["epoch"] == best_epoch)
+    if not at.size:
+        return
+    k = at[0]
+    axes.axvline(x[k], color=style.MARK, linewidth=1, linestyle=":")
     for name in (f"val_{quantity}", f"train_{quantity}"):
         curve = columns.get(name)
-        if at.size and curve is not None and np.isfinite(curve[at[0]]):
-            axes.plot(best_epoch, curve[at[0]], "o", color=style.MARK, markersize=6, label=f"best epoch {best_epoch}")
+        if curve is not None and np.isfinite(curve[k]):
+            axes.plot(x[k], curve[k], "o", color=style.MARK, markersize=6, label=f"best epoch {best_epoch}")
             return

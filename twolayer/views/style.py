@@ -3,8 +3,9 @@ and matplotlib without pyplot, which would cost more to load than a short traini
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "
 Dash = Literal["solid", "dashed", "dotted", "dashdot"]
 DASHES: tuple[Dash, ...] = ("solid", "dashed", "dotted", "dashdot")
 DPI = 100
+AXIS_LABELS = {"epoch": "epoch", "step": "step (updates)", "seconds": "training time (s)"}
 LOG_FROM = 20.0  # losses that span a larger factor are drawn on a logarithmic scale
 
 
@@ -72,6 +74,12 @@ def set_log_ticks(axes: Axes, low: float, high: float) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
 
 
+def wants_log(losses: list[NDArray[Any]]) -> bool:
+    """Whether losses span so large a factor that a logarithmic scale shows more of them."""
+    values = _positive(losses)
+    return bool(values.size) and float(values.max() / values.min()) > LOG_FROM
+
+
 def scale_losses(axes: Axes, losses: list[NDArray[Any]], scale: str | None = None) -> None:
     """Scales the y axis of a panel of losses: `linear` from 0, `log`, or (None) whichever shows more.
 
@@ -80,29 +88,33 @@ def scale_losses(axes: Axes, losses: list[NDArray[Any]], scale: str | None = Non
         losses: all curves in it; values that are not finite are left out of account.
         scale: `linear`, `log` or None.
     """
-    values = np.concatenate([np.asarray(curve, float).ravel() for curve in losses]) if losses else np.empty(0)
-    values = values[np.isfinite(values) & (values > 0)]
+    values = _positive(losses)
     if not values.size:
         return
     low, high = float(values.min()), float(values.max())
-    if scale == "log" or (scale is None and high / low > LOG_FROM):
-        low = max(low, high * 1e-12)
-        set_log_ticks(axes, low / 1.15, high * 1.15)
+    if scale == "log" or (scale is None and wants_log(losses)):
+        set_log_ticks(axes, max(low, high * 1e-12) / 1.15, high * 1.15)
     else:
         axes.set_ylim(0, high * 1.05)
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Writes the figure as its name's ending says (.png, .svg, .pdf), whole or not at all."""
-    import io
+def _positive(losses: list[NDArray[Any]]) -> NDArray[np.float64]:
+    values = np.concatenate([np.asarray(curve, float).ravel() for curve in losses]) if losses else np.empty(0)
+    return values[np.isfinite(values) & (values > 0)]
 
+
+def save(figure: Figure, target: Path | BinaryIO) -> None:
+    """Writes the figure into a file as its name's ending says (.png, .svg, .pdf), whole or not at all; or as PNG
+    into an open file."""
     from twolayer.runs.atomic import write_atomically
 
-    kind = path.suffix.lower().lstrip(".") or "png"
-    buffer = io.BytesIO()
-    if kind == "png":  # level 1: a few kB more, a third of the time
-        figure.savefig(buffer, format="png", pil_kwargs={"compress_level": 1}, metadata={"Software": None})
+    kind = (target.suffix.lower().lstrip(".") if isinstance(target, Path) else "") or "png"
+    options: dict[str, Any] = {"metadata": {{"svg": "Date", "pdf": "CreationDate"}.get(kind, "Software"): None}}
+    if kind == "png":
+        options["pil_kwargs"] = {"compress_level": 1}  # a few kB more, a third of the time
+    if isinstance(target, Path):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=kind, **options)
+        write_atomically(target, buffer.getvalue(), durable=False)
     else:
-        date = "Date" if kind == "svg" else "CreationDate"
-        figure.savefig(buffer, format=kind, metadata={date: None})
-    write_atomically(path, buffer.getvalue(), durable=False)
+        figure.savefig(target, format=kind, **options)

@@ -1,0 +1,147 @@
+"""The parts of the report page: escaped text, tables, the reliability diagram as SVG, the style sheet.
+
+Labels, column names and config values come from the files of strangers; whatever is not made here is escaped here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twolayer.metrics import class_figures, confusion_matrix
+from twolayer.views import style
+from twolayer.views.calibration import Reliability
+
+MAX_MATRIX = 40  # classes; a larger confusion matrix is listed by its largest confusions
+_LISTED = 30
+
+CSS = """
+body{font:15px/1.45 system-ui,sans-serif;color:#1a1a1a;max-width:1100px;margin:1.5rem auto;padding:0 1rem}
+h1{font-size:1.6rem;margin:0 0 .3rem}h2{font-size:1.2rem;margin:2rem 0 .5rem;border-bottom:1px solid #ccc}
+h3{font-size:1rem;margin:1.2rem 0 .4rem}table{border-collapse:collapse;font-size:.86rem;margin:.3rem 0}
+.wide{overflow-x:auto}th,td{padding:.2rem .55rem;text-align:right;border-bottom:1px solid #e4e4e4}
+th:first-child,td:first-child{text-align:left}thead th{border-bottom:2px solid #999;vertical-align:bottom}
+.text td{text-align:left;overflow-wrap:anywhere}.text th{text-align:left}
+tr.differs td{background:#fff3d6;font-weight:600}tr.differs td:first-child::before{content:"\\2260\\00a0"}
+.matrix td,.matrix th{padding:.1rem .3rem;text-align:center;border:1px solid #eee;min-width:1.5em}
+.alarm{border-left:5px solid #D55E00;background:#fff4ee;padding:.5rem .8rem;margin:.4rem 0}
+.fine{border-left:5px solid #0072B2;background:#eef6fb;padding:.5rem .8rem;margin:.4rem 0}
+.mistakes{display:flex;flex-wrap:wrap;gap:.7rem}.mistakes figure{margin:0;width:150px;font-size:.8rem}
+.mistakes img{width:112px;height:112px;image-rendering:pixelated;background:#000}
+.mistakes code{display:block;max-height:6.5em;overflow:auto;font-size:.75rem;background:#f5f5f5;padding:.2rem}
+.weights{image-rendering:pixelated;width:100%;max-width:760px;border:1px solid #ccc}
+.note{color:#555;font-size:.86rem}details{margin:.6rem 0}summary{cursor:pointer;font-weight:600}
+img.curves{width:100%}.side{display:flex;flex-wrap:wrap;gap:2rem;align-items:flex-start}
+"""
+
+
+def text(value: object) -> str:
+    """Any value as text that is safe in HTML."""
+    return escape(str(value), quote=True)
+
+
+def table(header: Sequence[object], rows: Iterable[Sequence[object]], kind: str = "", differs: Any = ()) -> str:
+    """A table of escaped cells.
+
+    Args:
+        header: of the columns.
+        rows: their cells.
+        kind: class for the style sheet.
+        differs: first cells of the rows to mark.
+    """
+    head = "".join(f"<th>{text(cell)}</th>" for cell in header)
+    body = "".join(
+        f"<tr{' class=differs' if row[0] in differs else ''}>"
+        + "".join(f"<td>{text(cell)}</td>" for cell in row)
+        + "</tr>\n"
+        for row in rows
+    )
+    return f'<div class="wide"><table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def class_table(counts: NDArray[np.int64], classes: Sequence[Any]) -> str:
+    """Precision, recall, F1 and rows of each class, with their plain means."""
+    figures = class_figures(counts)
+    rows: list[Sequence[object]] = [
+        (label, f"{p:.3f}", f"{r:.3f}", f"{f:.3f}", n) for label, p, r, f, n in zip(classes, *figures, strict=True)
+    ]
+    means = (f"{figure.mean():.3f}" for figure in figures[:3])
+    rows.append(("mean over classes", *means, int(counts.sum())))
+    return table(("class", "precision", "recall", "F1", "rows"), rows)
+
+
+def confusion_table(counts: NDArray[np.int64], classes: Sequence[Any]) -> str:
+    """The confusion matrix with shaded cells, or, for many classes, its largest confusions."""
+    if len(classes) > MAX_MATRIX:
+        return _largest_confusions(counts, classes)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    head = "".join(f"<th>{text(label)}</th>" for label in classes)
+    lines = []
+    for i, label in enumerate(classes):
+        cells = "".join(_matrix_cell(int(counts[i, j]), float(shares[i, j]), i == j) for j in range(len(classes)))
+        lines.append(f"<tr><th>{text(label)}</th>{cells}</tr>\n")
+    return (
+        '<p class="note">Down: the right class; across: the predicted one. Blue: right, vermilion: wrong, by the '
+        f'share of the row.</p><div class="wide"><table class="matrix"><tr><th></th>{head}</tr>{"".join(lines)}'
+        "</table></div>"
+    )
+
+
+def _matrix_cell(count: int, share: float, right: bool) -> str:
+    if not count:
+        return "<td></td>"
+    colour = f"rgba(0,114,178,{0.65 * share:.2f})" if right else f"rgba(213,94,0,{min(0.8, 0.12 + 2 * share):.2f})"
+    return f'<td style="background:{colour}">{count}</td>'
+
+
+def _largest_confusions(counts: NDArray[np.int64], classes: Sequence[Any]) -> str:
+    wrong = counts - np.diag(np.diag(counts))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:_LISTED]
+    pairs = [divmod(int(place), len(classes)) for place in order]
+    rows = [(f"{classes[i]} as {classes[j]}", wrong[i, j]) for i, j in pairs if wrong[i, j]]
+    return f'<p class="note">{len(classes)} classes; the largest confusions:</p>' + table(("taken for", "rows"), rows)
+
+
+def reliability_svg(bins: Reliability) -> str:
+    """The reliability diagram: accuracy over confidence, a dot for each bin, its area by the bin's rows."""
+    size, left, top = 260, 50, 12
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return left + size * x, top + size * (1 - y)
+
+    marks = []
+    for tick in (0, 0.2, 0.4, 0.6, 0.8, 1):
+        x, y = place(tick, tick)
+        marks.append(
+            f'<line x1="{x:g}" y1="{top}" x2="{x:g}" y2="{top + size}" stroke="{style.GRID}"/>'
+            f'<line x1="{left}" y1="{y:g}" x2="{left + size}" y2="{y:g}" stroke="{style.GRID}"/>'
+            f'<text x="{x:g}" y="{top + size + 16}" text-anchor="middle">{tick:g}</text>'
+            f'<text x="{left - 6}" y="{y + 4:g}" text-anchor="end">{tick:g}</text>'
+        )
+    dots = []
+    for confidence, accuracy, rows in zip(bins.confidence, bins.accuracy, bins.rows, strict=True):
+        x, y = place(confidence, accuracy)
+        _, ideal = place(confidence, confidence)
+        radius = 3 + 9 * float(np.sqrt(rows / bins.rows.max()))
+        dots.append(
+            f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{x:.1f}" y2="{ideal:.1f}" stroke="{style.VALIDATION}"/>'
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="{style.TRAINING}" fill-opacity=".75">'
+            f"<title>{rows} rows: confidence {confidence:.3f}, accuracy {accuracy:.3f}</title></circle>"
+        )
+    middle = top + size / 2
+    return (
+        f'<svg width="{size + left + 20}" height="{size + top + 44}" font-size="12" role="img" '
+        f'aria-label="reliability diagram">{"".join(marks)}'
+        f'<line x1="{left}" y1="{top + size}" x2="{left + size}" y2="{top}" stroke="{style.MARK}" '
+        f'stroke-dasharray="5 4"/>{"".join(dots)}'
+        f'<text x="{left + size / 2}" y="{top + size + 36}" text-anchor="middle">confidence (top probability)</text>'
+        f'<text transform="translate(14 {middle}) rotate(-90)" text-anchor="middle">accuracy (share right)</text></svg>'
+    )
+
+
+def counts_of(y: NDArray[Any], P: NDArray[Any]) -> NDArray[np.int64]:
+    """The confusion matrix (C, C) of class indices y (N,) and probabilities P (N, C)."""
+    return confusion_matrix(y, P.argmax(axis=1), P.shape[1])
