@@ -1,0 +1,121 @@
+"""A stretch of training steps as one compiled function: equations (1) to (13) for batch after batch."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from twolayer.compiled.blas import product, product_at, product_bt
+from twolayer.compiled.jit import compiled, compiled_and_kept
+from twolayer.compiled.layers import bias_relu, bounded, relu_gradient, softmax_gradient
+from twolayer.compiled.updates import ADAMW, MOMENTUM, SGD, add_penalty_gradient, move_by_velocity, sum_of_squares, update
+
+FINISHED, NOT_FINITE = 0, 1
+
+
+@compiled
+def _views(vector, starts, D, H, C):  # type: ignore[no-untyped-def]
+    """W1, W2, b1, b2 as views of a vector laid out as `model.FlatParams`; W1 and b1 are empty without hidden layer."""
+    width = H if H else D
+    at1, at2, at3, at4 = starts
+    return (
+        vector[at1 : at1 + D * H].reshape((D, H)),
+        vector[at2 : at2 + width * C].reshape((width, C)),
+        vector[at3 : at3 + H],
+        vector[at4 : at4 + C],
+    )
+
+
+@compiled_and_kept
+def run_steps(  # type: ignore[no-untyped-def]
+    gemm, X, y, weights, rates, batch_size, sizes, starts, n_weights, q, g, s1, s2, Z1, dZ1, S, right,
+    optimizer, h, r, clip, measure, objective, t, losses, norm,
+):  # fmt: skip
+    """Does one step for each batch of a stretch; see `engine.Engine.run` for what that means.
+
+    Args:
+        gemm: address of BLAS's product.
+        X, y, weights, rates: the stretch; weights (0,) for none.
+        batch_size: B.
+        sizes: D, H, C.
+        starts: where W1, W2, b1, b2 begin in the vectors.
+        n_weights: where the biases begin.
+        q, g, s1, s2: parameters, gradients, and the optimiser's state (any vector where it keeps less).
+        Z1, dZ1, S, right: scratch (B, H), (B, H), (B, C), (B,).
+        optimizer: its code, see `updates`.
+        h: its hyperparameters.
+        r: L2 strength.
+        clip: bound on the gradients' norm, 0 for none.
+        measure, objective: as in `Engine.run`.
+        t: updates made so far.
+        losses: (K,) filled with each step's loss; NaN for a skipped batch.
+        norm: (1,) the last gradient norm, where one was computed.
+
+    Returns:
+        FINISHED or NOT_FINITE, steps done, updates made so far, the last loss.
+    """
+    D, H, C = sizes
+    W1, W2, b1, b2 = _views(q, starts, D, H, C)
+    dW1, dW2, db1, db2 = _views(g, starts, D, H, C)
+    velocity1, velocity2, _, _ = _views(s1, starts, D, H, C)
+    number = q.dtype.type
+    zero, one = number(0), number(1)
+    loss = math.nan
+    for k in range(len(rates)):
+        rate = rates[k]
+        first, last = k * batch_size, min((k + 1) * batch_size, len(X))
+        n = last - first
+        x, labels, w = X[first:last], y[first:last], weights[first:last]
+        if w.size and not w.any():
+            losses[k] = math.nan
+            continue
+
+        A1 = x
+        safe = bounded(x)
+        if H:
+            A1 = Z1[:n]
+            product(gemm, x, W1, one, zero, A1)
+            safe &= bias_relu(A1, b1)
+        product(gemm, A1, W2, one, zero, S[:n])
+        loss, scores_bounded = softmax_gradient(S[:n], b2, labels, w, right, db2)
+        dS = S[:n]
+        safe &= scores_bounded
+        if H:
+            product_bt(gemm, dS, W2, dZ1[:n])
+            safe &= relu_gradient(dZ1[:n], A1, db1)
+        safe &= math.isfinite(loss)
+
+        losses[k] = loss
+        if objective and optimizer != ADAMW:
+            losses[k] += r / 2 * sum_of_squares(q[:n_weights])
+        if safe and not measure and clip == 0 and (optimizer == SGD or optimizer == MOMENTUM):
+            # No gradient is asked for, so the update rides on the product that would make it.
+            beta = number(1 - rate * r) if optimizer == SGD else number(h[0])
+            target1, target2 = (W1, W2) if optimizer == SGD else (velocity1, velocity2)
+            product_at(gemm, A1, dS, number(-rate), beta, target2)
+            if H:
+                product_at(gemm, x, dZ1[:n], number(-rate), beta, target1)
+            if optimizer == MOMENTUM:
+                move_by_velocity(q[:n_weights], s1[:n_weights], rate, r)
+            t += 1
+            update(optimizer, q[n_weights:], g[n_weights:], s1[n_weights:], s2[n_weights:], rate, 0.0, h, t)
+            continue
+
+        product_at(gemm, A1, dS, one, zero, dW2)
+        if H:
+            product_at(gemm, x, dZ1[:n], one, zero, dW1)
+        penalty_due = r
+        if measure or clip > 0 or not safe:
+            if r != 0 and optimizer != ADAMW:
+                add_penalty_gradient(q[:n_weights], g[:n_weights], r)
+                penalty_due = 0.0
+            norm[0] = math.sqrt(sum_of_squares(g))
+            if not (math.isfinite(loss) and math.isfinite(norm[0])):
+                return NOT_FINITE, k, t, loss
+            if clip > 0 and norm[0] > clip:
+                g *= number(clip / norm[0])
+        t += 1
+        update(optimizer, q[:n_weights], g[:n_weights], s1[:n_weights], s2[:n_weights], rate, penalty_due, h, t)
+        update(optimizer, q[n_weights:], g[n_weights:], s1[n_weights:], s2[n_weights:], rate, 0.0, h, t)
+    return FINISHED, len(rates), t, loss

@@ -1,0 +1,97 @@
+"""The six updates of `optim.py`, each in one pass over parameters, gradient and state."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from twolayer.compiled.jit import compiled
+from twolayer.optim import OPTIMIZERS
+
+SGD, MOMENTUM, NESTEROV, RMSPROP, ADAM, ADAMW = range(6)
+CODES = dict(zip(("sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw"), range(6), strict=True))
+assert CODES.keys() == OPTIMIZERS.keys()
+
+
+@compiled
+def add_penalty_gradient(q, g, r):  # type: ignore[no-untyped-def]
+    """g <- g + r q."""
+    r = q.dtype.type(r)
+    for i in range(q.size):
+        g[i] += r * q[i]
+
+
+@compiled
+def sum_of_squares(v):  # type: ignore[no-untyped-def]
+    """In float64, which no float32 overflows."""
+    total = 0.0
+    for x in v:
+        total += np.float64(x) * np.float64(x)
+    return total
+
+
+@compiled
+def update(optimizer, q, g, s1, s2, rate, r, h, t):  # type: ignore[no-untyped-def]
+    """The optimiser's step on one piece of the vectors; see `optim.py` for the formulas.
+
+    Args:
+        optimizer: one of the codes above.
+        q: parameters.
+        g: their gradient.
+        s1: v, c or m; any vector where the optimiser keeps none.
+        s2: adam's v.
+        rate: a.
+        r: L2 strength not yet in g: 0 for biases.
+        h: mu, rho, beta1, beta2, epsilon.
+        t: updates made, this one included.
+    """
+    number = q.dtype.type
+    a, r = number(rate), number(r)
+    one = number(1)
+    if optimizer == SGD:
+        for i in range(q.size):
+            q[i] -= a * (g[i] + r * q[i])
+    elif optimizer == MOMENTUM:
+        mu = number(h[0])
+        for i in range(q.size):
+            v = mu * s1[i] - a * (g[i] + r * q[i])
+            s1[i] = v
+            q[i] += v
+    elif optimizer == NESTEROV:
+        mu = number(h[0])
+        for i in range(q.size):
+            step = a * (g[i] + r * q[i])
+            v = mu * s1[i] - step
+            s1[i] = v
+            q[i] += mu * v - step
+    elif optimizer == RMSPROP:
+        rho, eps, rest = number(h[1]), number(h[4]), number(1 - h[1])
+        for i in range(q.size):
+            d = g[i] + r * q[i]
+            c = rho * s1[i] + rest * d * d
+            s1[i] = c
+            q[i] -= a * d / (np.sqrt(c) + eps)
+    else:
+        beta1, rest1 = number(h[2]), number(1 - h[2])
+        beta2, rest2 = number(h[3]), number(1 - h[3])
+        eps = number(h[4])
+        a_hat = number(rate / (1 - h[2] ** t))
+        root = number(math.sqrt(1 - h[3] ** t))
+        keep, coupled = (one - a * r, number(0)) if optimizer == ADAMW else (one, r)
+        for i in range(q.size):
+            d = g[i] + coupled * q[i]
+            m = beta1 * s1[i] + rest1 * d
+            v = beta2 * s2[i] + rest2 * d * d
+            s1[i] = m
+            s2[i] = v
+            q[i] = keep * q[i] - a_hat * m / (np.sqrt(v) / root + eps)
+
+
+@compiled
+def move_by_velocity(q, v, rate, r):  # type: ignore[no-untyped-def]
+    """Momentum's second half, where v already holds mu v - a g without the penalty: v <- v - a r q;  q <- q + v."""
+    decay = q.dtype.type(rate * r)
+    for i in range(q.size):
+        v[i] -= decay * q[i]
+        q[i] += v[i]
