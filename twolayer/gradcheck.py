@@ -10,11 +10,19 @@ from collections.abc import Mapping
 import numpy as np
 
 from twolayer.errors import TwoLayerError
-from twolayer.gradcheck_result import DIFFERENCES, Comparison, GradientCheck, Kink, Part
+from twolayer.gradcheck_result import DIFFERENCES, Comparison, GradientCheck, Kink, Part, worst_of
 from twolayer.model import Array, Params, forward, hidden_activations
 from twolayer.reference import LossAndGradients, two_loops
 
-__all__ = ["Comparison", "GradientCheck", "Kink", "LossAndGradients", "check_gradients", "relative_error"]
+__all__ = [
+    "Comparison",
+    "GradientCheck",
+    "Kink",
+    "LossAndGradients",
+    "check_gradients",
+    "relative_error",
+    "worst_of",
+]
 
 DIFFERENCE_TOLERANCE = 1e-6
 REFERENCE_TOLERANCE = 1e-12

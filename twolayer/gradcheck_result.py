@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -41,6 +41,11 @@ class Comparison:
     def passed(self) -> bool:
         """Whether the error is within what is allowed."""
         return math.isfinite(self.error) and self.error <= self.allowed
+
+    @property
+    def only_rounding(self) -> bool:
+        """Whether the gradient is so close to 0 that all the error is rounding: passed, and above the tolerance."""
+        return self.passed and self.error > self.tolerance
 
 
 class Kink(NamedTuple):
@@ -105,8 +110,8 @@ class GradientCheck:
             n_rows = len({row for kink in self.kinks for row in kink.rows})
             lines.append(f"differences leave out {len(self.kinks)} entries of {where}: between their two probes")
             lines.append(f"a ReLU changes sides (in {n_rows} of the rows)")
-        if any(c.passed and c.error > c.tolerance for c in self.comparisons):
-            lines.append("errors above the tolerance without a ! are rounding: these gradients are almost 0")
+        if any(comparison.only_rounding for comparison in self.comparisons):
+            lines.append("~0: all rounding, as the gradient is almost 0")
         for fault in self.faults:
             lines += textwrap.wrap(f"FAULT: {fault}", 79, subsequent_indent="  ")
         return "\n".join(line.rstrip() for line in lines)
@@ -115,5 +120,21 @@ class GradientCheck:
 def _cell(comparison: Comparison | None) -> str:
     if comparison is None:
         return f"{'-':>9} "
-    text = "kinks" if not comparison.entries else f"{comparison.error:.1e}"
+    text = f"{comparison.error:.1e}"
+    if not comparison.entries or comparison.only_rounding:
+        text = "~0" if comparison.entries else "kinks"
     return f"{text:>9}" + (" " if comparison.passed else "!")
+
+
+def worst_of(checks: Sequence[GradientCheck]) -> GradientCheck:
+    """One check that holds, for each oracle, part and array, the worst comparison of several checks."""
+    worst: dict[tuple[str, str, str], Comparison] = {}
+    for comparison in (comparison for check in checks for comparison in check.comparisons):
+        key = (comparison.oracle, comparison.part, comparison.array)
+        if key not in worst or _badness(comparison) > _badness(worst[key]):
+            worst[key] = comparison
+    return GradientCheck(tuple(worst.values()), (), tuple(fault for check in checks for fault in check.faults), {})
+
+
+def _badness(comparison: Comparison) -> tuple[bool, float]:
+    return not comparison.passed, -1.0 if comparison.only_rounding or not comparison.entries else comparison.error

@@ -63,13 +63,25 @@ def random_problem(
     return Problem(name, params, X, rng.integers(0, C, N), reg)
 
 
-def after_steps(problem: Problem, steps: int = 20, learning_rate: float = 0.3) -> Problem:
-    """The same problem after some steps of gradient descent, (13), where other units are on and P is nearer to Y."""
+def after_steps(problem: Problem, steps: int = 20, length: float = 0.05) -> Problem:
+    """The same problem after some steps of gradient descent, (13), where other units are on and P is nearer to Y.
+
+    Args:
+        problem: where to start.
+        steps: how many.
+        length: of each step, relative to the length of the parameters; it sets the learning rate of the step, so
+            that rows of any scale can be walked on.
+    """
     params = problem.params
     for _ in range(steps):
         _, gradients = ones_vectors(params, problem.X, problem.y, problem.reg)
-        params = gradient_step(params, gradients, learning_rate)
+        alpha = length * _norm(params) / max(_norm(gradients), 1e-300)
+        params = gradient_step(params, gradients, alpha)
     return replace(problem, name=f"{problem.name}, after {steps} steps", params=params)
+
+
+def _norm(params: Params) -> float:
+    return float(np.sqrt(sum(np.square(array).sum() for array in params.named().values())))
 
 
 def standard_problems(seed: int = 0) -> list[Problem]:

@@ -1,0 +1,80 @@
+"""`twolayer gradcheck`: backprop's gradients against numeric ones and against every reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from twolayer.reference import Problem
+
+_MAX_ENTRIES = 100  # of each array that differences probe, for a config's network
+_MAX_COMPLEX_STEPS = 20_000  # parameters; the complex step passes forward once for each
+
+
+@click.command()
+@click.argument("config", required=False, type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of the built-in problems.", show_default=True)
+@click.option("--tables", is_flag=True, help="Print the table of every problem, not only of the worst errors.")
+def command(config: Path | None, overrides: tuple[str, ...], seed: int, tables: bool) -> None:
+    """Check loss and gradients against finite differences and against all reference implementations.
+
+    Without CONFIG, on built-in problems: zero rows, zero biases, one row, one hidden unit, two classes, ties, large
+    scores, no hidden layer, after some steps. With CONFIG, on its network, reg and 20 of its training rows, at the
+    start and after some steps. Exit code 1 if a gradient is wrong.
+
+    \b
+    twolayer gradcheck
+    twolayer gradcheck configs/optdigits.yaml --tables
+    """
+    import numpy as np
+
+    from twolayer.backprop import loss_and_gradients
+    from twolayer.errors import CheckFailedError
+    from twolayer.gradcheck import check_gradients, worst_of
+    from twolayer.reference import REFERENCES, standard_problems
+
+    references = dict(REFERENCES)
+    problems = standard_problems(seed) if config is None else _problems_of(config, overrides)
+    n_parameters = sum(array.size for array in problems[0].params.named().values())
+    if n_parameters > _MAX_COMPLEX_STEPS:
+        del references["complex step"]
+        click.echo(f"complex step left out: {n_parameters:,} parameters, one forward pass for each")
+    checks, failed = [], []
+    for problem in problems:
+        check = check_gradients(
+            loss_and_gradients,
+            problem.params,
+            problem.X,
+            problem.y,
+            problem.reg,
+            against=references,
+            max_entries=None if config is None else _MAX_ENTRIES,
+            rng=np.random.default_rng(seed),
+        )
+        checks.append(check)
+        failed += [] if check.passed else [problem.name]
+        kinks = f"  ({len(check.kinks)} kinks left out)" if check.kinks else ""
+        click.echo(f"{'ok  ' if check.passed else 'FAIL'}  {problem.name}{kinks}")
+        if tables or not check.passed:
+            click.echo("\n" + check.table() + "\n")
+    if not tables:
+        click.echo("\nThe worst errors, max|a - n| / max(max|a|, max|n|, 1e-8):\n\n" + worst_of(checks).table())
+    if failed:
+        raise CheckFailedError(f"gradients are wrong in {len(failed)} of {len(problems)}: {'; '.join(failed)}")
+
+
+def _problems_of(path: Path, overrides: tuple[str, ...]) -> list[Problem]:
+    from twolayer.config import load_config
+    from twolayer.reference import Problem, after_steps
+    from twolayer.start import load_start
+
+    config = load_config(path, overrides)
+    start = load_start(config)
+    problem = Problem(f"{path.stem}, {len(start.y)} rows", start.params, start.X, start.y, config.solver.reg)
+    if not config.solver.reg:
+        click.echo("reg is 0: there is no penalty to check")
+    return [problem, after_steps(problem)]
