@@ -1,3 +1,56 @@
-"""twolayer: affine -> ReLU -> affine -> softmax with L2, every gradient derived by hand."""
+"""twolayer: affine -> ReLU -> affine -> softmax with L2, every gradient derived by hand.
+
+    from twolayer import train
+    result = train("configs/optdigits.yaml")
+
+The names below load what they need when they are first used, so that importing the package is quick."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from twolayer.backprop import loss_and_gradients as loss_and_gradients
+    from twolayer.config import load_config as load_config
+    from twolayer.estimator import TwoLayerClassifier as TwoLayerClassifier
+    from twolayer.gradcheck import check_gradients as check_gradients
+    from twolayer.model import Params as Params
+    from twolayer.model import forward as forward
+    from twolayer.model import init_params as init_params
+    from twolayer.saved_model import load_model as load_model
+    from twolayer.solver import Solver as Solver
+    from twolayer.training import resume as resume
+    from twolayer.training import train as train
+    from twolayer.views.plot import plot as plot
+
+_HOMES = {
+    "Params": "model",
+    "Solver": "solver",
+    "TwoLayerClassifier": "estimator",
+    "check_gradients": "gradcheck",
+    "forward": "model",
+    "init_params": "model",
+    "load_config": "config",
+    "load_model": "saved_model",
+    "loss_and_gradients": "backprop",
+    "plot": "views.plot",
+    "resume": "training",
+    "train": "training",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'twolayer' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"twolayer.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from twolayer.engine import NonFiniteStepError
-from twolayer.metrics import weight_changes
 from twolayer.model import Array, Params
 from twolayer.settings import SolverSettings
 
@@ -13,38 +13,49 @@ LARGE_FEATURE = 50.0  # standardised rows stay far below this
 LARGE_GRADIENT = 10.0  # ordinary ones are around 1
 
 
-def explain_divergence(
-    error: NonFiniteStepError, first_step: int, rate: float, params: Params, X: Array, settings: SolverSettings
-) -> str:
+class Divergence(NamedTuple):
+    """The step that went wrong, or the one after which the training loss was not finite.
+
+    Attributes:
+        step: its number, from 1.
+        rate: its learning rate.
+        loss: its loss.
+        gradient_norm: the norm of its gradient.
+        losses: those of the steps just before it.
+    """
+
+    step: int
+    rate: float
+    loss: float
+    gradient_norm: float
+    losses: Array
+
+
+def explain_divergence(found: Divergence, params: Params, X: Array, settings: SolverSettings) -> str:
     """The message of a DivergedError.
 
     Args:
-        error: what the engine found.
-        first_step: steps done before the stretch that diverged.
-        rate: the learning rate of the bad step.
-        params: the parameters before the bad step.
-        X: (n, D) the stretch's rows.
+        found: what happened.
+        params: the parameters at that point.
+        X: (n, D) some rows of the training.
         settings: what was asked for.
     """
-    done = len(error.losses)
-    norms = ", ".join(
-        f"|{name[-2:]}| = {value:.3g}"
-        for name, value in weight_changes(params, params).items()
-        if name.startswith("weight_norm") and value is not None
+    weights = {name: W for name, W in params.named().items() if name.startswith("W")}
+    with np.errstate(over="ignore", invalid="ignore"):
+        norms = ", ".join(f"|{name}| = {np.linalg.norm(W):.3g}" for name, W in weights.items())
+    message = (
+        f"diverged at step {found.step}: loss {found.loss:.3g}, gradient norm {found.gradient_norm:.3g} "
+        f"at learning rate {found.rate:.3g} ({norms})"
     )
-    where = (
-        f"step {first_step + done + 1}: the loss is {error.loss:.3g} and the gradient's norm {error.gradient_norm:.3g}"
-        f" at learning rate {rate:.3g} ({norms})"
-    )
-    good = error.losses[np.isfinite(error.losses)]
-    if len(good) and good[-1] > good[0]:
-        where += f"; the loss had risen from {good[0]:.3g} to {good[-1]:.3g} in the {done} steps before"
+    before = found.losses[np.isfinite(found.losses)]
+    if len(before) and before[-1] > before[0]:
+        message += f"; the loss rose from {before[0]:.3g} to {before[-1]:.3g} in the {len(before)} steps before"
     remedies = [f"a lower solver.learning_rate, such as {settings.learning_rate / 10:.1g}"]
     if settings.warmup_epochs == 0:
         remedies.append("solver.warmup_epochs: 1")
     largest = float(np.abs(X).max())
     if not largest < LARGE_FEATURE:
         remedies.insert(0, f"data.scale: standardize (a feature reaches {largest:.3g})")
-    if settings.max_grad_norm is None and not error.gradient_norm < LARGE_GRADIENT:
+    if settings.max_grad_norm is None and not found.gradient_norm < LARGE_GRADIENT:
         remedies.append("solver.max_grad_norm: 1")
-    return f"{where}. The best parameters so far were kept. Try " + ", or ".join(remedies)
+    return f"{message}. The best parameters so far were kept. Try {', or '.join(remedies)}"

@@ -64,7 +64,11 @@ class Evaluator:
         self._ones = np.ones(self._block_rows, dtype)
 
     def __call__(self, params: Params) -> Evaluation:
-        """The figures at these parameters."""
+        """The figures at these parameters; NaN or infinite where they overflow."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._evaluate(params)
+
+    def _evaluate(self, params: Params) -> Evaluation:
         loss_sum, hits = 0.0, 0
         activation_sum, highest = np.zeros(params.n_hidden), np.zeros(params.n_hidden, params.dtype)
         for start in range(0, self.n_rows, self._block_rows):
@@ -112,8 +116,9 @@ def weight_changes(before: Params, after: Params) -> dict[str, float | None]:
     for name in ("W1", "W2"):
         old, new = getattr(before, name), getattr(after, name)
         norm = None if old is None else float(np.linalg.norm(old))
-        columns[f"update_ratio_{name}"] = float(np.linalg.norm(new - old)) / norm if norm else None
-        columns[f"weight_norm_{name}"] = None if new is None else float(np.linalg.norm(new))
+        with np.errstate(over="ignore", invalid="ignore"):
+            columns[f"update_ratio_{name}"] = float(np.linalg.norm(new - old)) / norm if norm else None
+            columns[f"weight_norm_{name}"] = None if new is None else float(np.linalg.norm(new))
     return columns
 
 

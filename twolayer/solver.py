@@ -11,6 +11,7 @@ bit for bit; see `solver_state`."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twolayer.backprop import penalty
-from twolayer.divergence import explain_divergence
+from twolayer.divergence import Divergence, explain_divergence
 from twolayer.engine import NonFiniteStepError, TrainingState, make_engine
 from twolayer.errors import DivergedError
 from twolayer.fitting import fitting_rows, fitting_weights
@@ -189,6 +190,10 @@ class Solver:
             before = self.params.copy()
             stretch = self._run_stretch(1, measure=True)
             record = self._record(before, float(stretch.rates[-1]))
+            if not math.isfinite(record["train_loss"] or 0.0):
+                rate, norm = float(stretch.rates[-1]), self._engine.gradient_norm
+                found = Divergence(self.progress.step, rate, math.nan, norm, stretch.losses)
+                raise DivergedError(explain_divergence(found, self.params, self._gathered[1], self.settings))
             self._finish_epoch(record)
             yield EpochEnd(record, stretch)
 
@@ -207,8 +212,9 @@ class Solver:
         try:
             losses = self._engine.run(X, y, weights, rates, measure=measure, objective=self.settings.objective)
         except NonFiniteStepError as error:
-            rate = float(rates[len(error.losses)])
-            raise DivergedError(explain_divergence(error, first_step, rate, self.params, X, self.settings)) from None
+            bad = len(error.losses)
+            found = Divergence(first_step + bad + 1, float(rates[bad]), error.loss, error.gradient_norm, error.losses)
+            raise DivergedError(explain_divergence(found, self.params, X, self.settings)) from None
         self.progress = replace(self.progress, step=first_step + n_steps)
         batch_rows = np.minimum(size, stop - start - size * np.arange(n_steps))
         return Stretch(self.progress.epoch + 1, first_step + 1, rates, losses, batch_rows)

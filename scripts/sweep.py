@@ -1,0 +1,10 @@
+"""The command `twolayer sweep`, from a checkout."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from twolayer.__main__ import main  # noqa: E402
+
+main(["sweep", *sys.argv[1:]])

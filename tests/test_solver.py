@@ -1,0 +1,320 @@
+"""The solver against plain descriptions of what it should do: written-out loops, invariants, properties."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+from twolayer.backprop import loss_and_gradients
+from twolayer.errors import DivergedError
+from twolayer.model import Params, init_params
+from twolayer.optim import OPTIMIZERS
+from twolayer.randomness import generator
+from twolayer.schedules import SCHEDULES
+from twolayer.settings import SolverSettings
+from twolayer.solver import EpochEnd, Solver
+from twolayer.solver_state import restore, state_arrays, state_header
+
+D, H, C, N = 5, 7, 3, 53
+
+
+@pytest.fixture
+def problem():
+    rng = np.random.default_rng(7)
+    X = rng.standard_normal((N, D))
+    y = rng.integers(0, C, N)
+    return init_params(D, H, C, rng=rng, dtype=np.float64), X, y
+
+
+def same(a: Params, b: Params) -> bool:
+    return all(np.array_equal(x, y) for x, y in zip(a.named().values(), b.named().values(), strict=True))
+
+
+def test_an_unshuffled_epoch_of_sgd_is_equation_13_batch_by_batch(problem):
+    params, X, y = problem
+    by_hand = params.copy()
+    for start in range(0, N, 10):
+        _, gradients = loss_and_gradients(by_hand, X[start : start + 10], y[start : start + 10], reg=0.01)
+        for Q, dQ in zip(by_hand, gradients, strict=True):
+            Q -= 0.3 * dQ
+    solver = Solver(params, X, y, optimizer="sgd", learning_rate=0.3, reg=0.01, batch_size=10, epochs=1, shuffle=False)
+    list(solver)
+    for ours, theirs in zip(solver.params, by_hand, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-14)
+
+
+def test_the_initial_parameters_are_left_as_they_were(problem):
+    params, X, y = problem
+    before = params.copy()
+    list(Solver(params, X, y, epochs=2))
+    assert same(params, before)
+
+
+class SeenRows:
+    """Rows that remember which of them were asked for."""
+
+    def __init__(self, X):
+        self.X, self.shape, self.seen = X, X.shape, []
+
+    def take(self, rows, out):
+        self.seen.append(rows.copy())
+        np.take(self.X, rows, axis=0, out=out)
+
+
+@pytest.mark.parametrize("batch_size", [1, 10, 53, 1000])
+def test_an_epoch_visits_every_row_once_in_a_new_order(problem, batch_size):
+    params, X, y = problem
+    rows = SeenRows(X)
+    solver = Solver(params, rows, y, batch_size=batch_size, epochs=2, validation=(X, y), evaluate_rows=1)
+    orders = []
+    for event in solver.run():
+        if isinstance(event, EpochEnd):
+            seen = np.concatenate(rows.seen)
+            orders.append(seen[:-1])  # the last one is the evaluation's
+            rows.seen.clear()
+    assert all(sorted(order) == list(range(N)) for order in orders)
+    assert not np.array_equal(*orders)
+
+
+def test_the_short_last_batch_is_averaged_over_its_own_size(problem):
+    params, X, y = problem
+    solver = Solver(params, X, y, batch_size=50, epochs=1, shuffle=False, learning_rate=1e-300)
+    losses = np.concatenate([(e.stretch if isinstance(e, EpochEnd) else e).losses for e in solver.run()])
+    expected = [loss_and_gradients(params, X[rows], y[rows])[0] for rows in (slice(0, 50), slice(50, 53))]
+    np.testing.assert_allclose(losses, expected, rtol=1e-13)
+
+
+def test_reported_losses_are_at_the_same_weights_after_the_epoch(problem):
+    params, X, y = problem
+    solver = Solver(params, X, y, validation=(X[:20], y[:20]), epochs=1, reg=0.1)
+    (record,) = list(solver)
+    assert record["train_loss"] == pytest.approx(loss_and_gradients(solver.params, X, y)[0], rel=1e-13)
+    assert record["val_loss"] == pytest.approx(loss_and_gradients(solver.params, X[:20], y[:20])[0], rel=1e-13)
+    whole = loss_and_gradients(solver.params, X, y, reg=0.1)[0]
+    assert record["train_loss"] + record["penalty"] == pytest.approx(whole, rel=1e-13)
+
+
+def test_gradient_norm_and_update_ratio_are_those_of_the_last_step(problem):
+    params, X, y = problem
+    solver = Solver(params, X, y, epochs=1, batch_size=N, shuffle=False, reg=0.2, learning_rate=0.5)
+    (record,) = list(solver)
+    _, gradients = loss_and_gradients(params, X, y, reg=0.2)
+    norm = math.sqrt(sum(float((g**2).sum()) for g in gradients))
+    assert record["gradient_norm"] == pytest.approx(norm, rel=1e-12)
+    ratio = 0.5 * np.linalg.norm(gradients.W1) / np.linalg.norm(params.W1)
+    assert record["update_ratio_W1"] == pytest.approx(ratio, rel=1e-10)
+
+
+def test_clipping_bounds_the_joint_norm_of_the_step(problem):
+    params, X, y = problem
+    solver = Solver(params, X, y, epochs=1, batch_size=N, max_grad_norm=0.01, learning_rate=1.0, reg=0.1)
+    list(solver)
+    moved = math.sqrt(sum(float(((a - b) ** 2).sum()) for a, b in zip(solver.params, params, strict=True)))
+    assert moved == pytest.approx(0.01, rel=1e-10)
+
+
+def test_class_weights_are_the_same_as_repeated_rows(problem):
+    params, X, y = problem
+    times = np.array([1, 3, 2])
+    rows = np.repeat(np.arange(N), times[y])
+    weighted = Solver(params, X, y, class_weights=times, batch_size=N, epochs=3, shuffle=False)
+    repeated = Solver(params, X[rows], y[rows], batch_size=len(rows), epochs=3, shuffle=False)
+    list(weighted), list(repeated)
+    for a, b in zip(weighted.params, repeated.params, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-13)
+
+
+def test_row_weights_of_zero_take_rows_out_and_an_empty_batch_is_skipped(problem):
+    params, X, y = problem
+    weights = np.ones(N)
+    weights[10:20] = 0  # the whole second batch
+    weights[25] = 0
+    kept = np.r_[0:10, 20:25, 26:30]
+    solver = Solver(
+        params, X[:30], y[:30], row_weights=weights[:30], batch_size=10, epochs=1, shuffle=False, optimizer="adam"
+    )
+    losses = np.concatenate([(e.stretch if isinstance(e, EpochEnd) else e).losses for e in solver.run()])
+    assert np.isnan(losses[1])
+    assert not np.isnan(losses[[0, 2]]).any()
+    plain = Solver(params, X[kept], y[kept], batch_size=10, epochs=1, shuffle=False, optimizer="adam")
+    list(plain)
+    for a, b in zip(solver.params, plain.params, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-13)
+
+
+def test_the_best_parameters_are_those_of_the_best_epoch(problem):
+    params, X, y = problem
+    solver = Solver(
+        params, X[:30], y[:30], validation=(X[30:], y[30:]), epochs=30, monitor="val_loss", learning_rate=0.5
+    )
+    copies, values = [], []
+    for record in solver:
+        copies.append(solver.params.copy())
+        values.append(record["val_loss"])
+    best = int(np.argmin(values))
+    assert solver.progress.best.epoch == best + 1 < 30
+    assert same(solver.best_params, copies[best])
+
+
+def test_patience_counts_epochs_without_improvement(problem):
+    params, X, y = problem
+    solver = Solver(
+        params,
+        X[:30],
+        y[:30],
+        validation=(X[30:], y[30:]),
+        epochs=500,
+        monitor="val_loss",
+        learning_rate=0.5,
+        patience=4,
+    )
+    records = list(solver)
+    values = [record["val_loss"] for record in records]
+    assert solver.progress.stopped_early
+    assert len(records) - (int(np.argmin(values)) + 1) == 4
+
+
+def test_a_training_that_is_never_finite_keeps_the_initial_parameters(problem):
+    params, X, y = problem
+    solver = Solver(params, X * 1e150, y, learning_rate=1e300)
+    with pytest.raises(DivergedError, match=r"diverged at step \d+: loss .* at learning rate 1e\+300 .*data.scale"):
+        list(solver)
+    assert same(solver.best_params, params)
+
+
+@pytest.mark.parametrize("monitor", ["val_accuracy", "train_loss", "weight_norm_W1"])
+def test_any_column_can_be_monitored(problem, monitor):
+    params, X, y = problem
+    solver = Solver(params, X, y, validation=(X, y), epochs=5, monitor=monitor, reg=0.1)
+    column = [record[monitor] for record in solver]
+    assert solver.progress.best.value == (max(column) if monitor.endswith("accuracy") else min(column))
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_state_saved_between_any_two_stretches_goes_on_to_the_same_bits(problem, optimizer, schedule, monkeypatch):
+    params, X, y = problem
+    monkeypatch.setattr("twolayer.solver.STRETCH_BYTES", 2 * 4 * D * 8)  # two batches a stretch
+    settings = {
+        "optimizer": optimizer, "schedule": schedule, "learning_rate": 0.05, "reg": 0.01, "batch_size": 4, "epochs": 4,
+        "warmup_epochs": 0.5, "plateau_patience": 1, "monitor": "val_loss", "patience": 3, "max_grad_norm": 0.5,
+    }  # fmt: skip
+
+    def new_solver():
+        return Solver(
+            params, X[:40], y[:40], validation=(X[40:], y[40:]), class_weights=np.array([1, 2, 0.5]), **settings
+        )
+
+    straight = new_solver()
+    whole = list(straight)
+    n_events = sum(1 for _ in new_solver().run())
+    assert n_events > 16
+    for stop_after in range(1, n_events, 5):
+        stopped = new_solver()
+        first = list(itertools.islice(stopped.run(), stop_after))
+        arrays = {name: array.copy() for name, array in state_arrays(stopped).items()}
+        header = json.loads(json.dumps(state_header(stopped)))
+        resumed = new_solver()
+        restore(resumed, arrays, header)
+        records = [event.record for event in first if isinstance(event, EpochEnd)] + list(resumed)
+        assert records == whole
+        assert same(resumed.params, straight.params)
+        assert same(resumed.best_params, straight.best_params)
+        assert resumed.progress == straight.progress
+
+
+def test_reporting_choices_do_not_change_the_training(problem):
+    params, X, y = problem
+    plain = Solver(params, X, y, epochs=3)
+    reporting = Solver(params, X, y, epochs=3, evaluate_rows=5, objective=True, validation=(X, y))
+    list(plain), list(reporting)
+    assert same(plain.params, reporting.params)
+
+
+def test_softmax_regression_takes_the_same_path(problem):
+    _, X, y = problem
+    params = init_params(D, 0, C, rng=np.random.default_rng(0), dtype=np.float64)
+    solver = Solver(params, X, y, epochs=300, batch_size=N, learning_rate=1.0, reg=0.1)
+    last = list(solver)[-1]
+    assert last["dead_share"] is None
+    assert last["gradient_norm"] < 1e-6, "the objective is convex: its minimum has no gradient"
+
+
+def test_unseparable_noise_can_be_overfitted_and_loss_starts_at_ln_C():
+    rng = np.random.default_rng(1)
+    X, y = rng.standard_normal((20, 10)), rng.integers(0, 4, 20)
+    params = init_params(10, 50, 4, rng=rng, init="normal", init_std=1e-3)
+    assert loss_and_gradients(params, X, y)[0] == pytest.approx(math.log(4), rel=0.02)
+    params = init_params(10, 50, 4, rng=rng)
+    last = list(Solver(params, X, y, optimizer="momentum", learning_rate=0.1, batch_size=5, epochs=100))[-1]
+    assert last["train_accuracy"] == 1
+    assert last["train_loss"] < 0.01
+
+
+def test_learning_rates_of_the_steps_are_those_of_the_schedule(problem):
+    params, X, y = problem
+    solver = Solver(
+        params, X, y, schedule="step", step_epochs=1, factor=0.5, learning_rate=0.4, batch_size=10, epochs=3
+    )
+    rates = np.concatenate([(e.stretch if isinstance(e, EpochEnd) else e).rates for e in solver.run()])
+    np.testing.assert_allclose(rates, np.repeat([0.4, 0.2, 0.1], 6), rtol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"optimizer": "sdg"}, "optimizer must be one of sgd, momentum"),
+        ({"schedule": "cosin"}, "schedule must be one of"),
+        ({"engine": "cuda"}, "engine must be one of numpy, numba"),
+        ({"momentum": 1.0}, "momentum must be at least 0 and less than 1"),
+        ({"learning_rate": 0}, "learning_rate must be greater than 0"),
+        ({"reg": -1e-4}, "reg must be 0 or more"),
+        ({"reg": math.nan}, "reg must be 0 or more"),
+        ({"batch_size": 0}, "batch_size must be greater than 0"),
+    ],
+)
+def test_a_setting_out_of_range_is_refused(problem, changes, words):
+    with pytest.raises(ValueError, match=words):
+        Solver(*problem, **changes)
+
+
+def test_a_misspelt_setting_is_refused(problem):
+    with pytest.raises(TypeError, match="learning_rte"):
+        Solver(*problem, learning_rte=0.1)
+
+
+def test_arrays_that_do_not_fit_are_refused(problem):
+    params, X, y = problem
+    for wrong, words in [
+        ((params, X[:, :-1], y), r"X must be \(N, 5\)"),
+        ((params, X, y[:-1]), r"y must be \(53,\) whole numbers"),
+        ((params, X, y + 1), "class indices from 0 to 2; got 1 to 3"),
+        ((params, X, y.astype(float)), "whole numbers"),
+        ((params, np.where(np.arange(N)[:, None] == 4, np.nan, X), y), "row 4, column 0 is nan"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            Solver(*wrong)
+    for weights in ({"row_weights": np.zeros(N)}, {"row_weights": np.ones(3)}, {"class_weights": [1, -1, 1]}):
+        with pytest.raises(ValueError, match=next(iter(weights))):
+            Solver(params, X, y, **weights)
+
+
+def test_shuffles_come_from_seed_and_epoch_alone(problem):
+    params, X, y = problem
+    one, other = Solver(params, X, y, seed=3, epochs=2), Solver(params, X, y, seed=4, epochs=2)
+    again = Solver(params, X, y, seed=3, epochs=2)
+    np.random.default_rng(0)
+    list(one), list(other), list(again)
+    assert same(one.params, again.params)
+    assert not same(one.params, other.params)
+    assert not np.array_equal(generator(3, "shuffle", 0).random(4), generator(3, "shuffle", 1).random(4))
+
+
+def test_every_field_of_the_settings_is_documented():
+    for field in fields(SolverSettings):
+        assert f" {field.name}:" in (SolverSettings.__doc__ or "")

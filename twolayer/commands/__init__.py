@@ -1,0 +1,68 @@
+"""The commands: one file each, thin, loaded only when it is called, so that `--help` and short commands are quick."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+
+import click
+
+from twolayer import __version__
+
+COMMANDS = {
+    "train": "train a network from a YAML config, or go on with a run",
+    "evaluate": "test loss, accuracy, per-class table, confusion matrix of a run",
+    "predict": "labels or probabilities for raw rows",
+    "curves": "redraw or overlay loss curves",
+    "report": "one HTML page to look at or send",
+    "check": "look at data, initial loss and gradients before training",
+    "gradcheck": "analytic gradients against numeric ones and every reference",
+    "explain": "one real row through all equations",
+    "experiment": "the source texts' claims as pictures",
+    "verify-resume": "a run killed and resumed against one never killed",
+    "init": "a commented config for your own data",
+    "example": "a shipped data set with its config, written to this folder",
+    "export": "a model as safetensors or ONNX",
+    "sweep": "hyperparameter search",
+    "benchmark": "speed, side by side",
+    "schema": "JSON Schema of the config, for editors",
+    "fuzz": "long campaigns of broken and hostile input",
+}
+
+
+class Group(click.Group):
+    """Finds a command in the module of its name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"twolayer.commands.{cmd_name.replace('-', '_')}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            close = difflib.get_close_matches(name, COMMANDS, n=1)
+            hint = f" Did you mean '{close[0]}'?" if close else ""
+            raise click.UsageError(f"No such command '{name}'.{hint} 'twolayer --help' lists them.", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="twolayer")
+def cli() -> None:
+    """Train a two-layer neural network: affine, ReLU, affine, softmax.
+
+    'twolayer COMMAND --help' tells more of each command. Exit codes: 0 done, 1 a check failed, 2 input or environment
+    at fault, 3 training diverged, 130 and 143 interrupted.
+    """

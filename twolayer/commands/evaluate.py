@@ -1,0 +1,22 @@
+"""`twolayer evaluate`: what a run's best parameters are worth on test rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path), help="Rows with labels to evaluate on, instead of the run's test rows.")
+def command(run: Path, data: Path | None) -> None:
+    """Print test loss, accuracy, a table per class and the confusion matrix of RUN (a run folder or a model file).
+
+    \b
+    twolayer evaluate runs/digits
+    twolayer evaluate runs/digits --data data/optdigits-test.csv.gz
+    """
+    from twolayer.evaluate import evaluate_file, evaluate_run
+
+    click.echo((evaluate_run(run) if data is None else evaluate_file(run, data)).table())

@@ -1,0 +1,70 @@
+"""`twolayer train`: a YAML file in, a trained network and its loss curve out."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from twolayer.training import TrainResult
+
+
+@click.command()
+@click.argument("config_and_overrides", metavar="[CONFIG] [KEY=VALUE ...]", nargs=-1)
+@click.option("--run-dir", type=click.Path(path_type=Path), help="The run's own folder, new or empty.")
+@click.option("--resume", "resume_run", metavar="RUN", type=click.Path(path_type=Path), help="Go on with this run.")
+@click.option("--force", is_flag=True, help="With --resume: go on although versions or threads are others.")
+@click.option("--quiet", is_flag=True, help="Show nothing but the result.")
+def command(
+    config_and_overrides: tuple[str, ...], run_dir: Path | None, resume_run: Path | None, force: bool, quiet: bool
+) -> int:
+    """Train a network from a YAML file, and leave a run folder with its loss curve.
+
+    An argument with an equals sign overrides a key of the file: solver.epochs=10, model.hidden=128.
+
+    \b
+    twolayer train configs/optdigits.yaml
+    twolayer train configs/optdigits.yaml solver.learning_rate=0.05 --run-dir runs/slow
+    twolayer train --resume runs/slow
+    """
+    overrides = [argument for argument in config_and_overrides if "=" in argument]
+    configs = [argument for argument in config_and_overrides if "=" not in argument]
+    if resume_run is not None and (configs or run_dir is not None):
+        raise click.UsageError("--resume RUN goes on with that run's own config: give it KEY=VALUE, no CONFIG or --run-dir")
+    if resume_run is None and len(configs) != 1:
+        raise click.UsageError(f"one CONFIG is wanted, a YAML file; got {len(configs)}: {', '.join(configs) or 'none'}")
+    if force and resume_run is None:
+        raise click.UsageError("--force goes with --resume")
+
+    from twolayer import training  # here, so that --help needs none of it
+
+    if resume_run is None:
+        result = training.train(configs[0], overrides, run_dir=run_dir, quiet=quiet)
+    else:
+        result = training.resume(resume_run, overrides, quiet=quiet, force=force)
+    click.echo(describe(result))
+    return 0 if result.signal_number is None else 128 + result.signal_number
+
+
+def describe(result: TrainResult) -> str:
+    """What a training came to, in a few lines."""
+    summary = result.summary
+    shape = "-".join(str(summary[name]) for name in ("n_features", "n_hidden", "n_classes") if summary[name])
+    counts = f"{summary['n_train']:,} rows to train on, {summary['n_validation']:,} to validate, {summary['n_test']:,} to test"
+    ends = {"interrupted": ", interrupted", "stopped_early": ", stopped early"}.get(summary["status"], "")
+    lines = [
+        f"{shape} network; {counts}",
+        f"{summary['epochs']} epochs in {summary['seconds']:.2f} s{ends}; best epoch {summary['best_epoch']} "
+        f"by {summary['monitor']}",
+    ]
+    for part, name in (("val", "validation"), ("test", "test")):
+        if summary[f"{part}_loss"] is not None:
+            lines.append(f"{name} accuracy {summary[f'{part}_accuracy']:.4f}, loss {summary[f'{part}_loss']:.4f}")
+    lines += [str(verdict) for verdict in result.verdicts]
+    lines.append(f"all in {result.run_dir}; look at {result.run_dir / 'loss_curve.png'}")
+    if result.signal_number is not None:
+        lines.append(f"to go on: twolayer train --resume {shlex.quote(str(result.run_dir))}")
+    return "\n".join(lines)

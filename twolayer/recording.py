@@ -1,0 +1,142 @@
+"""What a run leaves while it goes on: the rows of its logs, checkpoints by the clock, pictures, snapshots."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from twolayer.config import Config
+from twolayer.data import Preparation
+from twolayer.model import Array
+from twolayer.runs.atomic import Content, write_atomically
+from twolayer.runs.checkpoint import packed
+from twolayer.runs.folder import RunFolder
+from twolayer.runs.logs import HISTORY_COLUMNS, HistoryLog, StepsLog, read_history
+from twolayer.solver import EpochEnd, Record, Solver, Stretch
+from twolayer.solver_state import state_arrays, state_header
+from twolayer.views.loss_curve import RedrawBudget, draw_loss_curve
+
+
+def model_file(solver: Solver, preparation: Preparation) -> Content:
+    """best.npz: the best parameters so far and all it takes to predict from raw rows."""
+    best = solver.progress.best
+    header: dict[str, Any] = {"kind": "model", "epoch": best.epoch, "step": best.step}
+    header |= {"monitor": best.monitor, "value": best.value, "preparation": preparation.to_header()}
+    return packed({**solver.best_params.named(), **preparation.to_arrays()}, header)
+
+
+def checkpoint_file(solver: Solver, history_rows: int = 0, steps_rows: int = 0) -> Content:
+    """last.npz: all that the training needs to go on, and how long its logs were."""
+    header = {"kind": "checkpoint", **state_header(solver), "history_rows": history_rows, "steps_rows": steps_rows}
+    return packed(state_arrays(solver), header)
+
+
+class Recorder:
+    """Writes into the run folder what the solver reports; use it as a context manager.
+
+    Args:
+        folder: the run's, locked by the caller.
+        solver: the training.
+        preparation: what best.npz carries beside the parameters.
+        config: the run's config.
+        resumed: whether the logs have rows that a checkpoint vouches for, as many as the next two say.
+        history_rows: rows of history.csv at the checkpoint.
+        steps_rows: rows of steps.csv at the checkpoint.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        solver: Solver,
+        preparation: Preparation,
+        config: Config,
+        *,
+        resumed: bool = False,
+        history_rows: int = 0,
+        steps_rows: int = 0,
+    ) -> None:
+        self._folder, self._solver, self._preparation, self._config = folder, solver, preparation, config
+        self._history, self._steps = HistoryLog(folder.history), StepsLog(folder.steps)
+        if resumed:
+            self._history.cut_back(solver.progress.step, history_rows)
+            self._steps.cut_back(solver.progress.step, steps_rows)
+        columns = read_history(folder.history)
+        self.columns: dict[str, list[float]] = {name: list(columns[name]) for name in HISTORY_COLUMNS}
+        self._seconds_before = self.columns["seconds"][-1] if self.columns["seconds"] else 0.0
+        self._started = self._saved_at = time.perf_counter()
+        self._saved_best_epoch = solver.progress.best.epoch
+        self._redraw = RedrawBudget(config.run.redraw_seconds)
+        if solver.progress.step == 0:
+            self._snapshot()
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._history.close()
+        self._steps.close()
+
+    @property
+    def seconds(self) -> float:
+        """Training time since the run's start, in seconds; what an interrupted run did after its last epoch is lost."""
+        return self._seconds_before + time.perf_counter() - self._started
+
+    def saw(self, event: Stretch | EpochEnd) -> None:
+        """Takes note of what the solver yielded, and saves when it is time."""
+        stretch = event.stretch if isinstance(event, EpochEnd) else event
+        self._log_steps(stretch)
+        if isinstance(event, EpochEnd):
+            self._log_epoch(event.record)
+        if time.perf_counter() - self._saved_at >= self._config.run.checkpoint_seconds:
+            self.checkpoint()
+
+    def checkpoint(self) -> None:
+        """Saves the run as it is, logs first: they must never be shorter than the checkpoint says."""
+        self._history.sync()
+        self._steps.sync()
+        if self._solver.progress.best.epoch != self._saved_best_epoch:
+            self.save_best()
+        write_atomically(self._folder.last, checkpoint_file(self._solver, self._history.rows, self._steps.rows))
+        self._saved_at = time.perf_counter()
+
+    def save_best(self) -> None:
+        """Writes best.npz."""
+        write_atomically(self._folder.best, model_file(self._solver, self._preparation))
+        self._saved_best_epoch = self._solver.progress.best.epoch
+
+    def draw(self) -> None:
+        """Draws loss_curve.png from the epochs so far."""
+        best_epoch = self._solver.progress.best.epoch or None
+        draw_loss_curve(self.columns, self._folder.loss_curve, best_epoch, title=self._config.name)
+
+    def _log_steps(self, stretch: Stretch) -> None:
+        numbers = range(stretch.first_step, stretch.first_step + len(stretch.losses))
+        wanted = [k for k, step in enumerate(numbers) if StepsLog.wants(step) and not np.isnan(stretch.losses[k])]
+        for k in wanted:
+            rate, loss = float(stretch.rates[k]), float(stretch.losses[k])
+            self._steps.append({"step": numbers[k], "epoch": stretch.epoch, "learning_rate": rate, "loss": loss})
+
+    def _log_epoch(self, record: Record) -> None:
+        row = {**record, "seconds": self.seconds}
+        self._history.append(row)
+        for name, value in row.items():
+            self.columns[name].append(np.nan if value is None else value)
+        every = self._config.run.snapshot_epochs
+        if every is not None and self._solver.progress.epoch % every == 0:
+            self._snapshot()
+        if self._redraw.due():
+            self._redraw.draw(self.draw)
+
+    def _snapshot(self) -> None:
+        if self._config.run.snapshot_epochs is None:
+            return
+        epoch = self._solver.progress.epoch
+        arrays: dict[str, Array] = {**self._solver.params.named(), **self._preparation.to_arrays()}
+        header = {"kind": "snapshot", "epoch": epoch, "preparation": self._preparation.to_header()}
+        self._folder.snapshots.mkdir(exist_ok=True)
+        write_atomically(self._folder.snapshot(epoch), packed(arrays, header), durable=False)

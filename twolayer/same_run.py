@@ -1,0 +1,60 @@
+"""Whether going on makes the same run: which changes of the config, the data and the machine are allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from twolayer.config import Config, differences
+from twolayer.errors import RunError
+from twolayer.runs.environment import differences_that_change_bits
+from twolayer.runs.folder import RunFolder
+from twolayer.runs.jsonfile import read_json
+from twolayer.settings import SolverSettings
+
+FREE_KEYS = {"run.dir", "run.checkpoint_seconds", "run.redraw_seconds", "run.snapshot_epochs"}
+
+
+def require_same_run(
+    folder: RunFolder, stored: Config, config: Config, environment: Mapping[str, Any], *, epoch: int, force: bool
+) -> None:
+    """Refuses, by name, what would make another run of it.
+
+    Args:
+        folder: the run's.
+        stored: the run's config.
+        config: the config to go on with.
+        environment: today's, as `describe_environment` gives it.
+        epoch: epochs finished.
+        force: allow other versions and threads; never other data or another config.
+
+    Raises:
+        RunError: if a key, a data file or, without `force`, the environment would change the run.
+    """
+    for key, (old, new) in differences(stored, config).items():
+        if key not in FREE_KEYS:
+            _require_more_epochs(folder, key, old, new, stored, epoch)
+    found = differences_that_change_bits(read_json(folder.environment), environment)
+    if data := [each for each in found if each.startswith("data:")]:
+        raise RunError(f"{folder.path}: cannot go on: {'; '.join(data)}. Put the file back, or start a new run")
+    if found and not force:
+        raise RunError(
+            f"{folder.path}: going on here would not give the bits of a run never stopped: {'; '.join(found)}. "
+            "Restore what was there then, or accept other last digits with --force"
+        )
+
+
+def _require_more_epochs(folder: RunFolder, key: str, old: Any, new: Any, stored: Config, epoch: int) -> None:
+    if key != "solver.epochs":
+        raise RunError(
+            f"{folder.path}: {key}={new} would make another run (it is {old}): train anew from its config.yaml, "
+            f"or go on with changes to {', '.join(sorted(FREE_KEYS))} or solver.epochs only"
+        )
+    settings = SolverSettings(schedule=stored.solver.schedule)
+    if settings.schedule_rule.has_horizon:
+        raise RunError(
+            f"{folder.path}: solver.epochs={new} would make another run (it is {old}): the rates of schedule "
+            f"'{stored.solver.schedule}' depend on the number of epochs; train anew from its config.yaml"
+        )
+    if new < epoch:
+        raise RunError(f"{folder.path}: solver.epochs={new} is less than the {epoch} epochs that are done")
