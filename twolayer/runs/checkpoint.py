@@ -104,7 +104,7 @@ def read_arrays(path: str | Path, kinds: Collection[str] = ()) -> tuple[dict[str
             "take another copy of the file, or train again from the run's config.yaml"
         )
     if kinds and header.get("kind") not in kinds:
-        raise RunError(f"{path}: holds a {_short(header.get('kind'))}; wanted: a {' or a '.join(kinds)}")
+        raise RunError(f"{path}: a file of kind {_short(header.get('kind'))}; wanted: {' or '.join(kinds)}")
     return {name: _native(array) for name, array in arrays.items()}, header
 
 

@@ -1,0 +1,139 @@
+"""Disks that fail, or kill the process, at the k-th operation: what the tests put in the place of `disk.disk`."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from twolayer.errors import RunError
+from twolayer.runs import disk as seam
+
+OPERATIONS = ("create", "open_to_append", "write", "sync", "sync_folder", "replace", "rename_folder", "make_folder")
+# truncate is not among them: it works on a full disk.
+
+
+class FaultyDisk(seam.Disk):
+    """Does what `Disk` does until operation number `fail_at`, which is cut short; counts in `count`.
+
+    A write that is cut short has written half of its bytes. After the first fault all further ones fail, too, as on
+    a full disk.
+    """
+
+    def __init__(self, fail_at: int) -> None:
+        self.fail_at = fail_at
+        self.count = 0
+
+    def fault(self) -> None:
+        raise NotImplementedError
+
+    def write(self, descriptor: int, data: seam.Buffer) -> None:
+        self.count += 1
+        if self.count >= self.fail_at:
+            whole = memoryview(data).cast("B")
+            super().write(descriptor, whole[: len(whole) // 2])
+            self.fault()
+        super().write(descriptor, data)
+
+
+def _counted(name: str) -> Callable[..., Any]:
+    def operation(self: FaultyDisk, *arguments: Any) -> Any:
+        self.count += 1
+        if self.count >= self.fail_at:
+            self.fault()
+        return getattr(seam.Disk, name)(self, *arguments)
+
+    return operation
+
+
+for _name in OPERATIONS:
+    if _name != "write":
+        setattr(FaultyDisk, _name, _counted(_name))
+
+
+class FullDisk(FaultyDisk):
+    """Has no space left from operation `fail_at` on."""
+
+    def fault(self) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+class KillingDisk(FaultyDisk):
+    """Kills the process at operation `fail_at`."""
+
+    def fault(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def start_python(program: str) -> subprocess.Popen[str]:
+    """Starts a process with `program`, which may import twolayer and this module."""
+    here = Path(__file__).resolve().parent
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(here.parent), str(here)])}
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, "-c", program], env=environment, text=True, **pipes)
+
+
+def run_python(program: str) -> str:
+    """What `program` prints, run in a process of its own that must succeed."""
+    process = start_python(program)
+    printed, complaints = process.communicate(timeout=60)
+    assert process.returncode == 0, complaints
+    return printed
+
+
+# For programs of `run_python`: runs `attempt(k)` for k = 1, 2, ... in a child that is killed at its k-th operation on
+# the disk, and `check(k)` after it, until a child gets through; prints the number of kills.
+KILL_AT_EVERY_OPERATION = """
+import os, signal
+from fault_injection import KillingDisk, using_disk
+def kill_at_every_operation(attempt, check):
+    kills = 0
+    while True:
+        child = os.fork()
+        if child == 0:
+            with using_disk(KillingDisk(kills + 1)):
+                attempt(kills + 1)
+            os._exit(0)
+        status = os.waitpid(child, 0)[1]
+        check(kills + 1)
+        if status == 0:
+            break
+        assert os.WTERMSIG(status) == signal.SIGKILL, status
+        kills += 1
+    print(kills)
+"""
+
+
+@contextmanager
+def using_disk(disk: seam.Disk) -> Iterator[seam.Disk]:
+    """Puts `disk` in the place of the real one."""
+    real = seam.disk
+    seam.disk = disk
+    try:
+        yield disk
+    finally:
+        seam.disk = real
+
+
+def full_at_every_operation(action: Callable[[int], object]) -> Iterator[tuple[int, RunError]]:
+    """Runs `action(k)` for k = 1, 2, ... on a disk that is full from operation k on, until it succeeds.
+
+    Yields:
+        k and the RunError that the action ended with, after each failure.
+    """
+    fail_at = 1
+    while True:
+        with using_disk(FullDisk(fail_at)):
+            try:
+                action(fail_at)
+                return
+            except RunError as error:
+                failure = error
+        yield fail_at, failure
+        fail_at += 1

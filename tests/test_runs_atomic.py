@@ -1,0 +1,186 @@
+"""Files are whole or not there: after success, after every failure and after every kill."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from fault_injection import KILL_AT_EVERY_OPERATION, full_at_every_operation, run_python
+
+from twolayer.errors import RunError
+from twolayer.runs import disk as seam
+from twolayer.runs.atomic import write_atomically
+from twolayer.runs.disk import explain
+from twolayer.runs.jsonfile import MAX_BYTES, json_bytes, parse_object, read_json, write_json
+
+
+def test_bytes_and_a_writing_function_give_the_same_file(tmp_path):
+    parts = [b"a" * 10, b"b" * 100_000, b"", bytearray(b"c"), memoryview(b"de")]
+    write_atomically(tmp_path / "one", b"".join(parts))
+    write_atomically(tmp_path / "two", lambda file: [file.write(part) for part in parts])
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes() == b"".join(parts)
+
+
+def test_a_writing_function_may_seek_back(tmp_path):
+    def content(file):
+        file.write(b"....tail")
+        file.seek(0)
+        file.write(b"head")
+        assert file.tell() == 4
+
+    write_atomically(tmp_path / "f", content)
+    assert (tmp_path / "f").read_bytes() == b"headtail"
+
+
+def test_what_is_not_durable_is_not_flushed_to_the_device(tmp_path, monkeypatch):
+    monkeypatch.setattr(seam.Disk, "sync", lambda *_: pytest.fail("flushed"))
+    monkeypatch.setattr(seam.Disk, "sync_folder", lambda *_: pytest.fail("flushed"))
+    write_atomically(tmp_path / "picture.png", b"1", durable=False)
+
+
+def test_bytes_are_on_the_device_before_the_name_and_the_name_before_the_return(tmp_path, monkeypatch):
+    done = []
+    for name in ("write", "sync", "replace", "sync_folder"):
+        real = getattr(seam.Disk, name)
+        monkeypatch.setattr(seam.Disk, name, lambda *a, real=real, name=name: (done.append(name), real(*a))[1])
+    write_atomically(tmp_path / "f", b"1")
+    assert done == ["write", "sync", "replace", "sync_folder"]
+
+
+@pytest.mark.parametrize("content", [b"new" * 50_000, lambda file: [file.write(b"new") for _ in range(50_000)]])
+def test_a_full_disk_at_any_operation_leaves_the_old_file_or_the_new_one_and_nothing_else(tmp_path, content):
+    path = tmp_path / "best.npz"
+    path.write_bytes(b"old")
+    failures = 0
+    for _, error in full_at_every_operation(lambda k: write_atomically(path, content)):
+        failures += 1
+        assert path.read_bytes() in (b"old", b"new" * 50_000)
+        assert [each.name for each in tmp_path.iterdir()] == ["best.npz"]
+        assert str(path) in str(error)
+        assert "No space left" in str(error)
+        assert "free some space" in str(error)
+    assert failures >= 5  # create, write, flush, rename, flush the folder
+    assert path.read_bytes() == b"new" * 50_000
+
+
+def test_an_exception_of_the_writing_function_passes_through_and_leaves_the_old_file(tmp_path):
+    path = tmp_path / "f"
+    path.write_bytes(b"old")
+
+    def content(file):
+        file.write(b"half of it")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(path, content)
+    assert path.read_bytes() == b"old"
+    assert [each.name for each in tmp_path.iterdir()] == ["f"]
+
+
+def test_a_failed_write_leaves_no_buffer_that_reaches_a_later_file(tmp_path):
+    kept = []
+
+    def content(file):
+        kept.append(file)
+        file.write(b"buffered")
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_atomically(tmp_path / "f", content)
+    with open(tmp_path / "other", "wb") as other:  # takes the descriptor that has become free
+        kept.clear()
+        other.flush()
+    assert (tmp_path / "other").read_bytes() == b""
+
+
+@pytest.mark.parametrize(
+    ("path", "found", "remedy"),
+    [
+        ("missing/f", "No such file", "make the folder first"),
+        ("file/f", "Not a directory", "part of the path is a file"),
+        ("folder", "directory", "folder stands in the way"),
+        ("x" * 250, "too long", "shorter name"),
+    ],
+)
+def test_the_message_names_the_path_the_reason_and_a_remedy(tmp_path, path, found, remedy):
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(RunError) as caught:
+        write_atomically(tmp_path / path, b"1")
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path / path}: cannot be written: ")
+    assert found in message
+    assert remedy in message
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["ENOSPC", "EDQUOT", "EFBIG", "EACCES", "EPERM", "EROFS", "EIO", "EMFILE"])
+def test_every_refusal_of_the_system_has_a_remedy(name):
+    code = getattr(errno, name)
+    error = explain(OSError(code, os.strerror(code)), Path("runs/a"), "cannot be written")
+    assert str(error).startswith(f"runs/a: cannot be written: {os.strerror(code)}; ")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no file-size limit")
+def test_the_file_size_limit_of_the_system_is_an_error_with_a_remedy(tmp_path):
+    program = f"""
+import resource
+from twolayer.errors import RunError
+from twolayer.runs.atomic import write_atomically
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    write_atomically({str(tmp_path / "f")!r}, b"x" * 5000)
+except RunError as error:
+    print(error)
+"""
+    assert "File too large; raise the file-size limit" in run_python(program)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_kill_at_any_operation_leaves_the_old_file_or_the_new_one(tmp_path):
+    path = tmp_path / "f"
+    path.write_bytes(b"old")
+    program = f"""
+{KILL_AT_EVERY_OPERATION}
+from pathlib import Path
+from twolayer.runs.atomic import write_atomically
+path = Path({str(path)!r})
+def check(k):
+    assert path.read_bytes() in (b"old", b"new" * 1000)
+kill_at_every_operation(lambda k: write_atomically(path, b"new" * 1000), check)
+"""
+    assert int(run_python(program)) == 5  # create, write, flush, rename, flush the folder
+    assert path.read_bytes() == b"new" * 1000
+
+
+def test_json_comes_back_as_it_went_and_has_null_for_what_json_lacks(tmp_path):
+    write_json(tmp_path / "a.json", {"b": [1, 2.5, float("nan")], "a": {"x": float("inf"), "y": "\udcff"}, "t": (1,)})
+    assert read_json(tmp_path / "a.json") == {"b": [1, 2.5, None], "a": {"x": None, "y": "\udcff"}, "t": [1]}
+    assert b"NaN" not in json_bytes({"a": float("nan")})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"a":' * 100_000, "nested too deeply"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "number too long"),
+        (b"[1]", "object .* wanted, found list"),
+        (b'{"a": }', "x.json:1:7: not JSON"),
+        (b'{"a": "\xff"}', "not UTF-8"),
+        (b"", "not JSON"),
+        (b" " * (MAX_BYTES + 1), "at most"),
+    ],
+)
+def test_json_of_strangers_is_refused_with_its_place(text, message):
+    with pytest.raises(RunError, match=message):
+        parse_object(text, "x.json")
+
+
+def test_a_json_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(RunError, match=r"summary\.json: cannot be read: No such file"):
+        read_json(tmp_path / "summary.json")

@@ -1,0 +1,148 @@
+"""The environment record says what the numbers depend on, and only differences that matter are reported."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import platform
+import socket
+
+import numpy as np
+import pytest
+
+import twolayer
+from twolayer.runs import blas
+from twolayer.runs.environment import commit_of, describe_environment, differences_that_change_bits
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def test_the_record_is_plain_json_and_names_no_host_and_no_person():
+    environment = describe_environment({"data/a.csv": "ab" * 32})
+    text = json.dumps(environment)
+    assert json.loads(text) == environment
+    assert environment["numpy"] == np.__version__
+    assert environment["twolayer"] == twolayer.__version__
+    assert environment["python"] == platform.python_version()
+    assert environment["data"] == {"data/a.csv": "ab" * 32}
+    assert socket.gethostname() not in text.replace(platform.release(), "")
+
+
+def test_the_threads_of_blas_are_those_that_it_has_now():
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    folder = os.path.dirname(os.path.dirname(np.__file__))
+    pools = [pool for pool in threadpoolctl.threadpool_info() if pool["filepath"].startswith(folder + os.sep + "numpy")]
+    if not pools or pools[0]["internal_api"] != "openblas":
+        pytest.skip("NumPy's own OpenBLAS is not there")
+    assert blas.blas_facts()["threads"] == pools[0]["num_threads"]
+    assert blas.blas_facts()["kernels"] == pools[0]["architecture"]
+    with threadpoolctl.threadpool_limits(1):
+        assert blas.blas_facts()["threads"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "variables", "threads"),
+    [
+        ("scipy-openblas", {"OPENBLAS_NUM_THREADS": "3", "OMP_NUM_THREADS": "5"}, 3),
+        ("openblas64", {"OMP_NUM_THREADS": "5"}, 5),
+        ("mkl-sdl", {"MKL_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "7"}, 2),
+        ("accelerate", {"VECLIB_MAXIMUM_THREADS": "4"}, 4),
+        ("unknown", {"OMP_NUM_THREADS": "5"}, None),
+    ],
+)
+def test_a_blas_that_cannot_be_asked_is_judged_by_its_variables(monkeypatch, name, variables, threads):
+    for variable in sum(blas._VARIABLES.values(), ()):
+        monkeypatch.delenv(variable, raising=False)
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setattr(blas, "_ask_openblas", dict)
+    monkeypatch.setattr(np, "show_config", lambda mode: {"Build Dependencies": {"blas": {"name": name}}})
+    assert blas.blas_facts() == {"name": name, "version": None, "kernels": None, "threads": threads}
+
+
+def test_thread_variables_are_recorded_as_they_are(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    variables = describe_environment()["thread_variables"]
+    assert variables["OMP_NUM_THREADS"] == "2"
+    assert "MKL_NUM_THREADS" not in variables
+
+
+def test_an_environment_does_not_differ_from_itself_read_back_from_json():
+    environment = describe_environment({"a.csv": "1"})
+    assert differences_that_change_bits(json.loads(json.dumps(environment)), environment) == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "words"),
+    [
+        (("numpy",), "1.0.0", "numpy: 1.0.0 then, "),
+        (("twolayer",), "0.0.1", "twolayer: 0.0.1 then, "),
+        (("blas", "threads"), 77, "BLAS threads: 77 then, "),
+        (("blas", "name"), "other", "BLAS: other then, "),
+        (("machine", "processor"), "Abacus", "processor: Abacus then, "),
+        (("machine", "simd"), ["A", "B"], "processor features: A B then, "),
+        (("data",), {"a.csv": "2"}, "data: a.csv has changed"),
+        (("data",), {"b.csv": "2"}, "data: other files than then"),
+        (("data",), {"b.csv": "1"}, None),
+        (("python",), "3.0", None),
+        (("commit",), "other", None),
+        (("machine", "release"), "other", None),
+        (("thread_variables",), {"OMP_NUM_THREADS": "9"}, None),
+        (("numba",), "0.1", None),
+        (("blas",), "not even a mapping", None),
+        (("data",), None, None),
+    ],
+)
+def test_what_changes_bits_is_reported_and_nothing_else(keys, value, words):
+    now = describe_environment({"a.csv": "1"}) | {"numba": None}
+    now["machine"] |= {"processor": "Slide rule", "simd": ["A"]}
+    then = copy.deepcopy(now)
+    place = then
+    for key in keys[:-1]:
+        place = place[key]
+    place[keys[-1]] = value
+    found = differences_that_change_bits(then, now)
+    if words is None:
+        assert found == []
+    else:
+        (phrase,) = found
+        assert phrase.startswith(words)
+
+
+def test_another_numba_or_thread_count_of_it_is_reported_where_both_are_known():
+    then = {"numba": "0.60.0", "numba_threads": 2}
+    assert differences_that_change_bits(then, {"numba": "0.61.0", "numba_threads": 1}) == [
+        "numba: 0.60.0 then, 0.61.0 now",
+        "numba threads: 2 then, 1 now",
+    ]
+
+
+def make_git(folder, head, **files):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in {"HEAD": head, **files}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+def test_the_commit_of_a_checkout_is_read_from_all_forms_of_git_folders(tmp_path):
+    main = "ref: refs/heads/main\n"
+    packed = f"# pack-refs with: peeled\n{'f' * 40} refs/heads/other\n{COMMIT} refs/heads/main\n"
+    make_git(tmp_path / "loose/.git", main, **{"refs/heads/main": COMMIT + "\n"})
+    make_git(tmp_path / "packed/.git", main, **{"packed-refs": packed})
+    make_git(tmp_path / "both/.git", main, **{"refs/heads/main": COMMIT, "packed-refs": packed.replace("0", "9")})
+    make_git(tmp_path / "detached/.git", COMMIT + "\n")
+    make_git(tmp_path / "loose/.git/worktrees/linked", main, commondir="../..\n")
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked/.git").write_text(f"gitdir: {tmp_path / 'loose/.git/worktrees/linked'}\n")
+    for name in ("loose", "packed", "both", "detached", "linked"):
+        assert commit_of(tmp_path / name) == COMMIT, name
+
+
+def test_without_a_checkout_or_a_commit_there_is_none(tmp_path):
+    assert commit_of(tmp_path) is None
+    make_git(tmp_path / ".git", "ref: refs/heads/main\n")
+    assert commit_of(tmp_path) is None
+    (tmp_path / ".git" / "HEAD").write_bytes(b"\xff\xfe")
+    assert commit_of(tmp_path) is None

@@ -1,0 +1,99 @@
+"""One process at a time writes into a run; a process that died, however it died, is not in the way."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from fault_injection import start_python
+
+from twolayer.errors import RunError
+from twolayer.runs import lock as lock_module
+from twolayer.runs.folder import RunFolder
+from twolayer.runs.lock import RunLock
+
+
+def holder(path: Path):
+    """Another process that has locked the run at `path` and waits."""
+    process = start_python(
+        "from pathlib import Path\n"
+        "from twolayer.runs.folder import RunFolder\n"
+        f"with RunFolder(Path({str(path)!r})).lock():\n"
+        "    print('locked', flush=True)\n"
+        "    input()\n"
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "locked\n"
+    return process
+
+
+def test_a_run_in_use_by_another_process_is_refused_until_that_ends(tmp_path):
+    process = holder(tmp_path)
+    with pytest.raises(RunError) as caught:
+        RunFolder(tmp_path).lock().acquire()
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path}: this run is in use by another twolayer process")
+    assert "then try again" in message
+    assert str(process.pid) not in message.replace(str(tmp_path), "")
+    process.communicate("\n", timeout=30)
+    with RunFolder(tmp_path).lock() as lock:
+        assert lock.notice is None
+
+
+def test_the_lock_of_a_killed_process_is_not_in_the_way(tmp_path):
+    process = holder(tmp_path)
+    process.kill()
+    process.communicate(timeout=30)
+    assert process.returncode != 0
+    with RunFolder(tmp_path).lock():
+        pass
+
+
+def test_a_second_lock_in_the_same_process_is_refused_too(tmp_path):
+    with RunFolder(tmp_path).lock(), pytest.raises(RunError, match="in use"):
+        RunFolder(tmp_path).lock().acquire()
+    lock = RunFolder(tmp_path).lock().acquire()
+    lock.release()
+    lock.release()
+    RunFolder(tmp_path).lock().acquire().release()
+
+
+def test_the_lock_is_given_back_when_the_block_ends_in_an_error(tmp_path):
+    with pytest.raises(ZeroDivisionError), RunFolder(tmp_path).lock():
+        raise ZeroDivisionError
+    with RunFolder(tmp_path).lock():
+        pass
+
+
+def test_locks_of_different_runs_do_not_touch_each_other(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    with RunFolder(tmp_path / "a").lock(), RunFolder(tmp_path / "b").lock():
+        pass
+
+
+def test_a_lock_that_cannot_be_opened_is_an_error_with_its_path(tmp_path):
+    with pytest.raises(RunError, match=r"\.lock: the run cannot be locked: No such file"):
+        RunLock(tmp_path / "missing" / ".lock", tmp_path / "missing").acquire()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the codes are those of flock")
+def test_a_file_system_without_locks_gives_a_notice_and_no_refusal(tmp_path, monkeypatch):
+    def no_locks(descriptor):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(lock_module, "_lock", no_locks)
+    with RunFolder(tmp_path).lock() as lock:
+        assert "has no locks: see to it that only one process" in str(lock.notice)
+
+
+def test_another_failure_of_locking_is_an_error(tmp_path, monkeypatch):
+    def fails(descriptor):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(lock_module, "_lock", fails)
+    with pytest.raises(RunError, match="the run cannot be locked: Input/output error; the device fails"):
+        RunFolder(tmp_path).lock().acquire()
