@@ -110,8 +110,9 @@ class _Checker:
         kinks: list[Kink] = []
         for name in [name for name in ours["data"] if name != "loss"]:
             entries = _draw_entries(self.params.named()[name].shape, max_entries, rng)
-            smooth = [entry for entry in entries if not self.crossed_rows(name, entry)]
-            kinks += [Kink(name, entry, rows) for entry in entries if (rows := self.crossed_rows(name, entry))]
+            crossed = {entry: self.crossed_rows(name, entry) for entry in entries}
+            smooth = [entry for entry, rows in crossed.items() if not rows]
+            kinks += [Kink(name, entry, rows) for entry, rows in crossed.items() if rows]
             numeric = self.parts([self.differences(name, smooth, reg) for reg in self.regs])
             for part, found in numeric.items():
                 analytic = np.array([ours[part][name][entry] for entry in smooth])

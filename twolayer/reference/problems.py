@@ -55,8 +55,11 @@ def random_problem(
     def bias(size: int) -> Array:
         return np.zeros(size) if zero_biases else rng.normal(size=size)
 
-    W1 = rng.normal(size=(D, H)) if H else None
-    params = Params(W1, bias(H) if H else None, rng.normal(size=(H or D, C)), bias(C))
+    def weights(fan_in: int, fan_out: int) -> Array:
+        return rng.normal(scale=fan_in**-0.5, size=(fan_in, fan_out))
+
+    W1 = weights(D, H) if H else None
+    params = Params(W1, bias(H) if H else None, weights(H or D, C), bias(C))
     X = rng.normal(size=(N, D))
     if zero_rows:
         X[::3] = 0
@@ -97,7 +100,7 @@ def standard_problems(seed: int = 0) -> list[Problem]:
     ties.params.W2[:, 1] = ties.params.W2[:, 0]
     ties.params.b2[1] = ties.params.b2[0]
     large = random_problem(rng, "scores near 1000", shape=(5, 3, 4, 3))
-    large = replace(large, params=large.params._replace(W2=large.params.W2 * 400))
+    large = replace(large, params=large.params._replace(W2=large.params.W2 * 1000))
     return [
         usual,
         after_steps(usual),
