@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 
 def larger_is_better(column: str) -> bool:
-    """Whether a column of the history is an accuracy; of all others, less is better."""
-    return column.endswith("accuracy")
+    """Whether a column of the history is an accuracy or a score of one's own; of all others, less is better."""
+    return column.endswith(("accuracy", "score"))
 
 
 @dataclass(frozen=True)

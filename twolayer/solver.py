@@ -12,7 +12,7 @@ bit for bit; see `solver_state`."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -109,6 +109,7 @@ class Solver:
         validation: tuple[Array | Rows, Array] | None = None,
         row_weights: Array | None = None,
         class_weights: Array | None = None,
+        score: Callable[[Params], float] | None = None,
         **settings: Any,
     ) -> None:
         """
@@ -119,6 +120,8 @@ class Solver:
             validation: (X, y) of the validation rows.
             row_weights: (N,) weights w >= 0 of the rows; the objective of a batch is sum w L / sum w.
             class_weights: (C,) weights of the classes; they multiply the rows' weights.
+            score: a figure of one's own, the larger the better; it becomes the column `score` of the records, which
+                `monitor` may name.
             **settings: the fields of `settings.SolverSettings`.
 
         Raises:
@@ -132,6 +135,7 @@ class Solver:
         self._n_rows = len(self._y)
         self._row_weights, self._class_weights = fitting_weights(row_weights, class_weights, self._n_rows, shape[-1])
         self._evaluate_train, self._evaluate_validation = self._make_evaluators(params, validation)
+        self._score = score
         self._schedule = self.settings.schedule_rule
 
         optimizer = OPTIMIZERS[self.settings.optimizer]
@@ -242,7 +246,7 @@ class Solver:
         train = self._evaluate_train(self.params)
         validation = self._evaluate_validation(self.params) if self._evaluate_validation else None
         decoupled = OPTIMIZERS[self.settings.optimizer].decoupled
-        return {
+        record: Record = {
             "epoch": self.progress.epoch + 1,
             "step": self.progress.step,
             "learning_rate": rate,
@@ -255,6 +259,7 @@ class Solver:
             **weight_changes(before, self.params),
             **hidden_activity(train),
         }
+        return record if self._score is None else {**record, "score": float(self._score(self.params))}
 
     def _finish_epoch(self, record: Record) -> None:
         done = self.progress
