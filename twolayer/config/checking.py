@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from twolayer.config.document import Document
+from twolayer.config.files import make_paths_absolute
 from twolayer.config.models import Config
 from twolayer.config.report import Path, Place, Report, did_you_mean, nearest, shown
 from twolayer.config.rules import (
@@ -21,11 +22,9 @@ from twolayer.config.rules import (
     AlreadyTold,
     Values,
     check_rules,
+    default_of,
 )
-from twolayer.config.schema import known_keys, wanted
-
-
-_SOURCES = ("train", "test", "validation")
+from twolayer.config.schema import choices, known_keys, wanted
 
 
 def check(document: Document, report: Report, folders: dict[str, FilePath], *, require_files: bool) -> Config:
@@ -54,15 +53,10 @@ def check(document: Document, report: Report, folders: dict[str, FilePath], *, r
                 complain(path, message)
     _drop_left_over(document, report)
     check_rules(data, report, complain)
-    for path, name in list(_data_paths(data, report)):
-        absolute = _absolute(name, document.place(path), folders)
-        problem = _file_problem(absolute) if require_files else None
-        if problem is not None:
-            complain(path, f"{problem}: {shown(name) if name == absolute else f'{shown(name)}, that is {absolute}'}")
-        _set(data, path, absolute)
+    make_paths_absolute(document, report, folders, require_files=require_files)
     report.raise_if_any()
     run = data.setdefault("run", {})
-    run["dir"] = _absolute(run.get("dir", Config.model_fields["run"].default.dir), None, {})
+    run["dir"] = os.path.abspath(os.path.expanduser(run.get("dir", default_of("run.dir"))))
     _fill_dependent_defaults(data, report)
     return Config.model_validate(data)
 
@@ -80,9 +74,9 @@ def _complaints(errors: list[ErrorDetails], data: Any) -> Iterator[tuple[Path, s
         if error["type"] == "extra_forbidden":
             yield path, _unknown_key(path)
         elif error["type"] == "missing":
-            yield path, f"missing key; wanted {wanted(path)}"
+            yield path, f"missing key; wanted {wanted(path, required=True)}"
         elif path:
-            yield path, f"found {shown(error['input'])}, wanted {wanted(path)}{_meant(error['input'], path)}"
+            yield path, f"found {shown(error['input'])}, wanted {wanted(path)}{_try(error['input'], path)}"
         else:
             yield path, f"found {shown(data)}, wanted the sections {', '.join(known_keys(()))}"
 
@@ -106,6 +100,8 @@ def _path_in(data: Any, error: ErrorDetails) -> Path:
 def _unknown_key(path: Path) -> str:
     *outer, name = path
     known = known_keys(tuple(outer))
+    if name in known:
+        return f"unknown key in this form; wanted {wanted(tuple(outer))}"
     if nearest(str(name), known) is None:
         sections = [s for s in known_keys(()) if name in known_keys((s,))]
         if sections and tuple(outer) != (sections[0],):
@@ -113,10 +109,11 @@ def _unknown_key(path: Path) -> str:
     return f"unknown key{did_you_mean(str(name), known)}"
 
 
-def _meant(found: Any, path: Path) -> str:
-    """The nearest choice, where a choice was wanted and a word found."""
-    words = wanted(path).partition("one of ")[2].partition(" or ")[0].split(", ")
-    guess = nearest(found, words) if isinstance(found, str) else None
+def _try(found: Any, path: Path) -> str:
+    """What to try: the nearest choice where a word was found, or a way out of an empty section."""
+    if found is None and len(path) == 1:
+        return "; give it a key or remove the line"
+    guess = nearest(found, choices(path)) if isinstance(found, str) else None
     return f"; did you mean '{guess}'?" if guess else ""
 
 
@@ -146,41 +143,3 @@ def _fill_dependent_defaults(data: Any, report: Report) -> None:
         section, name = key.split(".")
         if not values.given(key):
             data.setdefault(section, {})[name] = values.default(key)
-
-
-def _data_paths(data: Any, report: Report) -> Iterator[tuple[Path, str]]:
-    """The data files, each with its path in the config."""
-    section = data.get("data") if isinstance(data, dict) else None
-    if not isinstance(section, dict):
-        return
-    for key in _SOURCES:
-        source = section.get(key)
-        names: list[tuple[Path, Any]] = [(("data", key), source)]
-        if isinstance(source, dict):
-            names = [(("data", key, part), source.get(part)) for part in ("features", "labels")]
-        for path, name in names:
-            if isinstance(name, str) and report.is_usable(path):
-                yield path, name
-
-
-def _absolute(name: str, place: Place | None, folders: dict[str, FilePath]) -> str:
-    folder = folders.get(place.source, FilePath()) if place is not None else FilePath()
-    return os.path.abspath(folder / os.path.expanduser(name))
-
-
-def _file_problem(name: str) -> str | None:
-    try:
-        with open(name, "rb"):
-            return None
-    except FileNotFoundError:
-        return "no such file"
-    except IsADirectoryError:
-        return "is a folder, not a file"
-    except (OSError, ValueError) as error:
-        return f"cannot be read ({getattr(error, 'strerror', None) or error})"
-
-
-def _set(data: Any, path: Path, value: Any) -> None:
-    for part in path[:-1]:
-        data = data[part]
-    data[path[-1]] = value

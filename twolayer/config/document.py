@@ -10,7 +10,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from twolayer.config.nodes import Mark, Node, Refused, build
-from twolayer.config.report import Path, Place, Report
+from twolayer.config.report import Path, Place, Report, similar_file
 
 MAX_BYTES = 256 * 1024
 
@@ -117,7 +117,7 @@ class _Reader:
 
 def _read_text(path: FilePath) -> str:
     """The text of an ordinary UTF-8 file of sensible size."""
-    start = Mark(1, 1)
+    start = Mark(0, 0)  # the file as a whole
     try:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
@@ -125,7 +125,7 @@ def _read_text(path: FilePath) -> str:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise Refused("no such file", start) from None
+        raise Refused(f"no such file{similar_file(path)}", start) from None
     except (OSError, ValueError) as error:
         raise Refused(f"cannot be read: {getattr(error, 'strerror', None) or error}", start) from None
     if len(content) > MAX_BYTES:

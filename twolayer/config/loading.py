@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Any
@@ -53,7 +54,7 @@ def config_from_dict(values: Mapping[str, Any], overrides: Sequence[str] = (), *
         ConfigError: with all faults.
     """
     report = Report()
-    document = Document(_plain_copy(values, MAX_DEPTH))
+    document = Document(_plain_copy(values, (), report))
     for number, override in enumerate(overrides):
         apply_override(document, override, number, report)
     return check(document, report, {}, require_files=require_files)
@@ -95,11 +96,18 @@ def apply_override(document: Document, override: str, number: int, report: Repor
     document.places = {p: at for p, at in document.places.items() if p[: len(path)] != path} | value.places
 
 
-def _plain_copy(value: Any, depth: int) -> Any:
+def _plain_copy(value: Any, path: Path, report: Report) -> Any:
     """Dicts with names for keys, lists and values, so that nothing of the caller's is changed."""
-    if depth and isinstance(value, Mapping):
-        names = {key: str(key) if isinstance(key, int) and not isinstance(key, bool) else key for key in value}
-        return {names[key]: _plain_copy(item, depth - 1) for key, item in value.items()}
-    if depth and isinstance(value, (list, tuple)):
-        return [_plain_copy(item, depth - 1) for item in value]
-    return os.fspath(value) if isinstance(value, os.PathLike) else value
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if len(path) > MAX_DEPTH:
+        report.add(path[:1], f"nested deeper than {MAX_DEPTH} levels", None)
+        return None
+    if isinstance(value, Mapping):
+        names = Counter(str(key) for key in value)
+        for name in (name for name, count in names.items() if count > 1):
+            report.add((*path, name), "duplicate key, once as a number and once as text; remove one", None)
+        return {str(key): _plain_copy(item, (*path, str(key)), report) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain_copy(item, (*path, i), report) for i, item in enumerate(value)]
+    return value

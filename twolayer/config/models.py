@@ -15,7 +15,7 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Column = (
     Annotated[str, Field(min_length=1, json_schema_extra={"format": "column"})]
-    | Annotated[int, Field(ge=-1_000_000_000, le=1_000_000_000)]
+    | Annotated[int, Field(ge=-1_000_000_000, le=1_000_000_000, json_schema_extra={"format": "position"})]
 )
 FilePath = Annotated[str, Field(min_length=1, json_schema_extra={"format": "path"})]
 FolderPath = Annotated[str, Field(min_length=1, json_schema_extra={"format": "folder"})]
@@ -50,37 +50,42 @@ class FilePair(_Section):
     labels: FilePath = Field(description="IDX or npy file of the labels")
 
 
-class Generated(_Section):
-    """Rows that the package makes from the seed."""
+class Spiral(_Section):
+    """Made rows: interleaved arms in the plane, one class each."""
 
-    generator: Literal["spiral", "toy"] = Field(description="spiral: interleaved arms in the plane; toy: five rows")
-    rows: Count | None = Field(None, description="rows in all; null: 300 for spiral, 5 for toy")
-    classes: Annotated[int, Field(ge=2, le=1000)] = Field(3, description="number of classes (arms of the spiral)")
-    features: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
-        None, description="numbers in a row; null: 4 for toy (a spiral has 2)"
-    )
-    noise: NotNegative | None = Field(None, description="standard deviation of the arms' angle, radians; null: 0.2")
+    generator: Literal["spiral"] = Field(description="two features: points along spiral arms")
+    classes: Annotated[int, Field(ge=2, le=1000)] = Field(3, description="arms, one class each")
+    rows_per_class: Annotated[int, Field(ge=1, le=1_000_000)] = Field(100, description="points on an arm")
+    noise: NotNegative = Field(0.2, description="standard deviation of a point's angle, in radians")
+
+
+class Toy(_Section):
+    """Made rows: the few of the source texts' example."""
+
+    generator: Literal["toy"] = Field(description="a handful of normal rows with labels in turn")
+    rows: Annotated[int, Field(ge=2, le=1_000_000)] = Field(5, description="rows")
+    features: Annotated[int, Field(ge=1, le=100_000)] = Field(4, description="numbers in a row")
+    classes: Annotated[int, Field(ge=2, le=1000)] = Field(3, description="number of classes")
 
 
 def _kind_of_source(value: Any) -> str:
     """Which of the forms of a source is meant: only that form's faults are then reported."""
-    if isinstance(value, (dict, BaseModel)):
-        keys = value if isinstance(value, dict) else type(value).model_fields
-        return "generated" if "generator" in keys else "pair"
+    if isinstance(value, BaseModel):
+        value = value.model_dump()
+    if isinstance(value, dict):
+        if "generator" in value:
+            return "toy" if value["generator"] == "toy" else "spiral"
+        return "pair"
     return "path" if isinstance(value, str) else "fraction"
 
 
-Source = Annotated[
-    Annotated[FilePath, Tag("path")] | Annotated[FilePair, Tag("pair")] | Annotated[Generated, Tag("generated")],
-    Discriminator(_kind_of_source),
-]
-FractionOrSource = Annotated[
-    Annotated[Fraction, Tag("fraction")]
-    | Annotated[FilePath, Tag("path")]
-    | Annotated[FilePair, Tag("pair")]
-    | Annotated[Generated, Tag("generated")],
-    Discriminator(_kind_of_source),
-]
+_Path = Annotated[FilePath, Tag("path")]
+_Pair = Annotated[FilePair, Tag("pair")]
+_Spiral = Annotated[Spiral, Tag("spiral")]
+_Toy = Annotated[Toy, Tag("toy")]
+_Fraction = Annotated[Fraction, Tag("fraction")]
+Source = Annotated[_Path | _Pair | _Spiral | _Toy, Discriminator(_kind_of_source)]
+FractionOrSource = Annotated[_Fraction | _Path | _Pair | _Spiral | _Toy, Discriminator(_kind_of_source)]
 
 
 class DataConfig(_Section):

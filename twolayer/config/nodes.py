@@ -23,9 +23,10 @@ from ruamel.yaml.reader import ReaderError
 
 from twolayer.config.report import shown
 
-MAX_VALUES = 20_000  # aliases counted as often as they are used
+MAX_VALUES = 10_000  # aliases counted as often as they are used
 MAX_DEPTH = 20
 _MAX_DIGITS = 400
+_TOO_MUCH = f"more than {MAX_VALUES} values or {MAX_DEPTH} levels, aliases written out"
 
 # The core schema of YAML 1.2: `1e-3` is a float, `no` and `1:30` are strings.
 _NULL = re.compile(r"~|null|Null|NULL|")
@@ -108,8 +109,10 @@ def build(text: str) -> Node:
     open_nodes: list[_Open] = []
     anchors: dict[str, Node] = {}
     top: Node | None = None
-    for event in _events(text):
+    for number, event in enumerate(_events(text)):
         mark = _mark(event.start_mark)
+        if number > 2 * MAX_VALUES:
+            raise Refused(_TOO_MUCH, mark)
         if isinstance(event, DocumentStartEvent) and top is not None:
             raise Refused("a second document starts here ('---'); one file holds one config", mark)
         if isinstance(event, (MappingStartEvent, SequenceStartEvent)):
@@ -121,8 +124,7 @@ def build(text: str) -> Node:
             closed = open_nodes.pop()
             node, anchor = closed.node, closed.anchor
             if node.n_values > MAX_VALUES or node.depth > MAX_DEPTH:
-                limits = f"{MAX_VALUES} values or {MAX_DEPTH} levels"
-                raise Refused(f"more than {limits}, aliases written out", node.mark)
+                raise Refused(_TOO_MUCH, node.mark)
         elif isinstance(event, ScalarEvent):
             node, anchor = _scalar(event, mark), event.anchor
         elif isinstance(event, AliasEvent):

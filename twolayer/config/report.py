@@ -4,6 +4,7 @@ nearest known name for a misspelt one."""
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ Path = tuple[str | int, ...]  # ("data", "train", "features"), list items by the
 
 MAX_FAULTS = 50
 _MAX_SHOWN = 60
+_MAX_LISTED = 1000  # files
 _MAX_GUESSED = 40  # letters; the comparison's time grows with their square
 
 # Names that other libraries have for our keys, too far from ours in spelling.
@@ -168,3 +170,15 @@ def did_you_mean(name: str, known: Sequence[str]) -> str:
     if guess is not None:
         return f"; did you mean '{guess}'?"
     return f"; known: {', '.join(known)}" if known else ""
+
+
+def similar_file(path: os.PathLike[str] | str) -> str:
+    """`; did you mean 'NAME'?` if the folder holds a file of nearly this name, else nothing."""
+    folder, name = os.path.split(path)
+    try:
+        with os.scandir(folder or ".") as entries:
+            names = [entry.name for entry, _ in zip(entries, range(_MAX_LISTED), strict=False)]
+    except (OSError, ValueError):
+        return ""
+    guess = nearest(name, names)
+    return f"; did you mean {shown(guess)}?" if guess else ""

@@ -59,10 +59,19 @@ def reference_table() -> list[Row]:
     return rows
 
 
-def wanted(path: Path) -> str:
-    """What the key at `path` wants, in words, e.g. `a number greater than 0`."""
-    phrases = [describe(schema) for schema in _at(path)]
-    return " or ".join(dict.fromkeys(phrases)) or "something else"
+def wanted(path: Path, *, required: bool = False) -> str:
+    """What the key at `path` wants, in words, e.g. `a number greater than 0`.
+
+    Args:
+        path: the key's path.
+        required: leave out the forms in which the key has a default.
+    """
+    return describe({"anyOf": [schema for schema in _at(path) if not (required and "default" in schema)]})
+
+
+def choices(path: Path) -> list[str]:
+    """The words that may stand at `path`; none where there is no choice of words."""
+    return _choices([part for schema in _at(path) for part in _branches(schema)])
 
 
 def known_keys(path: Path) -> list[str]:
@@ -73,25 +82,36 @@ def known_keys(path: Path) -> list[str]:
 
 def describe(schema: Schema) -> str:
     """A JSON Schema of one of our keys in words."""
-    options = [_describe_one(part) for part in _branches(schema)]
-    return " or ".join(dict.fromkeys(options))
+    parts = list(_branches(schema))
+    words = _choices(parts)
+    phrases = [f"one of {', '.join(words)}"] if words else []
+    phrases += [_describe_one(part) for part in parts if "enum" not in part]
+    return " or ".join(dict.fromkeys(phrases))
 
 
 def _describe_one(schema: Schema) -> str:
-    if "enum" in schema:
-        return f"one of {', '.join(map(str, schema['enum']))}"
     match schema.get("type"):
         case "integer" | "number" as kind:
+            if schema.get("format") == "position":
+                return "its position"
             return ("a whole number" if kind == "integer" else "a number") + _range(schema)
         case "string":
             return _STRINGS.get(schema.get("format", ""), "text")
         case "array":
             return f"a list of {describe(schema['items'])}"
         case "object" if "properties" in schema:
-            return "a mapping with " + ", ".join(schema["properties"])
+            return "{" + ", ".join(_entry(key, part) for key, part in schema["properties"].items()) + "}"
         case "object":
-            return f"a mapping of label: {describe(schema['additionalProperties'])}"
+            return "{label: weight}"
     return "null"
+
+
+def _choices(parts: list[Schema]) -> list[str]:
+    return list(dict.fromkeys(str(choice) for part in parts for choice in part.get("enum", ())))
+
+
+def _entry(key: str, schema: Schema) -> str:
+    return f"{key}: {schema['const']}" if "const" in schema else key if "default" in schema else f"{key}: FILE"
 
 
 def _range(schema: Schema) -> str:
