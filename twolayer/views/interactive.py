@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from twolayer.errors import import_extra
 from twolayer.views import style
@@ -16,7 +17,7 @@ from twolayer.views.run_data import Group, RunData, grouped
 if TYPE_CHECKING:
     from bokeh.plotting import figure as Figure
 
-POINTS = 600  # of a curve; a panel is about as many pixels wide
+POINTS = 500  # of a curve; a panel is about as many pixels wide
 _QUANTITIES = {"loss": "cross-entropy (nats)", "accuracy": "accuracy (share of rows)"}
 _KINDS = (("train", "training", 1.1, 0.8), ("val", "validation", 2.4, 1.0))
 
@@ -53,6 +54,8 @@ def interactive_curves(
     losses = [curve.y for shown in curves["loss"] for curve in shown.values() if curve is not None]
     log = style.wants_log(losses) if scale is None else scale == "log"
     loss = _panel("loss", by, "log" if log else "linear", None)
+    if log:
+        _tick_like_the_pictures(loss, np.concatenate(losses))
     accuracy = _panel("accuracy", by, "linear", loss.x_range)
     entries: list[tuple[str, list[Any]]] = []
     for index, group in enumerate(groups):
@@ -95,9 +98,19 @@ def _panel(quantity: str, by: By, scale: Literal["linear", "log"], x_range: Any)
         **({} if x_range is None else {"x_range": x_range}),
     )
     plot.toolbar.logo = None
+    for axis in plot.axis:
+        axis.axis_label_text_font_size, axis.axis_label_text_font_style = "14px", "normal"
+        axis.major_label_text_font_size = "13px"
     tooltips = [("", "$name"), (by, "@x{0,0.[00]}"), (quantity, "@y{0.0000}")]
     plot.add_tools(HoverTool(tooltips=tooltips, mode="mouse", line_policy="nearest"))
     return plot
+
+
+def _tick_like_the_pictures(plot: Figure, losses: NDArray[np.float64]) -> None:
+    """The same ticks on a logarithmic axis as in the PNG: Bokeh's own leave most of a short span without any."""
+    positive = losses[np.isfinite(losses) & (losses > 0)]
+    if positive.size:
+        plot.yaxis.ticker = style.log_ticks(float(positive.min()) / 2, float(positive.max()) * 2)
 
 
 def _draw(plot: Figure, curve: Curve | None, look: dict[str, Any]) -> list[Any]:

@@ -16,6 +16,7 @@ from twolayer.views.thin import thinned
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Array = NDArray[np.float64]
 
@@ -67,12 +68,23 @@ def draw_loss_curve(
     by: str = "epoch",
     scale: str | None = None,
 ) -> None:
-    """Draws the two panels into a PNG file (or .svg, .pdf, by the name's ending).
+    """Draws `loss_curve_figure` into a PNG file (or .svg, .pdf, by the name's ending), replaced whole."""
+    style.save(loss_curve_figure(history, best_epoch, title, by=by, scale=scale), path)
+
+
+def loss_curve_figure(
+    history: Mapping[str, ArrayLike],
+    best_epoch: int | None = None,
+    title: str = "",
+    *,
+    by: str = "epoch",
+    scale: str | None = None,
+) -> Figure:
+    """The two panels, loss and accuracy.
 
     Args:
         history: columns of history.csv by name, each with one value per epoch, NaN where there is none: epoch,
             train_loss, val_loss (nats), train_accuracy, val_accuracy (shares of the rows, 0 to 1).
-        path: where the picture goes; replaced whole.
         best_epoch: the epoch to mark, the one whose parameters were kept.
         title: a line above the panels, such as the run's name.
         by: the x axis: `epoch`, `step` or `seconds`, a column of the history.
@@ -98,7 +110,7 @@ def draw_loss_curve(
         figure.legend(handles, labels, loc="upper right", ncols=3, frameon=False, bbox_to_anchor=(0.99, 0.955))
     if title:
         figure.text(0.02, 0.93, title, fontsize=12, fontweight="bold", parse_math=False)
-    style.save(figure, path)
+    return figure
 
 
 _COLUMNS = ("epoch", "train_loss", "val_loss", "train_accuracy", "val_accuracy")

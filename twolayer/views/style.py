@@ -61,15 +61,20 @@ def plain_number(value: float, _position: object = None) -> str:
     return f"{value:g}"
 
 
-def set_log_ticks(axes: Axes, low: float, high: float) -> None:
-    """A logarithmic y axis from `low` to `high` with ticks at 1, 2 and 5 times the powers of ten, or fewer."""
+def log_ticks(low: float, high: float) -> list[float]:
+    """Ticks between two positive values: 1, 2 and 5 times the powers of ten, or the powers alone, or every few."""
+    powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    ticks = np.outer(powers, (1, 2, 5)).ravel() if high / low < 300 else powers[:: 1 + len(powers) // 9]
+    return [float(f"{tick:g}") for tick in ticks if low <= tick <= high]
+
+
+def set_log_scale(axes: Axes, low: float, high: float) -> None:
+    """A logarithmic y axis from `low` to `high`."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     axes.set_yscale("log")
     axes.set_ylim(low, high)
-    powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
-    ticks = np.outer(powers, (1, 2, 5)).ravel() if high / low < 300 else powers[:: 1 + len(powers) // 9]
-    axes.yaxis.set_major_locator(FixedLocator(ticks[(ticks >= low) & (ticks <= high)].tolist()))
+    axes.yaxis.set_major_locator(FixedLocator(log_ticks(low, high)))
     axes.yaxis.set_major_formatter(FuncFormatter(plain_number))
     axes.yaxis.set_minor_locator(NullLocator())
 
@@ -93,7 +98,7 @@ def scale_losses(axes: Axes, losses: list[NDArray[Any]], scale: str | None = Non
         return
     low, high = float(values.min()), float(values.max())
     if scale == "log" or (scale is None and wants_log(losses)):
-        set_log_ticks(axes, max(low, high * 1e-12) / 1.15, high * 1.15)
+        set_log_scale(axes, max(low, high * 1e-12) / 1.15, high * 1.15)
     else:
         axes.set_ylim(0, high * 1.05)
 

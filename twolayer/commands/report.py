@@ -1,0 +1,58 @@
+"""`twolayer report`: one HTML page about one run or several."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="The page; left out, RUN/report.html or report.html."
+)
+@click.option(
+    "--by", type=click.Choice(["epoch", "step", "seconds"]), default="epoch", help="The x axis.", show_default=True
+)
+@click.option("--scale", type=click.Choice(["linear", "log"]), help="Of the losses; left out, whichever shows more.")
+@click.option("--bands/--no-bands", default=True, help="Runs that differ in the seed alone as their mean, in a band.")
+@click.option(
+    "--image", metavar="ROWSxCOLUMNS", help="Show csv rows as pictures, e.g. 8x8; IDX and CIFAR files say it."
+)
+def command(
+    runs: tuple[Path, ...], output: Path | None, by: str, scale: str | None, bands: bool, image: str | None
+) -> None:
+    """Write one page about RUN, or about several runs side by side, that works without a network.
+
+    It holds the curves, the diagnosis, confusion matrix, figures per class, calibration, first-layer weights, the most
+    confident mistakes, config and environment. With the extra 'report' the curves can be zoomed and switched.
+
+    \b
+    twolayer report runs/digits --image 8x8
+    twolayer report runs/rate-* -o rates.html
+    """
+    from typing import cast
+
+    from twolayer.commands.curves import load_runs
+    from twolayer.report_data import details_of
+    from twolayer.views.curves import By
+    from twolayer.views.report import write_report
+
+    shape = _image_shape(image)
+    loaded = load_runs(runs)
+    details = [details_of(run, config, shape) for run, config in loaded]
+    path = output or (runs[0] / "report.html" if len(loaded) == 1 else Path("report.html"))
+    note = write_report([run for run, _ in loaded], details, path, by=cast(By, by), scale=scale, bands=bands)
+    if note:
+        click.echo(f"the curves are a picture: {note}", err=True)
+    click.echo(str(path))
+
+
+def _image_shape(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    rows, _, columns = text.partition("x")
+    if not (rows.isdecimal() and columns.isdecimal() and 0 < int(rows) < 10_000 and 0 < int(columns) < 10_000):
+        raise click.UsageError(f"--image {text}: wanted ROWSxCOLUMNS, such as 8x8")
+    return int(rows), int(columns)

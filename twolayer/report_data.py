@@ -1,0 +1,115 @@
+"""What a report or a boundary shows of the rows themselves: they are read again from the data files of the run's
+config, in their own units, split as the run split them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twolayer.config import Config
+from twolayer.data import load_dataset
+from twolayer.errors import FileError
+from twolayer.runs.checkpoint import read_model_arrays
+from twolayer.runs.folder import RunFolder
+from twolayer.views import pictures
+from twolayer.views.calibration import most_confident_mistakes
+from twolayer.views.report import Details, Mistake, evaluated
+from twolayer.views.run_data import RunData
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class RawRows:
+    """Rows in their own units.
+
+    Attributes:
+        X: (N, D) as the files have them, categories as one-hot features.
+        y: (N,) class indices.
+        row_numbers: (N,) where they stand in the source.
+        names: D names of the features.
+        image_shape: the shape in which a row is a picture, if it is one.
+    """
+
+    X: Array
+    y: Array
+    row_numbers: NDArray[np.intp]
+    names: tuple[str, ...]
+    image_shape: tuple[int, ...] | None
+
+
+def raw_rows(config: Config, part: str, chosen: NDArray[np.intp] | None = None) -> RawRows:
+    """Reads rows of a run's data again.
+
+    Args:
+        config: the run's.
+        part: `train`, `validation` or `test`.
+        chosen: which of the part's rows, by their position; None: all.
+
+    Raises:
+        FileError: if a file is gone or cannot be read.
+    """
+    settings = config.data.model_dump() | {"scale": "none"}
+    dataset = load_dataset(**settings, seed=config.seed, dtype="float64")
+    rows = getattr(dataset, part)
+    if rows is None:
+        raise FileError(f"the config names no {part} rows")
+    numbers = np.arange(len(rows.y)) if chosen is None else chosen
+    if len(numbers) and numbers.max() >= len(rows.y):
+        raise FileError(f"the {part} rows are fewer than when the run was made: the data files have changed")
+    X = np.empty((len(numbers), dataset.n_features))
+    rows.X.take(numbers, X)
+    preparation = dataset.preparation
+    return RawRows(
+        X,
+        np.asarray(rows.y)[numbers],
+        np.asarray(rows.row_numbers)[numbers],
+        tuple(preparation.feature_names),
+        preparation.image_shape,
+    )
+
+
+def details_of(run: RunData, config: Config, image_shape: tuple[int, ...] | None = None) -> Details:
+    """The most confident mistakes with their pictures or cells, and the weights of the first layer.
+
+    Args:
+        run: the run.
+        config: its config.
+        image_shape: the shape in which a row is a picture; None takes what the data says.
+    """
+    best = RunFolder(run.path).best
+    arrays = read_model_arrays(best, kinds=("model",))[0] if best.exists() else {}
+    weights = arrays.get("W1", arrays.get("W2"))
+    judged = evaluated(run)
+    if judged is None:
+        return Details(W1=weights, image_shape=_fitting(image_shape, weights))
+    part, y, P = judged
+    worst = most_confident_mistakes(y, P)
+    rows, note = None, ""
+    try:
+        rows = raw_rows(config, part, worst)
+        if not np.array_equal(rows.row_numbers, run.predictions[f"{part}_rows"][worst]):
+            rows, note = None, "The rows are not shown: the data files are not those the run was made from."
+    except FileError as error:
+        note = f"The rows are not shown: {error}"
+    shape = _fitting(image_shape or (rows.image_shape if rows else None), weights)
+    labels = [str(label) for label in run.classes]
+    mistakes = []
+    for k, at in enumerate(worst):
+        predicted = int(P[at].argmax())
+        picture: bytes | None = None
+        cells: tuple[tuple[str, str], ...] = ()
+        if rows is not None and shape is not None:
+            picture = pictures.png_bytes(pictures.row_picture(rows.X[k], shape))
+        elif rows is not None:
+            cells = tuple((name, f"{value:g}") for name, value in zip(rows.names, rows.X[k], strict=True))
+        number = int(run.predictions[f"{part}_rows"][at])
+        mistakes.append(Mistake(number, labels[y[at]], labels[predicted], float(P[at, predicted]), picture, cells))
+    return Details(mistakes, note, weights, shape)
+
+
+def _fitting(shape: tuple[int, ...] | None, weights: Array | None) -> tuple[int, ...] | None:
+    return None if weights is None else pictures.image_shape_of(len(weights), shape)

@@ -1,0 +1,161 @@
+"""For rows of two features: the plane coloured by the predicted class, and an animation of it over the epochs, with the
+loss beside it, from the parameter snapshots a run was asked to keep."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twolayer.runs.atomic import write_atomically
+from twolayer.views import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from PIL.Image import Image
+
+Array = NDArray[Any]
+PredictProba = Callable[[Array], Array]
+
+GRID = 180  # points of the plane along each axis
+MARGIN = 0.08  # of the rows' extent, on each side
+MARKERS = "o^sDvP*X"
+MAX_POINTS = 2000  # rows drawn
+FRAME_MS, LAST_FRAME_MS = 120, 1800
+
+
+class Plane:
+    """Two-feature rows and the grid of points around them on which a model is drawn.
+
+    Args:
+        X: (N, 2) raw rows.
+        y: (N,) class indices.
+        classes: C labels.
+        names: of the two features.
+    """
+
+    def __init__(self, X: Array, y: Array, classes: Sequence[Any], names: Sequence[str] = ("x1", "x2")) -> None:
+        step = -(-len(X) // MAX_POINTS)
+        self.X, self.y, self.classes, self.names = X[::step], y[::step], classes, names
+        low, high = X.min(axis=0), X.max(axis=0)
+        margin = MARGIN * np.where(high > low, high - low, 1.0)
+        low, high = low - margin, high + margin
+        self.extent = (low[0], high[0], low[1], high[1])
+        across, up = np.linspace(low[0], high[0], GRID), np.linspace(low[1], high[1], GRID)
+        self.points = np.stack(np.meshgrid(across, up), axis=-1).reshape(-1, 2)  # (GRID * GRID, 2), bottom row first
+
+    def image(self, predict_proba: PredictProba) -> NDArray[np.uint8]:
+        """(GRID, GRID, 3) the predicted class's colour, the paler the less sure; `predict_proba` takes raw rows."""
+        P = predict_proba(self.points)
+        sure = (P.max(axis=1) - 1 / P.shape[1]) / (1 - 1 / P.shape[1])
+        colours = np.array([_rgb(style.line_look(k)[0]) for k in range(P.shape[1])])[P.argmax(axis=1)]
+        mixed = 255 + (colours - 255) * (0.08 + 0.42 * sure)[:, None]
+        image: NDArray[np.uint8] = mixed.round().astype(np.uint8).reshape(GRID, GRID, 3)
+        return image
+
+    def draw(self, axes: Axes, predict_proba: PredictProba) -> None:
+        """The plane and the rows on it: colour and shape of a mark by its class."""
+        axes.imshow(
+            self.image(predict_proba), extent=self.extent, origin="lower", aspect="auto", interpolation="bilinear"
+        )
+        for k, label in enumerate(self.classes):
+            rows = self.X[self.y == k]
+            axes.plot(
+                rows[:, 0],
+                rows[:, 1],
+                MARKERS[k % len(MARKERS)],
+                color=style.line_look(k)[0],
+                markersize=4.5,
+                markeredgecolor="white",
+                markeredgewidth=0.5,
+                label=str(label).replace("$", r"\$"),
+            )
+        axes.set_xlabel(self.names[0])
+        axes.set_ylabel(self.names[1])
+
+
+def draw_boundary(plane: Plane, predict_proba: PredictProba, path: Path) -> None:
+    """The plane as a model sees it, as .png, .svg or .pdf.
+
+    Args:
+        plane: the rows.
+        predict_proba: raw rows (M, 2) to probabilities (M, C).
+        path: the file, replaced whole.
+    """
+    figure = style.new_figure(5.4, 4.8)
+    axes = figure.subplots()
+    figure.subplots_adjust(left=0.155, right=0.97, bottom=0.12, top=0.9)
+    plane.draw(axes, predict_proba)
+    _legend_above(axes, len(plane.classes))
+    style.save(figure, path)
+
+
+def animate_boundary(
+    plane: Plane, frames: Sequence[tuple[int, PredictProba]], history: Mapping[str, Array], path: Path
+) -> None:
+    """A GIF with a frame for each snapshot: the boundary, and beside it the losses up to that epoch.
+
+    Args:
+        plane: the rows.
+        frames: (epoch, model) in the order of the epochs, at least one.
+        history: columns of history.csv by name.
+        path: the .gif file, replaced whole.
+    """
+    from PIL import Image
+
+    images = [_frame(plane, epoch, model, history) for epoch, model in frames]
+    palette = images[-1].quantize(128)
+    flat = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
+    buffer = io.BytesIO()
+    times = [FRAME_MS] * (len(flat) - 1) + [LAST_FRAME_MS]
+    flat[0].save(buffer, "GIF", save_all=True, append_images=flat[1:], duration=times, loop=0, optimize=False)
+    write_atomically(path, buffer.getvalue(), durable=False)
+
+
+def _frame(plane: Plane, epoch: int, model: PredictProba, history: Mapping[str, Array]) -> Image:
+    from PIL import Image
+
+    figure = style.new_figure(8.4, 4.0)
+    left, right = figure.subplots(1, 2)
+    figure.subplots_adjust(left=0.1, right=0.985, bottom=0.135, top=0.89, wspace=0.26)
+    plane.draw(left, model)
+    left.set_title(f"epoch {epoch}", loc="left", fontsize=12, fontweight="bold")
+    epochs = history["epoch"]
+    shown = epochs <= epoch
+    losses = []
+    for name, label, colour, dash in (
+        ("train_loss", "training", style.TRAINING, "--"),
+        ("val_loss", "validation", style.VALIDATION, "-"),
+    ):
+        curve = np.asarray(history.get(name, ()), float)
+        if np.isfinite(curve).any():
+            right.plot(epochs[shown], curve[shown], dash, color=colour, linewidth=1.8, label=label)
+            right.plot(epochs[shown][-1:], curve[shown][-1:], "o", color=colour, markersize=5)
+            losses.append(curve)
+    style.tidy(right, "epoch", "cross-entropy (nats)")
+    style.scale_losses(right, losses)
+    right.set_xlim(0, float(epochs[-1]) * 1.02)
+    _legend_above(right, 2)
+    buffer = io.BytesIO()
+    style.save(figure, buffer)
+    return Image.open(buffer).convert("RGB")
+
+
+def _legend_above(axes: Axes, columns: int) -> None:
+    axes.legend(
+        loc="lower right",
+        bbox_to_anchor=(1.0, 1.0),
+        ncols=min(columns, 6),
+        frameon=False,
+        borderaxespad=0.2,
+        columnspacing=1.2,
+        handletextpad=0.4,
+    )
+
+
+def _rgb(colour: str) -> tuple[int, int, int]:
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
