@@ -50,9 +50,12 @@ def yaml_value(value: Any) -> str:
         return "[" + ", ".join(map(yaml_value, value)) + "]"
     if isinstance(value, str):
         return _yaml_string(value)
-    return (
-        {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else repr(value)
-    )
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = repr(value)
+    return {"inf": ".inf", "-inf": "-.inf", "nan": ".nan"}.get(text, text)
 
 
 def differences(a: Config, b: Config) -> dict[str, tuple[Any, Any]]:

@@ -145,13 +145,12 @@ def shown(value: Any) -> str:
         return "nothing (null)"
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, str):
-        return repr(value if len(value) <= _MAX_SHOWN else value[: _MAX_SHOWN - 3] + "...")
     try:
-        text = repr(value)
+        text = repr(value[:_MAX_SHOWN] if isinstance(value, str) else value)
     except ValueError:  # an integer of more digits than Python cares to print
         return "a huge number"
-    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 3] + "..."
+    whole = len(text) <= _MAX_SHOWN and not (isinstance(value, str) and len(value) > _MAX_SHOWN)
+    return text if whole else f"{text[: _MAX_SHOWN - 4].rstrip()}..."
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -42,6 +42,9 @@ def config_schema() -> Schema:
     for key, (chooser, owners) in OWNED_KEYS.items():
         section = schema["$defs"][_definition(schema, key.split(".")[0])]
         section.setdefault("allOf", []).append(_owned_rule(key, chooser, owners))
+    solver = schema["$defs"][_definition(schema, "solver")]
+    is_step = {"required": ["schedule"], "properties": {"schedule": {"const": "step"}}}
+    solver["allOf"].append({"if": is_step, "then": {"required": ["step_epochs"]}})
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "twolayer config"}
     return {**head, **schema}
 

@@ -1,0 +1,366 @@
+"""The loader: all faults in one report with their places, overrides, and the rules between keys."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from twolayer.config import Config, config_from_dict, load_config
+from twolayer.errors import ConfigError
+
+SPIRAL: dict[str, Any] = {"generator": "spiral"}
+
+
+def write(folder: Path, text: str, name: str = "a.yaml") -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def faults(path: Path, *overrides: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, overrides)
+    assert str(caught.value) == "\n".join(caught.value.faults)
+    return [fault.replace(f"{path.parent}{os.sep}", "") for fault in caught.value.faults]
+
+
+def faults_of(values: dict[str, Any], *overrides: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        config_from_dict(values, overrides)
+    return caught.value.faults
+
+
+def spiral(**sections: Any) -> dict[str, Any]:
+    return {"data": {"train": SPIRAL}, **sections}
+
+
+def test_six_planted_faults_are_all_reported_each_with_its_place(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        """\
+data:
+  train: nowhere.csv
+  label: digit
+solver:
+  learning_rte: 0.1
+  batch_size: many
+  learning_rate: -0.5
+  schedule: cosin
+  reg: 1e-4
+  reg: 1e-3
+""",
+    )
+    found = faults(path)
+    assert [fault.split(" ", 2)[:2] for fault in found] == [
+        ["a.yaml:2:3:", "data.train:"],
+        ["a.yaml:5:3:", "solver.learning_rte:"],
+        ["a.yaml:6:3:", "solver.batch_size:"],
+        ["a.yaml:7:3:", "solver.learning_rate:"],
+        ["a.yaml:8:3:", "solver.schedule:"],
+        ["a.yaml:10:3:", "solver.reg:"],
+    ]
+    missing, typo, wrong_type, negative, choice, duplicate = found
+    assert missing.endswith("no such file: 'nowhere.csv', that is nowhere.csv")
+    assert typo == "a.yaml:5:3: solver.learning_rte: unknown key; did you mean 'learning_rate'?"
+    assert wrong_type.endswith("found 'many', wanted a whole number of at least 1")
+    assert negative.endswith("found -0.5, wanted a number greater than 0")
+    assert choice.endswith("wanted one of constant, step, exponential, cosine, plateau; did you mean 'cosine'?")
+    assert "duplicate key, given before in line 9" in duplicate
+
+
+def test_every_duplicate_is_told_and_faults_inside_a_section_given_twice_are_too(tmp_path: Path) -> None:
+    text = "seed: 1\nseed: 2\nseed: 3\ndata:\n  train: {generator: toy}\nsolver:\n  reg: 0\nsolver:\n  regg: 0\n"
+    places = [fault.split(": ")[0] for fault in faults(write(tmp_path, text))]
+    assert places == ["a.yaml:2:1", "a.yaml:3:1", "a.yaml:8:1", "a.yaml:9:3"]
+
+
+def test_a_value_given_twice_is_still_judged(tmp_path: Path) -> None:
+    found = faults(write(tmp_path, "data: {train: {generator: toy}}\nsolver:\n  reg: -1\n  reg: 2\n"))
+    assert len(found) == 2
+    assert "found -1" in found[0]
+
+
+def test_a_good_file_gives_typed_frozen_values_and_the_file_name_as_the_run_name(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, "data:\n  train: {generator: toy}\nsolver:\n  reg: 1e-3\n", "mine.yaml"))
+    assert config.solver.reg == 0.001
+    assert config.name == "mine"
+    assert config.source == tmp_path / "mine.yaml"
+    with pytest.raises(ValueError, match="frozen"):
+        config.solver.reg = 1.0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "wanted"),
+    [
+        ("seed", True, "a whole number of at least 0"),
+        ("seed", 1.0, "a whole number"),
+        ("seed", -1, "found -1"),
+        ("data.validation", 1.0, "a number of at least 0 and below 1"),
+        ("data.label", True, "a column's name or its position"),
+        ("data.ignore", "id", "found 'id', wanted a list"),
+        ("data.scale", "minmax", "one of none, center, standardize, max"),
+        ("model.hidden", -1, "a whole number of at least 0"),
+        ("model.hidden", "64", "found '64'"),
+        ("model.dtype", "float31", "did you mean 'float32'"),
+        ("solver.learning_rate", 0, "greater than 0"),
+        ("solver.learning_rate", float("nan"), "found nan"),
+        ("solver.reg", float("inf"), "found inf"),
+        ("solver.reg", "yes", "found 'yes'"),
+        ("solver.momentum", 1, "below 1"),
+        ("solver.batch_size", 0, "at least 1"),
+        ("solver.patience", 0, "at least 1 or null"),
+        ("solver.class_weight", {"a": -1}, "solver.class_weight.a: found -1"),
+        ("solver.class_weight", "balance", "did you mean 'balanced'"),
+        ("solver.monitor", "seconds", "wanted one of val_accuracy"),
+        ("run.dir", "", "a folder name"),
+        ("run", None, "give it a key or remove the line"),
+        ("run", [], "found a list of 0"),
+    ],
+)
+def test_a_value_of_the_wrong_type_or_range_is_told_with_what_was_wanted(key: str, value: Any, wanted: str) -> None:
+    values: dict[str, Any] = spiral()
+    section, _, name = key.partition(".")
+    if name:
+        values.setdefault(section, {})[name] = value
+    else:
+        values[section] = value
+    (fault,) = faults_of(values)
+    assert fault.startswith(key)
+    assert wanted in fault
+
+
+@pytest.mark.parametrize(
+    ("unknown", "hint"),
+    [
+        ({"solver": {"lr": 0.1}}, "solver.lr: unknown key; did you mean 'learning_rate'?"),
+        ({"solver": {"weight_decay": 0.1}}, "solver.weight_decay: unknown key; did you mean 'reg'?"),
+        ({"solver": {"Epochs": 3}}, "solver.Epochs: unknown key; did you mean 'epochs'?"),
+        ({"hidden": 3}, "hidden: unknown key here; it belongs under 'model'"),
+        ({"solver": {"hidden": 3}}, "solver.hidden: unknown key here; it belongs under 'model'"),
+        ({"modle": {}}, "modle: unknown key; did you mean 'model'?"),
+        ({"zzz": 1}, "zzz: unknown key; known: seed, data, model, solver, run"),
+    ],
+)
+def test_an_unknown_key_is_told_with_the_nearest_known_one(unknown: dict[str, Any], hint: str) -> None:
+    assert faults_of(spiral(**unknown)) == [hint]
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        (
+            {"generator": "spirl"},
+            ["data.train.generator: found 'spirl', wanted one of spiral, toy; did you mean 'spiral'?"],
+        ),
+        ({"features": "x.npy"}, ["data.train.labels: missing key; wanted a file name"]),
+        ({}, ["data.train.features: missing key", "data.train.labels: missing key"]),
+        ({"generator": "toy", "noise": 1}, ["data.train.noise: unknown key in this form"]),
+        (3, ["data.train: found 3, wanted a file name or {features: FILE, labels: FILE} or {generator: spiral"]),
+        (None, ["data.train: found nothing (null)"]),
+    ],
+)
+def test_of_a_source_only_the_form_that_was_meant_is_judged(source: Any, told: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config_from_dict({"data": {"train": source}}, require_files=False)
+    assert len(caught.value.faults) == len(told)
+    for fault, start in zip(caught.value.faults, told, strict=True):
+        assert fault.startswith(start)
+
+
+def test_missing_keys_are_placed_at_what_is_around_them(tmp_path: Path) -> None:
+    assert faults(write(tmp_path, "seed: 1\ndata:\n  scale: none\n"))[0].startswith("a.yaml:2:1: data.train: missing")
+    assert faults(write(tmp_path, "\nseed: 1\n"))[0].startswith("a.yaml:2:1: data: missing key")
+    for empty in ("", "# nothing\n", "null\n", "- 1\n", "just words\n"):
+        (fault,) = faults(write(tmp_path, empty))
+        assert "wanted the sections seed, data, model, solver, run" in fault
+
+
+def test_data_paths_start_from_the_file_and_those_of_overrides_from_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("configs", "data", "here"):
+        (tmp_path / folder).mkdir()
+    for name in ("data/a.csv", "here/b.csv", "data/x.npy", "data/y.npy"):
+        (tmp_path / name).touch()
+    path = write(tmp_path / "configs", "data:\n  train: ../data/a.csv\n  label: c\n")
+    monkeypatch.chdir(tmp_path / "here")
+    config = load_config(path, ["data.test=b.csv"])
+    assert config.data.train == str(tmp_path / "data/a.csv")
+    assert config.data.test == str(tmp_path / "here/b.csv")
+    assert config.run.dir == str(tmp_path / "here/runs")
+    pair = load_config(path, ["data.train={features: ../data/x.npy, labels: ../data/y.npy}"])
+    assert pair.data.model_dump()["train"] == {
+        "features": str(tmp_path / "data/x.npy"),
+        "labels": str(tmp_path / "data/y.npy"),
+    }
+
+
+def test_files_that_cannot_be_data_are_told_before_anything_is_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "rows.csv").touch()
+    (tmp_path / "folder.csv").mkdir()
+    text = "data:\n  train: row.csv\n  test: pipe.csv\n  validation: folder.csv\n  label: c\n"
+    found = faults(write(tmp_path, text))
+    assert "no such file: 'row.csv'" in found[0]
+    assert "did you mean 'rows.csv'?" in found[0]
+    assert "is not an ordinary file: 'pipe.csv'" in found[1]
+    assert "is a folder, not a file: 'folder.csv'" in found[2]
+    assert load_config(tmp_path / "a.yaml", require_files=False).data.label == "c"
+    (fault,) = faults_of(spiral(), 'data.test="a\\0b.npz"')
+    assert "cannot be read" in fault
+
+
+def test_overrides_are_judged_with_the_file_and_placed_by_what_was_written(tmp_path: Path) -> None:
+    path = write(tmp_path, "data: {train: {generator: toy}}\nsolver: {epoch: 3}\n")
+    assert faults(path, "solver.reg=abc", "solver.lr=1", "nonsense", "=3", "solver.epochs=[1") == [
+        "a.yaml:2:10: solver.epoch: unknown key; did you mean 'epochs'?",
+        "override solver.reg=abc: solver.reg: found 'abc', wanted a number of at least 0",
+        "override solver.lr=1: solver.lr: unknown key; did you mean 'learning_rate'?",
+        "override nonsense: wanted KEY=VALUE, e.g. solver.reg=1e-3",
+        "override =3: wanted KEY=VALUE, e.g. solver.reg=1e-3",
+        "override solver.epochs=[1: solver.epochs: not valid YAML: expected ',' or ']', but got '<stream end>'",
+    ]
+
+
+def test_overrides_are_yaml_and_the_last_of_one_key_counts() -> None:
+    overrides = ["solver.reg=1e-3", "solver.reg=2e-3", "solver.patience=", "run={dir: out}", "data.train.noise=0.5"]
+    config = config_from_dict(spiral(), [*overrides, "solver.class_weight.a=2"])
+    assert config.solver.reg == 0.002
+    assert config.solver.patience is None
+    assert config.run.dir == os.path.abspath("out")
+    assert config.data.model_dump()["train"]["noise"] == 0.5
+    assert config.solver.class_weight == {"a": 2.0}
+
+
+def test_an_override_into_a_value_that_has_no_keys_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, "seed: 4\ndata: {train: {generator: toy}}\n")
+    assert faults(path, "seed.x=1") == ["override seed.x=1: seed.x: seed is 4 here, which has no keys inside"]
+
+
+def test_another_choice_by_override_takes_the_keys_of_the_old_choice_out(tmp_path: Path) -> None:
+    text = "data: {train: a.csv, label: c, ignore: [id]}\nsolver:\n  optimizer: momentum\n  momentum: 0.5\n"
+    path = write(tmp_path, text)
+    (tmp_path / "a.csv").touch()
+    config = load_config(path, ["solver.optimizer=adam", "data.train={generator: spiral}"])
+    assert config.solver.optimizer == "adam"
+    assert config.solver.momentum == 0.9
+    assert config.data.label is None
+    assert config.data.ignore == ()
+    assert len(faults(path, "solver.optimizer=adam", "solver.momentum=0.6")) == 1
+
+
+@pytest.mark.parametrize(
+    ("solver", "told"),
+    [
+        ({"optimizer": "sgd", "rho": 0.9}, "solver.rho: not used by optimizer: sgd, only by rmsprop; remove 'rho'"),
+        ({"optimizer": "adam", "momentum": 0.5}, "solver.momentum: not used by optimizer: adam, only by momentum, n"),
+        ({"beta1": 0.5}, "solver.beta1: not used by optimizer: momentum, only by adam, adamw"),
+        ({"factor": 0.5}, "solver.factor: not used by schedule: constant"),
+        ({"schedule": "step"}, "solver.step_epochs: missing key: schedule: step needs"),
+        ({"schedule": "cosine", "min_learning_rate": 0.5}, "solver.min_learning_rate: found 0.5, which is above"),
+        ({"warmup_epochs": 50}, "solver.warmup_epochs: found 50, which is longer than the training (epochs: 40)"),
+    ],
+)
+def test_keys_that_do_not_fit_each_other_are_told(solver: dict[str, Any], told: str) -> None:
+    (fault,) = faults_of(spiral(solver=solver))
+    assert fault.startswith(told)
+
+
+def test_an_unused_key_may_stand_at_its_default() -> None:
+    given = config_from_dict(spiral(solver={"optimizer": "adam", "momentum": 0.9}))
+    assert given == config_from_dict(spiral(solver={"optimizer": "adam"}))
+
+
+def test_init_std_belongs_to_normal() -> None:
+    assert config_from_dict(spiral(model={"init": "normal", "init_std": 0.5})).model.init_std == 0.5
+    assert "not used by init: he" in faults_of(spiral(model={"init_std": 0.5}))[0]
+
+
+@pytest.mark.parametrize(("name", "is_csv"), [("a.csv", True), ("a.csv.gz", True), ("a.npz", False), ("a.bin", False)])
+def test_csv_needs_a_label_and_nothing_else_has_columns(name: str, is_csv: bool) -> None:
+    def told(data: dict[str, Any]) -> list[str]:
+        try:
+            config_from_dict({"data": {"train": name, **data}}, require_files=False)
+        except ConfigError as error:
+            return error.faults
+        return []
+
+    assert bool(told({})) is is_csv
+    assert bool(told({"label": "c", "ignore": ["a"], "categorical": ["b"]})) is not is_csv
+    assert told({"label": None, "ignore": [], "categorical": []}) == told({})
+
+
+def test_columns_named_twice_are_told() -> None:
+    data = {"train": "a.csv", "label": "c", "ignore": ["c", "x", "x"], "categorical": ["x"]}
+    with pytest.raises(ConfigError) as caught:
+        config_from_dict({"data": data}, require_files=False)
+    assert [fault.split(": ", 1)[1].split(";")[0] for fault in caught.value.faults] == [
+        "'c' is the label",
+        "column 'x' stands here more than once",
+        "column 'x' is also in 'ignore'",
+    ]
+
+
+def test_a_monitor_needs_the_rows_and_units_it_is_about() -> None:
+    without: dict[str, Any] = {"data": {"train": SPIRAL, "validation": 0}}
+    assert config_from_dict(without).solver.monitor == "train_loss"
+    assert config_from_dict(spiral()).solver.monitor == "val_accuracy"
+    (fault,) = faults_of({**without, "solver": {"monitor": "val_loss", "patience": 3}})
+    assert fault == "solver.monitor: val_loss needs validation rows; set data.validation, or monitor: train_loss"
+    (fault,) = faults_of(spiral(model={"hidden": 0}, solver={"monitor": "dead_share"}))
+    assert "needs a hidden layer" in fault
+
+
+@pytest.mark.parametrize(
+    ("solver", "key", "value"),
+    [
+        ({"optimizer": "sgd"}, "learning_rate", 0.1),
+        ({"optimizer": "adam"}, "learning_rate", 0.001),
+        ({"optimizer": "rmsprop"}, "learning_rate", 0.001),
+        ({"optimizer": "adam", "learning_rate": 0.1}, "learning_rate", 0.1),
+        ({"schedule": "exponential"}, "factor", 0.95),
+        ({"schedule": "plateau"}, "factor", 0.5),
+        ({"schedule": "step", "step_epochs": 3}, "factor", 0.1),
+    ],
+)
+def test_defaults_follow_the_choice_they_depend_on(solver: dict[str, Any], key: str, value: float) -> None:
+    assert getattr(config_from_dict(spiral(solver=solver)).solver, key) == value
+
+
+def test_rules_are_silent_about_values_already_at_fault() -> None:
+    told = faults_of(spiral(solver={"optimizer": "adan", "rho": 0.5, "schedule": 3, "factor": 0.2}))
+    assert [fault.split(":")[0] for fault in told] == ["solver.optimizer", "solver.schedule"]
+
+
+def test_a_dict_is_read_as_a_file_would_be_and_left_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "a.npz").touch()
+    values: dict[str, Any] = {"data": {"train": tmp_path / "a.npz", "ignore": ()}, "solver": {"class_weight": {3: 2}}}
+    config = config_from_dict(values)
+    assert config.data.train == str(tmp_path / "a.npz")
+    assert config.solver.class_weight == {"3": 2.0}
+    assert values["data"]["train"] == tmp_path / "a.npz"
+    assert (config.name, config.source) == ("run", None)
+    assert isinstance(config, Config)
+
+
+def test_a_dict_that_holds_itself_or_a_key_in_two_types_is_refused() -> None:
+    loop: dict[str, Any] = spiral()
+    loop["solver"] = {"class_weight": loop}
+    assert "nested deeper" in faults_of(loop)[0]
+    assert "duplicate key" in faults_of(spiral(solver={"class_weight": {1: 2, "1": 3}}))[0]
+
+
+def test_a_file_that_is_not_there_is_told_with_the_nearest_name(tmp_path: Path) -> None:
+    write(tmp_path, "", "optdigits.yaml")
+    assert faults(tmp_path / "optdigit.yaml") == ["optdigit.yaml: no such file; did you mean 'optdigits.yaml'?"]
+    assert faults(tmp_path) == [f"{tmp_path.name}: is a folder, not a file"]
+
+
+def test_many_faults_end_in_a_count(tmp_path: Path) -> None:
+    text = "data: {train: {generator: toy}}\n" + "".join(f"key{i}: 1\n" for i in range(80))
+    found = faults(write(tmp_path, text))
+    assert len(found) == 51
+    assert found[-1] == "... and 30 more faults"
