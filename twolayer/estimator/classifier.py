@@ -1,0 +1,221 @@
+"""TwoLayerClassifier: scikit-learn's contract over the same solver that trains from a config; no second trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin  # type: ignore[import-untyped]
+from sklearn.utils.multiclass import (  # type: ignore[import-untyped]
+    _check_partial_fit_first_call,
+    check_classification_targets,
+)
+from sklearn.utils.validation import validate_data  # type: ignore[import-untyped]
+
+from twolayer.engine import EngineName
+from twolayer.estimator.fit_rows import FLOATS, FitRows, encode, row_weights, split_off, validation_rows
+from twolayer.estimator.monitors import Scorer
+from twolayer.estimator.predicting import PredictsFromParams
+from twolayer.estimator.training import Callback, forget, seed_of, train
+from twolayer.model import Init, Params
+from twolayer.optim import OptimizerName
+from twolayer.schedules import ScheduleName
+
+
+class TwoLayerClassifier(ClassifierMixin, PredictsFromParams, BaseEstimator):  # type: ignore[misc]
+    """A network with one hidden layer of ReLU units and a softmax, trained by minibatch gradient descent.
+
+    Rows are taken as they are: put a StandardScaler before it in a Pipeline. Float32 rows train and predict in float32,
+    all others in float64. The parameters have the names and meanings of the config's sections `model` and `solver`;
+    those that the chosen optimizer or schedule does not use have no effect.
+
+    Args:
+        hidden: H, hidden units; 0 gives softmax regression.
+        init: `he`, `xavier` or `normal`; see `model.init_params`.
+        init_std: standard deviation of the weights, for `normal`.
+        engine: `numpy`, or `numba` (extra `numba`).
+        optimizer: `sgd`, `momentum`, `nesterov`, `rmsprop`, `adam` or `adamw`.
+        learning_rate: a of the updates; None takes 0.001 for rmsprop, adam and adamw, else 0.1.
+        momentum: mu, of momentum and nesterov.
+        rho: of rmsprop.
+        beta1: of adam and adamw.
+        beta2: of adam and adamw.
+        epsilon: of rmsprop, adam and adamw.
+        schedule: `constant`, `step`, `exponential`, `cosine` or `plateau`; see `schedules.Schedule`.
+        warmup_epochs: length of the linear warm-up, in epochs.
+        min_learning_rate: floor under the rate.
+        factor: of step, exponential and plateau; None takes 0.1, 0.95 and 0.5.
+        step_epochs: of step, in epochs.
+        plateau_patience: of plateau, in epochs.
+        reg: r, the L2 strength of equation (6). MLPClassifier divides its alpha by the rows of the batch: r = alpha /
+            rows.
+        batch_size: rows per update.
+        epochs: passes over the rows in a call of fit.
+        shuffle: whether each epoch visits the rows in a new order.
+        class_weight: None, `balanced`, or weights by label.
+        validation: fraction of the rows that fit holds out, every class in proportion; 0 for none.
+        monitor: what picks the best epoch: a column of `history_`, a scikit-learn scorer or its name; None takes
+            val_accuracy where there are validation rows, and else keeps the last epoch's parameters. A scorer looks at
+            the validation rows, or at the training rows where there are none.
+        patience: epochs without improvement of the monitor before stopping; None never stops early.
+        max_grad_norm: bound on the joint norm of the gradients; None for no clipping.
+        evaluate_rows: at most so many training rows in `history_`'s train_loss and train_accuracy.
+        warm_start: fit goes on where the last call stopped, with the optimiser's state, for `epochs` more. At a constant
+            rate and with an integer `random_state` 10 + 10 epochs are 20, bit for bit.
+        random_state: an integer, a RandomState or None.
+        verbose: show a bar.
+
+    Attributes:
+        classes_: (C,) labels, sorted.
+        n_features_in_: D.
+        feature_names_in_: (D,) column names, where X had any.
+        coefs_: [W1 (D, H), W2 (H, C)], those of the best epoch; [W2 (D, C)] without a hidden layer.
+        intercepts_: [b1 (H,), b2 (C,)].
+        n_iter_: epochs so far, those of all calls.
+        best_epoch_: the epoch whose parameters were kept.
+        loss_curve_: for each epoch the mean of the batches' objectives (6) before their updates, as MLPClassifier's.
+        train_loss_curve_: mean cross-entropy of the training rows after each epoch, which compares with the next.
+        validation_loss_curve_: that of the validation rows; None where there are none.
+        history_: all columns of the records by name, a list with one value per epoch each, NaN where there is none.
+
+    Example:
+        >>> from sklearn.datasets import load_iris
+        >>> X, y = load_iris(return_X_y=True)
+        >>> TwoLayerClassifier(hidden=16, random_state=0).fit(X, y).score(X, y) > 0.95
+        True
+    """
+
+    def __init__(
+        self,
+        hidden: int = 64,
+        *,
+        init: Init = "he",
+        init_std: float = 0.01,
+        engine: EngineName = "numpy",
+        optimizer: OptimizerName = "adam",
+        learning_rate: float | None = None,
+        momentum: float = 0.9,
+        rho: float = 0.99,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        schedule: ScheduleName = "constant",
+        warmup_epochs: float = 0.0,
+        min_learning_rate: float = 0.0,
+        factor: float | None = None,
+        step_epochs: float = 10.0,
+        plateau_patience: int = 5,
+        reg: float = 0.0,
+        batch_size: int = 64,
+        epochs: int = 100,
+        shuffle: bool = True,
+        class_weight: str | Mapping[Any, float] | None = None,
+        validation: float = 0.0,
+        monitor: str | Scorer | None = None,
+        patience: int | None = None,
+        max_grad_norm: float | None = None,
+        evaluate_rows: int | None = 10_000,
+        warm_start: bool = False,
+        random_state: Any = None,
+        verbose: bool = False,
+    ) -> None:
+        self.hidden = hidden
+        self.init = init
+        self.init_std = init_std
+        self.engine = engine
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.momentum = momentum
+        self.rho = rho
+        self.beta1 = beta1
+        self.beta2 = beta2
+        self.epsilon = epsilon
+        self.schedule = schedule
+        self.warmup_epochs = warmup_epochs
+        self.min_learning_rate = min_learning_rate
+        self.factor = factor
+        self.step_epochs = step_epochs
+        self.plateau_patience = plateau_patience
+        self.reg = reg
+        self.batch_size = batch_size
+        self.epochs = epochs
+        self.shuffle = shuffle
+        self.class_weight = class_weight
+        self.validation = validation
+        self.monitor = monitor
+        self.patience = patience
+        self.max_grad_norm = max_grad_norm
+        self.evaluate_rows = evaluate_rows
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        initial_params: Params | None = None,
+        callback: Callback | None = None,
+    ) -> TwoLayerClassifier:
+        """Trains on rows and labels; with `warm_start`, on from where the last call stopped.
+
+        Args:
+            X: (N, D) rows: an array, or a pandas or polars frame.
+            y: (N,) labels: numbers or strings.
+            sample_weight: (N,) weights w >= 0; the objective of a batch is sum w L / sum w. The curves and accuracies
+                stay unweighted.
+            X_val: validation rows of one's own, in place of the fraction `validation`.
+            y_val: their labels.
+            initial_params: where to start, in place of random parameters.
+            callback: called after each epoch as callback(model, record): the model as it is then, ready to predict, and
+                the epoch's figures. Training ends where it returns True.
+
+        Raises:
+            ValueError: for parameters, rows or labels that cannot be used.
+            DivergedError: if a step gave a loss or gradient that is not finite.
+        """
+        going_on = self.warm_start and hasattr(self, "_checkpoint")
+        X, y = validate_data(self, X, y, dtype=FLOATS, reset=not going_on)
+        check_classification_targets(y)
+        if not going_on:
+            forget(self)
+            self.classes_ = np.unique(y)
+        if len(self.classes_) < 2:
+            raise ValueError(f"y has one class, {self.classes_.tolist()}; two or more classes are wanted")
+        if going_on and initial_params is not None:
+            raise ValueError("initial_params cannot be given where warm_start goes on from the last fit")
+        rows = FitRows(X, encode(y, self.classes_), row_weights(sample_weight, X), validation_rows(self, X_val, y_val))
+        seed = seed_of(self)
+        if self.validation:
+            if rows.validation is not None:
+                raise ValueError("give either the parameter validation or X_val and y_val, not both")
+            rows = split_off(rows, self.validation, seed)
+        train(self, rows, self.epochs, seed, initial_params, callback)
+        return self
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> TwoLayerClassifier:
+        """One more epoch, on these rows alone; the newest parameters are kept.
+
+        Args:
+            X: (N, D) rows.
+            y: (N,) labels.
+            classes: all labels there will be; needed in the first call.
+            sample_weight: (N,) weights w >= 0.
+
+        Raises:
+            ValueError: for what cannot be used, or parameters that need all rows at once.
+        """
+        if self.validation or self.patience is not None or self.class_weight == "balanced":
+            raise ValueError("partial_fit cannot be used with validation, patience or class_weight='balanced'")
+        first = not hasattr(self, "_checkpoint")
+        X, y = validate_data(self, X, y, dtype=FLOATS, reset=first)
+        check_classification_targets(y)
+        _check_partial_fit_first_call(self, classes)
+        rows = FitRows(X, encode(y, self.classes_), row_weights(sample_weight, X))
+        train(self, rows, 1, seed_of(self))
+        return self

@@ -1,0 +1,67 @@
+"""The way from and to a fitted scikit-learn MLPClassifier with at most one hidden layer of ReLU units.
+
+With three or more classes both have the same softmax and the same parameters. A binary MLPClassifier has one output s
+and P(class 1) = 1 / (1 + e^-s), which is the softmax of the scores (0, s): so the first column of our W2 and b2 is 0 on
+the way here, and on the way back its output's weights are the difference of our two columns."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning  # type: ignore[import-untyped]
+from sklearn.neural_network import MLPClassifier  # type: ignore[import-untyped]
+
+from twolayer.model import Array, Params
+
+
+def params_from_mlp(mlp: MLPClassifier) -> Params:
+    """The parameters of a fitted MLPClassifier, copied; the same probabilities for the same rows.
+
+    Args:
+        mlp: fitted, on one label per row, with `hidden_layer_sizes=(H,)` and ReLU, or `()` for softmax regression.
+
+    Raises:
+        ValueError: if it is another network.
+    """
+    if len(mlp.coefs_) > 2:
+        raise ValueError(f"wanted an MLPClassifier with one hidden layer; got {len(mlp.coefs_) - 1} of them")
+    if len(mlp.coefs_) == 2 and mlp.activation != "relu":
+        raise ValueError(f"wanted an MLPClassifier with activation='relu'; got {mlp.activation!r}")
+    if mlp.out_activation_ == "logistic" and mlp.n_outputs_ > 1:
+        raise ValueError("wanted an MLPClassifier for one label per row; got a multilabel one")
+    W1, b1 = (mlp.coefs_[0].copy(), mlp.intercepts_[0].copy()) if len(mlp.coefs_) == 2 else (None, None)
+    W2, b2 = mlp.coefs_[-1].copy(), mlp.intercepts_[-1].copy()
+    if mlp.n_outputs_ == 1:
+        W2 = np.concatenate([np.zeros_like(W2), W2], axis=1)  # (H, 2)
+        b2 = np.concatenate([np.zeros_like(b2), b2])
+    return Params(W1, b1, W2, b2)
+
+
+def params_to_mlp(params: Params, classes: Sequence[Any] | Array | None = None) -> MLPClassifier:
+    """A fitted MLPClassifier with these parameters, copied; the same probabilities for the same rows.
+
+    Args:
+        params: Params of a D-H-C network.
+        classes: the C labels in the order of the columns; 0..C-1 if None. They must be in ascending order, as
+            scikit-learn has them.
+
+    Raises:
+        ValueError: if the labels are not C ascending ones.
+    """
+    labels = np.arange(params.n_classes) if classes is None else np.asarray(classes)
+    if not np.array_equal(np.unique(labels), labels) or len(labels) != params.n_classes:
+        raise ValueError(f"classes must be {params.n_classes} labels in ascending order; got {labels.tolist()}")
+    W2, b2 = params.W2, params.b2
+    if params.n_classes == 2:
+        W2, b2 = W2[:, 1:] - W2[:, :1], b2[1:] - b2[:1]
+    hidden = (params.n_hidden,) if params.n_hidden else ()
+    mlp = MLPClassifier(hidden_layer_sizes=hidden, activation="relu", max_iter=1, batch_size=params.n_classes)
+    with warnings.catch_warnings():  # one epoch on made-up rows gives the object its inner parts, and a warning
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        mlp.fit(np.zeros((params.n_classes, params.n_features), params.dtype), labels)
+    mlp.coefs_ = [W.copy() for W in (params.W1, W2) if W is not None]
+    mlp.intercepts_ = [b.copy() for b in (params.b1, b2) if b is not None]
+    return mlp
