@@ -80,9 +80,11 @@ def command(
 
 def _draw_boundary(run: RunData, config: Config, output: Path | None) -> Path:
     from twolayer.errors import DataError, RunError
+    from twolayer.model import Params
     from twolayer.report_data import raw_rows
+    from twolayer.runs.checkpoint import read_model_arrays
     from twolayer.runs.folder import RunFolder
-    from twolayer.saved_model import load_model
+    from twolayer.saved_model import Model, load_model
     from twolayer.views.boundary import Plane, animate_boundary, draw_boundary
 
     model = load_model(run.path)
@@ -94,9 +96,12 @@ def _draw_boundary(run: RunData, config: Config, output: Path | None) -> Path:
     if path.suffix.lower() != ".gif":
         draw_boundary(plane, model.predict_proba, path)
         return path
-    snapshots = [load_model(file) for file in sorted(RunFolder(run.path).snapshots.glob("epoch-*.npz"))]
-    if not snapshots:
+    frames = []
+    for file in sorted(RunFolder(run.path).snapshots.glob("epoch-*.npz")):
+        arrays, header = read_model_arrays(file, kinds=("snapshot",))
+        params = Params(arrays.get("W1"), arrays.get("b1"), arrays["W2"], arrays["b2"])
+        frames.append((int(header["epoch"]), Model(params, model.preparation).predict_proba))
+    if not frames:
         raise RunError(f"{run.path}: kept no snapshots to animate; train with run.snapshot_epochs=2, say")
-    frames = [(int(each.header["epoch"]), each.predict_proba) for each in snapshots]
     animate_boundary(plane, frames, run.history, path)
     return path

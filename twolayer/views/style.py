@@ -72,8 +72,8 @@ def set_log_scale(axes: Axes, low: float, high: float) -> None:
     """A logarithmic y axis from `low` to `high`."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+    axes.set_ylim(low, high)  # first: a scale set without limits finds its own, and may overflow at that
     axes.set_yscale("log")
-    axes.set_ylim(low, high)
     axes.yaxis.set_major_locator(FixedLocator(log_ticks(low, high)))
     axes.yaxis.set_major_formatter(FuncFormatter(plain_number))
     axes.yaxis.set_minor_locator(NullLocator())

@@ -1,0 +1,52 @@
+"""Reliability and the most confident mistakes, against hand-worked values and a loop."""
+
+import numpy as np
+import pytest
+
+from twolayer.views.calibration import most_confident_mistakes, reliability
+
+
+def test_the_calibration_error_of_a_hand_worked_example():
+    # Confidences .9, .9, .6, .6 with one, one, one and no hit: |1 - .9| / 2 + |.5 - .6| / 2
+    P = np.array([[0.9, 0.1], [0.1, 0.9], [0.6, 0.4], [0.6, 0.4]])
+    found = reliability(np.array([0, 1, 0, 1]), P)
+    assert found.ece == pytest.approx(0.1)
+    np.testing.assert_allclose(found.confidence, [0.6, 0.9])
+    np.testing.assert_allclose(found.accuracy, [0.5, 1.0])
+    assert found.rows.tolist() == [2, 2]
+
+
+def test_the_bins_agree_with_a_loop_over_rows_and_edges():
+    rng = np.random.default_rng(0)
+    P = rng.dirichlet(np.ones(4), 500)
+    P[:3] = [[1, 0, 0, 0], [0.5, 0.5, 0, 0], [0.25, 0.25, 0.25, 0.25]]
+    y = rng.integers(0, 4, 500)
+    ece = 0.0
+    for k in range(10):
+        held = [i for i in range(500) if k / 10 < P[i].max() <= (k + 1) / 10]
+        if held:
+            right = sum(P[i].argmax() == y[i] for i in held)
+            ece += abs(right - sum(P[i].max() for i in held)) / 500
+    assert reliability(y, P).ece == pytest.approx(ece)
+
+
+def test_probabilities_that_mean_what_they_say_have_a_small_error_and_overconfident_ones_a_large_one():
+    rng = np.random.default_rng(1)
+    P = rng.dirichlet(np.ones(3), 20_000)
+    y = (rng.random((20_000, 1)) > P.cumsum(axis=1)).sum(axis=1)
+    sharper = P**4 / (P**4).sum(axis=1, keepdims=True)
+    assert reliability(y, P).ece < 0.015
+    assert reliability(y, sharper).ece > 0.15
+
+
+def test_mistakes_come_most_confident_first_and_right_rows_never():
+    rng = np.random.default_rng(2)
+    P, y = rng.dirichlet(np.ones(5), 300), rng.integers(0, 5, 300)
+    found = most_confident_mistakes(y, P, limit=20)
+    confidence = P.max(axis=1)
+    assert len(found) == 20
+    assert (P[found].argmax(axis=1) != y[found]).all()
+    assert (np.diff(confidence[found]) <= 0).all()
+    wrong = P.argmax(axis=1) != y
+    assert confidence[found].min() >= np.sort(confidence[wrong])[-20]
+    assert not most_confident_mistakes(P.argmax(axis=1), P).size

@@ -1,0 +1,67 @@
+"""PNG files made by hand, read back by Pillow, which was written by others."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from twolayer.views.pictures import data_uri, image_shape_of, png_bytes, row_picture, weights_png
+
+
+def read(png):
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 7), (28, 28), (5, 4, 3)])
+def test_pixels_come_back_as_they_were(shape):
+    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    wanted = pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
+    np.testing.assert_array_equal(read(png_bytes(pixels)), wanted)
+
+
+def test_a_palette_gives_each_pixel_its_colour():
+    rng = np.random.default_rng(1)
+    palette, places = rng.integers(0, 256, (256, 3), np.uint8), rng.integers(0, 256, (9, 5), np.uint8)
+    np.testing.assert_array_equal(read(png_bytes(places, palette)), palette[places])
+
+
+def test_a_row_is_drawn_from_black_to_white():
+    assert row_picture(np.array([0, 8, 16, 4]), (2, 2)).tolist() == [[0, 128], [255, 64]]
+    assert row_picture(np.zeros(4), (2, 2)).tolist() == [[0, 0], [0, 0]]
+    assert row_picture(np.array([-1.0, 1.0]), (1, 2)).tolist() == [[0, 255]]
+
+
+def test_weights_are_white_at_zero_vermilion_above_and_blue_below():
+    W = np.zeros((4, 1))
+    W[1], W[2] = 1.0, -1.0
+    picture = read(weights_png(W, (2, 2)))
+    assert picture.shape == (2, 2, 3)
+    assert (picture[0, 0] == 255).all()
+    assert picture[0, 1].tolist() == [0xD5, 0x5E, 0x00]
+    assert picture[1, 0, 2] > 150 > picture[1, 0, 0]
+
+
+def test_weights_show_the_units_of_largest_norm_in_their_places():
+    W = np.random.default_rng(2).standard_normal((6, 40)) * np.linspace(0.1, 2, 40)
+    picture = read(weights_png(W, (2, 3), limit=5, columns=5))
+    assert picture.shape == (2, 5 * 4 - 1, 3)
+    strongest = np.square(W).sum(axis=0).argmax()
+    first = picture[:, :3].reshape(6, 3).astype(int)
+    reddish = first[:, 0] > first[:, 2]
+    np.testing.assert_array_equal(reddish, W[:, strongest] > 0)
+
+
+def test_a_coloured_pixel_shows_the_mean_of_its_channels():
+    W = np.random.default_rng(3).standard_normal((12, 2))
+    grey = W.reshape(4, 3, 2).mean(axis=1)
+    assert weights_png(W, (2, 2, 3)) == weights_png(grey, (2, 2))
+
+
+def test_only_rows_of_the_right_length_are_pictures():
+    assert image_shape_of(64, (8, 8)) == (8, 8)
+    assert image_shape_of(12, (2, 2, 3)) == (2, 2, 3)
+    assert image_shape_of(63, (8, 8)) is None
+    assert image_shape_of(8, (2, 2, 2)) is None
+    assert image_shape_of(64, None) is None
+    assert data_uri(b"abc") == "data:image/png;base64,YWJj"
