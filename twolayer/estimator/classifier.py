@@ -61,8 +61,8 @@ class TwoLayerClassifier(ClassifierMixin, PredictsFromParams, BaseEstimator):  #
         patience: epochs without improvement of the monitor before stopping; None never stops early.
         max_grad_norm: bound on the joint norm of the gradients; None for no clipping.
         evaluate_rows: at most so many training rows in `history_`'s train_loss and train_accuracy.
-        warm_start: fit goes on where the last call stopped, with the optimiser's state, for `epochs` more. At a constant
-            rate and with an integer `random_state` 10 + 10 epochs are 20, bit for bit.
+        warm_start: fit goes on where the last call stopped, with the optimiser's state, for `epochs` more. At a
+            constant rate and with an integer `random_state` 10 + 10 epochs are 20, bit for bit.
         random_state: an integer, a RandomState or None.
         verbose: show a bar.
 

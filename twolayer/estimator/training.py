@@ -93,7 +93,7 @@ def _make_solver(
     params = _initial(estimator, rows, seed) if initial_params is None else initial_params
     checkpoint: Checkpoint | None = getattr(estimator, "_checkpoint", None)
     dtype = rows.X.dtype if checkpoint is None else checkpoint.arrays["W2"].dtype
-    solver = Solver(
+    return Solver(
         params.map(lambda array: np.asarray(array, dtype)),
         rows.X,
         rows.y,
@@ -108,7 +108,6 @@ def _make_solver(
         learning_rate=rate,
         **settings,
     )
-    return solver
 
 
 def _initial(estimator: Any, rows: FitRows, seed: int) -> Params:

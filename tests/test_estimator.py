@@ -1,0 +1,356 @@
+"""The estimator: scikit-learn's own checks, its tools around it, and what MLPClassifier's users have asked for."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn")
+
+import joblib
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.datasets import load_breast_cancer, load_iris, make_classification
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from twolayer import TwoLayerClassifier, init_params
+from twolayer.errors import DivergedError
+from twolayer.model import predict_proba
+
+IRIS = load_iris(return_X_y=True)
+
+
+def standardized(data):
+    X, y = data
+    return (X - X.mean(axis=0)) / X.std(axis=0), y
+
+
+def same_params(a, b):
+    pairs = zip(a.coefs_ + a.intercepts_, b.coefs_ + b.intercepts_, strict=True)
+    return all(left.dtype == right.dtype and np.array_equal(left, right) for left, right in pairs)
+
+
+@pytest.mark.filterwarnings("ignore:Skipping check check_array_api_input")
+@parametrize_with_checks(
+    [
+        TwoLayerClassifier(),
+        TwoLayerClassifier(hidden=0, optimizer="nesterov", schedule="cosine", epochs=20, reg=1e-3),
+    ]
+)
+def test_scikit_learns_own_check_passes(estimator, check):
+    check(estimator)
+
+
+class TestAmongScikitLearnsTools:
+    def test_grid_search_finds_the_width_that_separates(self):
+        rng = np.random.default_rng(0)
+        X = rng.standard_normal((200, 2))
+        y = np.where(X[:, 0] * X[:, 1] > 0, "same", "opposed")
+        grid = {"twolayerclassifier__hidden": [0, 16], "twolayerclassifier__reg": np.array([0.0, 1e-3])}
+        pipeline = make_pipeline(
+            StandardScaler(), TwoLayerClassifier(learning_rate=0.01, epochs=30, batch_size=16, random_state=0)
+        )
+        search = GridSearchCV(pipeline, grid, cv=3).fit(X, y)
+        assert search.best_params_["twolayerclassifier__hidden"] == 16
+        assert search.best_score_ > 0.9
+
+    def test_cross_val_score_in_parallel_equals_one_process(self):
+        X, y = standardized(IRIS)
+        model = TwoLayerClassifier(hidden=8, learning_rate=0.01, epochs=20, random_state=0)
+        alone = cross_val_score(model, X, y, cv=3)
+        assert np.array_equal(alone, cross_val_score(model, X, y, cv=3, n_jobs=2))
+        assert alone.mean() > 0.8
+
+    def test_calibration_keeps_the_accuracy(self):
+        X, y = load_breast_cancer(return_X_y=True)
+        X = StandardScaler().fit_transform(X)
+        model = CalibratedClassifierCV(TwoLayerClassifier(hidden=8, epochs=20, random_state=0), cv=3).fit(X, y)
+        assert model.score(X, y) > 0.95
+        assert np.allclose(model.predict_proba(X).sum(axis=1), 1)
+
+    @pytest.mark.parametrize("through", ["pickle", "joblib"])
+    def test_a_stored_model_predicts_the_same_and_goes_on_the_same(self, through, tmp_path):
+        X, y = standardized(IRIS)
+        model = TwoLayerClassifier(hidden=8, epochs=3, warm_start=True, random_state=0).fit(X, y)
+        if through == "pickle":
+            copy = pickle.loads(pickle.dumps(model))
+        else:
+            joblib.dump(model, tmp_path / "model.joblib")
+            copy = joblib.load(tmp_path / "model.joblib")
+        assert np.array_equal(copy.predict_proba(X), model.predict_proba(X))
+        assert same_params(copy.fit(X, y), model.fit(X, y))
+
+    def test_a_clone_has_the_parameters_and_nothing_learnt(self):
+        model = TwoLayerClassifier(hidden=3, class_weight={0: 2.0}, monitor="train_loss").fit(*standardized(IRIS))
+        copy = clone(model)
+        assert copy.get_params() == model.get_params()
+        assert not hasattr(copy, "coefs_")
+
+
+class TestRowsAndLabels:
+    @pytest.mark.parametrize("library", ["pandas", "polars"])
+    def test_frames_give_their_column_names(self, library):
+        frames = pytest.importorskip(library)
+        X, y = standardized(IRIS)
+        names = ["a", "b", "c", "d"]
+        frame = frames.DataFrame(dict(zip(names, X.T, strict=True)))
+        labels = frames.Series(np.array(["setosa", "versicolor", "virginica"])[y])
+        model = TwoLayerClassifier(hidden=8, epochs=5, random_state=0)
+        model.fit(frame, labels, X_val=frame[:30], y_val=labels[:30])
+        assert model.feature_names_in_.tolist() == names
+        plain = TwoLayerClassifier(hidden=8, epochs=5, random_state=0)
+        plain.fit(X, np.asarray(labels), X_val=X[:30], y_val=np.asarray(labels)[:30])
+        assert np.array_equal(model.predict(frame), plain.predict(X))
+        with pytest.raises(ValueError, match="feature names"):
+            model.predict(frame[["b", "a", "c", "d"]])
+
+    def test_string_labels_come_back_as_strings(self):
+        X, y = standardized(IRIS)
+        labels = np.array(["setosa", "versicolor", "virginica"])[y]
+        model = TwoLayerClassifier(hidden=8, random_state=0).fit(X, labels)
+        assert model.classes_.tolist() == ["setosa", "versicolor", "virginica"]
+        assert set(model.predict(X)) <= set(labels)
+        assert model.score(X, labels) > 0.9
+
+    @pytest.mark.parametrize(("given", "kept"), [("float32", "float32"), ("float64", "float64"), ("int64", "float64")])
+    def test_the_float_type_of_the_rows_is_kept(self, given, kept):
+        X, y = make_classification(random_state=0)
+        X = (10 * X).astype(given)
+        model = TwoLayerClassifier(hidden=4, epochs=2, random_state=0).fit(X, y)
+        arrays = [*model.coefs_, *model.intercepts_, model.predict_proba(X), model.decision_function(X)]
+        assert {array.dtype.name for array in arrays} == {kept}
+
+    def test_two_classes_have_log_odds_and_more_have_scores(self):
+        X, y = standardized(IRIS)
+        binary = TwoLayerClassifier(hidden=4, epochs=5, random_state=0).fit(X[y < 2], y[y < 2])
+        P = binary.predict_proba(X)
+        assert np.allclose(binary.decision_function(X), np.log(P[:, 1] / P[:, 0]))
+        model = TwoLayerClassifier(hidden=4, epochs=5, random_state=0).fit(X, y)
+        S = model.decision_function(X)
+        assert S.shape == (150, 3)
+        assert np.allclose(model.predict_log_proba(X), S - np.log(np.exp(S).sum(axis=1, keepdims=True)))
+
+    def test_log_probabilities_stay_finite_where_probabilities_round_to_zero(self):
+        model = TwoLayerClassifier(hidden=0, epochs=1).fit(*standardized(IRIS))
+        model.coefs_[0][...] = [1e4, 0, -1e4]
+        X = np.ones((1, 4))
+        assert model.predict_proba(X).min() == 0
+        assert np.isfinite(model.predict_log_proba(X)).all()
+
+
+class TestGoingOn:
+    @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw"])
+    @pytest.mark.parametrize("validation", [0.0, 0.2])
+    def test_ten_and_ten_epochs_are_twenty_bit_for_bit(self, optimizer, validation):
+        X, y = standardized(IRIS)
+        settings = {"hidden": 8, "optimizer": optimizer, "learning_rate": 0.01, "random_state": 3, "reg": 1e-3}
+        settings |= {"batch_size": 32, "validation": validation}
+        once = TwoLayerClassifier(epochs=20, **settings).fit(X, y)
+        twice = TwoLayerClassifier(epochs=10, warm_start=True, **settings)
+        assert twice.fit(X, y).n_iter_ == 10
+        twice.fit(X, y)
+        assert same_params(once, twice)
+        assert once.history_.keys() == twice.history_.keys()
+        assert all(np.array_equal(once.history_[k], twice.history_[k], equal_nan=True) for k in once.history_)
+        assert (once.best_epoch_, once.n_iter_) == (twice.best_epoch_, twice.n_iter_)
+
+    def test_partial_fit_on_the_same_rows_is_fit_epoch_by_epoch(self):
+        X, y = standardized(IRIS)
+        once = TwoLayerClassifier(hidden=8, epochs=4, random_state=3).fit(X, y)
+        parts = TwoLayerClassifier(hidden=8, random_state=3)
+        for _ in range(4):
+            parts.partial_fit(X, y, classes=[0, 1, 2])
+        assert same_params(once, parts)
+
+    def test_partial_fit_learns_from_pieces_of_any_length(self):
+        X, y = standardized(IRIS)
+        model = TwoLayerClassifier(hidden=8, learning_rate=0.01, random_state=0)
+        order = np.random.default_rng(0).permutation(150)
+        for _ in range(20):
+            for piece in np.split(order, [10, 60]):
+                model.partial_fit(X[piece], y[piece], classes=np.unique(y))
+        assert model.score(X, y) > 0.9
+        assert model.n_iter_ == 60
+
+    def test_fit_without_warm_start_begins_anew(self):
+        X, y = standardized(IRIS)
+        model = TwoLayerClassifier(hidden=8, epochs=3, random_state=0)
+        first = pickle.loads(pickle.dumps(model.fit(X, y)))
+        assert same_params(first, model.fit(X, y))
+        assert model.n_iter_ == 3
+
+    def test_another_network_or_optimizer_cannot_go_on(self):
+        X, y = standardized(IRIS)
+        model = TwoLayerClassifier(hidden=8, epochs=2, warm_start=True, random_state=0).fit(X, y)
+        with pytest.raises(ValueError, match=r"other shapes: found .*\(4, 9\).*wanted .*\(4, 8\)"):
+            model.set_params(hidden=9).fit(X, y)
+        with pytest.raises(ValueError, match="another optimizer: found 'sgd', wanted 'adam'"):
+            model.set_params(hidden=8, optimizer="sgd").fit(X, y)
+
+    def test_after_early_stopping_going_on_waits_again(self):
+        X, y = standardized(IRIS)
+        model = TwoLayerClassifier(hidden=8, epochs=50, warm_start=True, monitor="train_loss", patience=2)
+        model.set_params(optimizer="sgd", learning_rate=4.0, random_state=0).fit(X, y)  # a rate at which it jumps about
+        stopped_at = model.n_iter_
+        assert stopped_at < 50
+        assert model.fit(X, y).n_iter_ >= stopped_at + 1
+
+    def test_a_random_state_of_none_still_goes_on_with_its_own_shuffles(self):
+        X, y = standardized(IRIS)
+        model = TwoLayerClassifier(hidden=4, epochs=2, warm_start=True, random_state=np.random.RandomState(0))
+        seeds = [model.fit(X, y)._checkpoint.seed for _ in range(2)]
+        assert seeds[0] == seeds[1]
+
+
+class TestValidationAndStopping:
+    def test_own_validation_rows_give_their_loss_after_every_epoch(self):
+        X, y = standardized(IRIS)
+        seen = []
+        model = TwoLayerClassifier(hidden=8, epochs=5, random_state=0)
+        model.fit(
+            X[::2],
+            y[::2],
+            X_val=X[1::2],
+            y_val=y[1::2],
+            callback=lambda model, record: seen.append(model.predict_proba(X[1::2])[np.arange(75), y[1::2]]),
+        )
+        assert np.allclose(model.validation_loss_curve_, [-np.log(p).mean() for p in seen])
+        assert len(model.train_loss_curve_) == len(model.loss_curve_) == 5
+
+    def test_the_kept_parameters_are_those_of_the_best_epoch(self):
+        X, y = standardized(IRIS)
+        model = TwoLayerClassifier(hidden=8, epochs=30, optimizer="sgd", learning_rate=3.0, monitor="val_loss")
+        model.set_params(random_state=1).fit(X[::2], y[::2], X_val=X[1::2], y_val=y[1::2])
+        assert model.best_epoch_ == 1 + int(np.argmin(model.validation_loss_curve_)) < 30
+        P = model.predict_proba(X[1::2])[np.arange(75), y[1::2]]
+        assert np.isclose(-np.log(P).mean(), min(model.validation_loss_curve_))
+
+    def test_without_validation_the_last_parameters_are_kept(self):
+        X, y = standardized(IRIS)
+        model = TwoLayerClassifier(hidden=8, epochs=3, random_state=0).fit(X, y)
+        assert model.best_epoch_ == model.n_iter_ == 3
+        assert model.validation_loss_curve_ is None
+        P = predict_proba(model.params_, X)[np.arange(150), y]
+        assert np.isclose(-np.log(P).mean(), model.train_loss_curve_[-1])
+
+    @pytest.mark.parametrize("monitor", ["roc_auc", lambda model, X, y: roc_auc_score(y, model.decision_function(X))])
+    def test_any_scorer_may_stop_the_training(self, monitor):
+        X, y = make_classification(400, flip_y=0.2, random_state=0)
+        model = TwoLayerClassifier(
+            hidden=32, epochs=200, learning_rate=0.01, validation=0.3, monitor=monitor, patience=5, random_state=0
+        ).fit(X, y)
+        scores = model.history_["score"]
+        assert len(scores) < 200
+        assert max(scores) == scores[model.best_epoch_ - 1]
+        assert model.n_iter_ == model.best_epoch_ + 5
+
+    def test_a_scorer_sees_the_validation_rows_at_the_epochs_parameters(self):
+        pandas = pytest.importorskip("pandas")
+        X, y = standardized(IRIS)
+        frame = pandas.DataFrame(X, columns=list("abcd"))
+        model = TwoLayerClassifier(hidden=8, epochs=4, monitor="neg_log_loss", random_state=0)
+        model.fit(frame[::2], y[::2], X_val=frame[1::2], y_val=y[1::2])
+        assert np.allclose(model.history_["score"], -np.array(model.validation_loss_curve_))
+
+    def test_the_fraction_is_held_out_by_class(self):
+        y = np.repeat([0, 1], [80, 20])
+        X = np.random.default_rng(0).standard_normal((100, 3))
+        held = []
+        TwoLayerClassifier(
+            hidden=2, epochs=1, validation=0.25, monitor=lambda model, X, y: held.append(y) or 0.0, random_state=0
+        ).fit(X, y)
+        assert np.bincount(held[0]).tolist() == [20, 5]
+
+    def test_a_callback_may_end_the_training(self):
+        X, y = standardized(IRIS)
+        records = []
+
+        def callback(model, record):
+            records.append(record)
+            return record["epoch"] == 3
+
+        model = TwoLayerClassifier(hidden=4, epochs=50, random_state=0).fit(X, y, callback=callback)
+        assert model.n_iter_ == len(records) == 3
+        assert records[0]["train_loss"] == model.train_loss_curve_[0]
+
+
+class TestWeights:
+    def test_class_weights_equal_the_same_weights_row_by_row(self):
+        X, y = standardized(IRIS)
+        weights = {0: 1.0, 1: 5.0, 2: 0.5}
+        settings = {"hidden": 8, "epochs": 5, "random_state": 0}
+        by_class = TwoLayerClassifier(class_weight=weights, **settings).fit(X, y)
+        by_row = TwoLayerClassifier(**settings).fit(X, y, sample_weight=np.array([weights[label] for label in y]))
+        assert same_params(by_class, by_row)
+
+    def test_balanced_classes_raise_the_recall_of_the_rare_one(self):
+        X, y = make_classification(1000, weights=[0.95], class_sep=0.5, flip_y=0.05, random_state=0)
+        recalls = []
+        for class_weight in (None, "balanced"):
+            model = TwoLayerClassifier(hidden=8, epochs=20, class_weight=class_weight, random_state=0).fit(X, y)
+            recalls.append((model.predict(X)[y == 1] == 1).mean())
+        assert recalls[1] > recalls[0] + 0.3
+
+
+class TestFaults:
+    @pytest.mark.parametrize(
+        ("parameters", "message"),
+        [
+            ({"hidden": -1}, "hidden"),
+            ({"hidden": 2.5}, "hidden"),
+            ({"epochs": 0}, "epochs"),
+            ({"batch_size": 0}, "batch_size"),
+            ({"optimizer": "lbfgs"}, "optimizer must be one of sgd"),
+            ({"init": "orthogonal"}, "init must be one of he, xavier, normal; got 'orthogonal'"),
+            ({"learning_rate": -1.0}, "learning_rate must be greater than 0"),
+            ({"monitor": "val_loss"}, "needs validation rows"),
+            ({"monitor": "acuracy"}, "monitor must be a column of the history"),
+            ({"validation": 1.5}, "validation must be a fraction"),
+            ({"validation": 0.01}, "validation=0.01 of 150 rows cannot be held out"),
+            ({"class_weight": {7: 1.0}, "validation": 0.0}, "class"),
+            ({"random_state": -1}, "random_state"),
+        ],
+    )
+    def test_a_parameter_that_cannot_be_is_named(self, parameters, message):
+        with pytest.raises((ValueError, TypeError), match=message):
+            TwoLayerClassifier(**{"epochs": 1, "random_state": 0} | parameters).fit(*IRIS)
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"X_val": IRIS[0]}, "X_val and y_val go together"),
+            ({"X_val": IRIS[0], "y_val": IRIS[1] + 1}, r"y_val has labels \[3\] that are not among the classes"),
+            ({"X_val": IRIS[0][:, :3], "y_val": IRIS[1]}, "3 features"),
+            ({"sample_weight": -np.ones(150)}, "[Nn]egative"),
+        ],
+    )
+    def test_an_argument_that_cannot_be_is_named(self, arguments, message):
+        with pytest.raises(ValueError, match=message):
+            TwoLayerClassifier(epochs=1).fit(*IRIS, **arguments)
+
+    def test_both_kinds_of_validation_are_refused(self):
+        with pytest.raises(ValueError, match="not both"):
+            TwoLayerClassifier(validation=0.2, epochs=1).fit(*IRIS, X_val=IRIS[0], y_val=IRIS[1])
+
+    @pytest.mark.parametrize("parameters", [{"validation": 0.1}, {"patience": 3}, {"class_weight": "balanced"}])
+    def test_partial_fit_refuses_what_needs_all_rows(self, parameters):
+        with pytest.raises(ValueError, match="partial_fit cannot be used with"):
+            TwoLayerClassifier(**parameters).partial_fit(*IRIS, classes=[0, 1, 2])
+
+    def test_a_diverging_training_says_so(self):
+        X, y = IRIS
+        model = TwoLayerClassifier(hidden=0, optimizer="sgd", learning_rate=1e30, random_state=0)
+        with pytest.raises(DivergedError, match="learning_rate"):
+            model.fit(np.float32(1e9 * X), y)
+        assert not hasattr(model, "coefs_")
+
+    def test_start_parameters_of_another_shape_are_refused(self):
+        params = init_params(3, 8, 3, rng=np.random.default_rng(0))
+        with pytest.raises(ValueError, match="3 features"):
+            TwoLayerClassifier(epochs=1).fit(*IRIS, initial_params=params)
