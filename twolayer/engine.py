@@ -148,13 +148,14 @@ class NumpyEngine:
     ) -> Array:
         """One step for each batch of a stretch; see `Engine.run`."""
         losses = np.full(len(rates), np.nan)
+        penalized = objective and not self._optimizer.decoupled
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # _step looks for what these would say
             for k, rate in enumerate(rates.tolist()):
                 batch = slice(k * self.batch_size, (k + 1) * self.batch_size)
                 batch_weights = None if weights is None else weights[batch]
                 if batch_weights is not None and not batch_weights.any():
                     continue
-                added = penalty(self.state.flat.params, self.rule.reg) if objective else 0.0
+                added = penalty(self.state.flat.params, self.rule.reg) if penalized else 0.0
                 loss = data_loss_and_gradients(self.state.flat.params, X[batch], y[batch], self._work, batch_weights)
                 if not self._update(loss, rate, measure):
                     raise NonFiniteStepError(losses[:k], loss, self.gradient_norm)
