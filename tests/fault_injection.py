@@ -15,7 +15,8 @@ from typing import Any
 from twolayer.errors import RunError
 from twolayer.runs import disk as seam
 
-OPERATIONS = ("create", "open_to_append", "write", "sync", "sync_folder", "replace", "rename_folder", "make_folder")
+OPERATIONS = ("create", "open_to_append", "write", "sync", "sync_folder", "replace")
+OPERATIONS += ("rename_folder", "make_folder", "make_folders")
 # truncate is not among them: it works on a full disk.
 
 

@@ -99,7 +99,7 @@ def test_a_failed_write_leaves_no_buffer_that_reaches_a_later_file(tmp_path):
 @pytest.mark.parametrize(
     ("path", "found", "remedy"),
     [
-        ("missing/f", "No such file", "make the folder first"),
+        ("missing/f", "No such file", "make its folder first"),
         ("file/f", "Not a directory", "part of the path is a file"),
         ("folder", "directory", "folder stands in the way"),
         ("x" * 250, "too long", "shorter name"),
@@ -182,5 +182,7 @@ def test_json_of_strangers_is_refused_with_its_place(text, message):
 
 
 def test_a_json_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(RunError, match=r"summary\.json: cannot be read: No such file"):
+    with pytest.raises(
+        RunError, match=r"summary\.json: cannot be read: No such file or directory; see whether the name"
+    ):
         read_json(tmp_path / "summary.json")

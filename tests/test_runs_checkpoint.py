@@ -175,6 +175,12 @@ def stored(path, header, arrays):
     np.savez(path, header=np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays)
 
 
+def test_arrays_of_the_other_byte_order_come_in_the_machines_own(tmp_path):
+    stored(tmp_path / "a.npz", {"format": FORMAT}, {"a": np.arange(3, dtype=">f4"), "b": np.arange(3, dtype="<i8")})
+    arrays, _ = read_arrays(tmp_path / "a.npz")
+    assert same(arrays, {"a": np.arange(3, dtype="f4"), "b": np.arange(3, dtype="i8")})
+
+
 def test_a_newer_format_is_refused_by_the_version_that_wrote_it(tmp_path):
     stored(tmp_path / "a.npz", {"format": FORMAT + 1, "twolayer": "9.1.0"}, {})
     with pytest.raises(

@@ -83,6 +83,7 @@ def test_an_environment_does_not_differ_from_itself_read_back_from_json():
         (("blas", "name"), "other", "BLAS: other then, "),
         (("machine", "processor"), "Abacus", "processor: Abacus then, "),
         (("machine", "simd"), ["A", "B"], "processor features: A B then, "),
+        (("machine", "libc"), "\x1b[2J\n" + "9" * 1000, "C library: ?[2J?" + "9" * 55 + " then, "),
         (("data",), {"a.csv": "2"}, "data: a.csv has changed"),
         (("data",), {"b.csv": "2"}, "data: other files than then"),
         (("data",), {"b.csv": "1"}, None),
@@ -97,7 +98,7 @@ def test_an_environment_does_not_differ_from_itself_read_back_from_json():
 )
 def test_what_changes_bits_is_reported_and_nothing_else(keys, value, words):
     now = describe_environment({"a.csv": "1"}) | {"numba": None}
-    now["machine"] |= {"processor": "Slide rule", "simd": ["A"]}
+    now["machine"] |= {"processor": "Slide rule", "simd": ["A"], "libc": "glibc 2.0"}
     then = copy.deepcopy(now)
     place = then
     for key in keys[:-1]:
@@ -143,6 +144,8 @@ def test_the_commit_of_a_checkout_is_read_from_all_forms_of_git_folders(tmp_path
 def test_without_a_checkout_or_a_commit_there_is_none(tmp_path):
     assert commit_of(tmp_path) is None
     make_git(tmp_path / ".git", "ref: refs/heads/main\n")
+    assert commit_of(tmp_path) is None
+    (tmp_path / ".git" / "HEAD").write_text("what is this\n")
     assert commit_of(tmp_path) is None
     (tmp_path / ".git" / "HEAD").write_bytes(b"\xff\xfe")
     assert commit_of(tmp_path) is None

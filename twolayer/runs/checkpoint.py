@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from twolayer import __version__
 from twolayer.errors import FileError, RunError
+from twolayer.npyfile import read_npz
 from twolayer.runs.atomic import Content, write_atomically
-from twolayer.runs.jsonfile import MAX_BYTES, parse_object
+from twolayer.runs.jsonfile import MAX_BYTES, parse_object, shown
 
 Array = NDArray[Any]
 
@@ -86,8 +87,6 @@ def read_arrays(path: str | Path, kinds: Collection[str] = ()) -> tuple[dict[str
     Raises:
         RunError: if the file cannot be read, is damaged, comes from a newer format or is of another kind.
     """
-    from twolayer.npyfile import read_npz
-
     try:
         arrays = read_npz(Path(path))
     except FileError as error:
@@ -103,8 +102,8 @@ def read_arrays(path: str | Path, kinds: Collection[str] = ()) -> tuple[dict[str
             f"{path}: damaged or changed: its content does not fit its checksum; "
             "take another copy of the file, or train again from the run's config.yaml"
         )
-    if kinds and header.get("kind") not in kinds:
-        raise RunError(f"{path}: a file of kind {_short(header.get('kind'))}; wanted: {' or '.join(kinds)}")
+    if kinds and header.get("kind") not in tuple(kinds):
+        raise RunError(f"{path}: a file of kind {shown(header.get('kind'))}; wanted: {' or '.join(kinds)}")
     return {name: _native(array) for name, array in arrays.items()}, header
 
 
@@ -195,14 +194,8 @@ def _native(array: Array) -> Array:
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def _short(value: object) -> str:
-    """A value out of a file as it may stand in a message: printable and not long."""
-    text = "".join(letter if letter.isprintable() else "?" for letter in str(value)[:40])
-    return text or "nothing"
-
-
 def _require_known_format(path: str | Path, header: Mapping[str, Any]) -> None:
-    found, writer = header.get("format"), _short(header.get("twolayer"))
+    found, writer = header.get("format"), shown(header.get("twolayer"))
     if type(found) is not int or found < 1:
         raise RunError(f"{path}: its header has no format version: not a file that twolayer wrote")
     if found > FORMAT:

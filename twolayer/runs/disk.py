@@ -11,6 +11,7 @@ from pathlib import Path
 
 from twolayer.errors import RunError
 
+CANNOT_READ = "cannot be read"
 Buffer = bytes | bytearray | memoryview
 
 _O_BINARY = getattr(os, "O_BINARY", 0)  # Windows would turn \n into \r\n
@@ -24,12 +25,18 @@ _REMEDIES = {
     errno.EACCES: "choose a folder you may write to, or have its permissions changed",
     errno.EPERM: "choose a folder you may write to, or have its permissions changed",
     errno.EROFS: "choose a folder on a disk that is not read-only",
-    errno.ENOENT: "make the folder first, or see whether it was moved or deleted",
+    errno.ENOENT: "make its folder first, or see whether that was moved or deleted",
     errno.ENOTDIR: "a part of the path is a file; choose another path",
     errno.EISDIR: "a folder stands in the way; choose another path or move it",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
     errno.EIO: "the device fails: save what you can and choose another disk",
+}
+_READING_REMEDIES = {
+    errno.ENOENT: "see whether the name is right, or whether it was moved or deleted",
+    errno.EACCES: "have its permissions changed, or read a copy",
+    errno.EPERM: "have its permissions changed, or read a copy",
+    errno.EISDIR: "a file is wanted",
 }
 
 
@@ -83,6 +90,10 @@ class Disk:
         """Makes one folder, which must not exist."""
         os.mkdir(path)
 
+    def make_folders(self, path: Path) -> None:
+        """Makes a folder and those above it, where they are not there yet."""
+        os.makedirs(path, exist_ok=True)
+
 
 disk = Disk()
 
@@ -95,9 +106,9 @@ def explain(error: OSError, path: Path, cannot: str) -> RunError:
         path: the file or folder.
         cannot: what cannot be done, e.g. `"cannot be written"`.
     """
-    reason = error.strerror or type(error).__name__
-    remedy = _REMEDIES.get(error.errno or 0)
-    return RunError(f"{path}: {cannot}: {reason}" + (f"; {remedy}" if remedy else ""))
+    remedies = _REMEDIES | _READING_REMEDIES if cannot == CANNOT_READ else _REMEDIES
+    remedy = remedies.get(error.errno or 0)
+    return RunError(f"{path}: {cannot}: {error.strerror or error}" + (f"; {remedy}" if remedy else ""))
 
 
 @contextmanager

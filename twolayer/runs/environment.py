@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 
 import twolayer
 from twolayer.runs.blas import blas_facts
+from twolayer.runs.jsonfile import shown
 
 Environment = dict[str, Any]
 
@@ -99,24 +101,27 @@ def commit_of(checkout: Path) -> str | None:
         checkout: the folder that holds .git, a folder or (in a linked working tree) a file that names one.
     """
     try:
-        git = checkout / ".git"
-        if git.is_file():
-            git = checkout / git.read_text("utf-8").removeprefix("gitdir:").strip()
-        head = (git / "HEAD").read_text("utf-8").strip()
-        if not head.startswith("ref:"):
-            return head
-        name = head.removeprefix("ref:").strip()
-        shared = git / "commondir"
-        folders = [git, git / shared.read_text("utf-8").strip()] if shared.is_file() else [git]
-        for folder in folders:
-            if (folder / name).is_file():
-                return (folder / name).read_text("utf-8").strip()
-        for line in (folders[-1] / "packed-refs").read_text("utf-8").splitlines():
-            if line.endswith(f" {name}"):
-                return line.split()[0]
+        found = _read_head(checkout)
     except (OSError, ValueError):
-        pass
-    return None
+        return None
+    return found if re.fullmatch("[0-9a-f]{40,64}", found) else None
+
+
+def _read_head(checkout: Path) -> str:
+    git = checkout / ".git"
+    if git.is_file():
+        git = checkout / git.read_text("utf-8").removeprefix("gitdir:").strip()
+    head = (git / "HEAD").read_text("utf-8").strip()
+    if not head.startswith("ref:"):
+        return head
+    branch = head.removeprefix("ref:").strip()
+    shared = git / "commondir"
+    folders = [git, git / shared.read_text("utf-8").strip()] if shared.is_file() else [git]
+    for folder in folders:
+        if (folder / branch).is_file():
+            return (folder / branch).read_text("utf-8").strip()
+    packed = (folders[-1] / "packed-refs").read_text("utf-8").splitlines()
+    return next((line.split()[0] for line in packed if line.endswith(f" {branch}")), "")
 
 
 def _machine() -> dict[str, Any]:
@@ -169,4 +174,4 @@ def _at(environment: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
 
 
 def _in_words(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return shown(" ".join(map(str, value)) if isinstance(value, list) else value)

@@ -17,7 +17,7 @@ from pathlib import Path
 from twolayer.errors import RunError
 from twolayer.runs import disk as seam
 from twolayer.runs.atomic import Content, temporary_path, write_atomically, write_new
-from twolayer.runs.disk import explained
+from twolayer.runs.disk import CANNOT_READ, explained
 from twolayer.runs.lock import RunLock
 
 _TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR}
@@ -87,6 +87,11 @@ class RunFolder:
         """The parameters after one epoch."""
         return self.snapshots / f"epoch-{epoch:05d}.npz"
 
+    def make_snapshots_folder(self) -> None:
+        """Makes `snapshots`, if it is not there; raises RunError."""
+        with explained(self.snapshots):
+            seam.disk.make_folders(self.snapshots)
+
     def lock(self) -> RunLock:
         """The lock to hold while writing into the folder."""
         return RunLock(self.path / ".lock", self.path)
@@ -116,15 +121,14 @@ def create_run_folder(
     """
     parent = Path(parent)
     with explained(parent, "the folder of runs cannot be made"):
-        parent.mkdir(parents=True, exist_ok=True)
+        seam.disk.make_folders(parent)
     stem = f"{name}-{now or datetime.now():%Y%m%d-%H%M%S}"
     temporary = _filled_temporary(parent / stem, files)
-    number = 1
-    while True:
-        target = parent / (stem if number == 1 else f"{stem}-{number}")
-        if _appears(temporary, target):
-            return RunFolder(target)
+    target, number = parent / stem, 1
+    while not _appears(temporary, target):
         number += 1
+        target = parent / f"{stem}-{number}"
+    return RunFolder(target)
 
 
 def create_run_folder_at(files: Mapping[str, Content], run_dir: str | Path) -> RunFolder:
@@ -137,11 +141,12 @@ def create_run_folder_at(files: Mapping[str, Content], run_dir: str | Path) -> R
         RunError: if there is something in the folder or the system refuses.
     """
     run = RunFolder(Path(run_dir))
-    if run.path.exists():
+    with explained(run.path, "the run folder cannot be made"):
+        there = run.path.exists()
+        seam.disk.make_folders(run.path.parent)
+    if there:
         _fill_in_place(run, files)
         return run
-    with explained(run.path, "the run folder cannot be made"):
-        run.path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _filled_temporary(run.path, files)
     if not _appears(temporary, run.path):
         shutil.rmtree(temporary, ignore_errors=True)
@@ -157,21 +162,24 @@ def open_run(path: str | Path) -> RunFolder:
         RunError: if there is none; the message names what was found and, where one can tell, what was meant.
     """
     run = RunFolder(Path(path))
-    if run.path.is_dir():
+    with explained(run.path, CANNOT_READ):
         if run.config.is_file() and run.last.is_file():
             return run
-        newest = _newest_run(run.path)
-        if newest is not None:
-            raise RunError(f"{path}: not a run folder but a folder of runs; the newest in it is {newest}")
+        raise RunError(f"{path}: {_what_it_is(run)}")
+
+
+def _what_it_is(run: RunFolder) -> str:
+    """What a path is that is no run folder, and what may have been meant."""
+    if run.path.is_dir():
+        if newest := _newest_run(run.path):
+            return f"not a run folder but a folder of runs; the newest in it is {newest}"
         missing = " and ".join(each.name for each in (run.config, run.last) if not each.is_file())
-        raise RunError(f"{path}: not a run folder: {missing} not found in it; a folder that 'train' made is wanted")
+        return f"not a run folder: {missing} not found in it; a folder that 'train' made is wanted"
     if run.path.exists():
-        holder = RunFolder(run.path.parent)
-        meant = f"; did you mean {holder.path}?" if holder.last.is_file() else ""
-        raise RunError(f"{path}: a file; the folder of a run is wanted{meant}")
+        meant = f"; did you mean {run.path.parent}?" if RunFolder(run.path.parent).last.is_file() else ""
+        return f"a file; the folder of a run is wanted{meant}"
     newest = _newest_run(run.path.parent)
-    meant = f"; the newest run in {run.path.parent} is {newest}" if newest else ""
-    raise RunError(f"{path}: no such run folder{meant}")
+    return "no such run folder" + (f"; the newest run in {run.path.parent} is {newest}" if newest else "")
 
 
 def _newest_run(folder: Path) -> Path | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from twolayer.errors import RunError
 from twolayer.runs.atomic import write_atomically
-from twolayer.runs.disk import explained
+from twolayer.runs.disk import CANNOT_READ, explained
 
 MAX_BYTES = 8 << 20
 """No JSON of a run comes near this; parsing more could take memory out of all proportion."""
@@ -47,9 +47,14 @@ def read_json(path: str | Path) -> dict[str, Any]:
         RunError: if the file cannot be read or is not one JSON object.
     """
     path = Path(path)
-    with explained(path, "cannot be read"), path.open("rb") as file:
+    with explained(path, CANNOT_READ), path.open("rb") as file:
         text = file.read(MAX_BYTES + 1)
     return parse_object(text, str(path))
+
+
+def shown(value: object) -> str:
+    """A value out of somebody's file as it may stand in a message: on one line, printable and not long."""
+    return "".join(letter if letter.isprintable() else "?" for letter in str(value)[:60])
 
 
 def json_bytes(value: dict[str, Any]) -> bytes:

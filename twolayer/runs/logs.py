@@ -50,6 +50,7 @@ class _Log:
         """Opens the file, making it if need be. One with rows in it takes no more before `cut_back`."""
         self.path = Path(path)
         self.rows = 0
+        self._names = frozenset(self.columns)
         self._waiting: list[str] = []
         with explained(self.path):
             self._descriptor = seam.disk.open_to_append(self.path)
@@ -68,11 +69,11 @@ class _Log:
 
         Floats are written in the shortest form that reads back as the same float64.
         """
-        if row.keys() != set(self.columns):
+        if row.keys() != self._names:
             raise ValueError(f"a row needs {self.columns}; got {tuple(row)}")
         if not self._ready:
             raise ValueError(f"{self.path} has rows; cut_back says where to go on")
-        self._waiting.append(_line(_cell(row[column]) for column in self.columns))
+        self._waiting.append(_line([_cell(row[column]) for column in self.columns]))
         self.rows += 1
 
     def flush(self) -> None:
@@ -160,7 +161,7 @@ class StepsLog(_Log):
 
         It depends on the step alone, so an interrupted run logs what one never stopped does.
         """
-        return step <= 1000 or step % 10 ** (len(str(step - 1)) - 3) == 0
+        return step <= 1000 or step % 10 ** (len(str(step)) - 3) == 0
 
 
 def read_history(path: str | Path) -> dict[str, NDArray[np.float64]]:
@@ -180,6 +181,8 @@ def read_steps(path: str | Path) -> dict[str, NDArray[np.float64]]:
 def _cell(value: float | None) -> str:
     if value is None:
         return ""
+    if isinstance(value, float):
+        return float.__repr__(value)  # that of np.float64, a float too, would read `np.float64(0.1)`
     return str(int(value)) if isinstance(value, int | np.integer) else repr(float(value))
 
 

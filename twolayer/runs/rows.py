@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twolayer.errors import RunError
-from twolayer.runs.disk import explained
+from twolayer.runs.disk import CANNOT_READ, explained
 
 _MAX_BYTES = 64 << 20
 _MAX_HEADER_BYTES = 4096
@@ -22,7 +22,7 @@ def read_log(path: Path) -> bytes:
     Raises:
         RunError: if it cannot be read or is larger than any log.
     """
-    with explained(path, "cannot be read"), path.open("rb") as file:
+    with explained(path, CANNOT_READ), path.open("rb") as file:
         data = file.read(_MAX_BYTES + 1)
     if len(data) > _MAX_BYTES:
         raise RunError(f"{path}: larger than {_MAX_BYTES:,} bytes: not a log that a run wrote")
