@@ -26,6 +26,7 @@ FLOORS = [
     ["solver_state"],
     ["views", "evaluate"],
     ["recording", "same_run", "explain", "check", "bridges", "export"],
+    ["outcome"],
     ["training", "estimator"],
     ["examples", "init_config", "verify_resume", "sweep", "fuzz", "benchmark"],
     ["commands"],

@@ -200,7 +200,7 @@ def softmax(S: Array, out: Array | None = None) -> Array:
 
     The shift leaves the result as it is, since it cancels in the fraction, and keeps exp from overflowing.
     """
-    P = np.subtract(S, S.max(axis=1, keepdims=True), out=out)  # (N, C), at most 0
+    P: Array = np.subtract(S, S.max(axis=1, keepdims=True), out=out)  # (N, C), at most 0
     np.exp(P, out=P)
     P /= P.sum(axis=1, keepdims=True)
     return P

@@ -48,7 +48,8 @@ class Model:
 
     def predict(self, X: Any) -> Array:
         """The label (N,) with the highest probability for each raw row of X."""
-        return np.asarray(self.classes)[self.predict_proba(X).argmax(axis=1)]
+        labels: Array = np.asarray(self.classes)[self.predict_proba(X).argmax(axis=1)]
+        return labels
 
     def __repr__(self) -> str:
         return f"Model({self.params!r}, classes={list(self.classes[:5])}{' ...' if len(self.classes) > 5 else ''})"

@@ -42,9 +42,9 @@ class Best:
         value, tie_value = record[self.monitor], record[self.tie_breaker]
         if value is None or tie_value is None or not math.isfinite(value):
             return replace(self, bad_epochs=self.bad_epochs + 1)
-        known = self.value is not None and self.tie_value is not None
-        if known and self._rank(value, tie_value) >= self._rank(self.value, self.tie_value):
-            return replace(self, bad_epochs=self.bad_epochs + 1)
+        if self.value is not None and self.tie_value is not None:
+            if self._rank(value, tie_value) >= self._rank(self.value, self.tie_value):
+                return replace(self, bad_epochs=self.bad_epochs + 1)
         epoch, step = int(record["epoch"] or 0), int(record["step"] or 0)
         return replace(self, value=value, tie_value=tie_value, epoch=epoch, step=step, bad_epochs=0)
 

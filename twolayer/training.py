@@ -12,17 +12,19 @@ import numpy as np
 from twolayer.config import Config, dump_config, load_config
 from twolayer.data import Dataset, load_dataset
 from twolayer.errors import ConfigError, DivergedError
-from twolayer.metrics import Evaluator, balanced_class_weights, probabilities
+from twolayer.metrics import balanced_class_weights
 from twolayer.model import Array, init_params
+from twolayer.outcome import conclude
 from twolayer.progress import Progress
 from twolayer.randomness import generator
 from twolayer.recording import Recorder, checkpoint_file, model_file
-from twolayer.same_run import require_same_run
 from twolayer.runs.atomic import write_atomically
-from twolayer.runs.checkpoint import read_arrays, write_arrays
+from twolayer.runs.checkpoint import read_arrays
 from twolayer.runs.environment import describe_environment
 from twolayer.runs.folder import RunFolder, create_run_folder, create_run_folder_at, open_run
-from twolayer.runs.jsonfile import json_bytes, write_json
+from twolayer.runs.jsonfile import json_bytes, read_json
+from twolayer.runs.logs import read_history
+from twolayer.same_run import require_same_run
 from twolayer.saved_model import Model, load_model
 from twolayer.signals import StopRequest
 from twolayer.solver import EpochEnd, Solver
@@ -38,6 +40,7 @@ class TrainResult:
         summary: the final numbers, as in summary.json.
         history: the columns of history.csv by name, one value per epoch, NaN where there is none.
         model: the best parameters, ready for raw rows.
+        notes: what to know: rows that were left out, and what the curves say.
         signal_number: the signal that interrupted it, or None.
     """
 
@@ -45,6 +48,7 @@ class TrainResult:
     summary: dict[str, Any]
     history: dict[str, Array]
     model: Model
+    notes: tuple[str, ...] = ()
     signal_number: int | None = None
 
     def __repr__(self) -> str:
@@ -119,6 +123,8 @@ def resume(
         restore(solver, arrays, header)
         today = describe_environment(dataset.digests)
         require_same_run(folder, stored, config, today, epoch=solver.progress.epoch, force=force)
+        if solver.finished and folder.summary.exists():
+            return _already_finished(folder)
         if config != stored:
             write_atomically(folder.config, dump_config(config).encode())
         return _run(config, dataset, solver, folder, header, quiet)
@@ -201,17 +207,17 @@ def _run(
             recorder.checkpoint()
         except DivergedError as error:
             diverged = error
-        recorder.save_best()
-        status = _status(solver, stop.signal_number, diverged)
-        summary = _finish(dataset, solver, folder, recorder, status)
+        status = _status(solver, diverged)
+        summary, verdicts = conclude(config, dataset, solver, folder, recorder, status)
     if diverged is not None:
-        raise DivergedError(f"{diverged}; see {folder.path}") from None
+        raise DivergedError(f"{diverged}; they are in {folder.best}") from None
     history = {name: np.array(column) for name, column in recorder.columns.items()}
     interrupted = stop.signal_number if status == "interrupted" else None
-    return TrainResult(folder.path, summary, history, load_model(folder.best), interrupted)
+    notes = (*dataset.notes, *map(str, verdicts))
+    return TrainResult(folder.path, summary, history, load_model(folder.best), notes, interrupted)
 
 
-def _status(solver: Solver, signal_number: int | None, diverged: DivergedError | None) -> str:
+def _status(solver: Solver, diverged: DivergedError | None) -> str:
     if diverged is not None:
         return "diverged"
     if solver.progress.stopped_early:
@@ -219,36 +225,7 @@ def _status(solver: Solver, signal_number: int | None, diverged: DivergedError |
     return "finished" if solver.finished else "interrupted"
 
 
-def _finish(dataset: Dataset, solver: Solver, folder: RunFolder, recorder: Recorder, status: str) -> dict[str, Any]:
-    """Writes what is made from the best parameters: predictions, summary, the picture."""
-    params, best, seconds = solver.best_params, solver.progress.best, recorder.seconds
-    parts = {"train": dataset.train, "val": dataset.validation, "test": dataset.test}
-    figures: dict[str, float | None] = {}
-    for name, part in parts.items():
-        result = Evaluator(params, part.X, part.y)(params) if part else None
-        figures[f"{name}_loss"] = result.loss if result else None
-        figures[f"{name}_accuracy"] = result.accuracy if result else None
-    arrays: dict[str, Array] = {}
-    for name, part in (("validation", dataset.validation), ("test", dataset.test)):
-        if part is not None:
-            arrays[f"{name}_rows"], arrays[f"{name}_y"] = part.row_numbers, part.y
-            arrays[f"{name}_proba"] = probabilities(params, part.X).astype(np.float32)
-    write_arrays(folder.predictions, arrays, {"kind": "predictions", "classes": list(dataset.classes)})
-    summary = {
-        "status": status,
-        "best_epoch": best.epoch,
-        "epochs": solver.progress.epoch,
-        "steps": solver.progress.step,
-        "seconds": seconds,
-        **figures,
-        "monitor": best.monitor,
-        "n_train": len(dataset.train.y),
-        "n_validation": len(dataset.validation.y) if dataset.validation else 0,
-        "n_test": len(dataset.test.y) if dataset.test else 0,
-        "n_features": dataset.n_features,
-        "n_hidden": params.n_hidden,
-        "n_classes": params.n_classes,
-    }
-    write_json(folder.summary, summary)
-    recorder.draw()
-    return summary
+def _already_finished(folder: RunFolder) -> TrainResult:
+    history = {name: np.asarray(column) for name, column in read_history(folder.history).items()}
+    note = f"{folder.path}: this run has finished; there is nothing to go on with"
+    return TrainResult(folder.path, read_json(folder.summary), history, load_model(folder.best), (note,))

@@ -33,7 +33,9 @@ def command(
     overrides = [argument for argument in config_and_overrides if "=" in argument]
     configs = [argument for argument in config_and_overrides if "=" not in argument]
     if resume_run is not None and (configs or run_dir is not None):
-        raise click.UsageError("--resume RUN goes on with that run's own config: give it KEY=VALUE, no CONFIG or --run-dir")
+        raise click.UsageError(
+            "--resume RUN goes on with that run's own config: give it KEY=VALUE, no CONFIG or --run-dir"
+        )
     if resume_run is None and len(configs) != 1:
         raise click.UsageError(f"one CONFIG is wanted, a YAML file; got {len(configs)}: {', '.join(configs) or 'none'}")
     if force and resume_run is None:
@@ -63,7 +65,7 @@ def describe(result: TrainResult) -> str:
     for part, name in (("val", "validation"), ("test", "test")):
         if summary[f"{part}_loss"] is not None:
             lines.append(f"{name} accuracy {summary[f'{part}_accuracy']:.4f}, loss {summary[f'{part}_loss']:.4f}")
-    lines += [str(verdict) for verdict in result.verdicts]
+    lines += result.notes
     lines.append(f"all in {result.run_dir}; look at {result.run_dir / 'loss_curve.png'}")
     if result.signal_number is not None:
         lines.append(f"to go on: twolayer train --resume {shlex.quote(str(result.run_dir))}")
