@@ -209,7 +209,7 @@ def test_the_command_exits_1_when_a_gradient_is_wrong(
 
 def test_the_command_checks_the_network_of_a_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "spiral.yaml"
-    config.write_text("data: {train: {generator: spiral, rows: 60}}\nmodel: {hidden: 5}\nsolver: {reg: 0.01}\n")
+    config.write_text("data: {train: {generator: spiral, rows_per_class: 20}}\nmodel: {hidden: 5}\nsolver: {reg: 0.01}\n")
     assert run(["gradcheck", str(config), "--tables"]) == 0
     output = capsys.readouterr().out
     assert "spiral, 20 rows, after 20 steps" in output

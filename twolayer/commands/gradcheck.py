@@ -10,7 +10,7 @@ import click
 if TYPE_CHECKING:
     from twolayer.reference import Problem
 
-_MAX_ENTRIES = 100  # of each array that differences probe, for a config's network
+_MAX_ENTRIES = 40  # of each array that differences probe, for a config's network
 _MAX_COMPLEX_STEPS = 20_000  # parameters; the complex step passes forward once for each
 
 

@@ -66,7 +66,7 @@ def random_problem(
     return Problem(name, params, X, rng.integers(0, C, N), reg)
 
 
-def after_steps(problem: Problem, steps: int = 20, length: float = 0.05) -> Problem:
+def after_steps(problem: Problem, steps: int = 20, length: float = 0.02) -> Problem:
     """The same problem after some steps of gradient descent, (13), where other units are on and P is nearer to Y.
 
     Args:
