@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from twolayer.config import Config, config_from_dict, load_config
+from twolayer.config import Config, config_from_dict, load_config, rules
+from twolayer.data import sources
 from twolayer.errors import ConfigError
 
 SPIRAL: dict[str, Any] = {"generator": "spiral"}
@@ -291,6 +292,22 @@ def test_csv_needs_a_label_and_nothing_else_has_columns(name: str, is_csv: bool)
     assert bool(told({})) is is_csv
     assert bool(told({"label": "c", "ignore": ["a"], "categorical": ["b"]})) is not is_csv
     assert told({"label": None, "ignore": [], "categorical": []}) == told({})
+
+
+def test_config_and_data_agree_on_which_files_are_csv() -> None:
+    for name in (
+        "a.csv",
+        "a.csv.gz",
+        "a.data",
+        "a.npz",
+        "a.npy",
+        "a.bin",
+        "x-idx3-ubyte.gz",
+        "x-ubyte",
+        "b.idx",
+        "plain",
+    ):
+        assert rules.is_table(name) == sources.is_table(name), name
 
 
 def test_columns_named_twice_are_told() -> None:

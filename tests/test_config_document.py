@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from ruamel.yaml import YAML
+from ruamel.yaml import YAML, YAMLError
 
 from twolayer.config import load_config, yaml_value
 from twolayer.config.document import Document, parse, read_document
@@ -89,12 +89,18 @@ def test_what_is_written_on_one_line_is_read_back_by_us_and_by_ruamel(plain: Any
 
 @settings(max_examples=150, deadline=None)
 @given(VALUES, st.booleans())
+@example({":0": None}, True)
 def test_what_ruamel_writes_is_read_as_ruamel_reads_it(plain: Any, flow: bool) -> None:
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = flow
     stream = io.StringIO()
     yaml.dump(plain, stream)
-    assert value(stream.getvalue()) == yaml.load(stream.getvalue())
+    try:
+        meant = yaml.load(stream.getvalue())
+    except YAMLError:  # ruamel writes {":0": 1} as {:0: 1} and cannot read it itself
+        assert "not valid YAML" in fault(stream.getvalue())
+    else:
+        assert value(stream.getvalue()) == meant
 
 
 def test_every_key_and_item_knows_its_line_and_column() -> None:

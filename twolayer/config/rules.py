@@ -22,6 +22,8 @@ OWNED_KEYS: dict[str, tuple[str, tuple[str, ...]]] = {
     "solver.plateau_patience": ("solver.schedule", ("plateau",)),
     "solver.min_learning_rate": ("solver.schedule", ("step", "exponential", "cosine", "plateau")),
 }
+# Files of arrays, which have no columns to name; every other file is read as csv.
+ARRAY_ENDINGS = (".npz", ".npy", ".bin", "ubyte", "ubyte.gz", ".idx", ".idx.gz")
 TABLE_KEYS = ("data.label", "data.ignore", "data.categorical")
 
 # Defaults that depend on another key: key -> (that key, its values with another default than the model's).
@@ -94,11 +96,8 @@ class Values:
 
 
 def is_table(source: Any) -> bool:
-    """Whether a source has named columns, a label among them."""
-    if not isinstance(source, str):
-        return False
-    name = source.lower().removesuffix(".gz")
-    return not name.endswith((".npz", ".npy", ".bin", "-ubyte", ".idx"))
+    """Whether a source has named columns, a label among them: a csv file, by its name."""
+    return isinstance(source, str) and not source.endswith(ARRAY_ENDINGS)
 
 
 def check_rules(data: Any, report: Report, complain: Callable[[Path, str], None]) -> None:
