@@ -4,7 +4,7 @@ checks.) One finding per line, with a verdict; a few seconds at most."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -30,7 +30,7 @@ SMALL_SCORE = 1e-2  # the largest |score| once W2 is scaled down: the loss is th
 MEMORISED_LOSS = 0.01
 MEMORISE_EPOCHS = 3000
 CONVERGED_GRADIENT = 1e-2
-UNSCALED = 30.0  # |value| of a model-ready feature; standardised ones stay under 10 but for rare outliers
+UNSCALED = 10.0  # root mean square of a feature
 SHOWN_CLASSES = 12
 PROBED = 40  # entries of each array that differences probe
 
@@ -89,12 +89,13 @@ def data_findings(dataset: Dataset) -> Iterator[Finding]:
         yield Finding("note", note)
     counts = np.bincount(dataset.train.y, minlength=len(dataset.classes))
     yield class_counts(counts, dataset.classes)
-    low, high, fingerprints = scan(dataset.train.X)
-    yield ranges(low, high)
+    names = dataset.preparation.feature_names
+    low, high, rms, fingerprints = scan(dataset.train.X)
+    yield ranges(low, high, rms, names)
     constant = np.flatnonzero(low == high)
     if constant.size:
-        names = ", ".join(str(k) for k in constant[:5]) + (", ..." if constant.size > 5 else "")
-        yield Finding("note", f"{constant.size} of {len(low)} features are constant over the training rows: {names}")
+        shown = ", ".join(names[k] for k in constant[:5]) + (", ..." if constant.size > 5 else "")
+        yield Finding("note", f"{constant.size} of {len(low)} features are constant over the training rows: {shown}")
     repeated = len(fingerprints) - len(set(fingerprints))
     if repeated:
         yield Finding("note", f"{repeated:,} training rows repeat an earlier one")
@@ -102,7 +103,7 @@ def data_findings(dataset: Dataset) -> Iterator[Finding]:
     for name in ("validation", "test"):
         part = parts[name]
         if part:
-            both = sum(print_ in known for print_ in scan(part.X)[2])
+            both = sum(print_ in known for print_ in scan(part.X)[-1])
             if both:
                 yield Finding("note", f"{both:,} of {len(part.y):,} {name} rows stand in the training rows, too")
 
@@ -121,12 +122,12 @@ def class_counts(counts: NDArray[np.intp], classes: Any) -> Finding:
     return Finding("ok", f"training rows by class: {shown}")
 
 
-def ranges(low: Array, high: Array) -> Finding:
-    """Whether the features, as the model gets them, are of order 1."""
+def ranges(low: Array, high: Array, rms: Array, names: Sequence[str]) -> Finding:
+    """Whether the features, as the model gets them, are of order 1: their root mean squares are 1 if standardised."""
     words = f"features as the model gets them run from {low.min():.4g} to {high.max():.4g}"
-    if max(-low.min(), high.max()) > UNSCALED:
-        largest = int(np.maximum(-low, high).argmax())
-        return Finding("note", f"{words} (feature {largest}); with inputs this large try data.scale=standardize")
+    k = int(rms.argmax())
+    if rms[k] > UNSCALED:
+        return Finding("note", f"{words}; {names[k]} is of order {rms[k]:.3g}: try data.scale=standardize")
     return Finding("ok", words)
 
 
@@ -171,7 +172,7 @@ def gradients_agree(
     result = check_gradients(function, params, X, y, reg, against=reference, max_entries=PROBED, rng=rng)
     if not result.passed:
         return Finding("FAIL", f"gradients on {len(X)} rows are wrong; 'twolayer gradcheck CONFIG' shows where")
-    worst = max(one.error for one in result.comparisons)
+    worst = max((one.error for one in result.comparisons if not one.only_rounding), default=0.0)
     return Finding(
         "ok", f"gradients on {len(X)} rows agree with differences and a reference (largest error {worst:.1e})"
     )
@@ -217,14 +218,15 @@ def rows_of(X: Rows, numbers: NDArray[np.intp]) -> Array:
     return out
 
 
-def scan(X: Rows) -> tuple[Array, Array, list[int]]:
-    """Lowest and highest value of each feature, (D,) each, and a fingerprint of each row, in one pass by blocks."""
+def scan(X: Rows) -> tuple[Array, Array, Array, list[int]]:
+    """Lowest value, highest value and root mean square of each feature, (D,) each, and a fingerprint of each row."""
     N, D = X.shape
-    low, high, fingerprints = np.full(D, np.inf), np.full(D, -np.inf), list[int]()
+    low, high, squares, fingerprints = np.full(D, np.inf), np.full(D, -np.inf), np.zeros(D), list[int]()
     for start in range(0, N, BLOCK_ROWS):
         block = rows_of(X, np.arange(start, min(start + BLOCK_ROWS, N)))
         np.minimum(low, block.min(axis=0), out=low)
         np.maximum(high, block.max(axis=0), out=high)
+        squares += np.square(block).sum(axis=0)
         block += 0.0  # -0.0 and 0.0 are one value with two bit patterns
         fingerprints += [hash(row.tobytes()) for row in block]
-    return low, high, fingerprints
+    return low, high, np.sqrt(squares / N), fingerprints

@@ -52,19 +52,16 @@ def raw_rows(config: Config, part: str, chosen: NDArray[np.intp] | None = None) 
     Raises:
         FileError: if a file is gone or cannot be read.
     """
-    settings = config.data.model_dump() | {"scale": "none"}
-    dataset = load_dataset(**settings, seed=config.seed, dtype="float64")
+    dataset = load_dataset(**config.data.model_dump(), seed=config.seed, dtype=config.model.dtype)
     rows = getattr(dataset, part)
     if rows is None:
         raise FileError(f"the config names no {part} rows")
     numbers = np.arange(len(rows.y)) if chosen is None else chosen
     if len(numbers) and numbers.max() >= len(rows.y):
         raise FileError(f"the {part} rows are fewer than when the run was made: the data files have changed")
-    X = np.empty((len(numbers), dataset.n_features))
-    rows.X.take(numbers, X)
     preparation = dataset.preparation
     return RawRows(
-        X,
+        rows.X.raw(numbers),
         np.asarray(rows.y)[numbers],
         np.asarray(rows.row_numbers)[numbers],
         tuple(preparation.feature_names),

@@ -97,11 +97,12 @@ def _draw_boundary(run: RunData, config: Config, output: Path | None) -> Path:
         draw_boundary(plane, model.predict_proba, path)
         return path
     frames = []
-    for file in sorted(RunFolder(run.path).snapshots.glob("epoch-*.npz")):
+    for file in RunFolder(run.path).snapshots.glob("epoch-*.npz"):
         arrays, header = read_model_arrays(file, kinds=("snapshot",))
         params = Params(arrays.get("W1"), arrays.get("b1"), arrays["W2"], arrays["b2"])
         frames.append((int(header["epoch"]), Model(params, model.preparation).predict_proba))
     if not frames:
         raise RunError(f"{run.path}: kept no snapshots to animate; train with run.snapshot_epochs=2, say")
+    frames.sort(key=lambda frame: frame[0])
     animate_boundary(plane, frames, run.history, path)
     return path

@@ -93,7 +93,7 @@ def draw_curves(
     height = 3.5 + below
     figure = style.new_figure(9, height)
     panels = figure.subplots(1, 2)
-    figure.subplots_adjust(left=0.075, right=0.985, bottom=below / height, top=1 - 0.2 / height, wspace=0.2)
+    figure.subplots_adjust(left=0.088, right=0.985, bottom=below / height, top=1 - 0.2 / height, wspace=0.22)
     drawn: dict[str, list[Array]] = {"loss": [], "accuracy": []}
     for axes, quantity in zip(panels, drawn, strict=True):
         for index, group in enumerate(groups):

@@ -16,7 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 Array = NDArray[np.float64]
 
 RATIO_HIGH = 0.1  # |update| / |weights| of one step: a weight matrix replaced in ten steps cannot settle
-RATIO_LOW = 2e-4  # about 1e-3 is usual (Karpathy, CS231n); below this, thousands of steps change little
+RATIO_LARGE = 1e-2  # enough to blame the rate for a loss above that of guessing
+RATIO_LOW = 5e-4  # about 1e-3 is usual (Karpathy, CS231n); below this, a thousand steps change little
+SLOW_LOSS = 0.5  # of ln C: where small steps have not yet led anywhere
 RISE = 1.5  # a training loss that ends this many times above its lowest
 STILL_FALLING = 0.05  # share of the loss that the last tenth of the epochs still took away
 OVERFIT_RISE = 1.25  # the validation loss ends this many times above its lowest
@@ -107,11 +109,11 @@ def _rate_too_high(run: Evidence) -> Said:
             f"the training loss rose from {loss[at]:.3g} (epoch {_epoch(run, at)}) to {loss[-1]:.3g}.",
             f"{lower}.",
         )
-    stuck = math.log(run.n_classes)
-    if len(loss) >= 2 and loss[-1] > 1.05 * stuck:
-        return f"the training loss is {loss[-1]:.3g}, above the {stuck:.3g} of guessing.", f"{lower}."
-    for name in ("W1", "W2"):
-        ratio = _typical(run.column(f"update_ratio_{name}"))
+    guessing = math.log(run.n_classes)
+    ratios = {name: _typical(run.column(f"update_ratio_{name}")) for name in ("W1", "W2")}
+    if len(loss) >= 2 and loss[-1] > 1.05 * guessing and max(ratios.values()) > RATIO_LARGE:
+        return f"the training loss is {loss[-1]:.3g}, above the {guessing:.3g} of guessing.", f"{lower}."
+    for name, ratio in ratios.items():
         if ratio > RATIO_HIGH:
             return f"one step changes {name} by {ratio:.0%} of its size (about 0.1 % is usual).", f"{lower}."
     return None
@@ -120,12 +122,11 @@ def _rate_too_high(run: Evidence) -> Said:
 def _rate_too_low(run: Evidence) -> Said:
     loss = run.column("train_loss")
     ratios = [_typical(run.column(f"update_ratio_{name}")) for name in ("W1", "W2")]
-    known = [ratio for ratio in ratios if np.isfinite(ratio)]
-    if not known or max(known) > RATIO_LOW or loss[-1] < 0.1 * math.log(run.n_classes):
+    if not 0 < max(ratios) <= RATIO_LOW or loss[-1] < SLOW_LOSS * math.log(run.n_classes):
         return None
     rate = run.setting("solver", "learning_rate")
     return (
-        f"one step changes the weights by {max(known):.1g} of their size (about 1e-3 is usual), and the training "
+        f"one step changes the weights by {max(ratios):.1g} of their size (about 1e-3 is usual), and the training "
         f"loss is still {loss[-1]:.3g}.",
         "a learning rate 3 to 10 times higher" + (f" than {rate:g}." if rate else "."),
     )
@@ -219,9 +220,9 @@ def _underfitting(run: Evidence) -> Said:
 
 
 def _typical(ratio: Array) -> float:
-    """The median over the first half of the epochs, before a schedule has brought the rate down; NaN if none."""
+    """The median over the first half of the epochs, before a schedule has brought the rate down; 0 if unknown."""
     ratio = ratio[: max(1, (len(ratio) + 1) // 2)]
-    return float(np.nanmedian(ratio)) if np.isfinite(ratio).any() else math.nan
+    return float(np.nanmedian(ratio)) if np.isfinite(ratio).any() else 0.0
 
 
 def _epoch(run: Evidence, index: int) -> int:

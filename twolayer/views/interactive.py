@@ -108,9 +108,12 @@ def _panel(quantity: str, by: By, scale: Literal["linear", "log"], x_range: Any)
 
 def _tick_like_the_pictures(plot: Figure, losses: NDArray[np.float64]) -> None:
     """The same ticks on a logarithmic axis as in the PNG: Bokeh's own leave most of a short span without any."""
+    from bokeh.models import PrintfTickFormatter
+
     positive = losses[np.isfinite(losses) & (losses > 0)]
     if positive.size:
-        plot.yaxis.ticker = style.log_ticks(float(positive.min()) / 2, float(positive.max()) * 2)
+        plot.yaxis.ticker = style.log_ticks(float(positive.min()) / 1.2, float(positive.max()) * 1.2)
+        plot.yaxis.formatter = PrintfTickFormatter(format="%g")
 
 
 def _draw(plot: Figure, curve: Curve | None, look: dict[str, Any]) -> list[Any]:

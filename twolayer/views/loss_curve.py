@@ -94,7 +94,7 @@ def loss_curve_figure(
     x = columns[by]
     figure = style.new_figure(9, 3.7)
     left, right = figure.subplots(1, 2)
-    figure.subplots_adjust(left=0.075, right=0.985, bottom=0.14, top=0.83, wspace=0.2)
+    figure.subplots_adjust(left=0.088, right=0.985, bottom=0.14, top=0.83, wspace=0.22)
     for axes, quantity in ((left, "loss"), (right, "accuracy")):
         for name, label, color, dash in _LINES:
             curve = columns.get(f"{name}_{quantity}")

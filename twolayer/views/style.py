@@ -64,7 +64,7 @@ def plain_number(value: float, _position: object = None) -> str:
 def log_ticks(low: float, high: float) -> list[float]:
     """Ticks between two positive values: 1, 2 and 5 times the powers of ten, or the powers alone, or every few."""
     powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
-    ticks = np.outer(powers, (1, 2, 5)).ravel() if high / low < 300 else powers[:: 1 + len(powers) // 9]
+    ticks = np.outer(powers, (1, 2, 5)).ravel() if high < 300 * low else powers[:: 1 + len(powers) // 9]
     return [float(f"{tick:g}") for tick in ticks if low <= tick <= high]
 
 
@@ -82,7 +82,7 @@ def set_log_scale(axes: Axes, low: float, high: float) -> None:
 def wants_log(losses: list[NDArray[Any]]) -> bool:
     """Whether losses span so large a factor that a logarithmic scale shows more of them."""
     values = _positive(losses)
-    return bool(values.size) and float(values.max() / values.min()) > LOG_FROM
+    return bool(values.size) and float(values.max()) > LOG_FROM * float(values.min())
 
 
 def scale_losses(axes: Axes, losses: list[NDArray[Any]], scale: str | None = None) -> None:

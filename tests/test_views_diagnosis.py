@@ -1,0 +1,198 @@
+"""Each verdict: a training that provokes it and one that does not, and the evidence it must name."""
+
+import math
+
+import numpy as np
+import pytest
+from view_runs import config_with, made_history
+
+from twolayer.data.rows import ArrayRows
+from twolayer.errors import DivergedError
+from twolayer.metrics import balanced_class_weights, probabilities
+from twolayer.model import init_params
+from twolayer.solver import Solver
+from twolayer.views.diagnosis import RULES, Evidence, diagnose
+
+
+def names(evidence):
+    return [verdict.name for verdict in diagnose(evidence)]
+
+
+def made(n_classes=10, status="finished", config=None, **columns):
+    epochs = len(next(iter(columns.values()))) if columns else 40
+    return Evidence(made_history(epochs, **columns), n_classes, config or config_with(), status)
+
+
+def blobs(n, n_classes=3, n_features=8, distance=2.5, seed=0, counts=None):
+    """Rows around one centre for each class."""
+    rng = np.random.default_rng(seed)
+    centres = distance * np.random.default_rng(99).standard_normal((n_classes, n_features)) / math.sqrt(2)
+    y = rng.integers(0, n_classes, n) if counts is None else np.repeat(np.arange(n_classes), counts)
+    return centres[y] + rng.standard_normal((len(y), n_features)), y
+
+
+def trained(train, validation, *, hidden=32, seed=0, config=None, class_weights=None, **settings):
+    """A real training's evidence."""
+    n_classes = int(train[1].max()) + 1
+    params = init_params(train[0].shape[1], hidden, n_classes, rng=np.random.default_rng(seed))
+    solver = Solver(params, *train, validation=validation, class_weights=class_weights, **settings)
+    records, status = [], "finished"
+    try:
+        records.extend(solver)
+    except DivergedError:
+        status = "diverged"
+    columns = {
+        name: np.array([np.nan if record[name] is None else record[name] for record in records])
+        for name in (records[0] if records else {"train_loss": 0})
+    }
+    rows = ArrayRows(validation[0].astype(np.float32))
+    P = probabilities(solver.best_params, rows)
+    config = config or config_with(model__hidden=hidden, solver__learning_rate=settings.get("learning_rate", 0.1))
+    return Evidence(columns, n_classes, config, status, validation[1], P, tuple("abcdefgh"[:n_classes]))
+
+
+GOOD = {
+    "optimizer": "momentum",
+    "learning_rate": 0.05,
+    "momentum": 0.9,
+    "schedule": "cosine",
+    "reg": 1e-3,
+    "batch_size": 32,
+}
+
+
+def test_a_sound_training_raises_no_verdict():
+    assert diagnose(trained(blobs(600), blobs(300, seed=1), epochs=20, **GOOD)) == ()
+    assert diagnose(made()) == ()
+
+
+def test_a_rate_too_high_is_told_from_a_sound_one():
+    rows = blobs(400), blobs(200, seed=1)
+    assert names(trained(*rows, epochs=15, **(GOOD | {"learning_rate": 20.0})))[0] == "rate too high"
+    assert "rate too high" not in names(trained(*rows, epochs=15, **GOOD))
+
+
+def test_a_rate_too_high_is_seen_in_a_rising_loss_with_the_epoch_it_rose_from():
+    loss = np.concatenate([np.linspace(2, 0.4, 10), np.linspace(0.5, 1.6, 10)])
+    (verdict,) = diagnose(made(train_loss=loss))
+    assert verdict.name == "rate too high"
+    assert "from 0.4 (epoch 10) to 1.6" in verdict.evidence
+    assert "0.1" in verdict.remedy
+
+
+def test_a_rate_too_high_is_seen_in_its_steps_and_in_a_loss_above_guessing():
+    assert names(made(update_ratio_W1=np.full(40, 0.3))) == ["rate too high"]
+    assert names(made(train_loss=np.full(40, 1.2 * math.log(10)), update_ratio_W2=np.full(40, 0.05))) == [
+        "rate too high"
+    ]
+
+
+def test_a_diverged_run_is_a_rate_too_high_even_after_one_epoch():
+    assert names(made(status="diverged", train_loss=[1.0])) == ["rate too high"]
+    assert names(made(train_loss=[1.0, np.nan])) == ["rate too high"]
+
+
+def test_a_rate_too_low_is_told_from_a_sound_one():
+    rows = blobs(400), blobs(200, seed=1)
+    slow = diagnose(trained(*rows, epochs=10, optimizer="sgd", learning_rate=1e-4))
+    assert [verdict.name for verdict in slow] == ["rate too low"]
+    assert "0.0001" in slow[0].remedy
+    assert "rate too low" not in names(trained(*rows, epochs=10, **GOOD))
+
+
+def test_small_steps_at_the_end_of_a_schedule_are_no_rate_too_low():
+    assert names(made(update_ratio_W1=np.geomspace(3e-3, 1e-8, 40), update_ratio_W2=np.geomspace(3e-3, 1e-8, 40))) == []
+
+
+def test_overfitting_is_told_with_the_epoch_it_began():
+    small, validation = blobs(40, n_features=30, distance=0.8), blobs(300, n_features=30, distance=0.8, seed=1)
+    evidence = trained(small, validation, hidden=128, epochs=60, **(GOOD | {"reg": 0.0}))
+    found = {verdict.name: verdict for verdict in diagnose(evidence)}
+    k = int(evidence.column("val_loss").argmin())
+    assert f"since epoch {k + 1} " in found["overfitting"].evidence
+    enough = blobs(1500, n_features=30, distance=0.8), validation
+    assert "overfitting" not in names(trained(*enough, hidden=16, epochs=12, **(GOOD | {"reg": 1e-2})))
+
+
+def test_a_validation_loss_that_rises_with_the_training_loss_is_no_overfitting():
+    rise = np.concatenate([np.linspace(2, 0.5, 20), np.linspace(0.5, 0.9, 20)])
+    assert "overfitting" not in names(made(train_loss=rise, val_loss=rise + 0.1))
+
+
+def test_underfitting_is_told_where_no_line_can_do_it_and_a_hidden_layer_can():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((600, 2))
+    xor = X, (X[:, 0] * X[:, 1] > 0).astype(int)
+    rows = xor, (xor[0][:200], xor[1][:200])
+    (verdict,) = diagnose(trained(*rows, hidden=0, epochs=20, **GOOD))
+    assert verdict.name == "underfitting"
+    assert "hidden layer" in verdict.remedy
+    assert "underfitting" not in names(
+        trained(*rows, hidden=32, epochs=60, **(GOOD | {"learning_rate": 0.2, "reg": 0.0}))
+    )
+
+
+def test_dead_units_are_told_where_a_bad_start_killed_them():
+    X, y = blobs(300)
+    shifted = X - 30.0  # far from the origin: most units are on the same side for every row
+    rows = (shifted, y), (shifted[:100], y[:100])
+    assert "dead units" in names(trained(*rows, epochs=5, optimizer="adam", learning_rate=1e-3))
+    sound = (X, y), (X[:100], y[:100])
+    assert "dead units" not in names(trained(*sound, epochs=5, optimizer="adam", learning_rate=1e-3))
+
+
+def test_unscaled_inputs_are_told_with_and_without_a_hidden_layer():
+    X, y = blobs(300)
+    for hidden in (32, 0):
+        config = config_with(data__scale="none", model__hidden=hidden)
+        settings = {"hidden": hidden, "epochs": 3, "optimizer": "adam", "learning_rate": 1e-3, "config": config}
+        large = (X * 200, y), (X[:100] * 200, y[:100])
+        assert names(trained(*large, **settings))[0] == "unscaled inputs"
+        assert "unscaled inputs" not in names(trained((X, y), (X[:100], y[:100]), **settings))
+
+
+def test_an_ignored_class_is_told_and_balanced_weights_bring_it_back():
+    # A rare class close to a frequent one.
+    counts = [400, 400, 12]
+    X, y = blobs(0, distance=1.0, counts=counts)
+    V, v = blobs(0, distance=1.0, counts=counts, seed=1)
+    found = diagnose(trained((X, y), (V, v), hidden=0, epochs=10, **GOOD))
+    verdict = next(each for each in found if each.name == "ignored class")
+    assert "class 'c' has 12 of 812 validation rows" in verdict.evidence
+    weights = balanced_class_weights(y, 3)
+    assert "ignored class" not in names(trained((X, y), (V, v), hidden=0, epochs=10, class_weights=weights, **GOOD))
+
+
+def test_a_training_stopped_too_early_is_told_and_one_left_to_end_is_not():
+    rows = blobs(500, distance=1.5), blobs(300, distance=1.5, seed=1)
+    settings = {"optimizer": "sgd", "learning_rate": 0.02, "batch_size": 32}
+    assert names(trained(*rows, epochs=3, **settings))[0] == "stopped too early"
+    assert "stopped too early" not in names(trained(*rows, epochs=60, **settings))
+
+
+def test_a_run_that_was_interrupted_is_not_told_that_it_stopped_too_early():
+    falling = np.linspace(2, 0.8, 10)
+    assert "stopped too early" in names(made(val_loss=falling, train_loss=falling))
+    assert "stopped too early" not in names(made(val_loss=falling, train_loss=falling, status="interrupted"))
+
+
+def test_verdicts_hold_without_validation_rows_hidden_layer_or_config():
+    nothing = np.full(40, np.nan)
+    gone = ("val_loss", "val_accuracy", "update_ratio_W1", "weight_norm_W1", "dead_share", "activation_max")
+    assert diagnose(Evidence(made_history(40, **dict.fromkeys(gone, nothing)), 10)) == ()
+    assert diagnose(Evidence({}, 10)) == ()
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3])
+def test_short_runs_are_judged_without_error(epochs):
+    for evidence in (made(train_loss=np.linspace(2.2, 0.1, epochs)), made(train_loss=np.full(epochs, 9.0))):
+        assert all(name in RULES for name in names(evidence))
+
+
+def test_every_verdict_says_what_was_seen_and_what_to_try():
+    verdicts = diagnose(made(train_loss=np.full(40, 9.0), status="diverged"))
+    assert verdicts
+    for verdict in verdicts:
+        assert str(verdict) == f"{verdict.name}: {verdict.evidence} Try: {verdict.remedy}"
+        assert verdict.evidence.endswith(".")
+        assert verdict.remedy.endswith(".")
