@@ -1,0 +1,140 @@
+"""Runs side by side: what the legend says, what a band is, what the table holds."""
+
+import csv
+import io
+
+import numpy as np
+import pytest
+from view_runs import config_with, made_history, made_run
+
+from twolayer.errors import RunError
+from twolayer.runs.folder import RunFolder
+from twolayer.views.curves import TABLE_HEADER, draw_curves, group_curve, table_csv, table_text
+from twolayer.views.run_data import RunData, differing_keys, flattened, grouped, read_run
+
+
+def run(name="a", history=None, summary=None, **changes):
+    from pathlib import Path
+
+    return RunData(Path(name), history or made_history(), config_with(**changes), summary or {})
+
+
+def test_the_legend_names_just_the_keys_that_differ():
+    runs = [run(solver__learning_rate=rate, model__hidden=hidden) for rate, hidden in ((0.1, 8), (0.3, 8), (0.3, 64))]
+    assert [group.label for group in grouped(runs)] == [
+        "hidden=8, learning_rate=0.1",
+        "hidden=8, learning_rate=0.3",
+        "hidden=64, learning_rate=0.3",
+    ]
+
+
+def test_runs_of_one_config_are_named_by_their_folders():
+    assert [group.label for group in grouped([run("a"), run("b")])] == ["a", "b"]
+    assert grouped([run("alone")])[0].label == "alone"
+
+
+def test_where_and_how_a_run_reports_is_no_difference():
+    assert differing_keys([config_with(run__dir="x"), config_with(run__dir="y")]) == []
+    assert differing_keys([config_with(), config_with(seed=1, solver__reg=0.5)]) == ["seed", "solver.reg"]
+
+
+def test_a_key_that_only_one_config_has_is_a_difference():
+    assert differing_keys([{"a": {"b": 1}}, {"a": {"b": 1, "c": 2}}]) == ["a.c"]
+    assert flattened({"a": {"b": {"c": 1}}, "d": [1]}) == {"a.b.c": 1, "d": [1]}
+
+
+def test_files_of_the_same_name_in_other_folders_are_not_one_setting():
+    runs = [run(data__train="/x/train.csv", seed=0), run(data__train="/y/train.csv", seed=1)]
+    assert [len(group.runs) for group in grouped(runs)] == [1, 1]
+
+
+def test_runs_that_differ_in_the_seed_alone_become_one_curve_in_a_band():
+    histories = [made_history(30, noise=0.1, seed=seed) for seed in range(4)]
+    runs = [run(history=history, seed=seed) for seed, history in enumerate(histories)]
+    (group,) = grouped(runs)
+    assert group.label == "mean of 4 runs"
+    curve = group_curve(group, "val_loss", "epoch")
+    values = np.array([history["val_loss"] for history in histories])
+    np.testing.assert_allclose(curve.y, values.mean(axis=0))
+    np.testing.assert_allclose(curve.low, values.min(axis=0))
+    np.testing.assert_allclose(curve.high, values.max(axis=0))
+    assert len(grouped(runs, by_seed=False)) == 4
+
+
+def test_a_band_ends_where_the_first_of_its_runs_ends():
+    runs = [run(history=made_history(epochs), seed=epochs) for epochs in (10, 25)]
+    curve = group_curve(grouped(runs)[0], "val_loss", "epoch")
+    assert (curve.x[0], curve.x[-1]) == (1, 10)
+
+
+def test_seeds_of_different_speed_are_compared_at_the_same_second():
+    histories = [
+        made_history(20, seconds=np.arange(1, 21) * pace, val_loss=np.linspace(2, 0, 20)) for pace in (1.0, 2.0)
+    ]
+    runs = [run(history=history, seed=seed) for seed, history in enumerate(histories)]
+    curve = group_curve(grouped(runs)[0], "val_loss", "seconds")
+    k = int(np.abs(curve.x - 10).argmin())
+    wanted = np.mean([np.interp(curve.x[k], h["seconds"], h["val_loss"]) for h in histories])
+    assert curve.x[0] == 2
+    assert curve.x[-1] == 20
+    assert curve.y[k] == pytest.approx(wanted)
+
+
+def test_a_long_curve_is_thinned_and_keeps_its_extremes():
+    history = made_history(10_000, noise=0.05)
+    curve = group_curve(grouped([run(history=history)])[0], "val_loss", "epoch")
+    assert len(curve.x) <= 800
+    assert (curve.y.min(), curve.y.max()) == (history["val_loss"].min(), history["val_loss"].max())
+
+
+@pytest.mark.parametrize("by", ["epoch", "step", "seconds"])
+@pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
+def test_many_runs_are_drawn_over_any_axis_into_any_kind_of_file(tmp_path, by, ending):
+    runs = [run(f"a$_{k}^", made_history(12, seed=k), seed=k % 2, solver__reg=0.1 * (k // 2)) for k in range(12)]
+    path = tmp_path / f"curves.{ending}"
+    draw_curves(runs, path, by=by, scale="log" if by == "step" else None)
+    assert path.stat().st_size > 1000
+
+
+def test_runs_without_validation_rows_are_drawn_beside_others():
+    nothing = np.full(12, np.nan)
+    draw_curves([run(history=made_history(12, val_loss=nothing, val_accuracy=nothing)), run()], io.BytesIO())
+
+
+def test_the_table_holds_final_and_best_values():
+    loss, accuracy = np.linspace(2, 0.5, 9), np.linspace(0.1, 0.9, 9)
+    loss[4], accuracy[6] = 0.25, 0.95
+    runs = [
+        run("a", made_history(9, val_loss=loss, val_accuracy=accuracy), {"best_epoch": 7, "test_accuracy": 0.875}),
+        run("b", made_history(9, val_loss=np.full(9, np.nan), val_accuracy=np.full(9, np.nan)), {}),
+    ]
+    rows = list(csv.DictReader(io.StringIO(table_csv(runs))))
+    wanted = {"final val loss": "0.5000", "lowest val loss": "0.2500", "best val accuracy": "0.9500", "run": "a"}
+    wanted |= {"best epoch": "7", "epochs": "9", "test accuracy": "0.8750", "final val accuracy": "0.9000"}
+    assert {name: rows[0][name] for name in wanted} == wanted
+    assert rows[1]["lowest val loss"] == rows[1]["test accuracy"] == rows[1]["best epoch"] == ""
+    lines = table_text(runs).splitlines()
+    assert lines[0].split() == " ".join(TABLE_HEADER).split()
+    assert len(lines) == 3
+
+
+def test_a_run_folder_is_read_back(tmp_path):
+    history = made_history(6, val_loss=[np.nan] * 6)
+    y = np.array([0, 1, 1])
+    predictions = {"validation_y": y, "validation_proba": np.eye(2, dtype=np.float32)[y], "validation_rows": y}
+    path = made_run(tmp_path / "r", history=history, predictions=predictions, classes=["no", "yes"])
+    found = read_run(path, config_with())
+    np.testing.assert_array_equal(found.column("train_loss"), history["train_loss"])
+    assert not found.column("val_loss").size
+    assert (found.classes, found.n_classes, found.best_epoch, found.name) == (("no", "yes"), 2, 6, "r")
+
+
+def test_a_folder_without_history_or_epochs_says_what_is_wanted(tmp_path):
+    with pytest.raises(RunError, match="no such folder"):
+        read_run(tmp_path / "none", {})
+    with pytest.raises(RunError, match=r"no history\.csv"):
+        read_run(tmp_path, {})
+    full = RunFolder(made_run(tmp_path / "r")).history
+    full.write_text(full.read_text().splitlines()[0] + "\n")
+    with pytest.raises(RunError, match="no epoch"):
+        read_run(tmp_path / "r", {})

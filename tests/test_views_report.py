@@ -1,0 +1,214 @@
+"""The report page: complete, self-contained, safe against what strangers wrote, small, with and without Bokeh."""
+
+import builtins
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from view_runs import config_with, made_history, made_run
+
+from twolayer.views import html, pictures
+from twolayer.views.calibration import reliability
+from twolayer.views.report import Details, Mistake, evaluated, verdicts_on, write_report
+from twolayer.views.run_data import read_run
+
+EVIL = [
+    "</script><script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "$$x$$ \\(y\\)",
+    "plain & \"quoted\" 'so'",
+]
+
+
+class Page(HTMLParser):
+    """What a browser would see: elements with their attributes, and the text outside scripts."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.words, self._in = [], [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        self._in = tag
+
+    def handle_endtag(self, tag):
+        self._in = ""
+
+    def handle_data(self, data):
+        if self._in not in ("script", "style"):
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+
+def predictions(n=200, C=4, seed=0):
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, C, n)
+    S = rng.standard_normal((n, C)) + 3 * np.eye(C)[y]
+    P = (np.exp(S) / np.exp(S).sum(axis=1, keepdims=True)).astype(np.float32)
+    found = {}
+    for part in ("validation", "test"):
+        found |= {f"{part}_y": y, f"{part}_proba": P, f"{part}_rows": np.arange(n)}
+    return found
+
+
+def report(tmp_path, runs, details=None, **options):
+    details = details or [Details() for _ in runs]
+    note = write_report(runs, details, tmp_path / "report.html", **options)
+    return (tmp_path / "report.html").read_text("utf-8"), note
+
+
+def one_run(tmp_path, name="r", config=None, **options):
+    options = {"predictions": predictions(), "classes": EVIL} | options
+    return read_run(made_run(tmp_path / name, **options), config or config_with())
+
+
+@pytest.fixture
+def no_bokeh(monkeypatch):
+    real = builtins.__import__
+    import importlib
+
+    def refuse(name, *args):
+        if name.split(".")[0] == "bokeh":
+            raise ModuleNotFoundError("No module named 'bokeh'", name="bokeh")
+        return real(name, *args)
+
+    real_module = importlib.import_module
+    monkeypatch.setattr(
+        importlib, "import_module", lambda name, *a: refuse(name) if name == "bokeh" else real_module(name, *a)
+    )
+    monkeypatch.setattr(builtins, "__import__", refuse)
+
+
+def test_without_bokeh_the_page_has_a_picture_and_a_note_names_the_extra(tmp_path, no_bokeh):
+    text, note = report(tmp_path, [one_run(tmp_path)])
+    assert "twolayer[report]" in note
+    images = [attributes["src"] for tag, attributes in Page(text).elements if tag == "img"]
+    assert images[0].startswith("data:image/png;base64,")
+    assert "<script" not in text
+
+
+def test_with_bokeh_the_page_loads_nothing_from_elsewhere(tmp_path):
+    pytest.importorskip("bokeh")
+    text, note = report(tmp_path, [one_run(tmp_path)])
+    assert note == ""
+    for tag, attributes in Page(text).elements:
+        for name in ("src", "href"):
+            address = attributes.get(name)
+            assert address is None or address.startswith("data:"), (tag, address)
+    assert not re.search(r"@import|url\(\s*['\"]?http", text)
+
+
+@pytest.mark.parametrize("bokeh", [True, False])
+def test_labels_and_values_of_strangers_stay_text(tmp_path, bokeh, request):
+    if bokeh:
+        pytest.importorskip("bokeh")
+    else:
+        request.getfixturevalue("no_bokeh")
+    config = config_with(data__label=EVIL[0], data__train=EVIL[1])
+    mistake = Mistake(3, EVIL[0], EVIL[1], 0.9, cells=[(EVIL[0], EVIL[1])])
+    runs = [
+        one_run(tmp_path, "a", config, environment={EVIL[0]: EVIL[1]}),
+        one_run(tmp_path, "b", config_with(data__label=EVIL[2], solver__optimizer=EVIL[0])),
+    ]
+    text, _ = report(tmp_path, runs, [Details([mistake], note=EVIL[0])] * 2)
+    page = Page(text)
+    assert all("onerror" not in attributes for _, attributes in page.elements)
+    assert "<script>alert" not in text
+    assert "<img src=x" not in text
+    assert EVIL[3] in page.text
+
+
+def test_the_page_holds_what_it_promises(tmp_path):
+    picture = pictures.png_bytes(np.zeros((4, 4), np.uint8))
+    details = Details(
+        [Mistake(17, "cat", "dog", 0.875, picture)], W1=np.random.default_rng(0).random((16, 5)), image_shape=(4, 4)
+    )
+    run = one_run(tmp_path, classes=["cat", "dog", "cow", "hen"], environment={"numpy": "2.4", "blas": {"threads": 2}})
+    text, _ = report(tmp_path, [run], [details])
+    page = Page(text)
+    y, P = run.predictions["test_y"], run.predictions["test_proba"]
+    for wanted in (
+        "Confusion matrix, 200 test rows",
+        f"Expected calibration error: {reliability(y, P).ece:.4f}",
+        "row 17: cat , taken for dog with 87.5%",
+        "First-layer weights",
+        "blas.threads 2",
+        "solver.learning_rate 0.1",
+        "Nothing stands out",
+        "precision recall F1 rows",
+        "0.9500",
+    ):
+        assert wanted in page.text, wanted
+
+
+def test_verdicts_are_on_the_page_with_evidence_and_remedy(tmp_path):
+    run = one_run(tmp_path, history=made_history(20, dead_share=np.full(20, 0.75)))
+    (verdict,) = verdicts_on(run)
+    text = Page(report(tmp_path, [run])[0]).text
+    assert verdict.evidence in text
+    assert verdict.remedy in text
+
+
+def test_the_confusion_matrix_and_class_table_agree_with_scikit_learn():
+    metrics = pytest.importorskip("sklearn.metrics")
+    found = predictions(300, C=5)
+    y, predicted = found["test_y"], found["test_proba"].argmax(axis=1)
+    counts = html.counts_of(y, found["test_proba"])
+    np.testing.assert_array_equal(counts, metrics.confusion_matrix(y, predicted))
+    text = Page(html.class_table(counts, list("vwxyz"))).text
+    for label, *figures in zip("vwxyz", *metrics.precision_recall_fscore_support(y, predicted), strict=True):
+        assert f"{label} {figures[0]:.3f} {figures[1]:.3f} {figures[2]:.3f} {figures[3]}" in text
+
+
+def test_many_classes_are_listed_by_their_largest_confusions():
+    counts = np.diag(np.full(60, 9))
+    counts[3, 5], counts[7, 2] = 8, 4
+    text = Page(html.confusion_table(counts, [f"c{k}" for k in range(60)])).text
+    assert "c3 as c5 8 c7 as c2 4" in text
+    assert len(html.confusion_table(counts, range(60))) < 5000
+
+
+def test_differing_keys_are_marked_and_shared_ones_are_not(tmp_path):
+    runs = [one_run(tmp_path, f"r{k}", config_with(solver__reg=0.5 * k)) for k in range(2)]
+    text, _ = report(tmp_path, runs)
+    marked = re.findall(r"<tr class=differs><td>(.*?)</td>", text)
+    assert marked == ["solver.reg"]
+
+
+def test_test_rows_are_judged_before_validation_rows(tmp_path):
+    run = one_run(tmp_path)
+    assert evaluated(run)[0] == "test"
+    del run.predictions["test_y"]
+    assert evaluated(run)[0] == "validation"
+    del run.predictions["validation_y"]
+    assert evaluated(run) is None
+    assert "kept no predictions" in report(tmp_path, [run])[0]
+
+
+def test_twenty_runs_of_ten_thousand_epochs_make_a_page_under_three_megabytes(tmp_path):
+    pytest.importorskip("bokeh")
+    rng = np.random.default_rng(0)
+    picture = pictures.png_bytes(rng.integers(0, 256, (28, 28), np.uint8))
+    details = Details(
+        [Mistake(k, "a", "b", 0.9, picture) for k in range(12)], W1=rng.standard_normal((784, 64)), image_shape=(28, 28)
+    )
+    base = one_run(tmp_path, predictions=predictions(2000, C=26), classes=list("ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
+    runs = [
+        type(base)(
+            base.path,
+            made_history(10_000, noise=0.05, seed=k),
+            config_with(model__hidden=8 * k),
+            {},
+            {},
+            base.predictions,
+            base.classes,
+        )
+        for k in range(20)
+    ]
+    text, _ = report(tmp_path, runs, [details] * 20)
+    assert len(text.encode()) < 3_000_000
