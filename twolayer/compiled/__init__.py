@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from twolayer.compiled.blas import gemm_address
+from twolayer.compiled.blas import NARROW, SMALL, gemm_address
 from twolayer.compiled.steps import NOT_FINITE, run_steps
 from twolayer.compiled.updates import CODES
 from twolayer.engine import NonFiniteStepError, TrainingState, UpdateRule
@@ -46,10 +46,11 @@ class NumbaEngine:
         gradients = flat_zeros(D, H, C, dtype).vector
         hidden = (batch_size, H)
         scratch = np.empty(hidden, dtype), np.empty(hidden, dtype), np.empty((batch_size, C), dtype)
+        room = max(SMALL, (H or D) * min(C, NARROW), D * min(H, NARROW))  # numbers in `product_at`'s transpose
         self._gemm = gemm_address(dtype)
         self._fixed = (
             batch_size, (D, H, C), starts, state.flat.n_weights, vector, gradients, slots[0], slots[1],
-            *scratch, np.empty(batch_size, dtype),
+            *scratch, np.empty(batch_size, dtype), np.empty(room, dtype),
             CODES[rule.optimizer], hyperparameters, float(rule.reg), float(rule.max_grad_norm or 0),
         )  # fmt: skip
 

@@ -16,6 +16,8 @@ from numba.extending import get_cython_function_address, intrinsic
 from twolayer.compiled.jit import compiled
 
 SMALL = 4096  # multiplications below which a plain loop is done before BLAS has begun
+NARROW = 16  # columns up to which a loop over the transpose beats BLAS ...
+ONE_THREAD = 1 << 18  # ... as long as BLAS would not use a second thread
 
 
 def gemm_address(dtype: np.dtype[Any]) -> int:
@@ -68,21 +70,29 @@ def product(gemm, A, B, alpha, beta, C):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def product_at(gemm, A, B, alpha, beta, C):  # type: ignore[no-untyped-def]
-    """C <- alpha A^T B + beta C, for A (k, n), B (k, m), C (n, m)."""
+def product_at(gemm, A, B, alpha, beta, C, scratch):  # type: ignore[no-untyped-def]
+    """C <- alpha A^T B + beta C, for A (k, n), B (k, m), C (n, m), scratch (m, n) at least."""
     k, n = A.shape
     m = B.shape[1]
-    if n * k * m > SMALL:
+    if n * k * m > SMALL and (m > NARROW or n * k * m > ONE_THREAD):
         _gemm(gemm, _N, _T, m, n, k, alpha, B, m, A, n, beta, C, m)
         return
+    transpose = scratch.reshape(-1)[: m * n].reshape((m, n))
+    transpose[:] = 0
+    whole = k - k % 4
+    for p in range(0, whole, 4):
+        for j in range(m):
+            for i in range(n):
+                transpose[j, i] += (
+                    B[p, j] * A[p, i] + B[p + 1, j] * A[p + 1, i] + B[p + 2, j] * A[p + 2, i] + B[p + 3, j] * A[p + 3, i]
+                )
+    for p in range(whole, k):
+        for j in range(m):
+            for i in range(n):
+                transpose[j, i] += B[p, j] * A[p, i]
     for i in range(n):
         for j in range(m):
-            C[i, j] = beta * C[i, j] if beta != 0 else 0
-    for p in range(k):
-        for i in range(n):
-            a = alpha * A[p, i]
-            for j in range(m):
-                C[i, j] += a * B[p, j]
+            C[i, j] = alpha * transpose[j, i] + (beta * C[i, j] if beta != 0 else 0)
 
 
 @compiled

@@ -20,7 +20,7 @@ _FLAGS = {"error_model": "numpy", "nogil": True, "fastmath": {"reassoc", "contra
 
 def compiled(function: Function) -> Function:
     """`function`, compiled into whatever calls it."""
-    return cast(Function, numba.njit(**_FLAGS)(function))
+    return cast(Function, numba.njit(forceinline=True, **_FLAGS)(function))
 
 
 def compiled_and_kept(function: Function) -> Function:

@@ -29,7 +29,7 @@ def _views(vector, starts, D, H, C):  # type: ignore[no-untyped-def]
 
 @compiled_and_kept
 def run_steps(  # type: ignore[no-untyped-def]
-    gemm, X, y, weights, rates, batch_size, sizes, starts, n_weights, q, g, s1, s2, Z1, dZ1, S, right,
+    gemm, X, y, weights, rates, batch_size, sizes, starts, n_weights, q, g, s1, s2, Z1, dZ1, S, right, scratch,
     optimizer, h, r, clip, measure, objective, t, losses, norm,
 ):  # fmt: skip
     """Does one step for each batch of a stretch; see `engine.Engine.run` for what that means.
@@ -42,7 +42,7 @@ def run_steps(  # type: ignore[no-untyped-def]
         starts: where W1, W2, b1, b2 begin in the vectors.
         n_weights: where the biases begin.
         q, g, s1, s2: parameters, gradients, and the optimiser's state (any vector where it keeps less).
-        Z1, dZ1, S, right: scratch (B, H), (B, H), (B, C), (B,).
+        Z1, dZ1, S, right, scratch: room for (B, H), (B, H), (B, C), (B,) and `product_at`'s transpose.
         optimizer: its code, see `updates`.
         h: its hyperparameters.
         r: L2 strength.
@@ -89,33 +89,34 @@ def run_steps(  # type: ignore[no-untyped-def]
         losses[k] = loss
         if objective and optimizer != ADAMW:
             losses[k] += r / 2 * sum_of_squares(q[:n_weights])
-        if safe and not measure and clip == 0 and (optimizer == SGD or optimizer == MOMENTUM):
-            # No gradient is asked for, so the update rides on the product that would make it.
-            beta = number(1 - rate * r) if optimizer == SGD else number(h[0])
-            target1, target2 = (W1, W2) if optimizer == SGD else (velocity1, velocity2)
-            product_at(gemm, A1, dS, number(-rate), beta, target2)
-            if H:
-                product_at(gemm, x, dZ1[:n], number(-rate), beta, target1)
-            if optimizer == MOMENTUM:
-                move_by_velocity(q[:n_weights], s1[:n_weights], rate, r)
-            t += 1
-            update(optimizer, q[n_weights:], g[n_weights:], s1[n_weights:], s2[n_weights:], rate, 0.0, h, t)
-            continue
-
-        product_at(gemm, A1, dS, one, zero, dW2)
+        # Where no gradient is asked for, the update rides on the product that would make it.
+        riding = safe and not measure and clip == 0 and (optimizer == SGD or optimizer == MOMENTUM)
+        alpha, beta, target1, target2 = one, zero, dW1, dW2
+        if riding and optimizer == SGD:
+            alpha, beta, target1, target2 = number(-rate), number(1 - rate * r), W1, W2
+        elif riding:
+            alpha, beta, target1, target2 = number(-rate), number(h[0]), velocity1, velocity2
+        product_at(gemm, A1, dS, alpha, beta, target2, scratch)
         if H:
-            product_at(gemm, x, dZ1[:n], one, zero, dW1)
-        penalty_due = r
+            product_at(gemm, x, dZ1[:n], alpha, beta, target1, scratch)
+
+        penalty_due = optimizer != ADAMW
         if measure or clip > 0 or not safe:
-            if r != 0 and optimizer != ADAMW:
+            if penalty_due:
                 add_penalty_gradient(q[:n_weights], g[:n_weights], r)
-                penalty_due = 0.0
+                penalty_due = False
             norm[0] = math.sqrt(sum_of_squares(g))
             if not (math.isfinite(loss) and math.isfinite(norm[0])):
                 return NOT_FINITE, k, t, loss
             if clip > 0 and norm[0] > clip:
                 g *= number(clip / norm[0])
+
         t += 1
-        update(optimizer, q[:n_weights], g[:n_weights], s1[:n_weights], s2[:n_weights], rate, penalty_due, h, t)
-        update(optimizer, q[n_weights:], g[n_weights:], s1[n_weights:], s2[n_weights:], rate, 0.0, h, t)
+        if riding and optimizer == MOMENTUM:
+            move_by_velocity(q[:n_weights], s1[:n_weights], rate, r)
+        for begin, end in ((0, n_weights), (n_weights, len(q))):
+            if begin == 0 and riding:
+                continue
+            r_due = r if begin == 0 and (penalty_due or optimizer == ADAMW) else 0.0
+            update(optimizer, q[begin:end], g[begin:end], s1[begin:end], s2[begin:end], rate, r_due, h, t)
     return FINISHED, len(rates), t, loss
