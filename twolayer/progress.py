@@ -68,6 +68,49 @@ class Progress:
         self._bar.write(text, file=self._stream)
 
 
+class Tally:
+    """Counts things that get done in any order, such as the trainings of a sweep; use it as a context manager.
+
+    Args:
+        total: how many there are; None if nobody knows.
+        done: how many were done before.
+        unit: what they are, e.g. `"run"`.
+        quiet: show nothing.
+        stream: where to show it; None for standard error.
+    """
+
+    def __init__(
+        self, total: int | None, done: int, unit: str, *, quiet: bool = False, stream: TextIO | None = None
+    ) -> None:
+        self._stream = stream or sys.stderr
+        self._plain = not quiet and not self._stream.isatty()
+        self._disabled = quiet or self._plain
+        self._total, self._done, self._unit = total, done, unit
+        self._bar = tqdm(
+            total=total, initial=done, unit=unit, file=self._stream, dynamic_ncols=True, disable=self._disabled
+        )
+
+    def __enter__(self) -> Tally:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.close()
+
+    def done(self, what: str, best: str) -> None:
+        """One more is done: `what` became of it, and the `best` so far."""
+        self._done += 1
+        self._bar.set_postfix_str(best, refresh=False)
+        self._bar.update()
+        if self._plain:
+            of = "" if self._total is None else f"/{self._total}"
+            self._stream.write(f"{self._unit} {self._done}{of}: {what}; {best}\n")
+            self._stream.flush()
+
+    def line(self, text: str) -> None:
+        """Writes a line above the bar."""
+        tqdm.write(text, file=self._stream)
+
+
 def _figures(record: Mapping[str, float | None]) -> str:
     names = {"train_loss": "train loss", "val_loss": "val loss", "val_accuracy": "val acc", "learning_rate": "rate"}
     if record["val_accuracy"] is None:

@@ -42,13 +42,20 @@ def load_config(path: FilePath | str, overrides: Sequence[str] = (), *, require_
     return config
 
 
-def config_from_dict(values: Mapping[str, Any], overrides: Sequence[str] = (), *, require_files: bool = True) -> Config:
+def config_from_dict(
+    values: Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    *,
+    require_files: bool = True,
+    source: FilePath | None = None,
+) -> Config:
     """The config in a nested dict, by the same checks; relative paths start from the current folder.
 
     Args:
         values: as in the YAML file, e.g. `{"data": {"train": {"generator": "spiral"}}}`.
         overrides: as in `load_config`.
         require_files: as in `load_config`.
+        source: the file that the dict stands for, which names the config; None: `run`.
 
     Raises:
         ConfigError: with all faults.
@@ -57,7 +64,9 @@ def config_from_dict(values: Mapping[str, Any], overrides: Sequence[str] = (), *
     document = Document(_plain_copy(values, (), report))
     for number, override in enumerate(overrides):
         apply_override(document, override, number, report)
-    return check(document, report, {}, require_files=require_files)
+    config = check(document, report, {}, require_files=require_files)
+    config._source = source
+    return config
 
 
 def apply_override(document: Document, override: str, number: int, report: Report) -> None:
