@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from twolayer.config import Config, config_from_dict, load_config, rules
+from twolayer.config import Config, config_from_dict, load_config, rules, value_fault
 from twolayer.data import sources
 from twolayer.errors import ConfigError
 
@@ -200,6 +200,8 @@ def test_data_paths_start_from_the_file_and_those_of_overrides_from_the_current_
 
 
 def test_files_that_cannot_be_data_are_told_before_anything_is_opened(tmp_path: Path) -> None:
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("no pipes with names on this system")
     os.mkfifo(tmp_path / "pipe.csv")
     (tmp_path / "rows.csv").touch()
     (tmp_path / "folder.csv").mkdir()
@@ -381,3 +383,20 @@ def test_many_faults_end_in_a_count(tmp_path: Path) -> None:
     found = faults(write(tmp_path, text))
     assert len(found) == 51
     assert found[-1] == "... and 30 more faults"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("solver.reg", 1e-3, None),
+        ("solver.reg", -1, "found -1, wanted a number of at least 0"),
+        ("solver.rge", 1, "unknown key; did you mean 'reg'?"),
+        ("sover.reg", 1, "unknown key; did you mean 'solver'?"),
+        ("seed.x", 3, "found a mapping with 1 key, wanted a whole number of at least 0"),
+        ("data.scale", "max", None),
+        ("data.train", {"generator": "spiral", "noise": -1}, "found -1, wanted a number of at least 0"),
+        ("solver.class_weight.a", 2, None),
+    ],
+)
+def test_one_value_can_be_judged_by_itself(key: str, value: Any, told: str | None) -> None:
+    assert value_fault(key, value) == told

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import resource
 import time
 from pathlib import Path
 from typing import Any
@@ -142,6 +141,7 @@ def test_what_is_no_plain_document_is_told_with_its_place(text: str, told: str) 
 
 
 def test_an_alias_bomb_ends_quickly_in_a_fault() -> None:
+    resource = pytest.importorskip("resource")
     lines = ["a: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"b{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 15)]
     started, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -61,6 +61,30 @@ def check(document: Document, report: Report, folders: dict[str, FilePath], *, r
     return Config.model_validate(data)
 
 
+def value_fault(key: str, value: Any) -> str | None:
+    """What is wrong with one value by itself, apart from what other keys hold; for the spaces of sweeps.
+
+    Args:
+        key: dotted name, e.g. `solver.reg`.
+        value: plain data.
+
+    Returns:
+        The message, e.g. `found -1, wanted a number of at least 0`, or None.
+    """
+    path = tuple(key.split("."))
+    data = value
+    for part in reversed(path):
+        data = {part: data}
+    try:
+        Config.model_validate(data)
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_context=False)
+        for told, message in _complaints(details, data):
+            if told[: len(path)] == path[: len(told)]:
+                return message
+    return None
+
+
 def _complaints(errors: list[ErrorDetails], data: Any) -> Iterator[tuple[Path, str]]:
     """Pydantic's errors in our words, one per path; an error around a deeper one (another branch of a union) is left
     out."""
