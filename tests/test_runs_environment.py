@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import twolayer
-from twolayer.runs import blas
+from twolayer import blas
 from twolayer.runs.environment import commit_of, describe_environment, differences_that_change_bits
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -12,12 +12,13 @@ import pytest
 
 from twolayer.backprop import loss_and_gradients
 from twolayer.errors import DivergedError
+from twolayer.events import EpochEnd
 from twolayer.model import Params, init_params
 from twolayer.optim import OPTIMIZERS
 from twolayer.randomness import generator
 from twolayer.schedules import SCHEDULES
 from twolayer.settings import SolverSettings
-from twolayer.solver import EpochEnd, Solver
+from twolayer.solver import Solver
 from twolayer.solver_state import restore, state_arrays, state_header
 
 D, H, C, N = 5, 7, 3, 53

@@ -1,7 +1,7 @@
 """The NumPy engine: one training step is backprop, then the update, both in place, with nothing allocated.
 
 An engine is whatever has `run`: it takes a stretch of consecutive batches and does one step for each. The compiled
-engine (`compiled.py`) does the same steps, and `make_engine` chooses."""
+engine (`compiled`) does the same steps, and `engines.make_engine` chooses."""
 
 from __future__ import annotations
 
@@ -193,16 +193,3 @@ class NumpyEngine:
         for q, g_piece, slots, scratch in self._bias_blocks:
             update(q, g_piece, slots, scratch, rate, t, h)
         return True
-
-
-def make_engine(name: EngineName, state: TrainingState, rule: UpdateRule, batch_size: int) -> Engine:
-    """The engine called `name`.
-
-    Raises:
-        MissingExtraError: for `numba` where the extra `numba` is not installed.
-    """
-    if name == "numpy":
-        return NumpyEngine(state, rule, batch_size)
-    from twolayer.compiled import NumbaEngine  # imports Numba, which takes a while
-
-    return NumbaEngine(state, rule, batch_size)

@@ -10,12 +10,13 @@ import numpy as np
 
 from twolayer.config import Config
 from twolayer.data import Preparation
+from twolayer.events import EpochEnd, Record, Stretch
 from twolayer.model import Array
 from twolayer.runs.atomic import Content, write_atomically
 from twolayer.runs.checkpoint import packed
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.logs import HISTORY_COLUMNS, HistoryLog, StepsLog, read_history
-from twolayer.solver import EpochEnd, Record, Solver, Stretch
+from twolayer.solver import Solver
 from twolayer.solver_state import state_arrays, state_header
 from twolayer.views.loss_curve import RedrawBudget, draw_loss_curve
 

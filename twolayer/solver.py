@@ -13,16 +13,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twolayer.backprop import penalty
+from twolayer.blas import at_most_threads
 from twolayer.divergence import Divergence, explain_divergence
-from twolayer.engine import NonFiniteStepError, TrainingState, make_engine
+from twolayer.engine import NonFiniteStepError, TrainingState
+from twolayer.engines import make_engine
 from twolayer.errors import DivergedError
+from twolayer.events import EpochEnd, Progress, Record, Stretch
 from twolayer.fitting import fitting_rows, fitting_weights
 from twolayer.metrics import Evaluator, Rows, hidden_activity, weight_changes
 from twolayer.model import Array, Params, flat_copy, flat_zeros
@@ -32,53 +35,8 @@ from twolayer.schedules import PlateauState, learning_rates
 from twolayer.selection import Best, larger_is_better
 from twolayer.settings import SolverSettings
 
+ONE_THREAD = 4_000_000  # operations in a batch's largest product; up to here a second thread does not help
 STRETCH_BYTES = 1 << 18  # rows gathered at a time: they stay in a core's own cache until they are used
-
-Record = dict[str, float | None]
-
-
-class Stretch(NamedTuple):
-    """What happened in some consecutive steps.
-
-    Attributes:
-        epoch: the epoch they belong to, from 1.
-        first_step: number of the first step, from 1.
-        rates: (K,) learning rates.
-        losses: (K,) each batch's loss before its update; NaN for a batch of zero weight.
-        batch_rows: (K,) rows in each batch.
-    """
-
-    epoch: int
-    first_step: int
-    rates: Array
-    losses: Array
-    batch_rows: NDArray[np.intp]
-
-
-class EpochEnd(NamedTuple):
-    """The end of an epoch: its record, and the stretch that ended it."""
-
-    record: Record
-    stretch: Stretch
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a training has come: all of its state that is not arrays.
-
-    Attributes:
-        epoch: epochs finished.
-        step: steps done, those of the current epoch included.
-        best: the best epoch so far.
-        plateau: the state of the schedule `plateau`.
-        stopped_early: whether patience has run out.
-    """
-
-    epoch: int
-    step: int
-    best: Best
-    plateau: PlateauState
-    stopped_early: bool
 
 
 class Solver:
@@ -148,6 +106,7 @@ class Solver:
         batch_rows = min(self.settings.batch_size, self._n_rows)
         self._engine = make_engine(self.settings.engine, self.state, self.settings.update_rule, batch_rows)
         self.steps_per_epoch = -(-self._n_rows // batch_rows)
+        self._threads = 1 if 2 * batch_rows * params.n_features * (params.n_hidden or shape[-1]) < ONE_THREAD else None
         wanted = STRETCH_BYTES // (batch_rows * params.n_features * dtype.itemsize)
         self._stretch_steps = max(1, min(wanted, self.steps_per_epoch - 1))
         n = self._stretch_steps * batch_rows
@@ -187,19 +146,26 @@ class Solver:
             DivergedError: at the first step whose loss or gradient is not finite.
         """
         while not self.finished:
-            epoch_start = self.progress.epoch * self.steps_per_epoch
-            last = self.steps_per_epoch - 1  # the epoch's last step is a stretch of its own, measured
-            while (done := self.progress.step - epoch_start) < last:
-                yield self._run_stretch(min(self._stretch_steps, last - done))
-            before = self.params.copy()
-            stretch = self._run_stretch(1, measure=True)
-            record = self._record(before, float(stretch.rates[-1]))
-            if not math.isfinite(record["train_loss"] or 0.0):
-                rate, norm = float(stretch.rates[-1]), self._engine.gradient_norm
-                found = Divergence(self.progress.step, rate, math.nan, norm, stretch.losses)
-                raise DivergedError(explain_divergence(found, self.params, self._gathered[1], self.settings))
-            self._finish_epoch(record)
-            yield EpochEnd(record, stretch)
+            last = (self.progress.epoch + 1) * self.steps_per_epoch - 1  # the epoch's last step, which is measured
+            while (left := last - self.progress.step) > 0:
+                with at_most_threads(self._threads):
+                    stretch = self._run_stretch(min(self._stretch_steps, left))
+                yield stretch
+            with at_most_threads(self._threads):
+                end = self._end_epoch()
+            yield end
+
+    def _end_epoch(self) -> EpochEnd:
+        """The epoch's last step, a stretch of its own; then the record, the best parameters, the decision to stop."""
+        before = self.params.copy()
+        stretch = self._run_stretch(1, measure=True)
+        record = self._record(before, float(stretch.rates[-1]))
+        if not math.isfinite(record["train_loss"] or 0.0):
+            norm = self._engine.gradient_norm
+            found = Divergence(self.progress.step, float(stretch.rates[-1]), math.nan, norm, stretch.losses)
+            raise DivergedError(explain_divergence(found, self.params, self._gathered[1], self.settings))
+        self._finish_epoch(record)
+        return EpochEnd(record, stretch)
 
     def _run_stretch(self, n_steps: int, measure: bool = False) -> Stretch:
         """Gathers the rows of the next steps and lets the engine do them."""

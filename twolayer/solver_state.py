@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from twolayer.errors import RunError
+from twolayer.events import Progress
 from twolayer.model import Array, Params
 from twolayer.schedules import PlateauState
 from twolayer.selection import Best
-from twolayer.solver import Progress, Solver
+from twolayer.solver import Solver
 
 
 def state_arrays(solver: Solver) -> dict[str, Array]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 from twolayer.config import Config, dump_config, load_config
 from twolayer.data import Dataset, load_dataset
 from twolayer.errors import ConfigError, DivergedError
+from twolayer.events import EpochEnd, Record
 from twolayer.metrics import balanced_class_weights
 from twolayer.model import Array, init_params
 from twolayer.outcome import conclude
@@ -27,8 +28,10 @@ from twolayer.runs.logs import read_history
 from twolayer.same_run import require_same_run
 from twolayer.saved_model import Model, load_model
 from twolayer.signals import StopRequest
-from twolayer.solver import EpochEnd, Solver
+from twolayer.solver import Solver
 from twolayer.solver_state import restore
+
+Stop = Callable[[Record], bool]
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ def train(
     *,
     run_dir: str | Path | None = None,
     quiet: bool = True,
+    stop: Stop | None = None,
 ) -> TrainResult:
     """Trains from a config and leaves a run folder.
 
@@ -72,6 +76,7 @@ def train(
         overrides: `section.key=value`, applied to a file's content before it is checked.
         run_dir: the run's own folder, new or empty; None makes one in the config's `run.dir`.
         quiet: show no bar.
+        stop: asked after each epoch, with its record; an answer of True interrupts the run there, as a signal would.
 
     Raises:
         ConfigError: with all faults of the config.
@@ -94,11 +99,16 @@ def train(
     else:
         folder = create_run_folder_at(files, run_dir)
     with folder.lock():
-        return _run(config, dataset, solver, folder, {}, quiet)
+        return _run(config, dataset, solver, folder, {}, quiet, stop)
 
 
 def resume(
-    run_dir: str | Path, overrides: Sequence[str] = (), *, quiet: bool = True, force: bool = False
+    run_dir: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    quiet: bool = True,
+    force: bool = False,
+    stop: Stop | None = None,
 ) -> TrainResult:
     """Goes on where a run stopped, to the bits it would have had without the stop.
 
@@ -108,6 +118,7 @@ def resume(
             keys of `run`.
         quiet: show no bar.
         force: go on although library versions or threads differ; the last bits then may, too.
+        stop: as in `train`.
 
     Raises:
         RunError: if there is no run that can go on, it is in use, or a change would make it another run.
@@ -127,7 +138,7 @@ def resume(
             return _already_finished(folder)
         if config != stored:
             write_atomically(folder.config, dump_config(config).encode())
-        return _run(config, dataset, solver, folder, header, quiet)
+        return _run(config, dataset, solver, folder, header, quiet, stop)
 
 
 def make_solver(config: Config, dataset: Dataset) -> Solver:
@@ -183,7 +194,13 @@ def _class_weights(config: Config, dataset: Dataset) -> Array | None:
 
 
 def _run(
-    config: Config, dataset: Dataset, solver: Solver, folder: RunFolder, checkpoint: dict[str, Any], quiet: bool
+    config: Config,
+    dataset: Dataset,
+    solver: Solver,
+    folder: RunFolder,
+    checkpoint: dict[str, Any],
+    quiet: bool,
+    ask_stop: Stop | None,
 ) -> TrainResult:
     """From the solver's state to the end of the training, or to its interruption, and all that a run leaves."""
     n_rows, epochs = len(dataset.train.y), config.solver.epochs
@@ -202,6 +219,8 @@ def _run(
                 progress.rows(int(stretch.batch_rows.sum()))
                 if isinstance(event, EpochEnd):
                     progress.epoch(event.record)
+                    if ask_stop is not None and ask_stop(event.record):
+                        break
                 if stop.signal_number is not None:
                     break
             recorder.checkpoint()

@@ -14,11 +14,12 @@ from sklearn.utils import check_random_state, check_scalar, compute_class_weight
 from twolayer.estimator.fit_rows import FitRows
 from twolayer.estimator.going_on import Checkpoint, checkpoint_of, epochs_done, go_on
 from twolayer.estimator.monitors import Monitor, resolve_monitor
+from twolayer.events import EpochEnd
 from twolayer.model import Array, Params, init_params
 from twolayer.progress import Progress
 from twolayer.randomness import generator
 from twolayer.settings import SolverSettings
-from twolayer.solver import EpochEnd, Solver
+from twolayer.solver import Solver
 
 Callback = Callable[[Any, Mapping[str, float]], bool | None]
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import twolayer
-from twolayer.runs.blas import blas_facts
+from twolayer.blas import blas_facts
 from twolayer.runs.jsonfile import shown
 
 Environment = dict[str, Any]

@@ -1,14 +1,15 @@
-"""Which BLAS NumPy multiplies with, with how many threads and which processor kernels. OpenBLAS is asked itself,
-since threads can be set while the process runs; of another library the environment variables tell."""
+"""Which BLAS NumPy multiplies with, with which processor kernels, and on how many threads. OpenBLAS is asked and told
+itself, since threads can be set while the process runs; of another library the environment variables tell."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,17 +41,58 @@ def blas_facts() -> dict[str, Any]:
     }
 
 
+@contextlib.contextmanager
+def at_most_threads(limit: int | None) -> Iterator[None]:
+    """Has NumPy's products run on at most `limit` threads while it is entered, where NumPy's BLAS is OpenBLAS.
+
+    Small products gain nothing from a second thread, and wait long for it when the machine has other work.
+
+    Args:
+        limit: threads, at least 1; None leaves things as they are.
+    """
+    openblas = _openblas()
+    if limit is None or openblas is None or openblas.get_threads() <= limit:
+        yield
+        return
+    before = openblas.get_threads()
+    openblas.set_threads(limit)
+    try:
+        yield
+    finally:
+        openblas.set_threads(before)
+
+
+class _OpenBLAS(NamedTuple):
+    """Functions of the loaded library."""
+
+    get_threads: Any
+    set_threads: Any
+    kernels: Any
+
+
 def _ask_openblas() -> dict[str, Any]:
+    openblas = _openblas()
+    if openblas is None:
+        return {}
+    return {"threads": int(openblas.get_threads()), "kernels": openblas.kernels().decode("ascii", "replace")}
+
+
+@functools.cache
+def _openblas() -> _OpenBLAS | None:
     for path in _openblas_libraries():
         with contextlib.suppress(OSError):
             library = ctypes.CDLL(str(path))  # loaded already: this gives the same one again
             for prefix, suffix in _DECORATIONS:
-                threads = getattr(library, f"{prefix}openblas_get_num_threads{suffix}", None)
-                kernels = getattr(library, f"{prefix}openblas_get_corename{suffix}", None)
-                if threads is not None and kernels is not None:
-                    kernels.restype = ctypes.c_char_p
-                    return {"threads": int(threads()), "kernels": kernels().decode("ascii", "replace")}
-    return {}
+                names = [
+                    f"{prefix}openblas_{what}{suffix}"
+                    for what in ("get_num_threads", "set_num_threads", "get_corename")
+                ]
+                functions = [getattr(library, name, None) for name in names]
+                if None not in functions:
+                    found = _OpenBLAS(*functions)
+                    found.kernels.restype = ctypes.c_char_p
+                    return found
+    return None
 
 
 def _openblas_libraries() -> Iterator[Path]:
