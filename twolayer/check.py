@@ -99,7 +99,12 @@ def data_findings(dataset: Dataset) -> Iterator[Finding]:
     repeated = len(fingerprints) - len(set(fingerprints))
     if repeated:
         yield Finding("note", f"{repeated:,} training rows repeat an earlier one")
-    known = set(fingerprints)
+    known: dict[int, Any] = {}
+    contradictory = sum(
+        known.setdefault(row, label) != label for row, label in zip(fingerprints, dataset.train.y, strict=True)
+    )
+    if contradictory:
+        yield Finding("note", f"{contradictory:,} training rows have the features of an earlier one and another label")
     for name in ("validation", "test"):
         part = parts[name]
         if part:

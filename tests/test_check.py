@@ -1,0 +1,204 @@
+"""What `check` looks at before training: each check passes on sound input and fails on its own fault."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from twolayer import check
+from twolayer.backprop import loss_and_gradients
+from twolayer.check import (
+    check_config,
+    class_counts,
+    distinct_rows,
+    few_rows_memorised,
+    gradients_agree,
+    initial_loss,
+    penalty_rises,
+    ranges,
+    scan,
+)
+from twolayer.config import config_from_dict
+from twolayer.data.rows import ArrayRows
+from twolayer.errors import CheckFailedError
+from twolayer.model import init_params
+
+CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
+
+
+def problem(hidden=16, n_classes=4, n_rows=20, n_features=6, seed=0):
+    rng = np.random.default_rng(seed)
+    params = init_params(n_features, hidden, n_classes, rng=rng, dtype=np.float64)
+    return params, rng.standard_normal((n_rows, n_features)), rng.integers(0, n_classes, n_rows)
+
+
+def csv_file(path, rows, header="a,b,c,label"):
+    path.write_text("\n".join([header, *(",".join(map(str, row)) for row in rows)]) + "\n", encoding="utf-8")
+    return str(path)
+
+
+def table(n=60, seed=0):
+    """Three features and a label that one of them decides."""
+    X = np.random.default_rng(seed).standard_normal((n, 3)).round(6)
+    return [(*row, "yes" if row[0] > 0 else "no") for row in X]
+
+
+def findings(**data):
+    return list(check_config(config_from_dict({"data": {"label": "label", "validation": 0, **data}})))
+
+
+def test_sound_data_and_code_pass_every_check(tmp_path):
+    train, test = csv_file(tmp_path / "train.csv", table()), csv_file(tmp_path / "test.csv", table(seed=1))
+    found = findings(train=train, test=test)
+    assert [each.verdict for each in found] == ["ok"] * len(found)
+    assert len(found) == 7
+    assert "60 train, 60 test; 3 features, 2 classes" in found[0].what
+
+
+def test_rows_in_both_train_and_test_are_a_note_with_their_number(tmp_path):
+    train = csv_file(tmp_path / "train.csv", table())
+    test = csv_file(tmp_path / "test.csv", table()[:7] + table(5, seed=1))
+    (note,) = [each for each in findings(train=train, test=test) if each.verdict != "ok"]
+    assert note.verdict == "note"
+    assert "7 of 12 test rows stand in the training rows" in note.what
+
+
+def test_constant_features_and_repeated_rows_are_notes(tmp_path):
+    rows = [(a, 5.0, c, label) for a, _, c, label in table()]
+    notes = [each for each in findings(train=csv_file(tmp_path / "t.csv", [*rows, rows[3]])) if each.verdict == "note"]
+    assert [note.what.split(" ")[0] for note in notes] == ["1", "1"]
+    assert "constant over the training rows: b" in notes[0].what
+    assert "repeat" in notes[1].what
+
+
+def test_rows_with_the_same_features_and_another_label_are_a_note(tmp_path):
+    rows = table()
+    train = csv_file(tmp_path / "t.csv", [*rows, (*rows[0][:3], "no"), (*rows[0][:3], "yes")])
+    notes = [each.what for each in findings(train=train) if each.verdict == "note"]
+    assert notes == [
+        "2 training rows repeat an earlier one",
+        "1 training rows have the features of an earlier one and another label",
+    ]
+
+
+def test_unscaled_features_are_a_note_that_names_the_feature(tmp_path):
+    train = csv_file(tmp_path / "t.csv", [(a, b * 500, c, label) for a, b, c, label in table()])
+    (note,) = [each for each in findings(train=train, scale="none") if "try data.scale" in each.what]
+    assert note.verdict == "note"
+    assert "; b is of order" in note.what
+    assert all("try data.scale" not in each.what for each in findings(train=train, scale="standardize"))
+
+
+def test_an_outlier_among_standardised_values_is_no_unscaled_feature():
+    low, high = np.array([-1.0]), np.array([57.0])
+    assert ranges(low, high, np.array([1.0]), ["a"]).verdict == "ok"
+    assert ranges(low, high, np.array([30.0]), ["a"]).verdict == "note"
+
+
+def test_labels_that_contradict_each_other_cannot_be_learnt_by_heart():
+    params, X, y = problem()
+    X[:] = X[0]
+    found = few_rows_memorised(params, X, y)
+    assert found.verdict == "FAIL"
+    assert "not learnt by heart" in found.what
+
+
+def test_twenty_random_labels_are_learnt_by_heart():
+    assert few_rows_memorised(*problem(hidden=64)).verdict == "ok"
+
+
+def test_without_a_hidden_layer_the_lowest_loss_is_enough():
+    X = np.array([[0.0, 0], [1, 1], [0, 1], [1, 0]] * 5)
+    params = init_params(2, 0, 2, rng=np.random.default_rng(0), dtype=np.float64)
+    found = few_rows_memorised(params, X - 0.5, np.array([0, 0, 1, 1] * 5))
+    assert found.verdict == "ok"
+    assert "no better is possible" in found.what
+
+
+def test_a_class_without_training_rows_fails_and_an_imbalance_is_a_note():
+    assert class_counts(np.array([5, 0, 4]), ["a", "b", "c"]).verdict == "FAIL"
+    assert "b" in class_counts(np.array([5, 0, 4]), ["a", "b", "c"]).what
+    assert class_counts(np.array([50, 3]), ["a", "b"]).verdict == "note"
+    assert class_counts(np.array([50, 30]), ["a", "b"]).verdict == "ok"
+
+
+def summed(params, X, y, reg=0.0):
+    loss, gradients = loss_and_gradients(params, X, y, reg)
+    return loss * len(X), gradients
+
+
+def without_half(params, X, y, reg=0.0):
+    return loss_and_gradients(params, X, y, 2 * reg)
+
+
+def wrong_bias(params, X, y, reg=0.0):
+    loss, gradients = loss_and_gradients(params, X, y, reg)
+    return loss, gradients._replace(b1=gradients.b1 * 1.001)
+
+
+def test_the_loss_at_the_start_is_that_of_guessing_and_a_summed_loss_is_not():
+    params, X, y = problem()
+    assert initial_loss(params, X, y).verdict == "ok"
+    assert f"ln 4 = {math.log(4):.4f}" in initial_loss(params, X, y).what
+    assert initial_loss(params, X, y, summed).verdict == "FAIL"
+
+
+def test_a_start_far_above_guessing_is_a_note():
+    params, X, y = problem()
+    assert initial_loss(params._replace(W2=params.W2 * 100), X, y).verdict == "note"
+
+
+@pytest.mark.parametrize("reg", [0.0, 1e-6, 0.5])
+def test_the_loss_rises_with_reg_by_the_penalty_and_not_by_twice_that(reg):
+    params, X, y = problem()
+    assert penalty_rises(params, X, y, reg).verdict == "ok"
+    assert penalty_rises(params, X, y, reg, without_half).verdict == "FAIL"
+
+
+def test_a_wrong_gradient_fails():
+    params, X, y = problem()
+    assert gradients_agree(params, X, y, 0.1, np.random.default_rng(0)).verdict == "ok"
+    assert gradients_agree(params, X, y, 0.1, np.random.default_rng(0), wrong_bias).verdict == "FAIL"
+
+
+def test_distinct_rows_are_distinct_and_of_the_data():
+    X = np.repeat(np.arange(12.0), 3)[:, None] * np.ones((1, 2))
+    chosen = distinct_rows(ArrayRows(X), np.zeros(36, int), np.random.default_rng(0), 10)
+    assert len(np.unique(X[chosen], axis=0)) == len(chosen) == 10
+
+
+def test_a_scan_by_blocks_sees_every_row(monkeypatch):
+    monkeypatch.setattr(check, "BLOCK_ROWS", 7)
+    X = np.random.default_rng(0).standard_normal((50, 3))
+    X[13] = X[44]
+    low, high, rms, fingerprints = scan(ArrayRows(X))
+    np.testing.assert_array_equal([low, high], [X.min(axis=0), X.max(axis=0)])
+    np.testing.assert_allclose(rms, np.sqrt((X**2).mean(axis=0)))
+    assert len(fingerprints) == 50
+    assert len(set(fingerprints)) == 49
+    assert fingerprints[13] == fingerprints[44]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_no_shipped_config_fails(path):
+    from twolayer.config import load_config
+
+    assert [each for each in check_config(load_config(path)) if each.verdict == "FAIL"] == []
+
+
+def test_the_command_prints_a_line_for_each_check_and_raises_if_one_fails(tmp_path):
+    from twolayer.commands.check import command
+
+    random = [(*row[:3], "abc"[k % 3]) for k, row in enumerate(table())]
+    good, bad = csv_file(tmp_path / "good.csv", table()), csv_file(tmp_path / "bad.csv", random)
+    for name, source in (("good", good), ("bad", bad)):
+        (tmp_path / f"{name}.yaml").write_text(f"data:\n  train: {source}\n  label: label\n  validation: 0\n")
+    result = CliRunner().invoke(command, [str(tmp_path / "good.yaml"), "model.hidden=8"])
+    assert result.exit_code == 0
+    assert len(result.output.splitlines()) == 7
+    result = CliRunner().invoke(command, [str(tmp_path / "bad.yaml"), "model.hidden=1"])
+    assert "FAIL  20 rows are not learnt by heart" in result.output
+    assert isinstance(result.exception, CheckFailedError)
+    assert result.exception.exit_code == 1
