@@ -1,4 +1,6 @@
-"""Data: files and generators in, rows ready to train on out; what later rows need is kept in a Preparation."""
+"""Data: from files of several formats, or a seed, to rows the solver can take batches from."""
+
+from __future__ import annotations
 
 from twolayer.data.dataset import Dataset, Split, load_dataset
 from twolayer.data.preparation import Preparation

@@ -1,206 +1,185 @@
-"""From the columns of a table to features: which are numbers, which become one-hot, which is the label, which are left
-out. Decided on the training file, stored with the model, and found again by name in any later file."""
+"""The columns of a table: which one is the label, which are features, which are categories, and where they stand in
+another file of the same kind."""
 
 from __future__ import annotations
 
-import difflib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from twolayer.data.faults import fault, nearest, shown, some
 
-from twolayer.data.table import Table, is_missing, number_in
-from twolayer.errors import DataError
-
-Array = NDArray[Any]
+Column = str | int
+"""A column as a person names it: by its name, or by its position (0 the first, -1 the last)."""
 
 
 @dataclass(frozen=True)
-class Columns:
-    """How the columns of a table are used.
+class ColumnChoice:
+    """What a config says about the columns of a table."""
+
+    label: Column | None = None
+    ignore: Sequence[Column] = ()
+    categorical: Sequence[Column] = ()
+
+    @property
+    def has_names(self) -> bool:
+        """Whether a column is called by its name, so that there must be a header."""
+        return any(isinstance(column, str) for column in (self.label, *self.ignore, *self.categorical))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The columns of a training table.
 
     Attributes:
-        names: the training file's columns, or None if it has no header.
-        width: how many there are.
-        label: position of the label.
-        features: positions of the columns that become features, in order.
-        categories: for each categorical position, its values; each becomes a feature that is 1 or 0.
+        names: the header's names; None where there is no header.
+        width: number of columns.
+        label: position of the label; None in a table that has none.
+        features: positions of the features, ascending.
+        categorical: those features whose values are categories.
     """
 
     names: tuple[str, ...] | None
     width: int
     label: int | None
     features: tuple[int, ...]
-    categories: dict[int, tuple[str, ...]]
+    categorical: frozenset[int]
 
-    @property
-    def n_features(self) -> int:
-        """D."""
-        return sum(len(self.categories.get(column, ("",))) for column in self.features)
+    def title(self, position: int) -> str:
+        """A column in words: its name, or its position."""
+        name = self.names[position] if self.names else ""
+        return f"column {shown(name)}" if name else f"column {position}"
 
-    @property
-    def feature_names(self) -> list[str]:
-        """D names: a column's, or `column=value`."""
-        names = []
-        for column in self.features:
-            name = self.names[column] if self.names else f"column {column}"
-            names += [f"{name}={value}" for value in self.categories[column]] if column in self.categories else [name]
-        return names
+    def name(self, position: int) -> str:
+        """A column's name; its position, where it has none."""
+        return (self.names[position] if self.names else "") or str(position)
 
-    def positions_in(self, table: Table, *, label_needed: bool) -> tuple[list[int], int | None]:
-        """Where this file has the feature columns and the label (None if it has none).
 
-        By name if both files have headers; else by position, where a file without the label column may be one narrower.
+@dataclass(frozen=True)
+class Places:
+    """Where the columns of a layout stand in a file.
 
-        Raises:
-            DataError: for columns that are missing.
-        """
-        if self.names and table.names:
-            missing = [self.names[c] for c in self.features if self.names[c] not in table.names]
-            if missing:
-                raise DataError(
-                    f"{table.path}:1: column{'s' * (len(missing) > 1)} {', '.join(map(repr, missing[:5]))} not found; "
-                    f"the file has {', '.join(map(repr, table.names[:10]))}{', ...' * (len(table.names) > 10)}"
-                )
-            label_name = self.names[self.label] if self.label is not None else None
-            label = table.names.index(label_name) if label_name in table.names else None
-            if label is None and label_needed:
-                raise DataError(f"{table.path}:1: label column {label_name!r} not found")
-            return [table.names.index(self.names[c]) for c in self.features], label
-        if table.width == self.width:
-            return list(self.features), self.label
-        if table.width == self.width - 1 and self.label is not None and not label_needed:
-            return [c - (c > self.label) for c in self.features], None
-        raise DataError(
-            f"{table.path}:{table.first_line}: {table.width} columns, wanted {self.width} as in training"
-            + ("" if label_needed else f", or {self.width - 1} without the label")
-        )
+    Attributes:
+        width: columns in the file.
+        features: position of each of the layout's features, in the layout's order.
+        label: position of the label; None where the file has none.
+        has_header: whether the first row is the header.
+    """
 
-    def encode(self, table: Table, positions: Sequence[int]) -> Array:
-        """The features (N, D) of a table, float64, NaN where a number is missing.
+    width: int
+    features: tuple[int, ...]
+    label: int | None
+    has_header: bool
 
-        Raises:
-            DataError: for a cell that is no number, or no known category.
-        """
-        if not self.categories:
-            values = table.numbers(positions)
-            if values is not None:
-                return values
-        rows = []
-        for number, cells in enumerate(table.cells):
-            row: list[float] = []
-            for column, position in zip(self.features, positions, strict=True):
-                if column in self.categories:
-                    row += self._one_hot(table, number, position, column, cells[position].strip())
-                else:
-                    row.append(number_in(table, number, position, cells[position]))
-            rows.append(row)
-        return np.array(rows, np.float64).reshape(len(rows), self.n_features)
 
-    def encode_cells(self, X: Any) -> Array:
-        """The features (N, D) of rows in memory, float64, NaN where a number is missing.
+def is_header(choice: ColumnChoice, is_number: list[bool]) -> bool:
+    """Whether a file's first row is a header: always where a column is called by name, else if no cell is a number."""
+    return choice.has_names or not any(is_number)
 
-        Args:
-            X: a data frame with the training columns by name, or (N, columns) cells without the label's, left out
-                columns in or not.
 
-        Raises:
-            DataError: as `encode`.
-        """
-        if hasattr(X, "columns") and self.names:
-            missing = [self.names[c] for c in self.features if self.names[c] not in X.columns]
-            if missing:
-                raise DataError(
-                    f"the frame has no column {', '.join(map(repr, missing[:5]))}; it has {list(X.columns)[:10]}"
-                )
-            cells = [np.asarray(X[self.names[c]]) for c in self.features]
-        else:
-            array = np.asarray(X)
-            width = array.shape[1] if array.ndim == 2 else None
-            without_label = [c - (self.label is not None and c > self.label) for c in self.features]
-            positions = {len(self.features): range(len(self.features)), self.width - 1: without_label}.get(width or 0)
-            if positions is None:
-                raise DataError(
-                    f"rows of shape {array.shape}; wanted {len(self.features)} columns: {self.feature_names[:10]}"
-                )
-            cells = [array[:, position] for position in positions]
-        blocks = []
-        for column, values in zip(self.features, cells, strict=True):
-            if column in self.categories:
-                blocks.append(self._one_hot_column(column, values))
-            else:
-                blocks.append(self._number_column(column, values)[:, None])
-        return np.concatenate(blocks, axis=1)
+def lay_out(where: str, first: Sequence[str], has_header: bool, choice: ColumnChoice) -> Layout:
+    """The columns of a training table.
 
-    def _number_column(self, column: int, values: Array) -> Array:
-        if values.dtype.kind in "uifb":
-            return values.astype(np.float64)
-        table = Table(Path("rows"), self.names, self.width, "", 1)
-        return np.array([np.nan if v is None else number_in(table, i, column, str(v)) for i, v in enumerate(values)])
+    Args:
+        where: the file, for messages.
+        first: its first row.
+        has_header: whether that is the header.
+        choice: label, ignored and categorical columns.
 
-    def _one_hot_column(self, column: int, values: Array) -> Array:
-        table = Table(Path("rows"), self.names, self.width, "", 1)
-        rows = [
-            self._one_hot(table, i, column, column, "" if v is None else str(v).strip()) for i, v in enumerate(values)
-        ]
-        return np.array(rows, np.float64)
-
-    def _one_hot(self, table: Table, row: int, position: int, column: int, cell: str) -> list[float]:
-        values = self.categories[column]
-        if is_missing(cell) and cell not in values:
-            return [np.nan] * len(values)
-        if cell not in values:
-            raise DataError(
-                f"{table.place(row, position)}: category {cell[:50]!r} was not seen in training; known: "
-                f"{', '.join(map(repr, values[:10]))}{', ...' * (len(values) > 10)}"
+    Raises:
+        DataError: for a duplicate name, a column that is not there, no label or no feature.
+    """
+    names = tuple(cell.strip() for cell in first) if has_header else None
+    if names is not None:
+        name, count = Counter(names).most_common(1)[0]
+        if count > 1:
+            raise fault(
+                f"{where}:1", f"{count} columns named {shown(name)}, the first at {names.index(name)}", "each name once"
             )
-        return [float(cell == value) for value in values]
-
-
-def choose_columns(
-    table: Table, label: str | int | None, ignore: Sequence[str | int], categorical: Sequence[str | int]
-) -> Columns:
-    """How a training table's columns are used.
-
-    Raises:
-        DataError: for a column that is not there or is named twice.
-    """
-    if label is None:
-        raise DataError(f"{table.path}: which column is the label? Set data.label to its name or position")
-    at = position_of(table, label, "data.label")
-    left_out = {position_of(table, column, "data.ignore") for column in ignore}
-    as_categories = {position_of(table, column, "data.categorical") for column in categorical}
-    for column in sorted((left_out | as_categories) & {at}) + sorted(left_out & as_categories):
-        raise DataError(f"{table.where(1, column)}: has two uses among label, ignore and categorical")
-    features = tuple(c for c in range(table.width) if c != at and c not in left_out)
+    width = len(first)
+    if choice.label is None:
+        raise fault(where, "no label column given", "label: the name or position (-1: the last) of the label's column")
+    label = _position(where, choice.label, names, width, "label")
+    ignored = {_position(where, column, names, width, "ignore") for column in choice.ignore}
+    categorical = frozenset(_position(where, column, names, width, "categorical") for column in choice.categorical)
+    if label in ignored or label in categorical:
+        raise fault(where, f"the label {shown(choice.label)} in 'ignore' or 'categorical'", "it in neither")
+    if ignored & categorical:
+        column = min(ignored & categorical)
+        raise fault(where, f"column {shown(first[column])} in 'ignore' and in 'categorical'", "it in one of them")
+    features = tuple(position for position in range(width) if position != label and position not in ignored)
     if not features:
-        raise DataError(f"{table.path}: no column is left to be a feature")
-    categories = {
-        column: tuple(sorted({cell for cell in table.strings(column) if not is_missing(cell)}))
-        for column in sorted(as_categories)
-    }
-    return Columns(table.names, table.width, at, features, categories)
+        raise fault(where, f"{width} column" + "s" * (width != 1) + ", none of them a feature", "at least one feature")
+    return Layout(names, width, label, features, categorical)
 
 
-def position_of(table: Table, column: str | int, key: str) -> int:
-    """The position of a column given by name, or by position from the front or (negative) the back.
+def find_columns(where: str, layout: Layout, first: Sequence[str], is_number: list[bool], need_label: bool) -> Places:
+    """Where a layout's columns stand in another file, by name where both have headers, else by position.
+
+    A file without the label has the other columns one place further left behind it. Columns that training did not
+    know, and those it ignored, do not matter where there are names; without names their number must be the same.
+
+    Args:
+        where: the file, for messages.
+        layout: the training table's columns.
+        first: the file's first row.
+        is_number: for each of its cells, whether it is a number.
+        need_label: whether the label must be there.
 
     Raises:
-        DataError: if there is no such column.
+        DataError: if a column is missing or stands there twice.
     """
-    if isinstance(column, int):
-        if not -table.width <= column < table.width:
-            raise DataError(f"{table.path}: {key}: no column {column}; the file has {table.width}, from 0")
-        return column % table.width
-    if table.names is None:
-        raise DataError(
-            f"{table.path}: {key}: no column {column!r}: the file has no header; give the position, from 0 (-1: last)"
+    cells = [cell.strip() for cell in first]
+    wanted = [layout.name(position) for position in layout.features]
+    known = set(layout.names or ())
+    has_header = bool(known.intersection(cells) - {""}) if layout.names else not any(is_number)
+    if layout.names and not has_header and not any(is_number):
+        raise fault(f"{where}:1", f"columns {some(cells)}", f"the columns of the training: {some(wanted)}")
+    if layout.names and has_header:
+        return _by_name(where, layout, cells, need_label)
+    with_label = len(first) == layout.width
+    if not with_label and (layout.label is None or len(first) != layout.width - 1 or need_label):
+        count = (
+            f"{layout.width}"
+            if need_label or layout.label is None
+            else f"{layout.width}, or one less without the label"
         )
-    if column not in table.names:
-        close = difflib.get_close_matches(column, table.names, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(map(repr, table.names[:10]))}"
-        raise DataError(f"{table.path}:1: {key}: no column {column!r}; {hint}")
-    return table.names.index(column)
+        raise fault(f"{where}:1", f"{len(first)} columns", f"{count}, as in training")
+    if with_label:
+        return Places(len(first), layout.features, layout.label, has_header)
+    assert layout.label is not None
+    moved = tuple(position - (position > layout.label) for position in layout.features)
+    return Places(len(first), moved, None, has_header)
+
+
+def _by_name(where: str, layout: Layout, cells: list[str], need_label: bool) -> Places:
+    assert layout.names is not None
+    wanted = [*layout.features] + ([layout.label] if layout.label is not None else [])
+    found: dict[int, int | None] = {}
+    at_name = {name: at for at, name in enumerate(cells)}
+    counts = Counter(cells)
+    for position in wanted:
+        name = layout.names[position]
+        count = counts[name]
+        if count > 1:
+            raise fault(f"{where}:1", f"column name {shown(name)} {count} times", "each name once")
+        if not count and (position != layout.label or need_label):
+            what = "label column" if position == layout.label else "column"
+            raise fault(f"{where}:1", f"no {what} {shown(name)}", f"it among {some(cells)}{nearest(name, cells)}")
+        found[position] = at_name.get(name)
+    features = tuple(at for position in layout.features if (at := found[position]) is not None)
+    return Places(len(cells), features, found.get(layout.label) if layout.label is not None else None, True)
+
+
+def _position(where: str, column: Column, names: tuple[str, ...] | None, width: int, key: str) -> int:
+    """The position from 0 of a column as it is called in a config."""
+    if isinstance(column, str):
+        if names is None or column.strip() not in names:
+            listed = some(names or ())
+            raise fault(
+                f"{where}:1", f"no {key} column {shown(column)}", f"one of {listed}{nearest(column, names or ())}"
+            )
+        return names.index(column.strip())
+    if not -width <= column < width:
+        raise fault(f"{where}:1", f"no {key} column {column}", f"a position from 0 to {width - 1}, or -{width} to -1")
+    return column % width

@@ -1,59 +1,59 @@
-"""From the config's section `data` to rows ready to train on: read, split, fill, scale."""
+"""From the config's `data` section to training, validation and test rows: read, split, fit on the training rows, and
+prepare all rows in the same way."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from twolayer.data.columns import Columns, choose_columns
-from twolayer.data.labels import as_labels, classes_of, encode_labels
-from twolayer.data.packed import digest
-from twolayer.data.preparation import Preparation
-from twolayer.data.rows import ArrayRows, Rows, ScaledRows
-from twolayer.data.scaling import ScaleName, Scaling, fit_scaling
-from twolayer.data.sources import Source, is_table, read_arrays
-from twolayer.data.splits import stratified_split
-from twolayer.data.table import read_table
-from twolayer.errors import DataError
+from twolayer.data.columns import Column, ColumnChoice
+from twolayer.data.faults import fault, shown
+from twolayer.data.files import digest_of
+from twolayer.data.labels import Label, Labels, class_indices, without_absent
+from twolayer.data.missing import fill, settle_missing, training_means
+from twolayer.data.preparation import Preparation, not_finite
+from twolayer.data.rows import RowNumbers, Rows, ScaledRows
+from twolayer.data.scaling import Method, NotFiniteError, Scaling, fit_scaling
+from twolayer.data.sources import Raw, Source, files_of, read_more, read_training
+from twolayer.data.splits import row_type, stratified_split
 from twolayer.randomness import generator
 
 Array = NDArray[Any]
-Missing = Literal["refuse", "drop", "mean"]
 
-BLOCK_BYTES = 8 << 20  # of rows looked at in one piece
+_BLOCK_BYTES = 1 << 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Split:
-    """Rows with their classes.
+    """Rows for one purpose.
 
     Attributes:
-        X: N rows of D features.
-        y: (N,) class indices.
-        row_numbers: (N,) where each row stands in its source, from 0.
+        X: N rows of D features, see `Rows`.
+        y: (N,) class indices, in the smallest unsigned type that holds them.
+        row_numbers: (N,) which row of its source each one was, from 0.
     """
 
     X: Rows
-    y: Array
-    row_numbers: Array
+    y: NDArray[np.integer[Any]]
+    row_numbers: RowNumbers
+
+    def __len__(self) -> int:
+        return len(self.y)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """All rows of a run.
 
     Attributes:
-        train: the rows to train on.
-        validation: the rows to choose by, or None.
-        test: the rows that only the end sees, or None.
-        preparation: how raw rows become the model's.
-        notes: what was left out or filled, in words.
-        digests: SHA-256 of each file by its path.
+        train, validation, test: the rows; None where there are none.
+        preparation: what turns raw rows into these.
+        notes: in words, what was left out or filled in.
+        digests: SHA-256 of each file that was read, by its path.
     """
 
     train: Split
@@ -69,185 +69,147 @@ class Dataset:
         return self.preparation.n_features
 
     @property
-    def classes(self) -> tuple[str | int, ...]:
-        """The C labels."""
+    def classes(self) -> tuple[Label, ...]:
+        """The C labels in the order of the class indices."""
         return self.preparation.classes
 
     def __repr__(self) -> str:
-        counts = [f"{n} {len(s.y):,}" for n in ("train", "validation", "test") if (s := getattr(self, n)) is not None]
-        return f"Dataset({', '.join(counts)} rows, {self.n_features} features, {len(self.classes)} classes)"
-
-
-@dataclass
-class _Part:
-    """Raw rows on their way: values (N, D), NaN for missing, classes, and which of the source's rows they are."""
-
-    where: Callable[[int, int | None], str]
-    values: Array
-    labels: Array
-    chosen: Array
-    y: Array | None = None
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        sizes = ", ".join(f"{name}={len(part):,}" for name, part in parts.items() if part is not None)
+        return f"Dataset({sizes}, {self.n_features:,} features, {len(self.classes)} classes)"
 
 
 def load_dataset(
     *,
     train: Source,
-    test: Source | float | None = None,
-    validation: Source | float | None = 0.15,
-    label: str | int | None = None,
-    ignore: Sequence[str | int] = (),
-    categorical: Sequence[str | int] = (),
-    missing: Missing = "refuse",
-    scale: ScaleName = "standardize",
+    test: float | Source | None = None,
+    validation: float | Source | None = 0.15,
+    label: Column | None = None,
+    ignore: Sequence[Column] = (),
+    categorical: Sequence[Column] = (),
+    missing: str = "refuse",
+    scale: Method = "standardize",
     seed: int = 0,
-    dtype: str = "float32",
+    dtype: DTypeLike = "float32",
 ) -> Dataset:
-    """Reads and prepares all rows; the arguments are the keys of the config's section `data`.
+    """Reads the data of a run; the keywords are those of the config's section `data`.
 
-    A fraction as `test` is held out of the training rows before anything else, one as `validation` of what remains, both
-    stratified. Categories come from the training file, means and scaling from the training rows alone.
+    Args:
+        train: a path (csv, csv.gz, npz, CIFAR-10 .bin), a list of CIFAR-10 files, {"features": PATH, "labels": PATH}
+            of IDX or .npy files, or {"generator": NAME, ...}.
+        test: likewise, or a fraction of `train`, taken before anything else; None or 0: no test rows.
+        validation: likewise, or a fraction of what remains; None or 0: no validation rows.
+        label: the label's column in a csv, by name or position from 0 (-1: the last).
+        ignore: columns of a csv to leave out.
+        categorical: columns of a csv that become one-hot features.
+        missing: what to do with missing cells of a csv (empty, NA, NaN, null, ?): refuse, drop (the row) or mean (of
+            the training rows).
+        scale: none, center, standardize or max, fitted on the training rows alone.
+        seed: the run's.
+        dtype: float32 or float64, the network's.
 
     Raises:
-        DataError: for the first fault found, naming its file, row and column.
+        DataError: for any fault in the data, naming its place, what was found and what was wanted.
     """
-    reader = _Reader(label, ignore, categorical, seed)
-    parts = {"train": reader.read(train)}
-    classes = classes_of(parts["train"].labels)
-    if len(classes) < 2:
-        raise DataError(f"{_name(train)}: only one class, {classes[0]!r}; a classifier needs two or more")
-    _encode(parts["train"], classes)
-    for name, source in (("test", test), ("validation", validation)):
-        if isinstance(source, int | float):
-            if source > 0:
-                kept, held = _hold_out(parts["train"], name, float(source), seed, classes, _name(train))
-                parts |= {"train": kept, name: held}
-        elif source is not None:
-            parts[name] = reader.read(source)
-            _encode(parts[name], classes)
-    width = parts["train"].values.shape[1]
-    for name, part in parts.items():
-        if part.values.shape[1] != width:
-            raise DataError(f"{name}: {part.values.shape[1]} features in a row, but training rows have {width}")
-    notes = [note for name, part in parts.items() for note in _treat_missing(name, part, missing, reader.columns)]
-    scaling = fit_scaling(_blocks(parts["train"]), width, scale, fill=missing == "mean")
-    preparation = Preparation(classes, scaling, reader.columns, reader.image_shape, dtype)
-    splits = {name: _ready(part, scaling, dtype) for name, part in parts.items()}
-    return Dataset(
-        splits["train"], splits.get("validation"), splits.get("test"), preparation, tuple(notes), reader.digests
-    )
+    paths = [path for source in (train, test, validation) for path in files_of(source)]
+    digests = {str(path): digest_of(path) for path in paths}
+    notes: list[str] = []
+    raw, form = read_training(train, ColumnChoice(label, tuple(ignore), tuple(categorical)), seed)
+    kept = None
+    if form is not None:
+        raw, kept = settle_missing(raw, missing, notes)
+    labels = _training_labels(raw)
+    classes = labels.values
+    y = labels.codes.astype(np.min_scalar_type(len(classes) - 1), copy=False)
+    parts = _split(raw.name, y, classes, test, validation, seed)
+    means = training_means(raw, parts["train"]) if form is not None and missing == "mean" else None
+    if means is not None:
+        fill(raw, means, notes)
+    float_type = np.dtype(dtype)
+    scaling = _fit(raw, scale, parts["train"])
+    preparation = Preparation(classes, scaling, scale, missing, means, form, raw.image_shape, float_type)
+    rows = preparation.rows(raw)
+    splits = {name: _part_of(rows, y, chosen, kept) for name, chosen in parts.items()}
+    overflow = scale in ("none", "center") and raw.X.dtype.itemsize > float_type.itemsize
+    for name, split in splits.items():
+        if name != "train" or overflow:  # fitting has seen that the training rows are finite
+            _require_finite(split.X, raw, float_type)
+    for part, (name, source) in enumerate((("validation", validation), ("test", test)), start=1):
+        if source is not None and not isinstance(source, int | float):
+            splits[name] = _read_split(source, preparation, seed, part, notes)
+    return Dataset(splits["train"], splits.get("validation"), splits.get("test"), preparation, tuple(notes), digests)
 
 
-class _Reader:
-    """Reads sources; the first one, the training rows, decides how a table's columns are used."""
-
-    def __init__(self, label: str | int | None, ignore: Sequence[Any], categorical: Sequence[Any], seed: int) -> None:
-        self._label, self._ignore, self._categorical, self._seed = label, ignore, categorical, seed
-        self.columns: Columns | None = None
-        self.image_shape: tuple[int, ...] | None = None
-        self.digests: dict[str, str] = {}
-        self._count = 0
-
-    def read(self, source: Source) -> _Part:
-        if self._count and is_table(source) != (self.columns is not None):
-            raise DataError(
-                f"{_name(source)}: training rows are {'a table' if self.columns else 'arrays'}, and so must these be"
-            )
-        part = self._table(Path(str(source))) if is_table(source) else self._arrays(source)
-        self._count += 1
-        return part
-
-    def _table(self, path: Path) -> _Part:
-        table = read_table(path, self._label)
-        self.digests[str(path)] = digest(path)
-        if self.columns is None:
-            self.columns = choose_columns(table, self._label, self._ignore, self._categorical)
-        positions, label = self.columns.positions_in(table, label_needed=True)
-        values = self.columns.encode(table, positions)
-        assert label is not None  # label_needed
-        labels = as_labels(table.strings(label), lambda row: table.place(row, label))
-        return _Part(table.place, values, labels, np.arange(len(values), dtype=np.int32))
-
-    def _arrays(self, source: Source) -> _Part:
-        raw = read_arrays(source, generator(self._seed, "generate", self._count))
-        self.digests |= raw.digests
-        if raw.labels is None:
-            raise DataError(f"{raw.where}: no labels; give {{features: FILE, labels: FILE}}, or an npz with X and y")
-        if self._count == 0:
-            self.image_shape = raw.image_shape
-        rows = np.arange(len(raw.values), dtype=np.int32 if len(raw.values) < 2**31 else np.int64)
-        place = lambda row, column: raw.place(row) + ("" if column is None else f", column {column}")  # noqa: E731
-        return _Part(place, raw.values, as_labels(raw.labels, raw.place), rows)
+def _training_labels(raw: Raw) -> Labels:
+    assert raw.labels is not None
+    labels = without_absent(raw.labels)
+    if len(labels.values) < 2:
+        raise fault(raw.name, f"one class only, {shown(labels.values[0])}", "two or more; is it the label's column?")
+    return labels
 
 
-def _name(source: Any) -> str:
-    return (
-        str(source.get("features", f"generator {source.get('generator')}")) if isinstance(source, dict) else str(source)
-    )
+def _split(
+    name: str,
+    y: NDArray[np.integer[Any]],
+    classes: Sequence[Label],
+    test: float | Source | None,
+    validation: float | Source | None,
+    seed: int,
+) -> dict[str, RowNumbers | None]:
+    """Which rows of the training source are for what; None for all of them. The test rows are taken first."""
+    parts: dict[str, RowNumbers | None] = {"train": None}
+    for part, fraction in (("test", test), ("validation", validation)):
+        if not isinstance(fraction, int | float) or not fraction:
+            continue
+        if not 0 < fraction < 1:
+            raise fault(f"data.{part}", f"{fraction}", "a fraction between 0 and 1, or a source")
+        rng = generator(seed, "split" if part == "validation" else "test_split")
+        left = parts["train"]
+        first, second = stratified_split(y if left is None else y[left], fraction, classes, rng, f"{name}, {part} rows")
+        parts["train"], parts[part] = (first, second) if left is None else (left[first], left[second])
+    return parts
 
 
-def _encode(part: _Part, classes: Sequence[str | int]) -> None:
-    part.y = encode_labels(part.labels, classes, lambda row: part.where(row, None))
+def _part_of(rows: Rows, y: NDArray[np.integer[Any]], chosen: RowNumbers | None, kept: RowNumbers | None) -> Split:
+    """Some rows of the training source, or all; `kept` are those of its rows that `rows` holds."""
+    if chosen is None:
+        numbers = np.arange(len(y), dtype=row_type(len(y))) if kept is None else kept
+        return Split(rows, y, numbers)
+    return Split(rows.subset(chosen), y[chosen], chosen if kept is None else kept[chosen])
 
 
-def _hold_out(part: _Part, name: str, fraction: float, seed: int, classes: Any, where: str) -> tuple[_Part, _Part]:
-    assert part.y is not None
-    rng = generator(seed, "test_split" if name == "test" else "split")
-    y = part.y[part.chosen]
-    kept, held = stratified_split(y, fraction, rng, classes, where)
-    return tuple(_Part(part.where, part.values, part.labels, part.chosen[rows], part.y) for rows in (kept, held))  # type: ignore[return-value]
+def _fit(raw: Raw, method: Method, rows: RowNumbers | None) -> Scaling:
+    try:
+        return fit_scaling(raw.X, method, rows)
+    except NotFiniteError as error:
+        raise not_finite(raw.place(error.row), raw.feature(error.column), np.float64) from None
 
 
-def _blocks(part: _Part) -> Iterator[Array]:
-    step = max(1, BLOCK_BYTES // (part.values.shape[1] * 8))
-    for start in range(0, len(part.chosen), step):
-        yield part.values[part.chosen[start : start + step]]
-
-
-def _treat_missing(name: str, part: _Part, missing: Missing, columns: Columns | None) -> Iterator[str]:
-    """Refuses infinite and, if so asked, missing numbers; drops rows that have one, if so asked."""
-    if part.values.dtype.kind != "f":
+def _require_finite(rows: Rows, raw: Raw, dtype: np.dtype[Any]) -> None:
+    """Looks at rows that stay in their file, as the network will get them; those in memory have been looked at."""
+    if not isinstance(rows, ScaledRows) or raw.X.dtype.kind != "f":
         return
-    bad_rows, done = [], 0
-    for block in _blocks(part):
+    N, D = rows.shape
+    step = max(1, _BLOCK_BYTES // (8 * D))
+    for start in range(0, N, step):
+        block = np.empty((min(step, N - start), D), dtype)
+        rows.slice(start, start + len(block), block)
         if not np.isfinite(block).all():
-            for row, column in np.argwhere(~np.isfinite(block)).tolist():
-                value = block[row, column]
-                number = int(part.chosen[done + row])
-                if np.isinf(value) or missing == "refuse":
-                    what = "missing" if np.isnan(value) else "not finite"
-                    raise DataError(
-                        f"{_feature_place(part, number, column, columns)}: the value is {what}; correct it"
-                        + ("" if np.isinf(value) else ", or set data.missing to drop or mean")
-                    )
-                bad_rows.append(done + row)
-        done += len(block)
-    if not bad_rows:
-        return
-    rows = np.unique(bad_rows)
-    if missing == "mean":
-        yield f"{name}: missing values in {len(rows):,} of {done:,} rows filled with the training mean"
-        return
-    part.chosen = np.delete(part.chosen, rows)
-    if not len(part.chosen):
-        raise DataError(f"{part.where(0, None)}: every row has a missing value; data.missing: mean keeps them")
-    yield f"{name}: {len(rows):,} of {done:,} rows with missing values dropped"
+            at, column = map(int, np.argwhere(~np.isfinite(block))[0])
+            row = start + at if rows.index is None else int(rows.index[start + at])
+            raise not_finite(raw.place(row), raw.feature(column), dtype)
 
 
-def _feature_place(part: _Part, row: int, feature: int, columns: Columns | None) -> str:
-    if columns is None:
-        return part.where(row, feature)
-    widths = [len(columns.categories.get(column, ("",))) for column in columns.features]
-    position = columns.features[int(np.searchsorted(np.cumsum(widths), feature, side="right"))]
-    return part.where(row, position)
-
-
-def _ready(part: _Part, scaling: Scaling, dtype: str) -> Split:
-    """Scaled at once if the rows are floats in memory; when a batch takes them if they are bytes or mapped."""
-    assert part.y is not None
-    y = part.y[part.chosen]
-    if isinstance(part.values, np.memmap) or isinstance(part.values.base, np.memmap) or part.values.dtype.itemsize == 1:
-        everything = len(part.chosen) == len(part.values)
-        return Split(ScaledRows(part.values, scaling, None if everything else part.chosen), y, part.chosen)
-    X = np.empty((len(part.chosen), part.values.shape[1]), dtype)
-    scaling.apply(part.values[part.chosen], X)
-    return Split(ArrayRows(X, scaling), y, part.chosen)
+def _read_split(source: Source, preparation: Preparation, seed: int, part: int, notes: list[str]) -> Split:
+    """The rows of a source of their own, prepared as the training rows were."""
+    raw = read_more(source, preparation.form, preparation.n_features, seed, part, need_labels=True)
+    kept = None
+    if preparation.form is not None:
+        raw, kept = settle_missing(raw, preparation.missing, notes)
+        if preparation.fill is not None:
+            fill(raw, preparation.fill, notes)
+    assert raw.labels is not None
+    y = class_indices(raw.labels, preparation.classes, raw.place)
+    rows = preparation.rows(raw)
+    _require_finite(rows, raw, preparation.dtype)
+    return _part_of(rows, y, None, kept)

@@ -1,45 +1,54 @@
-"""IDX files, plain or gzipped, as MNIST and Fashion-MNIST are published.
-
-Two zero bytes, a byte for the type, a byte for the number of dimensions, each size as four bytes, the numbers, all
-most significant byte first. A plain file is mapped, never loaded."""
+"""IDX, the format of MNIST and Fashion-MNIST: a big-endian header (two zero bytes, the type of the numbers, the count
+of axes, the length of each axis) and the numbers. Uncompressed files are mapped, never loaded."""
 
 from __future__ import annotations
 
 import math
-import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.data.packed import open_limited
-from twolayer.errors import DataError
+from twolayer.data.faults import fault
+from twolayer.data.files import file_size, is_gzipped, read_bytes
+from twolayer.npyfile import map_array
 
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
 def read_idx(path: Path) -> NDArray[Any]:
-    """The array in an IDX file, of the sizes its header gives.
+    """The array in an IDX file, plain (then mapped and read-only) or gzipped.
 
     Raises:
-        DataError: for a wrong magic number, or more or fewer bytes than the header announces.
+        DataError: for a wrong magic number or a size that the file does not have.
     """
-    with open_limited(path) as file:
-        head = file.read(4)
-        if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in TYPES or head[3] == 0:
-            raise DataError(
-                f"{path}: not an IDX file: it starts with {head.hex(' ') or 'nothing'}, wanted 00 00 TYPE SIZES"
-            )
-        sizes = file.read(4 * head[3])
-        if len(sizes) < 4 * head[3]:
-            raise DataError(f"{path}: truncated: the header ends after {4 + len(sizes)} bytes")
-        shape = struct.unpack(f">{head[3]}I", sizes)
-        dtype = np.dtype(TYPES[head[2]])
-        wanted, offset = math.prod(shape) * dtype.itemsize, 4 + len(sizes)
-        file.require(wanted, f"the header announces {'x'.join(map(str, shape))} numbers, {wanted:,} bytes")
-        if not wanted:
-            raise DataError(f"{path}: empty: the header announces {'x'.join(map(str, shape))} numbers")
-        if file.mappable:
-            return np.memmap(path, dtype, mode="r", offset=offset, shape=shape)
-        return np.frombuffer(file.read(wanted), dtype).reshape(shape)
+    if is_gzipped(path):
+        content = read_bytes(path)
+        dtype, shape = _header(content[: 4 + 4 * 255], len(content), path)
+        return np.frombuffer(content, dtype, offset=4 + 4 * len(shape)).reshape(shape)
+    size = file_size(path)
+    with path.open("rb") as file:
+        dtype, shape = _header(file.read(4 + 4 * 255), size, path)
+    return map_array(path, dtype, shape, offset=4 + 4 * len(shape))
+
+
+def _header(start: bytes, size: int, path: Path) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """Type and shape, if a file of `size` bytes holds just that."""
+    if len(start) < 4:
+        raise fault(path, f"{size} bytes", "an IDX file, which begins with a magic number of 4 bytes")
+    zeros, kind, n_axes = start[:2], start[2], start[3]
+    if zeros != b"\0\0" or kind not in TYPES or not n_axes:
+        wanted = "0x00000803 (images of bytes), 0x00000801 (labels) or another IDX type"
+        raise fault(path, f"magic number 0x{start[:4].hex()}", wanted)
+    if len(start) < 4 + 4 * n_axes:
+        raise fault(path, f"{size} bytes", f"a header of {4 + 4 * n_axes}, as there are {n_axes} axes")
+    shape = tuple(int.from_bytes(start[at : at + 4], "big") for at in range(4, 4 + 4 * n_axes, 4))
+    dtype = np.dtype(TYPES[kind])
+    announced, there = math.prod(shape) * dtype.itemsize, size - 4 - 4 * n_axes
+    if announced != there:
+        times = " x ".join(f"{length:,}" for length in shape)
+        raise fault(path, f"{there:,} bytes of data", f"{announced:,}, as its header announces {times}")
+    if not announced or n_axes > 32:
+        raise fault(path, f"axes of {shape[:32]}", "at least one row, and at most 32 axes")
+    return dtype, shape

@@ -1,78 +1,130 @@
-"""Labels, whatever they are, to class indices 0..C-1 and back."""
+"""From labels as files have them to class indices 0..C-1 in the smallest type that holds them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.data.table import is_missing
-from twolayer.errors import DataError
+from twolayer.data.faults import fault, nearest, shown, some
 
+Array = NDArray[Any]
 Label = str | int
+Place = Callable[[int], str]
+
+MAX_CLASSES = 10_000
+MISSING = -1
+
+_BLOCK = 1 << 16  # rows
 
 
-def as_labels(values: Sequence[str] | NDArray[Any], where: Callable[[int], str]) -> NDArray[Any]:
-    """Labels as whole numbers if they all are, else as text.
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """The labels of N rows.
+
+    Attributes:
+        codes: (N,) indices into `values`; `MISSING` where a row has no label.
+        values: the distinct labels in ascending order.
+    """
+
+    codes: NDArray[np.integer[Any]]
+    values: tuple[Label, ...]
+
+
+def labels_of_array(array: Array, name: str) -> Labels:
+    """The labels in an array (N,) of whole numbers (floats too, if they are whole) or text, read in blocks.
+
+    Raises:
+        DataError: for another shape or type, a float that is not whole, or far too many different labels.
+    """
+    if array.ndim != 1:
+        raise fault(name, f"labels of shape {array.shape}", "one label for each row, shape (N,)")
+    if array.dtype.kind not in "biufUS":
+        raise fault(name, f"labels of type {array.dtype}", "whole numbers or text")
+    distinct: Array | None = None
+    for start in range(0, len(array), _BLOCK):
+        block = array[start : start + _BLOCK]
+        if block.dtype.kind == "f":
+            bad = np.flatnonzero(~(np.abs(block) <= 2.0**53) | (block != np.trunc(block)))
+            if len(bad):
+                place = f"{name}, row {start + bad[0]}"
+                raise fault(place, f"label {block[bad[0]]}", "labels that are whole numbers or text")
+        found = np.unique(block)
+        distinct = found if distinct is None else np.union1d(distinct, found)
+        require_few(len(distinct), name)
+    if distinct is None:
+        raise fault(name, "no labels", "at least one row")
+    codes = np.empty(len(array), np.min_scalar_type(max(len(distinct) - 1, 0)))
+    for start in range(0, len(array), _BLOCK):
+        codes[start : start + _BLOCK] = np.searchsorted(distinct, array[start : start + _BLOCK])
+    text = array.dtype.kind in "US"
+    values = [item.decode("latin-1") if isinstance(item, bytes) else item for item in distinct.tolist()]
+    return Labels(codes, tuple(str(value) if text else int(value) for value in values))
+
+
+def labels_of_cells(codes: NDArray[np.int32], cells: Sequence[str], missing: frozenset[str]) -> Labels:
+    """The labels of a table's column: integers if every label is written as one, else text.
 
     Args:
-        values: (N,) cells of a table, or an array of whole numbers or text.
-        where: the place of row i, for a message.
+        codes: (N,) indices into `cells`.
+        cells: the different cells, as they are written.
+        missing: cells that stand for no label.
+    """
+    words = [cell.strip() for cell in cells]
+    present = sorted({word for word in words if word not in missing})
+    values: list[Label] = list(present)
+    if all(_is_canonical_integer(word) for word in present):
+        values = sorted(map(int, present))
+    index = {str(value): k for k, value in enumerate(values)} | dict.fromkeys(missing, MISSING)
+    return Labels(np.array([index[word] for word in words], np.int32)[codes], tuple(values))
+
+
+def require_few(count: int, name: str) -> None:
+    """Refuses more different labels than classes make sense.
 
     Raises:
-        DataError: for a missing label, or labels that are fractions.
+        DataError: above `MAX_CLASSES`.
     """
-    array = np.asarray(values)
-    if array.ndim == 2 and 1 in array.shape:
-        array = array.reshape(-1)
-    if array.ndim != 1:
-        raise DataError(f"{where(0)}: labels of shape {array.shape}; one label for each row is wanted")
-    if array.dtype.kind in "biu":
-        return array.astype(np.int64) if array.dtype.kind == "b" else array
-    if array.dtype.kind == "f":
-        if not np.isfinite(array).all() or (array != np.floor(array)).any():
-            row = int(np.flatnonzero(~np.isfinite(array) | (array != np.floor(array)))[0])
-            raise DataError(f"{where(row)}: label {array[row]}: labels are classes, whole numbers or text")
-        return array.astype(np.int64)
-    if array.dtype.kind != "U":
-        raise DataError(f"{where(0)}: labels of type {array.dtype}; whole numbers or text are wanted")
-    cells = [str(cell) for cell in array]
-    for row, cell in enumerate(cells):
-        if is_missing(cell) and cell.lower() not in ("none", "null", "na"):  # these may well be names of classes
-            raise DataError(f"{where(row)}: the label is missing")
-    try:
-        numbers = np.array([int(cell) for cell in cells])
-    except (ValueError, OverflowError):
-        return array
-    return numbers if [str(n) for n in numbers] == cells else array
+    if count > MAX_CLASSES:
+        found = f"more than {MAX_CLASSES:,} different labels"
+        raise fault(name, found, "classes; a quantity cannot be learned as one. Is it the right column?")
 
 
-def classes_of(labels: NDArray[Any]) -> tuple[Label, ...]:
-    """The distinct labels in rising order."""
-    return tuple(np.unique(labels).tolist())
+def class_indices(labels: Labels, classes: Sequence[Label], place: Place) -> Array:
+    """The labels as indices into the training's `classes`, (N,) in the smallest unsigned type.
 
-
-def encode_labels(labels: NDArray[Any], classes: Sequence[Label], where: Callable[[int], str]) -> NDArray[Any]:
-    """Class indices (N,) in the smallest type that holds them.
+    Args:
+        labels: without missing ones.
+        classes: the C labels known from training.
+        place: words for where row i stands.
 
     Raises:
-        DataError: for a label that is none of the classes.
+        DataError: for a label that is not among `classes`.
     """
-    known = np.asarray(classes)
-    if known.dtype.kind == "U" and labels.dtype.kind != "U":
-        labels = labels.astype(str)
-    if known.dtype.kind != "U" and labels.dtype.kind == "U":
-        row = next(i for i, label in enumerate(labels) if not label.lstrip("-").isdigit() or int(label) not in classes)
-        raise DataError(_unknown(where(row), str(labels[row]), classes))
-    at = np.minimum(np.searchsorted(known, labels), len(known) - 1)
-    wrong = np.flatnonzero(known[at] != labels)
-    if len(wrong):
-        raise DataError(_unknown(where(int(wrong[0])), labels[wrong[0]].item(), classes))
-    return at.astype(np.min_scalar_type(len(known) - 1))
+    known = {str(label): index for index, label in enumerate(classes)}
+    mapping = np.array([known.get(str(value), MISSING) for value in labels.values], np.int64)
+    unknown = np.flatnonzero((mapping == MISSING) & (np.bincount(labels.codes, minlength=len(mapping)) > 0))
+    if len(unknown):
+        value = labels.values[unknown[0]]
+        row = int(np.argmax(labels.codes == unknown[0]))
+        hint = nearest(str(value), known)
+        raise fault(place(row), f"label {shown(value)}", f"a label known from training: {some(classes)}{hint}")
+    indices: Array = mapping.astype(np.min_scalar_type(len(classes) - 1))[labels.codes]
+    return indices
 
 
-def _unknown(where: str, label: Label, classes: Sequence[Label]) -> str:
-    more = ", ..." if len(classes) > 20 else ""
-    return f"{where}: label {label!r} was not seen in training; known: {', '.join(map(repr, classes[:20]))}{more}"
+def without_absent(labels: Labels) -> Labels:
+    """The same labels, with only those values that some row has."""
+    present = np.flatnonzero(np.bincount(labels.codes, minlength=len(labels.values)))
+    if len(present) == len(labels.values):
+        return labels
+    codes = np.searchsorted(present, labels.codes)
+    return Labels(codes, tuple(labels.values[k] for k in present))
+
+
+def _is_canonical_integer(word: str) -> bool:
+    digits = word.removeprefix("-")
+    return digits.isascii() and digits.isdigit() and len(digits) <= 18 and str(int(word)) == word

@@ -1,43 +1,54 @@
-"""What turns raw rows into the model's rows, and class indices into labels: stored with the model, so that it predicts
-from the files one has."""
+"""All it takes to turn raw rows into the network's rows, and class indices into labels: fitted on training rows,
+stored with the model, the same for training, evaluation and prediction."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from twolayer.data.columns import Columns
-from twolayer.data.labels import Label, as_labels, encode_labels
+from twolayer.data import stored
+from twolayer.data.faults import fault
+from twolayer.data.labels import MISSING, Label, class_indices
+from twolayer.data.raw_tables import table_of
+from twolayer.data.rows import ArrayRows, Rows, ScaledRows
 from twolayer.data.scaling import Scaling
-from twolayer.data.sources import is_table, read_arrays
-from twolayer.data.table import read_table
-from twolayer.errors import DataError
+from twolayer.data.sources import Raw, read_more
+from twolayer.data.table_form import TableForm
 
 Array = NDArray[Any]
+Name = Callable[[int], str]
+
+_BLOCK_BYTES = 1 << 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Preparation:
-    """From raw rows to the model's.
+    """From raw rows to the network's rows.
 
     Attributes:
-        classes: the C labels, in the order of the class indices.
+        classes: the C labels, ascending; class index k stands for `classes[k]`.
         scaling: of the D features.
-        columns: how a table's columns are used; None for arrays.
-        image_shape: of a row that is an image: (height, width) or (channels, height, width).
-        dtype: the model's float type.
+        method: how it was fitted: none, center, standardize or max.
+        missing: what a table's missing cells are: refuse, drop or mean.
+        fill: (D,) training means that missing cells get, where `missing` is mean; else None.
+        form: the columns of a table; None for arrays and images.
+        image_shape: (height, width) or (height, width, colours) of a row that is a picture, else None.
+        dtype: the network's float type.
     """
 
     classes: tuple[Label, ...]
     scaling: Scaling
-    columns: Columns | None = None
-    image_shape: tuple[int, ...] | None = None
-    dtype: str = "float32"
+    method: str
+    missing: str
+    fill: Array | None
+    form: TableForm | None
+    image_shape: tuple[int, ...] | None
+    dtype: np.dtype[Any]
 
     @property
     def n_features(self) -> int:
@@ -45,142 +56,151 @@ class Preparation:
         return len(self.scaling.center)
 
     @property
-    def label(self) -> str | int | None:
-        """The label column's name, or its position; None for arrays."""
-        if self.columns is None or self.columns.label is None:
-            return None
-        return self.columns.names[self.columns.label] if self.columns.names else self.columns.label
+    def feature_names(self) -> tuple[str, ...]:
+        """D names: of the columns, `column=value` for a category, else x0, x1, ..."""
+        return self.form.feature_names if self.form else tuple(f"x{j}" for j in range(self.n_features))
 
     @property
-    def feature_names(self) -> list[str]:
-        """D names."""
-        if self.columns is not None:
-            return self.columns.feature_names
-        return [f"feature {i}" for i in range(self.n_features)]
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns that `transform` takes, in order; for arrays those of the features."""
+        if self.form is None:
+            return self.feature_names
+        return tuple(self.form.layout.name(position) for position in self.form.layout.features)
+
+    @property
+    def label(self) -> str | None:
+        """The name (or position) of a table's label column."""
+        layout = self.form.layout if self.form else None
+        return layout.name(layout.label) if layout and layout.label is not None else None
 
     def transform(self, X: Any) -> Array:
-        """The model's rows (N, D) of raw ones.
+        """Raw rows as the network takes them.
 
         Args:
-            X: (N, D) numbers; images may keep their shape. Where the model was trained on a table: a data frame with its
-                columns, or (N, columns) cells as they stand in the file, the label left out.
+            X: (N, columns) numbers or cells in the order of `columns`; for pictures (N, height, width[, colours]), too.
+                A data frame is read by its columns' names where training had names.
+
+        Returns:
+            (N, D) in the network's float type.
 
         Raises:
-            DataError: for columns, numbers or categories that do not fit.
+            DataError: for another shape, a cell that is no number, an unknown category, a NaN or an infinity.
         """
-        if self.columns is not None:
-            raw = self.columns.encode_cells(X)
+        layout = self.form.layout if self.form else None
+        names = self.feature_names
+
+        def place(row: int) -> str:
+            return f"row {row}"
+
+        if (
+            self.form
+            and layout
+            and (self.form.categories or hasattr(X, "columns") or np.asarray(X).dtype.kind in "OUS")
+        ):
+            numbers = self.form.encode(table_of(X, layout), "rows")
         else:
-            raw = np.asarray(X)
-            raw = raw.reshape(len(raw), -1) if raw.ndim > 1 else raw
-        if raw.dtype.kind not in "uifb" or raw.ndim != 2 or raw.shape[1] != self.n_features:
-            raise DataError(f"rows of shape {np.shape(X)}, {raw.dtype}; wanted numbers of shape (N, {self.n_features})")
-        return self._scaled(raw, lambda row: f"row {row}")
+            numbers = np.asarray(X)
+            if numbers.dtype.kind not in "biuf":
+                raise fault("rows", f"values of type {numbers.dtype}", "numbers")
+            if numbers.ndim > 2:
+                numbers = numbers.reshape(len(numbers), -1)
+            if numbers.ndim != 2 or numbers.shape[1] != self.n_features:
+                raise fault("rows", f"shape {np.shape(X)}", f"(N, {self.n_features}), one row for each prediction")
+        filled = self.filled(numbers, place, lambda j: f"column {names[j]!r}")
+        return self.ready(filled, place, lambda j: f"feature {names[j]!r}")
 
     def read(self, path: str | Path) -> tuple[Array, Array | None]:
-        """The model's rows (N, D) of a file, and their class indices (N,) if it has labels.
+        """The rows of a csv, npz, npy, IDX or CIFAR-10 file as the network takes them.
+
+        Returns:
+            X (N, D) in the network's float type; y (N,) class indices, or None where the file has no labels.
 
         Raises:
-            DataError: for a file that does not fit the model.
+            DataError: for any fault in the file, or if it does not fit the training's.
         """
-        if self.columns is not None:
-            if not is_table(str(path)):
-                raise DataError(f"{path}: the model was trained on a table; a csv file with its columns is wanted")
-            table = read_table(Path(path), self.label)
-            positions, label = self.columns.positions_in(table, label_needed=False)
-            values = self.columns.encode(table, positions)
-            X = self._scaled(values, table.place)
-            if label is None:
-                return X, None
-
-            def where(row: int) -> str:
-                return table.place(row, label)
-
-            return X, encode_labels(as_labels(table.strings(label), where), self.classes, where)
-        if is_table(str(path)):
-            raise DataError(f"{path}: the model was trained on arrays; an npz, npy or IDX file is wanted")
-        raw = read_arrays(str(path), np.random.default_rng(0))
-        if raw.values.shape[1] != self.n_features:
-            raise DataError(f"{path}: {raw.values.shape[1]} numbers in a row, wanted {self.n_features} as in training")
-        X = self._scaled(raw.values, raw.place)
+        raw = read_more(str(path), self.form, self.n_features, seed=0, part=0, need_labels=False)
+        X = self.ready(self.filled(raw.X, raw.place, raw.feature), raw.place, raw.feature)
         if raw.labels is None:
             return X, None
-        return X, encode_labels(as_labels(raw.labels, raw.place), self.classes, raw.place)
+        without = np.flatnonzero(raw.labels.codes == MISSING)
+        if len(without):
+            raise fault(raw.place(int(without[0])), "no label", "a label in every row, or a file without that column")
+        return X, class_indices(raw.labels, self.classes, raw.place)
 
-    def _scaled(self, raw: Array, where: Any) -> Array:
-        if raw.dtype.kind == "f":
-            bad = ~np.isfinite(raw) if self.scaling.fill is None else np.isinf(raw)
-            if bad.any():
-                row, column = np.argwhere(bad)[0]
-                raise DataError(
-                    f"{where(int(row))}: '{self.feature_names[column]}': {raw[row, column]}: a finite number is wanted"
-                )
-        out = np.empty(raw.shape, self.dtype)
-        self.scaling.apply(raw, out)
+    def rows(self, raw: Raw) -> Rows:
+        """A source's rows, without missing cells, as the solver takes them.
+
+        Numbers in a file stay there, and those smaller than the network's floats (bytes of images) as they are, until
+        a batch needs them; others are made ready once.
+        """
+        if raw.mapped or raw.X.dtype.itemsize < self.dtype.itemsize:
+            return ScaledRows(raw.X, self.scaling)
+        return ArrayRows(self.ready(raw.X, raw.place, raw.feature, overwrite=True))
+
+    def filled(self, X: Array, place: Name, feature: Name) -> Array:
+        """X (N, D) with the training means in place of NaN, if that is how it was trained; a new array if any changes.
+
+        Raises:
+            DataError: for a NaN, if it was not.
+        """
+        if self.form is None or X.dtype.kind != "f":
+            return X
+        missing = np.isnan(X)
+        if not missing.any():
+            return X
+        row, column = map(int, np.argwhere(missing)[0])
+        if self.fill is None:
+            raise fault(
+                f"{place(row)}: {feature(column)}", "a missing cell", "a number; the model has no means to fill it"
+            )
+        return np.where(missing, self.fill, X)
+
+    def ready(self, X: Array, place: Name, feature: Name, overwrite: bool = False) -> Array:
+        """X (N, D) scaled, in the network's float type; in X itself if that is possible and `overwrite` allows it.
+
+        Raises:
+            DataError: for a number that is not finite, or not any more in that type.
+        """
+        in_place = overwrite and X.dtype == self.dtype and X.flags.writeable and X.flags.c_contiguous
+        out = X if in_place else np.empty(X.shape, self.dtype)
+        step = max(1, _BLOCK_BYTES // (8 * X.shape[1]))
+        for start in range(0, len(X), step):
+            block = out[start : start + step]
+            self.scaling.apply(X[start : start + step], block)
+            if not np.isfinite(block).all():
+                row, column = map(int, np.argwhere(~np.isfinite(block))[0])
+                raise not_finite(place(start + row), feature(column), self.dtype)
         return out
 
     def to_header(self) -> dict[str, Any]:
-        """Everything but the arrays, for a JSON header."""
-        columns = None
-        if self.columns is not None:
-            columns = {
-                "names": list(self.columns.names) if self.columns.names else None,
-                "width": self.columns.width,
-                "label": self.columns.label,
-                "features": list(self.columns.features),
-                "categories": {str(column): list(values) for column, values in self.columns.categories.items()},
-            }
-        shape = list(self.image_shape) if self.image_shape else None
-        return {"classes": list(self.classes), "columns": columns, "image_shape": shape, "dtype": self.dtype}
+        """What `from_stored` needs beside the arrays, for JSON."""
+        return stored.to_header(self)
 
     def to_arrays(self) -> dict[str, Array]:
-        """The arrays, named data/..."""
+        """The arrays `from_stored` needs, by name."""
         arrays = {"data/center": self.scaling.center, "data/scale": self.scaling.scale}
-        return arrays if self.scaling.fill is None else {**arrays, "data/fill": self.scaling.fill}
+        return arrays if self.fill is None else {**arrays, "data/fill": self.fill}
 
     @classmethod
     def from_stored(cls, header: Any, arrays: Mapping[str, Array]) -> Preparation:
-        """What `to_header` and `to_arrays` gave.
+        """The preparation in a model file.
+
+        Args:
+            header: what `to_header` gave, from a file that may be anybody's.
+            arrays: those of `to_arrays`, perhaps among others.
 
         Raises:
-            ValueError, KeyError, TypeError: if it is not that.
+            ValueError: for anything that is missing, of another type, or does not fit the rest.
         """
-        classes = tuple(header["classes"])
-        if (
-            len(classes) < 2
-            or not all(type(each) in (str, int) for each in classes)
-            or len(set(classes)) != len(classes)
-        ):
-            raise ValueError("classes must be two or more different labels")
-        vectors = [arrays["data/center"], arrays["data/scale"]] + [arrays[k] for k in ("data/fill",) if k in arrays]
-        for vector in vectors:
-            if (
-                vector.dtype != np.float64
-                or vector.shape != vectors[0].shape
-                or vector.ndim != 1
-                or not np.isfinite(vector).all()
-            ):
-                raise ValueError("the scaling's arrays must be finite float64 of one length")
-        if (vectors[1] == 0).any():
-            raise ValueError("a scale of 0")
-        scaling = Scaling(vectors[0], vectors[1], vectors[2] if len(vectors) > 2 else None)
-        if header["dtype"] not in ("float32", "float64"):
-            raise ValueError(f"dtype {header['dtype']!r}")
-        shape = header["image_shape"]
-        image_shape = None if shape is None else tuple(int(n) for n in shape)
-        columns = None if header["columns"] is None else _stored_columns(header["columns"])
-        if columns is not None and columns.n_features != len(scaling.center):
-            raise ValueError(f"columns give {columns.n_features} features, the scaling {len(scaling.center)}")
-        return cls(classes, scaling, columns, image_shape, header["dtype"])
+        return cls(**stored.checked(header, arrays))
+
+    def __repr__(self) -> str:
+        kind = "table" if self.form else "image" if self.image_shape else "array"
+        return f"Preparation({kind} of {self.n_features:,} features, {len(self.classes)} classes, scale={self.method})"
 
 
-def _stored_columns(stored: Mapping[str, Any]) -> Columns:
-    names = None if stored["names"] is None else tuple(map(str, stored["names"]))
-    width, label = int(stored["width"]), stored["label"]
-    features: Sequence[int] = [int(column) for column in stored["features"]]
-    categories = {int(column): tuple(map(str, values)) for column, values in stored["categories"].items()}
-    if (names is not None and len(names) != width) or not all(0 <= c < width for c in (*features, *categories)):
-        raise ValueError("columns that do not fit each other")
-    if label is not None and not 0 <= int(label) < width:
-        raise ValueError("a label column that is not there")
-    return Columns(names, width, label, tuple(features), categories)
+def not_finite(place: str, feature: str, dtype: DTypeLike) -> Exception:
+    """The fault of a NaN, an infinity or a number too large."""
+    return fault(
+        f"{place}: {feature}", "NaN, infinity or a number too large", f"finite numbers that {np.dtype(dtype)} holds"
+    )

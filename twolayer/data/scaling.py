@@ -1,113 +1,132 @@
-"""Scaling of features: fitted on training rows alone, in one pass over them, and stored with the model."""
+"""Scaling: (x - center) / scale for each feature, fitted on training rows alone, in one pass over them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-ScaleName = Literal["none", "center", "standardize", "max"]
+RowNumbers = NDArray[np.integer[Any]]
+Method = Literal["none", "center", "standardize", "max"]
+
+METHODS: tuple[Method, ...] = ("none", "center", "standardize", "max")
+
+_BLOCK_BYTES = 1 << 20  # of float64 at a time
 
 
-@dataclass(frozen=True)
+class NotFiniteError(ValueError):
+    """A NaN, an infinity or a number too large for the model's floats, at a row and column of what was scaled."""
+
+    def __init__(self, row: int, column: int, value: float) -> None:
+        super().__init__(f"row {row}, column {column}: {value}")
+        self.row, self.column, self.value = row, column, value
+
+
 class Scaling:
-    """x -> (x - center) / scale, feature by feature; a missing x (NaN) first becomes `fill`.
-
-    Attributes:
-        center: (D,) float64.
-        scale: (D,) float64, never 0.
-        fill: (D,) float64, the training means, or None where missing cells are refused.
-    """
-
-    center: Array
-    scale: Array
-    fill: Array | None = None
-
-    def apply(self, values: Array, out: Array) -> None:
-        """Fills `out` (B, D), of a float type, with the scaled rows of `values` (B, D)."""
-        if out.dtype == np.float64:
-            center, scale = self.center, self.scale
-        else:
-            center, scale = self.center.astype(out.dtype), self.scale.astype(out.dtype)
-        if values.dtype.itemsize < 8:
-            np.copyto(out, values, casting="unsafe")
-            out -= center
-        else:
-            np.subtract(values, self.center, out=out, casting="unsafe")  # before it is rounded to the model's type
-        if self.fill is not None:
-            np.copyto(out, (self.fill - self.center).astype(out.dtype), where=np.isnan(out))
-        out /= scale
-
-    def undo(self, ready: Array) -> Array:
-        """The values (B, D) that `apply` made `ready` of, float64."""
-        return ready * self.scale + self.center
-
-
-class FeatureStatistics:
-    """Count, mean, spread and largest size of each feature, from blocks of rows, all in float64, missing ones left out.
-
-    Blocks are joined by the update of Chan, Golub and LeVeque (1979), which loses nothing to cancellation.
-    """
-
-    def __init__(self, n_features: int) -> None:
-        self.count = np.zeros(n_features)
-        self.mean = np.zeros(n_features)
-        self._squares = np.zeros(n_features)  # sum of squared distances from the mean
-        self.low = np.full(n_features, np.inf)
-        self.high = np.full(n_features, -np.inf)
-
-    def add(self, block: Array) -> None:
-        """Takes note of a block (B, D) of rows, NaN for a missing value."""
-        X = block.astype(np.float64)
-        known = ~np.isnan(X)
-        n = known.sum(axis=0)
-        X[~known] = 0
-        mean = X.sum(axis=0) / np.maximum(n, 1)
-        apart = np.where(known, X - mean, 0)
-        self.low = np.minimum(self.low, np.where(known, X, np.inf).min(axis=0, initial=np.inf))
-        self.high = np.maximum(self.high, np.where(known, X, -np.inf).max(axis=0, initial=-np.inf))
-        total = np.maximum(self.count + n, 1)
-        step = mean - self.mean
-        self._squares += np.square(apart).sum(axis=0) + step**2 * self.count * n / total
-        self.mean += step * n / total
-        self.count += n
-
-    @property
-    def constant(self) -> NDArray[np.bool_]:
-        """(D,) whether a feature has but one value."""
-        return ~(self.high > self.low)
-
-    @property
-    def std(self) -> Array:
-        """(D,) standard deviation, by the number of rows."""
-        return np.sqrt(self._squares / np.maximum(self.count, 1))
-
-
-def fit_scaling(blocks: Iterable[Array], n_features: int, how: ScaleName, *, fill: bool = False) -> Scaling:
-    """The scaling of some training rows.
+    """z = (x - center) / scale.
 
     Args:
-        blocks: the rows, (B, D) each.
-        n_features: D.
-        how: `none`; `center` subtracts the mean; `standardize` divides by the standard deviation, too; `max` divides
-            by the largest absolute value. A feature with one value only is never divided.
-        fill: whether missing values become the training mean.
+        center: (D,) float64.
+        scale: (D,) float64, none of them 0.
     """
-    statistics = FeatureStatistics(n_features)
-    for block in blocks:
-        statistics.add(block)
-    center, scale = np.zeros(n_features), np.ones(n_features)
-    if how in ("center", "standardize"):
-        center = np.where(statistics.constant, statistics.low, statistics.mean)
-        center[statistics.count == 0] = 0
-    if how == "standardize":
-        scale = np.where(statistics.constant, 1.0, statistics.std)
-    if how == "max":
-        largest = np.maximum(np.abs(statistics.low), np.abs(statistics.high))
-        scale = np.where(statistics.constant & (largest == 0) | ~np.isfinite(largest), 1.0, largest)
-    scale[scale == 0] = 1.0
-    return Scaling(center, scale, statistics.mean if fill else None)
+
+    def __init__(self, center: Array, scale: Array) -> None:
+        self.center = center
+        self.scale = scale
+        self.identity = not center.any() and bool((scale == 1).all())
+        self._ready: dict[np.dtype[Any], tuple[Array, Array]] = {}
+
+    def apply(self, X: Array, out: Array) -> Array:
+        """Fills `out` (B, D) of floats with the scaled rows X (B, D) of any numbers, and returns it.
+
+        Rows that `out` holds exactly are scaled in place there; others, such as float64 rows for a float32 model,
+        are centered in float64 first, where a large offset costs no digits.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):  # an infinity is found and told by whoever reads the file
+            if not self.identity and not np.can_cast(X.dtype, out.dtype):
+                center, factor = self._cast(np.dtype(np.float64))
+                exact: Array = X.astype(np.float64)
+                exact -= center
+                exact *= factor
+                out[...] = exact
+                return out
+            out[...] = X
+            if not self.identity:
+                center, factor = self._cast(out.dtype)
+                out -= center
+                out *= factor
+        return out
+
+    def _cast(self, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+        """Center and 1 / scale in a float type: a product costs less than a quotient."""
+        if dtype not in self._ready:
+            self._ready[dtype] = self.center.astype(dtype), (1 / self.scale).astype(dtype)
+        return self._ready[dtype]
+
+
+def fit_scaling(X: Array, method: Method, rows: RowNumbers | None = None) -> Scaling:
+    """The scaling of training rows.
+
+        none         center 0, scale 1
+        center       center the mean, scale 1
+        standardize  center the mean, scale the standard deviation (divided by N)
+        max          center 0, scale the largest absolute value
+
+    A feature that is the same in every row gets scale 1 where its own would be 0.
+
+    Args:
+        X: (M, D) numbers, in memory or mapped; read once, in blocks.
+        method: one of the four.
+        rows: (N,) the training rows; None for all.
+
+    Raises:
+        NotFiniteError: for a NaN, an infinity or numbers whose squares are beyond float64.
+    """
+    D = X.shape[1]
+    count = len(X) if rows is None else len(rows)
+    origin: Array = X[0 if rows is None else rows[0]].astype(np.float64)  # (D,) sums of x - origin cancel no digits
+    total, squares, largest = np.zeros(D), np.zeros(D), np.zeros(D)
+    for start, block in blocks_of(X, rows):
+        with np.errstate(over="ignore", invalid="ignore"):
+            if method == "max":
+                np.maximum(largest, np.abs(block).max(axis=0), out=largest)
+            else:
+                block -= origin
+                total += block.sum(axis=0)
+                squares += np.einsum("ij,ij->j", block, block)
+        if not (np.isfinite(total).all() and np.isfinite(squares).all() and np.isfinite(largest).all()):
+            raise _first_not_finite(X, rows, start, len(block))
+    mean = total / count  # (D,) from the origin
+    variance = np.maximum(squares / count - mean**2, 0)
+    center, scale = np.zeros(D), np.ones(D)
+    if method in ("center", "standardize"):
+        center = origin + mean
+    if method == "standardize":
+        scale = np.sqrt(variance)
+    if method == "max":
+        scale = largest
+    digits = np.finfo(X.dtype if X.dtype.kind == "f" else np.float64)
+    # A spread below the last digits of the numbers themselves is rounding, not information.
+    scale[scale <= np.maximum(4 * digits.eps * np.abs(center), digits.tiny)] = 1
+    return Scaling(center, scale)
+
+
+def blocks_of(X: Array, rows: RowNumbers | None) -> Iterator[tuple[int, Array]]:
+    """(start, block): the rows in consecutive blocks of float64, each an array of its own."""
+    count = len(X) if rows is None else len(rows)
+    size = max(1, _BLOCK_BYTES // (8 * X.shape[1]))
+    for start in range(0, count, size):
+        chosen = X[start : start + size] if rows is None else X[rows[start : start + size]]
+        yield start, chosen.astype(np.float64)
+
+
+def _first_not_finite(X: Array, rows: RowNumbers | None, start: int, count: int) -> NotFiniteError:
+    numbers = np.arange(start, start + count) if rows is None else rows[start : start + count]
+    block = X[numbers].astype(np.float64)
+    bad = ~np.isfinite(block)
+    at = np.argmax(bad if bad.any() else np.abs(block))
+    i, j = divmod(int(at), X.shape[1])
+    return NotFiniteError(int(numbers[i]), j, float(block[i, j]))

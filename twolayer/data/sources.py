@@ -1,129 +1,192 @@
-"""Files that hold arrays: npz, npy, IDX, CIFAR-10's binary version; and generators. A table (csv) is read by `table`."""
+"""The one place that knows which reader a source needs: it turns each into rows of numbers and labels."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import mmap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.data.generated import GENERATORS
+from twolayer.data.cifar import read_cifar
+from twolayer.data.columns import ColumnChoice, Layout
+from twolayer.data.csv_table import Table
+from twolayer.data.faults import as_data_error, fault, shown, some
+from twolayer.data.files import format_of, is_gzipped
+from twolayer.data.generated import generate
 from twolayer.data.idx import read_idx
-from twolayer.data.packed import digest
-from twolayer.errors import DataError, FileError
+from twolayer.data.labels import Labels, labels_of_array
+from twolayer.data.table_form import TableForm, read_table, read_training_table
 from twolayer.npyfile import read_npy, read_npz
 
 Array = NDArray[Any]
-Source = str | Mapping[str, Any]
+Source = str | Path | Sequence[str | Path] | Mapping[str, Any]
 
-FEATURE_KEYS = ("X", "x", "features", "data", "images")
-LABEL_KEYS = ("y", "Y", "labels", "label", "target")
-CIFAR_ROW = 1 + 3 * 32 * 32
-TABLE_ENDINGS = (".csv", ".csv.gz", ".txt", ".data", ".tsv")
+FEATURE_KEYS = ("X", "x", "features", "data", "images", "X_train", "x_train")
+LABEL_KEYS = ("y", "labels", "target", "y_train")
 
 
-@dataclass(frozen=True)
-class Arrays:
-    """Raw rows from a file of arrays.
+@dataclass(frozen=True, eq=False)
+class Raw:
+    """Rows as a source has them.
 
     Attributes:
-        where: the file, for messages.
-        values: (N, D) numbers, in memory or mapped.
-        labels: (N,) labels, or None if the file has none.
-        image_shape: of a row that is an image: (height, width), or (channels, height, width).
-        digests: SHA-256 by path.
+        name: the source, for messages.
+        X: (N, D) numbers of any type, in memory or mapped; NaN where a table's cell is missing.
+        labels: of the rows; None where the source has none.
+        image_shape: shape of a row as a picture, (height, width) or (height, width, colours), where it is one.
+        place: words for where row i stands.
+        feature: words for feature j.
     """
 
-    where: str
-    values: Array
-    labels: Array | None
-    image_shape: tuple[int, ...] | None = None
-    digests: dict[str, str] = field(default_factory=dict)
+    name: str
+    X: Array
+    labels: Labels | None
+    image_shape: tuple[int, ...] | None
+    place: Callable[[int], str]
+    feature: Callable[[int], str]
 
-    def place(self, row: int) -> str:
-        """The place of a row, for a message."""
-        return f"{self.where}: row {row}"
+    @property
+    def mapped(self) -> bool:
+        """Whether the numbers are in a file and not in memory."""
+        owner: Any = self.X
+        while isinstance(owner, np.ndarray):
+            owner = owner.base
+        return isinstance(owner, mmap.mmap)
 
 
-def is_table(source: Source) -> bool:
-    """Whether a source is a CSV file."""
-    return isinstance(source, str) and not source.endswith(
-        (".npz", ".npy", ".bin", "ubyte", "ubyte.gz", ".idx", ".idx.gz")
+def is_table(source: object) -> bool:
+    """Whether a source is a CSV file, with columns that can be named."""
+    return isinstance(source, str | Path) and format_of(source) == "csv"
+
+
+def read_training(source: Source, choice: ColumnChoice, seed: int) -> tuple[Raw, TableForm | None]:
+    """The rows of a training source, and for a table what its columns are.
+
+    Raises:
+        DataError: for any fault in it.
+    """
+    with as_data_error():
+        if is_table(source):
+            table, form = read_training_table(Path(str(source)), choice)
+            return _of_table(table, form, str(source)), form
+        return _of_arrays(*_arrays(source, seed, part=0, need_labels=True)), None
+
+
+def read_more(source: Source, form: TableForm | None, n_features: int, seed: int, part: int, need_labels: bool) -> Raw:
+    """The rows of another source of the same kind as the training's.
+
+    Args:
+        source: where they are.
+        form: the columns of the training table; None if it was none.
+        n_features: D of the training.
+        seed: the run's seed, for generated rows.
+        part: 1 for validation, 2 for test.
+        need_labels: whether rows without labels are a fault.
+
+    Raises:
+        DataError: for any fault in it, or another number of features.
+    """
+    with as_data_error():
+        if is_table(source):
+            layout = form.layout if form else Layout(None, n_features, None, tuple(range(n_features)), frozenset())
+            table = read_table(Path(str(source)), layout, need_labels)
+            raw = _of_table(table, form or TableForm(layout, {}), str(source))
+        else:
+            raw = _of_arrays(*_arrays(source, seed, part, need_labels))
+    if raw.X.shape[1] != n_features:
+        raise fault(raw.name, f"{raw.X.shape[1]:,} features", f"{n_features:,}, as in training")
+    return raw
+
+
+def files_of(source: object) -> list[Path]:
+    """The files a source is read from."""
+    if isinstance(source, str | Path):
+        return [Path(source)]
+    if isinstance(source, Mapping):
+        return [Path(source[key]) for key in ("features", "labels") if isinstance(source.get(key), str | Path)]
+    return [Path(part) for part in source] if isinstance(source, Sequence) else []
+
+
+def _of_table(table: Table, form: TableForm, name: str) -> Raw:
+    names = form.feature_names
+    return Raw(
+        name,
+        form.encode(table, name),
+        table.labels,
+        None,
+        place=lambda row: f"{name}:{table.line(row)}",
+        feature=lambda j: f"column {shown(names[j])}",
     )
 
 
-def read_arrays(source: Source, rng: np.random.Generator) -> Arrays:
-    """Reads a source that is no table.
-
-    Raises:
-        DataError: naming the file and what is wrong with it.
-    """
-    if isinstance(source, Mapping) and "generator" in source:
-        options = {key: value for key, value in source.items() if key != "generator" and value is not None}
-        X, y = GENERATORS[source["generator"]](rng, **options)
-        return Arrays(f"generator {source['generator']}", X, y)
-    try:
-        if isinstance(source, Mapping):
-            return _read_pair(Path(source["features"]), Path(source["labels"]))
-        path = Path(source)
-        digests = {str(path): digest(path)}
-        if path.suffix == ".npz":
-            return _read_npz(path, digests)
-        if path.suffix == ".bin":
-            return _read_cifar(path, digests)
-        values, shape = _as_rows(_read_array(path), path)
-        return Arrays(str(path), values, None, shape, digests)
-    except FileError as error:
-        raise error if isinstance(error, DataError) else DataError(str(error)) from None
-    except OSError as error:
-        raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from None
+def _of_arrays(name: str, X: Array, y: Array | None, label_name: str) -> Raw:
+    """Rows of arrays: X (N, D), or (N, height, width) or (N, height, width, colours) pictures; y (N,)."""
+    if X.dtype.kind not in "biuf":
+        raise fault(name, f"features of type {X.dtype}", "numbers")
+    if not 2 <= X.ndim <= 4 or not X.size:
+        raise fault(
+            name, f"features of shape {X.shape}", "(N, D), or pictures (N, height, width) or (N, height, width, 3)"
+        )
+    if y is not None and len(np.atleast_1d(y)) != len(X):
+        raise fault(name, f"{len(X):,} rows of features and {len(np.atleast_1d(y)):,} labels", "one label for each row")
+    labels = None if y is None else labels_of_array(y, label_name)
+    return Raw(
+        name,
+        X if X.ndim == 2 else X.reshape(len(X), -1),
+        labels,
+        X.shape[1:] if X.ndim > 2 else None,
+        place=lambda row: f"{name}, row {row}",
+        feature=lambda j: f"feature {j}",
+    )
 
 
-def _read_array(path: Path) -> Array:
-    return read_npy(path, mapped=True) if path.suffix == ".npy" else read_idx(path)
+def _arrays(source: Source, seed: int, part: int, need_labels: bool) -> tuple[str, Array, Array | None, str]:
+    """(name, X, y, name of the labels) of a source that is no table."""
+    if isinstance(source, Mapping):
+        if "generator" in source:
+            X, y, name = generate(source, seed, part)
+            return name, X, y, name
+        if set(source) != {"features", "labels"}:
+            raise fault("source", f"keys {some(source)}", "features and labels, or generator")
+        features, labels = Path(source["features"]), Path(source["labels"])
+        return str(features), _one_array(features), _one_array(labels), str(labels)
+    if not isinstance(source, str | Path):
+        paths = [Path(path) for path in source]
+        if not paths or any(format_of(path) != "cifar" for path in paths):
+            raise fault("source", f"a list of {some(paths)}", "one file, or a list of CIFAR-10's .bin files")
+        return str(paths[0]), *read_cifar(paths), str(paths[0])
+    path = Path(source)
+    form = format_of(path)
+    if form == "cifar":
+        return str(path), *read_cifar([path]), str(path)
+    if form == "npz":
+        return _pick(path, need_labels)
+    if need_labels:
+        raise fault(path, "features without labels", "{features: FILE, labels: FILE}")
+    return str(path), _one_array(path), None, ""
 
 
-def _read_pair(features: Path, labels: Path) -> Arrays:
-    digests = {str(path): digest(path) for path in (features, labels)}
-    values, shape = _as_rows(_read_array(features), features)
-    y = np.array(_read_array(labels))
-    if len(y) != len(values):
-        raise DataError(f"{features}: {len(values):,} rows, but {labels} has {len(y):,} labels; they must be as many")
-    return Arrays(str(features), values, y, shape, digests)
+def _one_array(path: Path) -> Array:
+    """The array in an IDX or .npy file, mapped where it is not compressed."""
+    form = format_of(path)
+    if form == "npy":
+        if is_gzipped(path):
+            raise fault(path, "a gzipped .npy file", "it unpacked, or an .npz")
+        return read_npy(path, mapped=True)
+    if form in ("npz", "cifar"):
+        raise fault(path, "features and labels in one file", "its name alone, not {features: ..., labels: ...}")
+    return read_idx(path)
 
 
-def _read_npz(path: Path, digests: dict[str, str]) -> Arrays:
+def _pick(path: Path, need_labels: bool) -> tuple[str, Array, Array | None, str]:
     arrays = read_npz(path)
-    features = next((key for key in FEATURE_KEYS if key in arrays), None)
-    if features is None:
-        raise DataError(f"{path}: no array named {' or '.join(FEATURE_KEYS)}; it has {', '.join(arrays) or 'none'}")
-    labels = next((arrays[key] for key in LABEL_KEYS if key in arrays), None)
-    values, shape = _as_rows(arrays[features], path)
-    if labels is not None and len(np.atleast_1d(labels)) != len(values):
-        raise DataError(f"{path}: {len(values):,} rows and {len(np.atleast_1d(labels)):,} labels; they must be as many")
-    return Arrays(str(path), values, labels, shape, digests)
-
-
-def _read_cifar(path: Path, digests: dict[str, str]) -> Arrays:
-    """CIFAR-10's binary version: rows of a label byte and 3 x 32 x 32 pixels, channel by channel."""
-    size = path.stat().st_size
-    if size == 0 or size % CIFAR_ROW:
-        raise DataError(f"{path}: {size:,} bytes; CIFAR-10's binary version has {CIFAR_ROW:,} bytes for each image")
-    rows = np.memmap(path, np.uint8, mode="r", shape=(size // CIFAR_ROW, CIFAR_ROW))
-    labels = np.array(rows[:, 0])
-    if labels.max() > 9:
-        row = int(labels.argmax())
-        raise DataError(f"{path}: row {row}: label {labels[row]}; CIFAR-10 has the labels 0 to 9")
-    return Arrays(str(path), rows[:, 1:], labels, (3, 32, 32), digests)
-
-
-def _as_rows(array: Array, path: Path) -> tuple[Array, tuple[int, ...] | None]:
-    """The array as (N, D), and the shape of an image if a row was one."""
-    if array.dtype.kind not in "uif" or array.ndim < 2 or 0 in array.shape:
-        what = "empty" if 0 in array.shape else f"{array.dtype} of shape {array.shape}"
-        raise DataError(f"{path}: {what}; numbers of shape (N, D) or (N, height, width) are wanted")
-    shape = tuple(array.shape[1:]) if array.ndim > 2 else None
-    return array.reshape(len(array), -1), shape
+    features = [key for key in FEATURE_KEYS if key in arrays]
+    labels = [key for key in LABEL_KEYS if key in arrays]
+    if len(features) != 1 or len(labels) > 1 or (need_labels and not labels):
+        wanted = f"one of {some(FEATURE_KEYS)}" + f", and one of {some(LABEL_KEYS)}" * need_labels
+        raise fault(path, f"arrays {some(arrays)}", wanted)
+    return str(path), arrays[features[0]], arrays[labels[0]] if labels else None, f"{path} ({''.join(labels)})"

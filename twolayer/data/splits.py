@@ -1,4 +1,4 @@
-"""Stratified splits: every class gives the same share of its rows."""
+"""Stratified splits: every class gives the same share of its rows, and every class is on both sides."""
 
 from __future__ import annotations
 
@@ -8,33 +8,60 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.errors import DataError
+from twolayer.data.faults import fault, shown
+
+RowNumbers = NDArray[np.integer[Any]]
+
+
+def row_type(n_rows: int) -> np.dtype[Any]:
+    """The type for numbers of rows: int32 where it holds them."""
+    return np.dtype(np.int32 if n_rows <= np.iinfo(np.int32).max else np.int64)
 
 
 def stratified_split(
-    y: NDArray[Any], fraction: float, rng: np.random.Generator, classes: Sequence[str | int], where: str
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Row numbers that are kept, and row numbers that are held out, both in rising order.
+    y: NDArray[np.integer[Any]],
+    fraction: float,
+    classes: Sequence[object],
+    rng: np.random.Generator,
+    name: str,
+) -> tuple[RowNumbers, RowNumbers]:
+    """Parts N rows in two, class by class.
+
+    The second part has round(fraction N) rows, shared among the classes in proportion to their rows (largest
+    remainders first), but at least one of each class, and never all of a class.
 
     Args:
         y: (N,) class indices.
-        fraction: the share of each class to hold out, rounded to the nearest row, at least one and not all of them.
-        rng: decides which.
-        classes: the labels, for the message.
-        where: what is split, for the message.
+        fraction: share of the second part, between 0 and 1.
+        classes: the C labels, for the message.
+        rng: where the random numbers come from.
+        name: what is split and for what, for the message.
+
+    Returns:
+        The rows of the first and of the second part, each in ascending order.
 
     Raises:
-        DataError: for a class with a single row, which cannot be in both parts.
+        DataError: if a class has a single row.
     """
-    held: list[NDArray[np.intp]] = []
-    for index, label in enumerate(classes):
+    counts = np.bincount(y, minlength=len(classes))
+    if counts.min() < 2:
+        rare = int(counts.argmin())
+        found = f"class {shown(classes[rare])} has {counts[rare]} row" + "s" * (counts[rare] != 1)
+        raise fault(name, found, "at least 2 of each class, one for each part; leave the class out or ask for no split")
+    held = np.zeros(len(y), np.bool_)
+    for index, share in enumerate(_shares(counts, fraction)):
         rows = np.flatnonzero(y == index)
-        if len(rows) == 1:
-            raise DataError(
-                f"{where}: class {label!r} has 1 row, and a split needs at least 2 of each class: add rows, "
-                "leave the class out, or give a file for the rows to hold out"
-            )
-        count = min(max(round(fraction * len(rows)), 1), len(rows) - 1) if len(rows) else 0
-        held.append(rng.permutation(rows)[:count])
-    out = np.sort(np.concatenate(held))
-    return np.setdiff1d(np.arange(len(y)), out, assume_unique=True), out
+        held[rng.choice(rows, share, replace=False, shuffle=False)] = True
+    kind = row_type(len(y))
+    return np.flatnonzero(~held).astype(kind), np.flatnonzero(held).astype(kind)
+
+
+def _shares(counts: NDArray[np.integer[Any]], fraction: float) -> NDArray[np.int64]:
+    """(C,) how many rows of each class go into the second part."""
+    exact = fraction * counts
+    shares = np.floor(exact).astype(np.int64)
+    left = round(fraction * int(counts.sum())) - int(shares.sum())
+    first = np.argsort(-(exact - shares), kind="stable")[: max(left, 0)]
+    shares[first] += 1
+    bounded: NDArray[np.int64] = np.minimum(np.maximum(shares, 1), counts - 1)
+    return bounded
