@@ -1,17 +1,22 @@
 """Each verdict: a training that provokes it and one that does not, and the evidence it must name."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from view_runs import config_with, made_history
 
+from twolayer.config import load_config
 from twolayer.data.rows import ArrayRows
 from twolayer.errors import DivergedError
 from twolayer.metrics import balanced_class_weights, probabilities
 from twolayer.model import init_params
 from twolayer.solver import Solver
+from twolayer.training import train
 from twolayer.views.diagnosis import RULES, Evidence, diagnose
+
+CONFIGS = Path(__file__).parent.parent / "configs"
 
 
 def names(evidence):
@@ -141,6 +146,13 @@ def test_dead_units_are_told_where_a_bad_start_killed_them():
     assert "dead units" not in names(trained(*sound, epochs=5, optimizer="adam", learning_rate=1e-3))
 
 
+def test_units_that_fire_for_none_of_a_handful_of_rows_are_no_verdict():
+    dead = {"dead_share": np.full(40, 0.5)}
+    few, many = (config_with(solver__batch_size=size) for size in (5, 64))
+    assert "dead units" in names(made(config=many, **dead, step=np.arange(1, 41)))
+    assert "dead units" not in names(made(config=few, **dead, step=np.arange(1, 41)))
+
+
 def test_unscaled_inputs_are_told_with_and_without_a_hidden_layer():
     X, y = blobs(300)
     for hidden in (32, 0):
@@ -196,3 +208,18 @@ def test_every_verdict_says_what_was_seen_and_what_to_try():
         assert str(verdict) == f"{verdict.name}: {verdict.evidence} Try: {verdict.remedy}"
         assert verdict.evidence.endswith(".")
         assert verdict.remedy.endswith(".")
+
+
+@pytest.mark.parametrize("name", ["optdigits", "spiral", "toy"])
+def test_a_shipped_config_raises_no_false_alarm(tmp_path, name):
+    config = load_config(CONFIGS / f"{name}.yaml")
+    result = train(config, run_dir=tmp_path / "run")
+    assert (
+        diagnose(Evidence(result.history, len(result.model.classes), config.model_dump(), result.summary["status"]))
+        == ()
+    )
+
+
+def test_the_shipped_baseline_without_a_hidden_layer_is_said_to_underfit(tmp_path):
+    result = train(CONFIGS / "spiral-softmax.yaml", run_dir=tmp_path / "run")
+    assert names(Evidence(result.history, 3, {"model": {"hidden": 0}})) == ["underfitting"]

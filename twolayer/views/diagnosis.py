@@ -25,6 +25,7 @@ OVERFIT_RISE = 1.25  # the validation loss ends this many times above its lowest
 UNDERFIT_LOSS = 0.2  # of ln C: a training loss above this share of guessing's
 UNDERFIT_GAP = 1.15  # validation loss over training loss: below this, more capacity is what is missing
 DEAD = 0.2  # share of hidden units that fire for no row
+MIN_ROWS = 50  # what the hidden units do on fewer says little about them
 ACTIVATION_HIGH = 20.0  # a unit's mean activation; about 0.4 with standardised inputs and `he` weights
 GRADIENT_HIGH = 50.0  # without a hidden layer: the norm of the gradient, about 1 with standardised inputs
 IGNORED_RECALL = 0.1  # a class found less often than this
@@ -80,6 +81,12 @@ class Evidence:
         """A value of the config, or None."""
         return (self.config.get(section) or {}).get(key)
 
+    @property
+    def has_few_rows(self) -> bool:
+        """Whether the batches of an epoch cannot hold `MIN_ROWS` rows."""
+        steps, batch_size = self.column("step"), self.setting("solver", "batch_size")
+        return bool(steps.size) and batch_size is not None and steps[0] * batch_size < MIN_ROWS
+
 
 def diagnose(evidence: Evidence) -> tuple[Verdict, ...]:
     """All verdicts on a run, the gravest first; empty if nothing stands out."""
@@ -120,11 +127,10 @@ def _rate_too_high(run: Evidence) -> Said:
 
 
 def _rate_too_low(run: Evidence) -> Said:
-    loss = run.column("train_loss")
+    loss, rate = run.column("train_loss"), run.setting("solver", "learning_rate")
     ratios = [_typical(run.column(f"update_ratio_{name}")) for name in ("W1", "W2")]
     if not 0 < max(ratios) <= RATIO_LOW or loss[-1] < SLOW_LOSS * math.log(run.n_classes):
         return None
-    rate = run.setting("solver", "learning_rate")
     return (
         f"one step changes the weights by {max(ratios):.1g} of their size (about 1e-3 is usual), and the training "
         f"loss is still {loss[-1]:.3g}.",
@@ -133,7 +139,7 @@ def _rate_too_low(run: Evidence) -> Said:
 
 
 def _unscaled_inputs(run: Evidence) -> Said:
-    if run.setting("data", "scale") != "none":
+    if run.setting("data", "scale") != "none" or run.has_few_rows:
         return None
     activation, gradient = run.column("activation_max"), run.column("gradient_norm")
     if activation.size and np.nanmax(activation) > ACTIVATION_HIGH:
@@ -165,7 +171,7 @@ def _ignored_class(run: Evidence) -> Said:
 
 def _dead_units(run: Evidence) -> Said:
     dead = run.column("dead_share")
-    if not dead.size or not dead[-1] > DEAD:
+    if not dead.size or not dead[-1] > DEAD or run.has_few_rows:
         return None
     return (
         f"{dead[-1]:.0%} of the hidden units fire for no row; they give nothing and learn nothing.",
@@ -188,15 +194,14 @@ def _overfitting(run: Evidence) -> Said:
 
 
 def _stopped_too_early(run: Evidence) -> Said:
-    column = "val_loss" if run.column("val_loss").size else "train_loss"
-    loss = run.column(column)
+    kind = "validation" if run.column("val_loss").size else "training"
+    loss = run.column("val_loss" if kind == "validation" else "train_loss")
     if run.status == "interrupted" or len(loss) < 2:
         return None
     back = max(1, len(loss) // 10)
     fell = 1 - loss[-1] / loss[-1 - back] if loss[-1 - back] > 0 else 0.0
     if fell < STILL_FALLING or loss[-1] > loss.min() or loss[-1] < 0.02 * math.log(run.n_classes):
         return None
-    kind = "validation" if column == "val_loss" else "training"
     return (
         f"the {kind} loss was still falling, by {fell:.0%} over the last {back} epoch{'s' * (back > 1)}.",
         f"more epochs than {len(loss)}, or a higher learning rate.",
@@ -209,8 +214,7 @@ def _underfitting(run: Evidence) -> Said:
         return None
     if val.size and val[-1] > UNDERFIT_GAP * train[-1]:
         return None
-    hidden = run.setting("model", "hidden")
-    accuracy = run.column("train_accuracy")
+    hidden, accuracy = run.setting("model", "hidden"), run.column("train_accuracy")
     share = f" ({accuracy[-1]:.1%} of the training rows right)" if accuracy.size else ""
     more = f"more hidden units than {hidden}" if hidden else "a hidden layer" if hidden == 0 else "more hidden units"
     return (

@@ -1,0 +1,133 @@
+"""`twolayer curves` and `twolayer report` on runs that really were trained."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from twolayer.commands.curves import command as curves
+from twolayer.commands.report import command as report
+from twolayer.config import config_from_dict
+from twolayer.errors import DataError, RunError
+from twolayer.training import train
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run on two features with snapshots, and one on 4x4 images read from files that can be taken away."""
+    base = tmp_path_factory.mktemp("trained")
+    spiral = {"generator": "spiral", "rows_per_class": 30}
+    train(
+        config_from_dict(
+            {
+                "data": {"train": spiral, "validation": 0.2},
+                "solver": {"epochs": 4},
+                "run": {"snapshot_epochs": 2},
+                "model": {"hidden": 8},
+            }
+        ),
+        run_dir=base / "spiral",
+    )
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 120)
+    images = (rng.integers(0, 120, (120, 4, 4)) + 40 * (np.arange(16).reshape(4, 4) == y[:, None, None])).astype(
+        np.uint8
+    )
+    np.save(base / "x.npy", images.reshape(120, 16))
+    np.save(base / "y.npy", y)
+    data = {"train": {"features": str(base / "x.npy"), "labels": str(base / "y.npy")}, "test": 0.25}
+    for hidden in (4, 8):
+        train(
+            config_from_dict({"data": data, "solver": {"epochs": 3}, "model": {"hidden": hidden}}),
+            run_dir=base / f"images{hidden}",
+        )
+    return base
+
+
+def run(command, *arguments):
+    """The command's output; what it raises is raised."""
+    result = CliRunner().invoke(command, list(map(str, arguments)), catch_exceptions=False, standalone_mode=False)
+    if result.exception:
+        raise result.exception
+    return result.output
+
+
+def test_one_run_is_redrawn_in_its_folder_and_its_table_printed(trained):
+    picture = trained / "spiral" / "loss_curve.png"
+    picture.unlink()
+    output = run(curves, trained / "spiral")
+    assert picture.exists()
+    assert output.splitlines()[0].startswith("run ")
+
+
+def test_several_runs_are_overlaid_with_a_table_beside_them(trained, tmp_path):
+    output = run(curves, trained / "images4", trained / "images8", "-o", tmp_path / "both.svg", "--by", "seconds")
+    assert (tmp_path / "both.svg").exists()
+    assert "hidden=4" in output
+    assert "hidden=8" in (tmp_path / "both.csv").read_text()
+
+
+def test_a_picture_of_another_kind_is_refused(trained, tmp_path):
+    import click
+
+    with pytest.raises(click.UsageError, match=r"\.png, \.svg, \.pdf"):
+        run(curves, trained / "spiral", "-o", tmp_path / "a.jpg")
+    with pytest.raises(click.UsageError, match="one RUN"):
+        run(curves, trained / "images4", trained / "images8", "--boundary")
+
+
+def test_the_boundary_is_drawn_and_animated_from_the_start_to_the_last_snapshot(trained, tmp_path):
+    run(curves, trained / "spiral", "--boundary")
+    assert (trained / "spiral" / "boundary.png").exists()
+    run(curves, trained / "spiral", "--boundary", "-o", tmp_path / "a.gif")
+    with Image.open(tmp_path / "a.gif") as image:
+        assert image.n_frames == 3  # epochs 0, 2 and 4
+
+
+def test_a_boundary_needs_two_features_and_an_animation_snapshots(trained, tmp_path):
+    with pytest.raises(DataError, match="2 features; this run's have 16"):
+        run(curves, trained / "images4", "--boundary")
+    shutil.copytree(trained / "spiral", tmp_path / "bare", ignore=shutil.ignore_patterns("snapshots"))
+    with pytest.raises(RunError, match="snapshot_epochs"):
+        run(curves, tmp_path / "bare", "--boundary", "-o", tmp_path / "a.gif")
+
+
+def test_a_report_shows_mistakes_as_pictures_with_the_rows_as_they_stand_in_the_file(trained):
+    output = run(report, trained / "images4", "--image", "4x4").strip()
+    text = Path(output.splitlines()[-1]).read_text("utf-8")
+    assert text.count('<img alt="row ') > 0
+    assert 'alt="weights of the first layer"' in text
+    cells = run(report, trained / "images4")
+    assert "<code>" in Path(cells.strip().splitlines()[-1]).read_text("utf-8")
+
+
+def test_a_report_outlives_its_data_files_and_says_that_they_are_gone(trained, tmp_path):
+    shutil.copytree(trained / "images8", tmp_path / "run")
+    config = tmp_path / "run" / "config.yaml"
+    config.write_text(config.read_text().replace("x.npy", "gone.npy"))
+    run(report, tmp_path / "run", "-o", tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text("utf-8")
+    assert "The rows are not shown" in text
+    assert "gone.npy" in text
+    assert "Most confident mistakes" in text
+
+
+def test_changed_data_files_are_noticed(trained, tmp_path):
+    shutil.copytree(trained / "images8", tmp_path / "run")
+    config = tmp_path / "run" / "config.yaml"
+    for name in "xy":
+        np.save(tmp_path / f"{name}.npy", np.load(trained / f"{name}.npy")[:60])
+    config.write_text(config.read_text().replace(str(trained), str(tmp_path)))
+    run(report, tmp_path / "run", "-o", tmp_path / "page.html")
+    assert "The rows are not shown" in (tmp_path / "page.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize("image", ["8", "x8", "0x8", "8x-1", "axb"])
+def test_a_shape_that_is_none_is_refused(trained, image):
+    import click
+
+    with pytest.raises(click.UsageError, match="ROWSxCOLUMNS"):
+        run(report, trained / "images4", "--image", image)
