@@ -1,4 +1,4 @@
-"""Pictures of the experiments: panels of labelled curves with marked points, or of bars."""
+"""Pictures of the experiments: panels of labelled curves with marked points, or of named values on a line each."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ class Panel:
         ylabel: with the unit.
         curves: lines; those after the fourth repeat colours with another dash.
         points: (x, y, text), each a dot with its text beside it.
-        bars: (name, value, text), drawn instead of curves, the first on top, on a logarithmic axis.
+        text_at: where that text stands, in points right of and above the dot.
+        values: (name, value, text), a line each instead of curves, the first on top, on a logarithmic axis.
         log_x: whether x is logarithmic.
         log_y: whether y is logarithmic.
         dots: whether each point of a curve is marked.
@@ -44,7 +45,8 @@ class Panel:
     ylabel: str = ""
     curves: tuple[Curve, ...] = ()
     points: tuple[tuple[float, float, str], ...] = ()
-    bars: tuple[tuple[str, float, str], ...] = ()
+    text_at: tuple[float, float] = (7, 5)
+    values: tuple[tuple[str, float, str], ...] = ()
     log_x: bool = False
     log_y: bool = False
     dots: bool = False
@@ -61,8 +63,8 @@ def draw_panels(title: str, panels: tuple[Panel, ...], path: Path) -> None:
     figure = style.new_figure(10 if len(panels) > 1 else 8, 4.2)
     all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, panel in zip(all_axes, panels, strict=True):
-        if panel.bars:
-            _draw_bars(axes, panel)
+        if panel.values:
+            _draw_values(axes, panel)
         else:
             _draw_curves(axes, panel)
         axes.set_title(panel.title, fontsize=10, loc="left")
@@ -82,20 +84,21 @@ def _draw_curves(axes: Axes, panel: Panel) -> None:
         axes.set_yscale("log")
     for x, y, text in panel.points:
         axes.plot(x, y, "o", color=style.MARK, markersize=5)
-        axes.annotate(text, (x, y), textcoords="offset points", xytext=(7, 5), fontsize=9, color=style.MARK)
+        axes.annotate(text, (x, y), textcoords="offset points", xytext=panel.text_at, fontsize=9, color=style.MARK)
     style.tidy(axes, panel.xlabel, panel.ylabel)
     if len(panel.curves) > 1:
         axes.legend(frameon=False, fontsize=9)
 
 
-def _draw_bars(axes: Axes, panel: Panel) -> None:
-    names = [name for name, _, _ in panel.bars]
-    values = [value for _, value, _ in panel.bars]
-    axes.barh(range(len(names)), values, color=style.TRAINING, height=0.62, log=True)
+def _draw_values(axes: Axes, panel: Panel) -> None:
+    names = [name for name, _, _ in panel.values]
+    values = [value for _, value, _ in panel.values]
+    axes.plot(values, range(len(names)), "o", color=style.TRAINING, markersize=8)
+    axes.set_xscale("log")
+    axes.set_ylim(-0.6, len(names) - 0.4)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.set_xlim(min(values) / 2, max(values) * 12)
-    for place, (_, value, text) in enumerate(panel.bars):
-        axes.text(value * 1.12, place, text, va="center", fontsize=9, color=style.MARK)
+    for place, (_, value, text) in enumerate(panel.values):
+        axes.text(value * 1.25, place, text, va="center", fontsize=9, color=style.MARK)
     style.tidy(axes, panel.xlabel, panel.ylabel)
-    axes.grid(visible=False, axis="y")
