@@ -1,0 +1,31 @@
+"""`twolayer verify-resume`: whether nothing is lost when a training is killed."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import click
+
+
+@click.command("verify-resume")
+@click.argument("config", metavar="CONFIG")
+@click.argument("overrides", metavar="[KEY=VALUE ...]", nargs=-1)
+@click.option("--kills", default=5, show_default=True, type=click.IntRange(1), help="How often to kill the training.")
+@click.option("--seed", default=0, show_default=True, help="Of the random moments.")
+def command(config: str, overrides: tuple[str, ...], kills: int, seed: int) -> None:
+    """Train CONFIG once straight and once killed K times at random moments and resumed; exit 1 if the two differ.
+
+    \b
+    twolayer verify-resume configs/optdigits.yaml --kills 10
+    """
+    import numpy as np
+
+    from twolayer.errors import CheckFailedError
+    from twolayer.verify_resume import verify_resume
+
+    with tempfile.TemporaryDirectory() as folder:
+        verdict = verify_resume(config, overrides, Path(folder), kills=kills, rng=np.random.default_rng(seed))
+    if not verdict.passed:
+        raise CheckFailedError(str(verdict))
+    click.echo(str(verdict))

@@ -1,0 +1,126 @@
+"""A run killed again and again against one never killed: both must leave the same bits."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from twolayer.errors import RunError
+from twolayer.runs.checkpoint import read_arrays
+from twolayer.runs.folder import RunFolder
+from twolayer.runs.logs import read_history
+
+CHECKPOINTS = 10  # in about so many pieces a kill can cut the training
+START_UP_SHARE = 0.7  # of the time before the first step, in which no kill falls
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a comparison found.
+
+    Attributes:
+        kills: how often the run was killed.
+        mid_run: how many of the kills came after the run folder had appeared.
+        differences: what is not the same, in words; empty if all is.
+    """
+
+    kills: int
+    mid_run: int
+    differences: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether the two runs are equal."""
+        return not self.differences
+
+    def __str__(self) -> str:
+        count = f"{self.kills} kills by SIGKILL, {self.mid_run} of them after the run folder had appeared"
+        if self.passed:
+            return f"equal to the run never stopped, bit for bit: {count}"
+        return f"NOT equal to the run never stopped ({count}): " + "; ".join(self.differences)
+
+
+def verify_resume(
+    config: str | Path, overrides: Sequence[str], folder: Path, *, kills: int, rng: np.random.Generator
+) -> Verdict:
+    """Trains once straight and once with kills, each training in a process of its own.
+
+    Args:
+        config: a YAML file.
+        overrides: `section.key=value`.
+        folder: where the two run folders `straight` and `killed` go; they must not exist.
+        kills: how often to kill, each time at a random moment of what a whole training takes.
+        rng: draws the moments.
+
+    Raises:
+        RunError: if a training fails by itself; the message is the training's own.
+    """
+    straight, killed = folder / "straight", folder / "killed"
+    start = time.perf_counter()
+    _finish(_train(config, overrides, straight))
+    duration = time.perf_counter() - start
+    seconds = read_history(RunFolder(straight).history)["seconds"]
+    often = f"run.checkpoint_seconds={seconds[-1] / CHECKPOINTS:.6f}"
+    start_up = duration - seconds[-1]  # a kill before the first step tells little: a few are enough
+
+    mid_run = 0
+    for delay in rng.uniform(START_UP_SHARE * start_up, duration, kills):
+        process = _next(config, [*overrides, often], killed)
+        try:
+            process.wait(delay)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+        code = process.wait()
+        mid_run += code == -signal.SIGKILL and killed.exists()
+        if code not in (0, -signal.SIGKILL):
+            _finish(process)
+    _finish(_next(config, [*overrides, often], killed))
+    return Verdict(kills, mid_run, tuple(differences(RunFolder(straight), RunFolder(killed))))
+
+
+def differences(one: RunFolder, other: RunFolder) -> Iterator[str]:
+    """In what two run folders differ: best.npz and steps.csv to the byte, last.npz in its arrays, history.csv in all
+    columns but the time."""
+    for a, b in ((one.best, other.best), (one.steps, other.steps)):
+        if a.read_bytes() != b.read_bytes():
+            yield f"{a.name} has other bytes"
+    ours, theirs = read_arrays(one.last)[0], read_arrays(other.last)[0]
+    for name in sorted(ours.keys() | theirs.keys()):
+        if name not in ours or name not in theirs or not np.array_equal(ours[name], theirs[name]):
+            yield f"array {name} of last.npz differs"
+    history, other_history = read_history(one.history), read_history(other.history)
+    for name in history:
+        if name != "seconds" and not np.array_equal(history[name], other_history[name], equal_nan=True):
+            yield f"column {name} of history.csv differs"
+
+
+def _next(config: str | Path, overrides: Sequence[str], run_dir: Path) -> subprocess.Popen[str]:
+    """The training that goes on with a run, or starts it if it has not appeared."""
+    if run_dir.exists():
+        return _start("train", "--resume", str(run_dir), "--quiet")
+    return _train(config, overrides, run_dir)
+
+
+def _train(config: str | Path, overrides: Sequence[str], run_dir: Path) -> subprocess.Popen[str]:
+    return _start("train", str(config), *overrides, "--run-dir", str(run_dir), "--quiet")
+
+
+def _start(*arguments: str) -> subprocess.Popen[str]:
+    package = str(Path(__file__).resolve().parent.parent)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([package, os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, "-m", "twolayer", *arguments]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def _finish(process: subprocess.Popen[str]) -> None:
+    output, _ = process.communicate()
+    if process.returncode:
+        raise RunError(f"a training ended with exit code {process.returncode}: {output.strip()}")
