@@ -1,0 +1,173 @@
+"""ONNX: one graph from raw rows to label and probabilities, with scaling, one-hot features and the filling of missing
+values inside it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from twolayer import __version__
+from twolayer.data.csv_table import MISSING_CELLS
+from twolayer.data.table_form import TableForm
+from twolayer.errors import import_extra
+from twolayer.model import Array, Params
+from twolayer.runs.atomic import write_atomically
+from twolayer.saved_model import Model
+
+OPSET, ML_OPSET, IR_VERSION = 18, 3, 9  # onnxruntime reads these since 1.15, of May 2023
+
+
+def export_onnx(model: Model, path: str | Path) -> None:
+    """Writes a model with these inputs and outputs.
+
+    Images and other arrays: one input `rows` (N, D), float32 for images, else float64. A table of numbers: the same,
+    float64, the feature columns in the file's order. A table with categories: an input (N, 1) for each feature column,
+    under its name, float64 for numbers (NaN: missing) and text for categories, without spaces around it. Outputs:
+    `label` (N,), whole numbers or text, and `probabilities` (N, C), their columns as the metadata's `classes` (JSON).
+
+    A category that was not seen in training is an error when the graph runs. Numbers are not checked: NaN where missing
+    values are not filled gives NaN.
+
+    Args:
+        model: a trained model.
+        path: the file; replaced whole.
+
+    Raises:
+        MissingExtraError: if onnx is not installed.
+        RunError: if the file cannot be written.
+    """
+    graph = _Graph(import_extra("onnx", "onnx", "export --to onnx"))
+    preparation = model.preparation
+    if preparation.form is not None and preparation.form.categories:
+        rows = _table_rows(graph, preparation.form, fill=preparation.fill is not None)
+    else:
+        pixels = preparation.image_shape is not None
+        rows = graph.input("rows", np.float32 if pixels else np.float64, preparation.n_features)
+    ready = _prepared(graph, rows, model)
+    scores = _scores(graph, ready, model.params)
+    labels = [str(c) for c in model.classes] if isinstance(model.classes[0], str) else np.array(model.classes, np.int64)
+    best = graph.node("ArgMax", scores, axis=1, keepdims=0)
+    graph.output(graph.node("Gather", graph.constant(labels), best), "label", labels)
+    graph.output(graph.node("Softmax", scores, axis=1), "probabilities", model.params.W2, model.params.n_classes)
+    write_atomically(path, graph.serialized(classes=json.dumps(list(model.classes))))
+
+
+def _table_rows(graph: _Graph, form: TableForm, *, fill: bool) -> str:
+    """The features (N, D) in float64 from one input per column; NaN where a value is missing."""
+    parts = []
+    for position in form.layout.features:
+        name = form.layout.name(position)
+        if position not in form.categories:
+            parts.append(graph.input(name, np.float64, 1))
+            continue
+        known = list(form.categories[position])
+        missing = sorted(MISSING_CELLS) if fill else []
+        cells = graph.input(name, np.str_, 1)
+        hot = graph.node("OneHotEncoder", cells, domain="ai.onnx.ml", cats_strings=known + missing, zeros=0)
+        hot = graph.node("Reshape", hot, graph.constant(np.array([-1, len(known) + len(missing)])))
+        hot = graph.to_type(hot, np.float64)
+        if missing:
+            widths = graph.constant(np.array([len(known), len(missing)]))
+            hot, is_missing = graph.nodes("Split", 2, hot, widths, axis=1)
+            any_of_them = graph.node("ReduceMax", is_missing, graph.constant(np.array([1])), keepdims=1)
+            hot = graph.node("Where", graph.to_type(any_of_them, np.bool_), graph.constant(np.array([[np.nan]])), hot)
+        parts.append(hot)
+    return graph.node("Concat", *parts, axis=1)
+
+
+def _prepared(graph: _Graph, rows: str, model: Model) -> str:
+    """Filled and scaled, in the steps and float types of `Preparation`: float64 rows are scaled in float64."""
+    preparation = model.preparation
+    scaling, fill = preparation.scaling, preparation.fill
+    if fill is not None:
+        rows = graph.node("Where", graph.node("IsNaN", rows), graph.constant(fill), rows)
+    if preparation.image_shape is not None:
+        rows = graph.to_type(rows, preparation.dtype)
+    dtype = preparation.dtype if preparation.image_shape is not None else np.dtype(np.float64)
+    if not scaling.identity:
+        rows = graph.node("Sub", rows, graph.constant(scaling.center.astype(dtype)))
+        rows = graph.node("Mul", rows, graph.constant((1 / scaling.scale).astype(dtype)))
+    return graph.to_type(rows, preparation.dtype)
+
+
+def _scores(graph: _Graph, X: str, params: Params) -> str:
+    """S of equations (1) to (3)."""
+    A1 = X
+    if params.W1 is not None and params.b1 is not None:
+        Z1 = graph.node("Add", graph.node("MatMul", X, graph.constant(params.W1)), graph.constant(params.b1))
+        A1 = graph.node("Relu", Z1)
+    return graph.node("Add", graph.node("MatMul", A1, graph.constant(params.W2)), graph.constant(params.b2))
+
+
+class _Graph:
+    """Collects inputs, constants and nodes, and numbers what has no name."""
+
+    def __init__(self, onnx: ModuleType) -> None:
+        self._onnx = onnx
+        self._inputs: list[Any] = []
+        self._outputs: list[Any] = []
+        self._constants: list[Any] = []
+        self._nodes: list[Any] = []
+
+    def input(self, name: str, dtype: Any, width: int) -> str:
+        """An input (N, width)."""
+        self._inputs.append(self._onnx.helper.make_tensor_value_info(name, self._code(dtype), ["N", width]))
+        return name
+
+    def constant(self, values: Array | list[str]) -> str:
+        """Numbers or texts that belong to the model."""
+        name = f"/constant{len(self._constants)}"
+        if isinstance(values, list):
+            text = [value.encode() for value in values]
+            tensor = self._onnx.helper.make_tensor(name, self._onnx.TensorProto.STRING, [len(values)], text)
+        else:
+            tensor = self._onnx.numpy_helper.from_array(np.ascontiguousarray(values), name)
+        self._constants.append(tensor)
+        return name
+
+    def node(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        """The one output of a new node."""
+        return self.nodes(kind, 1, *inputs, **attributes)[0]
+
+    def nodes(self, kind: str, n_outputs: int, *inputs: str, **attributes: Any) -> list[str]:
+        """The outputs of a new node."""
+        outputs = [f"/{kind}{len(self._nodes)}.{i}" for i in range(n_outputs)]
+        self._nodes.append(self._onnx.helper.make_node(kind, list(inputs), outputs, **attributes))
+        return outputs
+
+    def to_type(self, value: str, dtype: Any) -> str:
+        """The value in another type."""
+        return self.node("Cast", value, to=self._code(dtype))
+
+    def output(self, value: str, name: str, like: Array | list[str], width: int | None = None) -> None:
+        """Gives a value out under this name, (N,) or (N, width), of the type of `like`."""
+        dtype = np.str_ if isinstance(like, list) else like.dtype
+        shape = ["N"] if width is None else ["N", width]
+        self._nodes.append(self._onnx.helper.make_node("Identity", [value], [name]))
+        self._outputs.append(self._onnx.helper.make_tensor_value_info(name, self._code(dtype), shape))
+
+    def serialized(self, **metadata: str) -> bytes:
+        """The checked model."""
+        helper = self._onnx.helper
+        graph = helper.make_graph(self._nodes, "twolayer", self._inputs, self._outputs, self._constants)
+        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)]
+        model = helper.make_model(
+            graph,
+            opset_imports=opsets,
+            ir_version=IR_VERSION,
+            producer_name="twolayer",
+            producer_version=__version__,
+        )
+        helper.set_model_props(model, metadata)
+        self._onnx.checker.check_model(model, full_check=True)
+        content: bytes = model.SerializeToString()
+        return content
+
+    def _code(self, dtype: Any) -> int:
+        if np.dtype(dtype).kind == "U":
+            return int(self._onnx.TensorProto.STRING)
+        return int(self._onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
