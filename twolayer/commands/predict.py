@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from pathlib import Path
 
 import click
@@ -25,7 +26,7 @@ def command(model_path: Path, file: Path, proba: bool) -> None:
 
     model = load_model(model_path)
     P = model.predict_file(file)
-    out = csv.writer(click.get_text_stream("stdout"), lineterminator="\n")
+    out = csv.writer(sys.stdout, lineterminator="\n")
     out.writerow(["label", *(f"p({label})" for label in model.classes)] if proba else ["label"])
     for p in P:
         label = model.classes[int(p.argmax())]

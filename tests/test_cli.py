@@ -1,0 +1,184 @@
+"""The command line as a person meets it: messages, exit codes, signals."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import twolayer
+from twolayer.commands import COMMANDS
+
+
+def test_help_lists_every_command_and_each_has_its_own(run_twolayer):
+    shown = run_twolayer("--help")
+    assert shown.returncode == 0
+    assert all(re.search(rf"^  {name} ", shown.stdout, re.MULTILINE) for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example(name):
+    from click.testing import CliRunner
+
+    from twolayer.commands import cli
+
+    shown = CliRunner().invoke(cli, [name, "--help"], prog_name="twolayer")
+    assert shown.exit_code == 0
+    assert f"twolayer {name}" in shown.output
+
+
+def test_version(run_twolayer):
+    assert run_twolayer("--version").stdout == f"twolayer, version {twolayer.__version__}\n"
+
+
+def test_a_mistyped_command_is_answered_with_the_nearest(run_twolayer):
+    answer = run_twolayer("trian", "x.yaml")
+    assert answer.returncode == 2
+    assert "Did you mean 'train'?" in answer.stderr
+
+
+def test_six_planted_faults_are_all_reported_at_once_with_their_places(run_twolayer, tmp_path):
+    config = tmp_path / "six.yaml"
+    config.write_text(
+        "data:\n"
+        "  train: missing.csv\n"
+        "  label: digit\n"
+        "solver:\n"
+        "  learning_rte: 0.1\n"
+        "  batch_size: many\n"
+        "  reg: -1e-4\n"
+        "  optimizer: sgdd\n"
+        "  epochs: 3\n"
+        "  epochs: 4\n"
+    )
+    answer = run_twolayer("train", config, cwd=tmp_path)
+    assert answer.returncode == 2
+    assert answer.stdout == ""
+    for place, words in {
+        "2:3": "no such file",
+        "5:3": "unknown key; did you mean 'learning_rate'?",
+        "6:3": "many",
+        "7:3": "-0.0001",
+        "8:3": "did you mean 'sgd'",
+        "10:3": "duplicate",
+    }.items():
+        line = next((line for line in answer.stderr.splitlines() if f"six.yaml:{place}: " in line), None)
+        assert line is not None, (place, answer.stderr)
+        assert words in line
+    assert len(answer.stderr.splitlines()) == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train"], "one CONFIG is wanted"),
+        (["train", "a.yaml", "b.yaml"], "got 2: a.yaml, b.yaml"),
+        (["train", "nowhere.yaml"], "nowhere.yaml"),
+        (["train", "configs/toy.yaml", "--resume", "runs/x"], "--resume RUN goes on with that run's own config"),
+        (["train", "configs/toy.yaml", "--force"], "--force goes with --resume"),
+        (["train", "configs/toy.yaml", "solver.epocs=3"], "did you mean 'epochs'?"),
+        (["train", "--resume", "nowhere"], "nowhere: no such run folder"),
+        (["train", "--nonsense"], "No such option"),
+        (["evaluate", "nowhere"], "nowhere"),
+        (["predict", "nowhere", "rows.csv"], "nowhere"),
+    ],
+)
+def test_wrong_arguments_end_with_a_message_and_exit_code_2(run_twolayer, arguments, words):
+    answer = run_twolayer(*arguments)
+    assert answer.returncode == 2
+    assert words in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_divergence_ends_with_exit_code_3(run_twolayer, tmp_path):
+    answer = run_twolayer("train", "configs/spiral.yaml", "solver.learning_rate=1e30", "--run-dir", tmp_path / "r")
+    assert answer.returncode == 3
+    assert "diverged at step" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def start(*arguments, cwd):
+    return subprocess.Popen(
+        [sys.executable, "-m", "twolayer", *map(str, arguments)],
+        cwd=cwd, env={**os.environ, "PYTHONPATH": str(cwd)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_the_run_and_names_the_command_to_go_on(run_twolayer, root, tmp_path, number, code):
+    run_dir = tmp_path / "run"
+    process = start("train", "configs/spiral.yaml", "solver.epochs=100000", "solver.schedule=constant",
+                    "--run-dir", run_dir, cwd=root)  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not (run_dir / "history.csv").exists() or (run_dir / "history.csv").stat().st_size < 1000:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert f"to go on: twolayer train --resume {run_dir}" in output
+    assert "Traceback" not in errors
+    epochs = len((run_dir / "history.csv").read_text().splitlines()) - 1
+    resumed = run_twolayer("train", "--resume", run_dir, f"solver.epochs={epochs + 2}")
+    assert resumed.returncode == 0
+    assert len((run_dir / "history.csv").read_text().splitlines()) - 1 == epochs + 2
+
+
+def test_a_finished_run_is_not_trained_again(run_twolayer, tmp_path):
+    run_twolayer("train", "configs/toy.yaml", "solver.epochs=2", "--run-dir", tmp_path / "r")
+    answer = run_twolayer("train", "--resume", tmp_path / "r")
+    assert answer.returncode == 0
+    assert "nothing to go on with" in answer.stdout
+
+
+def test_train_evaluate_and_predict_on_real_rows(run_twolayer, root, tmp_path):
+    run = tmp_path / "run"
+    trained = run_twolayer("train", "configs/letter.yaml", "solver.epochs=1", "--run-dir", run)
+    assert "16-128-26 network" in trained.stdout
+    evaluated = run_twolayer("evaluate", run)
+    accuracy = re.search(r"test accuracy (0\.\d+)", trained.stdout)[1]
+    assert f"accuracy {accuracy}" in evaluated.stdout
+    rows = tmp_path / "rows.csv"
+    rows.write_text("note,y-ege,x-box,y-box,width,high,onpix,x-bar,y-bar,x2bar,y2bar,xybar,x2ybr,xy2br,x-ege,xegvy,yegvx\n"
+                    "columns may stand in any order,8,2,8,3,5,1,8,13,0,6,6,10,8,0,8,8\n")  # fmt: skip
+    predicted = run_twolayer("predict", run, rows, "--proba")
+    header, row = predicted.stdout.splitlines()
+    assert header.split(",") == ["label", *(f"p({letter})" for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ")]
+    assert sum(map(float, row.split(",")[1:])) == pytest.approx(1, abs=1e-5)
+
+
+def test_verify_resume_finds_a_killed_run_equal(run_twolayer, tmp_path):
+    answer = run_twolayer("verify-resume", "configs/spiral.yaml", "solver.epochs=200", "--kills", "2")
+    assert answer.returncode == 0, answer.stderr
+    assert "equal to the run never stopped, bit for bit: 2 kills" in answer.stdout
+
+
+def test_verify_resume_would_see_a_difference(root, tmp_path):
+    from twolayer.runs.folder import RunFolder
+    from twolayer.training import train
+    from twolayer.verify_resume import differences
+
+    short = ["solver.epochs=3"]
+    for name, changes in {"a": [], "b": [], "c": ["solver.reg=2e-5"]}.items():
+        train(root / "configs/spiral.yaml", [*short, *changes], run_dir=tmp_path / name)
+    a, b, c = (RunFolder(tmp_path / name) for name in "abc")
+    assert list(differences(a, b)) == []
+    found = " ".join(differences(a, c))
+    assert all(each in found for each in ("best.npz", "steps.csv", "array W1", "column train_loss"))
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "curves", "sweep"])
+def test_a_script_is_its_command(root, tmp_path, name):
+    shown = subprocess.run(
+        [sys.executable, root / "scripts" / f"{name}.py", "--help"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"twolayer {name}" in shown.stdout
