@@ -1,4 +1,4 @@
-"""npyfile: what np.save and np.savez wrote comes back as it was; anything else is refused, quickly, in little memory."""
+"""npyfile: what np.save and np.savez wrote comes back as it was; anything else is refused, quickly and cheaply."""
 
 from __future__ import annotations
 

@@ -16,9 +16,11 @@ def fault(where: object, found: str, wanted: str) -> DataError:
 
 
 def shown(value: object, longest: int = 40) -> str:
-    """Something out of a file as it may stand in a message: quoted, printable, not long."""
+    """Something out of a file as it may stand in a message: text quoted, printable, not long."""
     text = str(value)
-    return repr(text if len(text) <= longest else text[: longest - 3] + "...")
+    if len(text) > longest:
+        text = text[: longest - 3] + "..."
+    return repr(text) if isinstance(value, str) else text
 
 
 def some(values: Iterable[object], most: int = 8) -> str:
@@ -31,8 +33,9 @@ def some(values: Iterable[object], most: int = 8) -> str:
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """`; did you mean 'x'?` where one of `names` is close to `name`, else nothing."""
-    close = difflib.get_close_matches(name[:100], [other for other in islice(names, 1000) if len(other) < 100], n=1)
-    return f"; did you mean {shown(close[0])}?" if close else ""
+    by_lower = {other.lower(): other for other in islice(names, 1000) if len(other) < 100}
+    close = difflib.get_close_matches(name.lower()[:100], by_lower, n=1)
+    return f"; did you mean {shown(by_lower[close[0]])}?" if close else ""
 
 
 @contextmanager

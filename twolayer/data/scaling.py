@@ -86,16 +86,19 @@ def fit_scaling(X: Array, method: Method, rows: RowNumbers | None = None) -> Sca
         NotFiniteError: for a NaN, an infinity or numbers whose squares are beyond float64.
     """
     D = X.shape[1]
+    if method == "none" and X.dtype.kind != "f":
+        return Scaling(np.zeros(D), np.ones(D))
     count = len(X) if rows is None else len(rows)
     origin: Array = X[0 if rows is None else rows[0]].astype(np.float64)  # (D,) sums of x - origin cancel no digits
     total, squares, largest = np.zeros(D), np.zeros(D), np.zeros(D)
     for start, block in blocks_of(X, rows):
         with np.errstate(over="ignore", invalid="ignore"):
-            if method == "max":
+            if method in ("none", "max"):
                 np.maximum(largest, np.abs(block).max(axis=0), out=largest)
             else:
                 block -= origin
                 total += block.sum(axis=0)
+            if method == "standardize":
                 squares += np.einsum("ij,ij->j", block, block)
         if not (np.isfinite(total).all() and np.isfinite(squares).all() and np.isfinite(largest).all()):
             raise _first_not_finite(X, rows, start, len(block))

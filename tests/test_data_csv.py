@@ -1,0 +1,303 @@
+"""CSV: agrees with pandas on what is well formed, and names the place of what is not."""
+
+from __future__ import annotations
+
+import gzip
+
+import numpy as np
+import pytest
+from data_helpers import all_rows, csv
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from twolayer.data import load_dataset
+from twolayer.errors import DataError
+
+PLAIN = {"validation": 0, "scale": "none", "dtype": "float64"}
+
+
+def load(path, **keys):
+    return load_dataset(train=path, **{**PLAIN, "label": "y", **keys})
+
+
+def labels(split, classes):
+    return [classes[index] for index in split.y]
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("a,b,y\n1,2,0\n3,-4.5e1,1\n", {}),
+        ("\ufeffa,b,y\r\n1,2,0\r\n3,-45,1\r\n", {}),
+        ('"a","b","y"\n"1","2","0"\n"3","-45","1"', {}),
+        ("\n a , b ,y\n\n 1 , 2 ,0\n3,-45,1\n\n", {}),
+        ("y,a,b\n0,1,2\n1,3,-45\n", {}),
+        ("1,2,0\n3,-45,1\n", {"label": -1}),
+        ("0,1,2\n1,3,-45\n", {"label": 0}),
+        ("a,b,y\n1,2,0\n3,-45,1\n", {"label": 2}),
+        ("a,id,b,y\n1,k_7,2,0\n3,k_8,-45,1\n", {"ignore": ["id"]}),
+        ("1,x,2,0\n3,z,-45,1\n", {"label": 3, "ignore": [-3]}),
+    ],
+)
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])
+def test_bom_crlf_quotes_blanks_header_and_positions_just_work(tmp_path, text, keys, name):
+    data = load(csv(tmp_path, text, name), **keys)
+    np.testing.assert_array_equal(all_rows(data.train.X, float), [[1, 2], [3, -45]])
+    assert labels(data.train, data.classes) == [0, 1]
+
+
+def test_quoted_cells_may_hold_commas_quotes_and_line_ends(tmp_path):
+    data = load(csv(tmp_path, 'a,"y, the ""label"""\n1,"x\ny"\n2,"a,b"\n3,"x\ny"\n'), label='y, the "label"')
+    assert data.classes == ("a,b", "x\ny")
+    assert data.preparation.label == 'y, the "label"'
+
+
+@pytest.mark.parametrize(
+    ("cells", "classes"),
+    [
+        (["10", "9", "-1"], (-1, 9, 10)),
+        (["b", "a", "10"], ("10", "a", "b")),
+        (["01", "1", "2"], ("01", "1", "2")),
+        (["1.0", "2", "3"], ("1.0", "2", "3")),
+        (["1_0", "2", "3"], ("1_0", "2", "3")),
+        (["x ", " x", "y"], ("x", "y")),
+    ],
+)
+def test_labels_are_integers_if_all_are_written_so_and_else_text(tmp_path, cells, classes):
+    data = load(csv(tmp_path, "a,y\n" + "".join(f"{i},{cell}\n" for i, cell in enumerate(cells))))
+    assert data.classes == classes
+    assert data.train.y.dtype == np.uint8
+
+
+def test_the_shipped_sets_are_read_as_numpy_reads_them(root):
+    data = load(root / "data/optdigits-train.csv.gz", label="digit")
+    want = np.loadtxt(root / "data/optdigits-train.csv.gz", delimiter=",", skiprows=1)
+    np.testing.assert_array_equal(all_rows(data.train.X, float), want[:, :-1])
+    np.testing.assert_array_equal(data.train.y, want[:, -1])
+    data = load(root / "data/letter-train.csv.gz", label="letter")
+    with gzip.open(root / "data/letter-train.csv.gz", "rt") as file:
+        rows = [line.rstrip("\n").split(",") for line in file][1:]
+    assert labels(data.train, data.classes) == [row[-1] for row in rows]
+    np.testing.assert_array_equal(all_rows(data.train.X, float), np.array([row[:-1] for row in rows], float))
+
+
+NUMBERS = st.one_of(
+    st.integers(-(10**18), 10**18).map(str),
+    st.floats(allow_nan=False, allow_infinity=False).map(repr),
+    st.decimals(-1000, 1000, places=4).map(str),
+    st.sampled_from(
+        ["0", "-0", "00012", "+3", ".5", "5.", "-.25", "1e3", "1E-3", " 7 ", "123456789.123456789", "1e-320"]
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("csv")
+
+
+@settings(max_examples=60)
+@given(rows=st.lists(st.tuples(NUMBERS, NUMBERS), min_size=2, max_size=12), quoted=st.booleans())
+def test_numbers_are_read_to_the_last_bit_as_python_reads_them(folder, rows, quoted):
+    quote = '"' if quoted else ""
+    text = "".join(f"{quote}{a}{quote},{b},{i % 2}\n" for i, (a, b) in enumerate(rows))
+    data = load(csv(folder, text), label=2)
+    want = np.array([[float(a), float(b)] for a, b in rows])
+    np.testing.assert_array_equal(all_rows(data.train.X, float).view(np.int64), want.view(np.int64))
+
+
+def test_mixed_tables_are_read_as_pandas_reads_them(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    rng = np.random.default_rng(5)
+    frame = pandas.DataFrame(
+        {
+            "size": rng.normal(size=9000).round(5),
+            "colour": rng.choice(["red", "green", "dark, blue"], 9000),
+            "y": rng.choice(["no", "yes"], 9000),
+            "count": rng.integers(-5, 1000, 9000),
+        }
+    )
+    frame.loc[rng.choice(9000, 50), "size"] = np.nan
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    data = load(tmp_path / "t.csv", categorical=["colour"], missing="drop")
+    want = frame.dropna()
+    one_hot = pandas.get_dummies(want["colour"]).sort_index(axis=1)
+    expected = np.column_stack([want["size"], one_hot, want["count"]]).astype(float)
+    np.testing.assert_array_equal(all_rows(data.train.X, float), expected)
+    assert data.preparation.feature_names == ("size", *(f"colour={name}" for name in one_hot), "count")
+    assert labels(data.train, data.classes) == list(want["y"])
+    np.testing.assert_array_equal(data.train.row_numbers, want.index)
+    assert data.notes == (f"{tmp_path}/t.csv: {9000 - len(want)} of 9,000 rows dropped, each with a missing cell",)
+
+
+ROWS = "a,b,y\n1,2,0\n3,4,1\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "keys", "said"),
+    [
+        ("", {}, "t.csv: an empty file; wanted: rows of comma-separated cells"),
+        ("\n\r\n\n", {}, "t.csv: an empty file"),
+        ("a,b,y\n", {}, "t.csv: a header and no rows; wanted: at least one row"),
+        (ROWS + "5,6\n", {}, "t.csv:4: 2 cells; wanted: 3, as in the first row"),
+        (ROWS + "\n5,6,0,7\n", {}, "t.csv:5: 4 cells; wanted: 3"),
+        (ROWS + "5,abc,0\n", {}, "t.csv:4: column 'b': 'abc'; wanted: a number; name the column in 'categorical'"),
+        (ROWS + "5,1_000,0\n", {}, "t.csv:4: column 'b': '1_000'; wanted: a number"),
+        (ROWS + "5,٣,0\n", {}, "t.csv:4: column 'b': '٣'; wanted: a number"),
+        (ROWS + "5,0x1f,0\n", {}, "column 'b': '0x1f'; wanted: a number"),
+        (ROWS + "5,--3,0\n", {}, "column 'b': '--3'; wanted: a number"),
+        (ROWS + "5,1-3,0\n", {}, "column 'b': '1-3'; wanted: a number"),
+        (ROWS + "5,.,0\n", {}, "column 'b': '.'; wanted: a number"),
+        (ROWS + "5,1.2.3,0\n", {}, "column 'b': '1.2.3'; wanted: a number"),
+        (ROWS + '5,"x\ny",0\n6,"abc",1\n', {"ignore": ["a"]}, "t.csv:4: column 'b'"),
+        ('a,b,y\n"1\n",2,0\n3,abc,1\n', {}, "t.csv:4: column 'b': 'abc'"),
+        (ROWS + "5,,0\n", {}, "t.csv:4: column 'b': a missing cell; wanted: a number, or missing: drop or mean"),
+        (ROWS + "5,NA,0\n", {}, "t.csv:4: column 'b': a missing cell"),
+        (ROWS + "5,NaN,0\n", {}, "t.csv:4: column 'b': a missing cell"),
+        (ROWS + "5, ? ,0\n", {}, "t.csv:4: column 'b': a missing cell"),
+        (ROWS + "5,6,\n", {}, "t.csv:4: no label; wanted: a label in each row, or missing: drop"),
+        (ROWS + "5,6,\n", {"missing": "mean"}, "t.csv:4: no label"),
+        (ROWS + "5,inf,0\n", {}, "t.csv:4: column 'b': 'inf'; wanted: a finite number"),
+        (ROWS + "5,-Infinity,0\n", {}, "column 'b': '-Infinity'; wanted: a finite number"),
+        (ROWS + "5,1e999,0\n", {}, "column 'b': '1e999'; wanted: a finite number"),
+        (
+            ROWS + "5,1e300,0\n",
+            {"dtype": "float32"},
+            "t.csv:4: column 'b': NaN, infinity or a number too large; wanted: finite numbers that float32 holds",
+        ),
+        (ROWS + "5,1e300,0\n", {"scale": "standardize"}, "t.csv:4: column 'b': NaN, infinity or a number too large"),
+        (ROWS, {"label": "Y"}, "t.csv:1: no label column 'Y'; wanted: one of 'a', 'b', 'y'; did you mean 'y'?"),
+        (ROWS, {"label": 3}, "t.csv:1: no label column 3; wanted: a position from 0 to 2, or -3 to -1"),
+        (ROWS, {"label": None}, "t.csv: no label column given"),
+        (ROWS, {"ignore": ["c"]}, "no ignore column 'c'"),
+        (ROWS, {"categorical": [-4]}, "no categorical column -4"),
+        (ROWS, {"ignore": ["y"]}, "the label 'y' in 'ignore' or 'categorical'"),
+        (ROWS, {"ignore": [0], "categorical": ["a"]}, "column 'a' in 'ignore' and in 'categorical'"),
+        (ROWS, {"ignore": ["a", "b"]}, "3 columns, none of them a feature"),
+        ("a,a,y\n1,2,0\n", {}, "t.csv:1: 2 columns named 'a', the first at 0; wanted: each name once"),
+        ("a,b,y\n1,2,0\n3,4,0\n", {}, "t.csv: one class only, 0; wanted: two or more"),
+        ("a;b;y\n1;2;0\n", {}, "t.csv:1: no commas, but ';'; wanted: cells separated by commas"),
+        ('a,b,y\n1,"2,0\n3,4,1\n', {}, "t.csv:2: unexpected end of data; wanted: cells, quoted ones closed"),
+        ('a,b,y\n1,"2"3,0\n', {}, "t.csv:2: ',' expected after '\"'"),
+        ("a,b,y\n1," + "7" * 140_000 + ",0\n", {}, "t.csv:2: field larger than field limit"),
+        ("a,b,y\n1,2\0,0\n", {}, "t.csv: binary data; wanted: a CSV file in UTF-8"),
+    ],
+)
+@pytest.mark.parametrize("quoted", [False, True])
+def test_each_fault_is_told_with_its_place(tmp_path, text, keys, said, quoted):
+    if quoted:  # a quoted cell in the first row: the file cannot be read the quick way
+        text = text.replace("a,", '"a",', 1)
+    with pytest.raises(DataError) as caught:
+        load(csv(tmp_path, text), **keys)
+    assert said in str(caught.value).replace(f"{tmp_path}/", "")
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_text_that_is_not_utf8_is_told_with_its_line(tmp_path):
+    (tmp_path / "t.csv").write_bytes("a,y\n1,x\n2,é\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"t.csv:3: byte 0xe9; wanted: UTF-8 text"):
+        load(tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_bytes("a,y\n1,x\n".encode("utf-16"))
+    with pytest.raises(DataError, match=r"t.csv: UTF-16 text; wanted: UTF-8"):
+        load(tmp_path / "t.csv")
+
+
+def test_a_label_column_that_is_a_quantity_is_refused(tmp_path):
+    text = "a,y\n" + "".join(f"{i},{i}.5\n" for i in range(10_100))
+    with pytest.raises(DataError, match="more than 10,000 different labels; wanted: classes; a quantity"):
+        load(csv(tmp_path, text))
+
+
+def test_a_column_of_too_many_categories_is_refused(tmp_path):
+    text = "a,y\n" + "".join(f"k{i},{i % 2}\n" for i in range(1100))
+    with pytest.raises(DataError, match="column 'a': more than 1,000 different values; wanted: few categories"):
+        load(csv(tmp_path, text), categorical=["a"])
+
+
+def test_missing_cells_get_the_means_of_the_training_rows_alone(tmp_path):
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(40, 2))
+    X[::7, 0] = np.nan
+    colour = np.where(np.arange(40) % 9 == 0, "", np.where(np.arange(40) % 2, "r", "g"))
+    text = "a,c,b,y\n" + "".join(f"{x[0]},{c},{x[1]},{i % 2}\n" for i, (x, c) in enumerate(zip(X, colour, strict=True)))
+    data = load(csv(tmp_path, text), missing="mean", categorical=["c"], validation=0.25)
+    raw = np.column_stack(
+        [X[:, 0], np.where(colour == "", np.nan, colour == "g"), np.where(colour == "", np.nan, colour == "r"), X[:, 1]]
+    )
+    means = np.nanmean(raw[data.train.row_numbers], axis=0)
+    for split in (data.train, data.validation):
+        want = np.where(np.isnan(raw), means, raw)[split.row_numbers]
+        np.testing.assert_allclose(all_rows(split.X, float), want, rtol=1e-12)
+    assert "missing cells filled with the means of the training rows" in data.notes[0]
+    text = csv(tmp_path, "a,c,b\n,g,2\n1,,2\n", "p.csv")
+    np.testing.assert_allclose(data.preparation.read(text)[0], [[means[0], 1, 0, 2], [1, means[1], means[2], 2]])
+
+
+def test_a_feature_without_any_number_cannot_be_filled(tmp_path):
+    with pytest.raises(DataError, match="column 'a': no number in any training row"):
+        load(csv(tmp_path, "a,b,y\n,1,0\n,2,1\n"), missing="mean")
+
+
+def test_dropping_every_row_is_refused(tmp_path):
+    with pytest.raises(DataError, match="a missing cell in every row"):
+        load(csv(tmp_path, "a,b,y\n,1,0\n,2,1\n"), missing="drop")
+
+
+def test_a_test_file_is_matched_by_names_whatever_their_order(tmp_path):
+    train = csv(tmp_path, "a,b,c,y\n1,2,u,n\n3,4,v,m\n")
+    test = csv(tmp_path, "y,extra,c,b,a\nm,?,v,6,5\n", "e.csv")
+    data = load(train, test=test, categorical=["c"])
+    np.testing.assert_array_equal(all_rows(data.test.X, float), [[5, 6, 0, 1]])
+    assert labels(data.test, data.classes) == ["m"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a,y\n1,n\n", "e.csv:1: no column 'b'; wanted: it among 'a', 'y'"),
+        ("a,b,b,y\n1,2,2,n\n", "e.csv:1: column name 'b' 2 times; wanted: each name once"),
+        ("a,b\n1,2\n", "e.csv:1: no label column 'y'; wanted: it among 'a', 'b'"),
+        ("u,v,w\n1,2,n\n", "e.csv:1: columns 'u', 'v', 'w'; wanted: the columns of the training: 'a', 'b'"),
+        ("1,2\n", "e.csv:1: 2 columns; wanted: 3, as in training"),
+        ("a,b,y\n1,2,n\n1,2,q\n", "e.csv:3: label 'q'; wanted: a label known from training: 'm', 'n'"),
+        ("a,b,y\n1,2,n\n1,,n\n", "e.csv:3: column 'b': a missing cell"),
+    ],
+)
+def test_a_test_file_that_does_not_fit_the_training_is_told(tmp_path, text, said):
+    with pytest.raises(DataError) as caught:
+        load(csv(tmp_path, "a,b,y\n1,2,n\n3,4,m\n"), test=csv(tmp_path, text, "e.csv"))
+    assert said in str(caught.value)
+
+
+def test_a_category_that_training_did_not_know_is_told(tmp_path):
+    train = csv(tmp_path, "a,y\nred,0\ngreen,1\n")
+    with pytest.raises(
+        DataError, match="e.csv:2: column 'a': 'grene'; wanted: a category known .*did you mean 'green'?"
+    ):
+        load(train, test=csv(tmp_path, "a,y\ngrene,1\n", "e.csv"), categorical=["a"])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (gzip.compress(b"0,0\n" * (20 << 20)), "more than 67,108,864 bytes packed in .*; wanted: at most 100 times"),
+        (gzip.compress(b"a,y\n1,0\n2,1\n" * 50)[:-20], "the gzip file is cut short"),
+        (gzip.compress(b"a,y\n1,0\n2,1\n" * 50)[:-6] + b"\1" * 6, "the gzip file is damaged"),
+        (gzip.compress(gzip.compress(b"a,y\n" + bytes(50))), "binary data"),
+    ],
+)
+def test_packed_files_that_are_bombs_broken_or_nested_are_refused(tmp_path, content, said):
+    (tmp_path / "t.csv.gz").write_bytes(content)
+    with pytest.raises(DataError, match=said):
+        load(tmp_path / "t.csv.gz")
+
+
+def test_what_is_no_file_is_told(tmp_path):
+    for path, said in (
+        (tmp_path / "none.csv", "cannot be read .No such file"),
+        (tmp_path, "a folder; wanted: a data file"),
+        ("/dev/zero", "a device or a pipe; wanted: a data file"),
+        ("a\0b", "cannot be read"),
+    ):
+        with pytest.raises(DataError, match=said):
+            load(path)
