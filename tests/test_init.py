@@ -1,0 +1,248 @@
+"""init: what a stranger's file seems to hold, and a config that loads, trains and says why."""
+
+from __future__ import annotations
+
+import json
+import struct
+
+import numpy as np
+import pytest
+
+from twolayer import load_config, train
+from twolayer.config.document import read_document
+from twolayer.config.report import Report
+from twolayer.errors import DataError, FileError
+from twolayer.init_config import propose, write_config
+from twolayer.init_config.columns import guess_columns
+
+
+def rows_of_flowers(n=60, seed=0):
+    """Two numbers that tell three species apart, an identifier, a note, a site, a constant, and gaps."""
+    rng = np.random.default_rng(seed)
+    for i in range(n):
+        species = i % 3
+        length = "" if i % 20 == 7 else f"{species + rng.normal(0, 0.2):.3f}"
+        yield [i + 1, length, f"{rng.normal():.3f}", "ENW"[rng.integers(3)], f"sheet {i}", "cm", "abc"[species] * 3]
+
+
+HEADER = ["plant_id", "length", "width", "site", "note", "unit", "species"]
+
+
+def write_csv(path, rows, header=HEADER):
+    lines = [",".join(map(str, row)) for row in ([header] if header else []) + list(rows)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture
+def flowers(tmp_path):
+    return write_csv(tmp_path / "flowers.csv", rows_of_flowers())
+
+
+def uses(path, label=None):
+    return {column.reference: column.use for column in guess_columns(path, label).columns}
+
+
+class TestColumns:
+    def test_each_column_is_taken_for_what_it_is(self, flowers):
+        assert uses(flowers) == {
+            "plant_id": "ignore",
+            "length": "number",
+            "width": "number",
+            "site": "categorical",
+            "note": "ignore",
+            "unit": "ignore",
+            "species": "label",
+        }
+
+    def test_each_guess_has_its_reason(self, flowers):
+        why = {column.reference: column.why for column in guess_columns(flowers, None).columns}
+        assert why["plant_id"] == "an identifier: a different whole number in each row"
+        assert why["note"].startswith("text with 60 different values in 60 rows")
+        assert why["unit"] == "always 'cm'"
+        assert why["site"] == "3 different values"
+        assert why["species"] == "a guess by its name; 3 different values; --label NAME sets it"
+
+    def test_a_given_label_wins(self, flowers):
+        assert uses(flowers, "site")["site"] == "label"
+        assert uses(flowers, "-1")["species"] == "label"
+        assert uses(flowers, "3")["site"] == "label"
+
+    @pytest.mark.parametrize("at", [0, 2])
+    def test_without_names_the_label_is_guessed_by_place_and_values(self, tmp_path, at):
+        rng = np.random.default_rng(0)
+        rows = [[f"{rng.normal():.4f}", f"{rng.normal():.4f}"] for _ in range(50)]
+        for i, row in enumerate(rows):
+            row.insert(at, i % 4)
+        path = write_csv(tmp_path / "plain.csv", rows, header=None)
+        assert uses(path) == {k: "label" if k == at else "number" for k in range(3)}
+
+    def test_a_column_of_numbers_is_no_label(self, tmp_path):
+        rng = np.random.default_rng(0)
+        path = write_csv(tmp_path / "prices.csv", rng.normal(size=(50, 3)).round(4), header=["a", "b", "class"])
+        with pytest.raises(DataError, match="no column that looks like a label.*--label NAME"):
+            guess_columns(path, None)
+
+    def test_a_mostly_empty_column_and_an_empty_one_are_left_out(self, tmp_path):
+        rows = [[i * 0.5, "", i if i % 4 == 0 else "NA", i % 2] for i in range(40)]
+        path = write_csv(tmp_path / "gaps.csv", rows, ["x", "empty", "rare", "label"])
+        assert uses(path) == {"x": "number", "empty": "ignore", "rare": "ignore", "label": "label"}
+
+    def test_a_word_among_numbers_is_pointed_out(self, tmp_path):
+        rows = [[i * 0.5, "old" if i == 7 else i % 5, i % 2] for i in range(40)]
+        guess = guess_columns(write_csv(tmp_path / "t.csv", rows, ["x", "age", "label"]), None)
+        assert guess.columns[1].use == "categorical"
+        assert "'old' is no number" in guess.columns[1].why
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("a;b\n1;2\n", "comma"),
+            ("a,b\n1\n", "row 2 has 1 cells; wanted: 2"),
+            ("a,b\n", "no rows"),
+            ("", "an empty file"),
+        ],
+    )
+    def test_a_file_that_is_no_table_is_a_message(self, tmp_path, text, message):
+        (tmp_path / "bad.csv").write_text(text)
+        with pytest.raises(DataError, match=message):
+            guess_columns(tmp_path / "bad.csv", None)
+
+    def test_a_misspelt_label_gets_a_hint(self, flowers):
+        with pytest.raises(DataError, match="did you mean 'species'"):
+            guess_columns(flowers, "speces")
+
+
+class TestConfig:
+    def test_it_loads_and_every_key_is_commented(self, flowers, tmp_path):
+        path, schema = write_config(propose(flowers), tmp_path / "flowers.yaml")
+        config = load_config(path)
+        assert config.data.label == "species"
+        assert config.data.ignore == ("plant_id", "note", "unit")
+        assert config.data.categorical == ("site",)
+        assert config.data.missing == "mean"
+        lines = path.read_text().splitlines()
+        assert lines[0] == f"# yaml-language-server: $schema={schema.name}"
+        assert json.loads(schema.read_text())["title"] == "twolayer config"
+        document = read_document(path, Report())
+        leaves = [keys for keys in document.places if len(keys) == 2 or keys == ("seed",)]
+        assert len(leaves) > 25
+        for keys in leaves:
+            assert "  # " in lines[document.places[keys].line - 1]
+
+    def test_paths_hold_wherever_it_is_used_from(self, flowers, tmp_path, monkeypatch):
+        (tmp_path / "elsewhere").mkdir()
+        path, _ = write_config(propose(flowers), tmp_path / "elsewhere" / "mine.yaml")
+        monkeypatch.chdir("/")
+        assert load_config(path).data.train == str(flowers)
+        assert "train: ../flowers.csv" in path.read_text()
+        assert "  dir: runs  # " in path.read_text()
+
+    def test_a_config_that_is_there_is_not_overwritten(self, flowers, tmp_path):
+        (tmp_path / "flowers.yaml").write_text("mine")
+        with pytest.raises(FileError, match="is there already"):
+            write_config(propose(flowers), tmp_path / "flowers.yaml")
+        assert (tmp_path / "flowers.yaml").read_text() == "mine"
+
+    def test_names_that_yaml_would_misread_come_back(self, tmp_path):
+        names = ["no", "1e-3", "a: b", "# x", "läng\"e'", "null", "y"]
+        rows = [[*(f"{'pqr'[(i + k) % 3]}" for k in range(6)), "uv"[i % 2]] for i in range(30)]
+        path = tmp_path / "odd.csv"
+        path.write_text(",".join('"' + n.replace('"', '""') + '"' for n in names) + "\n", encoding="utf-8")
+        with path.open("a") as file:
+            file.writelines(",".join(row) + "\n" for row in rows)
+        config, _ = write_config(propose(path, label="y"), tmp_path / "odd.yaml")
+        assert load_config(config).data.categorical == tuple(names[:-1])
+        assert load_config(config).data.label == "y"
+
+    def test_test_rows_beside_the_training_rows_are_found(self, tmp_path):
+        write_csv(tmp_path / "flowers-train.csv", rows_of_flowers())
+        test = write_csv(tmp_path / "flowers-test.csv", rows_of_flowers(seed=1))
+        proposal = propose(tmp_path / "flowers-train.csv")
+        assert proposal.name == "flowers"
+        assert proposal.values["data"]["test"] == str(test)
+
+    def test_a_rare_class_is_never_split_and_is_spoken_of(self, tmp_path):
+        rows = [[i * 0.5, "ab"[i % 2]] for i in range(40)] + [[3.3, "c"]]
+        proposal = propose(write_csv(tmp_path / "rare.csv", rows, ["x", "label"]))
+        assert proposal.values["data"]["test"] is None
+        assert proposal.values["data"]["validation"] == 0
+        assert proposal.why["solver.class_weight"] == [
+            "class 'c' has 1 row of 41; 'balanced' would give it the weight of the others"
+        ]
+        config, _ = write_config(proposal, tmp_path / "rare.yaml")
+        assert train(config, ["solver.epochs=1"], run_dir=tmp_path / "run").summary["n_train"] == 41
+
+    def test_rows_without_a_label_are_dropped(self, tmp_path):
+        rows = [[i * 0.5, "" if i == 4 else "ab"[i % 2]] for i in range(40)]
+        proposal = propose(write_csv(tmp_path / "some.csv", rows, ["x", "label"]))
+        assert proposal.values["data"]["missing"] == "drop"
+        config, _ = write_config(proposal, tmp_path / "some.yaml")
+        result = train(config, ["solver.epochs=1"], run_dir=tmp_path / "run")
+        assert sum(result.summary[f"n_{part}"] for part in ("train", "validation", "test")) == 39
+
+
+def idx(path, array):
+    """Writes an IDX file of bytes."""
+    head = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+    path.write_bytes(head + array.astype(np.uint8).tobytes())
+
+
+class TestArrays:
+    @pytest.fixture
+    def pictures(self):
+        y = np.arange(80) % 4
+        X = np.random.default_rng(0).integers(0, 50, (80, 6, 6)) + 50 * y[:, None, None]
+        return X.astype(np.uint8), y.astype(np.uint8)
+
+    @pytest.mark.parametrize("kind", ["npz", "npy", "idx"])
+    @pytest.mark.parametrize("start_from", ["features", "labels"])
+    def test_arrays_of_any_kind_become_a_config_that_trains(self, tmp_path, pictures, kind, start_from):
+        X, y = pictures
+        if kind == "npz":
+            np.savez(tmp_path / "toy.npz", X=X, y=y)
+            files = {"features": "toy.npz", "labels": "toy.npz"}
+        elif kind == "npy":
+            files = {"features": "X.npy", "labels": "y.npy"}
+            np.save(tmp_path / "X.npy", X)
+            np.save(tmp_path / "y.npy", y)
+        else:
+            files = {"features": "train-images-idx3-ubyte", "labels": "train-labels-idx1-ubyte"}
+            for part in ("train", "t10k"):
+                idx(tmp_path / f"{part}-images-idx3-ubyte", X)
+                idx(tmp_path / f"{part}-labels-idx1-ubyte", y)
+        proposal = propose(tmp_path / files[start_from])
+        assert proposal.summary == "80 pictures of 6 x 6, 4 classes"
+        config, _ = write_config(proposal, tmp_path / "mine.yaml")
+        summary = train(config, run_dir=tmp_path / "run").summary
+        assert summary["n_test"] == (80 if kind == "idx" else 16)
+        assert summary["test_accuracy"] > 0.9
+
+    def test_features_without_labels_are_a_message(self, tmp_path, pictures):
+        np.save(tmp_path / "X.npy", pictures[0])
+        with pytest.raises(DataError, match="no file with its labels beside it"):
+            propose(tmp_path / "X.npy")
+
+    def test_a_label_column_is_for_tables(self, tmp_path, pictures):
+        np.savez(tmp_path / "toy.npz", X=pictures[0], y=pictures[1])
+        with pytest.raises(FileError, match="--label"):
+            propose(tmp_path / "toy.npz", "y")
+
+
+class TestCommands:
+    def test_two_commands_lead_from_a_strangers_csv_to_a_model_and_a_curve(self, tmp_path, run_twolayer):
+        write_csv(tmp_path / "flowers.csv", rows_of_flowers(90))
+        done = run_twolayer("init", "flowers.csv", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "'species': a guess by its name" in done.stdout
+        assert done.stdout.endswith("wrote flowers.yaml; to train: twolayer train flowers.yaml\n")
+        done = run_twolayer("train", "flowers.yaml", "--run-dir", "run", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert json.loads((tmp_path / "run" / "summary.json").read_text())["test_accuracy"] > 0.8
+        assert (tmp_path / "run" / "loss_curve.png").stat().st_size > 5000
+
+    def test_what_cannot_be_used_is_a_message(self, tmp_path, run_twolayer):
+        done = run_twolayer("init", "nothing.csv", cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "nothing.csv: no such file" in done.stderr
+        assert list(tmp_path.iterdir()) == []

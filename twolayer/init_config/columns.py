@@ -1,0 +1,198 @@
+"""What the columns of a table seem to be: the label, identifiers, categories, numbers. Guesses from names and values,
+each with its reason."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from twolayer.data.columns import ColumnChoice, is_header
+from twolayer.data.csv_table import MISSING_CELLS, CsvText, number_of
+from twolayer.data.faults import fault, nearest, shown, some
+from twolayer.data.files import read_bytes
+
+Use = Literal["label", "ignore", "categorical", "number"]
+
+LABEL_NAMES = ("label", "class", "target", "y", "species", "category", "outcome", "diagnosis", "result", "type", "kind")
+IDENTIFIER_NAMES = ("id", "index", "idx", "row", "number", "nr", "no", "unnamed: 0", "")
+MAX_CATEGORIES = 50  # more one-hot features than this are rarely worth a column
+MOST_MISSING = 0.6  # of a column's cells
+MAX_LABELS = 1000
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table and what it is taken for.
+
+    Attributes:
+        reference: how a config calls it: its name, or its position where it has none.
+        counts: how often each value occurs, missing cells left out.
+        missing: number of missing cells.
+        use: what it is taken for.
+        why: the reason.
+    """
+
+    reference: str | int
+    counts: Counter[str]
+    missing: int
+    use: Use = "number"
+    why: str = ""
+
+    @property
+    def rows(self) -> int:
+        """Cells that are there."""
+        return self.counts.total()
+
+    @property
+    def numeric(self) -> bool:
+        """Whether every cell that is there is a number."""
+        return all(number_of(value) is not None for value in self.counts)
+
+    @property
+    def whole(self) -> bool:
+        """Whether every cell that is there is written as a whole number."""
+        return all(value.lstrip("+-").isdecimal() for value in self.counts)
+
+
+@dataclass(frozen=True)
+class TableGuess:
+    """A table's columns.
+
+    Attributes:
+        columns: in the file's order.
+        rows: number of rows.
+    """
+
+    columns: tuple[Column, ...]
+    rows: int
+
+    def of(self, use: Use) -> list[Column]:
+        """The columns taken for this."""
+        return [column for column in self.columns if column.use == use]
+
+    @property
+    def label(self) -> Column:
+        """The label's column."""
+        return self.of("label")[0]
+
+
+def guess_columns(path: Path, label: str | None) -> TableGuess:
+    """Reads a CSV file and guesses what its columns are.
+
+    Args:
+        path: the file.
+        label: the label's column by name, or by position; None to guess it, too.
+
+    Raises:
+        DataError: if the file cannot be read as CSV, or no column looks like a label.
+    """
+    columns, rows = _read_columns(path, label)
+    at = _position(path, label, columns) if label is not None else _guess_label(path, columns, rows)
+    guessed = []
+    for position, column in enumerate(columns):
+        is_label: tuple[Use, str] = "label", _why_label(column, label)
+        use, why = is_label if position == at else _guess_use(column, rows)
+        guessed.append(Column(column.reference, column.counts, column.missing, use, why))
+    guess = TableGuess(tuple(guessed), rows)
+    if len(guess.label.counts) < 2:
+        raise fault(path, f"label {shown(guess.label.reference)} has {len(guess.label.counts)} class", "two or more")
+    if not guess.of("number") and not guess.of("categorical"):
+        raise fault(path, "no column that could be a feature", "numbers, or text with few different values")
+    return guess
+
+
+def _read_columns(path: Path, label: str | None) -> tuple[list[Column], int]:
+    text = CsvText(path)  # refuses what is no comma-separated UTF-8
+    has_header = (label or "") in map(str.strip, text.first) or is_header(ColumnChoice(), text.is_number)
+    reader = csv.reader(io.StringIO(read_bytes(path).decode("utf-8-sig"), newline=""))
+    table = [[cell.strip() for cell in row] for row in reader if row]
+    names: list[str] = table.pop(0) if has_header else []
+    width = len(text.first)
+    for number, row in enumerate(table, start=1 + has_header):
+        if len(row) != width:
+            raise fault(path, f"row {number} has {len(row)} cells", f"{width}, as in the first")
+    if not table:
+        raise fault(path, "no rows", "at least a few of each class")
+    columns = []
+    for position in range(width):
+        counts = Counter(row[position] for row in table)
+        missing = sum(counts.pop(cell, 0) for cell in MISSING_CELLS)
+        reference = names[position] if names and names[position] else position
+        columns.append(Column(reference, counts, missing))
+    return columns, len(table)
+
+
+def _position(path: Path, label: str, columns: Sequence[Column]) -> int:
+    references = [column.reference for column in columns]
+    if label in references:
+        return references.index(label)
+    if label.lstrip("-").isdecimal() and -len(columns) <= int(label) < len(columns):
+        return int(label) % len(columns)
+    names = [str(reference) for reference in references]
+    raise fault(path, f"no column {shown(label)}", f"one of {some(names)}{nearest(label, names)}")
+
+
+def _guess_label(path: Path, columns: Sequence[Column], rows: int) -> int:
+    """By name; else the last column, the first, or the one text column, if it has few enough different values."""
+    fits = [position for position, column in enumerate(columns) if _could_be_label(column, rows)]
+    named = {str(columns[position].reference).strip().lower(): position for position in reversed(fits)}
+    for name in LABEL_NAMES:
+        for candidate in (name, f"{name}s", f"{name}es"):
+            if candidate in named:
+                return named[candidate]
+    for position in (len(columns) - 1, 0):
+        if position in fits and not (columns[position].numeric and not columns[position].whole):
+            return position
+    if fits:
+        return min(fits, key=lambda position: (columns[position].numeric, len(columns[position].counts)))
+    names = [column.reference for column in columns]
+    raise fault(path, f"no column that looks like a label among {some(names)}", "--label NAME (or its position)")
+
+
+def _could_be_label(column: Column, rows: int) -> bool:
+    """Classes repeat: text, or whole numbers, with few different values."""
+    most = min(MAX_LABELS, rows // 3)
+    if column.numeric:
+        most = min(100, rows // 5) if column.whole else 0
+    return 2 <= len(column.counts) <= most and column.missing < rows / 2
+
+
+def _why_label(column: Column, given: str | None) -> str:
+    classes = f"{len(column.counts)} different values"
+    if given is not None:
+        return f"given; {classes}"
+    by_name = str(column.reference).strip().lower().rstrip("es") in {name.rstrip("es") for name in LABEL_NAMES}
+    return f"a guess {'by its name' if by_name else 'by its place and its values'}; {classes}; --label NAME sets it"
+
+
+def _guess_use(column: Column, rows: int) -> tuple[Use, str]:
+    distinct, name = len(column.counts), str(column.reference).strip().lower()
+    if not distinct:
+        return "ignore", "no cell has a value"
+    if distinct == 1 and not column.missing:
+        return "ignore", f"always {shown(next(iter(column.counts)))}"
+    if column.missing > MOST_MISSING * rows:
+        return "ignore", f"{column.missing / rows:.0%} of its cells are missing"
+    if column.numeric:
+        named = name in IDENTIFIER_NAMES or name.endswith(("_id", " id", "-id"))
+        if column.whole and distinct == rows > 10 and (named or _counts_up(column)):
+            return "ignore", "an identifier: a different whole number in each row"
+        return "number", ""
+    if distinct > MAX_CATEGORIES or distinct > max(2, column.rows / 2):
+        return "ignore", f"text with {distinct:,} different values in {column.rows:,} rows: a name, a date or a remark"
+    odd = [value for value in column.counts if number_of(value) is None]
+    why = f"{distinct} different values"
+    if len(odd) < distinct:
+        why += f", of which {some(odd, 3)} {'are no numbers' if len(odd) > 1 else 'is no number'}"
+    return "categorical", why
+
+
+def _counts_up(column: Column) -> bool:
+    """Whether the values are consecutive whole numbers."""
+    numbers = [int(value) for value in column.counts]
+    return max(numbers) - min(numbers) == len(numbers) - 1

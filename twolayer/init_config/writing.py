@@ -1,0 +1,186 @@
+"""The config itself: values that fit the data, the reason above each, the key's meaning beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from twolayer.config import config_from_dict, config_schema, dump_config
+from twolayer.data.columns import ColumnChoice
+from twolayer.data.faults import shown, some
+from twolayer.data.sources import is_table, read_training
+from twolayer.errors import FileError
+from twolayer.init_config.columns import TableGuess, guess_columns
+from twolayer.init_config.files import name_of, source_of, test_of
+from twolayer.runs.atomic import write_atomically
+
+SCHEMA_NAME = "twolayer.schema.json"
+_UPDATES = 4000  # about so many in a training
+
+
+@dataclass
+class Proposal:
+    """A config for somebody's data.
+
+    Attributes:
+        name: for the file.
+        summary: what the data is, in words.
+        values: the config's sections.
+        why: for each dotted key that was chosen by looking at the data, the reasons.
+    """
+
+    name: str
+    summary: str
+    values: dict[str, dict[str, Any]]
+    why: dict[str, list[str]] = field(default_factory=dict)
+
+    def set(self, key: str, value: Any, *why: str) -> None:
+        """Chooses a value, and says why."""
+        section, name = key.split(".")
+        self.values.setdefault(section, {})[name] = value
+        self.why[key] = list(why)
+
+
+def propose(path: str | Path, label: str | None = None) -> Proposal:
+    """Looks at a csv, npz, npy or IDX file and chooses a config's values.
+
+    Args:
+        path: the training rows; test rows and labels in files beside it are found by their names.
+        label: the label's column in a csv, by name or position; None guesses it.
+
+    Raises:
+        DataError: if the file cannot be used, or no label is found.
+    """
+    source = source_of(Path(path))
+    proposal = Proposal(name_of(source), "", {})
+    proposal.set("data.train", source)
+    if is_table(source):
+        _propose_for_table(proposal, guess_columns(Path(source), label), source)
+    elif label is not None:
+        raise FileError(f"{path}: --label names a column of a csv; this file is none")
+    else:
+        _propose_for_arrays(proposal, source)
+    return proposal
+
+
+def _propose_for_table(proposal: Proposal, guess: TableGuess, source: Any) -> None:
+    label = guess.label
+    numbers, categories = guess.of("number"), guess.of("categorical")
+    D = len(numbers) + sum(len(column.counts) for column in categories)
+    proposal.summary = (
+        f"{guess.rows:,} rows, {len(label.counts)} classes; {len(numbers)} columns of numbers, {len(categories)} of "
+        f"categories, {len(guess.of('ignore'))} left out"
+    )
+    _propose_split(proposal, source, {str(value): count for value, count in label.counts.items()})
+    proposal.set("data.label", label.reference, f"{shown(label.reference)}: {label.why}")
+    for use in ("ignore", "categorical"):
+        columns = guess.of(use)
+        reasons = [f"{shown(column.reference)}: {column.why}" for column in columns]
+        proposal.set(f"data.{use}", [column.reference for column in columns], *reasons)
+    gaps = [column for column in (*numbers, *categories) if column.missing]
+    if label.missing:
+        proposal.set("data.missing", "drop", f"{label.missing:,} rows have no label")
+    elif gaps:
+        where = some([column.reference for column in gaps], 4)
+        why = f"{sum(column.missing for column in gaps):,} cells are missing, in {where}"
+        proposal.set("data.missing", "mean", f"{why}; so rows with gaps can be predicted, too")
+    else:
+        proposal.set("data.missing", "refuse", "no cell is missing; one that is would be a fault")
+    values = [abs(float(value)) for column in numbers for value in column.counts]
+    reach = f"numbers reach up to {max(values):g}; " if values else ""
+    proposal.set("data.scale", "standardize", f"{reach}columns of any range then count alike")
+    _propose_training(proposal, guess.rows, D, len(label.counts))
+
+
+def _propose_for_arrays(proposal: Proposal, source: Any) -> None:
+    raw, _ = read_training(source, ColumnChoice(), 0)
+    assert raw.labels is not None  # training rows have them
+    counts = np.bincount(raw.labels.codes[raw.labels.codes >= 0], minlength=len(raw.labels.values))
+    N, D = raw.X.shape
+    what = f"pictures of {' x '.join(map(str, raw.image_shape))}" if raw.image_shape else f"rows of {D} numbers"
+    proposal.summary = f"{N:,} {what}, {len(counts)} classes"
+    _propose_split(proposal, source, dict(zip(map(str, raw.labels.values), counts.tolist(), strict=True)))
+    some_rows = raw.X[:1000]
+    proposal.set("data.scale", "standardize", f"numbers from {some_rows.min():g} to {some_rows.max():g}")
+    _propose_training(proposal, N, D, len(counts))
+
+
+def _propose_split(proposal: Proposal, source: Any, counts: dict[str, int]) -> None:
+    rarest = min(counts, key=lambda name: counts[name])
+    fewest, rows = counts[rarest], sum(counts.values())
+    few = f"class {shown(rarest)} has {fewest} row{'s' * (fewest > 1)}"
+    found = test_of(source)
+    if found is not None:
+        proposal.set("data.test", found, "found beside the training rows")
+    elif fewest < 3:
+        proposal.set("data.test", None, f"{few}: too few to hold any out")
+    else:
+        proposal.set("data.test", 0.2, "a fifth of the rows, which training never sees")
+    if fewest < (2 if found is not None or fewest < 3 else 3):
+        proposal.set("data.validation", 0.0, f"{few}: too few to hold any out")
+    else:
+        proposal.set("data.validation", 0.2 if rows < 500 else 0.15)
+    if fewest < 5 or rows / len(counts) > 5 * fewest:
+        hint = f"{few} of {rows:,}; 'balanced' would give it the weight of the others"
+        proposal.set("solver.class_weight", "none", hint)
+
+
+def _propose_training(proposal: Proposal, rows: int, n_features: int, n_classes: int) -> None:
+    hidden = 16 if rows < 500 else 64 if rows < 10_000 else 128
+    hidden *= 2 if n_classes > 20 else 1
+    batch_size = 16 if rows < 1000 else 64 if rows < 50_000 else 128
+    epochs = int(np.clip(_UPDATES * batch_size / rows, 20, 200))
+    updates = f"about {epochs * rows // batch_size:,} updates"
+    proposal.set("model.hidden", hidden, f"{rows:,} rows of {n_features} features, {n_classes} classes")
+    proposal.set("solver.optimizer", "adam", "least sensitive to how the features are spread")
+    proposal.set("solver.learning_rate", 0.003)
+    proposal.set("solver.schedule", "cosine")
+    proposal.set("solver.reg", 1e-3 if rows < 1000 else 1e-4, *(["few rows"] if rows < 1000 else []))
+    proposal.set("solver.batch_size", batch_size)
+    proposal.set("solver.epochs", epochs, updates)
+
+
+def config_text(proposal: Proposal, folder: Path) -> str:
+    """The proposal as YAML, for a file in `folder`: every key with its meaning, the reasons above it."""
+    lines = [
+        f"# yaml-language-server: $schema={SCHEMA_NAME}",
+        f"# {proposal.summary}.",
+        "# Written by 'twolayer init' from a look at the data; lines of their own say why. Change what needs it.",
+    ]
+    section = ""
+    for line in dump_config(config_from_dict(proposal.values), folder).splitlines():
+        name = line.strip().partition(":")[0]
+        if not line.startswith(" "):
+            section = name
+            if name == "seed":
+                line += "  # what split, first weights and order of the rows are drawn from"
+        elif (section, name) == ("run", "dir"):
+            line = "  dir: runs  # " + line.partition("  # ")[2]
+        lines += [f"  # {_one_line(reason)}" for reason in proposal.why.get(f"{section}.{name}", ())]
+        lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def write_config(proposal: Proposal, path: str | Path) -> Sequence[Path]:
+    """Writes the config, and beside it the schema that its first line names; returns what was written.
+
+    Raises:
+        FileError: if the config is there already, or cannot be written.
+    """
+    path = Path(path)
+    if path.exists():
+        raise FileError(f"{path}: is there already; remove it, or name another with --out")
+    schema = path.parent / SCHEMA_NAME
+    text = config_text(proposal, path.absolute().parent)
+    write_atomically(schema, (json.dumps(config_schema(), indent=2) + "\n").encode())
+    write_atomically(path, text.encode())
+    return path, schema
+
+
+def _one_line(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
