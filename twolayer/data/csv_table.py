@@ -43,13 +43,13 @@ class Table:
         numbers: (N, numeric features) float64, NaN where a cell is missing.
         categories: position in the layout -> the column's codes and distinct values; the code -1 where missing.
         labels: of the rows; None where the file has no label column.
-        line: the line of the file in which row i begins.
+        place: words for where row i stands, `file:line`.
     """
 
     numbers: Array
     categories: dict[int, Labels]
     labels: Labels | None
-    line: Callable[[int], int]
+    place: Callable[[int], str]
 
 
 class CsvText:
@@ -108,7 +108,12 @@ class CsvText:
             for position in coded
         }
         labels = columns.pop(-1, None)
-        return Table(np.concatenate(number_blocks), columns, labels, lambda row: self._line(row, places.has_header))
+        return Table(
+            np.concatenate(number_blocks),
+            columns,
+            labels,
+            lambda row: f"{self.where}:{self._line(row, places.has_header)}",
+        )
 
     def _rows(self) -> Iterator[list[str]]:
         """All rows that are not blank, the header too."""

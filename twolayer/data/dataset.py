@@ -111,8 +111,6 @@ def load_dataset(
     Raises:
         DataError: for any fault in the data, naming its place, what was found and what was wanted.
     """
-    paths = [path for source in (train, test, validation) for path in files_of(source)]
-    digests = {str(path): digest_of(path) for path in paths}
     notes: list[str] = []
     raw, form = read_training(train, ColumnChoice(label, tuple(ignore), tuple(categorical)), seed)
     kept = None
@@ -137,6 +135,8 @@ def load_dataset(
     for part, (name, source) in enumerate((("validation", validation), ("test", test)), start=1):
         if source is not None and not isinstance(source, int | float):
             splits[name] = _read_split(source, preparation, seed, part, notes)
+    paths = [path for source in (train, test, validation) for path in files_of(source)]
+    digests = {str(path): digest_of(path) for path in paths}
     return Dataset(splits["train"], splits.get("validation"), splits.get("test"), preparation, tuple(notes), digests)
 
 
@@ -209,7 +209,7 @@ def _read_split(source: Source, preparation: Preparation, seed: int, part: int, 
         if preparation.fill is not None:
             fill(raw, preparation.fill, notes)
     assert raw.labels is not None
-    y = class_indices(raw.labels, preparation.classes, raw.place)
+    y = class_indices(raw.labels, preparation.classes, raw.label_place)
     rows = preparation.rows(raw)
     _require_finite(rows, raw, preparation.dtype)
     return _part_of(rows, y, None, kept)

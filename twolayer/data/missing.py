@@ -49,7 +49,11 @@ def settle_missing(raw: Raw, policy: str, notes: list[str]) -> tuple[Raw, RowNum
         raise fault(raw.name, "a missing cell in every row", "some whole rows; missing: mean fills cells")
     notes.append(f"{raw.name}: {len(bad) - len(kept):,} of {len(bad):,} rows dropped, each with a missing cell")
     labels = None if raw.labels is None else Labels(raw.labels.codes[kept], raw.labels.values)
-    return replace(raw, X=raw.X[kept], labels=labels, place=lambda row: raw.place(int(kept[row]))), kept
+
+    def place(row: int) -> str:
+        return raw.place(int(kept[row]))
+
+    return replace(raw, X=raw.X[kept], labels=labels, place=place, label_place=place), kept
 
 
 def training_means(raw: Raw, rows: RowNumbers | None) -> Array:

@@ -125,7 +125,7 @@ class Preparation:
         without = np.flatnonzero(raw.labels.codes == MISSING)
         if len(without):
             raise fault(raw.place(int(without[0])), "no label", "a label in every row, or a file without that column")
-        return X, class_indices(raw.labels, self.classes, raw.place)
+        return X, class_indices(raw.labels, self.classes, raw.label_place)
 
     def rows(self, raw: Raw) -> Rows:
         """A source's rows, without missing cells, as the solver takes them.

@@ -33,7 +33,7 @@ def table_of(X: Any, layout: Layout) -> Table:
         codes: dict[str, int] = {}
         numbered = np.array([codes.setdefault(cell, len(codes)) for cell in cells], np.int32)
         categories[position] = labels_of_cells(numbered, list(codes), MISSING_CELLS)
-    return Table(numbers, categories, None, line=lambda row: row)
+    return Table(numbers, categories, None, place=lambda row: f"row {row}")
 
 
 def _columns(X: Any, layout: Layout) -> list[Any]:

@@ -39,6 +39,7 @@ class Raw:
         labels: of the rows; None where the source has none.
         image_shape: shape of a row as a picture, (height, width) or (height, width, colours), where it is one.
         place: words for where row i stands.
+        label_place: words for where the label of row i stands.
         feature: words for feature j.
     """
 
@@ -47,6 +48,7 @@ class Raw:
     labels: Labels | None
     image_shape: tuple[int, ...] | None
     place: Callable[[int], str]
+    label_place: Callable[[int], str]
     feature: Callable[[int], str]
 
     @property
@@ -118,7 +120,8 @@ def _of_table(table: Table, form: TableForm, name: str) -> Raw:
         form.encode(table, name),
         table.labels,
         None,
-        place=lambda row: f"{name}:{table.line(row)}",
+        place=table.place,
+        label_place=table.place,
         feature=lambda j: f"column {shown(names[j])}",
     )
 
@@ -140,6 +143,7 @@ def _of_arrays(name: str, X: Array, y: Array | None, label_name: str) -> Raw:
         labels,
         X.shape[1:] if X.ndim > 2 else None,
         place=lambda row: f"{name}, row {row}",
+        label_place=lambda row: f"{label_name}, row {row}",
         feature=lambda j: f"feature {j}",
     )
 

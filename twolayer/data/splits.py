@@ -46,7 +46,7 @@ def stratified_split(
     counts = np.bincount(y, minlength=len(classes))
     if counts.min() < 2:
         rare = int(counts.argmin())
-        found = f"class {shown(classes[rare])} has {counts[rare]} row" + "s" * (counts[rare] != 1)
+        found = f"class {shown(classes[rare])} has {counts[rare]} row{'s' if counts[rare] != 1 else ''}"
         raise fault(name, found, "at least 2 of each class, one for each part; leave the class out or ask for no split")
     held = np.zeros(len(y), np.bool_)
     for index, share in enumerate(_shares(counts, fraction)):

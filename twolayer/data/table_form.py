@@ -79,7 +79,7 @@ class TableForm:
         if len(unknown):
             row = int(rows[unknown[0]])
             value = str(column.values[column.codes[row]])
-            place = f"{where}:{table.line(row)}: {self.layout.title(position)}"
+            place = f"{table.place(row)}: {self.layout.title(position)}"
             raise fault(place, shown(value), f"a category known from training: {some(known)}{nearest(value, known)}")
         out[rows, codes] = 1
         out[column.codes == MISSING] = np.nan

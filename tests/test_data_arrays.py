@@ -1,0 +1,262 @@
+"""IDX, npz, .npy and CIFAR-10 files written by hand in their published forms; what is not one is refused with words."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import tracemalloc
+
+import numpy as np
+import pytest
+from data_helpers import all_rows, idx_bytes, pair, write
+
+from twolayer.data import ArrayRows, ScaledRows, load_dataset
+from twolayer.errors import DataError
+
+PLAIN = {"validation": 0, "scale": "none"}
+IMAGES = np.arange(3 * 2 * 4, dtype=np.uint8).reshape(3, 2, 4)
+DIGITS = np.array([7, 2, 7], np.uint8)
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_mnist_s_format_is_read_and_stays_bytes(tmp_path, ending):
+    data = load_dataset(train=pair(tmp_path, IMAGES, DIGITS, ending), **PLAIN)
+    assert data.classes == (2, 7)
+    np.testing.assert_array_equal(data.train.y, [1, 0, 1])
+    assert data.preparation.image_shape == (2, 4)
+    assert isinstance(data.train.X, ScaledRows)
+    assert data.train.X.X.dtype == np.uint8
+    np.testing.assert_array_equal(all_rows(data.train.X), IMAGES.reshape(3, 8))
+    np.testing.assert_array_equal(data.train.X.raw(np.array([2, 0])), IMAGES.reshape(3, 8)[[2, 0]])
+
+
+def test_the_bytes_of_an_idx_file_are_those_of_the_published_description(tmp_path):
+    head = b"\0\0\x08\x03" + b"\0\0\0\x03" + b"\0\0\0\x02" + b"\0\0\0\x04"
+    assert idx_bytes(IMAGES) == head + bytes(range(24))
+
+
+@pytest.mark.parametrize("kind", ["u1", "i1", "i2", "i4", "f4", "f8"])
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_every_idx_type_is_read_in_its_byte_order(tmp_path, kind, ending):
+    X = np.array([[1, -2], [100, 3]]).astype(np.int8).astype(kind)
+    data = load_dataset(train=pair(tmp_path, X, DIGITS[:2], ending), **PLAIN)
+    np.testing.assert_array_equal(all_rows(data.train.X), X)
+
+
+def test_the_shipped_images_are_those_of_the_files(root):
+    folder = root / "data/fashion-mnist"
+    source = {
+        "features": str(folder / "t10k-images-idx3-ubyte.gz"),
+        "labels": str(folder / "t10k-labels-idx1-ubyte.gz"),
+    }
+    data = load_dataset(train=source, validation=0)
+    with gzip.open(source["features"]) as file:
+        want = np.frombuffer(file.read()[16:], np.uint8).reshape(1000, 784)
+    np.testing.assert_array_equal(data.train.X.raw(np.arange(1000)), want)
+    assert data.preparation.image_shape == (28, 28)
+
+
+def test_an_unpacked_idx_file_is_mapped_and_not_loaded(tmp_path):
+    X = np.zeros((16, 1 << 20), np.uint8)
+    X[:, 0] = range(16)
+    source = pair(tmp_path, X, np.arange(16, dtype=np.uint8) % 2)
+    tracemalloc.start()
+    data = load_dataset(train=source, validation=0.25)
+    out = np.empty((2, 1 << 20), np.float32)
+    data.train.X.take(np.array([3, 0]), out)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 140 * (1 << 20)  # blocks and statistics of a row, which are some times a row; not 16 rows of floats
+    assert out.shape == (2, 1 << 20)
+
+
+@pytest.mark.parametrize("kind", ["u1", "f4", "f8", ">f4", "i8"])
+def test_a_pair_of_npy_files_is_mapped_whatever_its_numbers(tmp_path, kind):
+    X = np.random.default_rng(0).integers(0, 100, (40, 3)).astype(kind)
+    y = np.arange(40) % 4
+    np.save(tmp_path / "X.npy", X)
+    np.save(tmp_path / "y.npy", y)
+    data = load_dataset(train={"features": tmp_path / "X.npy", "labels": tmp_path / "y.npy"}, validation=0.3)
+    assert isinstance(data.train.X, ScaledRows)
+    chosen = X.astype(float)[data.train.row_numbers]
+    want = (chosen - chosen.mean(axis=0)) / chosen.std(axis=0)
+    np.testing.assert_allclose(all_rows(data.train.X, np.float32), want, atol=1e-5)
+    np.testing.assert_array_equal(data.train.y, y[data.train.row_numbers])
+
+
+@pytest.mark.parametrize("keys", [("X", "y"), ("features", "labels"), ("x_train", "y_train"), ("data", "target")])
+def test_npz_files_are_read_under_the_usual_names(tmp_path, keys):
+    X, y = np.random.default_rng(0).normal(size=(5, 3)), np.array(["b", "a", "b", "a", "b"])
+    np.savez(tmp_path / "t.npz", **dict(zip(keys, (X, y), strict=True)))
+    data = load_dataset(train=tmp_path / "t.npz", dtype="float64", **PLAIN)
+    assert data.classes == ("a", "b")
+    assert isinstance(data.train.X, ArrayRows)
+    np.testing.assert_array_equal(all_rows(data.train.X, float), X)
+
+
+@pytest.mark.parametrize(
+    ("y", "classes"),
+    [
+        (np.array([3, 1, 3]), (1, 3)),
+        (np.array([3.0, -1.0, 3.0]), (-1, 3)),
+        (np.array([True, False, True]), (0, 1)),
+        (np.array([2**40, 5, 2**40]), (5, 2**40)),
+        (np.array([b"x", b"w", b"x"]), ("w", "x")),
+    ],
+)
+def test_labels_of_any_type_become_indices_of_ascending_classes(tmp_path, y, classes):
+    np.savez(tmp_path / "t.npz", X=np.eye(3), y=y)
+    data = load_dataset(train=tmp_path / "t.npz", **PLAIN)
+    assert data.classes == classes
+    assert [type(label) for label in data.classes] == [type(label) for label in classes]
+    np.testing.assert_array_equal(data.train.y, [1, 0, 1])
+
+
+def cifar_rows(labels):
+    rng = np.random.default_rng(0)
+    planes = rng.integers(0, 256, (len(labels), 3, 32, 32), np.uint8)
+    return planes, b"".join(bytes([label]) + plane.tobytes() for label, plane in zip(labels, planes, strict=True))
+
+
+def test_cifar_s_binary_version_is_read_with_the_colours_of_a_pixel_side_by_side(tmp_path):
+    planes, content = cifar_rows([3, 9, 0])
+    more, rest = cifar_rows([9])
+    paths = [str(write(tmp_path / "data_batch_1.bin", content)), str(write(tmp_path / "data_batch_2.bin", rest))]
+    data = load_dataset(train=paths, **PLAIN)
+    assert data.classes == (0, 3, 9)
+    np.testing.assert_array_equal(data.train.y, [1, 2, 0, 2])
+    assert data.preparation.image_shape == (32, 32, 3)
+    images = all_rows(data.train.X).reshape(4, 32, 32, 3)
+    for colour in range(3):
+        np.testing.assert_array_equal(images[:3, :, :, colour], planes[:, colour])
+        np.testing.assert_array_equal(images[3:, :, :, colour], more[:, colour])
+    assert set(data.digests) == set(paths)
+    X, y = data.preparation.read(paths[1])
+    np.testing.assert_array_equal(X, images[3:].reshape(1, -1))
+    np.testing.assert_array_equal(y, [2])
+
+
+def header(code, *axes):
+    return struct.pack(">BBBB", 0, 0, code, len(axes)) + struct.pack(f">{len(axes)}I", *axes)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "0 bytes; wanted: an IDX file"),
+        (b"\0\0\x08", "3 bytes; wanted: an IDX file"),
+        (b"\0\0\x07\x03" + bytes(100), "magic number 0x00000703; wanted: 0x00000803"),
+        (b"\x01\0\x08\x03" + bytes(100), "magic number 0x01000803"),
+        (b"\0\0\x08\0", "magic number 0x00000800"),
+        (b"\x93NUMPY\x01\0", "magic number 0x934e554d"),
+        (b"\0\0\x08\x03\0\0", "bytes; wanted: a header of 16, as there are 3 axes"),
+        (idx_bytes(IMAGES)[:-1], "23 bytes of data; wanted: 24, as its header announces 3 x 2 x 4"),
+        (idx_bytes(IMAGES) + b"\0", "25 bytes of data; wanted: 24"),
+        (
+            header(8, 4_000_000_000, 1000, 1000),
+            "0 bytes of data; wanted: 4,000,000,000,000,000, as its header announces",
+        ),
+        (header(8, 0, 28, 28), "axes of (0, 28, 28); wanted: at least one row"),
+        (header(8, *[1] * 40) + b"\0", "at most 32 axes"),
+    ],
+)
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_an_idx_file_that_is_not_what_it_says_is_refused(tmp_path, content, said, ending):
+    source = pair(tmp_path, IMAGES, DIGITS, ending)
+    write(tmp_path / f"x-ubyte{ending}", content)
+    with pytest.raises(DataError) as caught:
+        load_dataset(train=source, **PLAIN)
+    assert said in str(caught.value)
+    assert str(caught.value).startswith(source["features"] + ": ")
+
+
+def test_a_packed_idx_file_that_is_cut_short_or_a_bomb_is_refused(tmp_path):
+    source = pair(tmp_path, IMAGES, DIGITS, ".gz")
+    whole = gzip.compress(idx_bytes(IMAGES))
+    (tmp_path / "x-ubyte.gz").write_bytes(whole[:-9])
+    with pytest.raises(DataError, match="the gzip file is cut short"):
+        load_dataset(train=source, **PLAIN)
+    (tmp_path / "x-ubyte.gz").write_bytes(gzip.compress(header(8, 80 << 20, 1) + bytes(80 << 20)))
+    with pytest.raises(DataError, match="more than 67,108,864 bytes packed in"):
+        load_dataset(train=source, **PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"X": np.eye(3)}, "arrays 'X'; wanted: one of 'X', .*, and one of 'y'"),
+        ({"X": np.eye(3), "data": np.eye(3), "y": DIGITS}, "arrays 'X', 'data', 'y'; wanted"),
+        ({"X": np.eye(3), "y": np.arange(2)}, "3 rows of features and 2 labels; wanted: one label for each row"),
+        ({"X": np.eye(3), "y": np.eye(3)}, r"labels of shape \(3, 3\); wanted: one label for each row, shape \(N,\)"),
+        ({"X": np.eye(3), "y": DIGITS[:, None]}, r"labels of shape \(3, 1\)"),
+        ({"X": np.eye(3), "y": np.array([0.5, 1, 2])}, "row 0: label 0.5; wanted: labels that are whole numbers"),
+        ({"X": np.eye(3), "y": np.array([1, np.nan, 2])}, "row 1: label nan"),
+        ({"X": np.eye(3), "y": np.array([1, 1, 1])}, "one class only, 1"),
+        ({"X": np.zeros((0, 3)), "y": np.zeros(0)}, r"features of shape \(0, 3\)"),
+        ({"X": np.zeros(3), "y": DIGITS}, r"features of shape \(3,\); wanted: \(N, D\)"),
+        ({"X": np.array([["1"], ["2"], ["3"]]), "y": DIGITS}, "features of type <U1; wanted: numbers"),
+        ({"X": np.array([[1, 2], [3, np.nan], [5, 6]]), "y": DIGITS}, "row 1: feature 1: NaN, infinity"),
+        ({"X": np.array([[1, 2], [3, 4], [-np.inf, 6]]), "y": DIGITS}, "row 2: feature 0: NaN, infinity"),
+    ],
+)
+def test_npz_files_with_faults_are_told(tmp_path, arrays, said):
+    np.savez(tmp_path / "t.npz", **arrays)
+    with pytest.raises(DataError, match=said):
+        load_dataset(train=tmp_path / "t.npz", **PLAIN)
+
+
+@pytest.mark.parametrize("scale", ["none", "center", "standardize", "max"])
+@pytest.mark.parametrize(("row", "value"), [(5, np.nan), (31, np.inf), (0, -np.inf)])
+def test_a_number_that_is_not_finite_is_found_in_a_mapped_file_whichever_part_it_falls_to(tmp_path, scale, row, value):
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    X[row, 2] = value
+    np.save(tmp_path / "X.npy", X)
+    np.save(tmp_path / "y.npy", np.arange(40) % 2)
+    source = {"features": tmp_path / "X.npy", "labels": tmp_path / "y.npy"}
+    for seed in range(4):
+        with pytest.raises(DataError, match=f"X.npy, row {row}: feature 2: NaN, infinity"):
+            load_dataset(train=source, validation=0.5, scale=scale, seed=seed)
+
+
+def test_a_number_too_large_for_float32_is_found_in_a_mapped_file(tmp_path):
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    X[7, 1] = 1e39
+    np.save(tmp_path / "X.npy", X)
+    np.save(tmp_path / "y.npy", np.arange(40) % 2)
+    source = {"features": tmp_path / "X.npy", "labels": tmp_path / "y.npy"}
+    with pytest.raises(DataError, match=r"row 7: feature 1: .*finite numbers that float32 holds"):
+        load_dataset(train=source, **PLAIN)
+    assert len(load_dataset(train=source, validation=0, scale="max").train) == 40
+
+
+def test_other_sources_that_cannot_be_are_told(tmp_path):
+    images = pair(tmp_path, IMAGES, DIGITS)
+    np.save(tmp_path / "X.npy", np.array([None]), allow_pickle=True)
+    (tmp_path / "X.npy.gz").write_bytes(gzip.compress(b""))
+    (tmp_path / "t.npz").write_bytes(b"PK\5\6")
+    (tmp_path / "short.bin").write_bytes(bytes(3072))
+    (tmp_path / "ten.bin").write_bytes(b"\x0a" + bytes(3072))
+    for source, said in (
+        ({**images, "labels": images["features"]}, r"labels of shape \(3, 2, 4\)"),
+        ({"features": images["features"]}, "keys 'features'; wanted: features and labels, or generator"),
+        (images["features"], "features without labels; wanted: {features: FILE, labels: FILE}"),
+        ({**images, "features": str(tmp_path / "X.npy")}, r"X.npy: Python objects \(a pickle\)"),
+        ({**images, "features": str(tmp_path / "t.npz")}, "features and labels in one file"),
+        (tmp_path / "t.npz", "not a whole .npz file"),
+        (tmp_path / "short.bin", "3,072 bytes; wanted: CIFAR-10's binary version"),
+        (tmp_path / "ten.bin", "row 0: label 10; wanted: 0 to 9"),
+        ([tmp_path / "t.csv"], "a list of .*; wanted: one file, or a list of CIFAR-10's .bin files"),
+        ([], "a list of"),
+    ):
+        with pytest.raises(DataError, match=said):
+            load_dataset(train=source, **PLAIN)
+
+
+def test_a_test_file_of_other_images_is_refused(tmp_path):
+    (tmp_path / "a").mkdir()
+    other = pair(tmp_path / "a", np.zeros((3, 2, 5), np.uint8), DIGITS)
+    with pytest.raises(DataError, match="10 features; wanted: 8, as in training"):
+        load_dataset(train=pair(tmp_path, IMAGES, DIGITS), test=other, **PLAIN)
+    unknown = pair(tmp_path / "a", IMAGES, DIGITS + 1)
+    with pytest.raises(DataError, match="y-ubyte, row 1: label 3; wanted: a label known from training: 2, 7"):
+        load_dataset(train=pair(tmp_path, IMAGES, DIGITS), test=unknown, **PLAIN)
