@@ -1,0 +1,202 @@
+"""Worker processes on this machine: each trains one run at a time, and a dead one is replaced."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import twolayer
+from twolayer.sweep.journal import Outcome
+from twolayer.sweep.trial import Answer, Task
+
+MAX_ATTEMPTS = 3  # a run whose worker died so often has failed
+STOP_SECONDS = 30.0  # to save the state of a run
+THREAD_VARIABLES = (
+    "OPENBLAS_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMBA_NUM_THREADS",
+)
+
+TaskJudge = Callable[[Task, int, float], Answer]
+
+
+class Workers(Protocol):
+    """Whoever trains the runs."""
+
+    @property
+    def storage(self) -> Any:
+        """Where Optuna's study is to be kept; None: in this process."""
+        ...
+
+    def free(self) -> int:
+        """How many more tasks can be taken now."""
+        ...
+
+    def submit(self, task: Task) -> None:
+        """Takes a task."""
+        ...
+
+    def wait(self, seconds: float) -> list[tuple[Task, Outcome]]:
+        """The tasks that ended, waiting at most so long for one."""
+        ...
+
+    def stop(self) -> None:
+        """Asks the running tasks to stop where their state is whole."""
+        ...
+
+    def close(self) -> None:
+        """Ends all, at once."""
+        ...
+
+
+@dataclass
+class _Process:
+    """One worker."""
+
+    number: int
+    process: subprocess.Popen[bytes] | None = None
+    task: Task | None = None
+    unread: bytes = b""
+    log: Path = field(default_factory=Path)
+
+
+class LocalWorkers:
+    """Processes with their BLAS threads limited before NumPy is loaded.
+
+    Args:
+        count: how many.
+        threads: BLAS threads of each.
+        folder: the sweep's folder; runs go into its `runs`, what a worker prints into `worker-N.log`.
+        judge: asked after each epoch of a judged task.
+    """
+
+    def __init__(self, count: int, threads: int, folder: Path, judge: TaskJudge) -> None:
+        self._folder, self._judge = folder, judge
+        self._environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
+        package = str(Path(twolayer.__file__).resolve().parent.parent)
+        self._environment["PYTHONPATH"] = os.pathsep.join(
+            filter(None, [package, os.environ.get("PYTHONPATH")])
+        )  # a checkout is not installed
+        self._workers = [_Process(i + 1, log=folder / f"worker-{i + 1}.log") for i in range(count)]
+        self._selector = selectors.DefaultSelector()
+        self._attempts: dict[str, int] = {}
+        self._stopping = False
+        self.storage = None
+
+    def free(self) -> int:
+        return sum(worker.task is None for worker in self._workers)
+
+    def submit(self, task: Task) -> None:
+        worker = next(worker for worker in self._workers if worker.task is None)
+        worker.task = task
+        if worker.process is None:
+            self._start(worker)
+        message = {"task": task.to_dict(), "folder": str(self._folder / "runs" / task.name)}
+        self._send(worker, message)
+
+    def wait(self, seconds: float) -> list[tuple[Task, Outcome]]:
+        ended: list[tuple[Task, Outcome]] = []
+        for key, _ in self._selector.select(seconds):
+            worker: _Process = key.data
+            data = os.read(key.fd, 1 << 16)
+            if not data:
+                ended += self._died(worker)
+                continue
+            *lines, worker.unread = (worker.unread + data).split(b"\n")
+            for line in lines:
+                message = json.loads(line)
+                assert worker.task is not None
+                if "epoch" in message:
+                    judged = worker.task.point is not None and not self._stopping
+                    answer = self._judge(worker.task, message["epoch"], message["value"]) if judged else "go"
+                    self._send(worker, {"answer": "stop" if self._stopping else answer})
+                else:
+                    ended.append((worker.task, Outcome(message["status"], message["reason"])))
+                    worker.task = None
+        return ended
+
+    def stop(self) -> None:
+        self._stopping = True
+        for worker in self._workers:
+            if worker.process is not None and worker.task is not None:
+                worker.process.send_signal(signal.SIGTERM)
+
+    def close(self) -> None:
+        for worker in self._workers:
+            if worker.process is not None and worker.process.stdin is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    worker.process.stdin.close()
+        deadline = time.monotonic() + STOP_SECONDS
+        for worker in self._workers:
+            if worker.process is not None:
+                try:
+                    worker.process.wait(max(0.0, deadline - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    worker.process.kill()
+                    worker.process.wait()
+                self._forget(worker)
+        self._selector.close()
+
+    def _start(self, worker: _Process) -> None:
+        with worker.log.open("ab") as log:
+            worker.process = subprocess.Popen(
+                [sys.executable, "-m", "twolayer.sweep.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=self._environment,
+                start_new_session=True,  # Ctrl-C reaches the sweep alone, which passes it on
+            )
+        assert worker.process.stdout is not None
+        self._selector.register(worker.process.stdout, selectors.EVENT_READ, worker)
+
+    def _send(self, worker: _Process, message: dict[str, Any]) -> None:
+        assert worker.process is not None
+        assert worker.process.stdin is not None
+        try:
+            worker.process.stdin.write(json.dumps(message).encode() + b"\n")
+            worker.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it died: the end of its output tells
+
+    def _died(self, worker: _Process) -> list[tuple[Task, Outcome]]:
+        """Forgets a dead worker; its task is tried again, from its checkpoint, unless that happened too often."""
+        assert worker.process is not None
+        code, task = worker.process.wait(), worker.task
+        self._forget(worker)
+        if task is None:
+            return []
+        worker.task = None
+        if self._stopping:
+            return [(task, Outcome("interrupted"))]
+        self._attempts[task.name] = self._attempts.get(task.name, 0) + 1
+        if self._attempts[task.name] < MAX_ATTEMPTS:
+            self.submit(task)
+            return []
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        return [(task, Outcome("failed", f"its worker died {MAX_ATTEMPTS} times, last by {how}; see {worker.log}"))]
+
+    def _forget(self, worker: _Process) -> None:
+        assert worker.process is not None
+        assert worker.process.stdout is not None
+        self._selector.unregister(worker.process.stdout)
+        worker.process.stdout.close()
+        if worker.process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):  # what was still to be written to a dead process
+                worker.process.stdin.close()
+        worker.process, worker.unread = None, b""
+        if worker.log.exists() and worker.log.stat().st_size == 0:
+            worker.log.unlink()

@@ -1,0 +1,194 @@
+"""The points of a search and their runs: which run is next, what became of each, and what Optuna is told of it."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from twolayer.sweep.journal import ENDED, Journal, Outcome
+from twolayer.sweep.results import PointResult, best_so_far, point_result
+from twolayer.sweep.space import Value
+from twolayer.sweep.study import PrunerSettings, Study
+from twolayer.sweep.sweep_file import Sweep
+from twolayer.sweep.trial import Answer, Task
+
+
+@dataclass
+class _Point:
+    """A point of the search and what became of its runs.
+
+    Attributes:
+        number: its number, from 0.
+        values: by config key.
+        waiting: seeds whose runs are still to be handed out.
+        outcomes: by seed.
+        result: once all its runs have ended.
+    """
+
+    number: int
+    values: dict[str, Value]
+    waiting: deque[int]
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    result: PointResult | None = None
+
+
+def run_name(number: int, seed: int) -> str:
+    """Name of the run folder of a point and a seed."""
+    return f"{number:04d}-seed{seed}"
+
+
+class Points:
+    """Hands out the runs of the points, one after another, and takes in how they end.
+
+    Args:
+        sweep: the sweep.
+        folder: its folder, locked.
+        journal: in it.
+        retry_failed: forget the runs that failed.
+
+    Attributes:
+        pruner: what Optuna's pruner needs to know.
+    """
+
+    def __init__(self, sweep: Sweep, folder: Path, journal: Journal, retry_failed: bool) -> None:
+        self.sweep, self.folder, self.journal = sweep, folder, journal
+        self.pruner = PrunerSettings(sweep.settings["pruner"], sweep.settings["min_epochs"], self._epochs(sweep))
+        self._outcomes = {
+            name: outcome
+            for name, outcome in journal.memory.outcomes.items()
+            if not (retry_failed and outcome.status == "failed")
+        }
+        self._points: list[_Point] = []
+        self._started = time.monotonic()
+        self._study: Study
+
+    @staticmethod
+    def _epochs(sweep: Sweep) -> int:
+        """Epochs of every run, where they are the same for all, as they are with a pruner."""
+        first = {d.key: d.values[0] for d in sweep.space}
+        return sweep.config(first).solver.epochs
+
+    @property
+    def seconds(self) -> float:
+        """Time spent on the sweep, all sessions together."""
+        return self.journal.memory.seconds + time.monotonic() - self._started
+
+    @property
+    def n_runs(self) -> int | None:
+        """How many runs there will be, if only their number limits them."""
+        total = self.sweep.max_points
+        return None if total is None else total * len(self.sweep.seeds)
+
+    @property
+    def n_ended(self) -> int:
+        """How many have ended for good."""
+        return sum(len(point.outcomes) for point in self._points)
+
+    def start(self, storage: Any) -> None:
+        """Makes the study and tells it all that the journal knows."""
+        settings = self.sweep.settings
+        self._study = Study(
+            self.sweep.space,
+            sampler=settings["sampler"],
+            seed=settings["seed"],
+            maximize=self.sweep.larger_is_better,
+            pruner=self.pruner,
+            storage=storage,
+        )
+        for number, values in enumerate(self.journal.memory.points):
+            self._study.restore(values)
+            self._points.append(self._point(number, values))
+        for point in self._points:
+            for seed in list(point.waiting):
+                outcome = self._outcomes.get(run_name(point.number, seed))
+                if outcome is not None and self._is_there(run_name(point.number, seed), outcome):
+                    point.waiting.remove(seed)
+                    point.outcomes[seed] = outcome
+            self._replay(point)
+            self._conclude_if_done(point)
+
+    def judge(self, task: Task, epoch: int, value: float) -> Answer:
+        """Whether a judged run is to go on after an epoch."""
+        assert task.point is not None
+        return "prune" if self._study.report(task.point, epoch, value) else "go"
+
+    def importances(self) -> dict[str, float]:
+        """See `Study.importances`."""
+        return self._study.importances()
+
+    def _point(self, number: int, values: dict[str, Value]) -> _Point:
+        return _Point(number, values, deque(self.sweep.seeds))
+
+    def next(self) -> Task | None:
+        """The next run to hand out, or None if there is none now."""
+        for point in self._points:
+            if not point.waiting or not self._within_time():
+                continue
+            first = self.sweep.seeds[0]
+            if self.pruner.name != "none" and point.waiting[0] != first and first not in point.outcomes:
+                continue  # the first run decides whether the point is hopeless
+            return self._task(point, point.waiting.popleft())
+        if not self._within_time() or len(self._points) == self.sweep.max_points:
+            return None
+        number, values = self._study.ask()
+        self.journal.picked(number, values)
+        self._points.append(self._point(number, values))
+        return self.next()
+
+    def _within_time(self) -> bool:
+        minutes = self.sweep.settings["minutes"]
+        return minutes is None or self.seconds < 60 * minutes
+
+    def _task(self, point: _Point, seed: int) -> Task:
+        judged = self.pruner.name != "none" and seed == self.sweep.seeds[0]
+        changes: dict[str, Any] = {"seed": seed, "run__snapshot_epochs": None}
+        if not isinstance(self.sweep.base.data.test, float | int):
+            changes["data__test"] = None  # nobody looks at the test rows before there is a winner
+        config = self.sweep.config(point.values, **changes).model_dump()
+        return Task(run_name(point.number, seed), config, point.number if judged else None)
+
+    def take(self, task: Task, outcome: Outcome) -> None:
+        """Writes down how a run ended, unless it was only interrupted."""
+        if outcome.status not in ENDED:
+            return
+        self.journal.ended(task.name, outcome, self.seconds)
+        number, seed = task.name.split("-seed")
+        point = self._points[int(number)]
+        point.outcomes[int(seed)] = outcome
+        self._conclude_if_done(point)
+
+    def _conclude_if_done(self, point: _Point) -> None:
+        """Once all runs of a point have ended, makes its result and tells Optuna."""
+        first = point.outcomes.get(self.sweep.seeds[0])
+        if self.pruner.name != "none" and first is not None and first.status != "finished":
+            point.waiting.clear()  # the first run was judged for all
+        elif len(point.outcomes) < len(self.sweep.seeds):
+            return
+        point.result = point_result(
+            self.sweep, self.folder, point.number, point.values, self._names(point), point.outcomes
+        )
+        self._study.tell(point.number, point.result.mean)
+
+    def _replay(self, point: _Point) -> None:
+        """Shows the pruner what an ended run reported in an earlier session."""
+        first = self.sweep.seeds[0]
+        if self.pruner.name != "none" and first in point.outcomes:
+            run = self.folder / "runs" / run_name(point.number, first)
+            for epoch, value in best_so_far(run, self.sweep.monitor, larger=self.sweep.larger_is_better):
+                self._study.report(point.number, epoch, value)
+
+    def _is_there(self, name: str, outcome: Outcome) -> bool:
+        return outcome.status != "finished" or (self.folder / "runs" / name / "summary.json").is_file()
+
+    def _names(self, point: _Point) -> dict[int, str]:
+        return {seed: run_name(point.number, seed) for seed in self.sweep.seeds}
+
+    def results(self) -> list[PointResult]:
+        """Of all points, those that are not done yet without a value."""
+        return [
+            point.result or PointResult(point.number, point.values, "unfinished", tuple(self._names(point).values()))
+            for point in self._points
+        ]

@@ -1,0 +1,206 @@
+"""What a sweep leaves: results.csv, best.yaml, summary.json, pictures, and the words for the person who waited."""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from twolayer.config import dump_config
+from twolayer.runs.atomic import write_atomically
+from twolayer.runs.folder import RunFolder
+from twolayer.runs.jsonfile import write_json
+from twolayer.runs.logs import read_history
+from twolayer.sweep.refit import refit_name, test_accuracy
+from twolayer.sweep.results import PointResult, border_warnings, ranked, winner_of
+from twolayer.sweep.space import Value
+from twolayer.sweep.sweep_file import Sweep
+from twolayer.views.sweep_charts import PointView, draw_against_keys, draw_best_curves, draw_parallel_coordinates
+
+TABLE_ROWS = 10
+CURVES = 5
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """What a sweep came to.
+
+    Attributes:
+        folder: the sweep folder.
+        ranking: the points, best first, those without a value last.
+        winner: the best, or None.
+        summary: as in summary.json.
+        lines: the same in words.
+        signal_number: the signal that interrupted it, or None.
+    """
+
+    folder: Path
+    ranking: list[PointResult]
+    winner: PointResult | None
+    summary: dict[str, Any]
+    lines: tuple[str, ...]
+    signal_number: int | None = None
+
+
+def conclude(
+    sweep: Sweep,
+    folder: Path,
+    results: Sequence[PointResult],
+    importances: Mapping[str, float],
+    seconds: float,
+    signal_number: int | None,
+) -> SweepResult:
+    """Writes results.csv, pictures, summary.json and, where a point has finished, best.yaml.
+
+    Args:
+        sweep: the sweep.
+        folder: its folder.
+        results: of all points.
+        importances: share of each key in the differences between points.
+        seconds: time spent, all sessions together.
+        signal_number: the signal that interrupted it; the test rows are then left alone.
+    """
+    ranking, winner = ranked(sweep, results), winner_of(sweep, results)
+    write_atomically(folder / "results.csv", results_csv(sweep, ranking).encode())
+    summary: dict[str, Any] = {
+        "status": "finished" if signal_number is None else "interrupted",
+        "points": len(results),
+        "runs": sum(len(result.runs) for result in results if result.status != "unfinished"),
+        "epochs": sum(result.epochs for result in results),
+        "seconds": round(seconds, 3),
+        "monitor": sweep.monitor,
+        "statuses": {name: sum(r.status == name for r in results) for name in dict.fromkeys(r.status for r in ranking)},
+        "importances": dict(importances),
+    }
+    lines = [f"{summary['points']} points, {summary['runs']} runs, {summary['epochs']:,} epochs, {seconds:.1f} s", ""]
+    lines += _table(sweep, ranking)
+    if winner is not None:
+        write_atomically(folder / "best.yaml", dump_config(sweep.config(winner.values)).encode())
+        warnings = border_warnings(sweep, winner)
+        summary["best"] = {"point": winner.number, "values": dict(winner.values), "runs": list(winner.runs)}
+        summary["best"] |= {"mean": winner.mean, "spread": winner.spread, "val_loss": winner.loss}
+        summary["borders"] = warnings
+        lines += ["", *(f"note: {warning}" for warning in warnings)]
+        if importances:
+            shares = ", ".join(f"{key} {share:.0%}" for key, share in sorted(importances.items(), key=lambda x: -x[1]))
+            lines.append(f"importance for {sweep.monitor}: {shares}")
+        if signal_number is None:
+            summary["test"] = _test_figures(sweep, folder, winner)
+            lines += _test_lines(sweep, folder, winner, summary["test"])
+        lines.append(f"the best config: {folder / 'best.yaml'}; all points: {folder / 'results.csv'}")
+        _draw(sweep, folder, ranking)
+    write_json(folder / "summary.json", summary)
+    return SweepResult(folder, ranking, winner, summary, tuple(lines), signal_number)
+
+
+def headline(sweep: Sweep, results: Sequence[PointResult]) -> str:
+    """The best so far, for the bar."""
+    winner = winner_of(sweep, results)
+    if winner is None:
+        return "none has finished yet"
+    varied = [d.key for d in sweep.space if d.varies]
+    values = ", ".join(f"{key.rpartition('.')[2]} {_short(winner.values[key])}" for key in varied)
+    return f"best {sweep.monitor} {winner.mean:.4f} ({values})"
+
+
+def results_csv(sweep: Sweep, ranking: Sequence[PointResult]) -> str:
+    """The table of all points as csv. It holds no time and no host: the same trials make the same bytes."""
+    keys = [d.key for d in sweep.space]
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    metric = sweep.monitor
+    head = ["rank", "point", *keys, "status", f"{metric}_mean", f"{metric}_spread", "val_loss_mean"]
+    writer.writerow([*head, "best_epochs", "epochs", "runs", "reason"])
+    for rank, result in enumerate(ranking, start=1):
+        figures = [result.mean, result.spread, result.loss]
+        writer.writerow(
+            [
+                "" if result.mean is None else rank,
+                result.number,
+                *(result.values[key] for key in keys),
+                result.status,
+                *("" if figure is None else repr(figure) for figure in figures),
+                " ".join(map(str, result.best_epochs)),
+                result.epochs,
+                " ".join(result.runs),
+                " ".join(result.reason.split()),
+            ]
+        )
+    return file.getvalue()
+
+
+def _table(sweep: Sweep, ranking: Sequence[PointResult]) -> list[str]:
+    """The best points, in columns."""
+    keys = [d.key for d in sweep.space if d.varies]
+    several = sweep.settings["seeds"] > 1
+    rows = [["rank", "point", sweep.monitor, *(["spread"] if several else []), "val_loss", *keys]]
+    finished = [result for result in ranking if result.mean is not None]
+    for rank, result in enumerate(finished[:TABLE_ROWS], start=1):
+        spread = [f"{result.spread:.4f}" if result.spread is not None else ""] if several else []
+        values = [_short(result.values[key]) for key in keys]
+        rows.append([str(rank), str(result.number), f"{result.mean:.4f}", *spread, f"{result.loss:.4f}", *values])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    if len(finished) > TABLE_ROWS:
+        lines.append(f"and {len(finished) - TABLE_ROWS} more")
+    for status in ("pruned", "diverged", "failed", "unfinished"):
+        some = [result for result in ranking if result.status == status]
+        if some:
+            reason = next((f"; the first: {' '.join(r.reason.split())}" for r in some if r.reason), "")
+            lines.append(f"{len(some)} {status}{reason[:200]}")
+    return lines
+
+
+def _test_figures(sweep: Sweep, folder: Path, winner: PointResult) -> dict[str, Any]:
+    """The winner's accuracy on the test rows, the only look at them."""
+    figures: dict[str, Any] = {"accuracy": None, "spread": None, "refit_accuracy": None}
+    configs = [sweep.config(winner.values, seed=seed) for seed in sweep.seeds]
+    runs = [folder / "runs" / name for name in winner.runs]
+    found = [test_accuracy(config, run) for config, run in zip(configs, runs, strict=True)]
+    accuracies = [accuracy for accuracy in found if accuracy is not None]
+    if accuracies:
+        figures["accuracy"] = statistics.fmean(accuracies)
+        figures["spread"] = statistics.stdev(accuracies) if len(accuracies) > 1 else None
+    if sweep.settings["refit"]:
+        config = sweep.config(winner.values, data__validation=0, solver__monitor="train_loss")
+        figures["refit_accuracy"] = test_accuracy(config, folder / "runs" / refit_name(winner))
+    return figures
+
+
+def _test_lines(sweep: Sweep, folder: Path, winner: PointResult, figures: Mapping[str, Any]) -> list[str]:
+    lines = []
+    if figures["accuracy"] is not None:
+        spread = f" (spread {figures['spread']:.4f} over {len(winner.runs)} seeds)" if figures["spread"] else ""
+        lines.append(f"the winner's test accuracy: {figures['accuracy']:.4f}{spread}")
+    if sweep.settings["refit"]:
+        accuracy = "" if figures["refit_accuracy"] is None else f": test accuracy {figures['refit_accuracy']:.4f}"
+        place = folder / "runs" / refit_name(winner)
+        lines.append(f"trained again on training and validation rows together{accuracy}; in {place}")
+    return lines
+
+
+def _draw(sweep: Sweep, folder: Path, ranking: Sequence[PointResult]) -> None:
+    """against-keys.png, parallel-coordinates.png and best-curves.png."""
+    logarithmic = {d.key: d.is_log for d in sweep.space if d.varies}
+    points = [PointView(r.number, {k: r.values[k] for k in logarithmic}, r.mean, r.spread) for r in ranking]
+    points = [point for point in points if point.metric is not None]
+    if logarithmic:
+        draw_against_keys(points, logarithmic, sweep.monitor, folder / "against-keys.png")
+        draw_parallel_coordinates(
+            points, logarithmic, sweep.monitor, folder / "parallel-coordinates.png", larger=sweep.larger_is_better
+        )
+    curves = []
+    for result in ranking[:CURVES]:
+        if result.mean is not None:
+            values = ", ".join(f"{key.rpartition('.')[2]} {_short(result.values[key])}" for key in logarithmic)
+            history = read_history(RunFolder(folder / "runs" / result.runs[0]).history)
+            curves.append((f"{result.number}: {values}", history["epoch"], history[sweep.monitor]))
+    draw_best_curves(curves, sweep.monitor, folder / "best-curves.png")
+
+
+def _short(value: Value) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,244 @@
+"""A sweep file -> Sweep, or all faults of it and of its base config in one report, each with its place. Every corner of
+the space is put into the base config and judged by the config's own checks before anything is trained."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from twolayer.config import Config
+from twolayer.config.document import Document, read_document
+from twolayer.config.loading import apply_override
+from twolayer.config.report import Place, Report, did_you_mean, nearest, shown, similar_file
+from twolayer.config.schema import known_keys
+from twolayer.errors import ConfigError
+from twolayer.selection import larger_is_better
+from twolayer.sweep.corners import check_corners, config_with
+from twolayer.sweep.keys import KEYS, fault_of
+from twolayer.sweep.space import FORMS, Dimension, Value, read_dimension
+
+MAX_GRID = 100_000
+NOT_SEARCHED = {
+    "seed": "the runs of a point differ in their seeds: say how many with 'seeds'",
+    "data": "other rows make other figures, which do not compare; of the section data only scale and missing vary",
+    "run": "the section run never changes what is learned",
+    "solver.monitor": "it is what the points are ranked by, and must be the same for all",
+}
+DATA_KEYS = ("data.scale", "data.missing")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A search, checked.
+
+    Attributes:
+        path: the sweep file.
+        base_path: the config it starts from.
+        base: that config.
+        space: one dimension for each key.
+        settings: the other keys of the file, see `keys.KEYS`.
+    """
+
+    path: Path
+    base_path: Path
+    base: Config
+    space: tuple[Dimension, ...]
+    settings: Mapping[str, Any]
+    _document: Document = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """The file's name without folder and ending."""
+        return self.path.stem
+
+    @property
+    def monitor(self) -> str:
+        """The column of the history that ranks, of validation rows."""
+        return self.base.solver.monitor
+
+    @property
+    def larger_is_better(self) -> bool:
+        """Whether the better of two points has the larger value."""
+        return larger_is_better(self.monitor)
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds of each point's runs."""
+        return [self.base.seed + i for i in range(self.settings["seeds"])]
+
+    @property
+    def max_points(self) -> int | None:
+        """At most so many points; None if only time limits them."""
+        limits = [self.settings["trials"]] if self.settings["trials"] is not None else []
+        if self.settings["sampler"] == "grid":
+            limits.append(_grid_size(self.space))
+        return min(limits, default=None)
+
+    def config(self, point: Mapping[str, Value], **changes: Any) -> Config:
+        """The base config with a point's values and further changes (`solver__epochs=10`).
+
+        Raises:
+            ConfigError: if they do not fit together.
+        """
+        values = {**point, **{key.replace("__", "."): value for key, value in changes.items()}}
+        places = {key: Place(f"{self.path}: point", number, 0) for number, key in enumerate(values)}
+        return config_with(self._document, values, places, self.base_path, Report())
+
+
+def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
+    """Reads and checks a sweep file.
+
+    Args:
+        path: the YAML file; `base` is relative to its folder.
+        overrides: `KEY=VALUE` for keys of the sweep file, such as `workers=4`.
+
+    Raises:
+        ConfigError: with all faults.
+    """
+    path, report = Path(path), Report()
+    document = read_document(path, report)
+    if document is None:
+        raise report.error()
+    for number, override in enumerate(overrides):
+        apply_override(document, override, number, report)
+    if not isinstance(document.data, dict):
+        report.add((), f"found {shown(document.data)}, wanted the keys {', '.join(KEYS)}", document.place(()))
+        raise report.error()
+
+    def complain(where: tuple[str | int, ...], message: str) -> None:
+        report.add(where, message, document.place(where))
+
+    settings: dict[str, Any] = {}
+    for name in document.data:
+        if name not in KEYS:
+            hint = f"; it belongs under 'space': {{{name}: [...]}}" if "." in name else did_you_mean(name, list(KEYS))
+            complain((name,), f"unknown key{hint}")
+    for name, key in KEYS.items():
+        settings[name] = document.data.get(name, key.default)
+        if not report.is_usable((name,)):
+            settings[name] = key.default
+        elif (fault := fault_of(name, document.data)) is not None:
+            complain((name,), fault)
+            settings[name] = key.default
+    space = _read_space(document, report, settings["sampler"])
+    base_report = Report()
+    base_path, base_document, base = _read_base(path, settings["base"], document, report, base_report)
+    if base is not None and base_document is not None:
+        _check_base(base, settings, complain, document)
+        check_corners(space, base_document, base_path, document, report)
+    if not report.faults:
+        _check_together(space, settings, base, complain)
+    faults = [fault for each in (report, base_report) if each.faults for fault in each.error().faults]
+    if faults or base is None or base_document is None:
+        raise ConfigError(faults)
+    return Sweep(path, base_path, base, tuple(space), settings, base_document)
+
+
+def _read_space(document: Document, report: Report, sampler: str) -> list[Dimension]:
+    written = document.data.get("space")
+    if not isinstance(written, dict):
+        return []  # told already
+
+    def complain(where: tuple[str | int, ...], message: str) -> None:
+        report.add(where, message, document.place(where))
+
+    space = []
+    for key, value in written.items():
+        where = ("space", key)
+        if not report.is_usable(where):
+            continue
+        if (fault := _key_fault(key)) is not None:
+            complain(where, fault)
+            continue
+        dimension = read_dimension(key, value, where, complain)
+        if dimension is None:
+            continue
+        if sampler == "grid" and dimension.kind in ("uniform", "log_uniform") and dimension.points is None:
+            complain(where, "a grid needs to know how many values: add points: 5, or give a list")
+        elif sampler != "grid" and dimension.points is not None:
+            complain((*where, "points"), f"only sampler: grid uses it, and the sampler is {sampler}; remove it")
+        space.append(dimension)
+    return space
+
+
+def _key_fault(key: str) -> str | None:
+    """Why a key cannot be searched over, or None."""
+    known = [f"{section}.{name}" for section in known_keys(()) for name in known_keys((section,))]
+    section = key.partition(".")[0]
+    for refused in (key, section):
+        if refused in NOT_SEARCHED and key not in DATA_KEYS and (key in known or key == "seed"):
+            return f"cannot be searched over: {NOT_SEARCHED[refused]}"
+    if key in known:
+        return None
+    bare = key.rpartition(".")[2]
+    guess = nearest(key, known) or next((each for each in known if each.endswith("." + bare)), None)
+    return f"no key of a config; did you mean '{guess}'?" if guess else "no key of a config, such as solver.reg"
+
+
+def _read_base(
+    path: Path, written: Any, document: Document, report: Report, base_report: Report
+) -> tuple[Path, Document | None, Config | None]:
+    """The base config with its document; its faults go into a report of their own."""
+    if not isinstance(written, str):
+        return path, None, None
+    place = document.place(("base",))
+    folder = Path() if place is not None and place.column == 0 else path.parent
+    base_path = folder / os.path.expanduser(written)
+    if not base_path.is_file():
+        report.add(("base",), f"no such file: {shown(written)}, that is {base_path}{similar_file(base_path)}", place)
+        return base_path, None, None
+    base_document = read_document(base_path, base_report)
+    if base_document is None or not isinstance(base_document.data, dict):
+        if base_document is not None:
+            base_report.add((), f"found {shown(base_document.data)}, wanted a config", base_document.place(()))
+        return base_path, None, None
+    try:
+        return base_path, base_document, config_with(base_document, {}, {}, base_path, base_report)
+    except ConfigError:
+        return base_path, base_document, None
+
+
+def _check_base(base: Config, settings: Mapping[str, Any], complain: Any, document: Document) -> None:
+    """What a search asks of its base."""
+    if base.solver.monitor not in ("val_accuracy", "val_loss"):
+        complain(
+            ("base",),
+            f"its solver.monitor is {base.solver.monitor}, and points are ranked by validation rows: "
+            "set data.validation, and monitor: val_accuracy or val_loss",
+        )
+    if settings["refit"] and not isinstance(base.data.validation, float | int):
+        complain(
+            ("refit",) if "refit" in document.data else ("base",),
+            "the validation rows are a file of their own, which cannot be joined to the training rows: "
+            "set refit: false, or data.validation: a fraction",
+        )
+
+
+def _check_together(
+    space: Sequence[Dimension], settings: Mapping[str, Any], base: Config | None, complain: Any
+) -> None:
+    """What has to fit together in the sweep file itself."""
+    sampler, trials = settings["sampler"], settings["trials"]
+    if not space:
+        complain(("space",), f"empty; wanted config keys with {FORMS}")
+    elif sampler == "grid" and _grid_size(space) > MAX_GRID:
+        complain(("space",), f"the grid has {_grid_size(space):,} points, at most {MAX_GRID:,} are possible")
+    if sampler != "grid" and trials is None and settings["minutes"] is None:
+        complain(("sampler",), f"{sampler} never ends by itself: give a budget, trials or minutes")
+    varied = {d.key for d in space if d.varies}
+    if settings["pruner"] != "none" and "solver.epochs" in varied:
+        complain(
+            ("space", "solver.epochs"), f"pruner: {settings['pruner']} compares trials of equal length; fix the epochs"
+        )
+    if settings["pruner"] == "hyperband" and base is not None and settings["min_epochs"] >= base.solver.epochs:
+        complain(("min_epochs",), f"found {settings['min_epochs']}, the training has {base.solver.epochs} epochs")
+
+
+def _grid_size(space: Sequence[Dimension]) -> int:
+    size = 1
+    for dimension in space:
+        size *= len(dimension.grid())
+    return size

@@ -1,0 +1,132 @@
+"""One run of a sweep: trained from the start or gone on with, in an ordinary run folder, judged after each epoch."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from twolayer.config import config_from_dict
+from twolayer.errors import DivergedError, RunError, TwoLayerError
+from twolayer.runs.checkpoint import read_arrays
+from twolayer.runs.folder import RunFolder
+from twolayer.runs.logs import read_history
+from twolayer.selection import larger_is_better
+from twolayer.sweep.journal import Outcome
+
+Answer = Literal["go", "prune", "stop"]
+Judge = Callable[[int, float], Answer]
+"""Called with an epoch and the best value of the monitored column so far."""
+
+LOCK_SECONDS = 60.0  # what a worker whose sweep was killed may take to end its run
+
+
+@dataclass(frozen=True)
+class Task:
+    """A run to train, as plain data that can be sent anywhere.
+
+    Attributes:
+        name: of the run folder.
+        config: all keys of its config.
+        point: number of the point that a pruner judges by this run; None for a run that nobody judges.
+    """
+
+    name: str
+    config: dict[str, Any]
+    point: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For `Task(**...)`."""
+        return asdict(self)
+
+
+def run_task(task: Task, folder: Path, judge: Judge | None = None) -> Outcome:
+    """Trains, or goes on where the run in `folder` stopped; tells by the outcome whatever goes wrong.
+
+    Args:
+        task: what to train.
+        folder: the run's own folder; it need not be there.
+        judge: asked after each epoch, also about those of an earlier session.
+    """
+    from twolayer import training  # here: it takes its time, and the worker's thread variables come first
+
+    watch = _Watch(task.config["solver"]["monitor"], judge)
+    try:
+        config = config_from_dict(task.config, source=Path(f"{task.name}.yaml"))
+        if RunFolder(folder).last.is_file():
+            _wait_until_unused(RunFolder(folder))
+            if watch.replay(RunFolder(folder)) == "prune":
+                return Outcome("pruned")
+            try:
+                summary = training.resume(folder, stop=watch).summary
+            except RunError as error:
+                return _start_again(task, folder, judge, str(error))
+        else:
+            shutil.rmtree(folder, ignore_errors=True)  # of a filling that was cut short
+            summary = training.train(config, run_dir=folder, stop=watch).summary
+    except DivergedError as error:
+        return Outcome("diverged", str(error).replace(str(folder), folder.name))
+    except MemoryError:
+        return Outcome("failed", "out of memory: a smaller model.hidden or solver.batch_size needs less")
+    except TwoLayerError as error:
+        return Outcome("failed", str(error))
+    except Exception as error:  # of whatever kind: the other trials must not suffer
+        return Outcome("failed", f"{type(error).__name__}: {error}")
+    if summary["status"] != "interrupted":
+        return Outcome("diverged" if summary["status"] == "diverged" else "finished")
+    return Outcome("pruned" if watch.answer == "prune" else "interrupted")
+
+
+def _start_again(task: Task, folder: Path, judge: Judge | None, reason: str) -> Outcome:
+    """A run that cannot go on here (other versions, a damaged file) is trained anew; what it had is kept beside."""
+    aside = folder.with_name(f".{folder.name}.{time.time_ns():x}.aside")
+    folder.rename(aside)
+    outcome = run_task(task, folder, judge)
+    return outcome if outcome.reason else Outcome(outcome.status, f"started again: {reason}")
+
+
+def _wait_until_unused(run: RunFolder) -> None:
+    """Until the worker of a killed sweep has saved its state and gone."""
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            run.lock().acquire().release()
+            return
+        except RunError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+class _Watch:
+    """Keeps the best value so far and passes it on to the judge."""
+
+    def __init__(self, monitor: str, judge: Judge | None) -> None:
+        self._monitor, self._judge = monitor, judge
+        self._sign = 1 if larger_is_better(monitor) else -1
+        self._best = -math.inf
+        self.answer: Answer = "go"
+
+    def __call__(self, record: dict[str, float | None]) -> bool:
+        value = record[self._monitor]
+        if value is not None and math.isfinite(value):
+            self._best = max(self._best, self._sign * value)
+        if self._judge is not None and math.isfinite(self._best):
+            self.answer = self._judge(int(record["epoch"] or 0), self._sign * self._best)
+        return self.answer != "go"
+
+    def replay(self, run: RunFolder) -> Answer:
+        """Shows the judge the epochs up to the run's checkpoint."""
+        try:
+            rows = int(read_arrays(run.last, kinds=("checkpoint",))[1]["history_rows"])
+            columns = read_history(run.history) if rows else {}
+        except (RunError, KeyError, TypeError, ValueError):
+            return "go"  # resume will say what is wrong
+        for row in range(min(rows, len(columns.get("epoch", ())))):
+            if self({name: float(columns[name][row]) for name in ("epoch", self._monitor)}):
+                break
+        return self.answer
