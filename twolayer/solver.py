@@ -135,6 +135,10 @@ class Solver:
         """Whether all epochs are done or patience has run out."""
         return self.progress.stopped_early or self.progress.epoch >= self.settings.epochs
 
+    def __repr__(self) -> str:
+        asked, epoch = self.settings, self.progress.epoch
+        return f"Solver({self.params!r}, {asked.optimizer}, {self._n_rows:,} rows, epoch {epoch} of {asked.epochs})"
+
     def __iter__(self) -> Iterator[Record]:
         """Trains on, and yields the record of each epoch."""
         return (event.record for event in self.run() if isinstance(event, EpochEnd))

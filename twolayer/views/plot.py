@@ -1,34 +1,41 @@
-"""`twolayer.plot`: the loss curve of a history at hand, for a notebook or a script that trains on arrays."""
+"""`twolayer.plot`: a history's curves where one works with it: shown by a notebook, or saved."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from twolayer.errors import RunError
+from twolayer.runs.folder import RunFolder
+from twolayer.runs.jsonfile import read_json
+from twolayer.runs.logs import read_history
 from twolayer.views import style
 from twolayer.views.loss_curve import loss_curve_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Columns = dict[str, NDArray[np.float64]]
+
 
 class Picture:
-    """A figure that a notebook shows and a script saves.
+    """A figure that a notebook shows as the value of its cell.
 
     Attributes:
-        figure: matplotlib's, to change what you like.
+        figure: matplotlib's, to change as one likes.
     """
 
-    def __init__(self, figure: Figure) -> None:
+    def __init__(self, figure: Figure, what: str) -> None:
         self.figure = figure
+        self._what = what
 
     def save(self, path: str | Path) -> None:
-        """Writes a .png, .svg or .pdf file."""
+        """Writes it as .png, .svg or .pdf, as the name says."""
         style.save(self.figure, Path(path))
 
     def _repr_png_(self) -> bytes:
@@ -37,43 +44,58 @@ class Picture:
         return buffer.getvalue()
 
     def __repr__(self) -> str:
-        return "Picture of a loss curve; .save('curve.png') writes it, .figure is matplotlib's"
+        return f"Picture({self._what}; a notebook shows it, .save(path) writes it)"
 
 
-def plot(history: Any, path: str | Path | None = None, *, best_epoch: int | None = None, title: str = "") -> Picture:
-    """Draws loss and accuracy over the epochs.
+def plot(
+    history: Any, *, best_epoch: int | None = None, title: str = "", by: str = "epoch", scale: str | None = None
+) -> Picture:
+    """Draws training and validation loss and accuracy.
 
     Args:
-        history: the records that iterating over a Solver gave, one dictionary for each epoch; or columns by name; or
-            what `train` returned.
-        path: a .png, .svg or .pdf file to write as well.
-        best_epoch: an epoch to mark.
+        history: what `train` returns or its `history`; the records that a `Solver` yields; a fitted TwoLayerClassifier
+            or its `history_`; or a run folder.
+        best_epoch: the epoch to mark; None takes the one that `history` knows of, if it does.
         title: a line above the panels.
+        by: the x axis: `epoch`, `step`, or for runs `seconds`.
+        scale: `linear`, `log` or None (whichever shows more) for the losses.
 
     Raises:
-        ValueError: if there is no epoch in it.
-
-    Example:
-        >>> solver = Solver(params, X, y, epochs=20)
-        >>> plot(list(solver), "curve.png")
-        Picture of a loss curve; .save('curve.png') writes it, .figure is matplotlib's
+        ValueError: if there is no epoch to draw.
+        RunError: for a folder that holds no run.
     """
-    if hasattr(history, "history"):
-        best_epoch = best_epoch or history.summary.get("best_epoch")
-        history = history.history
-    columns = history if isinstance(history, Mapping) else _columns(history)
+    columns, known_best = _columns_of(history)
     if not len(columns.get("epoch", ())):
-        raise ValueError("the history holds no epoch to plot")
-    picture = Picture(loss_curve_figure(columns, best_epoch, title))
-    if path is not None:
-        picture.save(path)
-    return picture
+        raise ValueError("no epoch to draw: the history is empty")
+    if by not in columns:
+        raise ValueError(f"by must be a column of the history ({', '.join(columns)}); got {by!r}")
+    figure = loss_curve_figure(columns, best_epoch or known_best, title, by=by, scale=scale)
+    n_epochs = len(columns["epoch"])
+    return Picture(figure, f"loss and accuracy over {n_epochs} epoch{'s' * (n_epochs > 1)}")
 
 
-def _columns(records: Iterable[Mapping[str, float | None]]) -> dict[str, NDArray[np.float64]]:
-    """Records of the epochs as columns, NaN where there is no value."""
-    rows = list(records)
-    return {
-        name: np.array([np.nan if row[name] is None else row[name] for row in rows], np.float64)
-        for name in (rows[0] if rows else ())
-    }
+def _columns_of(history: Any) -> tuple[Columns, int | None]:
+    """The columns by name, and the best epoch where it is known."""
+    if isinstance(history, str | Path):
+        folder = RunFolder(Path(history))
+        if not folder.history.is_file():
+            raise RunError(f"{history}: no history.csv in it; a run folder is wanted")
+        summary = read_json(folder.summary) if folder.summary.is_file() else {}
+        return dict(read_history(folder.history)), summary.get("best_epoch")
+    if hasattr(history, "history_"):
+        return _arrays(history.history_), history.best_epoch_
+    if hasattr(history, "history"):
+        return _arrays(history.history), history.summary.get("best_epoch")
+    if isinstance(history, Mapping):
+        return _arrays(history), None
+    if isinstance(history, Sequence):
+        names = dict.fromkeys(name for record in history for name in record)
+        return _arrays({name: [record.get(name) for record in history] for name in names}), None
+    raise TypeError(
+        f"wanted a history, records, a training's result, an estimator or a run folder; got {type(history)}"
+    )
+
+
+def _arrays(columns: Mapping[str, Any]) -> Columns:
+    """Lists as arrays, NaN for None."""
+    return {name: np.array(values, dtype=np.float64) for name, values in columns.items()}
