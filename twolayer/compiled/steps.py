@@ -12,6 +12,7 @@ from twolayer.compiled.layers import bias_relu, bounded, relu_gradient, softmax_
 from twolayer.compiled.updates import ADAMW, MOMENTUM, SGD, add_penalty_gradient, move_by_velocity, sum_of_squares, update
 
 FINISHED, NOT_FINITE = 0, 1
+RIDE_FROM = 1 << 16  # weights; fewer stay in cache, where BLAS's way to scale by beta costs more than an update
 
 
 @compiled
@@ -62,6 +63,7 @@ def run_steps(  # type: ignore[no-untyped-def]
     number = q.dtype.type
     zero, one = number(0), number(1)
     loss = math.nan
+    large = n_weights >= RIDE_FROM
     for k in range(len(rates)):
         rate = rates[k]
         first, last = k * batch_size, min((k + 1) * batch_size, len(X))
@@ -90,7 +92,7 @@ def run_steps(  # type: ignore[no-untyped-def]
         if objective and optimizer != ADAMW:
             losses[k] += r / 2 * sum_of_squares(q[:n_weights])
         # Where no gradient is asked for, the update rides on the product that would make it.
-        riding = safe and not measure and clip == 0 and (optimizer == SGD or optimizer == MOMENTUM)
+        riding = large and safe and not measure and clip == 0 and (optimizer == SGD or optimizer == MOMENTUM)
         alpha, beta, target1, target2 = one, zero, dW1, dW2
         if riding and optimizer == SGD:
             alpha, beta, target1, target2 = number(-rate), number(1 - rate * r), W1, W2

@@ -1,0 +1,133 @@
+"""The race: every contestant in a process of its own, in turn A B C A B C, several rounds after a warm-up, medians."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from twolayer.benchmark.cases import Case
+from twolayer.benchmark.entries import FLOOR
+
+AGREEMENT = 1e-3  # of final losses, of which larger differences mean that it was not the same work
+
+
+@dataclass(frozen=True)
+class Result:
+    """One contestant in one case.
+
+    Attributes:
+        shape: D-H-C-B.
+        optimizer: `sgd` or `momentum`.
+        contestant: its name.
+        median_us: microseconds per step, the median over all timed passes.
+        final_loss: mean cross-entropy after all of them; None for the products alone, which train nothing.
+        threads: that its products may use.
+        same_work: whether the final loss is that of plain NumPy.
+    """
+
+    shape: str
+    contestant: str
+    median_us: float
+    final_loss: float | None
+    optimizer: str
+    threads: int
+    same_work: bool
+
+    def as_row(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+class Contestant:
+    """The parent's end of a worker's process."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "twolayer.benchmark.worker", name],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        )  # fmt: skip
+
+    def __enter__(self) -> Contestant:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The answer to a request; {} if the process has died."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            return {}
+        line = self._process.stdout.readline()
+        answer: dict[str, Any] = json.loads(line) if line else {}
+        return answer
+
+
+def race(
+    names: Sequence[str], cases: Sequence[Case], rounds: int, say: Callable[[str], None] = lambda _: None
+) -> tuple[list[Result], list[str]]:
+    """Runs all cases.
+
+    Args:
+        names: the contestants, keys of `entries.ENTRIES`.
+        cases: what to run, one after the other.
+        rounds: how often each contestant has its turn in a case.
+        say: told of each case as it begins.
+
+    Returns:
+        (results, what was left out and why).
+    """
+    results: list[Result] = []
+    left_out: list[str] = []
+    with ExitStack() as stack:
+        contestants = [stack.enter_context(Contestant(name)) for name in names]
+        for case in cases:
+            say(f"{case.shape} {case.optimizer}: {case.steps} steps a pass, {case.passes} passes a round")
+            request = {"shape": case.shape, "optimizer": case.optimizer}
+            runners: list[Contestant] = []
+            for contestant in contestants:
+                answer = contestant.ask(request)
+                if answer.get("ready"):
+                    runners.append(contestant)
+                else:
+                    reason = answer.get("reason", "its process died")
+                    left_out.append(f"{contestant.name} at {case.shape} {case.optimizer}: {reason}")
+            results += _run_case(case, runners, rounds)
+    return results, left_out
+
+
+def _run_case(case: Case, runners: Sequence[Contestant], rounds: int) -> list[Result]:
+    times: dict[str, list[float]] = {runner.name: [] for runner in runners}
+    for _ in range(rounds):
+        for runner in runners:
+            times[runner.name] += runner.ask({"round": case.passes}).get("us", [])
+    ends = {runner.name: runner.ask({"finish": True}) for runner in runners}
+    losses = {name: end["final_loss"] for name, end in ends.items() if end and name != FLOOR}
+    wanted = losses.get("plain NumPy", next(iter(losses.values()), 0.0))
+    return [
+        Result(
+            shape=str(case.shape),
+            contestant=name,
+            median_us=statistics.median(times[name]),
+            final_loss=losses.get(name),
+            optimizer=case.optimizer,
+            threads=end["threads"],
+            same_work=name == FLOOR or abs(losses[name] - wanted) <= AGREEMENT,
+        )
+        for name, end in ends.items()
+        if end and times[name]
+    ]
