@@ -8,12 +8,9 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
-import tempfile
-import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +19,14 @@ from twolayer.config import config_from_dict, dump_config
 from twolayer.errors import TwoLayerError, import_extra
 from twolayer.runs.folder import RunFolder, create_run_folder_at
 from twolayer.sweep.journal import Outcome
-from twolayer.sweep.same_sweep import require_data
-from twolayer.sweep.study import PrunerSettings, join, load_optuna, report
-from twolayer.sweep.trial import Answer, Judge, Task, run_task
+from twolayer.sweep.remote import files_of, train_remotely, what_is_missing
+from twolayer.sweep.study import PrunerSettings, dask_storage, load_optuna
+from twolayer.sweep.trial import Task
 
 MAX_ATTEMPTS = 5  # a run whose workers died so often has failed
 LOOK_SECONDS = 1.0  # between two looks at who is there
 CONNECT_SECONDS = 20.0
 NOBODY_SECONDS = 60.0  # without a usable worker before giving up
-DATA_VARIABLE = "TWOLAYER_DATA"
-FILES = ("config.yaml", "environment.json", "best.npz", "last.npz", "history.csv", "steps.csv")
-RESULTS = ("predictions.npz", "summary.json", "loss_curve.png")
-
-_training = threading.Lock()  # one run at a time in a process, however many threads the worker has
 
 
 @dataclass
@@ -74,7 +66,6 @@ class DaskWorkers:
     ) -> None:
         load_optuna()
         distributed = import_extra("distributed", "cluster", "--scheduler")
-        dask_storage = import_extra("optuna_integration.dask", "cluster", "--scheduler").DaskStorage
         try:
             self._client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
         except (OSError, ValueError, TimeoutError) as error:
@@ -83,7 +74,7 @@ class DaskWorkers:
             ) from None
         self._distributed, self._folder, self._say = distributed, folder, say
         self._name = f"twolayer-{os.getpid()}-{time.time_ns():x}"  # the same in all processes, and nobody else's
-        self.storage = dask_storage(name=self._name, client=self._client)
+        self.storage = dask_storage(self._name, self._client)
         self._stop_event = distributed.Event(f"{self._name}-stop", client=self._client)
         self._needs = {"digests": dict(digests), "version": twolayer.__version__}
         self._pruner = tuple(pruner)
@@ -135,7 +126,7 @@ class DaskWorkers:
             future = self._client.submit(
                 train_remotely,
                 task.to_dict(),
-                _files_of(RunFolder(self._folder / "runs" / task.name)),
+                files_of(RunFolder(self._folder / "runs" / task.name)),
                 self._needs["digests"],
                 (self._name, self._pruner) if task.point is not None else None,
                 f"{self._name}-stop",
@@ -197,103 +188,3 @@ class DaskWorkers:
             create_run_folder_at(files, run)
             shutil.rmtree(aside, ignore_errors=True)
         return each.task, Outcome(status, reason)
-
-
-def what_is_missing(needs: Mapping[str, Any]) -> str:
-    """On a worker: why it cannot train for a sweep, or ""."""
-    if twolayer.__version__ != needs["version"]:
-        return f"twolayer {twolayer.__version__} there, {needs['version']} here"
-    try:
-        _own_paths(needs["digests"])
-    except TwoLayerError as error:
-        return str(error)
-    return ""
-
-
-def train_remotely(
-    task_fields: Mapping[str, Any],
-    files: Mapping[str, bytes],
-    digests: Mapping[str, str],
-    judging: tuple[str, tuple[Any, ...]] | None,
-    stop_event: str,
-) -> tuple[str, str, dict[str, bytes]]:
-    """On a worker: trains a run, or goes on with one, in a folder of the worker's.
-
-    Args:
-        task_fields: of the Task.
-        files: of the broken-off run folder, if there is one.
-        digests: SHA-256 of each data file by its path at the caller's.
-        judging: name of the storage and the pruner's settings, for a judged run.
-        stop_event: name of the event that asks to stop.
-
-    Returns:
-        Status and reason, and the files of the run folder.
-    """
-    task = Task(**task_fields)
-    paths = _own_paths(digests)
-    task = replace(task, config={**task.config, "data": _with_paths(task.config["data"], paths)})
-    with _training, tempfile.TemporaryDirectory(prefix="twolayer-") as scratch:
-        folder = Path(scratch) / task.name
-        if files:
-            folder.mkdir()
-            for name, content in files.items():
-                (folder / name).write_bytes(content)
-            (folder / "config.yaml").write_text(dump_config(config_from_dict(task.config)), encoding="utf-8")
-        outcome = run_task(task, folder, _judge(task, judging, stop_event))
-        return outcome.status, outcome.reason, _files_of(RunFolder(folder))
-
-
-def _judge(task: Task, judging: tuple[str, tuple[Any, ...]] | None, stop_event: str) -> Judge:
-    """Asks the study in the scheduler's memory and, now and then, whether the sweep has been stopped."""
-    from distributed import Event, get_client
-
-    client = get_client()
-    event = Event(stop_event, client=client)
-    study, looked_at = None, time.monotonic()
-    if judging is not None:
-        from optuna_integration.dask import DaskStorage
-
-        study = join(DaskStorage(name=judging[0], client=client), PrunerSettings(*judging[1]))
-
-    def judge(epoch: int, value: float) -> Answer:
-        nonlocal looked_at
-        if time.monotonic() - looked_at > LOOK_SECONDS:
-            looked_at = time.monotonic()
-            if event.is_set():
-                return "stop"
-        if study is not None and task.point is not None and report(study, task.point, epoch, value):
-            return "prune"
-        return "go"
-
-    return judge
-
-
-def _own_paths(digests: Mapping[str, str]) -> dict[str, str]:
-    """Where each data file is on this machine: the same path, or its name in the folder that TWOLAYER_DATA names."""
-    paths = {}
-    for name in digests:
-        folder = os.environ.get(DATA_VARIABLE)
-        paths[name] = str(Path(folder) / Path(name).name) if folder else name
-    where = f" on {socket.gethostname()}; {DATA_VARIABLE} may name the folder of the data files there"
-    require_data({paths[name]: digest for name, digest in digests.items()}, where)
-    return paths
-
-
-def _with_paths(source: Mapping[str, Any], paths: Mapping[str, str]) -> dict[str, Any]:
-    """The section `data` with other paths."""
-    changed = {key: dict(value) if isinstance(value, Mapping) else value for key, value in source.items()}
-    for key in ("train", "test", "validation"):
-        value = changed[key]
-        if isinstance(value, str):
-            changed[key] = paths[value]
-        elif isinstance(value, dict) and "features" in value:
-            changed[key] = {name: paths[path] for name, path in value.items()}
-    return changed
-
-
-def _files_of(run: RunFolder) -> dict[str, bytes]:
-    """The files of a run folder that has a checkpoint; none of another."""
-    if not run.last.is_file():
-        return {}
-    paths = [run.path / name for name in (*FILES, *RESULTS)]
-    return {path.name: path.read_bytes() for path in paths if path.is_file()}

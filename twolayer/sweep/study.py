@@ -153,6 +153,13 @@ def report(study: optuna.Study, number: int, epoch: int, value: float) -> bool:
     return bool(trial.should_prune())
 
 
+def dask_storage(name: str, client: Any) -> Any:
+    """Optuna's storage in the memory of a Dask scheduler: whoever gives the same name shares it."""
+    module = import_extra("optuna_integration.dask", "cluster", "--scheduler")
+    with _quiet():
+        return module.DaskStorage(name=name, client=client)
+
+
 def make_pruner(settings: PrunerSettings) -> Any:
     """Optuna's pruner of that name."""
     pruners = load_optuna().pruners

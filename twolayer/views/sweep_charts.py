@@ -91,7 +91,9 @@ def draw_parallel_coordinates(
     for x, (_, ticks) in enumerate(columns):
         axes.axvline(x, color=MARK, linewidth=0.8, zorder=1)
         for height, name in zip(_unit(np.array(list(ticks)), ticks), ticks.values(), strict=True):
-            axes.annotate(name, (x, height), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8)
+            box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
+            place: dict[str, Any] = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
+            axes.annotate(name, (x, height), fontsize=8, bbox=box, zorder=5, **place)
     axes.set_xticks(range(len(columns)), [*keys, metric])
     axes.set_yticks([])
     axes.set_xlim(-0.1, len(columns) - 0.7)
