@@ -3,14 +3,16 @@ config, in their own units, split as the run split them."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twolayer.config import Config
-from twolayer.data import load_dataset
+from twolayer.data import Dataset, load_dataset
 from twolayer.errors import FileError
 from twolayer.runs.checkpoint import read_model_arrays
 from twolayer.runs.folder import RunFolder
@@ -52,7 +54,7 @@ def raw_rows(config: Config, part: str, chosen: NDArray[np.intp] | None = None) 
     Raises:
         FileError: if a file is gone or cannot be read.
     """
-    dataset = load_dataset(**config.data.model_dump(), seed=config.seed, dtype=config.model.dtype)
+    dataset = _load(json.dumps(config.data.model_dump()), config.seed, config.model.dtype)
     rows = getattr(dataset, part)
     if rows is None:
         raise FileError(f"the config names no {part} rows")
@@ -67,6 +69,12 @@ def raw_rows(config: Config, part: str, chosen: NDArray[np.intp] | None = None) 
         tuple(preparation.feature_names),
         preparation.image_shape,
     )
+
+
+@lru_cache(maxsize=1)
+def _load(data: str, seed: int, dtype: str) -> Dataset:
+    """The data of a config's section in JSON; kept for the next run, since runs that are compared mostly share it."""
+    return load_dataset(**json.loads(data), seed=seed, dtype=dtype)
 
 
 def details_of(run: RunData, config: Config, image_shape: tuple[int, ...] | None = None) -> Details:
