@@ -15,7 +15,11 @@ from twolayer.explain import Explanation, explain
 from twolayer.model import Params
 from twolayer.reference import Problem, random_problem
 
-SPIRAL = "data: {train: {generator: spiral, rows_per_class: 20}}\nmodel: {hidden: 5}\nsolver: {reg: 0.01, learning_rate: 0.2}\n"
+SPIRAL = """
+data: {train: {generator: spiral, rows_per_class: 20}}
+model: {hidden: 5}
+solver: {reg: 0.01, learning_rate: 0.2}
+"""
 
 
 def problem_of(*shape: int) -> Problem:
@@ -55,6 +59,10 @@ def test_the_numbers_are_those_of_backprop() -> None:
         table = tables[number]
         assert table is not None
         np.testing.assert_allclose(np.array([numbers for _, numbers in table.rows]).reshape(array.shape), array)
+    for number, total in (("(7)", gradients.b2), ("(10)", gradients.b1)):
+        table = tables[number]
+        assert table is not None
+        np.testing.assert_allclose(np.array([numbers for _, numbers in table.rows]).sum(axis=0), total, atol=1e-15)
 
 
 def test_the_tables_hang_together() -> None:

@@ -147,6 +147,18 @@ def test_a_gradient_that_is_not_finite_never_passes() -> None:
     assert relative_error(np.array([np.nan]), np.array([np.nan])) == float("inf")
 
 
+def test_nothing_passes_where_the_scores_themselves_overflow() -> None:
+    """There rounding would explain any error, so even a function that returns only zeros could not be told apart."""
+    params = Params(None, None, np.full((2, 2), 1e308), np.zeros(2))
+
+    def zeros(params: Params, X: Array, y: Array, reg: float) -> tuple[float, Params]:
+        return 0.0, params.map(np.zeros_like)
+
+    for function in (loss_and_gradients, zeros):
+        result = check_gradients(function, params, np.full((1, 2), 10.0), np.array([0]), 0.0)
+        assert len(result.failures) == len(result.comparisons) > 0
+
+
 def test_the_loss_must_be_one_number() -> None:
     def per_row(params: Params, X: Array, y: Array, reg: float) -> tuple[float, Params]:
         return np.zeros(len(X)), params  # type: ignore[return-value]
@@ -209,7 +221,9 @@ def test_the_command_exits_1_when_a_gradient_is_wrong(
 
 def test_the_command_checks_the_network_of_a_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "spiral.yaml"
-    config.write_text("data: {train: {generator: spiral, rows_per_class: 20}}\nmodel: {hidden: 5}\nsolver: {reg: 0.01}\n")
+    config.write_text(
+        "data: {train: {generator: spiral, rows_per_class: 20}}\nmodel: {hidden: 5}\nsolver: {reg: 0.01}\n"
+    )
     assert run(["gradcheck", str(config), "--tables"]) == 0
     output = capsys.readouterr().out
     assert "spiral, 20 rows, after 20 steps" in output

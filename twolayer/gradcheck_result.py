@@ -40,7 +40,7 @@ class Comparison:
     @property
     def passed(self) -> bool:
         """Whether the error is within what is allowed."""
-        return math.isfinite(self.error) and self.error <= self.allowed
+        return self.error <= self.allowed < math.inf
 
     @property
     def only_rounding(self) -> bool:
