@@ -8,7 +8,7 @@ from PIL import Image
 from view_runs import made_history
 
 from twolayer.views.boundary import GRID, Plane, animate_boundary, draw_boundary
-from twolayer.views.style import OKABE_ITO
+from twolayer.views.style import OKABE_ITO, new_figure
 
 X = np.random.default_rng(0).uniform(-1, 1, (80, 2))
 Y = (X[:, 0] > 0).astype(int) + 2 * (X[:, 1] > 0)
@@ -30,6 +30,20 @@ def test_each_part_of_the_plane_has_its_class_colour_with_x_across_and_y_up():
     for k, (row, column) in enumerate([(near, near), (near, far), (far, near), (far, far)]):
         wanted = [int(OKABE_ITO[k][at : at + 2], 16) for at in (1, 3, 5)]
         assert hue(image[row, column].astype(int)) == hue(wanted), k
+
+
+def test_a_mark_stands_on_the_colour_of_its_class_in_the_picture():
+    figure = new_figure(4, 4)
+    axes = figure.subplots()
+    Plane(np.zeros((1, 2)), Y[:1], range(4)).draw(
+        axes, quadrants
+    )  # one row at the origin; the plane reaches 0.08 around
+    figure.canvas.draw()
+    pixels = np.asarray(figure.canvas.buffer_rgba())[:, :, :3].astype(int)
+    for k, place in enumerate([(-0.05, -0.05), (0.05, -0.05), (-0.05, 0.05), (0.05, 0.05)]):
+        across, up = axes.transData.transform(place)
+        wanted = [int(OKABE_ITO[k][at : at + 2], 16) for at in (1, 3, 5)]
+        assert hue(pixels[len(pixels) - int(up), int(across)]) == hue(wanted), k
 
 
 def test_the_plane_is_paler_where_the_model_is_unsure():

@@ -50,3 +50,8 @@ def test_mistakes_come_most_confident_first_and_right_rows_never():
     wrong = P.argmax(axis=1) != y
     assert confidence[found].min() >= np.sort(confidence[wrong])[-20]
     assert not most_confident_mistakes(P.argmax(axis=1), P).size
+
+
+def test_a_bin_holds_its_upper_edge():
+    P = np.array([[0.5, 0.25, 0.25], [0.45, 0.3, 0.25], [0.55, 0.3, 0.15]])
+    assert reliability(np.zeros(3, int), P).rows.tolist() == [2, 1]
