@@ -96,7 +96,7 @@ def test_kinks_of_single_weights_are_found_too() -> None:
     X, y = np.array([[1.0, -1.0], [1.0, 1.0]]), np.array([0, 1])
     result = check_gradients(loss_and_gradients, params, X, y, 0.1)
     assert result.passed
-    assert {(kink.array, kink.index, kink.rows) for kink in result.kinks} == {
+    assert {(kink.array, kink.entry, kink.rows) for kink in result.kinks} == {
         ("W1", (0, 0), (0,)), ("W1", (1, 0), (0,)), ("b1", (0,), (0,))
     }  # fmt: skip
 

@@ -53,7 +53,7 @@ def exaggeration() -> Experiment:
         shares.append(float(softmax(x[None])[0, 1]))
         x = np.exp(np.minimum(x, 700.0))
     repeated = Curve("", np.arange(6), np.array(shares))
-    points = tuple((float(i), share, f"{share:.3f}") for i, share in enumerate(shares) if i < 4)
+    points = tuple((float(i), share, f"{share:.3f}") for i, share in enumerate(shares) if i in (0, 1, 3))
     return Experiment(
         "Does softmax exaggerate the largest score?",
         (
@@ -61,7 +61,7 @@ def exaggeration() -> Experiment:
                   ((float(crossing), float(_larger_share(crossing[None])[0]), f"from {crossing:.1f} on"),),
                   text_at=(-20, -16)),
             Panel("exp taken several times, then the share of .2 beside .1", "times exp is taken", "share of .2",
-                  (repeated,), points, text_at=(-16, 9), dots=True),
+                  (repeated,), points, dots=True),
         ),
         (
             f"Only where x2 - x1 > log(x2 / x1): always for x1 = 1, for x1 = 0.1 from {crossing:.1f} on.",

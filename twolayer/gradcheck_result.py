@@ -53,12 +53,12 @@ class Kink(NamedTuple):
 
     Attributes:
         array: `W1` or `b1`.
-        index: of the entry.
+        entry: where in the array.
         rows: the rows of X whose hidden unit changes sides.
     """
 
     array: str
-    index: tuple[int, ...]
+    entry: tuple[int, ...]
     rows: tuple[int, ...]
 
 
