@@ -86,10 +86,11 @@ def _run(sweep: Sweep, folder: Path, points: Points, workers: Workers, quiet: bo
             return len(ended)
 
         while stop.signal_number is None:
+            task = None
             while workers.free() and (task := points.next()) is not None:
                 workers.submit(task)
                 running += 1
-            if not running:
+            if not running and task is None and workers.free():
                 break
             running -= take_ended()
         if stop.signal_number is not None:

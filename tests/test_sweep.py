@@ -1,0 +1,290 @@
+"""Whole sweeps on a small made set: what they leave, how they go on, and that nothing is lost on the way."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sweep_files import BASE, SPACE, InProcessWorkers, write_sweep
+
+pytest.importorskip("optuna")
+from twolayer import training
+from twolayer.__main__ import run as run_command
+from twolayer.config import load_config
+from twolayer.errors import RunError
+from twolayer.runs.jsonfile import read_json
+from twolayer.runs.logs import read_history
+from twolayer.sweep import search
+from twolayer.sweep.local import LocalWorkers
+from twolayer.sweep.search import run_sweep
+from twolayer.sweep.sweep_file import load_sweep
+from twolayer.sweep.trial import Task
+
+PICTURES = ("against-keys.png", "parallel-coordinates.png", "best-curves.png")
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    monkeypatch.setattr(search, "LocalWorkers", InProcessWorkers)
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    with (folder / "results.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_sweep_leaves_ordinary_runs_a_ranked_table_pictures_and_a_config_to_train(tmp_path):
+    folder = tmp_path / "out"
+    path = write_sweep(tmp_path, "trials: 3\nseeds: 2\nrefit: true\n")
+    result = run_sweep(path, folder=folder)
+    rows = table(folder)
+    assert [row["rank"] for row in rows] == ["1", "2", "3"]
+    assert sorted(row["point"] for row in rows) == ["0", "1", "2"]
+    for row in rows:
+        summaries = [read_json(folder / "runs" / name / "summary.json") for name in row["runs"].split()]
+        assert len(summaries) == 2
+        accuracies = [summary["val_accuracy"] for summary in summaries]
+        assert float(row["val_accuracy_mean"]) == pytest.approx(np.mean(accuracies), rel=1e-15)
+        assert float(row["val_accuracy_spread"]) == pytest.approx(np.std(accuracies, ddof=1))
+        stored = load_config(folder / "runs" / row["runs"].split()[0] / "config.yaml")
+        assert stored.model.hidden == int(row["model.hidden"])
+        assert stored.solver.learning_rate == float(row["solver.learning_rate"])
+    assert [float(row["val_accuracy_mean"]) for row in rows] == sorted(
+        (float(row["val_accuracy_mean"]) for row in rows), reverse=True
+    )
+    assert all((folder / name).read_bytes().startswith(b"\x89PNG") for name in PICTURES)
+
+    again = training.train(folder / "best.yaml", run_dir=tmp_path / "again")
+    first = read_json(folder / "runs" / rows[0]["runs"].split()[0] / "summary.json")
+    assert again.summary["val_accuracy"] == first["val_accuracy"]
+    tests = [training.train(folder / "best.yaml", [f"seed={seed}"], run_dir=tmp_path / f"t{seed}") for seed in (0, 1)]
+    accuracy = np.mean([each.summary["test_accuracy"] for each in tests])
+    assert result.summary["test"]["accuracy"] == pytest.approx(accuracy)
+    refit = next((folder / "runs").glob("refit-*"))
+    assert read_json(refit / "summary.json")["n_validation"] == 0
+    assert read_json(refit / "summary.json")["n_train"] == again.summary["n_train"] + again.summary["n_validation"]
+
+
+@pytest.mark.usefixtures("in_process")
+def test_the_test_rows_decide_nothing_and_stand_in_no_table(tmp_path):
+    rows = "a,b,y\n" + "".join(f"{i % 7},{i % 5},{(i % 7 + i % 5) % 2}\n" for i in range(80))
+    upside_down = "a,b,y\n" + "".join(f"{i % 7},{i % 5},{1 - (i % 7 + i % 5) % 2}\n" for i in range(80))
+    base = "data: {train: rows.csv, test: test.csv, label: y}\nmodel: {hidden: 4}\nsolver: {epochs: 3}\n"
+    (tmp_path / "rows.csv").write_text(rows, encoding="utf-8")
+    tables = []
+    for name, content in (("one", rows), ("two", upside_down)):
+        (tmp_path / "test.csv").write_text(content, encoding="utf-8")
+        run_sweep(write_sweep(tmp_path, base=base), folder=tmp_path / name)
+        tables.append((tmp_path / name / "results.csv").read_bytes())
+        for run in (tmp_path / name / "runs").iterdir():
+            assert read_json(run / "summary.json")["test_accuracy"] is None
+    assert tables[0] == tables[1]
+    assert b"test" not in tables[0]
+    accuracies = [read_json(tmp_path / name / "summary.json")["test"]["accuracy"] for name in ("one", "two")]
+    assert accuracies[0] == pytest.approx(1 - accuracies[1])
+
+
+@pytest.mark.usefixtures("in_process")
+def test_diverged_and_failed_runs_are_recorded_with_their_reason_and_stop_nothing(tmp_path):
+    space = SPACE.replace("{log_uniform: [0.01, 1.0]}", "[0.1, 1e6]").replace("[4, 8]", "[4, 1000000]")
+    base = BASE.replace("rows_per_class: 30", "rows_per_class: 3000")
+    base = base.replace("epochs: 6, batch_size: 16", "epochs: 1, batch_size: 512")
+    path = write_sweep(tmp_path, "sampler: grid\n", space=space, base=base)
+
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (in_use + (200 << 20), hard))
+    try:
+        result = run_sweep(path, folder=tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    by_width = {(row["model.hidden"], row["solver.learning_rate"]): row for row in table(tmp_path / "out")}
+    assert by_width["4", "0.1"]["status"] == "finished"
+    assert by_width["4", "1000000.0"]["status"] == "diverged"
+    assert "diverged at step" in by_width["4", "1000000.0"]["reason"]
+    assert by_width["1000000", "0.1"]["status"] == "failed"
+    assert "out of memory" in by_width["1000000", "0.1"]["reason"]
+    assert result.winner.values["model.hidden"] == 4
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize("pruner", ["hyperband", "median"])
+def test_a_pruned_sweep_trains_less_and_every_pruned_run_can_go_on(tmp_path, pruner):
+    path = write_sweep(tmp_path, f"trials: 12\npruner: {pruner}\nseeds: 2\n")
+    result = run_sweep(path, folder=tmp_path / "out")
+    pruned = [each for each in result.ranking if each.status == "pruned"]
+    assert pruned
+    assert result.winner.mean is not None
+    assert all(len(each.runs) == 1 for each in pruned)  # other seeds of a hopeless point are not trained
+    assert sum(each.epochs for each in result.ranking) < 12 * 2 * 6
+    run = tmp_path / "out" / "runs" / pruned[0].runs[0]
+    assert len(read_history(run / "history.csv")["epoch"]) == pruned[0].epochs
+    assert training.resume(run).summary["epochs"] == 6
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize("more", ["sampler: tpe\n", "pruner: hyperband\n", "pruner: median\nsampler: tpe\n"])
+def test_with_one_worker_a_sweep_in_two_sessions_is_the_sweep_in_one(tmp_path, more):
+    path = write_sweep(tmp_path, more + "trials: 12\n")
+    run_sweep(path, folder=tmp_path / "one")
+    run_sweep(path, ["trials=7"], folder=tmp_path / "two")
+    run_sweep(path, folder=tmp_path / "two")
+    assert (tmp_path / "one" / "results.csv").read_bytes() == (tmp_path / "two" / "results.csv").read_bytes()
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_sweep_that_has_ended_trains_nothing_again(tmp_path, monkeypatch):
+    path = write_sweep(tmp_path, "trials: 2\nrefit: true\n")
+    run_sweep(path, folder=tmp_path / "out")
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "runs").rglob("history.csv")}
+    monkeypatch.setattr(training, "train", None)
+    run_sweep(path, folder=tmp_path / "out")
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "runs").rglob("history.csv")} == before
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_run_deleted_or_damaged_since_is_trained_again(tmp_path):
+    path = write_sweep(tmp_path, "trials: 2\n")
+    run_sweep(path, folder=tmp_path / "out")
+    before = (tmp_path / "out" / "results.csv").read_bytes()
+    for file in (tmp_path / "out" / "runs" / "0000-seed0").iterdir():
+        file.unlink()
+    run = tmp_path / "out" / "runs" / "0001-seed0"
+    (run / "summary.json").unlink()
+    (run / "last.npz").write_bytes(b"damaged")
+    run_sweep(path, folder=tmp_path / "out")
+    assert (tmp_path / "out" / "results.csv").read_bytes() == before
+
+
+@pytest.mark.usefixtures("in_process")
+def test_another_sweep_in_the_same_folder_is_refused_by_name(tmp_path):
+    path = write_sweep(tmp_path, "trials: 2\n")
+    run_sweep(path, folder=tmp_path / "out")
+    write_sweep(tmp_path, "trials: 2\n", base=BASE.replace("epochs: 6", "epochs: 7"))
+    with pytest.raises(RunError, match=r"base\.solver\.epochs: 6 then, 7 now"):
+        run_sweep(path, folder=tmp_path / "out")
+    write_sweep(tmp_path, "trials: 2\nseed: 5\n")
+    with pytest.raises(RunError, match="seed: 0 then, 5 now"):
+        run_sweep(path, folder=tmp_path / "out")
+    write_sweep(tmp_path, "trials: 3\nworkers: 2\n")
+    assert len(run_sweep(path, folder=tmp_path / "out").ranking) == 3
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_time_budget_that_is_used_up_starts_nothing_more(tmp_path):
+    path = write_sweep(tmp_path, "minutes: 1e-9\n")
+    assert run_sweep(path, folder=tmp_path / "out").ranking == []
+    assert len(run_sweep(path, ["minutes=null", "trials=1"], folder=tmp_path / "out").ranking) == 1
+
+
+def sweep_process(path: Path, folder: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "twolayer", "sweep", str(path), "--sweep-dir", str(folder)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def wait_for(found, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while not found():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+LONG = BASE.replace("epochs: 6", "epochs: 60").replace("rows_per_class: 30", "rows_per_class: 300")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_killed_and_interrupted_with_two_workers_it_ends_with_the_same_trials_and_values(tmp_path, monkeypatch):
+    path = write_sweep(tmp_path, "trials: 5\nworkers: 2\nrefit: true\n", base=LONG)
+    folder = tmp_path / "killed"
+    for number, when in ((signal.SIGKILL, "0000-seed0"), (signal.SIGINT, "0002-seed0")):
+        process = sweep_process(path, folder)
+        history = folder / "runs" / when / "history.csv"
+        wait_for(lambda history=history: history.exists() and history.read_text().count("\n") > 5, process)
+        process.send_signal(number)
+        out, _ = process.communicate(timeout=60)
+        if number == signal.SIGINT:
+            assert process.returncode == 130
+            assert b"to go on: twolayer sweep" in out
+    process = sweep_process(path, folder)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    monkeypatch.setattr(search, "LocalWorkers", InProcessWorkers)
+    run_sweep(path, folder=tmp_path / "whole")
+    names = sorted(each.name for each in (tmp_path / "whole" / "runs").iterdir())
+    assert sorted(each.name for each in (folder / "runs").iterdir()) == names
+    for name in names:
+        for file in ("best.npz", "steps.csv"):
+            assert (folder / "runs" / name / file).read_bytes() == (tmp_path / "whole/runs" / name / file).read_bytes()
+    assert (folder / "results.csv").read_bytes() == (tmp_path / "whole" / "results.csv").read_bytes()
+    assert not list(folder.glob("worker-*.log"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_worker_that_dies_is_replaced_and_its_run_goes_on_unless_it_always_dies(tmp_path):
+    sweep = load_sweep(write_sweep(tmp_path, base=LONG))
+    workers = LocalWorkers(1, 1, tmp_path, lambda task, epoch, value: "go")
+    point = {"model.hidden": 4, "solver.learning_rate": 0.1}
+    try:
+        workers.submit(Task("once", sweep.config(point).model_dump()))
+        history = tmp_path / "runs" / "once" / "history.csv"
+        deadline = time.monotonic() + 60
+        while not history.exists() and time.monotonic() < deadline:
+            workers.wait(0.01)
+        os.kill(workers._workers[0].process.pid, signal.SIGKILL)
+        ended = []
+        while not ended and time.monotonic() < deadline:
+            ended = workers.wait(0.5)
+        assert [(task.name, outcome.status) for task, outcome in ended] == [("once", "finished")]
+        assert read_history(history)["epoch"].tolist() == list(range(1, 61))
+
+        workers.submit(Task("always", sweep.config(point).model_dump()))
+        ended = []
+        while not ended and time.monotonic() < deadline:
+            os.kill(workers._workers[0].process.pid, signal.SIGKILL)
+            ended = workers.wait(0.5)
+        assert ended[0][1].status == "failed"
+        assert "its worker died 3 times, last by signal 9" in ended[0][1].reason
+    finally:
+        workers.close()
+
+
+def test_the_command_reports_faults_and_exits_with_2(tmp_path, capsys):
+    path = write_sweep(tmp_path, "trials: 0\n")
+    assert run_command(["sweep", str(path)]) == 2
+    assert "trials: found 0" in capsys.readouterr().err
+    assert run_command(["sweep", str(path), str(path)]) == 2
+    assert "one SWEEP is wanted" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("in_process")
+def test_the_command_prints_the_table_the_border_and_the_winners_test_accuracy_once(tmp_path, capsys):
+    path = write_sweep(tmp_path)
+    assert run_command(["sweep", str(path), "trials=4", "--sweep-dir", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr()
+    assert "rank  point  val_accuracy" in printed.out
+    assert printed.out.count("test accuracy") == 1
+    assert "lies on the" in printed.out
+    assert "run 4/4" in printed.err
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["statuses"] == {"finished": 4}
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_sweep_in_use_is_refused(tmp_path):
+    from twolayer.runs.lock import RunLock
+
+    path = write_sweep(tmp_path)
+    (tmp_path / "out").mkdir()
+    with RunLock(tmp_path / "out" / ".lock", tmp_path / "out"), pytest.raises(RunError, match="in use"):
+        run_sweep(path, folder=tmp_path / "out")

@@ -1,0 +1,145 @@
+"""A sweep on a Dask cluster of real processes on the loopback address, one of them killed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from sweep_files import InProcessWorkers, write_sweep
+
+pytest.importorskip("optuna_integration")
+pytest.importorskip("distributed")
+from twolayer.config import load_config
+from twolayer.errors import TwoLayerError
+from twolayer.runs.jsonfile import read_json
+from twolayer.sweep import search
+from twolayer.sweep.remote import what_is_missing
+from twolayer.sweep.same_sweep import require_same_sweep
+from twolayer.sweep.search import run_sweep
+from twolayer.sweep.sweep_file import load_sweep
+
+pytestmark = [
+    pytest.mark.skipif(os.name == "nt", reason="signals of POSIX"),
+    # of Dask's own making, at the end of its event loop and when a worker is gone
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::RuntimeWarning:distributed", "ignore::UserWarning:distributed"),
+]
+
+
+class Cluster:
+    """A scheduler and workers, each a process; the workers have the data files under another path."""
+
+    def __init__(self, folder, data):
+        self.folder, self.processes = folder, []
+        self._environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TWOLAYER_DATA": str(data)}
+        address_file = folder / "scheduler.json"
+        self._start("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(address_file))
+        self._file = address_file
+        self.address = self._wait_for_address()
+
+    def _start(self, kind, *arguments):
+        command = [sys.executable, "-m", "distributed.cli.dask_" + kind, "--no-dashboard", *arguments]
+        log = (self.folder / f"{kind}-{len(self.processes)}.log").open("wb")
+        self.processes.append(subprocess.Popen(command, stdout=log, stderr=log, env=self._environment))
+        log.close()
+        return self.processes[-1]
+
+    def _wait_for_address(self):
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            if self._file.exists() and self._file.stat().st_size:
+                return read_json(self._file)["address"]
+            time.sleep(0.05)
+        raise AssertionError("the scheduler did not start")
+
+    def add_worker(self):
+        place = ["--nthreads", "1", "--no-nanny", "--local-directory", str(self.folder)]
+        return self._start("worker", self.address, *place)
+
+    def close(self):
+        for process in reversed(self.processes):
+            process.kill()
+            process.wait()
+
+
+ROWS = "a,b,y\n" + "".join(f"{i % 17},{i % 13},{(i % 17 > 8) ^ (i % 13 > 6):d}\n" for i in range(400))
+TABLE = "data: {train: rows.csv, label: y, validation: 0.25}\nmodel: {hidden: 8}\nsolver: {epochs: 6, batch_size: 16}\n"
+
+
+def test_a_worker_killed_half_way_costs_its_run_alone_and_the_results_are_those_of_one_process(tmp_path, monkeypatch):
+    (tmp_path / "rows.csv").write_text(ROWS, encoding="utf-8")
+    path = write_sweep(tmp_path, "trials: 8\n", base=TABLE)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.copy(tmp_path / "rows.csv", elsewhere)
+    (tmp_path / "dask").mkdir()
+    cluster = Cluster(tmp_path / "dask", elsewhere)
+    said = []
+    try:
+        victim = cluster.add_worker()
+        cluster.add_worker()
+        journal = tmp_path / "out" / "journal.jsonl"
+
+        def kill():
+            while not journal.exists() or journal.read_text().count('"run"') < 3:
+                time.sleep(0.02)
+            victim.send_signal(signal.SIGKILL)
+
+        killer = threading.Thread(target=kill, daemon=True)
+        killer.start()
+        result = run_sweep(path, folder=tmp_path / "out", scheduler=cluster.address, say=said.append)
+        killer.join(10)
+    finally:
+        cluster.close()
+    assert victim.returncode == -signal.SIGKILL
+    assert sorted(each.number for each in result.ranking) == list(range(8))
+    assert {each.status for each in result.ranking} == {"finished"}
+    best = load_config(tmp_path / "out" / "best.yaml")
+    assert best.data.train == str(tmp_path / "rows.csv")
+    run = load_config(tmp_path / "out" / "runs" / "0000-seed0" / "config.yaml")
+    assert run.data.train == str(tmp_path / "rows.csv")
+    monkeypatch.setattr(search, "LocalWorkers", InProcessWorkers)
+    run_sweep(path, folder=tmp_path / "here")
+    assert (tmp_path / "out" / "results.csv").read_bytes() == (tmp_path / "here" / "results.csv").read_bytes()
+
+
+def test_a_scheduler_that_is_not_there_is_told_with_the_command_to_start_one(tmp_path, monkeypatch):
+    from twolayer.sweep import cluster
+
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.2)
+    path = write_sweep(tmp_path)
+    with pytest.raises(TwoLayerError, match="no Dask scheduler answers.*start one with: dask scheduler"):
+        run_sweep(path, folder=tmp_path / "out", scheduler="tcp://127.0.0.1:9")
+
+
+def test_a_worker_with_other_data_or_another_version_is_not_used(tmp_path, monkeypatch):
+    (tmp_path / "rows.csv").write_text(ROWS, encoding="utf-8")
+    (tmp_path / "out").mkdir()
+    sweep = load_sweep(write_sweep(tmp_path, base=TABLE))
+    digests = require_same_sweep(sweep, tmp_path / "out")
+    import twolayer
+
+    needs = {"digests": digests, "version": twolayer.__version__}
+    assert what_is_missing(needs) == ""
+    assert "0.0 here" in what_is_missing({**needs, "version": "0.0"})
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.setenv("TWOLAYER_DATA", str(elsewhere))
+    assert "rows.csv: no such file on" in what_is_missing(needs)
+    (elsewhere / "rows.csv").write_text(ROWS + "1,1,1\n", encoding="utf-8")
+    assert "its SHA-256 differs" in what_is_missing(needs)
+
+
+def test_other_data_than_the_sweep_began_with_is_refused(tmp_path):
+    (tmp_path / "rows.csv").write_text(ROWS, encoding="utf-8")
+    sweep = load_sweep(write_sweep(tmp_path, base=TABLE))
+    require_same_sweep(sweep, tmp_path)
+    (tmp_path / "rows.csv").write_text(ROWS + "1,1,1\n", encoding="utf-8")
+    with pytest.raises(TwoLayerError, match="holds another sweep: SHA-256 of"):
+        require_same_sweep(sweep, tmp_path)

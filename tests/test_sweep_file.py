@@ -1,0 +1,164 @@
+"""The sweep file: all its faults and its base's in one report, each at its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sweep_files import BASE, SPACE, write_sweep
+
+from twolayer.errors import ConfigError
+from twolayer.sweep.sweep_file import load_sweep
+
+SHIPPED = sorted((Path(__file__).parent.parent / "configs" / "sweeps").glob("*.yaml"))
+
+
+def faults(path: Path, *overrides: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load_sweep(path, overrides)
+    return [fault.replace(f"{path.parent}/", "") for fault in caught.value.faults]
+
+
+def test_nine_planted_faults_are_all_reported_each_with_its_place(tmp_path):
+    space = """\
+base: base.yaml
+space:
+  model.hiden: [3]
+  solver.learning_rate: {log_unifrm: [1, 2]}
+  solver.reg: [-1, 0.1, many]
+  solver.optimizer: [adam, momentun]
+  seed: [1, 2]
+sampler: grd
+trials: 0
+worker: 3
+"""
+    found = faults(write_sweep(tmp_path, "", space=space))
+    assert [fault.split(": ")[0] for fault in found] == [
+        f"sweep.yaml:{place}" for place in ("3:3", "4:26", "5:16", "5:25", "6:28", "7:3", "8:1", "9:1", "10:1")
+    ]
+    hiden, form, negative, word, choice, seed, sampler, trials, worker = found
+    assert hiden.endswith("no key of a config; did you mean 'model.hidden'?")
+    assert "unknown form; did you mean 'log_uniform'?" in form
+    assert negative.endswith("found -1, wanted a number of at least 0")
+    assert word.endswith("found 'many', wanted a number of at least 0")
+    assert choice.endswith("did you mean 'momentum'?")
+    assert "say how many with 'seeds'" in seed
+    assert sampler.endswith("did you mean 'grid'?")
+    assert trials.endswith("found 0, wanted a whole number of at least 1 or null")
+    assert worker.endswith("unknown key; did you mean 'workers'?")
+
+
+def test_faults_of_the_base_stand_in_the_same_report_with_their_own_places(tmp_path):
+    path = write_sweep(tmp_path, "trials: none\n", base=BASE.replace("epochs: 6", "epoch: 6"))
+    found = faults(path)
+    assert found[0].startswith("sweep.yaml:5:1: trials: found 'none'")
+    assert found[1].startswith("base.yaml:6:10: solver.epoch: unknown key; did you mean 'epochs'?")
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("solver.reg: {uniform: [1, 0]}", "wanted the lower end first"),
+        ("solver.reg: {uniform: [0]}", "found [0], wanted two numbers, [LOW, HIGH]"),
+        ("solver.reg: {log_uniform: [0, 1]}", "a logarithmic range starts above 0"),
+        ("model.hidden: {integer: [1.5, 3]}", "wanted two whole numbers"),
+        ("model.hidden: {integer: [1, 8], step: 2}", "8 cannot be reached from 1 in steps of 2"),
+        ("model.hidden: {integer: [1, 8], stepp: 7}", "unknown key; did you mean 'step'?"),
+        ("model.hidden: {integer: [1, 8], uniform: [1, 2]}", "two forms"),
+        ("model.hidden: []", "found 0 values"),
+        ("model.hidden: [4, 4]", "stands here more than once"),
+        ("model.hidden: [[4]]", "found a list of 1, wanted a number, text, true, false or null"),
+        ("model.hidden: 4", "wanted a list of values"),
+        ("model.hidden: {integer: [1, 2000000]}", "at most 1000000"),
+        ("solver.momentum: {uniform: [0.5, 1.0]}", "below 1"),
+        ("data.label: [a]", "other rows make other figures"),
+        ("run.dir: [a, b]", "never changes what is learned"),
+        ("solver.monitor: [val_loss]", "what the points are ranked by"),
+        ("solver.beta1: [0.9, 0.8]", "not used by optimizer: momentum"),
+        ("solver.warmup_epochs: [1, 100]", "longer than the training"),
+        ("learning_rate: [1, 2]", "did you mean 'solver.learning_rate'?"),
+        ("solver.reg: {uniform: [0, 1], points: 3}", "only sampler: grid uses it"),
+    ],
+)
+def test_a_space_that_the_config_would_refuse_is_refused_before_training(tmp_path, entry, message):
+    found = faults(write_sweep(tmp_path, space=f"base: base.yaml\nspace:\n  {entry}\n"))
+    assert len(found) == 1
+    assert found[0].startswith("sweep.yaml:3:")
+    assert message in found[0]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("", "give a budget, trials or minutes"),
+        ("sampler: grid\n", "a grid needs to know how many values"),
+        ("trials: 3\nmin_epochs: 6\npruner: hyperband\n", "the training has 6 epochs"),
+        ("trials: true\n", "found true"),
+        ("minutes: .inf\n", "found inf"),
+        ("trials: 3\nrefit: 1\n", "found 1, wanted true or false"),
+    ],
+)
+def test_settings_that_do_not_fit_are_told(tmp_path, more, message):
+    found = faults(write_sweep(tmp_path, more))
+    assert len(found) == 1
+    assert message in found[0]
+
+
+def test_keys_that_only_another_choice_of_the_space_uses_are_told_with_that_choice(tmp_path):
+    space = "base: base.yaml\nspace:\n  solver.optimizer: [adam, momentum]\n  solver.beta1: [0.9, 0.8]\ntrials: 3\n"
+    (found,) = faults(write_sweep(tmp_path, "", space=space))
+    assert found.startswith("sweep.yaml:4:23: space.solver.beta1: not used by optimizer: momentum")
+    space = space.replace("[adam, momentum]", "[adam, adamw]")
+    assert load_sweep(write_sweep(tmp_path, "", space=space)).max_points == 3
+
+
+def test_a_choice_takes_the_base_keys_of_the_old_choice_out_with_it(tmp_path):
+    base = BASE.replace("epochs: 6", "epochs: 6, momentum: 0.8")
+    space = "base: base.yaml\nspace:\n  solver.optimizer: [adam, momentum]\n"
+    sweep = load_sweep(write_sweep(tmp_path, space=space, base=base))
+    assert sweep.config({"solver.optimizer": "adam"}).solver.momentum == 0.9
+    assert sweep.config({"solver.optimizer": "momentum"}).solver.momentum == 0.8
+
+
+@pytest.mark.parametrize("monitor", ["train_loss", "dead_share"])
+def test_a_base_that_is_not_ranked_by_validation_rows_is_refused(tmp_path, monitor):
+    path = write_sweep(tmp_path, base=BASE.replace("epochs: 6", f"epochs: 6, monitor: {monitor}"))
+    assert "points are ranked by validation rows" in faults(path)[0]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "3\n", "- 1\n", "base: base.yaml\n", "base: &a [*a]\n", "{" * 400, "base: nowhere.yaml\n"]
+)
+def test_a_hostile_or_empty_file_is_a_report_and_no_traceback(tmp_path, text):
+    path = write_sweep(tmp_path)
+    path.write_text(text, encoding="utf-8")
+    assert all(fault.startswith("sweep.yaml:") for fault in faults(path))
+
+
+def test_overrides_go_through_the_same_check(tmp_path):
+    path = write_sweep(tmp_path)
+    assert load_sweep(path, ["workers=4", "trials=null", "minutes=1.5"]).settings["workers"] == 4
+    assert faults(path, "workers=0") == ["override workers=0: workers: found 0, wanted a whole number from 1 to 512"]
+
+
+def test_refit_needs_validation_rows_that_are_a_part_of_the_training_rows(tmp_path):
+    rows = "x,y\n" + "".join(f"{i},{i % 2}\n" for i in range(20))
+    (tmp_path / "rows.csv").write_text(rows, encoding="utf-8")
+    base = "data: {train: rows.csv, validation: rows.csv, label: y}\n"
+    assert load_sweep(write_sweep(tmp_path, base=base))
+    (found,) = faults(write_sweep(tmp_path, "trials: 3\nrefit: true\n", base=base))
+    assert "sweep.yaml:6:1: refit: the validation rows are a file of their own" in found
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_sweeps_are_valid_and_every_key_of_theirs_is_commented(path):
+    sweep = load_sweep(path)
+    assert sweep.max_points
+    lines = path.read_text("utf-8").splitlines()
+    assert all("#" in line for line in lines if line and not line.startswith("  "))
+    assert len(SHIPPED) >= 2
+
+
+def test_the_space_needs_a_mapping(tmp_path):
+    path = write_sweep(tmp_path, space=SPACE.partition("space:")[0] + "space: 3\n")
+    assert faults(path) == ["sweep.yaml:2:1: space: found 3, wanted a mapping"]
