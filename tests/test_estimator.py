@@ -160,6 +160,16 @@ class TestGoingOn:
         assert all(np.array_equal(once.history_[k], twice.history_[k], equal_nan=True) for k in once.history_)
         assert (once.best_epoch_, once.n_iter_) == (twice.best_epoch_, twice.n_iter_)
 
+    def test_the_best_epoch_of_an_earlier_call_is_remembered(self):
+        X, y = standardized(IRIS)
+        calls = []
+        model = TwoLayerClassifier(hidden=4, epochs=3, warm_start=True, random_state=0)
+        model.set_params(monitor=lambda model, X, y: calls.append(y) or -len(calls)).fit(X, y)  # worse each time
+        best = [W.copy() for W in model.coefs_]
+        model.fit(X, y)
+        assert (model.best_epoch_, model.n_iter_) == (1, 6)
+        assert np.array_equal(model.coefs_[0], best[0])
+
     def test_partial_fit_on_the_same_rows_is_fit_epoch_by_epoch(self):
         X, y = standardized(IRIS)
         once = TwoLayerClassifier(hidden=8, epochs=4, random_state=3).fit(X, y)
@@ -177,6 +187,7 @@ class TestGoingOn:
                 model.partial_fit(X[piece], y[piece], classes=np.unique(y))
         assert model.score(X, y) > 0.9
         assert model.n_iter_ == 60
+        assert model._checkpoint.header["updates"] == 20 * (1 + 1 + 2)  # batches of at most 64 rows of 10, 50, 90
 
     def test_fit_without_warm_start_begins_anew(self):
         X, y = standardized(IRIS)

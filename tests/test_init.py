@@ -98,7 +98,7 @@ class TestColumns:
         ("text", "message"),
         [
             ("a;b\n1;2\n", "comma"),
-            ("a,b\n1\n", "row 2 has 1 cells; wanted: 2"),
+            ("a,b\n1\n", "bad.csv:2: 1 cell; wanted: 2"),
             ("a,b\n", "no rows"),
             ("", "an empty file"),
         ],

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from twolayer import __version__
-from twolayer.data.csv_table import MISSING_CELLS
+from twolayer.data.csv_text import MISSING_CELLS
 from twolayer.data.table_form import TableForm
 from twolayer.errors import import_extra
 from twolayer.model import Array, Params

@@ -3,8 +3,6 @@ each with its reason."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from twolayer.data.columns import ColumnChoice, is_header
-from twolayer.data.csv_table import MISSING_CELLS, CsvText, number_of
+from twolayer.data.csv_text import MISSING_CELLS, CsvText, number_of
 from twolayer.data.faults import fault, nearest, shown, some
-from twolayer.data.files import read_bytes
 
 Use = Literal["label", "ignore", "categorical", "number"]
 
@@ -109,15 +106,11 @@ def guess_columns(path: Path, label: str | None) -> TableGuess:
 def _read_columns(path: Path, label: str | None) -> tuple[list[Column], int]:
     text = CsvText(path)  # refuses what is no comma-separated UTF-8
     has_header = (label or "") in map(str.strip, text.first) or is_header(ColumnChoice(), text.is_number)
-    reader = csv.reader(io.StringIO(read_bytes(path).decode("utf-8-sig"), newline=""))
-    table = [[cell.strip() for cell in row] for row in reader if row]
-    names: list[str] = table.pop(0) if has_header else []
     width = len(text.first)
-    for number, row in enumerate(table, start=1 + has_header):
-        if len(row) != width:
-            raise fault(path, f"row {number} has {len(row)} cells", f"{width}, as in the first")
+    table = [[cell.strip() for cell in row] for block in text.row_blocks(width, has_header) for row in block]
     if not table:
         raise fault(path, "no rows", "at least a few of each class")
+    names = [cell.strip() for cell in text.first] if has_header else []
     columns = []
     for position in range(width):
         counts = Counter(row[position] for row in table)
