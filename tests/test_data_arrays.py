@@ -176,7 +176,7 @@ def test_a_packed_idx_file_that_is_cut_short_or_a_bomb_is_refused(tmp_path):
     (tmp_path / "x-ubyte.gz").write_bytes(whole[:-9])
     with pytest.raises(DataError, match="the gzip file is cut short"):
         load_dataset(train=source, **PLAIN)
-    (tmp_path / "x-ubyte.gz").write_bytes(gzip.compress(header(8, 80 << 20, 1) + bytes(80 << 20)))
+    (tmp_path / "x-ubyte.gz").write_bytes(gzip.compress(header(8, 80 << 20, 1) + bytes(80 << 20), 1))
     with pytest.raises(DataError, match="more than 67,108,864 bytes packed in"):
         load_dataset(train=source, **PLAIN)
 

@@ -1,37 +1,31 @@
-"""CSV files, plain or gzipped: comma-separated, UTF-8, with or without a header, cells quoted or not.
+"""From a CSV file's text to a table of numbers, codes of categories and labels.
 
-Python's csv module cuts the text into cells, a block of rows at a time; a memo turns cells into numbers, since most
-tables repeat few different cells. Only when something does not fit is the place looked for, so a clean file is fast."""
+Blocks of plain lines are parsed as bytes (`digits`). What is not plain goes through Python's csv module and a memo of
+cells already met, since most tables repeat few different cells. A place is sought only for a cell that does not fit."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from operator import itemgetter
-from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twolayer.data.columns import Layout, Places
+from twolayer.data.csv_text import MISSING_CELLS, CsvText, number_of
+from twolayer.data.digits import cut_cells, plain_numbers
 from twolayer.data.faults import fault, shown
-from twolayer.data.files import read_bytes
 from twolayer.data.labels import MAX_CLASSES, Labels, labels_of_cells, require_few
 
 Array = NDArray[Any]
-Cells = tuple[str, ...]
 
-MISSING_CELLS = frozenset(("", "NA", "N/A", "NaN", "nan", "NULL", "null", "?"))
 MAX_CATEGORIES = 1000
 
-_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
-_BLOCK = 4096  # rows
+_LABEL = -1  # stands for the label's column among the positions of the layout
 _MEMO = 1 << 16  # different cells remembered
 
 
@@ -52,166 +46,132 @@ class Table:
     place: Callable[[int], str]
 
 
-class CsvText:
-    """The text of a CSV file and its first row.
+def parse_table(text: CsvText, layout: Layout, places: Places) -> Table:
+    """The rows of a CSV file.
 
-    Attributes:
-        where: the file, for messages.
-        first: the cells of the first row.
-        is_number: for each of them, whether it is a number.
+    Args:
+        text: the file.
+        layout: the training table's columns.
+        places: where they stand in this file.
+
+    Raises:
+        DataError: for a row that is too short or too long, a cell that is no number, or no rows at all.
     """
+    columns = dict(zip(layout.features, places.features, strict=True))
+    numeric = [at for position, at in columns.items() if position not in layout.categorical]
+    coded = {position: at for position, at in columns.items() if position in layout.categorical}
+    if places.label is not None:
+        coded[_LABEL] = places.label
+    parser = _Parser(text, layout, places, numeric, coded)
+    numbers: list[Array] = []
+    codes: dict[int, list[NDArray[np.int32]]] = {position: [] for position in coded}
+    for block, cells in parser.blocks():
+        numbers.append(block)
+        for position, column in cells.items():
+            codes[position].append(parser.coded(position, column, len(block)))
+        parser.done += len(block)
+    if not parser.done:
+        raise fault(text.where, "a header and no rows" if places.has_header else "no rows", "at least one row")
+    categories = {
+        position: labels_of_cells(np.concatenate(codes[position]), list(parser.codes[position]), MISSING_CELLS)
+        for position in coded
+    }
+    labels = categories.pop(_LABEL, None)
+    return Table(np.concatenate(numbers), categories, labels, lambda row: text.place(row, places.has_header))
 
-    def __init__(self, path: Path) -> None:
-        self.where = str(path)
-        self._text = _decode(read_bytes(path), self.where)
-        rows = self._rows()
-        self.first: list[str] = next(rows, [])
-        if not self.first:
-            raise fault(self.where, "an empty file", "rows of comma-separated cells")
-        if len(self.first) == 1 and (other := next((mark for mark in ";\t|" if mark in self.first[0]), None)):
-            raise fault(f"{self.where}:1", f"no commas, but {other!r}", "cells separated by commas")
-        self.is_number = [_NUMBER.fullmatch(cell) is not None for cell in self.first]
 
-    def parse(self, layout: Layout, places: Places) -> Table:
-        """The rows of the table.
+class _Parser:
+    """Parses one file block by block, and remembers the cells it has met."""
 
-        Args:
-            layout: the training table's columns.
-            places: where they stand in this file.
+    def __init__(
+        self, text: CsvText, layout: Layout, places: Places, numeric: list[int], coded: dict[int, int]
+    ) -> None:
+        self._text, self._layout, self._places = text, layout, places
+        self._numeric, self._coded = numeric, coded
+        self._memo = _Numbers()
+        self.codes: dict[int, _Codes] = {position: _Codes() for position in coded}
+        self.done = 0
+
+    def blocks(self) -> Iterator[tuple[Array, dict[int, Iterable[str]]]]:
+        """(numbers (B, numeric features), cells of each coded column) of consecutive blocks of rows."""
+        width = self._places.width
+        line_blocks = self._text.line_blocks(self._places.has_header)
+        if line_blocks is None:
+            for rows in self._text.row_blocks(width, self._places.has_header):
+                yield self._careful(rows)
+            return
+        for block in line_blocks:
+            yield self._quick(block, width) or self._careful(self._text.rows_of(block, width))
+
+    def coded(self, position: int, cells: Iterable[str], count: int) -> NDArray[np.int32]:
+        """(B,) codes of a column's cells.
 
         Raises:
-            DataError: for a row that is too short or too long, a cell that is no number, or no rows at all.
+            DataError: if by now it has far too many different ones.
         """
-        numeric = [at for position, at in zip(layout.features, places.features, strict=True)
-                   if position not in layout.categorical]  # fmt: skip
-        coded = {position: at for position, at in zip(layout.features, places.features, strict=True)
-                 if position in layout.categorical}  # fmt: skip
-        if places.label is not None:
-            coded[-1] = places.label
-        memo = _Numbers()
-        codes: dict[int, _Codes] = {position: _Codes() for position in coded}
-        number_blocks: list[Array] = []
-        code_blocks: dict[int, list[NDArray[np.int32]]] = {position: [] for position in coded}
-        start = 0
-        for rows in self._blocks(places):
-            number_blocks.append(self._numbers(rows, start, numeric, memo, layout, places))
-            for position, at in coded.items():
-                column = map(codes[position].__getitem__, map(itemgetter(at), rows))
-                code_blocks[position].append(np.fromiter(column, np.int32, len(rows)))
-                self._require_few(len(codes[position]), layout, position)
-            start += len(rows)
-        if not start:
-            found = "a header and no rows" if places.has_header else "no rows"
-            raise fault(self.where, found, "at least one row")
-        columns = {
-            position: labels_of_cells(np.concatenate(code_blocks[position]), list(codes[position]), MISSING_CELLS)
-            for position in coded
-        }
-        labels = columns.pop(-1, None)
-        return Table(
-            np.concatenate(number_blocks),
-            columns,
-            labels,
-            lambda row: f"{self.where}:{self._line(row, places.has_header)}",
-        )
+        codes = np.fromiter(map(self.codes[position].__getitem__, cells), np.int32, count)
+        distinct = len(self.codes[position]) - len(MISSING_CELLS)
+        if position == _LABEL:
+            require_few(distinct, self._text.where)
+        elif distinct > MAX_CATEGORIES:
+            place = f"{self._text.where}: {self._layout.title(position)}"
+            raise fault(
+                place, f"more than {MAX_CATEGORIES:,} different values", "few categories, or the column in 'ignore'"
+            )
+        return codes
 
-    def _rows(self) -> Iterator[list[str]]:
-        """All rows that are not blank, the header too."""
-        return (row for row, _ in self._numbered_rows())
+    def _quick(self, block: bytes, width: int) -> tuple[Array, dict[int, Iterable[str]]] | None:
+        """A block of lines as bytes; None if it is not plain."""
+        cells = cut_cells(block, width)
+        if cells is None:
+            return None
+        starts, ends = cells
+        everything = self._numeric == list(range(width))
+        numeric = slice(None) if everything else self._numeric
+        numbers = plain_numbers(block, starts[:, numeric], ends[:, numeric])
+        if numbers is None:
+            return None
+        columns: dict[int, Iterable[str]] = {}
+        for position, at in self._coded.items():
+            bounds = zip(starts[:, at].tolist(), ends[:, at].tolist(), strict=True)
+            if block.isascii():
+                letters = block.decode("ascii")
+                columns[position] = [letters[start:stop] for start, stop in bounds]
+            else:
+                columns[position] = [block[start:stop].decode() for start, stop in bounds]
+        return numbers, columns
 
-    def _numbered_rows(self) -> Iterator[tuple[list[str], int]]:
-        """(row, its first line) for all rows that are not blank."""
-        reader = csv.reader(io.StringIO(self._text, newline=""), strict=True)
-        line = 1
-        try:
-            for row in reader:
-                if row:
-                    yield row, line
-                line = reader.line_num + 1
-        except csv.Error as error:
-            raise fault(f"{self.where}:{line}", f"{error}", "cells, quoted ones closed by one quote") from None
-
-    def _blocks(self, places: Places) -> Iterator[list[list[str]]]:
-        """The rows in blocks, each row with as many cells as the first."""
-        reader = csv.reader(io.StringIO(self._text, newline=""), strict=True)
-        skip = places.has_header
-        try:
-            while block := list(islice(reader, _BLOCK)):
-                widths = set(map(len, block))
-                if 0 in widths:
-                    block = [row for row in block if row]
-                    widths.discard(0)
-                if widths - {places.width}:
-                    self._raise_ragged(places.width)
-                if skip and block:
-                    del block[0]
-                    skip = False
-                yield block
-        except csv.Error:
-            for _ in self._numbered_rows():  # meets the same fault again, and names its line
-                pass
-            raise
-
-    def _raise_ragged(self, width: int) -> None:
-        for row, line in self._numbered_rows():
-            if len(row) != width:
-                found = f"{len(row)} cell" + "s" * (len(row) != 1)
-                raise fault(f"{self.where}:{line}", found, f"{width}, as in the first row")
-
-    def _numbers(
-        self, rows: list[list[str]], start: int, numeric: list[int], memo: _Numbers, layout: Layout, places: Places
-    ) -> Array:
-        """(B, numeric features) of a block of rows."""
-        if not numeric:
-            return np.empty((len(rows), 0))
-        if len(numeric) == 1:
-            cells: Iterator[str] = map(itemgetter(numeric[0]), rows)
-        elif numeric == list(range(places.width)):
-            cells = chain.from_iterable(rows)
+    def _careful(self, rows: list[list[str]]) -> tuple[Array, dict[int, Iterable[str]]]:
+        """A block of rows of cells."""
+        numeric = self._numeric
+        if len(numeric) > 1:
+            cells: Iterable[str] = chain.from_iterable(map(itemgetter(*numeric), rows))
         else:
-            cells = chain.from_iterable(map(itemgetter(*numeric), rows))
+            cells = (row[at] for row in rows for at in numeric)
         try:
-            flat = np.fromiter(map(memo.__getitem__, cells), np.float64, len(rows) * len(numeric))
+            flat = np.fromiter(map(self._memo.__getitem__, cells), np.float64, len(rows) * len(numeric))
         except _NotNumberError:
-            self._raise_not_number(rows, start, numeric, memo, layout, places)
-        return flat.reshape(len(rows), len(numeric))
+            self._raise_not_number(rows)
+        columns: dict[int, Iterable[str]] = {
+            position: list(map(itemgetter(at), rows)) for position, at in self._coded.items()
+        }
+        return flat.reshape(len(rows), len(numeric)), columns
 
-    def _raise_not_number(
-        self, rows: list[list[str]], start: int, numeric: list[int], memo: _Numbers, layout: Layout, places: Places
-    ) -> None:
-        titles = {at: layout.title(position) for position, at in zip(layout.features, places.features, strict=True)}
-        for i, row in enumerate(rows):
-            for at in numeric:
-                try:
-                    memo[row[at]]
-                except _NotNumberError:
-                    place = f"{self.where}:{self._line(start + i, places.has_header)}: {titles[at]}"
-                    infinite = _NUMBER.fullmatch(row[at]) or row[at].strip().lower().lstrip("+-") in ("inf", "infinity")
-                    wanted = "a finite number" if infinite else "a number; name the column in 'categorical' or 'ignore'"
-                    raise fault(place, shown(row[at]), wanted) from None
-
-    def _require_few(self, count: int, layout: Layout, position: int) -> None:
-        if position == -1:
-            require_few(count - len(MISSING_CELLS), self.where)
-        elif count > MAX_CATEGORIES + len(MISSING_CELLS):
-            found = f"more than {MAX_CATEGORIES:,} different values"
-            raise fault(f"{self.where}: {layout.title(position)}", found, "few categories, or the column in 'ignore'")
-
-    def _line(self, row: int, has_header: bool) -> int:
-        """The line in which data row number `row` begins."""
-        return next(islice(self._numbered_rows(), row + has_header, None))[1]
+    def _raise_not_number(self, rows: list[list[str]]) -> NoReturn:
+        row, at = next((i, at) for i, row in enumerate(rows) for at in self._numeric if number_of(row[at]) is None)
+        cell = rows[row][at]
+        title = self._layout.title(self._layout.features[self._places.features.index(at)])
+        place = self._text.place(self.done + row, self._places.has_header)
+        try:
+            infinite = math.isinf(float(cell))
+        except ValueError:
+            infinite = False
+        wanted = "a finite number" if infinite else "a number; name the column in 'categorical' or 'ignore'"
+        raise fault(f"{place}: {title}", shown(cell), wanted)
 
 
 class _NotNumberError(ValueError):
     """A cell that is neither a number nor missing."""
-
-
-def number_of(cell: str) -> float | None:
-    """A cell as a finite number, NaN if it is missing, None if it is neither."""
-    if _NUMBER.fullmatch(cell):
-        value = float(cell)
-        return None if math.isinf(value) else value
-    return math.nan if cell.strip() in MISSING_CELLS else None
 
 
 class _Numbers(dict[str, float]):
@@ -230,21 +190,7 @@ class _Codes(dict[str, int]):
     """Different cells, numbered in the order in which they are met."""
 
     def __missing__(self, cell: str) -> int:
-        if len(self) > MAX_CLASSES + _BLOCK:
-            return 0  # far too many already; the caller is about to say so
+        if len(self) > 2 * MAX_CLASSES:
+            return 0  # far too many already; whoever counts them is about to say so
         code = self[cell] = len(self)
         return code
-
-
-def _decode(content: bytes, where: str) -> str:
-    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise fault(where, "UTF-16 text", "UTF-8; save it as 'CSV UTF-8'")
-    if b"\0" in content[:4096] or b"\0" in content:
-        raise fault(where, "binary data", "a CSV file in UTF-8")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise fault(
-            f"{where}:{line}", f"byte 0x{content[error.start]:02x}", "UTF-8 text; save it as 'CSV UTF-8'"
-        ) from None

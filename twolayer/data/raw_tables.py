@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twolayer.data.columns import Layout
-from twolayer.data.csv_table import MISSING_CELLS, Table, number_of
+from twolayer.data.csv_table import Table
+from twolayer.data.csv_text import MISSING_CELLS, number_of
 from twolayer.data.faults import fault, nearest, shown, some
 from twolayer.data.labels import labels_of_cells
 

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twolayer.data.columns import ColumnChoice, Layout, find_columns, is_header, lay_out
-from twolayer.data.csv_table import CsvText, Table
+from twolayer.data.csv_table import Table, parse_table
+from twolayer.data.csv_text import CsvText
 from twolayer.data.faults import fault, nearest, shown, some
 from twolayer.data.labels import MISSING
 
@@ -90,7 +91,7 @@ def read_training_table(path: Path, choice: ColumnChoice) -> tuple[Table, TableF
     text = CsvText(path)
     has_header = is_header(choice, text.is_number)
     layout = lay_out(text.where, text.first, has_header, choice)
-    table = text.parse(layout, find_columns(text.where, layout, text.first, text.is_number, need_label=True))
+    table = parse_table(text, layout, find_columns(text.where, layout, text.first, text.is_number, need_label=True))
     known = {position: tuple(map(str, labels.values)) for position, labels in table.categories.items()}
     return table, TableForm(layout, known)
 
@@ -98,4 +99,4 @@ def read_training_table(path: Path, choice: ColumnChoice) -> tuple[Table, TableF
 def read_table(path: Path, layout: Layout, need_label: bool) -> Table:
     """A table whose columns are those of a training table; its label may be absent unless it is needed."""
     text = CsvText(path)
-    return text.parse(layout, find_columns(text.where, layout, text.first, text.is_number, need_label))
+    return parse_table(text, layout, find_columns(text.where, layout, text.first, text.is_number, need_label))
