@@ -5,6 +5,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from twolayer.__main__ import main  # noqa: E402
+from twolayer.__main__ import main
 
 main(["sweep", *sys.argv[1:]])

@@ -101,7 +101,8 @@ def test_an_interrupted_and_resumed_run_equals_one_never_stopped(tmp_path, optim
         f"""
         data: {{train: {{generator: spiral}}, validation: 0.2}}
         solver: {{optimizer: {optimizer}, schedule: {schedule}, learning_rate: 0.02, batch_size: 32, epochs: 12,
-                 monitor: val_loss, warmup_epochs: 0.5, class_weight: {{'1': 2.0}}, max_grad_norm: 2, reg: 1e-3, {step_epochs}}}
+                 monitor: val_loss, warmup_epochs: 0.5, class_weight: {{'1': 2.0}}, max_grad_norm: 2, reg: 1e-3,
+                 {step_epochs}}}
         """
     )
     straight = train(config, run_dir=tmp_path / "straight")

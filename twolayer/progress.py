@@ -63,10 +63,6 @@ class Progress:
             self._stream.write(f"epoch {epoch}/{self._epochs}: {_figures(record)}, {rate:,.0f} rows/s\n")
             self._stream.flush()
 
-    def line(self, text: str) -> None:
-        """Writes a line above the bar."""
-        self._bar.write(text, file=self._stream)
-
 
 class Tally:
     """Counts things that get done in any order, such as the trainings of a sweep; use it as a context manager.

@@ -42,11 +42,14 @@ class Best:
         value, tie_value = record[self.monitor], record[self.tie_breaker]
         if value is None or tie_value is None or not math.isfinite(value):
             return replace(self, bad_epochs=self.bad_epochs + 1)
-        if self.value is not None and self.tie_value is not None:
-            if self._rank(value, tie_value) >= self._rank(self.value, self.tie_value):
-                return replace(self, bad_epochs=self.bad_epochs + 1)
+        if not self._improves(value, tie_value):
+            return replace(self, bad_epochs=self.bad_epochs + 1)
         epoch, step = int(record["epoch"] or 0), int(record["step"] or 0)
         return replace(self, value=value, tie_value=tie_value, epoch=epoch, step=step, bad_epochs=0)
 
-    def _rank(self, value: float, tie_value: float) -> tuple[float, float]:
-        return (-value if larger_is_better(self.monitor) else value, tie_value)
+    def _improves(self, value: float, tie_value: float) -> bool:
+        if self.value is None or self.tie_value is None:
+            return True
+        if value == self.value:
+            return tie_value < self.tie_value
+        return value > self.value if larger_is_better(self.monitor) else value < self.value

@@ -55,10 +55,10 @@ def describe(result: TrainResult) -> str:
     """What a training came to, in a few lines."""
     summary = result.summary
     shape = "-".join(str(summary[name]) for name in ("n_features", "n_hidden", "n_classes") if summary[name])
-    counts = f"{summary['n_train']:,} rows to train on, {summary['n_validation']:,} to validate, {summary['n_test']:,} to test"
+    train, validation, test = (f"{summary[f'n_{part}']:,}" for part in ("train", "validation", "test"))
     ends = {"interrupted": ", interrupted", "stopped_early": ", stopped early"}.get(summary["status"], "")
     lines = [
-        f"{shape} network; {counts}",
+        f"{shape} network; {train} rows to train on, {validation} to validate, {test} to test",
         f"{summary['epochs']} epochs in {summary['seconds']:.2f} s{ends}; best epoch {summary['best_epoch']} "
         f"by {summary['monitor']}",
     ]

@@ -177,7 +177,11 @@ class RunConfig(_Section):
     dir: FolderPath = Field("runs", description="folder in which run folders are made; relative to the current folder")
     checkpoint_seconds: float = Field(30.0, ge=0, description="seconds between checkpoints within long epochs")
     evaluate_rows: Count = Field(10_000, description="at most so many training rows in train_loss and train_accuracy")
-    redraw_seconds: float = Field(2.0, ge=0, description="seconds between redraws of loss_curve.png; 0: every epoch")
+    redraw_seconds: float = Field(
+        2.0,
+        ge=0,
+        description="least seconds between redraws of loss_curve.png; drawing never takes over 2 % of the time",
+    )
     snapshot_epochs: Count | None = Field(
         None, description="epochs between two saved copies of the parameters, for animations; null: none"
     )
