@@ -100,7 +100,7 @@ def five_products(work: Work) -> Ready:
 
 def scikit_learn(work: Work) -> Ready:
     """MLPClassifier.partial_fit, unshuffled: its own loop over the batches. It divides alpha by the batch's rows."""
-    from sklearn.neural_network import MLPClassifier
+    from sklearn.neural_network import MLPClassifier  # type: ignore[import-untyped]
 
     _, H, C, B = work.case.shape
     momentum = MOMENTUM if work.case.optimizer == "momentum" else 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ def pytorch(work: Work, compile: bool) -> Ready:
 
     D, H, C, B = work.case.shape
     model = torch.nn.Sequential(torch.nn.Linear(D, H), torch.nn.ReLU(), torch.nn.Linear(H, C))
-    first, second = model[0], model[2]
+    first: Any = model[0]
+    second: Any = model[2]
     W1, b1, W2, b2 = work.params
     with torch.no_grad():
         for parameter, start in ((first.weight, W1), (second.weight, W2)):
@@ -31,7 +33,9 @@ def pytorch(work: Work, compile: bool) -> Ready:
     ]
     momentum = MOMENTUM if work.case.optimizer == "momentum" else 0.0
     optimizer = torch.optim.SGD(groups, lr=work.case.learning_rate, momentum=momentum, fused=True)
-    batches = list(zip(torch.from_numpy(work.X).split(B), torch.from_numpy(work.y).split(B), strict=True))
+    X: Any = torch.from_numpy(work.X)
+    y: Any = torch.from_numpy(work.y)
+    batches = list(zip(X.split(B), y.split(B), strict=True))
 
     def compute_loss(x: Any, y: Any) -> Any:
         return functional.cross_entropy(model(x), y)
@@ -55,8 +59,8 @@ def pytorch(work: Work, compile: bool) -> Ready:
 
 def jax_scan(work: Work) -> Ready:
     """One jitted function that scans over all batches of a pass: the least overhead JAX can have."""
-    import jax
-    from jax import numpy as jnp
+    jax: Any = importlib.import_module("jax")
+    jnp = jax.numpy
 
     D, _, C, B = work.case.shape
     rate = work.case.learning_rate

@@ -1,8 +1,8 @@
 """One contestant's process: it reads a request a line and answers each with a line, until its input ends.
 
-    {"shape": [64, 32, 10, 64], "optimizer": "sgd"}   gets ready, does one pass to warm up -> {"ready": true}
-    {"round": 3}                                      times so many passes -> {"us": [microseconds per step, ...]}
-    {"finish": true}                                  -> {"final_loss": ..., "threads": ...}
+{"shape": [64, 32, 10, 64], "optimizer": "sgd"}   gets ready, does one pass to warm up -> {"ready": true}
+{"round": 3}                                      times so many passes -> {"us": [microseconds per step, ...]}
+{"finish": true}                                  -> {"final_loss": ..., "threads": ...}
 """
 
 from __future__ import annotations

@@ -8,26 +8,27 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import get_cython_function_address, intrinsic
 
-from twolayer.compiled.jit import compiled
+from twolayer.compiled.jit import compiled, numba
+from twolayer.errors import import_extra
+from twolayer.model import Array
 
 SMALL = 4096  # multiplications below which a plain loop is done before BLAS has begun
 NARROW = 16  # columns up to which a loop over the transpose beats BLAS ...
 ONE_THREAD = 1 << 18  # ... as long as BLAS would not use a second thread
 
 
+ir: Any = import_extra("llvmlite.ir", "numba", "engine: numba")
+types, cgutils = numba.types, numba.core.cgutils
+
+
 def gemm_address(dtype: np.dtype[Any]) -> int:
     """Where the function that multiplies matrices of this float type begins in memory."""
     name = "sgemm" if dtype == np.float32 else "dgemm"
-    return int(get_cython_function_address("scipy.linalg.cython_blas", name))
+    return int(numba.extending.get_cython_function_address("scipy.linalg.cython_blas", name))
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _gemm(typingctx, address, transa, transb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):  # type: ignore[no-untyped-def]
+def _gemm_at(typingctx, address, transa, transb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):  # type: ignore[no-untyped-def]
     """Fortran's xGEMM at `address`; transa and transb are the character codes of N or T."""
     number = c.dtype
     signature = types.void(
@@ -49,11 +50,12 @@ def _gemm(typingctx, address, transa, transb, m, n, k, alpha, a, lda, b, ldb, be
     return signature, codegen
 
 
+_gemm: Any = numba.extending.intrinsic(_gemm_at)
 _N, _T = np.uint8(ord("N")), np.uint8(ord("T"))
 
 
 @compiled
-def product(gemm, A, B, alpha, beta, C):  # type: ignore[no-untyped-def]
+def product(gemm: int, A: Array, B: Array, alpha: float, beta: float, C: Array) -> None:
     """C <- alpha A B + beta C, for A (n, k), B (k, m), C (n, m)."""
     n, k = A.shape
     m = B.shape[1]
@@ -70,7 +72,7 @@ def product(gemm, A, B, alpha, beta, C):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def product_at(gemm, A, B, alpha, beta, C, scratch):  # type: ignore[no-untyped-def]
+def product_at(gemm: int, A: Array, B: Array, alpha: float, beta: float, C: Array, scratch: Array) -> None:
     """C <- alpha A^T B + beta C, for A (k, n), B (k, m), C (n, m), scratch (m, n) at least."""
     k, n = A.shape
     m = B.shape[1]
@@ -84,7 +86,10 @@ def product_at(gemm, A, B, alpha, beta, C, scratch):  # type: ignore[no-untyped-
         for j in range(m):
             for i in range(n):
                 transpose[j, i] += (
-                    B[p, j] * A[p, i] + B[p + 1, j] * A[p + 1, i] + B[p + 2, j] * A[p + 2, i] + B[p + 3, j] * A[p + 3, i]
+                    B[p, j] * A[p, i]
+                    + B[p + 1, j] * A[p + 1, i]
+                    + B[p + 2, j] * A[p + 2, i]
+                    + B[p + 3, j] * A[p + 3, i]
                 )
     for p in range(whole, k):
         for j in range(m):
@@ -96,7 +101,7 @@ def product_at(gemm, A, B, alpha, beta, C, scratch):  # type: ignore[no-untyped-
 
 
 @compiled
-def product_bt(gemm, A, B, C):  # type: ignore[no-untyped-def]
+def product_bt(gemm: int, A: Array, B: Array, C: Array) -> None:
     """C <- A B^T, for A (n, k), B (m, k), C (n, m)."""
     n, k = A.shape
     m = len(B)

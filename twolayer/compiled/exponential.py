@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import types
-from numba.extending import overload
+
+from twolayer.compiled.jit import numba
 
 LOG2_E = 1 / math.log(2)
 LN2_HIGH = round(math.log(2) * 2**9) / 2**9  # few bits, so that n LN2_HIGH is exact
@@ -28,9 +28,9 @@ def exp_of_nonpositive(x: Any) -> Any:
 
 
 # Reordering these sums would lose the very digits that LN2_LOW is for: fused multiply-adds are allowed, no more.
-@overload(exp_of_nonpositive, jit_options={"fastmath": {"contract"}})  # type: ignore[untyped-decorator]
+@numba.extending.overload(exp_of_nonpositive, jit_options={"fastmath": {"contract"}})  # type: ignore[untyped-decorator]
 def _choose(x: Any) -> Any:
-    return _exp32 if x == types.float32 else _exp64
+    return _exp32 if x == numba.types.float32 else _exp64
 
 
 def _exp32(x: Any) -> Any:

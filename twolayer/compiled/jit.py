@@ -6,21 +6,27 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
 from twolayer.errors import import_extra
 
 numba: Any = import_extra("numba", "numba", "engine: numba")
+import_extra("numba.extending", "numba", "engine: numba")
 import_extra("scipy.linalg.cython_blas", "numba", "engine: numba")
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+Function = Callable[..., Any]
 
 _FLAGS = {"error_model": "numpy", "nogil": True, "fastmath": {"reassoc", "contract", "arcp", "nsz"}}
 
 
 def compiled(function: Function) -> Function:
-    """`function`, compiled into whatever calls it."""
-    return cast(Function, numba.njit(forceinline=True, **_FLAGS)(function))
+    """`function`, compiled into whatever calls it.
+
+    Always inlined: if it were not, code fresh from the compiler could call another copy of it, optimised otherwise,
+    than the same code loaded from disk, and give other last bits.
+    """
+    inlined: Function = numba.njit(forceinline=True, **_FLAGS)(function)
+    return inlined
 
 
 def compiled_and_kept(function: Function) -> Function:
@@ -36,8 +42,10 @@ def compiled_and_kept(function: Function) -> Function:
     folder = Path(base or here / "__pycache__") / hashlib.sha256(sources).hexdigest()[:16]
     numba.config.CACHE_DIR = str(folder)  # read when the decorator runs
     try:
-        return cast(Function, numba.njit(cache=True, **_FLAGS)(function))
+        kept: Function = numba.njit(cache=True, **_FLAGS)(function)
+        return kept
     except RuntimeError:  # "no locator available": no folder can be written
-        return compiled(function)
+        forgotten: Function = numba.njit(**_FLAGS)(function)
+        return forgotten
     finally:
         numba.config.CACHE_DIR = base

@@ -8,22 +8,23 @@ import numpy as np
 
 from twolayer.compiled.exponential import exp_of_nonpositive
 from twolayer.compiled.jit import compiled
+from twolayer.model import Array
 
 BOUND = 1e15  # |x| and |dz| below it: no sum of fewer than 1e8 of their products overflows, even in float32
 
 
 @compiled
-def bounded(X):  # type: ignore[no-untyped-def]
-    """Whether the sum of |X|, X (N, D), is smaller than BOUND; false for NaN. A sum is what vector registers do best."""
+def bounded(X: Array) -> bool:
+    """Whether the sum of |X|, X (N, D), is below BOUND; false for NaN."""
     total = X.dtype.type(0)
     flat = X.reshape(-1)
     for p in range(flat.size):
         total += abs(flat[p])
-    return total < X.dtype.type(BOUND)
+    return bool(total < X.dtype.type(BOUND))
 
 
 @compiled
-def bias_relu(Z, b):  # type: ignore[no-untyped-def]
+def bias_relu(Z: Array, b: Array) -> bool:
     """(1) and (2): Z (N, H) <- max(0, Z + b); a NaN stays one. Returns whether Z + b is bounded."""
     zero = total = Z.dtype.type(0)
     for i in range(len(Z)):
@@ -31,11 +32,11 @@ def bias_relu(Z, b):  # type: ignore[no-untyped-def]
             z = Z[i, j] + b[j]
             total += abs(z)
             Z[i, j] = zero if z < zero else z
-    return total < Z.dtype.type(BOUND)
+    return bool(total < Z.dtype.type(BOUND))
 
 
 @compiled
-def relu_gradient(dZ, A, db):  # type: ignore[no-untyped-def]
+def relu_gradient(dZ: Array, A: Array, db: Array) -> bool:
     """(10) and (12): dZ (N, H) <- dZ * [A > 0], and its column sums into db (H,). Returns whether dZ is bounded."""
     zero = total = dZ.dtype.type(0)
     db[:] = zero
@@ -45,11 +46,11 @@ def relu_gradient(dZ, A, db):  # type: ignore[no-untyped-def]
             total += abs(d)
             dZ[i, j] = d
             db[j] += d
-    return total < dZ.dtype.type(BOUND)
+    return bool(total < dZ.dtype.type(BOUND))
 
 
 @compiled
-def softmax_gradient(S, b, y, weights, right, db):  # type: ignore[no-untyped-def]
+def softmax_gradient(S: Array, b: Array, y: Array, weights: Array, right: Array, db: Array) -> tuple[float, bool]:
     """(3) to (7) and (9): scores without bias S (N, C) become dS, its column sums go into db (C,).
 
     `weights` (N,), or (0,) where all rows weigh the same; `right` (N,) is scratch. Returns the mean loss, summed in

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from twolayer.compiled.blas import product, product_at, product_bt
 from twolayer.compiled.jit import compiled, compiled_and_kept
 from twolayer.compiled.layers import bias_relu, bounded, relu_gradient, softmax_gradient
-from twolayer.compiled.updates import ADAMW, MOMENTUM, SGD, add_penalty_gradient, move_by_velocity, sum_of_squares, update
+from twolayer.compiled.updates import (
+    ADAMW,
+    MOMENTUM,
+    SGD,
+    add_penalty_gradient,
+    move_by_velocity,
+    sum_of_squares,
+    update,
+)
+from twolayer.model import Array
 
 FINISHED, NOT_FINITE = 0, 1
 RIDE_FROM = 1 << 16  # weights; fewer stay in cache, where BLAS's way to scale by beta costs more than an update
 
 
 @compiled
-def _views(vector, starts, D, H, C):  # type: ignore[no-untyped-def]
+def _views(
+    vector: Array, starts: tuple[int, int, int, int], D: int, H: int, C: int
+) -> tuple[Array, Array, Array, Array]:
     """W1, W2, b1, b2 as views of a vector laid out as `model.FlatParams`; W1 and b1 are empty without hidden layer."""
     width = H if H else D
     at1, at2, at3, at4 = starts
@@ -29,10 +38,12 @@ def _views(vector, starts, D, H, C):  # type: ignore[no-untyped-def]
 
 
 @compiled_and_kept
-def run_steps(  # type: ignore[no-untyped-def]
-    gemm, X, y, weights, rates, batch_size, sizes, starts, n_weights, q, g, s1, s2, Z1, dZ1, S, right, scratch,
-    optimizer, h, r, clip, measure, objective, t, losses, norm,
-):  # fmt: skip
+def run_steps(
+    gemm: int, X: Array, y: Array, weights: Array, rates: Array, batch_size: int, sizes: tuple[int, int, int],
+    starts: tuple[int, int, int, int], n_weights: int, q: Array, g: Array, s1: Array, s2: Array, Z1: Array, dZ1: Array,
+    S: Array, right: Array, scratch: Array, optimizer: int, h: Array, r: float, clip: float, measure: bool,
+    objective: bool, t: int, losses: Array, norm: Array,
+) -> tuple[int, int, int, float]:  # fmt: skip
     """Does one step for each batch of a stretch; see `engine.Engine.run` for what that means.
 
     Args:
@@ -92,7 +103,7 @@ def run_steps(  # type: ignore[no-untyped-def]
         if objective and optimizer != ADAMW:
             losses[k] += r / 2 * sum_of_squares(q[:n_weights])
         # Where no gradient is asked for, the update rides on the product that would make it.
-        riding = large and safe and not measure and clip == 0 and (optimizer == SGD or optimizer == MOMENTUM)
+        riding = large and safe and not measure and clip == 0 and optimizer in (SGD, MOMENTUM)
         alpha, beta, target1, target2 = one, zero, dW1, dW2
         if riding and optimizer == SGD:
             alpha, beta, target1, target2 = number(-rate), number(1 - rate * r), W1, W2

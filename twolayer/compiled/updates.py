@@ -7,15 +7,21 @@ import math
 import numpy as np
 
 from twolayer.compiled.jit import compiled
-from twolayer.optim import OPTIMIZERS
+from twolayer.model import Array
 
 SGD, MOMENTUM, NESTEROV, RMSPROP, ADAM, ADAMW = range(6)
-CODES = dict(zip(("sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw"), range(6), strict=True))
-assert CODES.keys() == OPTIMIZERS.keys()
+CODES = {
+    "sgd": SGD,
+    "momentum": MOMENTUM,
+    "nesterov": NESTEROV,
+    "rmsprop": RMSPROP,
+    "adam": ADAM,
+    "adamw": ADAMW,
+}
 
 
 @compiled
-def add_penalty_gradient(q, g, r):  # type: ignore[no-untyped-def]
+def add_penalty_gradient(q: Array, g: Array, r: float) -> None:
     """g <- g + r q."""
     r = q.dtype.type(r)
     for i in range(q.size):
@@ -23,7 +29,7 @@ def add_penalty_gradient(q, g, r):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def sum_of_squares(v):  # type: ignore[no-untyped-def]
+def sum_of_squares(v: Array) -> float:
     """In float64, which no float32 overflows."""
     total = 0.0
     for x in v:
@@ -32,7 +38,7 @@ def sum_of_squares(v):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def update(optimizer, q, g, s1, s2, rate, r, h, t):  # type: ignore[no-untyped-def]
+def update(optimizer: int, q: Array, g: Array, s1: Array, s2: Array, rate: float, r: float, h: Array, t: int) -> None:
     """The optimiser's step on one piece of the vectors; see `optim.py` for the formulas.
 
     Args:
@@ -89,7 +95,7 @@ def update(optimizer, q, g, s1, s2, rate, r, h, t):  # type: ignore[no-untyped-d
 
 
 @compiled
-def move_by_velocity(q, v, rate, r):  # type: ignore[no-untyped-def]
+def move_by_velocity(q: Array, v: Array, rate: float, r: float) -> None:
     """Momentum's second half, where v already holds mu v - a g without the penalty: v <- v - a r q;  q <- q + v."""
     decay = q.dtype.type(rate * r)
     for i in range(q.size):

@@ -1,0 +1,164 @@
+"""The benchmark: the contestants do the same work, the race is told truly, and the command writes what it says.
+Nothing here depends on how long anything takes."""
+
+import io
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from twolayer.backprop import loss_and_gradients
+from twolayer.benchmark import entries
+from twolayer.benchmark.cases import REG, SHAPES, Case, Shape, Work, final_loss, make_work
+from twolayer.benchmark.entries import ENTRIES, FLOOR
+from twolayer.benchmark.race import Result, race
+from twolayer.benchmark.scaling import epoch_seconds, fit_line
+from twolayer.benchmark.table import ratio_table, step_table
+from twolayer.benchmark.worker import serve
+from twolayer.commands.benchmark import command
+from twolayer.model import Params
+
+SMALL = Shape(7, 5, 3, 4)
+
+
+def small_work(optimizer="sgd"):
+    work = make_work(Case(SMALL, optimizer))
+    return Work(work.case, work.X[: 4 * 40], work.y[: 4 * 40], work.params)
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Passes of 40 steps."""
+    monkeypatch.setattr(Case, "steps", property(lambda self: 40))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum"])
+@pytest.mark.parametrize("name", [name for name in ENTRIES if name not in (FLOOR, "plain NumPy", "torch.compile")])
+def test_every_contestant_reaches_the_parameters_of_plain_numpy(name, optimizer, short):
+    for package in ENTRIES[name].needs:
+        pytest.importorskip(package)
+    reached = []
+    for contestant in (name, "plain NumPy"):
+        ready = ENTRIES[contestant].prepare(small_work(optimizer))
+        for _ in range(3):
+            ready.run_pass()
+        reached.append(ready.params())
+    for ours, theirs in zip(*reached, strict=True):
+        np.testing.assert_allclose(np.asarray(ours), theirs, atol=2e-6)
+    moved = np.abs(np.asarray(reached[0].W2) - small_work().params.W2).max()
+    assert moved > 0.01  # so that the agreement means something
+
+
+def test_the_work_is_the_same_in_every_process_and_asks_for_learning():
+    first, second = make_work(Case(SMALL)), make_work(Case(SMALL))
+    np.testing.assert_array_equal(first.X, second.X)
+    np.testing.assert_array_equal(first.y, second.y)
+    assert set(first.y.tolist()) == {0, 1, 2}
+    assert REG > 0
+
+
+def test_the_final_loss_is_the_mean_cross_entropy():
+    work = small_work()
+    assert final_loss(work, work.params) == pytest.approx(loss_and_gradients(work.params, work.X, work.y)[0], rel=1e-5)
+    zeros = Params(*(np.zeros_like(array) for array in work.params))
+    assert final_loss(work, zeros) == pytest.approx(np.log(3))
+
+
+def test_a_worker_answers_line_by_line(short):
+    requests = [{"shape": SMALL, "optimizer": "sgd"}, {"round": 2}, {"finish": True}]
+    answers = io.StringIO()
+    serve("plain NumPy", io.StringIO("".join(json.dumps(request) + "\n" for request in requests)), answers)
+    ready, timed, end = map(json.loads, answers.getvalue().splitlines())
+    assert ready == {"ready": True}
+    assert len(timed["us"]) == 2
+    assert min(timed["us"]) > 0
+    assert end["threads"] >= 1
+
+
+def test_a_contestant_that_fails_is_left_out_with_its_own_words(monkeypatch):
+    def fail(work):
+        raise RuntimeError("no compiler\nat all")
+
+    monkeypatch.setitem(ENTRIES, "plain NumPy", ENTRIES["plain NumPy"]._replace(prepare=fail))
+    answers = io.StringIO()
+    serve("plain NumPy", io.StringIO('{"shape": [4, 3, 2, 5], "optimizer": "sgd"}\n'), answers)
+    assert json.loads(answers.getvalue()) == {"ready": False, "reason": "RuntimeError: no compiler"}
+
+
+def test_a_race_gives_a_result_for_each_contestant_and_names_who_cannot_run(monkeypatch):
+    case = Case(Shape(4, 3, 2, 1000))
+    results, left_out = race(["plain NumPy", "twolayer numpy", "nobody", FLOOR], [case], rounds=1)
+    assert [result.contestant for result in results] == ["plain NumPy", "twolayer numpy", FLOOR]
+    assert all(result.same_work and result.median_us > 0 for result in results)
+    assert results[0].final_loss == pytest.approx(results[1].final_loss, abs=1e-4)
+    assert results[2].final_loss is None
+    assert len(left_out) == 1
+    assert left_out[0].startswith("nobody at 4-3-2-1000 sgd: ")
+
+
+RESULTS = [
+    Result("4-10-3-5", "twolayer numba", 0.8123, 0.5, "sgd", 2, True),
+    Result("4-10-3-5", "JAX jit+scan", 4.8, 0.7, "sgd", 2, False),
+    Result("64-32-10-64", "twolayer numba", 11.5, 0.4, "sgd", 2, True),
+    Result("64-32-10-64", FLOOR, 1234.6, None, "sgd", 2, True),
+]
+
+
+def test_the_table_marks_other_work_and_gaps():
+    assert step_table(RESULTS).splitlines() == [
+        "Microseconds per step, median:",
+        "",
+        "D-H-C-batch  optimizer  twolayer numba  JAX jit+scan  five products",
+        "-------------------------------------------------------------------",
+        "4-10-3-5     sgd                  0.81         4.80*              -",
+        "64-32-10-64  sgd                  11.5             -          1,235",
+        "* the final loss is more than 0.001 from plain NumPy's: not the same work",
+        "threads that products may use: 2",
+    ]
+
+
+def test_ratios_are_of_the_same_case():
+    lines = ratio_table(RESULTS, of="twolayer numba").splitlines()
+    assert lines[4].split() == ["4-10-3-5", "sgd", "5.91", "-"]
+    assert lines[5].split() == ["64-32-10-64", "sgd", "-", "107.36"]
+
+
+def test_the_line_through_points_on_a_line_is_that_line():
+    fit = fit_line([(n, 0.5 + 2e-6 * n) for n in (1000, 2000, 5000)])
+    assert fit == pytest.approx((0.5, 2e-6, 1.0))
+
+
+def test_an_epoch_can_be_timed():
+    assert epoch_seconds("numpy", N=100, D=4, H=3, C=2, B=10, repeats=1) > 0
+
+
+def test_the_command_writes_rows_and_chart_and_names_missing_peers(tmp_path, monkeypatch):
+    monkeypatch.setitem(ENTRIES, "JAX jit+scan", ENTRIES["JAX jit+scan"]._replace(needs=("no_such_package",)))
+    asked = []
+
+    def no_race(names, cases, rounds, say):
+        asked.append((names, [str(case.shape) for case in cases], rounds))
+        return [replace(result) for result in RESULTS], []
+
+    monkeypatch.setattr("twolayer.benchmark.race.race", no_race)
+    arguments = ["--peers", "--quick", "--json", str(tmp_path / "rows.json"), "--chart", str(tmp_path / "bars.png")]
+    done = CliRunner().invoke(command, arguments, catch_exceptions=False)
+    assert done.exit_code == 0
+    assert "left out: JAX jit+scan, as no_such_package is not installed" in done.output
+    names, shapes, rounds = asked[0]
+    assert "JAX jit+scan" not in names
+    assert "plain NumPy" in names
+    assert set(shapes) == {str(shape) for shape in SHAPES[:4]}
+    assert rounds == 2
+    rows = json.loads((tmp_path / "rows.json").read_text())
+    assert [(row["shape"], row["contestant"], row["median_us"], row["final_loss"]) for row in rows] == [
+        (result.shape, result.contestant, result.median_us, result.final_loss) for result in RESULTS
+    ]
+    assert (tmp_path / "bars.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_peers_only_the_house_races():
+    house = [name for name, entry in entries.ENTRIES.items() if not entry.peer]
+    assert house == ["twolayer numpy", "twolayer numba", "plain NumPy", FLOOR]

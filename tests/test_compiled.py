@@ -1,0 +1,207 @@
+"""The compiled engine against the NumPy engine, through Solver and whole trainings, and its parts against NumPy."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba")
+pytest.importorskip("scipy")
+
+from twolayer.compiled import blas, jit, layers, steps, updates
+from twolayer.compiled.exponential import exp_of_nonpositive
+from twolayer.engine import TrainingState, UpdateRule
+from twolayer.engines import make_engine
+from twolayer.model import flat_copy, flat_zeros, init_params
+from twolayer.optim import OPTIMIZERS
+from twolayer.schedules import SCHEDULES
+from twolayer.solver import Solver
+
+TYPES = [np.float32, np.float64]
+
+
+def trained(engine, dtype, hidden=24, epochs=1, **settings):
+    """Solver's parameters and history after a training on 300 rows of a teacher network."""
+    rng = np.random.default_rng(5)
+    X = rng.standard_normal((300, 12)).astype(dtype)
+    y = np.argmax(np.maximum(X @ rng.standard_normal((12, 8)), 0) @ rng.standard_normal((8, 4)), axis=1)
+    params = init_params(12, hidden, 4, rng=rng, dtype=dtype)
+    rate = 0.01 if settings.get("optimizer") in ("rmsprop", "adam", "adamw") else 0.05
+    solver = Solver(
+        params, X, y, engine=engine, batch_size=16, epochs=epochs, **{"learning_rate": rate, "reg": 1e-3, **settings}
+    )
+    history = list(solver)
+    return solver.params, np.array([[record["train_loss"], record["gradient_norm"]] for record in history])
+
+
+def assert_same(dtype, tolerance, **settings):
+    ours, ours_history = trained("numba", dtype, **settings)
+    theirs, theirs_history = trained("numpy", dtype, **settings)
+    np.testing.assert_allclose(ours_history, theirs_history, rtol=tolerance, atol=tolerance)
+    for name, array in theirs.named().items():
+        np.testing.assert_allclose(ours.named()[name], array, rtol=tolerance, atol=tolerance)
+
+
+VARIANTS = {
+    "plain": {},
+    "class weights": {"class_weights": np.array([1.0, 0.0, 2.5, 0.3])},
+    "row weights": {"row_weights": np.linspace(0, 1, 300)},
+    "clipping": {"max_grad_norm": 0.2},
+    "no hidden layer": {"hidden": 0},
+    "everything": {"class_weights": np.array([1.0, 2.0, 0.5, 0.3]), "max_grad_norm": 0.5, "objective": True},
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_an_epoch_in_float32_agrees_with_the_numpy_engine(optimizer, variant):
+    assert_same(np.float32, 1e-5, optimizer=optimizer, **VARIANTS[variant])
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_whole_trainings_in_float64_agree_with_the_numpy_engine(optimizer, variant):
+    assert_same(np.float64, 1e-10, optimizer=optimizer, epochs=12, **VARIANTS[variant])
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_whole_trainings_agree_under_every_schedule(schedule):
+    settings = {"schedule": schedule, "warmup_epochs": 1, "factor": 0.5, "step_epochs": 2, "plateau_patience": 1}
+    assert_same(np.float64, 1e-10, optimizer="momentum", epochs=8, **settings)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum"])
+def test_updates_that_ride_on_the_product_are_those_made_from_the_gradient(optimizer, dtype):
+    D, H, C, B = 300, 230, 10, 64
+    assert D * H > steps.RIDE_FROM
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((5 * B - 7, D)).astype(dtype), rng.integers(0, C, 5 * B - 7)
+    results = []
+    for engine in ("numba", "numpy"):
+        slots = [flat_zeros(D, H, C, dtype) for _ in range(OPTIMIZERS[optimizer].n_slots)]
+        state = TrainingState(flat_copy(init_params(D, H, C, rng=np.random.default_rng(1), dtype=dtype)), slots)
+        make_engine(engine, state, UpdateRule(optimizer, reg=0.1), B).run(X, y, None, np.full(5, 0.1))
+        results.append([state.flat.vector, *(slot.vector for slot in state.slots)])
+    # In float32 a unit near 0 may fire in one and not in the other; forgetting r would make a difference of 4e-3.
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-4 if dtype == np.float32 else 1e-13)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize(("n", "k", "m"), [(1, 1, 1), (5, 4, 3), (7, 5, 40), (64, 33, 9), (65, 70, 66), (3, 900, 17)])
+def test_products_are_numpys(n, k, m, dtype):
+    rng = np.random.default_rng(n)
+    gemm = blas.gemm_address(np.dtype(dtype))
+    A, B, C = (rng.standard_normal(shape).astype(dtype) for shape in ((n, k), (k, m), (n, m)))
+    tolerance = {"rtol": 0, "atol": k * 20 * np.finfo(dtype).eps}
+    alpha, beta = dtype(-0.5), dtype(0.75)
+
+    wanted = (alpha * (A @ B) + beta * C).astype(dtype)
+    out = C.copy()
+    blas.product(gemm, A, B, alpha, beta, out)
+    np.testing.assert_allclose(out, wanted, **tolerance)
+
+    out, scratch = C.copy(), np.full(n * m, np.nan, dtype)
+    blas.product_at(gemm, np.ascontiguousarray(A.T), B, alpha, beta, out, scratch)
+    np.testing.assert_allclose(out, wanted, **tolerance)
+
+    out = np.full((n, m), np.nan, dtype)
+    blas.product(gemm, A, B, dtype(1), dtype(0), out)  # what was there must not matter, NaN included
+    np.testing.assert_allclose(out, A @ B, **tolerance)
+
+    out = np.full((n, m), np.nan, dtype)
+    blas.product_bt(gemm, A, np.ascontiguousarray(B.T), out)
+    np.testing.assert_allclose(out, A @ B, **tolerance)
+
+
+@pytest.mark.parametrize(("dtype", "lowest"), [(np.float32, -87.0), (np.float64, -708.0)])
+def test_the_exponential_is_right_to_two_units_in_the_last_place(dtype, lowest):
+    @jit.compiled
+    def exponentials(x, out):
+        for i in range(x.size):
+            out[i] = exp_of_nonpositive(x[i])
+
+    x = np.concatenate([np.linspace(lowest, 0, 50_001), -np.logspace(-12, 0, 1000), [0.0]]).astype(dtype)
+    out = np.empty_like(x)
+    exponentials(x, out)
+    exact = np.exp(x.astype(np.longdouble))
+    assert np.abs(out / exact - 1).max() < 2 * np.finfo(dtype).eps
+    assert out[-1] == 1
+
+    special = np.array([np.nan, -np.inf, -1e9], dtype)
+    out = np.empty_like(special)
+    exponentials(special, out)
+    assert np.isnan(out[0])
+    assert (out[1:] < np.exp(lowest * 0.99)).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30, -1e30])
+def test_what_is_not_bounded_is_seen_wherever_it_stands(value):
+    for place in range(0, 77, 19):
+        Z = np.zeros((7, 11), np.float32)
+        assert layers.bounded(Z)
+        assert layers.bias_relu(Z.copy(), np.zeros(11, np.float32))
+        Z.flat[place] = value
+        assert not layers.bounded(Z)
+        assert not layers.bias_relu(Z.copy(), np.zeros(11, np.float32))
+        assert not layers.relu_gradient(Z.copy(), np.ones_like(Z), np.empty(11, np.float32))
+
+
+def test_relu_passes_no_gradient_at_zero_and_keeps_a_nan():
+    Z = np.array([[-1.0, 0.0, 2.0, np.nan]])
+    layers.bias_relu(Z, np.zeros(4))
+    np.testing.assert_array_equal(Z, [[0.0, 0.0, 2.0, np.nan]])
+    dZ, db = np.ones((1, 4)), np.empty(4)
+    layers.relu_gradient(dZ, np.array([[0.0, 0.0, 2.0, 1.0]]), db)
+    np.testing.assert_array_equal(dZ, [[0, 0, 1, 1]])
+    np.testing.assert_array_equal(db, [0, 0, 1, 1])
+
+
+def test_every_optimiser_has_a_code():
+    assert updates.CODES.keys() == OPTIMIZERS.keys()
+
+
+def test_code_loaded_from_disk_gives_the_bits_of_code_fresh_from_the_compiler(tmp_path):
+    program = """
+import hashlib
+import numpy as np
+from twolayer.engine import TrainingState, UpdateRule
+from twolayer.compiled import NumbaEngine
+from twolayer.model import flat_copy, init_params
+rng = np.random.default_rng(0)
+state = TrainingState(flat_copy(init_params(64, 32, 10, rng=rng)), [])
+engine = NumbaEngine(state, UpdateRule(reg=1e-3), 64)
+engine.run(rng.standard_normal((640, 64), np.float32), rng.integers(0, 10, 640), None, np.full(10, .1))
+from twolayer.compiled.steps import run_steps
+print(hashlib.sha256(state.flat.vector).hexdigest(), sum(run_steps.stats.cache_hits.values()))
+"""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    outputs = [
+        subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True,
+                       cwd=Path(__file__).parents[1]).stdout.split()
+        for _ in range(2)
+    ]  # fmt: skip
+    assert [hits for _, hits in outputs] == ["0", "1"]
+    assert outputs[0][0] == outputs[1][0]
+
+
+def test_without_numba_one_line_names_the_extra():
+    program = """
+import sys
+sys.modules["numba"] = None
+from twolayer.errors import MissingExtraError
+try:
+    from twolayer.compiled import NumbaEngine
+except MissingExtraError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1]
+    )
+    assert done.stdout.strip() == (
+        "engine: numba needs the package 'numba', which is not installed: pip install 'twolayer[numba]'"
+    )
