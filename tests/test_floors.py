@@ -24,7 +24,7 @@ FLOORS = [
     ["engines", "settings", "selection", "fitting"],
     ["divergence", "events", "gradcheck_result"],
     ["solver", "gradcheck"],
-    ["solver_state", "evaluate", "report_data", "explanation", "bridges"],
+    ["solver_state", "from_config", "evaluate", "report_data", "explanation", "bridges"],
     ["recording", "same_run", "explain", "check"],
     ["outcome", "experiments"],
     ["training", "estimator"],

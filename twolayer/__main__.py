@@ -4,8 +4,10 @@ exit code."""
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 
 import click
 
@@ -13,10 +15,19 @@ from twolayer.commands import cli
 from twolayer.errors import TwoLayerError
 
 
+class _Terminated(BaseException):
+    """SIGTERM came; an exception, so that what is half done is cleaned up on the way out."""
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits: 0 done, 1 a check failed, 2 a fault of the user's or the environment's, 3
     diverged, 130 and 143 interrupted."""
+    signal.signal(signal.SIGTERM, _terminate)
     sys.exit(run(arguments))
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise _Terminated
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -36,12 +47,24 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         print("twolayer: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # whoever read our output has enough; what is still buffered has nowhere to go
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except _Terminated:
+        print("twolayer: terminated", file=sys.stderr)
+        return 143
+    except BrokenPipeError:  # whoever read our output has enough
+        _discard_output()
         return 141
+    except OSError as error:
+        _discard_output()
+        print(f"twolayer: {error}", file=sys.stderr)
+        return 2
     except MemoryError:
         print("twolayer: out of memory: a smaller model.hidden or solver.batch_size needs less", file=sys.stderr)
         return 2
+
+
+def _discard_output() -> None:
+    """What is still buffered for standard output has nowhere to go; writing it at the exit would fail once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

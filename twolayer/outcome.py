@@ -21,7 +21,7 @@ from twolayer.views.diagnosis import Evidence, Verdict, diagnose
 def conclude(
     config: Config, dataset: Dataset, solver: Solver, folder: RunFolder, recorder: Recorder, status: str
 ) -> tuple[dict[str, Any], tuple[Verdict, ...]]:
-    """Writes best.npz, predictions.npz, summary.json and loss_curve.png.
+    """Writes best.npz, predictions.npz, loss_curve.png and summary.json.
 
     Args:
         config: the run's.
@@ -38,8 +38,8 @@ def conclude(
     predictions = _predictions(dataset, solver)
     write_arrays(folder.predictions, predictions, {"kind": "predictions", "classes": list(dataset.classes)})
     summary = _summary(dataset, solver, recorder.seconds, status)
-    write_json(folder.summary, summary)
     recorder.draw()
+    write_json(folder.summary, summary)  # last: what it says of an end is only said when all else is there
     evidence = Evidence(
         recorder.columns,
         n_classes=len(dataset.classes),

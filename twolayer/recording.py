@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from twolayer.config import Config
 from twolayer.data import Preparation
+from twolayer.errors import RunError
 from twolayer.events import EpochEnd, Record, Stretch
 from twolayer.model import Array
 from twolayer.runs.atomic import Content, write_atomically
@@ -17,7 +19,7 @@ from twolayer.runs.checkpoint import packed
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.logs import HISTORY_COLUMNS, HistoryLog, StepsLog, read_history
 from twolayer.solver import Solver
-from twolayer.solver_state import state_arrays, state_header
+from twolayer.solver_state import settings_of, state_arrays, state_header
 from twolayer.views.loss_curve import RedrawBudget, draw_loss_curve
 
 
@@ -29,10 +31,10 @@ def model_file(solver: Solver, preparation: Preparation) -> Content:
     return packed({**solver.best_params.named(), **preparation.to_arrays()}, header)
 
 
-def checkpoint_file(solver: Solver, history_rows: int = 0, steps_rows: int = 0) -> Content:
-    """last.npz: all that the training needs to go on, and how long its logs were."""
-    header = {"kind": "checkpoint", **state_header(solver), "history_rows": history_rows, "steps_rows": steps_rows}
-    return packed(state_arrays(solver), header)
+def checkpoint_file(solver: Solver, config: Config, history_rows: int = 0, steps_rows: int = 0) -> Content:
+    """last.npz: all that the training needs to go on, with what settings it was made, how long its logs were."""
+    header = {"kind": "checkpoint", "settings": settings_of(config), **state_header(solver)}
+    return packed(state_arrays(solver), {**header, "history_rows": history_rows, "steps_rows": steps_rows})
 
 
 class Recorder:
@@ -60,32 +62,50 @@ class Recorder:
         steps_rows: int = 0,
     ) -> None:
         self._folder, self._solver, self._preparation, self._config = folder, solver, preparation, config
-        self._history, self._steps = HistoryLog(folder.history), StepsLog(folder.steps)
-        if resumed:
-            self._history.cut_back(solver.progress.step, history_rows)
-            self._steps.cut_back(solver.progress.step, steps_rows)
-        columns = read_history(folder.history)
+        with ExitStack() as opened:
+            self._history = HistoryLog(folder.history)
+            opened.callback(self._history.close)
+            self._steps = StepsLog(folder.steps)
+            opened.callback(self._steps.close)
+            if resumed:
+                self._history.cut_back(solver.progress.step, history_rows)
+                self._steps.cut_back(solver.progress.step, steps_rows)
+            columns = read_history(folder.history)
+            self._logs = opened.pop_all()
         self.columns: dict[str, list[float]] = {name: list(columns[name]) for name in HISTORY_COLUMNS}
         self._seconds_before = self.columns["seconds"][-1] if self.columns["seconds"] else 0.0
         self._started = self._saved_at = time.perf_counter()
         self._saved_best_epoch = solver.progress.best.epoch
         self._redraw = RedrawBudget(config.run.redraw_seconds)
-        if solver.progress.step == 0:
-            self._snapshot()
+        self._picture_fault: str | None = None
 
     def __enter__(self) -> Recorder:
+        if self._solver.progress.step == 0:
+            try:
+                self._snapshot()
+            except BaseException:
+                self._logs.close()
+                raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._history.close()
-        self._steps.close()
+        try:
+            self._logs.close()
+        except RunError:
+            if error is None:
+                raise  # else it is the same fault once more, and the first one says more
 
     @property
     def seconds(self) -> float:
         """Training time since the run's start, in seconds; what an interrupted run did after its last epoch is lost."""
         return self._seconds_before + time.perf_counter() - self._started
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What went wrong without harm to the run."""
+        return () if self._picture_fault is None else (self._picture_fault,)
 
     def saw(self, event: Stretch | EpochEnd) -> None:
         """Takes note of what the solver yielded, and saves when it is time."""
@@ -97,12 +117,18 @@ class Recorder:
             self.checkpoint()
 
     def checkpoint(self) -> None:
-        """Saves the run as it is, logs first: they must never be shorter than the checkpoint says."""
+        """Saves the run as it is, logs first: they must never be shorter than the checkpoint says.
+
+        Parameters that have overflowed are not saved: the next step will find that the training diverges.
+        """
+        if not np.isfinite(self._solver.state.flat.vector).all():
+            return
         self._history.sync()
         self._steps.sync()
         if self._solver.progress.best.epoch != self._saved_best_epoch:
             self.save_best()
-        write_atomically(self._folder.last, checkpoint_file(self._solver, self._history.rows, self._steps.rows))
+        content = checkpoint_file(self._solver, self._config, self._history.rows, self._steps.rows)
+        write_atomically(self._folder.last, content)
         self._saved_at = time.perf_counter()
 
     def save_best(self) -> None:
@@ -111,9 +137,13 @@ class Recorder:
         self._saved_best_epoch = self._solver.progress.best.epoch
 
     def draw(self) -> None:
-        """Draws loss_curve.png from the epochs so far."""
+        """Draws loss_curve.png from the epochs so far; a picture that cannot be drawn is no reason to lose a run."""
         best_epoch = self._solver.progress.best.epoch or None
-        draw_loss_curve(self.columns, self._folder.loss_curve, best_epoch, title=self._config.name)
+        try:
+            draw_loss_curve(self.columns, self._folder.loss_curve, best_epoch, title=self._config.name)
+            self._picture_fault = None
+        except (RunError, OSError) as error:
+            self._picture_fault = f"the loss curve could not be drawn: {error}"
 
     def _log_steps(self, stretch: Stretch) -> None:
         numbers = range(stretch.first_step, stretch.first_step + len(stretch.losses))
@@ -139,5 +169,5 @@ class Recorder:
         epoch = self._solver.progress.epoch
         arrays: dict[str, Array] = {**self._solver.params.named(), **self._preparation.to_arrays()}
         header = {"kind": "snapshot", "epoch": epoch, "preparation": self._preparation.to_header()}
-        self._folder.snapshots.mkdir(exist_ok=True)
+        self._folder.make_snapshots_folder()
         write_atomically(self._folder.snapshot(epoch), packed(arrays, header), durable=False)

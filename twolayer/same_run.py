@@ -9,20 +9,27 @@ from twolayer.config import Config, differences
 from twolayer.errors import RunError
 from twolayer.runs.environment import differences_that_change_bits
 from twolayer.runs.folder import RunFolder
-from twolayer.runs.jsonfile import read_json
+from twolayer.runs.jsonfile import read_json, shown
 from twolayer.settings import SolverSettings
-
-FREE_KEYS = {"run.dir", "run.checkpoint_seconds", "run.redraw_seconds", "run.snapshot_epochs"}
+from twolayer.solver_state import FREE_KEYS, settings_of
 
 
 def require_same_run(
-    folder: RunFolder, stored: Config, config: Config, environment: Mapping[str, Any], *, epoch: int, force: bool
+    folder: RunFolder,
+    checkpoint: Mapping[str, Any],
+    stored: Config,
+    config: Config,
+    environment: Mapping[str, Any],
+    *,
+    epoch: int,
+    force: bool,
 ) -> None:
     """Refuses, by name, what would make another run of it.
 
     Args:
         folder: the run's.
-        stored: the run's config.
+        checkpoint: the header of its last.npz, which says with what settings it was made.
+        stored: the run's config, as it stands in the folder; somebody may have edited it.
         config: the config to go on with.
         environment: today's, as `describe_environment` gives it.
         epoch: epochs finished.
@@ -31,7 +38,12 @@ def require_same_run(
     Raises:
         RunError: if a key, a data file or, without `force`, the environment would change the run.
     """
-    for key, (old, new) in differences(stored, config).items():
+    made_with = checkpoint.get("settings")
+    if not isinstance(made_with, dict):
+        raise RunError(f"{folder.last}: says nothing of the settings it was made with; wanted: a run's own checkpoint")
+    wanted = settings_of(config)
+    changed = {key: (made_with[key], wanted[key]) for key in wanted if made_with.get(key, wanted[key]) != wanted[key]}
+    for key, (old, new) in (differences(stored, config) | changed).items():
         if key not in FREE_KEYS:
             _require_more_epochs(folder, key, old, new, stored, epoch)
     found = differences_that_change_bits(read_json(folder.environment), environment)
@@ -47,13 +59,13 @@ def require_same_run(
 def _require_more_epochs(folder: RunFolder, key: str, old: Any, new: Any, stored: Config, epoch: int) -> None:
     if key != "solver.epochs":
         raise RunError(
-            f"{folder.path}: {key}={new} would make another run (it is {old}): train anew from its config.yaml, "
+            f"{folder.path}: {key}={new} would make another run (it is {shown(old)}): train anew from its config.yaml, "
             f"or go on with changes to {', '.join(sorted(FREE_KEYS))} or solver.epochs only"
         )
     settings = SolverSettings(schedule=stored.solver.schedule)
     if settings.schedule_rule.has_horizon:
         raise RunError(
-            f"{folder.path}: solver.epochs={new} would make another run (it is {old}): the rates of schedule "
+            f"{folder.path}: solver.epochs={new} would make another run (it is {shown(old)}): the rates of schedule "
             f"'{stored.solver.schedule}' depend on the number of epochs; train anew from its config.yaml"
         )
     if new < epoch:

@@ -164,7 +164,7 @@ class Solver:
         before = self.params.copy()
         stretch = self._run_stretch(1, measure=True)
         record = self._record(before, float(stretch.rates[-1]))
-        if not math.isfinite(record["train_loss"] or 0.0):
+        if not (math.isfinite(record["train_loss"] or 0.0) and np.isfinite(self.state.flat.vector).all()):
             norm = self._engine.gradient_norm
             found = Divergence(self.progress.step, float(stretch.rates[-1]), math.nan, norm, stretch.losses)
             raise DivergedError(explain_divergence(found, self.params, self._gathered[1], self.settings))

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
-from typing import Any
+from dataclasses import asdict
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
+from twolayer.config import Config
 from twolayer.errors import RunError
 from twolayer.events import Progress
 from twolayer.model import Array, Params
+from twolayer.runs.checkpoint import require_params
+from twolayer.runs.jsonfile import shown
 from twolayer.schedules import PlateauState
 from twolayer.selection import Best
 from twolayer.solver import Solver
+
+FREE_KEYS = {"run.dir", "run.checkpoint_seconds", "run.redraw_seconds", "run.snapshot_epochs"}
+"""Keys of the config that a run may go on with changed."""
+
+_MOST = 10**15  # epochs or steps: more than anybody can have done
 
 
 def state_arrays(solver: Solver) -> dict[str, Array]:
@@ -30,36 +40,83 @@ def state_header(solver: Solver) -> dict[str, Any]:
     return {"updates": solver.state.t, "progress": asdict(solver.progress)}
 
 
-def restore(solver: Solver, arrays: Mapping[str, Array], header: Mapping[str, Any]) -> None:
+def settings_of(config: Config) -> dict[str, Any]:
+    """What makes a config's run the one it is, by dotted key, as JSON has it.
+
+    The files that the rows come from are not among them: their digests are kept with the run, and they may move.
+    """
+    settings: dict[str, Any] = {}
+    for section, value in config.model_dump(mode="json").items():
+        entries = {f"{section}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {}
+        settings |= entries or {section: value}
+    return {key: value for key, value in settings.items() if key not in FREE_KEYS and not _is_file(key, value)}
+
+
+def _is_file(key: str, value: Any) -> bool:
+    if key not in ("data.train", "data.validation", "data.test"):
+        return False
+    return isinstance(value, str) or (isinstance(value, dict) and "generator" not in value)
+
+
+def restore(solver: Solver, arrays: Mapping[str, Array], header: Mapping[str, Any], path: Path | None = None) -> None:
     """Puts a solver, made with the settings and the data of the run, where the checkpoint was.
+
+    Args:
+        solver: at its start; after an error, anywhere.
+        arrays: those of `state_arrays`, from a file that may be anybody's.
+        header: likewise, with what `state_header` gave.
+        path: that file; its counts must fit the solver's. None: they are from memory, perhaps of other rows.
 
     Raises:
         RunError: if arrays or header are not those of such a solver.
     """
-    _fill(solver.params, arrays, "")
-    _fill(solver.best_params, arrays, "best/")
+    where = "the checkpoint" if path is None else str(path)
+    for prefix in ("", "best/"):
+        require_params(arrays, where, prefix)
+    _fill(solver.params, arrays, "", where)
+    _fill(solver.best_params, arrays, "best/", where)
     for k, slot in enumerate(solver.state.slots):
-        _fill(slot.params, arrays, f"slot{k}/")
+        _fill(slot.params, arrays, f"slot{k}/", where)
     try:
-        progress = header["progress"]
+        progress, updates = header["progress"], header["updates"]
         best, plateau = _made(Best, progress["best"]), _made(PlateauState, progress["plateau"])
-        solver.progress = _made(Progress, {**progress, "best": best, "plateau": plateau})
-        solver.state.t = int(header["updates"])
+        found: Progress = _made(Progress, {**progress, "best": best, "plateau": plateau})
+        if path is not None:
+            _require_possible(solver, found, updates)
     except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"the checkpoint's header is not that of a training: {error}") from None
+        raise RunError(f"{where}: its header is not that of this training's checkpoint: {shown(error)}") from None
+    solver.progress, solver.state.t = found, updates
 
 
 def _made(kind: type[Any], values: Mapping[str, Any]) -> Any:
-    names = {field.name for field in fields(kind)}
-    if set(values) != names:
-        raise ValueError(f"{kind.__name__} needs {sorted(names)}, found {sorted(values)}")
+    """A dataclass of values from a file, each of its declared type, whole numbers 0 or more."""
+    types = get_type_hints(kind)
+    if set(values) != set(types):
+        raise ValueError(f"{kind.__name__} needs {sorted(types)}")
+    for name, value in values.items():
+        wanted = get_args(types[name]) if isinstance(types[name], UnionType) else (types[name],)
+        fits = isinstance(value, wanted) and (bool in wanted or not isinstance(value, bool))
+        fits = fits or (float in wanted and type(value) is int)
+        if not fits or (type(value) is int and not 0 <= value <= _MOST):
+            raise ValueError(f"{name} is {value!r}")
     return kind(**values)
 
 
-def _fill(params: Params, arrays: Mapping[str, Array], prefix: str) -> None:
+def _require_possible(solver: Solver, found: Progress, updates: object) -> None:
+    """Raises ValueError for counts that contradict each other or the solver's."""
+    at_start = solver.progress.best
+    if found.step // solver.steps_per_epoch != found.epoch or found.best.epoch > found.epoch:
+        raise ValueError(f"step {found.step} in epoch {found.epoch}")
+    if (found.best.monitor, found.best.tie_breaker) != (at_start.monitor, at_start.tie_breaker):
+        raise ValueError(f"monitor is {found.best.monitor!r}")
+    if type(updates) is not int or not 0 <= updates <= found.step:
+        raise ValueError(f"updates is {updates!r}")
+
+
+def _fill(params: Params, arrays: Mapping[str, Array], prefix: str, where: str) -> None:
     for name, array in params.named().items():
         found = arrays.get(prefix + name)
         if found is None or found.shape != array.shape or found.dtype != array.dtype:
             what = "nothing" if found is None else f"{found.dtype} {found.shape}"
-            raise RunError(f"the checkpoint's array {prefix}{name}: found {what}, wanted {array.dtype} {array.shape}")
+            raise RunError(f"{where}: array {prefix}{name}: found {what}; wanted: {array.dtype} {array.shape}")
         np.copyto(array, found)

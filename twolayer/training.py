@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,17 +11,16 @@ from typing import Any
 import numpy as np
 
 from twolayer.config import Config, dump_config, load_config
-from twolayer.data import Dataset, load_dataset
-from twolayer.errors import ConfigError, DivergedError
+from twolayer.data import Dataset
+from twolayer.errors import DivergedError, RunError
 from twolayer.events import EpochEnd, Record
-from twolayer.metrics import balanced_class_weights
-from twolayer.model import Array, init_params
+from twolayer.from_config import make_solver, read_data
+from twolayer.model import Array
 from twolayer.outcome import conclude
 from twolayer.progress import Progress
-from twolayer.randomness import generator
 from twolayer.recording import Recorder, checkpoint_file, model_file
-from twolayer.runs.atomic import write_atomically
-from twolayer.runs.checkpoint import read_arrays
+from twolayer.runs.atomic import Content, content_bytes, write_atomically
+from twolayer.runs.checkpoint import read_model_arrays
 from twolayer.runs.environment import describe_environment
 from twolayer.runs.folder import RunFolder, create_run_folder, create_run_folder_at, open_run
 from twolayer.runs.jsonfile import json_bytes, read_json
@@ -86,20 +86,20 @@ def train(
     """
     if not isinstance(config, Config):
         config = load_config(config, overrides)
-    dataset = _load_data(config)
+    dataset = read_data(config)
     solver = make_solver(config, dataset)
     files = {
         "config.yaml": dump_config(config).encode(),
         "environment.json": json_bytes(describe_environment(dataset.digests)),
         "best.npz": model_file(solver, dataset.preparation),
-        "last.npz": checkpoint_file(solver),
+        "last.npz": checkpoint_file(solver, config),
     }
     if run_dir is None:
         folder = create_run_folder(files, parent=config.run.dir, name=config.name)
     else:
         folder = create_run_folder_at(files, run_dir)
-    with folder.lock():
-        return _run(config, dataset, solver, folder, {}, quiet, stop)
+    with folder.lock() as lock:
+        return _run(config, dataset, solver, folder, {}, lock.notices, quiet, stop)
 
 
 def resume(
@@ -124,73 +124,22 @@ def resume(
         RunError: if there is no run that can go on, it is in use, or a change would make it another run.
     """
     folder = open_run(run_dir)
-    with folder.lock():
+    with folder.lock() as lock:
         folder.remove_leftovers()
         stored = load_config(folder.config)
         config = load_config(folder.config, overrides)
-        arrays, header = read_arrays(folder.last, kinds=("checkpoint",))
-        dataset = _load_data(config)
+        arrays, header = read_model_arrays(folder.last, kinds=("checkpoint",))
+        dataset = read_data(config)
         solver = make_solver(config, dataset)
-        restore(solver, arrays, header)
+        restore(solver, arrays, header, folder.last)
         today = describe_environment(dataset.digests)
-        require_same_run(folder, stored, config, today, epoch=solver.progress.epoch, force=force)
-        if solver.finished and folder.summary.exists():
-            return _already_finished(folder)
+        require_same_run(folder, header, stored, config, today, epoch=solver.progress.epoch, force=force)
+        notes = (*lock.notices, *_renew_best(folder, model_file(solver, dataset.preparation)))
+        if solver.finished and _is_concluded(folder, solver):
+            return _already_finished(folder, notes)
         if config != stored:
             write_atomically(folder.config, dump_config(config).encode())
-        return _run(config, dataset, solver, folder, header, quiet, stop)
-
-
-def make_solver(config: Config, dataset: Dataset) -> Solver:
-    """The solver of a config, at the start, on a dataset."""
-    rng = generator(config.seed, "init")
-    model = config.model
-    params = init_params(
-        dataset.n_features,
-        model.hidden,
-        len(dataset.classes),
-        rng=rng,
-        init=model.init,
-        init_std=model.init_std,
-        dtype=model.dtype,
-    )
-    validation = dataset.validation
-    settings = config.solver.model_dump(exclude={"class_weight"})
-    return Solver(
-        params,
-        dataset.train.X,
-        dataset.train.y,
-        validation=(validation.X, validation.y) if validation else None,
-        class_weights=_class_weights(config, dataset),
-        seed=config.seed,
-        evaluate_rows=config.run.evaluate_rows,
-        **settings,
-    )
-
-
-def _load_data(config: Config) -> Dataset:
-    return load_dataset(**config.data.model_dump(), seed=config.seed, dtype=config.model.dtype)
-
-
-def _class_weights(config: Config, dataset: Dataset) -> Array | None:
-    chosen = config.solver.class_weight
-    if chosen == "none":
-        return None
-    if chosen == "balanced":
-        return balanced_class_weights(dataset.train.y, len(dataset.classes))
-    by_name = {str(label): index for index, label in enumerate(dataset.classes)}
-    unknown = sorted(set(chosen) - set(by_name))
-    if unknown:
-        raise ConfigError(
-            [
-                f"{config.source}: solver.class_weight: no class {label!r} in the data: {list(by_name)}"
-                for label in unknown
-            ]
-        )
-    weights = np.ones(len(by_name))
-    for label, weight in chosen.items():
-        weights[by_name[label]] = weight
-    return weights
+        return _run(config, dataset, solver, folder, header, notes, quiet, stop)
 
 
 def _run(
@@ -199,6 +148,7 @@ def _run(
     solver: Solver,
     folder: RunFolder,
     checkpoint: dict[str, Any],
+    notes: Sequence[str],
     quiet: bool,
     ask_stop: Stop | None,
 ) -> TrainResult:
@@ -226,13 +176,18 @@ def _run(
             recorder.checkpoint()
         except DivergedError as error:
             diverged = error
+        except RunError as error:
+            raise _with_way_on(error, folder) from error
         status = _status(solver, diverged)
-        summary, verdicts = conclude(config, dataset, solver, folder, recorder, status)
+        try:
+            summary, verdicts = conclude(config, dataset, solver, folder, recorder, status)
+        except RunError as error:
+            raise _with_way_on(error, folder) from error
     if diverged is not None:
         raise DivergedError(f"{diverged}; they are in {folder.best}") from None
     history = {name: np.array(column) for name, column in recorder.columns.items()}
     interrupted = stop.signal_number if status == "interrupted" else None
-    notes = (*dataset.notes, *map(str, verdicts))
+    notes = (*notes, *dataset.notes, *recorder.notices, *map(str, verdicts))
     return TrainResult(folder.path, summary, history, load_model(folder.best), notes, interrupted)
 
 
@@ -244,7 +199,35 @@ def _status(solver: Solver, diverged: DivergedError | None) -> str:
     return "finished" if solver.finished else "interrupted"
 
 
-def _already_finished(folder: RunFolder) -> TrainResult:
+def _with_way_on(error: RunError, folder: RunFolder) -> RunError:
+    """The fault of a run that could not be written further, with what is left to do."""
+    way_on = f"twolayer train --resume {shlex.quote(str(folder.path))}"
+    return RunError(f"{error}\nThe run stands as its last checkpoint has it; to go on from there: {way_on}")
+
+
+def _renew_best(folder: RunFolder, content: Content) -> tuple[str, ...]:
+    """Makes best.npz anew from what last.npz holds, if it is missing, damaged or not of the same moment."""
+    wanted = content_bytes(content)
+    try:
+        if folder.best.read_bytes() == wanted:
+            return ()
+        read_model_arrays(folder.best, kinds=("model",))
+        notes: tuple[str, ...] = ()  # whole, and of a moment after the checkpoint: the training will come there again
+    except (OSError, RunError):
+        notes = (f"{folder.best}: missing or damaged; made anew from {folder.last.name}",)
+    write_atomically(folder.best, wanted)
+    return notes
+
+
+def _is_concluded(folder: RunFolder, solver: Solver) -> bool:
+    """Whether a finished training's last file, its summary, was written, too, and is not that of an earlier stop."""
+    if not folder.summary.exists():
+        return False
+    summary = read_json(folder.summary)
+    return summary.get("status") in ("finished", "stopped_early") and summary.get("steps") == solver.progress.step
+
+
+def _already_finished(folder: RunFolder, notes: Sequence[str]) -> TrainResult:
     history = {name: np.asarray(column) for name, column in read_history(folder.history).items()}
     note = f"{folder.path}: this run has finished; there is nothing to go on with"
-    return TrainResult(folder.path, read_json(folder.summary), history, load_model(folder.best), (note,))
+    return TrainResult(folder.path, read_json(folder.summary), history, load_model(folder.best), (note, *notes))

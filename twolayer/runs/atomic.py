@@ -41,6 +41,15 @@ class _Sink(io.RawIOBase):
         return memoryview(data).nbytes
 
 
+def content_bytes(content: Content) -> bytes:
+    """The bytes of a content."""
+    if not callable(content):
+        return content
+    file = io.BytesIO()
+    content(file)
+    return file.getvalue()
+
+
 def temporary_path(path: Path) -> Path:
     """A hidden name beside `path` that nobody else uses."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")

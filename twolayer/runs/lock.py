@@ -60,6 +60,11 @@ class RunLock:
         self._descriptor = descriptor
         return self
 
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """The notice, if there is one."""
+        return () if self.notice is None else (self.notice,)
+
     def release(self) -> None:
         """Gives the lock back; does nothing without one."""
         if self._descriptor is not None:
