@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from twolayer.config import dump_config, load_config
+from twolayer.config import config_schema, dump_config, load_config
 from twolayer.config.document import read_document
 from twolayer.config.report import Report
+from twolayer.optim import OPTIMIZERS
+from twolayer.schedules import SCHEDULES
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 ALL = sorted(CONFIGS.glob("*.yaml"))
@@ -71,3 +73,11 @@ def test_an_optimizer_can_be_changed_by_one_override() -> None:
     for optimizer in ("sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw"):
         config = load_config(CONFIGS / "optdigits.yaml", [f"solver.optimizer={optimizer}"])
         assert config.solver.optimizer == optimizer
+
+
+def test_the_config_offers_the_optimisers_and_schedules_that_there_are() -> None:
+    def offered(key: str) -> list[str]:
+        return config_schema()["$defs"]["SolverConfig"]["properties"][key]["enum"]
+
+    assert offered("optimizer") == list(OPTIMIZERS)
+    assert offered("schedule") == list(SCHEDULES)

@@ -14,7 +14,7 @@ import numpy as np
 
 from twolayer.backprop import Workspace, data_loss_and_gradients, penalty
 from twolayer.model import Array, FlatParams
-from twolayer.optim import OPTIMIZERS, Hyperparameters, OptimizerName
+from twolayer.optim import OPTIMIZERS, Hyperparameters
 
 EngineName = Literal["numpy", "numba"]
 
@@ -32,7 +32,7 @@ class UpdateRule:
         max_grad_norm: bound on the joint norm of all gradients, r W included; None for no clipping.
     """
 
-    optimizer: OptimizerName = "sgd"
+    optimizer: str = "sgd"
     hyperparameters: Hyperparameters = field(default_factory=Hyperparameters)
     reg: float = 0.0
     max_grad_norm: float | None = None

@@ -6,17 +6,15 @@ multiplies the rate by (step + 1) / (warmup steps + 1) while it lasts, and the s
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-ScheduleName = Literal["constant", "step", "exponential", "cosine", "plateau"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Schedule:
         plateau_patience: epochs without improvement before `plateau` drops.
     """
 
-    name: ScheduleName = "constant"
+    name: str = "constant"
     learning_rate: float = 0.1
     epochs: float = 1.0
     warmup_epochs: float = 0.0

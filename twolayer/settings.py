@@ -6,8 +6,8 @@ from dataclasses import dataclass, fields
 from typing import get_args
 
 from twolayer.engine import EngineName, UpdateRule
-from twolayer.optim import Hyperparameters, OptimizerName
-from twolayer.schedules import Schedule, ScheduleName
+from twolayer.optim import OPTIMIZERS, Hyperparameters
+from twolayer.schedules import SCHEDULES, Schedule
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,14 @@ class SolverSettings:
     """
 
     engine: EngineName = "numpy"
-    optimizer: OptimizerName = "sgd"
+    optimizer: str = "sgd"
     learning_rate: float = 0.1
     momentum: float = 0.9
     rho: float = 0.99
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
-    schedule: ScheduleName = "constant"
+    schedule: str = "constant"
     warmup_epochs: float = 0.0
     min_learning_rate: float = 0.0
     factor: float | None = None
@@ -71,10 +71,10 @@ class SolverSettings:
     objective: bool = False
 
     def __post_init__(self) -> None:
-        choices = {"engine": EngineName, "optimizer": OptimizerName, "schedule": ScheduleName}
-        for name, kind in choices.items():
-            if getattr(self, name) not in get_args(kind):
-                raise ValueError(f"{name} must be one of {', '.join(get_args(kind))}; got {getattr(self, name)!r}")
+        choices = {"engine": get_args(EngineName), "optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}; got {getattr(self, name)!r}")
         for name in ("momentum", "rho", "beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 0 and less than 1; got {getattr(self, name)!r}")

@@ -12,7 +12,7 @@ from twolayer.benchmark.cases import MOMENTUM, REG, Work
 from twolayer.engine import EngineName, TrainingState, UpdateRule
 from twolayer.engines import make_engine
 from twolayer.model import Array, Params, flat_copy, flat_zeros
-from twolayer.optim import OPTIMIZERS, Hyperparameters, OptimizerName
+from twolayer.optim import OPTIMIZERS, Hyperparameters
 from twolayer.solver import STRETCH_BYTES
 
 
@@ -31,7 +31,7 @@ class Ready(NamedTuple):
 def twolayer_engine(engine_name: EngineName, work: Work) -> Ready:
     """This package's steps, in stretches as long as `Solver` makes them."""
     D, H, C, B = work.case.shape
-    optimizer: OptimizerName = "sgd" if work.case.optimizer == "sgd" else "momentum"
+    optimizer: str = "sgd" if work.case.optimizer == "sgd" else "momentum"
     slots = [flat_zeros(D, H, C, np.float32) for _ in range(OPTIMIZERS[optimizer].n_slots)]
     state = TrainingState(flat_copy(work.params), slots)
     engine = make_engine(engine_name, state, UpdateRule(optimizer, Hyperparameters(momentum=MOMENTUM), REG), B)

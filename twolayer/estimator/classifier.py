@@ -19,8 +19,6 @@ from twolayer.estimator.monitors import Scorer
 from twolayer.estimator.predicting import PredictsFromParams
 from twolayer.estimator.training import Callback, forget, seed_of, train
 from twolayer.model import Init, Params
-from twolayer.optim import OptimizerName
-from twolayer.schedules import ScheduleName
 
 
 class TwoLayerClassifier(ClassifierMixin, PredictsFromParams, BaseEstimator):  # type: ignore[misc]
@@ -93,14 +91,14 @@ class TwoLayerClassifier(ClassifierMixin, PredictsFromParams, BaseEstimator):  #
         init: Init = "he",
         init_std: float = 0.01,
         engine: EngineName = "numpy",
-        optimizer: OptimizerName = "adam",
+        optimizer: str = "adam",
         learning_rate: float | None = None,
         momentum: float = 0.9,
         rho: float = 0.99,
         beta1: float = 0.9,
         beta2: float = 0.999,
         epsilon: float = 1e-8,
-        schedule: ScheduleName = "constant",
+        schedule: str = "constant",
         warmup_epochs: float = 0.0,
         min_learning_rate: float = 0.0,
         factor: float | None = None,
