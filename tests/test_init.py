@@ -213,7 +213,9 @@ class TestArrays:
                 idx(tmp_path / f"{part}-labels-idx1-ubyte", y)
         proposal = propose(tmp_path / files[start_from])
         assert proposal.summary == "80 pictures of 6 x 6, 4 classes"
+        assert proposal.name == {"npz": "toy", "npy": "X", "idx": tmp_path.name}[kind]
         config, _ = write_config(proposal, tmp_path / "mine.yaml")
+        assert "categorical" not in config.read_text()
         summary = train(config, run_dir=tmp_path / "run").summary
         assert summary["n_test"] == (80 if kind == "idx" else 16)
         assert summary["test_accuracy"] > 0.9

@@ -50,9 +50,10 @@ def test_of(source: Any) -> Any:
 
 
 def name_of(source: Any) -> str:
-    """A name for the config: the file's, without ending and without `train`."""
-    name = Path(source["features"] if isinstance(source, dict) else source).name
+    """A name for the config: the file's, without ending and without `train`; where nothing is left, the folder's."""
+    path = Path(source["features"] if isinstance(source, dict) else source).absolute()
+    name = path.name
     for ending in (".gz", ".csv", ".npz", ".npy", ".idx", ".bin", "-ubyte", "-images-idx3"):
         name = name.removesuffix(ending)
     shorter = name.replace("train", "").strip("-_. ")
-    return shorter or name
+    return shorter or path.parent.name or name

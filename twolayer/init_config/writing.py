@@ -21,6 +21,7 @@ from twolayer.runs.atomic import write_atomically
 
 SCHEMA_NAME = "twolayer.schema.json"
 _UPDATES = 4000  # about so many in a training
+_OF_TABLES = ("label", "ignore", "categorical", "missing")
 
 
 @dataclass
@@ -134,7 +135,7 @@ def _propose_training(proposal: Proposal, rows: int, n_features: int, n_classes:
     hidden = 16 if rows < 500 else 64 if rows < 10_000 else 128
     hidden *= 2 if n_classes > 20 else 1
     batch_size = 16 if rows < 1000 else 64 if rows < 50_000 else 128
-    epochs = int(np.clip(_UPDATES * batch_size / rows, 20, 200))
+    epochs = int(np.clip(_UPDATES * batch_size / rows, 40, 200))
     updates = f"about {epochs * rows // batch_size:,} updates"
     proposal.set("model.hidden", hidden, f"{rows:,} rows of {n_features} features, {n_classes} classes")
     proposal.set("solver.optimizer", "adam", "least sensitive to how the features are spread")
@@ -152,13 +153,15 @@ def config_text(proposal: Proposal, folder: Path) -> str:
         f"# {proposal.summary}.",
         "# Written by 'twolayer init' from a look at the data; lines of their own say why. Change what needs it.",
     ]
-    section = ""
+    section, tabular = "", is_table(proposal.values["data"]["train"])
     for line in dump_config(config_from_dict(proposal.values), folder).splitlines():
         name = line.strip().partition(":")[0]
         if not line.startswith(" "):
             section = name
             if name == "seed":
                 line += "  # what split, first weights and order of the rows are drawn from"
+        elif section == "data" and name in _OF_TABLES and not tabular:
+            continue
         elif (section, name) == ("run", "dir"):
             line = "  dir: runs  # " + line.partition("  # ")[2]
         lines += [f"  # {_one_line(reason)}" for reason in proposal.why.get(f"{section}.{name}", ())]
