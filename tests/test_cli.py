@@ -30,6 +30,8 @@ def test_every_command_has_help_with_an_example(name):
     shown = CliRunner().invoke(cli, [name, "--help"], prog_name="twolayer")
     assert shown.exit_code == 0
     assert f"twolayer {name}" in shown.output
+    assert "--quiet" in shown.output
+    assert "--version" in shown.output
 
 
 def test_version(run_twolayer):

@@ -41,7 +41,7 @@ class Group(click.Group):
             return None
         module = importlib.import_module(f"twolayer.commands.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
-        return command
+        return _with_common_options(command)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -56,6 +56,17 @@ class Group(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def _with_common_options(command: click.Command) -> click.Command:
+    """The command with --quiet and --version; one that shows nothing but its result takes --quiet, too."""
+    there = {name for parameter in command.params for name in parameter.opts}
+    if "--quiet" not in there:
+        quiet = click.Option(["--quiet"], is_flag=True, expose_value=False, help="Show nothing but the result.")
+        command.params.append(quiet)
+    if "--version" not in there:
+        command = click.version_option(__version__, prog_name="twolayer")(command)
+    return command
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
