@@ -66,7 +66,14 @@ def describe(result: TrainResult) -> str:
         if summary[f"{part}_loss"] is not None:
             lines.append(f"{name} accuracy {summary[f'{part}_accuracy']:.4f}, loss {summary[f'{part}_loss']:.4f}")
     lines += result.notes
-    lines.append(f"all in {result.run_dir}; look at {result.run_dir / 'loss_curve.png'}")
+    folder = _from_here(result.run_dir)
+    lines.append(f"all in {folder}; look at {folder / 'loss_curve.png'}")
     if result.signal_number is not None:
-        lines.append(f"to go on: twolayer train --resume {shlex.quote(str(result.run_dir))}")
+        lines.append(f"to go on: twolayer train --resume {shlex.quote(str(folder))}")
     return "\n".join(lines)
+
+
+def _from_here(path: Path) -> Path:
+    """The path as one would type it in the current folder, where it lies below that."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
