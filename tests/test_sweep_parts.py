@@ -150,6 +150,8 @@ def test_a_range_on_a_grid_has_both_ends_and_even_steps(dimension, grid):
         (Dimension("k", "list", (256, 64, 128)), 64, "low", 32),
         (Dimension("k", "list", (1, 2, 3)), 3, "high", 4),
         (Dimension("k", "list", (64, 128, 256)), 128, None, None),
+        (Dimension("k", "list", (0, 1e-5, 1e-4, 1e-3)), 1e-3, "high", 0.01),
+        (Dimension("k", "list", (0, 1e-5, 1e-4, 1e-3)), 0, "low", -1e-5),
         (Dimension("k", "list", ("a", "b")), "a", None, None),
         (Dimension("k", "list", (True, False)), True, None, None),
         (Dimension("k", "log_uniform", (0.01, 1.0)), 0.97, "high", 10),

@@ -102,10 +102,6 @@ class Tally:
             self._stream.write(f"{self._unit} {self._done}{of}: {what}; {best}\n")
             self._stream.flush()
 
-    def line(self, text: str) -> None:
-        """Writes a line above the bar."""
-        tqdm.write(text, file=self._stream)
-
 
 def _figures(record: Mapping[str, float | None]) -> str:
     names = {"train_loss": "train loss", "val_loss": "val loss", "val_accuracy": "val acc", "learning_rate": "rate"}

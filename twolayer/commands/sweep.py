@@ -53,4 +53,7 @@ def command(
         where += ["--scheduler", scheduler] if scheduler is not None else []
         click.echo(f"interrupted; to go on: twolayer sweep {shlex.join([*sweep_and_overrides, *where])}")
         return 128 + result.signal_number
+    if result.ranking and result.winner is None:
+        click.echo("twolayer: no point has finished; the reasons are in results.csv", err=True)
+        return 2
     return 0

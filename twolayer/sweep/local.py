@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import selectors
+import queue
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -69,7 +70,6 @@ class _Process:
     number: int
     process: subprocess.Popen[bytes] | None = None
     task: Task | None = None
-    unread: bytes = b""
     log: Path = field(default_factory=Path)
 
 
@@ -91,7 +91,7 @@ class LocalWorkers:
             filter(None, [package, os.environ.get("PYTHONPATH")])
         )  # a checkout is not installed
         self._workers = [_Process(i + 1, log=folder / f"worker-{i + 1}.log") for i in range(count)]
-        self._selector = selectors.DefaultSelector()
+        self._lines: queue.Queue[tuple[_Process, subprocess.Popen[bytes], bytes]] = queue.Queue()
         self._attempts: dict[str, int] = {}
         self._stopping = False
         self.storage = None
@@ -109,23 +109,12 @@ class LocalWorkers:
 
     def wait(self, seconds: float) -> list[tuple[Task, Outcome]]:
         ended: list[tuple[Task, Outcome]] = []
-        for key, _ in self._selector.select(seconds):
-            worker: _Process = key.data
-            data = os.read(key.fd, 1 << 16)
-            if not data:
-                ended += self._died(worker)
-                continue
-            *lines, worker.unread = (worker.unread + data).split(b"\n")
-            for line in lines:
-                message = json.loads(line)
-                assert worker.task is not None
-                if "epoch" in message:
-                    judged = worker.task.point is not None and not self._stopping
-                    answer = self._judge(worker.task, message["epoch"], message["value"]) if judged else "go"
-                    self._send(worker, {"answer": "stop" if self._stopping else answer})
-                else:
-                    ended.append((worker.task, Outcome(message["status"], message["reason"])))
-                    worker.task = None
+        with contextlib.suppress(queue.Empty):
+            worker, process, line = self._lines.get(timeout=seconds)
+            while True:
+                if worker.process is process:  # not of one that died since
+                    ended += self._heard(worker, line)
+                worker, process, line = self._lines.get_nowait()
         return ended
 
     def stop(self) -> None:
@@ -148,7 +137,6 @@ class LocalWorkers:
                     worker.process.kill()
                     worker.process.wait()
                 self._forget(worker)
-        self._selector.close()
 
     def _start(self, worker: _Process) -> None:
         with worker.log.open("ab") as log:
@@ -160,8 +148,30 @@ class LocalWorkers:
                 env=self._environment,
                 start_new_session=True,  # Ctrl-C reaches the sweep alone, which passes it on
             )
-        assert worker.process.stdout is not None
-        self._selector.register(worker.process.stdout, selectors.EVENT_READ, worker)
+        threading.Thread(target=self._read, args=(worker, worker.process), daemon=True).start()
+
+    def _read(self, worker: _Process, process: subprocess.Popen[bytes]) -> None:
+        """A thread for each process passes on what it writes; an empty line is its end."""
+        assert process.stdout is not None
+        with process.stdout:
+            for line in process.stdout:
+                self._lines.put((worker, process, line))
+        self._lines.put((worker, process, b""))
+
+    def _heard(self, worker: _Process, line: bytes) -> list[tuple[Task, Outcome]]:
+        """Answers a worker's line; the task that it ends, if it does."""
+        if not line.endswith(b"\n"):
+            return self._died(worker)
+        message, task = json.loads(line), worker.task
+        assert task is not None
+        if "epoch" in message:
+            answer: Answer = "stop" if self._stopping else "go"
+            if task.point is not None and not self._stopping:
+                answer = self._judge(task, message["epoch"], message["value"])
+            self._send(worker, {"answer": answer})
+            return []
+        worker.task = None
+        return [(task, Outcome(message["status"], message["reason"]))]
 
     def _send(self, worker: _Process, message: dict[str, Any]) -> None:
         assert worker.process is not None
@@ -191,12 +201,9 @@ class LocalWorkers:
 
     def _forget(self, worker: _Process) -> None:
         assert worker.process is not None
-        assert worker.process.stdout is not None
-        self._selector.unregister(worker.process.stdout)
-        worker.process.stdout.close()
         if worker.process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):  # what was still to be written to a dead process
                 worker.process.stdin.close()
-        worker.process, worker.unread = None, b""
+        worker.process = None
         if worker.log.exists() and worker.log.stat().st_size == 0:
             worker.log.unlink()

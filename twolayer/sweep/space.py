@@ -94,9 +94,9 @@ class Dimension:
         """A value beyond that border to extend the space to: one more spacing of a list, as much again of a range."""
         numbers = self.numbers
         inner, outer = (numbers[1], numbers[0]) if side == "low" else (numbers[-2], numbers[-1])
-        if self.is_log:
-            ratio = outer / inner if self.kind == "list" else math.sqrt(outer / inner)
-            value = outer * ratio
+        by_ratio = _is_geometric([number for number in numbers if number]) if self.kind == "list" else self.is_log
+        if by_ratio and outer != 0:
+            value = outer * (outer / inner if self.kind == "list" else math.sqrt(outer / inner))
         else:
             value = outer + (outer - inner) * (1 if self.kind == "list" else 0.5)
         whole = self.kind == "integer" or all(isinstance(each, int) for each in self.values)

@@ -70,6 +70,7 @@ class Study:
         self._sampler, self._seed = sampler, seed
         self._grid = {d.key: d.grid() for d in space} if sampler == "grid" else {}
         self._distributions = {d.key: self._distribution(d) for d in space}
+        self._varied = {d.key for d in space if d.varies}
         self._study = self._optuna.create_study(
             study_name=NAME,
             storage=storage,
@@ -113,7 +114,7 @@ class Study:
         evaluator = self._optuna.importance.PedAnovaImportanceEvaluator
         with _quiet(), contextlib.suppress(ValueError, RuntimeError, ZeroDivisionError):
             found = self._optuna.importance.get_param_importances(self._study, evaluator=evaluator())
-            return {key: float(share) for key, share in found.items() if np.isfinite(share)}
+            return {key: float(share) for key, share in found.items() if key in self._varied and np.isfinite(share)}
         return {}
 
     def _sampler_of(self, number: int) -> Any:
