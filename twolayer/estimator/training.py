@@ -15,7 +15,6 @@ from twolayer.estimator.fit_rows import FitRows
 from twolayer.estimator.going_on import Checkpoint, checkpoint_of, epochs_done, go_on
 from twolayer.estimator.monitors import Monitor, resolve_monitor
 from twolayer.events import EpochEnd
-from twolayer.events import EpochEnd
 from twolayer.model import Array, Params, init_params
 from twolayer.progress import Progress
 from twolayer.randomness import generator
