@@ -46,6 +46,7 @@ class DaskWorkers:
         folder: the sweep's.
         digests: SHA-256 of each data file by its path here.
         pruner: what the judge on the worker needs to know.
+        threads: BLAS threads of each run.
         say: is told which workers cannot be used, and which died.
 
     Attributes:
@@ -62,6 +63,7 @@ class DaskWorkers:
         folder: Path,
         digests: Mapping[str, str],
         pruner: PrunerSettings,
+        threads: int,
         say: Callable[[str], None],
     ) -> None:
         load_optuna()
@@ -77,7 +79,7 @@ class DaskWorkers:
         self.storage = dask_storage(self._name, self._client)
         self._stop_event = distributed.Event(f"{self._name}-stop", client=self._client)
         self._needs = {"digests": dict(digests), "version": twolayer.__version__}
-        self._pruner = tuple(pruner)
+        self._pruner, self._threads = tuple(pruner), threads
         self._fit: dict[str, bool] = {}
         self._running: list[_Running] = []
         self._again: list[Task] = []
@@ -130,6 +132,7 @@ class DaskWorkers:
                 self._needs["digests"],
                 (self._name, self._pruner) if task.point is not None else None,
                 f"{self._name}-stop",
+                self._threads,
                 key=f"{self._name}-{task.name}-{self._attempts.get(task.name, 0)}",
                 workers=[address],
                 allow_other_workers=False,

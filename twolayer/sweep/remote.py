@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import twolayer
+from twolayer.blas import at_most_threads
 from twolayer.config import config_from_dict, dump_config
 from twolayer.errors import TwoLayerError, import_extra
 from twolayer.runs.folder import RunFolder
@@ -45,6 +46,7 @@ def train_remotely(
     digests: Mapping[str, str],
     judging: tuple[str, tuple[Any, ...]] | None,
     stop_event: str,
+    threads: int,
 ) -> tuple[str, str, dict[str, bytes]]:
     """On a worker: trains a run, or goes on with one, in a folder of the worker's.
 
@@ -54,6 +56,7 @@ def train_remotely(
         digests: SHA-256 of each data file by its path at the caller's.
         judging: name of the storage and the pruner's settings, for a judged run.
         stop_event: name of the event that asks to stop.
+        threads: BLAS threads to use, where NumPy's BLAS is OpenBLAS; else those that the worker was started with.
 
     Returns:
         Status and reason, and the files of the run folder.
@@ -61,7 +64,7 @@ def train_remotely(
     task = Task(**task_fields)
     paths = _own_paths(digests)
     task = replace(task, config={**task.config, "data": _with_paths(task.config["data"], paths)})
-    with _training, tempfile.TemporaryDirectory(prefix="twolayer-") as scratch:
+    with _training, at_most_threads(threads), tempfile.TemporaryDirectory(prefix="twolayer-") as scratch:
         folder = Path(scratch) / task.name
         if files:
             folder.mkdir()

@@ -64,7 +64,7 @@ def run_sweep(
         else:
             from twolayer.sweep.cluster import DaskWorkers
 
-            workers = DaskWorkers(scheduler, folder, digests, points.pruner, say)
+            workers = DaskWorkers(scheduler, folder, digests, points.pruner, sweep.settings["threads"], say)
         try:
             points.start(workers.storage)
             return _run(sweep, folder, points, workers, quiet)
