@@ -96,7 +96,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("csv")
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(rows=st.lists(st.tuples(NUMBERS, NUMBERS), min_size=2, max_size=12), quoted=st.booleans())
 def test_numbers_are_read_to_the_last_bit_as_python_reads_them(folder, rows, quoted):
     quote = '"' if quoted else ""
@@ -238,6 +238,12 @@ def test_a_feature_without_any_number_cannot_be_filled(tmp_path):
         load(csv(tmp_path, "a,b,y\n,1,0\n,2,1\n"), missing="mean")
 
 
+@pytest.mark.parametrize("missing", ["refuse", "drop", "mean"])
+def test_a_column_without_any_category_is_refused(tmp_path, missing):
+    with pytest.raises(DataError, match="t.csv: column 'a': a missing cell in every row; wanted: some categories"):
+        load(csv(tmp_path, "a,b,y\n?,1,0\n,2,1\n"), missing=missing, categorical=["a"])
+
+
 def test_dropping_every_row_is_refused(tmp_path):
     with pytest.raises(DataError, match="a missing cell in every row"):
         load(csv(tmp_path, "a,b,y\n,1,0\n,2,1\n"), missing="drop")
@@ -267,6 +273,22 @@ def test_a_test_file_that_does_not_fit_the_training_is_told(tmp_path, text, said
     with pytest.raises(DataError) as caught:
         load(csv(tmp_path, "a,b,y\n1,2,n\n3,4,m\n"), test=csv(tmp_path, text, "e.csv"))
     assert said in str(caught.value)
+
+
+def test_a_prediction_file_of_numbers_alone_is_matched_by_names_too(tmp_path):
+    data = load(csv(tmp_path, "a,b,y\n1,2,n\n3,4,m\n"))
+    np.testing.assert_array_equal(data.preparation.read(csv(tmp_path, "b,a\n6,5\n8,7\n", "p.csv"))[0], [[5, 6], [7, 8]])
+
+
+def test_without_header_a_label_left_out_of_the_middle_moves_what_is_behind_it(tmp_path):
+    data = load(csv(tmp_path, "1,n,2,x,3\n4,m,5,x,6\n"), label=1, ignore=[3])
+    for text in ("7,8,x,9\n", "7,n,8,x,9\n"):
+        np.testing.assert_array_equal(data.preparation.read(csv(tmp_path, text, "p.csv"))[0], [[7, 8, 9]])
+
+
+def test_after_dropped_rows_a_fault_is_still_told_at_its_line(tmp_path):
+    with pytest.raises(DataError, match="t.csv:5: column 'a': .*finite numbers that float32 holds"):
+        load(csv(tmp_path, "a,y\n?,0\n1,0\n?,1\n1e300,1\n"), missing="drop", dtype="float32")
 
 
 def test_a_category_that_training_did_not_know_is_told(tmp_path):

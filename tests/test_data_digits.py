@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twolayer.data import digits
@@ -31,6 +31,7 @@ DECIMAL = st.from_regex(r"-?([0-9]{1,7}\.[0-9]{0,8}|\.[0-9]{1,15})", fullmatch=T
 
 @pytest.mark.parametrize("cells", [WHOLE, st.integers(0, 16).map(str), DECIMAL, WHOLE | DECIMAL])
 def test_plain_numbers_are_float_s_to_the_last_bit(cells):
+    @settings(deadline=None)
     @given(lines=st.lists(st.tuples(cells, cells, cells), min_size=1, max_size=20))
     def check(lines):
         got = numbers_in([list(line) for line in lines])
@@ -41,6 +42,7 @@ def test_plain_numbers_are_float_s_to_the_last_bit(cells):
     check()
 
 
+@settings(deadline=None)
 @given(cell=st.text(alphabet="0123456789.-+eE _x\t", max_size=18))
 def test_a_cell_gives_a_number_just_if_it_is_plain(cell):
     got = numbers_in([["1", cell], ["2.5", "-3"]])
@@ -51,6 +53,7 @@ def test_a_cell_gives_a_number_just_if_it_is_plain(cell):
         assert got is None
 
 
+@settings(deadline=None)
 @given(lines=st.lists(st.lists(st.sampled_from(["", "a", "12", "é"]), min_size=1, max_size=4), min_size=1, max_size=6))
 def test_lines_are_cut_where_the_commas_are_or_not_at_all(lines):
     block = "".join(",".join(line) + "\n" for line in lines).encode()
@@ -66,6 +69,7 @@ def test_lines_are_cut_where_the_commas_are_or_not_at_all(lines):
     assert got == lines
 
 
+@settings(deadline=None)
 @given(
     lines=st.lists(st.binary(max_size=9).map(lambda line: line.replace(b"\n", b"")), max_size=30),
     size=st.integers(1, 40),

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 from data_helpers import all_rows, csv
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twolayer.data import ArrayRows, Preparation, ScaledRows, load_dataset
@@ -69,6 +69,7 @@ def test_a_feature_that_differs_by_rounding_alone_counts_as_constant():
     assert np.abs(scaled(X, "standardize")[:, 0]).max() < 1e-12
 
 
+@settings(deadline=None)
 @given(n=st.integers(1, 40), width=st.integers(1, 3), seed=st.integers(0, 100))
 def test_blocks_do_not_change_the_statistics(n, width, seed):
     X = np.random.default_rng(seed).normal(size=(n, width))
@@ -112,6 +113,7 @@ def test_rows_are_taken_sliced_and_chosen_alike(name):
     np.testing.assert_array_equal(chosen.raw(np.array([1])), rows.X[[7]])
 
 
+@settings(deadline=None)
 @given(
     counts=st.lists(st.integers(2, 60), min_size=2, max_size=6),
     fraction=st.floats(0.01, 0.99),
@@ -164,6 +166,8 @@ def test_test_rows_are_taken_before_anything_else(tmp_path):
     assert (len(some.test), len(some.validation), len(some.train)) == (60, 24, 216)
     assert len(set(some.test.row_numbers) | set(some.validation.row_numbers) | set(some.train.row_numbers)) == 300
     assert not np.array_equal(some.test.row_numbers, load_dataset(**{**keys, "seed": 4}).test.row_numbers)
+    validation = load_dataset(**{**keys, "test": None}, validation=0.2).validation
+    assert not np.array_equal(some.test.row_numbers, validation.row_numbers)  # each has random numbers of its own
     values = np.arange(300.0)
     for split in (some.train, some.validation, some.test):
         scale = values[some.train.row_numbers]

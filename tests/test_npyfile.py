@@ -9,7 +9,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twolayer import npyfile
@@ -215,6 +215,7 @@ def archive(tmp_path_factory):
     return path
 
 
+@settings(deadline=None)
 @given(at=st.integers(0, 10_000), bit=st.integers(0, 7), cut=st.booleans())
 def test_a_damaged_archive_gives_the_same_arrays_or_a_refusal(archive, at, bit, cut):
     content = bytearray(archive.read_bytes())

@@ -93,6 +93,10 @@ def read_training_table(path: Path, choice: ColumnChoice) -> tuple[Table, TableF
     layout = lay_out(text.where, text.first, has_header, choice)
     table = parse_table(text, layout, find_columns(text.where, layout, text.first, text.is_number, need_label=True))
     known = {position: tuple(map(str, labels.values)) for position, labels in table.categories.items()}
+    for position, values in known.items():
+        if not values:
+            place = f"{text.where}: {layout.title(position)}"
+            raise fault(place, "a missing cell in every row", "some categories, or the column in 'ignore'")
     return table, TableForm(layout, known)
 
 
