@@ -78,11 +78,11 @@ class SolverSettings:
         for name in ("momentum", "rho", "beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 0 and less than 1; got {getattr(self, name)!r}")
-        for name in ("batch_size", "epochs", "evaluate_rows", "patience", "max_grad_norm", "learning_rate"):
+        for name in ("batch_size", "epochs", "evaluate_rows", "patience", "max_grad_norm", "learning_rate", "epsilon"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be greater than 0; got {value!r}")
-        for name in ("reg", "epsilon", "warmup_epochs", "min_learning_rate", "seed"):
+        for name in ("reg", "warmup_epochs", "min_learning_rate", "seed"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be 0 or more; got {getattr(self, name)!r}")
 
