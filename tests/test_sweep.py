@@ -153,7 +153,9 @@ def test_a_sweep_that_has_ended_trains_nothing_again(tmp_path, monkeypatch):
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "runs").rglob("history.csv")}
     monkeypatch.setattr(training, "train", None)
     run_sweep(path, folder=tmp_path / "out")
+    run_sweep(path, ["trials=1"], folder=tmp_path / "out")  # fewer than there are: those that are there stay
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "runs").rglob("history.csv")} == before
+    assert len(table(tmp_path / "out")) == 2
 
 
 @pytest.mark.usefixtures("in_process")

@@ -80,7 +80,7 @@ class Points:
     def n_runs(self) -> int | None:
         """How many runs there will be, if only their number limits them."""
         total = self.sweep.max_points
-        return None if total is None else total * len(self.sweep.seeds)
+        return None if total is None else max(total, len(self._points)) * len(self.sweep.seeds)
 
     @property
     def n_ended(self) -> int:
@@ -131,7 +131,8 @@ class Points:
             if self.pruner.name != "none" and point.waiting[0] != first and first not in point.outcomes:
                 continue  # the first run decides whether the point is hopeless
             return self._task(point, point.waiting.popleft())
-        if not self._within_time() or len(self._points) == self.sweep.max_points:
+        most = self.sweep.max_points
+        if not self._within_time() or (most is not None and len(self._points) >= most):
             return None
         number, values = self._study.ask()
         self.journal.picked(number, values)
