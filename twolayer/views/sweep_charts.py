@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 PANELS_PER_ROW = 3
-MAX_LEGEND = 60  # letters of a curve's name
+MAX_LEGEND = 110  # letters of a curve's name
 
 
 class PointView(NamedTuple):
@@ -111,20 +111,20 @@ def draw_best_curves(curves: Sequence[tuple[str, Array, Array]], metric: str, pa
         metric: name of the column.
         path: the picture.
     """
-    figure = new_figure(8, 4.5)
+    figure = new_figure(8, 5.2)
     axes = figure.add_subplot()
     for i, (name, epochs, values) in enumerate(curves):
         colour, dash = line_look(i)
         shown = name if len(name) <= MAX_LEGEND else f"{name[: MAX_LEGEND - 3]}..."
         axes.plot(epochs, values, color=colour, linestyle=dash, linewidth=1.5, label=shown)
     tidy(axes, "epoch", metric)
-    _look_at_the_end(axes, [values for _, _, values in curves], rising="accuracy" in metric)
-    axes.legend(fontsize=8, frameon=False, loc="lower right" if "accuracy" in metric else "upper right")
+    _look_at_the_end(axes, [values for _, _, values in curves])
+    axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(0, -0.13))
     figure.tight_layout()
     save(figure, path)
 
 
-def _look_at_the_end(axes: Axes, curves: Sequence[Array], *, rising: bool) -> None:
+def _look_at_the_end(axes: Axes, curves: Sequence[Array]) -> None:
     """Cuts the first epochs off, whose values would press the others together."""
     ends = np.concatenate([curve[len(curve) // 4 :] for curve in curves] or [np.empty(0)])
     ends = ends[np.isfinite(ends)]
@@ -132,7 +132,7 @@ def _look_at_the_end(axes: Axes, curves: Sequence[Array], *, rising: bool) -> No
         return
     low, high = float(ends.min()), float(ends.max())
     margin = (high - low) / 10
-    axes.set_ylim(low - (3 if rising else 1) * margin, high + (1 if rising else 3) * margin)
+    axes.set_ylim(low - margin, high + margin)
 
 
 def _metrics(points: Sequence[PointView]) -> Array:
