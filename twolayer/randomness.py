@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-Purpose = Literal["init", "split", "shuffle", "evaluate", "generate", "check", "test_split"]
+Purpose = Literal["init", "split", "shuffle", "evaluate", "generate", "check", "test_split", "fuzz"]
 
 # A fixed table: a number, once given, never changes its meaning, or old runs could not be repeated.
 PURPOSES: dict[Purpose, int] = {
@@ -20,6 +20,7 @@ PURPOSES: dict[Purpose, int] = {
     "generate": 4,
     "check": 5,
     "test_split": 6,
+    "fuzz": 7,
 }
 
 

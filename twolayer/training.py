@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,7 @@ def train(
         folder = create_run_folder(files, parent=config.run.dir, name=config.name)
     else:
         folder = create_run_folder_at(files, run_dir)
-    with folder.lock() as lock:
+    with _way_on_told(folder), folder.lock() as lock:
         return _run(config, dataset, solver, folder, {}, lock.notices, quiet, stop)
 
 
@@ -137,9 +138,10 @@ def resume(
         notes = (*lock.notices, *_renew_best(folder, model_file(solver, dataset.preparation)))
         if solver.finished and _is_concluded(folder, solver):
             return _already_finished(folder, notes)
-        if config != stored:
-            write_atomically(folder.config, dump_config(config).encode())
-        return _run(config, dataset, solver, folder, header, notes, quiet, stop)
+        with _way_on_told(folder):
+            if config != stored:
+                write_atomically(folder.config, dump_config(config).encode())
+            return _run(config, dataset, solver, folder, header, notes, quiet, stop)
 
 
 def _run(
@@ -176,13 +178,8 @@ def _run(
             recorder.checkpoint()
         except DivergedError as error:
             diverged = error
-        except RunError as error:
-            raise _with_way_on(error, folder) from error
         status = _status(solver, diverged)
-        try:
-            summary, verdicts = conclude(config, dataset, solver, folder, recorder, status)
-        except RunError as error:
-            raise _with_way_on(error, folder) from error
+        summary, verdicts = conclude(config, dataset, solver, folder, recorder, status)
     if diverged is not None:
         raise DivergedError(f"{diverged}; they are in {folder.best}") from None
     history = {name: np.array(column) for name, column in recorder.columns.items()}
@@ -199,10 +196,16 @@ def _status(solver: Solver, diverged: DivergedError | None) -> str:
     return "finished" if solver.finished else "interrupted"
 
 
-def _with_way_on(error: RunError, folder: RunFolder) -> RunError:
-    """The fault of a run that could not be written further, with what is left to do."""
-    way_on = f"twolayer train --resume {shlex.quote(str(folder.path))}"
-    return RunError(f"{error}\nThe run stands as its last checkpoint has it; to go on from there: {way_on}")
+@contextmanager
+def _way_on_told(folder: RunFolder) -> Iterator[None]:
+    """Adds to the fault of a run that could not be written further how to go on with what is there."""
+    try:
+        yield
+    except RunError as error:
+        if not isinstance(error.__cause__, OSError):
+            raise
+        way_on = f"twolayer train --resume {shlex.quote(str(folder.path))}"
+        raise RunError(f"{error}\nThe run stands as its last checkpoint has it; then: {way_on}") from error.__cause__
 
 
 def _renew_best(folder: RunFolder, content: Content) -> tuple[str, ...]:

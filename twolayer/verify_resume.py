@@ -17,6 +17,7 @@ from twolayer.errors import RunError
 from twolayer.runs.checkpoint import read_arrays
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.logs import read_history
+from twolayer.saved_model import load_model
 
 CHECKPOINTS = 10  # in about so many pieces a kill can cut the training
 START_UP_SHARE = 0.7  # of the time before the first step, in which no kill falls
@@ -61,7 +62,8 @@ def verify_resume(
         rng: draws the moments.
 
     Raises:
-        RunError: if a training fails by itself; the message is the training's own.
+        RunError: if a training fails by itself; the message is the training's own. Or if a kill leaves a model that
+            cannot be read.
     """
     straight, killed = folder / "straight", folder / "killed"
     start = time.perf_counter()
@@ -75,13 +77,13 @@ def verify_resume(
     for delay in rng.uniform(START_UP_SHARE * start_up, duration, kills):
         process = _next(config, [*overrides, often], killed)
         try:
-            process.wait(delay)
+            _finish(process, delay)
         except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-        code = process.wait()
-        mid_run += code == -signal.SIGKILL and killed.exists()
-        if code not in (0, -signal.SIGKILL):
-            _finish(process)
+            process.kill()
+            process.communicate()
+        mid_run += process.returncode == -signal.SIGKILL and killed.exists()
+        if killed.exists():
+            load_model(killed)
     _finish(_next(config, [*overrides, often], killed))
     return Verdict(kills, mid_run, tuple(differences(RunFolder(straight), RunFolder(killed))))
 
@@ -120,7 +122,7 @@ def _start(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def _finish(process: subprocess.Popen[str]) -> None:
-    output, _ = process.communicate()
+def _finish(process: subprocess.Popen[str], timeout: float | None = None) -> None:
+    output, _ = process.communicate(timeout=timeout)
     if process.returncode:
         raise RunError(f"a training ended with exit code {process.returncode}: {output.strip()}")

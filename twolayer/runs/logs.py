@@ -82,6 +82,8 @@ class _Log:
         Raises:
             RunError: if the system refuses; the file is then as it was before, and the rows go on waiting.
         """
+        if not self._waiting:
+            return
         data = "".join(self._waiting).encode()
         with explained(self.path):
             try:

@@ -1,0 +1,1 @@
+"""Long campaigns of broken and hostile input: whatever comes in, the package takes it or refuses it in words."""

@@ -1,0 +1,81 @@
+"""Random SIGKILLs over all optimisers, both engines, early stopping, plateau and class weights: every run that was
+killed and resumed must equal the one never stopped."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Iterator
+from functools import partial
+from itertools import count as numbers
+from pathlib import Path
+
+from twolayer.fuzz.campaign import Campaign, SurpriseError, Tally
+from twolayer.optim import OPTIMIZERS
+from twolayer.randomness import generator
+from twolayer.verify_resume import verify_resume
+
+KILLS = 8  # of one run
+SECONDS = 600.0
+
+CONFIG = """
+data: {train: {generator: spiral}, validation: 0.2}
+model: {hidden: 32}
+solver: {learning_rate: 0.01, batch_size: 16, epochs: 2000, monitor: val_loss, reg: 1e-4}
+"""
+FEATURES = {
+    "plateau": ["solver.schedule=plateau", "solver.plateau_patience=8"],
+    "early stopping": ["solver.patience=200", "solver.epochs=100000", "run.redraw_seconds=0.2"],
+    "class weights": ["solver.class_weight={'0': 3.0, '2': 0.0}", "model.dtype=float64"],
+    "all": ["solver.schedule=plateau", "solver.patience=200", "solver.epochs=3000", "solver.class_weight=balanced",
+            "solver.warmup_epochs=2.5", "solver.max_grad_norm=1", "run.snapshot_epochs=200"],
+}  # fmt: skip
+
+
+def fuzz_kills(campaign: Campaign, count: int, seed: int, epochs: int | None = None) -> Tally:
+    """Runs the campaign until so many kills have hit a run that had begun.
+
+    Args:
+        campaign: runs the cases, one for each run that is killed again and again.
+        count: how many kills.
+        seed: of the moments.
+        epochs: of each run; None for what suits kills at random moments.
+    """
+    tally = campaign.tally
+    for number, (name, overrides) in zip(numbers(), _settings(), strict=False):
+        left = count - tally.counts["kills"]
+        if left <= 0:
+            break
+        more = [] if epochs is None else [f"solver.epochs={epochs}"]
+        case = partial(_killed, campaign, [*overrides, *more], min(KILLS, left), seed, number)
+        campaign.case(number, case, SECONDS, guarded=False)
+        tally.counts[f"with {name}"] += 1
+    return tally
+
+
+def _settings() -> Iterator[tuple[str, list[str]]]:
+    """All optimisers on all engines, again and again, each time with the next of the features."""
+    engines = ["numpy", "numba"] if importlib.util.find_spec("numba") else ["numpy"]
+    names = list(FEATURES)
+    for turn in numbers():
+        for k, optimizer in enumerate(OPTIMIZERS):
+            for engine in engines:
+                name = names[(turn + k) % len(names)]
+                overrides = [f"solver.optimizer={optimizer}", f"solver.engine={engine}", *FEATURES[name]]
+                if optimizer == "sgd" or optimizer in ("momentum", "nesterov"):
+                    overrides.append("solver.learning_rate=0.05")
+                yield f"{engine}, {name}", overrides
+
+
+def _killed(campaign: Campaign, overrides: list[str], kills: int, seed: int, number: int) -> str:
+    config = campaign.folder / "spiral.yaml"
+    config.write_text(CONFIG)
+    (campaign.folder / "overrides.txt").write_text("\n".join(overrides))
+    rng = generator(seed, "fuzz", number)
+    verdict = verify_resume(config, overrides, Path(campaign.folder), kills=kills, rng=rng)
+    campaign.tally.counts["kills"] += verdict.mid_run
+    campaign.tally.counts["kills before the run folder or after the end"] += verdict.kills - verdict.mid_run
+    if not verdict.passed:
+        raise SurpriseError(str(verdict))
+    shutil.rmtree(campaign.folder / "straight")
+    return "runs equal"
