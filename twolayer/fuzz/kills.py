@@ -21,13 +21,13 @@ SECONDS = 600.0
 CONFIG = """
 data: {train: {generator: spiral}, validation: 0.2}
 model: {hidden: 32}
-solver: {learning_rate: 0.01, batch_size: 16, epochs: 2000, monitor: val_loss, reg: 1e-4}
+solver: {learning_rate: 0.01, batch_size: 16, epochs: 1000, monitor: val_loss, reg: 1e-4}
 """
 FEATURES = {
     "plateau": ["solver.schedule=plateau", "solver.plateau_patience=8"],
     "early stopping": ["solver.patience=200", "solver.epochs=100000", "run.redraw_seconds=0.2"],
     "class weights": ["solver.class_weight={'0': 3.0, '2': 0.0}", "model.dtype=float64"],
-    "all": ["solver.schedule=plateau", "solver.patience=200", "solver.epochs=3000", "solver.class_weight=balanced",
+    "all": ["solver.schedule=plateau", "solver.patience=200", "solver.class_weight=balanced",
             "solver.warmup_epochs=2.5", "solver.max_grad_norm=1", "run.snapshot_epochs=200"],
 }  # fmt: skip
 
