@@ -9,7 +9,9 @@ import click
 
 @click.command()
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--data", type=click.Path(path_type=Path), help="Rows with labels to evaluate on, instead of the run's test rows.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="Rows with labels to evaluate on, instead of the run's test rows."
+)
 def command(run: Path, data: Path | None) -> None:
     """Print test loss, accuracy, a table per class and the confusion matrix of RUN (a run folder or a model file).
 
