@@ -50,7 +50,8 @@ def _full_at(fail_at: int, run_dir: Path, straight: RunFolder) -> str:
         except RunError as error:
             if "No space left on device" not in str(error):
                 raise SurpriseError(f"a message without its reason: {error}") from error
-            if run_dir.exists() and f"--resume {run_dir}" not in str(error):
+            begun = run_dir.exists() and "the run folder cannot be made" not in str(error)
+            if begun and f"--resume {run_dir}" not in str(error):
                 raise SurpriseError(f"a message without the way on: {error}") from error
     if not run_dir.exists():
         train(config_from_dict(CONFIG), run_dir=run_dir)

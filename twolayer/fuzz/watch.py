@@ -38,7 +38,9 @@ class _Watch:
             if flags & _WRITING and isinstance(path, str | bytes):
                 self._require_inside(event, path)
         elif event in CHANGES and isinstance(arguments[0], str | bytes):
-            self._require_inside(event, arguments[0])
+            in_open_folder = event in ("os.remove", "os.rmdir") and arguments[1] >= 0  # how a tree is removed
+            if not in_open_folder:
+                self._require_inside(event, arguments[0])
 
     def _require_inside(self, event: str, path: str | bytes) -> None:
         whole = os.path.abspath(os.fsdecode(path))
