@@ -307,6 +307,7 @@ def test_a_category_that_training_did_not_know_is_told(tmp_path):
         (gzip.compress(b"a,y\n1,0\n2,1\n" * 50)[:-6] + b"\1" * 6, "the gzip file is damaged"),
         (gzip.compress(gzip.compress(b"a,y\n" + bytes(50))), "binary data"),
     ],
+    ids=["bomb", "cut short", "damaged", "nested"],
 )
 def test_packed_files_that_are_bombs_broken_or_nested_are_refused(tmp_path, content, said):
     (tmp_path / "t.csv.gz").write_bytes(content)

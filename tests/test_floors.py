@@ -28,7 +28,8 @@ FLOORS = [
     ["recording", "same_run", "explain", "check"],
     ["outcome", "experiments"],
     ["training", "estimator"],
-    ["examples", "init_config", "verify_resume", "sweep", "fuzz", "benchmark"],
+    ["examples", "init_config", "verify_resume", "sweep", "benchmark"],
+    ["fuzz"],
     ["commands"],
     ["__main__"],
 ]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from twolayer.blas import at_most_threads
 from twolayer.config import Config
 from twolayer.data import Dataset
 from twolayer.metrics import Evaluator, probabilities
@@ -35,7 +36,9 @@ def conclude(
         The summary, and what the curves say.
     """
     recorder.save_best()
-    predictions = _predictions(dataset, solver)
+    with at_most_threads(solver.threads):  # as in training: the last digits are then those of the history
+        predictions = _predictions(dataset, solver)
+        summary = _summary(dataset, solver, recorder.seconds, status)
     write_arrays(folder.predictions, predictions, {"kind": "predictions", "classes": list(dataset.classes)})
     summary = _summary(dataset, solver, recorder.seconds, status)
     recorder.draw()

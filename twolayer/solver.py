@@ -47,6 +47,7 @@ class Solver:
         progress: how far it has come.
         best_params: the parameters of the best epoch so far (the initial ones before the first).
         state: the numbers a step changes; with `progress` and `best_params` all that a checkpoint needs.
+        threads: BLAS threads that products of this size are worth; None for as many as there are.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -106,7 +107,7 @@ class Solver:
         batch_rows = min(self.settings.batch_size, self._n_rows)
         self._engine = make_engine(self.settings.engine, self.state, self.settings.update_rule, batch_rows)
         self.steps_per_epoch = -(-self._n_rows // batch_rows)
-        self._threads = 1 if 2 * batch_rows * params.n_features * (params.n_hidden or shape[-1]) < ONE_THREAD else None
+        self.threads = 1 if 2 * batch_rows * params.n_features * (params.n_hidden or shape[-1]) < ONE_THREAD else None
         wanted = STRETCH_BYTES // (batch_rows * params.n_features * dtype.itemsize)
         self._stretch_steps = max(1, min(wanted, self.steps_per_epoch - 1))
         n = self._stretch_steps * batch_rows
@@ -152,10 +153,10 @@ class Solver:
         while not self.finished:
             last = (self.progress.epoch + 1) * self.steps_per_epoch - 1  # the epoch's last step, which is measured
             while (left := last - self.progress.step) > 0:
-                with at_most_threads(self._threads):
+                with at_most_threads(self.threads):
                     stretch = self._run_stretch(min(self._stretch_steps, left))
                 yield stretch
-            with at_most_threads(self._threads):
+            with at_most_threads(self.threads):
                 end = self._end_epoch()
             yield end
 
