@@ -26,7 +26,7 @@ from twolayer.sweep import report, search
 from twolayer.sweep.local import LocalWorkers
 from twolayer.sweep.search import run_sweep
 from twolayer.sweep.sweep_file import load_sweep
-from twolayer.sweep.trial import Task
+from twolayer.sweep.trial import Task, run_task
 
 PICTURES = ("against-keys.png", "parallel-coordinates.png", "best-curves.png")
 
@@ -96,6 +96,7 @@ def test_the_test_rows_decide_nothing_and_stand_in_no_table(tmp_path):
     assert accuracies[0] == pytest.approx(1 - accuracies[1])
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory and reads /proc as Linux has them")
 @pytest.mark.usefixtures("in_process")
 def test_diverged_and_failed_runs_are_recorded_with_their_reason_and_stop_nothing(tmp_path):
     space = SPACE.replace("{log_uniform: [0.01, 1.0]}", "[0.1, 1e6]").replace("[4, 8]", "[4, 1000000]")
@@ -134,6 +135,25 @@ def test_a_pruned_sweep_trains_less_and_every_pruned_run_can_go_on(tmp_path, pru
     run = tmp_path / "out" / "runs" / pruned[0].runs[0]
     assert len(read_history(run / "history.csv")["epoch"]) == pruned[0].epochs
     assert training.resume(run).summary["epochs"] == 6
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_judge_hears_the_best_value_so_far_after_every_epoch_and_again_when_the_run_goes_on(tmp_path):
+    config = load_sweep(write_sweep(tmp_path)).config({"model.hidden": 4, "solver.learning_rate": 1.0})
+    heard = []
+
+    def judge(epoch, value):
+        heard.append((epoch, value))
+        return "stop" if len(heard) == 4 else "go"
+
+    task, folder = Task("run", config.model_dump(), 0), tmp_path / "run"
+    assert run_task(task, folder, judge).status == "interrupted"
+    assert run_task(task, folder, judge).status == "finished"
+    history = read_history(folder / "history.csv")
+    best = np.maximum.accumulate(history["val_accuracy"])
+    assert (best > history["val_accuracy"]).any()
+    pairs = list(zip(history["epoch"].astype(int).tolist(), best.tolist(), strict=True))
+    assert heard == pairs[:4] + pairs
 
 
 @pytest.mark.usefixtures("in_process")

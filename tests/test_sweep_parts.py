@@ -202,10 +202,10 @@ def finished(number, mean, loss=0.5, values=None):
 def test_points_are_ranked_by_mean_then_loss_then_number_and_the_unranked_come_last(sweep):
     results = [
         PointResult(0, {}, "pruned", ("a",)),
-        finished(1, 0.8),
+        finished(1, 0.8, loss=0.1),
         finished(2, 0.9, loss=0.4),
         finished(3, 0.9, loss=0.3),
-        finished(4, 0.8),
+        finished(4, 0.8, loss=0.1),
     ]
     assert [result.number for result in ranked(sweep, results)] == [3, 2, 1, 4, 0]
     assert winner_of(sweep, results).number == 3
