@@ -2,67 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from twolayer.errors import RunError
-from twolayer.runs import disk as seam
-
-OPERATIONS = ("create", "open_to_append", "write", "sync", "sync_folder", "replace")
-OPERATIONS += ("rename_folder", "make_folder", "make_folders")
-# truncate is not among them: it works on a full disk.
-
-
-class FaultyDisk(seam.Disk):
-    """Does what `Disk` does until operation number `fail_at`, which is cut short; counts in `count`.
-
-    A write that is cut short has written half of its bytes. After the first fault all further ones fail, too, as on
-    a full disk.
-    """
-
-    def __init__(self, fail_at: int) -> None:
-        self.fail_at = fail_at
-        self.count = 0
-
-    def fault(self) -> None:
-        raise NotImplementedError
-
-    def write(self, descriptor: int, data: seam.Buffer) -> None:
-        self.count += 1
-        if self.count >= self.fail_at:
-            whole = memoryview(data).cast("B")
-            super().write(descriptor, whole[: len(whole) // 2])
-            self.fault()
-        super().write(descriptor, data)
-
-
-def _counted(name: str) -> Callable[..., Any]:
-    def operation(self: FaultyDisk, *arguments: Any) -> Any:
-        self.count += 1
-        if self.count >= self.fail_at:
-            self.fault()
-        return getattr(seam.Disk, name)(self, *arguments)
-
-    return operation
-
-
-for _name in OPERATIONS:
-    if _name != "write":
-        setattr(FaultyDisk, _name, _counted(_name))
-
-
-class FullDisk(FaultyDisk):
-    """Has no space left from operation `fail_at` on."""
-
-    def fault(self) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+from twolayer.fuzz.full_disk import FaultyDisk, FullDisk, using_disk
 
 
 class KillingDisk(FaultyDisk):
@@ -109,17 +58,6 @@ def kill_at_every_operation(attempt, check):
         kills += 1
     print(kills)
 """
-
-
-@contextmanager
-def using_disk(disk: seam.Disk) -> Iterator[seam.Disk]:
-    """Puts `disk` in the place of the real one."""
-    real = seam.disk
-    seam.disk = disk
-    try:
-        yield disk
-    finally:
-        seam.disk = real
 
 
 def full_at_every_operation(action: Callable[[int], object]) -> Iterator[tuple[int, RunError]]:

@@ -1,0 +1,365 @@
+"""Faulty and hostile input from end to end: each fault of data, run folder and model file ends in its message."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import pickle
+import struct
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data_helpers import idx_bytes, write
+
+from twolayer.config import config_from_dict, load_config
+from twolayer.errors import ConfigError, DataError, RunError
+from twolayer.runs.checkpoint import read_arrays, write_arrays
+from twolayer.saved_model import load_model
+from twolayer.training import resume, train
+
+GOOD = "a,b,kind\n" + "".join(f"{i},{i % 5},{'xyz'[i % 3]}\n" for i in range(30))
+SOLVER = {"epochs": 2, "batch_size": 8}
+
+
+@pytest.fixture(autouse=True)
+def without_pictures(monkeypatch):
+    monkeypatch.setattr("twolayer.recording.draw_loss_curve", lambda *arguments, **options: None)
+
+
+def train_on(tmp_path, source, **data):
+    data = {"train": source, "validation": 0, **data}
+    config = config_from_dict({"data": data, "model": {"hidden": 3}, "solver": SOLVER})
+    return train(config, run_dir=tmp_path / "run")
+
+
+def train_on_csv(tmp_path, text, **data):
+    return train_on(tmp_path, str(write(tmp_path / "rows.csv", text)), label="kind", **data)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (GOOD + "1,2\n", r"rows\.csv:32: 2 cells; wanted: 3"),
+        (GOOD + "1,two,x\n", r"rows\.csv:32: column 'b': 'two'; wanted: a number"),
+        (GOOD + "1,,x\n", r"rows\.csv:32: column 'b': .*missing"),
+        (GOOD + "NA,1,x\n", r"rows\.csv:32: column 'a': .*missing"),
+        (GOOD + "?,1,x\n", r"rows\.csv:32: column 'a': .*missing"),
+        (GOOD + "NaN,1,x\n", r"rows\.csv:32: column 'a': .*missing"),
+        (GOOD + "1,-inf,x\n", r"rows\.csv:32: column 'b': '-inf'; wanted: a finite number"),
+        (GOOD.replace("kind", "sort"), r"rows\.csv:1: no label column 'kind'; wanted: one of 'a', 'b', 'sort'"),
+        ("", r"rows\.csv: an empty file"),
+        ("a,b,kind\n", r"rows\.csv: a header and no rows"),
+        ("a,b,kind\n1,2,x\n3,4,x\n", r"rows\.csv: one class only, 'x'; wanted: two or more"),
+        (GOOD.replace("a,b", "a,a"), r"rows\.csv:1: 2 columns named 'a'"),
+        (GOOD.replace("a,", "a;").replace(",", ";"), r"rows\.csv:1: no commas, but ';'"),
+        (GOOD.encode("utf-16"), r"rows\.csv: UTF-16 text"),
+        ("a,b,kind\n1,2,\"x\n", r"rows\.csv:\d+: "),
+    ],
+)  # fmt: skip
+def test_a_fault_in_a_table_is_told_with_its_line_and_column(tmp_path, text, said):
+    with pytest.raises(DataError, match=said):
+        train_on_csv(tmp_path, text)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_class_too_rare_for_the_split_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"class 'w' has 1 row; wanted: at least 2 of each class"):
+        train_on_csv(tmp_path, GOOD + "1,2,w\n", validation=0.2)
+
+
+def test_a_class_in_the_test_file_that_training_did_not_know_is_named(tmp_path):
+    more = write(tmp_path / "test.csv", "a,b,kind\n1,2,x\n3,4,w\n")
+    with pytest.raises(DataError, match=r"test\.csv:3: .*'w'"):
+        train_on_csv(tmp_path, GOOD, test=str(more))
+
+
+def test_bom_crlf_quotes_and_a_constant_feature_just_work(tmp_path):
+    text = "\ufeff" + GOOD.replace("a,b", '"a",c,b').replace("\n", "\r\n").replace(",x", ',"x"')
+    lines = text.split("\r\n")
+    text = "\r\n".join([lines[0], *(line.replace(",", ",7,", 1) for line in lines[1:])])
+    result = train_on_csv(tmp_path, text)
+    assert result.model.classes == ("x", "y", "z")
+    assert np.isfinite(result.model.predict_proba([[1.0, 7.0, 2.0]])).all()
+
+
+def images(n=12):
+    return np.arange(n * 6, dtype=np.uint8).reshape(n, 2, 3)
+
+
+PAIR = {"x": idx_bytes(images()), "y": idx_bytes(np.arange(12, dtype=np.uint8) % 3)}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"x": b"\x00\x00\x07\x03" + PAIR["x"][4:]}, r"x-ubyte\.gz: magic number 0x00000703; wanted: 0x00000803"),
+        ({"x": PAIR["x"][:-1]}, r"x-ubyte\.gz: 71 bytes of data; wanted: 72, as its header announces 12 x 2 x 3"),
+        ({"y": PAIR["y"][:7]}, r"y-ubyte\.gz: "),
+        ({"y": idx_bytes(np.zeros(11, np.uint8))}, r"12 rows of features and 11 labels; wanted: one label for each"),
+        ({"x": struct.pack(">BBBBIII", 0, 0, 8, 3, 2**32 - 1, 2**16, 2**16)},
+         r"x-ubyte\.gz: 0 bytes of data; wanted: 18,446,"),
+    ],
+)  # fmt: skip
+def test_a_fault_in_idx_files_is_told_with_what_was_found_and_wanted(tmp_path, content, said):
+    for name, data in {**PAIR, **content}.items():
+        write(tmp_path / f"{name}-ubyte.gz", data)
+    source = {"features": str(tmp_path / "x-ubyte.gz"), "labels": str(tmp_path / "y-ubyte.gz")}
+    with pytest.raises(DataError, match=said):
+        train_on(tmp_path, source)
+
+
+@pytest.mark.parametrize("cut", [12, 60])
+def test_a_truncated_gz_file_is_told(tmp_path, cut):
+    (tmp_path / "rows.csv.gz").write_bytes(gzip.compress(GOOD.encode())[:-cut])
+    with pytest.raises(DataError, match=r"rows\.csv\.gz: the gzip file is cut short"):
+        train_on(tmp_path, str(tmp_path / "rows.csv.gz"), label="kind")
+
+
+def test_a_gz_bomb_is_refused(tmp_path):
+    (tmp_path / "rows.csv.gz").write_bytes(gzip.compress(bytes(65 << 20), compresslevel=1))
+    with pytest.raises(DataError, match=r"more than 67,108,864 bytes packed in"):
+        train_on(tmp_path, str(tmp_path / "rows.csv.gz"), label="kind")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a\n1\n", r"new\.csv:1: no column 'b'"),
+        ("1\n", r"new\.csv:1: 1 columns; wanted: 3, or one less without the label"),
+        ("a,b\n1,2\n3,q\n", r"new\.csv:3: column 'b': 'q'; wanted: a number"),
+        ("a,b,kind\n1,2,w\n", r"new\.csv:2: .*'w'"),
+        ("", r"new\.csv: an empty file"),
+    ],
+)
+def test_a_fault_in_rows_to_be_predicted_is_told(tmp_path, text, said):
+    model = train_on_csv(tmp_path, GOOD).model
+    write(tmp_path / "new.csv", text)
+    with pytest.raises(DataError, match=said):
+        model.predict_file(tmp_path / "new.csv")
+
+
+class Command:
+    """Unpickled, it would make a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def hostile_npz(path, hostile):
+    pickled = io.BytesIO()
+    np.save(pickled, np.array([Command(hostile)], object), allow_pickle=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("X.npy", pickled.getvalue())
+        archive.writestr("header.npy", pickled.getvalue())
+        archive.writestr("evil.pkl", pickle.dumps(Command(hostile)))
+    return path
+
+
+@pytest.mark.parametrize("where", ["data", "model", "checkpoint", "rows to predict"])
+def test_a_pickle_is_refused_wherever_a_file_is_read(tmp_path, where):
+    hostile = tmp_path / "made by the file"
+    if where == "data":
+        with pytest.raises(DataError, match=r"t\.npz"):
+            train_on(tmp_path, str(hostile_npz(tmp_path / "t.npz", hostile)))
+    else:
+        result = train_on_csv(tmp_path, GOOD)
+        run = result.run_dir
+        match where:
+            case "model":
+                hostile_npz(run / "best.npz", hostile)
+                with pytest.raises(RunError, match=r"best\.npz"):
+                    load_model(run)
+            case "checkpoint":
+                hostile_npz(run / "last.npz", hostile)
+                with pytest.raises(RunError, match=r"last\.npz"):
+                    resume(run)
+            case _:
+                with pytest.raises(DataError, match=r"new\.npz"):
+                    result.model.predict_file(hostile_npz(tmp_path / "new.npz", hostile))
+    assert not hostile.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a0: &a0 [x, x]\n" + "".join(f"a{i + 1}: &a{i + 1} [*a{i}, *a{i}]\n" for i in range(60)), "alias|too|more"),
+        ("data: " + "[" * 5000, "nested|deep"),
+        ("data: !!python/object/apply:os.mkdir [boom]\n", "tag"),
+        ("data: {train: {generator: toy}}\nrun: {dir: !env HOME}\n", "tag"),
+    ],
+)  # fmt: skip
+def test_a_hostile_config_ends_quickly_in_faults_with_places(tmp_path, monkeypatch, text, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=said) as caught:
+        load_config("c.yaml")
+    assert all(fault.startswith(("c.yaml:", "... and")) for fault in caught.value.faults)
+    assert not Path("boom").exists()
+
+
+def test_a_model_of_another_network_than_its_preparation_is_refused(tmp_path):
+    run = train_on_csv(tmp_path, GOOD).run_dir
+    arrays, header = read_arrays(run / "best.npz")
+    header.pop("format")
+    arrays["W1"] = np.zeros((3, 3), np.float32)
+    write_arrays(run / "best.npz", arrays, header)
+    with pytest.raises(RunError, match=r"best\.npz: parameters for 3 features and 3 classes, preparation for 2 and 3"):
+        load_model(run)
+
+
+def stopped_run(tmp_path):
+    write(tmp_path / "rows.csv", GOOD)
+    config = config_from_dict(
+        {"data": {"train": str(tmp_path / "rows.csv"), "label": "kind", "validation": 0}, "model": {"hidden": 3},
+         "solver": {**SOLVER, "epochs": 4}}
+    )  # fmt: skip
+    return train(config, run_dir=tmp_path / "run", stop=lambda record: record["epoch"] == 2).run_dir
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut short", "pickle", "of another moment"])
+def test_resume_makes_a_lost_best_npz_anew_from_last_npz(tmp_path, damage):
+    run = stopped_run(tmp_path)
+    best = (run / "best.npz").read_bytes()
+    match damage:
+        case "missing":
+            (run / "best.npz").unlink()
+        case "cut short":
+            (run / "best.npz").write_bytes(best[:500])
+        case "pickle":
+            hostile_npz(run / "best.npz", tmp_path / "x")
+        case _:
+            arrays, header = read_arrays(run / "best.npz")
+            header.pop("format")
+            write_arrays(run / "best.npz", arrays, {**header, "epoch": 1})
+    seen = []
+
+    def stop(record):
+        seen.append((run / "best.npz").read_bytes())
+        return True
+
+    notes = resume(run, stop=stop).notes
+    assert seen == [best]
+    assert ("made anew from last.npz" in " ".join(notes)) == (damage != "of another moment")
+    assert resume(run).summary["status"] == "finished"
+
+
+def test_a_finished_run_that_lost_its_best_npz_gets_it_back(tmp_path):
+    run = train_on_csv(tmp_path, GOOD).run_dir
+    best = (run / "best.npz").read_bytes()
+    (run / "best.npz").unlink()
+    result = resume(run)
+    assert "nothing to go on with" in result.notes[0]
+    assert "missing or damaged; made anew" in result.notes[1]
+    assert (run / "best.npz").read_bytes() == best
+
+
+def test_a_run_killed_before_its_last_summary_is_concluded_on_resume(tmp_path):
+    run = stopped_run(tmp_path)
+    interrupted = (run / "summary.json").read_bytes()
+    finished = resume(run).summary
+    (run / "summary.json").write_bytes(interrupted)
+    (run / "predictions.npz").unlink()
+    summary = resume(run).summary
+    assert (summary["status"], summary["epochs"]) == ("finished", 4)
+    assert {**summary, "seconds": 0} == {**finished, "seconds": 0}
+    assert (run / "predictions.npz").exists()
+
+
+@pytest.mark.parametrize("keep", [0, 100, 600, -1])
+def test_a_damaged_checkpoint_is_refused_by_name(tmp_path, keep):
+    run = stopped_run(tmp_path)
+    content = (run / "last.npz").read_bytes()
+    (run / "last.npz").write_bytes(content[:keep])
+    with pytest.raises(RunError, match=r"last\.npz: .*; wanted|last\.npz: damaged"):
+        resume(run)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda header: header["progress"].update(epoch="x"), r"epoch is 'x'"),
+        (lambda header: header["progress"].update(step=10**30), r"step is 10000"),
+        (lambda header: header["progress"].update(step=3), r"step 3 in epoch 2"),
+        (lambda header: header["progress"].update(stopped_early=0), r"stopped_early is 0"),
+        (lambda header: header["progress"]["best"].update(value=[1]), r"value is \[1\]"),
+        (lambda header: header["progress"]["best"].update(monitor="val_loss"), r"monitor is 'val_loss'"),
+        (lambda header: header["progress"]["plateau"].pop("scale"), r"PlateauState needs"),
+        (lambda header: header["progress"].update(more=1), r"Progress needs"),
+        (lambda header: header.update(updates=True), r"updates is True"),
+        (lambda header: header.update(updates=10**9), r"updates is 1000000000"),
+        (lambda header: header.pop("settings"), r"says nothing of the settings"),
+    ],
+)
+def test_a_checkpoint_that_says_what_no_training_would_is_refused(tmp_path, change, said):
+    run = stopped_run(tmp_path)
+    arrays, header = read_arrays(run / "last.npz")
+    header.pop("format")
+    change(header)
+    write_arrays(run / "last.npz", arrays, header)
+    with pytest.raises(RunError, match=rf"last\.npz: .*{said}"):
+        resume(run)
+
+
+@pytest.mark.parametrize("name", ["W2", "best/W2"])
+def test_a_checkpoint_with_parameters_that_are_not_finite_is_refused(tmp_path, name):
+    run = stopped_run(tmp_path)
+    arrays, header = read_arrays(run / "last.npz")
+    header.pop("format")
+    arrays[name] = np.full_like(arrays[name], np.nan)
+    write_arrays(run / "last.npz", arrays, header)
+    with pytest.raises(RunError, match=rf"last\.npz: array {name} holds NaN or infinity"):
+        resume(run)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("learning_rate: 0.1", "learning_rate: 0.2", r"learning_rate=0\.2 would make another run \(it is 0\.1\)"),
+        ("seed: 0", "seed: 5", r"seed=5 would make another run \(it is 0\)"),
+        ("scale: standardize", "scale: max", r"data\.scale=max would make another run \(it is standardize\)"),
+        ("hidden: 3", "hidden: 4", r"array W1: found float32 \(2, 3\); wanted: float32 \(2, 4\)"),
+    ],
+)  # fmt: skip
+def test_a_config_edited_by_hand_in_the_run_folder_is_noticed(tmp_path, old, new, said):
+    run = stopped_run(tmp_path)
+    text = (run / "config.yaml").read_text()
+    assert old in text
+    (run / "config.yaml").write_text(text.replace(old, new))
+    with pytest.raises(RunError, match=said):
+        resume(run)
+
+
+def test_an_epoch_count_edited_by_hand_counts_like_one_given_on_resume(tmp_path):
+    run = stopped_run(tmp_path)
+    (run / "config.yaml").write_text((run / "config.yaml").read_text().replace("epochs: 4", "epochs: 6"))
+    assert resume(run).summary["epochs"] == 6
+
+
+def test_a_config_in_the_run_folder_that_is_no_config_is_refused_with_its_place(tmp_path):
+    run = stopped_run(tmp_path)
+    (run / "config.yaml").write_text("seed: [\n")
+    with pytest.raises(ConfigError, match=r"config\.yaml:\d+:\d+: "):
+        resume(run)
+
+
+@pytest.mark.parametrize("name", ["history.csv", "steps.csv"])
+def test_a_log_that_was_removed_is_told(tmp_path, name):
+    run = stopped_run(tmp_path)
+    (run / name).unlink()
+    with pytest.raises(RunError, match=rf"{name}: holds 0 rows up to step 8 where the checkpoint counts") as caught:
+        resume(run)
+    assert "--resume" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"a":' * 9999])
+def test_an_environment_json_that_is_none_is_told(tmp_path, content):
+    run = stopped_run(tmp_path)
+    (run / "environment.json").write_bytes(content)
+    with pytest.raises(RunError, match=r"environment\.json: .*JSON|environment\.json:1:\d+: not JSON"):
+        resume(run)

@@ -1,0 +1,169 @@
+"""Short versions of the fuzz campaigns, and proof that a campaign sees what it is there to see."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from fault_injection import run_python
+
+from twolayer.commands.fuzz import command
+from twolayer.errors import CheckFailedError
+from twolayer.fuzz.campaign import MEMORY_BYTES, Campaign, memory_limit, peak_mib
+from twolayer.fuzz.configs import fuzz_configs
+from twolayer.fuzz.damage import fuzz_damage
+from twolayer.fuzz.data import fuzz_data
+from twolayer.fuzz.disk import fuzz_disk
+from twolayer.fuzz.kills import CONFIG, fuzz_kills
+from twolayer.fuzz.training import warm_up
+
+
+@pytest.fixture
+def campaign(tmp_path):
+    return Campaign("cases", tmp_path / "scratch", tmp_path / "kept")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _libraries_are_loaded(tmp_path_factory):
+    warm_up(tmp_path_factory.mktemp("warm") / "run")
+
+
+def require_none_failed(tally, *words):
+    assert tally.failures == []
+    assert all(tally.counts[word] > 0 for word in words), tally.counts
+
+
+def test_broken_and_random_configs(campaign):
+    tally = fuzz_configs(campaign, count=150, train=3, seed=1)
+    require_none_failed(tally, "accepted", "refused", "trained")
+
+
+def test_broken_data_files(campaign):
+    tally = fuzz_data(campaign, count=300, train=3, seed=1)
+    require_none_failed(tally, "accepted", "refused", "trained")
+
+
+def test_damaged_and_forged_checkpoints(campaign, tmp_path):
+    tally = fuzz_damage(campaign, tmp_path, count=250, forge=10, seed=1)
+    require_none_failed(tally, "read as it was", "refused", "forged and refused")
+    assert sum(tally.counts.values()) == 260
+
+
+def test_a_disk_that_is_full_at_a_write(campaign, tmp_path, monkeypatch):
+    monkeypatch.setattr("twolayer.recording.draw_loss_curve", lambda *arguments, **options: None)
+    tally = fuzz_disk(campaign, tmp_path, every=23)
+    require_none_failed(tally, "went on to the same end", "left nothing behind, and began anew")
+
+
+def test_a_run_that_is_killed(campaign, monkeypatch):
+    monkeypatch.setattr("twolayer.fuzz.kills.CONFIG", CONFIG.replace("epochs: 1000", "epochs: 150"))
+    tally = fuzz_kills(campaign, count=2, seed=3, most_runs=1)
+    require_none_failed(tally, "runs equal")
+
+
+KILL_AT_MANY_OPERATIONS = """
+import os
+from pathlib import Path
+import twolayer.recording
+from fault_injection import KillingDisk, using_disk
+from twolayer.config import config_from_dict
+from twolayer.fuzz.disk import CONFIG
+from twolayer.runs.folder import RunFolder
+from twolayer.saved_model import load_model
+from twolayer.training import resume, train
+from twolayer.verify_resume import differences
+twolayer.recording.draw_loss_curve = lambda *arguments, **options: None
+here = Path({folder!r})
+train(config_from_dict(CONFIG), run_dir=here / "straight")
+for fail_at in range(1, 10_000, 17):
+    run_dir = here / str(fail_at)
+    child = os.fork()
+    if child == 0:
+        with using_disk(KillingDisk(fail_at)):
+            train(config_from_dict(CONFIG), run_dir=run_dir)
+        os._exit(0)
+    if os.waitpid(child, 0)[1] == 0:
+        break
+    if run_dir.exists():
+        load_model(run_dir)
+        resume(run_dir)
+        assert list(differences(RunFolder(here / "straight"), RunFolder(run_dir))) == [], fail_at
+print(fail_at)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_run_killed_at_any_write_goes_on_to_the_same_end(tmp_path):
+    writes = int(run_python(KILL_AT_MANY_OPERATIONS.format(folder=str(tmp_path))))
+    assert writes > 200
+
+
+def test_the_command_prints_its_counts():
+    shown = CliRunner().invoke(command, ["configs", "--count", "30", "--train", "0"])
+    assert shown.exit_code == 0, shown.output
+    assert shown.output.startswith("configs: ")
+    assert " refused; slowest " in shown.output
+    assert shown.output.endswith("; none failed\n")
+
+
+def test_a_surprise_fails_the_command_and_keeps_what_made_it(tmp_path, monkeypatch):
+    def crash(*arguments, **options):
+        raise KeyError("planted")
+
+    monkeypatch.setattr("twolayer.fuzz.configs.load_config", crash)
+    shown = CliRunner().invoke(command, ["configs", "--count", "2", "--keep", str(tmp_path / "kept")])
+    assert isinstance(shown.exception, CheckFailedError)
+    assert shown.exception.exit_code == 1
+    kept = tmp_path / "kept" / "configs-0"
+    assert f"{kept}: KeyError: 'planted'" in str(shown.exception)
+    assert (kept / "config.yaml").stat().st_size > 0
+    assert "in crash" in (kept / "traceback.txt").read_text()
+
+
+class Command:
+    def __reduce__(self):
+        return os.getpid, ()
+
+
+def warn():
+    warnings.warn("overflow", RuntimeWarning, stacklevel=1)
+
+
+@pytest.mark.parametrize(
+    ("action", "said"),
+    [
+        (lambda: time.sleep(5), "TooSlowError: more than 0.2 seconds"),
+        (lambda: os.system("true"), "ForbiddenError: os.system"),
+        (lambda: pickle.loads(pickle.dumps(Command())), "ForbiddenError: pickle.find_class"),
+        (lambda: Path("outside").write_text(""), "ForbiddenError: open"),
+        (lambda: os.mkdir("outside"), "ForbiddenError: os.mkdir"),
+        (warn, "RuntimeWarning: overflow"),
+        (lambda: [][0], "IndexError"),
+    ],
+)
+def test_a_case_that_misbehaves_is_a_failure(campaign, tmp_path, monkeypatch, action, said):
+    monkeypatch.chdir(tmp_path)
+    assert campaign.case(7, lambda: str(action()), seconds=0.2) is None
+    assert [said in failure for failure in campaign.tally.failures] == [True]
+    assert campaign.tally.counts == {"failed": 1}
+    assert not (tmp_path / "outside").exists()
+    assert campaign.case(8, lambda: "accepted") == "accepted"
+    (tmp_path / "inside").mkdir()  # nothing is watched any more
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux limits a process's memory")
+def test_memory_is_capped(campaign):
+    with memory_limit():
+        campaign.case(1, lambda: str(np.zeros(2 * MEMORY_BYTES, np.uint8).shape))
+        campaign.case(2, lambda: str(np.zeros(MEMORY_BYTES // 4, np.uint8).shape))
+    assert ["MemoryError" in failure for failure in campaign.tally.failures] == [True]
+    assert campaign.tally.counts.total() == 2
+    assert np.zeros(2 * MEMORY_BYTES, np.uint8).shape == (2 * MEMORY_BYTES,)  # it is lifted again
+    assert 10 < campaign.tally.peak <= peak_mib()
