@@ -15,7 +15,7 @@ import pytest
 from data_helpers import idx_bytes, write
 
 from twolayer.config import config_from_dict, load_config
-from twolayer.errors import ConfigError, DataError, RunError
+from twolayer.errors import ConfigError, DataError, DivergedError, RunError
 from twolayer.runs.checkpoint import read_arrays, write_arrays
 from twolayer.saved_model import load_model
 from twolayer.training import resume, train
@@ -109,6 +109,25 @@ def test_a_fault_in_idx_files_is_told_with_what_was_found_and_wanted(tmp_path, c
     source = {"features": str(tmp_path / "x-ubyte.gz"), "labels": str(tmp_path / "y-ubyte.gz")}
     with pytest.raises(DataError, match=said):
         train_on(tmp_path, source)
+
+
+@pytest.mark.parametrize("row", [0, 5])
+def test_a_signalling_nan_in_an_idx_file_is_told_without_a_warning(tmp_path, row):
+    bits = np.ones((12, 2), ">f4").view(">u4")
+    bits[row, 1] = 0x7F800001
+    write(tmp_path / "x-ubyte", struct.pack(">BBBBII", 0, 0, 0x0D, 2, 12, 2) + bits.tobytes())
+    write(tmp_path / "y-ubyte", PAIR["y"])
+    with pytest.raises(DataError, match=rf"x-ubyte, row {row}: feature 1: NaN"):
+        train_on(tmp_path, {"features": str(tmp_path / "x-ubyte"), "labels": str(tmp_path / "y-ubyte")})
+
+
+def test_numbers_whose_squares_overflow_can_still_be_centered(tmp_path):
+    text = GOOD.replace("\n1,", "\n1e200,")
+    assert train_on_csv(tmp_path, text, scale="max").summary["status"] == "finished"
+    config = {"data": {"train": str(tmp_path / "rows.csv"), "label": "kind", "validation": 0, "scale": "center"}}
+    values = config | {"model": {"hidden": 3, "dtype": "float64"}, "solver": {**SOLVER, "learning_rate": 1e-300}}
+    with pytest.raises(DivergedError, match="scale: standardize"):
+        train(config_from_dict(values), run_dir=tmp_path / "other")
 
 
 @pytest.mark.parametrize("cut", [12, 60])

@@ -89,7 +89,7 @@ def fit_scaling(X: Array, method: Method, rows: RowNumbers | None = None) -> Sca
     if method == "none" and X.dtype.kind != "f":
         return Scaling(np.zeros(D), np.ones(D))
     count = len(X) if rows is None else len(rows)
-    origin: Array = X[0 if rows is None else rows[0]].astype(np.float64)  # (D,) sums of x - origin cancel no digits
+    origin = _float64(X[0 if rows is None else rows[0]])  # (D,) sums of x - origin cancel no digits
     total, squares, largest = np.zeros(D), np.zeros(D), np.zeros(D)
     for start, block in blocks_of(X, rows):
         with np.errstate(over="ignore", invalid="ignore"):
@@ -103,12 +103,11 @@ def fit_scaling(X: Array, method: Method, rows: RowNumbers | None = None) -> Sca
         if not (np.isfinite(total).all() and np.isfinite(squares).all() and np.isfinite(largest).all()):
             raise _first_not_finite(X, rows, start, len(block))
     mean = total / count  # (D,) from the origin
-    variance = np.maximum(squares / count - mean**2, 0)
     center, scale = np.zeros(D), np.ones(D)
     if method in ("center", "standardize"):
         center = origin + mean
     if method == "standardize":
-        scale = np.sqrt(variance)
+        scale = np.sqrt(np.maximum(squares / count - mean**2, 0))
     if method == "max":
         scale = largest
     digits = np.finfo(X.dtype if X.dtype.kind == "f" else np.float64)
@@ -123,12 +122,18 @@ def blocks_of(X: Array, rows: RowNumbers | None) -> Iterator[tuple[int, Array]]:
     size = max(1, _BLOCK_BYTES // (8 * X.shape[1]))
     for start in range(0, count, size):
         chosen = X[start : start + size] if rows is None else X[rows[start : start + size]]
-        yield start, chosen.astype(np.float64)
+        yield start, _float64(chosen)
+
+
+def _float64(X: Array) -> Array:
+    """A copy of X as float64; a NaN of the kind that signals passes in silence, as it is found and told later."""
+    with np.errstate(invalid="ignore"):
+        return X.astype(np.float64)
 
 
 def _first_not_finite(X: Array, rows: RowNumbers | None, start: int, count: int) -> NotFiniteError:
     numbers = np.arange(start, start + count) if rows is None else rows[start : start + count]
-    block = X[numbers].astype(np.float64)
+    block = _float64(X[numbers])
     bad = ~np.isfinite(block)
     at = np.argmax(bad if bad.any() else np.abs(block))
     i, j = divmod(int(at), X.shape[1])
