@@ -55,7 +55,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return 141
     except OSError as error:
         _discard_output()
-        print(f"twolayer: {error}", file=sys.stderr)
+        print(f"twolayer: {error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)
         return 2
     except MemoryError:
         print("twolayer: out of memory: a smaller model.hidden or solver.batch_size needs less", file=sys.stderr)

@@ -1,0 +1,135 @@
+"""What a run leaves while it goes on, where the system or the numbers fail: the last good state, and the way on."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from fault_injection import FullDisk, using_disk
+
+from twolayer.config import config_from_dict
+from twolayer.errors import DivergedError, RunError
+from twolayer.recording import Recorder
+from twolayer.runs.checkpoint import read_arrays
+from twolayer.runs.folder import RunFolder
+from twolayer.training import resume, train
+from twolayer.verify_resume import differences
+
+
+def config(**run):
+    return config_from_dict(
+        {
+            "data": {"train": {"generator": "spiral", "rows_per_class": 20}, "validation": 0.2},
+            "model": {"hidden": 4},
+            "solver": {"epochs": 3, "batch_size": 8},
+            "run": run,
+        }
+    )
+
+
+@pytest.fixture
+def without_pictures(monkeypatch):
+    monkeypatch.setattr("twolayer.recording.draw_loss_curve", lambda *arguments, **options: None)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no file-size limits")
+def test_a_file_size_limit_ends_in_one_message_and_the_run_goes_on_without_it(run_twolayer, tmp_path):
+    import resource
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    arguments = ["configs/toy.yaml", "solver.epochs=120", "run.checkpoint_seconds=0", "run.redraw_seconds=100"]
+    stopped = run_twolayer("train", *arguments, "--run-dir", tmp_path / "run", "--quiet", preexec_fn=limit)
+    assert (stopped.returncode, stopped.stdout) == (2, "")
+    first, second = stopped.stderr.splitlines()
+    assert "history.csv: cannot be written: File too large; raise the file-size limit (ulimit -f)" in first
+    assert second.endswith(f"then: twolayer train --resume {tmp_path / 'run'}")
+    assert run_twolayer("train", "--resume", tmp_path / "run", "--quiet").returncode == 0
+    assert run_twolayer("train", *arguments, "--run-dir", tmp_path / "straight", "--quiet").returncode == 0
+    assert list(differences(RunFolder(tmp_path / "straight"), RunFolder(tmp_path / "run"))) == []
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
+@pytest.mark.parametrize("where", ["run.dir=/proc/nowhere", "run.dir=/dev/null"])
+def test_an_unwritable_folder_ends_in_one_message(run_twolayer, where):
+    answer = run_twolayer("train", "configs/toy.yaml", where)
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert len(answer.stderr.splitlines()) == 1
+    assert f"{where.removeprefix('run.dir=')}: the folder of runs cannot be made: " in answer.stderr
+
+
+@pytest.mark.parametrize("error", [RunError("no room"), OSError(errno.ENOSPC, "no room"), PermissionError("no room")])
+def test_a_picture_that_cannot_be_drawn_costs_a_note_and_not_the_run(tmp_path, monkeypatch, error):
+    def fail(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr("twolayer.recording.draw_loss_curve", fail)
+    result = train(config(redraw_seconds=0), run_dir=tmp_path / "run")
+    assert result.summary["status"] == "finished"
+    assert [note for note in result.notes if "loss curve could not be drawn" in note and "no room" in note]
+
+
+def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch, without_pictures):
+    def no_locks(descriptor):
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr("twolayer.runs.lock._lock", no_locks)
+    result = train(config(), run_dir=tmp_path / "run", stop=lambda record: True)
+    assert "this file system has no locks" in result.notes[0]
+    assert "this file system has no locks" in resume(tmp_path / "run").notes[0]
+
+
+def test_parameters_that_overflowed_are_never_saved(tmp_path, monkeypatch, without_pictures):
+    train(config(checkpoint_seconds=0), run_dir=tmp_path / "straight")
+
+    class Overflowing(Recorder):
+        def saw(self, event):
+            if self._solver.progress.epoch == 2:
+                self._solver.state.flat.vector[0] = np.inf
+            super().saw(event)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("twolayer.training.Recorder", Overflowing)
+        with pytest.raises(DivergedError):
+            train(config(checkpoint_seconds=0), run_dir=tmp_path / "run")
+    arrays, header = read_arrays(tmp_path / "run/last.npz")
+    assert header["progress"]["epoch"] == 1
+    assert all(np.isfinite(array).all() for array in arrays.values())
+    assert resume(tmp_path / "run").summary["status"] == "finished"
+    assert list(differences(RunFolder(tmp_path / "straight"), RunFolder(tmp_path / "run"))) == []
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_output_that_cannot_be_written_ends_in_one_message(root):
+    command = [sys.executable, "-m", "twolayer", "schema"]
+    with open("/dev/full", "w") as full:
+        answer = subprocess.run(command, cwd=root, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert answer.returncode == 2
+    assert answer.stderr == "twolayer: output: No space left on device\n"
+
+
+def open_files():
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
+@pytest.mark.parametrize("fail_at", range(1, 120, 7))
+def test_a_full_disk_gives_one_error_and_leaves_no_file_open(tmp_path, without_pictures, fail_at):
+    before = open_files()
+    with using_disk(FullDisk(fail_at)), pytest.raises(RunError, match="No space left on device"):
+        train(config(checkpoint_seconds=0, snapshot_epochs=1), run_dir=tmp_path / "run")
+    assert open_files() == before
+
+
+def test_a_log_that_cannot_go_on_leaves_no_file_open(tmp_path, without_pictures):
+    run = train(config(), run_dir=tmp_path / "run", stop=lambda record: True).run_dir
+    (run / "steps.csv").write_text("something else\n")
+    before = open_files()
+    with pytest.raises(RunError, match="steps.csv:1: other columns"):
+        resume(run)
+    assert open_files() == before
