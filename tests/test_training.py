@@ -55,7 +55,7 @@ def test_the_predictions_are_those_of_the_model_on_the_rows_they_name(root, tmp_
     rows = arrays["validation_rows"]
     np.testing.assert_array_equal(table[rows, -1], np.asarray(header["classes"])[arrays["validation_y"]])
     P = load_model(tmp_path / "run").predict_proba(table[rows, :-1])
-    np.testing.assert_allclose(arrays["validation_proba"], P, atol=1e-6)
+    np.testing.assert_allclose(arrays["validation_proba"], P, atol=5e-6)  # float32, and other block sizes
 
 
 def test_the_same_config_and_seed_give_the_same_bytes(spiral, tmp_path):

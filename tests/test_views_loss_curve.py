@@ -149,9 +149,9 @@ def test_plot_takes_records_columns_and_what_train_returns(tmp_path):
 
     result = SimpleNamespace(history=history, summary={"best_epoch": 2})
     for given in (records, history, result):
-        picture = plot(given, tmp_path / "a.png")
+        picture = plot(given)
         np.testing.assert_array_equal(lines(picture.figure.axes[0])["training"].get_ydata(), history["train_loss"])
     assert "best epoch 2" in lines(picture.figure.axes[0])
     assert picture._repr_png_().startswith(b"\x89PNG")
-    with pytest.raises(ValueError, match="no epoch"):
+    with pytest.raises(ValueError, match="no epoch to draw"):
         plot([])

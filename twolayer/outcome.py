@@ -40,7 +40,6 @@ def conclude(
         predictions = _predictions(dataset, solver)
         summary = _summary(dataset, solver, recorder.seconds, status)
     write_arrays(folder.predictions, predictions, {"kind": "predictions", "classes": list(dataset.classes)})
-    summary = _summary(dataset, solver, recorder.seconds, status)
     recorder.draw()
     write_json(folder.summary, summary)  # last: what it says of an end is only said when all else is there
     evidence = Evidence(
