@@ -290,6 +290,20 @@ def test_a_run_killed_before_its_last_summary_is_concluded_on_resume(tmp_path):
     assert (run / "predictions.npz").exists()
 
 
+def test_the_summary_of_an_earlier_end_is_not_taken_for_that_of_a_later_one(tmp_path):
+    run = stopped_run(tmp_path)
+    resume(run)
+    earlier = (run / "summary.json").read_bytes()
+    resume(run, ["solver.epochs=6"])
+    (run / "summary.json").write_bytes(earlier)  # as after a kill behind the last checkpoint
+    assert resume(run).summary["epochs"] == 6
+
+
+def test_a_run_that_is_ended_where_it_was_interrupted_is_concluded(tmp_path):
+    run = stopped_run(tmp_path)
+    assert resume(run, ["solver.epochs=2"]).summary["status"] == "finished"
+
+
 @pytest.mark.parametrize("keep", [0, 100, 600, -1])
 def test_a_damaged_checkpoint_is_refused_by_name(tmp_path, keep):
     run = stopped_run(tmp_path)
