@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 
-
 @dataclass(frozen=True)
 class Schedule:
     """What the rate depends on, besides the step.

@@ -42,7 +42,10 @@ def _judge(answers: TextIO, lines: queue.Queue[str | None]) -> Judge:
     def judge(epoch: int, value: float) -> Answer:
         _send(answers, {"epoch": epoch, "value": value})
         line = lines.get()
-        answer: Answer = "stop" if line is None else json.loads(line)["answer"]
+        if line is None:
+            lines.put(None)  # the end is for `main` to see, too
+            return "stop"
+        answer: Answer = json.loads(line)["answer"]
         return answer
 
     return judge
