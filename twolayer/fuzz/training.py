@@ -35,6 +35,7 @@ def small(config: Config) -> dict[str, Any]:
     data["missing"] = "refuse"
     values["model"]["hidden"] = min(values["model"]["hidden"], HIDDEN)
     solver["epochs"] = min(solver["epochs"], EPOCHS)
+    solver["engine"] = "numpy"  # Numba would compile anew for many of them, and its own cache is made of pickles
     return values
 
 
