@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -76,11 +77,8 @@ def verify_resume(
     mid_run = 0
     for delay in rng.uniform(START_UP_SHARE * start_up, duration, kills):
         process = _next(config, [*overrides, often], killed)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             _finish(process, delay)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
         mid_run += process.returncode == -signal.SIGKILL and killed.exists()
         if killed.exists():
             load_model(killed)
@@ -123,6 +121,12 @@ def _start(*arguments: str) -> subprocess.Popen[str]:
 
 
 def _finish(process: subprocess.Popen[str], timeout: float | None = None) -> None:
-    output, _ = process.communicate(timeout=timeout)
+    """Waits for a training to end by itself; whatever cuts the wait short kills it by SIGKILL."""
+    try:
+        output, _ = process.communicate(timeout=timeout)
+    except BaseException:
+        process.kill()
+        process.communicate()
+        raise
     if process.returncode:
         raise RunError(f"a training ended with exit code {process.returncode}: {output.strip()}")
