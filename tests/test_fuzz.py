@@ -21,8 +21,10 @@ from twolayer.fuzz.configs import fuzz_configs
 from twolayer.fuzz.damage import fuzz_damage
 from twolayer.fuzz.data import fuzz_data
 from twolayer.fuzz.disk import fuzz_disk
-from twolayer.fuzz.kills import CONFIG, fuzz_kills
+from twolayer.fuzz.kills import KILLS, fuzz_kills
 from twolayer.fuzz.training import warm_up
+from twolayer.optim import OPTIMIZERS
+from twolayer.verify_resume import Verdict
 
 
 @pytest.fixture
@@ -58,14 +60,29 @@ def test_damaged_and_forged_checkpoints(campaign, tmp_path):
 
 def test_a_disk_that_is_full_at_a_write(campaign, tmp_path, monkeypatch):
     monkeypatch.setattr("twolayer.recording.draw_loss_curve", lambda *arguments, **options: None)
-    tally = fuzz_disk(campaign, tmp_path, every=23)
+    tally = fuzz_disk(campaign, tmp_path, every=41)
     require_none_failed(tally, "went on to the same end", "left nothing behind, and began anew")
 
 
-def test_a_run_that_is_killed(campaign, monkeypatch):
-    monkeypatch.setattr("twolayer.fuzz.kills.CONFIG", CONFIG.replace("epochs: 1000", "epochs: 150"))
-    tally = fuzz_kills(campaign, count=1, seed=3, most_runs=1)
-    require_none_failed(tally, "runs equal")
+def test_kills_are_counted_where_they_hit_and_runs_that_differ_fail(campaign, tmp_path, monkeypatch):
+    seen = []
+
+    def verify(config, overrides, folder, *, kills, rng):
+        seen.append((overrides, kills))
+        (folder / "straight").mkdir()
+        return Verdict(kills, max(kills - 2, 1), ("array W1 of last.npz differs",) if len(seen) == 3 else ())
+
+    monkeypatch.setattr("twolayer.fuzz.kills.verify_resume", verify)
+    tally = fuzz_kills(campaign, count=200, seed=0)
+    assert [kills for _, kills in seen[:4]] == [KILLS] * 4
+    assert tally.counts["kills"] == 200
+    assert tally.counts["runs equal"] == len(seen) - 1
+    assert len(tally.failures) == 1
+    assert "NOT equal to the run never stopped (8 kills" in tally.failures[0]
+    chosen = {override for overrides, _ in seen for override in overrides}
+    assert {f"solver.optimizer={name}" for name in OPTIMIZERS} <= chosen
+    assert {"solver.engine=numpy", "solver.schedule=plateau", "solver.patience=200"} <= chosen
+    assert "solver.class_weight=balanced" in chosen
 
 
 KILL_AT_MANY_OPERATIONS = """
@@ -82,7 +99,7 @@ from twolayer.verify_resume import differences
 twolayer.recording.draw_loss_curve = lambda *arguments, **options: None
 here = Path({folder!r})
 train(config_from_dict(CONFIG), run_dir=here / "straight")
-for fail_at in range(1, 10_000, 17):
+for fail_at in range(1, 10_000, 37):
     run_dir = here / str(fail_at)
     child = os.fork()
     if child == 0:

@@ -37,7 +37,9 @@ def without_pictures(monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no file-size limits")
-def test_a_file_size_limit_ends_in_one_message_and_the_run_goes_on_without_it(run_twolayer, tmp_path):
+def test_a_file_size_limit_ends_in_one_message_and_the_run_goes_on_without_it(
+    run_twolayer, root, tmp_path, without_pictures
+):
     import resource
 
     def limit():
@@ -49,8 +51,8 @@ def test_a_file_size_limit_ends_in_one_message_and_the_run_goes_on_without_it(ru
     first, second = stopped.stderr.splitlines()
     assert "history.csv: cannot be written: File too large; raise the file-size limit (ulimit -f)" in first
     assert second.endswith(f"then: twolayer train --resume {tmp_path / 'run'}")
-    assert run_twolayer("train", "--resume", tmp_path / "run", "--quiet").returncode == 0
-    assert run_twolayer("train", *arguments, "--run-dir", tmp_path / "straight", "--quiet").returncode == 0
+    resume(tmp_path / "run")
+    train(root / arguments[0], arguments[1:], run_dir=tmp_path / "straight")
     assert list(differences(RunFolder(tmp_path / "straight"), RunFolder(tmp_path / "run"))) == []
 
 

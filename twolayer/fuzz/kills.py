@@ -32,19 +32,18 @@ FEATURES = {
 }  # fmt: skip
 
 
-def fuzz_kills(campaign: Campaign, count: int, seed: int, most_runs: int | None = None) -> Tally:
+def fuzz_kills(campaign: Campaign, count: int, seed: int) -> Tally:
     """Runs the campaign until so many kills have hit a run that had begun.
 
     Args:
         campaign: runs the cases, one for each run that is killed again and again.
         count: how many kills.
         seed: of the moments.
-        most_runs: end after so many runs, however many kills there were; None for no bound.
     """
     tally = campaign.tally
     for number, (name, overrides) in zip(numbers(), _settings(), strict=False):
         left = count - tally.counts["kills"]
-        if left <= 0 or number == most_runs:
+        if left <= 0:
             break
         case = partial(_killed, campaign, overrides, min(KILLS, left), seed, number)
         campaign.case(number, case, SECONDS, guarded=False)
