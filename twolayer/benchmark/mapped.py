@@ -19,7 +19,7 @@ STEPS = 1500
 
 
 def measure_mapped(gigabytes: float, folder: Path | None = None) -> dict[str, float]:
-    """Makes a .npy file of random bytes, trains from it in one process and from its first rows in memory in another.
+    """Makes a .npy file of random bytes, trains from it in one process and from all its rows in memory in another.
 
     Args:
         gigabytes: GiB of the file; it is removed afterwards.
@@ -68,9 +68,7 @@ def _train(path: str, labels: str, kind: str) -> dict[str, float]:
     X: Any = dataset.train.X
     y = dataset.train.y
     if kind == "memory":
-        X = X.subset(np.arange(min(len(y), 200_000)))
-        y = y[: X.shape[0]]
-        X = ScaledRows(X.raw(np.arange(len(y))), X.scaling)
+        X = ScaledRows(np.load(path), X.scaling)
     solver = Solver(
         init_params(D, H, C, rng=np.random.default_rng(0)), X, y, batch_size=B, learning_rate=0.001, epochs=1000
     )

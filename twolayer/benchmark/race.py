@@ -1,4 +1,7 @@
-"""The race: every contestant in a process of its own, in turn A B C A B C, several rounds after a warm-up, medians."""
+"""The race: every contestant in a process of its own, in turn A B C A B C, several rounds after a warm-up, medians.
+
+Each turn begins with a pause, since the threads of a matrix product spin for a while after it, in case of another, and
+would take the next contestant's cores; and with a pass that is not timed."""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import os
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -15,6 +19,7 @@ from typing import Any
 from twolayer.benchmark.cases import Case
 from twolayer.benchmark.entries import FLOOR
 
+PAUSE_SECONDS = 0.3  # Intel's OpenMP spins longest, 0.2 s
 AGREEMENT = 1e-3  # of final losses, of which larger differences mean that it was not the same work
 
 
@@ -114,6 +119,7 @@ def _run_case(case: Case, runners: Sequence[Contestant], rounds: int) -> list[Re
     times: dict[str, list[float]] = {runner.name: [] for runner in runners}
     for _ in range(rounds):
         for runner in runners:
+            time.sleep(PAUSE_SECONDS)
             times[runner.name] += runner.ask({"round": case.passes}).get("us", [])
     ends = {runner.name: runner.ask({"finish": True}) for runner in runners}
     losses = {name: end["final_loss"] for name, end in ends.items() if end and name != FLOOR}

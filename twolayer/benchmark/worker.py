@@ -1,7 +1,8 @@
 """One contestant's process: it reads a request a line and answers each with a line, until its input ends.
 
 {"shape": [64, 32, 10, 64], "optimizer": "sgd"}   gets ready, does one pass to warm up -> {"ready": true}
-{"round": 3}                                      times so many passes -> {"us": [microseconds per step, ...]}
+{"round": 3}                                      times so many passes, after one that is not timed
+                                                  -> {"us": [microseconds per step, ...]}
 {"finish": true}                                  -> {"final_loss": ..., "threads": ...}
 """
 
@@ -34,6 +35,7 @@ def serve(name: str, requests: IO[str], answers: IO[str]) -> None:
                 words = str(error).strip().splitlines() or [""]
                 answer = {"ready": False, "reason": f"{type(error).__name__}: {words[0]}"[:200]}
         elif "round" in request:
+            ready.run_pass()
             answer = {"us": [_timed_pass(ready.run_pass, work.case.steps) for _ in range(request["round"])]}
         else:
             answer = {"final_loss": final_loss(work, ready.params()), "threads": threads(name)}
