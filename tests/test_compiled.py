@@ -92,30 +92,68 @@ def test_updates_that_ride_on_the_product_are_those_made_from_the_gradient(optim
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-@pytest.mark.parametrize(("n", "k", "m"), [(1, 1, 1), (5, 4, 3), (7, 5, 40), (64, 33, 9), (65, 70, 66), (3, 900, 17)])
+@pytest.mark.parametrize(
+    ("D", "H", "C", "B"),
+    [
+        (3, 0, 20, 50),
+        (40, 9, 3, 33),
+        (70, 20, 26, 16),
+        (20, 64, 26, 3),
+        (9, 100, 3, 7),
+        (64, 32, 10, 64),
+        (5, 40, 2, 90),
+    ],
+)
+def test_a_few_steps_of_networks_of_any_shape_are_the_numpy_engines(D, H, C, B, dtype):
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((3 * B - 1, D)).astype(dtype), rng.integers(0, C, 3 * B - 1)
+    vectors = []
+    for engine in ("numba", "numpy"):
+        state = TrainingState(flat_copy(init_params(D, H, C, rng=np.random.default_rng(1), dtype=dtype)), [])
+        make_engine(engine, state, UpdateRule("sgd", reg=0.1), B).run(X, y, None, np.full(3, 0.1))
+        vectors.append(state.flat.vector)
+    np.testing.assert_allclose(*vectors, rtol=0, atol=2e-5 if dtype == np.float32 else 1e-13)
+
+
+# Loops, tiles of full and of less height, tiles beside and over each other, transposes on either side, BLAS.
+SIZES = [
+    (1, 1, 1),
+    (5, 4, 3),
+    (7, 5, 40),
+    (64, 33, 9),
+    (65, 70, 66),
+    (3, 900, 17),
+    (31, 10, 50),
+    (600, 9, 70),
+    (9, 64, 40),
+]
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize(("n", "k", "m"), SIZES)
 def test_products_are_numpys(n, k, m, dtype):
     rng = np.random.default_rng(n)
     gemm = blas.gemm_address(np.dtype(dtype))
     A, B, C = (rng.standard_normal(shape).astype(dtype) for shape in ((n, k), (k, m), (n, m)))
-    tolerance = {"rtol": 0, "atol": k * 20 * np.finfo(dtype).eps}
-    alpha, beta = dtype(-0.5), dtype(0.75)
+    A_t, B_t = np.ascontiguousarray(A.T), np.ascontiguousarray(B.T)
+    scratch = np.full((n + k + m) * max(n, k, m, 16), np.nan, dtype)
 
-    wanted = (alpha * (A @ B) + beta * C).astype(dtype)
-    out = C.copy()
-    blas.product(gemm, A, B, alpha, beta, out)
-    np.testing.assert_allclose(out, wanted, **tolerance)
+    def assert_is(out, wanted):
+        np.testing.assert_allclose(out, wanted, rtol=0, atol=k * 20 * np.finfo(dtype).eps)
 
-    out, scratch = C.copy(), np.full(n * m, np.nan, dtype)
-    blas.product_at(gemm, np.ascontiguousarray(A.T), B, alpha, beta, out, scratch)
-    np.testing.assert_allclose(out, wanted, **tolerance)
+    out = np.full((n, m), np.nan, dtype)  # what was there must not matter, NaN included
+    blas.product(gemm, A, B, out)
+    assert_is(out, A @ B)
 
-    out = np.full((n, m), np.nan, dtype)
-    blas.product(gemm, A, B, dtype(1), dtype(0), out)  # what was there must not matter, NaN included
-    np.testing.assert_allclose(out, A @ B, **tolerance)
-
-    out = np.full((n, m), np.nan, dtype)
-    blas.product_bt(gemm, A, np.ascontiguousarray(B.T), out)
-    np.testing.assert_allclose(out, A @ B, **tolerance)
+    for alpha, beta in ((dtype(1), dtype(0)), (dtype(-0.5), dtype(0)), (dtype(-0.5), dtype(0.75))):
+        start = C if beta else np.full((n, m), np.nan, dtype)
+        wanted = alpha * (A @ B) + (beta * C if beta else 0)
+        out = start.copy()
+        blas.product_at(gemm, A_t, B, alpha, beta, out, scratch)
+        assert_is(out, wanted)
+        out = start.copy()
+        blas.product_tt(gemm, A_t, B_t, alpha, beta, out, scratch)
+        assert_is(out, wanted)
 
 
 @pytest.mark.parametrize(("dtype", "lowest"), [(np.float32, -87.0), (np.float64, -708.0)])

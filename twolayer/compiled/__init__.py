@@ -9,8 +9,9 @@ import math
 
 import numpy as np
 
-from twolayer.compiled.blas import NARROW, SMALL, gemm_address
+from twolayer.compiled.blas import gemm_address
 from twolayer.compiled.steps import NOT_FINITE, run_steps
+from twolayer.compiled.tiles import WIDTH_BYTES
 from twolayer.compiled.updates import CODES
 from twolayer.engine import NonFiniteStepError, TrainingState, UpdateRule
 from twolayer.model import Array, flat_zeros
@@ -44,14 +45,13 @@ class NumbaEngine:
         self._norm = np.empty(1)
         self._no_weights = np.empty(0, dtype)
         gradients = flat_zeros(D, H, C, dtype).vector
-        hidden = (batch_size, H)
-        scratch = np.empty(hidden, dtype), np.empty(hidden, dtype), np.empty((batch_size, C), dtype)
-        room = max(SMALL, (H or D) * min(C, NARROW), D * min(H, NARROW))  # numbers in `product_at`'s transpose
+        B, width = batch_size, WIDTH_BYTES // dtype.itemsize
+        room = max(((H or D) + B + C) * max(C, width), D * min(H, width))  # numbers in the products' transposes
+        scratch = [np.empty(shape, dtype) for shape in ((B, H), (B, H), C * B, (2, B), room)]
         self._gemm = gemm_address(dtype)
         self._fixed = (
             batch_size, (D, H, C), starts, state.flat.n_weights, vector, gradients, slots[0], slots[1],
-            *scratch, np.empty(batch_size, dtype), np.empty(room, dtype),
-            CODES[rule.optimizer], hyperparameters, float(rule.reg), float(rule.max_grad_norm or 0),
+            *scratch, CODES[rule.optimizer], hyperparameters, float(rule.reg), float(rule.max_grad_norm or 0),
         )  # fmt: skip
 
     def run(

@@ -1,4 +1,4 @@
-"""Matrix products for compiled code: C <- alpha A B + beta C by SciPy's BLAS, called by its address.
+"""Matrix products for compiled code: small ones by loops and tiles, the others by SciPy's BLAS, called by its address.
 
 NumPy's arrays go row after row and BLAS wants column after column, so each product is computed as its transpose,
 C^T = B^T A^T, for which nothing has to be copied."""
@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from twolayer.compiled.jit import compiled, numba
+from twolayer.compiled.tiles import tile_width, tiled, transposed
 from twolayer.errors import import_extra
 from twolayer.model import Array
 
-SMALL = 4096  # multiplications below which a plain loop is done before BLAS has begun
-NARROW = 16  # columns up to which a loop over the transpose beats BLAS ...
-ONE_THREAD = 1 << 18  # ... as long as BLAS would not use a second thread
+SMALL = 4096  # multiplications up to which a plain loop is quickest
+ONE_THREAD = 1 << 18  # multiplications up to which tiles beat BLAS, which does not use a second thread before
+NARROW = 16  # terms of each sum up to which tiles beat BLAS at any size
 
 
 ir: Any = import_extra("llvmlite.ir", "numba", "engine: numba")
@@ -55,63 +56,73 @@ _N, _T = np.uint8(ord("N")), np.uint8(ord("T"))
 
 
 @compiled
-def product(gemm: int, A: Array, B: Array, alpha: float, beta: float, C: Array) -> None:
-    """C <- alpha A B + beta C, for A (n, k), B (k, m), C (n, m)."""
+def product(gemm: int, A: Array, B: Array, C: Array) -> None:
+    """C <- A B, for A (n, k), B (k, m), C (n, m)."""
     n, k = A.shape
     m = B.shape[1]
-    if n * k * m > SMALL:
-        _gemm(gemm, _N, _N, m, n, k, alpha, B, m, A, k, beta, C, m)
-        return
-    for i in range(n):
-        for j in range(m):
-            C[i, j] = beta * C[i, j] if beta != 0 else 0
-        for p in range(k):
-            a = alpha * A[i, p]
-            for j in range(m):
-                C[i, j] += a * B[p, j]
+    one, zero = A.dtype.type(1), A.dtype.type(0)
+    if n * k * m > ONE_THREAD or (n * k * m > SMALL and m < tile_width(C)):
+        _gemm(gemm, _N, _N, m, n, k, one, B, m, A, k, zero, C, m)
+    elif n * k * m > SMALL:
+        tiled(A, k, 1, n, B, one, C)
+    else:
+        C[:] = zero
+        for i in range(n):
+            for p in range(k):
+                for j in range(m):
+                    C[i, j] += A[i, p] * B[p, j]
 
 
 @compiled
 def product_at(gemm: int, A: Array, B: Array, alpha: float, beta: float, C: Array, scratch: Array) -> None:
-    """C <- alpha A^T B + beta C, for A (k, n), B (k, m), C (n, m), scratch (m, n) at least."""
+    """C <- alpha A^T B + beta C, for A (k, n), B (k, m), C (n, m), scratch (m n,) at least."""
     k, n = A.shape
     m = B.shape[1]
-    if n * k * m > SMALL and (m > NARROW or n * k * m > ONE_THREAD):
+    width = tile_width(C)
+    if n * k * m > ONE_THREAD or beta != 0 or (n * k * m > SMALL and max(n, m) < width):
         _gemm(gemm, _N, _T, m, n, k, alpha, B, m, A, n, beta, C, m)
-        return
-    transpose = scratch.reshape(-1)[: m * n].reshape((m, n))
-    transpose[:] = 0
-    whole = k - k % 4
-    for p in range(0, whole, 4):
-        for j in range(m):
+    elif n * k * m > SMALL and m >= width:
+        tiled(A, 1, n, n, B, alpha, C)
+    elif n * k * m > SMALL:
+        result = scratch[: m * n].reshape((m, n))
+        tiled(B, 1, m, m, A, alpha, result)
+        transposed(result, C)
+    else:
+        C[:] = 0
+        for p in range(k):
             for i in range(n):
-                transpose[j, i] += (
-                    B[p, j] * A[p, i]
-                    + B[p + 1, j] * A[p + 1, i]
-                    + B[p + 2, j] * A[p + 2, i]
-                    + B[p + 3, j] * A[p + 3, i]
-                )
-    for p in range(whole, k):
-        for j in range(m):
-            for i in range(n):
-                transpose[j, i] += B[p, j] * A[p, i]
-    for i in range(n):
-        for j in range(m):
-            C[i, j] = alpha * transpose[j, i] + (beta * C[i, j] if beta != 0 else 0)
+                a = alpha * A[p, i]
+                for j in range(m):
+                    C[i, j] += a * B[p, j]
 
 
 @compiled
-def product_bt(gemm: int, A: Array, B: Array, C: Array) -> None:
-    """C <- A B^T, for A (n, k), B (m, k), C (n, m)."""
-    n, k = A.shape
+def product_tt(gemm: int, A: Array, B: Array, alpha: float, beta: float, C: Array, scratch: Array) -> None:
+    """C <- alpha A^T B^T + beta C, for A (k, n), B (m, k), C (n, m), scratch for a transpose."""
+    k, n = A.shape
     m = len(B)
-    if n * k * m > SMALL:
-        one, zero = A.dtype.type(1), A.dtype.type(0)
-        _gemm(gemm, _T, _N, m, n, k, one, B, k, A, k, zero, C, m)
-        return
-    for i in range(n):
-        for j in range(m):
-            total = A.dtype.type(0)
-            for p in range(k):
-                total += A[i, p] * B[j, p]
-            C[i, j] = total
+    width = tile_width(C)
+    large = n * k * m > ONE_THREAD and (k > NARROW or m < width)
+    if large or beta != 0:
+        _gemm(gemm, _T, _T, m, n, k, alpha, B, k, A, n, beta, C, m)
+    elif n * k * m <= SMALL:
+        for i in range(n):
+            for j in range(m):
+                total = A.dtype.type(0)
+                for p in range(k):
+                    total += A[p, i] * B[j, p]
+                C[i, j] = alpha * total
+    elif k <= n and m >= width:
+        B_t = scratch[: k * m].reshape((k, m))
+        transposed(B, B_t)
+        tiled(A, 1, n, n, B_t, alpha, C)
+    else:
+        wide = max(n, width)
+        result = scratch[: m * wide].reshape((m, wide))
+        if n < width:
+            padded = scratch[m * wide : (m + k) * wide].reshape((k, wide))
+            padded[:] = 0
+            padded[:, :n] = A
+            A = padded
+        tiled(B, k, 1, m, A, alpha, result)
+        transposed(result[:, :n], C)

@@ -50,45 +50,46 @@ def relu_gradient(dZ: Array, A: Array, db: Array) -> bool:
 
 
 @compiled
-def softmax_gradient(S: Array, b: Array, y: Array, weights: Array, right: Array, db: Array) -> tuple[float, bool]:
-    """(3) to (7) and (9): scores without bias S (N, C) become dS, its column sums go into db (C,).
+def softmax_gradient(S: Array, b: Array, y: Array, weights: Array, rows: Array, db: Array) -> tuple[float, bool]:
+    """(3) to (7) and (9): transposed scores without bias S (C, N) become dS^T; the sums over rows go into db (C,).
 
-    `weights` (N,), or (0,) where all rows weigh the same; `right` (N,) is scratch. Returns the mean loss, summed in
+    Class by class, so that the loops over a batch's rows use whole vector registers however few the classes are.
+    `weights` (N,), or (0,) where all rows weigh the same; `rows` (2, N) is scratch. Returns the mean loss, summed in
     float64, and whether the scores are bounded.
     """
-    n, C = S.shape
+    C, n = S.shape
+    top, total = rows[0, :n], rows[1, :n]
     size = S.dtype.type(0)
-    for i in range(n):
-        top = S[i, 0] + b[0]
-        for j in range(C):
-            S[i, j] += b[j]
-            size += abs(S[i, j])
-            top = max(top, S[i, j])
-        for j in range(C):
-            S[i, j] -= top
-        right[i] = S[i, y[i]]
-    flat = S.reshape(-1)
-    for p in range(flat.size):
-        flat[p] = exp_of_nonpositive(flat[p])
-
-    db[:] = 0
-    loss = 0.0
-    total_weight = float(n)
-    if weights.size:
-        total_weight = 0.0
+    top[:] = -np.inf
+    for j in range(C):
         for i in range(n):
-            total_weight += weights[i]
+            s = S[j, i] + b[j]
+            size += abs(s)
+            top[i] = max(top[i], s)
+            S[j, i] = s
+    loss = 0.0
     for i in range(n):
-        total = S[i, 0]
-        for j in range(1, C):
-            total += S[i, j]
+        right = S[y[i], i] - top[i]
+        loss -= weights[i] * right if weights.size else right
+    total[:] = 0
+    for j in range(C):
+        for i in range(n):
+            e = exp_of_nonpositive(S[j, i] - top[i])
+            total[i] += e
+            S[j, i] = e
+
+    total_weight = weights.astype(np.float64).sum() if weights.size else float(n)
+    share, scale = top, total
+    for i in range(n):
         w = weights[i] if weights.size else S.dtype.type(1)
-        share = S.dtype.type(w / total_weight)
-        loss += w * (np.log(total) - right[i])
-        scale = share / total
-        for j in range(C):
-            S[i, j] *= scale
-        S[i, y[i]] -= share
-        for j in range(C):
-            db[j] += S[i, j]
+        loss += w * np.log(total[i])
+        share[i] = w / total_weight
+        scale[i] = share[i] / total[i]
+    for j in range(C):
+        for i in range(n):
+            S[j, i] *= scale[i]
+    for i in range(n):
+        S[y[i], i] -= share[i]
+    for j in range(C):
+        db[j] = S[j].sum()
     return loss / total_weight, size < S.dtype.type(BOUND)

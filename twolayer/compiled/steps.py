@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from twolayer.compiled.blas import product, product_at, product_bt
+from twolayer.compiled.blas import product, product_at, product_tt
 from twolayer.compiled.jit import compiled, compiled_and_kept
 from twolayer.compiled.layers import bias_relu, bounded, relu_gradient, softmax_gradient
 from twolayer.compiled.updates import (
@@ -41,7 +41,7 @@ def _views(
 def run_steps(
     gemm: int, X: Array, y: Array, weights: Array, rates: Array, batch_size: int, sizes: tuple[int, int, int],
     starts: tuple[int, int, int, int], n_weights: int, q: Array, g: Array, s1: Array, s2: Array, Z1: Array, dZ1: Array,
-    S: Array, right: Array, scratch: Array, optimizer: int, h: Array, r: float, clip: float, measure: bool,
+    scores: Array, rows: Array, scratch: Array, optimizer: int, h: Array, r: float, clip: float, measure: bool,
     objective: bool, t: int, losses: Array, norm: Array,
 ) -> tuple[int, int, int, float]:  # fmt: skip
     """Does one step for each batch of a stretch; see `engine.Engine.run` for what that means.
@@ -54,7 +54,7 @@ def run_steps(
         starts: where W1, W2, b1, b2 begin in the vectors.
         n_weights: where the biases begin.
         q, g, s1, s2: parameters, gradients, and the optimiser's state (any vector where it keeps less).
-        Z1, dZ1, S, right, scratch: room for (B, H), (B, H), (B, C), (B,) and `product_at`'s transpose.
+        Z1, dZ1, scores, rows, scratch: room for (B, H), (B, H), (C B,), (2, B) and the products' transposes.
         optimizer: its code, see `updates`.
         h: its hyperparameters.
         r: L2 strength.
@@ -88,14 +88,14 @@ def run_steps(
         safe = bounded(x)
         if H:
             A1 = Z1[:n]
-            product(gemm, x, W1, one, zero, A1)
+            product(gemm, x, W1, A1)
             safe &= bias_relu(A1, b1)
-        product(gemm, A1, W2, one, zero, S[:n])
-        loss, scores_bounded = softmax_gradient(S[:n], b2, labels, w, right, db2)
-        dS = S[:n]
+        S = dS = scores[: C * n].reshape((C, n))  # transposed
+        product_tt(gemm, W2, A1, one, zero, S, scratch)
+        loss, scores_bounded = softmax_gradient(S, b2, labels, w, rows, db2)
         safe &= scores_bounded
         if H:
-            product_bt(gemm, dS, W2, dZ1[:n])
+            product_tt(gemm, dS, W2, one, zero, dZ1[:n], scratch)
             safe &= relu_gradient(dZ1[:n], A1, db1)
         safe &= math.isfinite(loss)
 
@@ -109,7 +109,7 @@ def run_steps(
             alpha, beta, target1, target2 = number(-rate), number(1 - rate * r), W1, W2
         elif riding:
             alpha, beta, target1, target2 = number(-rate), number(h[0]), velocity1, velocity2
-        product_at(gemm, A1, dS, alpha, beta, target2, scratch)
+        product_tt(gemm, A1, dS, alpha, beta, target2, scratch)
         if H:
             product_at(gemm, x, dZ1[:n], alpha, beta, target1, scratch)
 
