@@ -120,8 +120,7 @@ def product_tt(gemm: int, A: Array, B: Array, alpha: float, beta: float, C: Arra
         wide = max(n, width)
         result = scratch[: m * wide].reshape((m, wide))
         if n < width:
-            padded = scratch[m * wide : (m + k) * wide].reshape((k, wide))
-            padded[:] = 0
+            padded = scratch[m * wide : (m + k) * wide].reshape((k, wide))  # what stands beyond n goes into no result
             padded[:, :n] = A
             A = padded
         tiled(B, k, 1, m, A, alpha, result)
