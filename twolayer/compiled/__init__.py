@@ -1,7 +1,8 @@
 """The compiled engine: the steps of `engine.NumpyEngine`, whole stretches of them compiled with Numba.
 
-Elementwise work is fused and stays on one thread, products go to SciPy's BLAS, and plain SGD and momentum let the
-update ride on the product that makes the gradient. Given the same calls it gives the same bits."""
+Elementwise work is fused and stays on one thread, small products are done here, larger ones by SciPy's BLAS, and plain
+SGD and momentum let the update ride on the product that makes the gradient. Given the same calls it gives the same
+bits."""
 
 from __future__ import annotations
 
@@ -47,7 +48,7 @@ class NumbaEngine:
         gradients = flat_zeros(D, H, C, dtype).vector
         B, width = batch_size, WIDTH_BYTES // dtype.itemsize
         room = max(((H or D) + B + C) * max(C, width), D * min(H, width))  # numbers in the products' transposes
-        scratch = [np.empty(shape, dtype) for shape in ((B, H), (B, H), C * B, (2, B), room)]
+        scratch = [np.empty(shape, dtype) for shape in ((B, H), (B, H), C * B, (3, B), room)]
         self._gemm = gemm_address(dtype)
         self._fixed = (
             batch_size, (D, H, C), starts, state.flat.n_weights, vector, gradients, slots[0], slots[1],

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from twolayer.compiled.jit import compiled, numba
+from twolayer.compiled.jit import compiled_apart, numba
 from twolayer.compiled.tiles import tile_width, tiled, transposed
 from twolayer.errors import import_extra
 from twolayer.model import Array
@@ -55,7 +55,7 @@ _gemm: Any = numba.extending.intrinsic(_gemm_at)
 _N, _T = np.uint8(ord("N")), np.uint8(ord("T"))
 
 
-@compiled
+@compiled_apart
 def product(gemm: int, A: Array, B: Array, C: Array) -> None:
     """C <- A B, for A (n, k), B (k, m), C (n, m)."""
     n, k = A.shape
@@ -64,16 +64,17 @@ def product(gemm: int, A: Array, B: Array, C: Array) -> None:
     if n * k * m > ONE_THREAD or (n * k * m > SMALL and m < tile_width(C)):
         _gemm(gemm, _N, _N, m, n, k, one, B, m, A, k, zero, C, m)
     elif n * k * m > SMALL:
-        tiled(A, k, 1, n, B, one, C)
+        tiled(A, k, 1, B, one, C)
     else:
-        C[:] = zero
         for i in range(n):
+            for j in range(m):
+                C[i, j] = zero
             for p in range(k):
                 for j in range(m):
                     C[i, j] += A[i, p] * B[p, j]
 
 
-@compiled
+@compiled_apart
 def product_at(gemm: int, A: Array, B: Array, alpha: float, beta: float, C: Array, scratch: Array) -> None:
     """C <- alpha A^T B + beta C, for A (k, n), B (k, m), C (n, m), scratch (m n,) at least."""
     k, n = A.shape
@@ -82,13 +83,15 @@ def product_at(gemm: int, A: Array, B: Array, alpha: float, beta: float, C: Arra
     if n * k * m > ONE_THREAD or beta != 0 or (n * k * m > SMALL and max(n, m) < width):
         _gemm(gemm, _N, _T, m, n, k, alpha, B, m, A, n, beta, C, m)
     elif n * k * m > SMALL and m >= width:
-        tiled(A, 1, n, n, B, alpha, C)
+        tiled(A, 1, n, B, alpha, C)
     elif n * k * m > SMALL:
         result = scratch[: m * n].reshape((m, n))
-        tiled(B, 1, m, m, A, alpha, result)
+        tiled(B, 1, m, A, alpha, result)
         transposed(result, C)
     else:
-        C[:] = 0
+        for i in range(n):
+            for j in range(m):
+                C[i, j] = 0
         for p in range(k):
             for i in range(n):
                 a = alpha * A[p, i]
@@ -96,7 +99,7 @@ def product_at(gemm: int, A: Array, B: Array, alpha: float, beta: float, C: Arra
                     C[i, j] += a * B[p, j]
 
 
-@compiled
+@compiled_apart
 def product_tt(gemm: int, A: Array, B: Array, alpha: float, beta: float, C: Array, scratch: Array) -> None:
     """C <- alpha A^T B^T + beta C, for A (k, n), B (m, k), C (n, m), scratch for a transpose."""
     k, n = A.shape
@@ -115,13 +118,15 @@ def product_tt(gemm: int, A: Array, B: Array, alpha: float, beta: float, C: Arra
     elif k <= n and m >= width:
         B_t = scratch[: k * m].reshape((k, m))
         transposed(B, B_t)
-        tiled(A, 1, n, n, B_t, alpha, C)
+        tiled(A, 1, n, B_t, alpha, C)
     else:
         wide = max(n, width)
         result = scratch[: m * wide].reshape((m, wide))
         if n < width:
             padded = scratch[m * wide : (m + k) * wide].reshape((k, wide))  # what stands beyond n goes into no result
-            padded[:, :n] = A
+            for p in range(k):
+                for i in range(n):
+                    padded[p, i] = A[p, i]
             A = padded
-        tiled(B, k, 1, m, A, alpha, result)
-        transposed(result[:, :n], C)
+        tiled(B, k, 1, A, alpha, result)
+        transposed(result, C)

@@ -29,6 +29,15 @@ def compiled(function: Function) -> Function:
     return inlined
 
 
+def compiled_apart(function: Function) -> Function:
+    """`function`, compiled once and called: for what is long and stands in several places.
+
+    Without LLVM's freedom to reorder sums, so that every copy of it gives the same bits.
+    """
+    apart: Function = numba.njit(error_model="numpy", nogil=True)(function)
+    return apart
+
+
 def compiled_and_kept(function: Function) -> Function:
     """`function`, compiled, with the machine code kept on disk for the next process.
 

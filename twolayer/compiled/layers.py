@@ -54,13 +54,21 @@ def softmax_gradient(S: Array, b: Array, y: Array, weights: Array, rows: Array, 
     """(3) to (7) and (9): transposed scores without bias S (C, N) become dS^T; the sums over rows go into db (C,).
 
     Class by class, so that the loops over a batch's rows use whole vector registers however few the classes are.
-    `weights` (N,), or (0,) where all rows weigh the same; `rows` (2, N) is scratch. Returns the mean loss, summed in
+    `weights` (N,), or (0,) where all rows weigh the same; `rows` (3, N) is scratch. Returns the mean loss, summed in
     float64, and whether the scores are bounded.
     """
     C, n = S.shape
-    top, total = rows[0, :n], rows[1, :n]
+    top, total, share = (
+        rows[0, :n],
+        rows[1, :n],
+        rows[2, :n],
+    )  # of each row: largest score, sum in (4), part of the mean
+    total_weight = sum_of(weights) if weights.size else float(n)
+    for i in range(n):
+        share[i] = (weights[i] if weights.size else S.dtype.type(1)) / total_weight
+        total[i] = 0
+        top[i] = -np.inf
     size = S.dtype.type(0)
-    top[:] = -np.inf
     for j in range(C):
         for i in range(n):
             s = S[j, i] + b[j]
@@ -69,27 +77,31 @@ def softmax_gradient(S: Array, b: Array, y: Array, weights: Array, rows: Array, 
             S[j, i] = s
     loss = 0.0
     for i in range(n):
-        right = S[y[i], i] - top[i]
-        loss -= weights[i] * right if weights.size else right
-    total[:] = 0
+        loss -= share[i] * (S[y[i], i] - top[i])
     for j in range(C):
         for i in range(n):
             e = exp_of_nonpositive(S[j, i] - top[i])
             total[i] += e
             S[j, i] = e
-
-    total_weight = weights.astype(np.float64).sum() if weights.size else float(n)
-    share, scale = top, total
     for i in range(n):
-        w = weights[i] if weights.size else S.dtype.type(1)
-        loss += w * np.log(total[i])
-        share[i] = w / total_weight
-        scale[i] = share[i] / total[i]
+        loss += share[i] * np.log(total[i])
+        total[i] = share[i] / total[i]
     for j in range(C):
         for i in range(n):
-            S[j, i] *= scale[i]
+            S[j, i] *= total[i]
     for i in range(n):
         S[y[i], i] -= share[i]
     for j in range(C):
-        db[j] = S[j].sum()
-    return loss / total_weight, size < S.dtype.type(BOUND)
+        db[j] = 0
+        for i in range(n):
+            db[j] += S[j, i]
+    return loss, size < S.dtype.type(BOUND)
+
+
+@compiled
+def sum_of(v: Array) -> float:
+    """In float64."""
+    total = 0.0
+    for x in v:
+        total += x
+    return total

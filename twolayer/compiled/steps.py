@@ -54,7 +54,7 @@ def run_steps(
         starts: where W1, W2, b1, b2 begin in the vectors.
         n_weights: where the biases begin.
         q, g, s1, s2: parameters, gradients, and the optimiser's state (any vector where it keeps less).
-        Z1, dZ1, scores, rows, scratch: room for (B, H), (B, H), (C B,), (2, B) and the products' transposes.
+        Z1, dZ1, scores, rows, scratch: room for (B, H), (B, H), (C B,), (3, B) and the products' transposes.
         optimizer: its code, see `updates`.
         h: its hyperparameters.
         r: L2 strength.
