@@ -15,7 +15,7 @@ from twolayer.errors import import_extra
 from twolayer.model import Array
 
 SMALL = 4096  # multiplications up to which a plain loop is quickest
-ONE_THREAD = 1 << 18  # multiplications up to which tiles beat BLAS, which does not use a second thread before
+ONE_THREAD = 2_000_000  # multiplications up to which tiles beat BLAS, which gains little by a second thread before
 NARROW = 16  # terms of each sum up to which tiles beat BLAS at any size
 
 
