@@ -117,16 +117,9 @@ def test_a_few_steps_of_networks_of_any_shape_are_the_numpy_engines(D, H, C, B, 
 
 # Loops, tiles of full and of less height, tiles beside and over each other, transposes on either side, BLAS.
 SIZES = [
-    (1, 1, 1),
-    (5, 4, 3),
-    (7, 5, 40),
-    (64, 33, 9),
-    (65, 70, 66),
-    (3, 900, 17),
-    (31, 10, 50),
-    (600, 9, 70),
-    (9, 64, 40),
-]
+    (1, 1, 1), (5, 4, 3), (7, 5, 40), (64, 33, 9), (65, 70, 66), (3, 900, 17), (31, 10, 50), (600, 9, 70), (9, 64, 40),
+    (600, 400, 10), (130, 131, 129),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("dtype", TYPES)
