@@ -60,7 +60,7 @@ def _settings() -> Iterator[tuple[str, list[str]]]:
             for engine in engines:
                 name = names[(turn + k) % len(names)]
                 overrides = [f"solver.optimizer={optimizer}", f"solver.engine={engine}", *FEATURES[name]]
-                if optimizer == "sgd" or optimizer in ("momentum", "nesterov"):
+                if optimizer in ("sgd", "momentum", "nesterov"):
                     overrides.append("solver.learning_rate=0.05")
                 yield f"{engine}, {name}", overrides
 
