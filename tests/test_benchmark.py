@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner
 
 from twolayer.backprop import loss_and_gradients
-from twolayer.benchmark import entries
+from twolayer.benchmark import entries, scaling
 from twolayer.benchmark.cases import REG, SHAPES, Case, Shape, Work, final_loss, make_work
 from twolayer.benchmark.entries import ENTRIES, FLOOR
 from twolayer.benchmark.race import Result, race
-from twolayer.benchmark.scaling import epoch_seconds, fit_line
+from twolayer.benchmark.scaling import fit_line, measure_scaling
 from twolayer.benchmark.table import ratio_table, step_table
 from twolayer.benchmark.worker import serve
 from twolayer.commands.benchmark import command
@@ -130,8 +130,15 @@ def test_the_line_through_points_on_a_line_is_that_line():
     assert fit == pytest.approx((0.5, 2e-6, 1.0))
 
 
-def test_an_epoch_can_be_timed():
-    assert epoch_seconds("numpy", N=100, D=4, H=3, C=2, B=10, repeats=1) > 0
+def test_growth_is_measured_along_each_axis(monkeypatch):
+    monkeypatch.setattr(scaling, "BASE", {"N": 100, "D": 4, "H": 3, "C": 2, "B": 10})
+    monkeypatch.setattr(scaling, "AXES", {"N": (50, 100), "B": (5, 20, 50)})
+    monkeypatch.setattr(scaling, "EPOCHS", 2)
+    table = measure_scaling("numpy")
+    assert {axis: [value for value, _ in points] for axis, points in table.items()} == {
+        "N": [50, 100], "B": [5, 20, 50],
+    }  # fmt: skip
+    assert all(seconds > 0 for points in table.values() for _, seconds in points)
 
 
 def test_the_command_writes_rows_and_chart_and_names_missing_peers(tmp_path, monkeypatch):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from twolayer.engine import EngineName
+from twolayer.events import Record
 from twolayer.model import init_params
 from twolayer.solver import Solver
 
@@ -20,6 +21,7 @@ AXES = {
     "C": (2, 10, 50, 200),
     "B": (8, 32, 128, 512),
 }
+EPOCHS = 7  # timed, after a first one
 
 
 class LinearFit(NamedTuple):
@@ -30,34 +32,34 @@ class LinearFit(NamedTuple):
     r_squared: float
 
 
-def epoch_seconds(engine: EngineName, N: int, D: int, H: int, C: int, B: int, repeats: int = 3) -> float:
-    """The quickest of `repeats` epochs after a first one; evaluation on at most 1,000 rows."""
-    rng = np.random.default_rng(0)
-    X = rng.standard_normal((N, D), np.float32)
-    y = rng.integers(0, C, N)
-    solver = Solver(
-        init_params(D, H, C, rng=rng), X, y, engine=engine, optimizer="momentum", learning_rate=0.001, batch_size=B,
-        epochs=1 + repeats, evaluate_rows=1000,
-    )  # fmt: skip
-    times = []
-    records = iter(solver)
-    for _ in range(1 + repeats):
-        began = time.perf_counter()
-        next(records)
-        times.append(time.perf_counter() - began)
-    return min(times[1:])
+def measure_scaling(engine: EngineName, quick: bool = False) -> dict[str, list[tuple[int, float]]]:
+    """For each axis, (value, seconds of the quickest epoch), everything else as in `BASE`.
 
-
-def measure_scaling(
-    engine: EngineName, quick: bool = False, say: Callable[[str], None] = lambda _: None
-) -> dict[str, list[tuple[int, float]]]:
-    """For each axis, (value, seconds of an epoch), everything else as in `BASE`."""
+    The values of an axis take turns, so that a slow moment of the machine does not fall on one of them alone.
+    """
     table = {}
     for axis, values in AXES.items():
-        say(f"growth with {axis}, {engine} engine")
         chosen = values[:3] if quick else values
-        table[axis] = [(value, epoch_seconds(engine, **{**BASE, axis: value})) for value in chosen]
+        trainings = [iter(_solver(engine, **{**BASE, axis: value})) for value in chosen]
+        turns = [[_timed_epoch(training) for training in trainings] for _ in range(1 + EPOCHS)]
+        table[axis] = list(zip(chosen, map(min, zip(*turns[1:], strict=True)), strict=True))
     return table
+
+
+def _solver(engine: EngineName, N: int, D: int, H: int, C: int, B: int) -> Solver:
+    """A training on random rows; evaluation on at most 1,000 of them."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((N, D), np.float32), rng.integers(0, C, N)
+    return Solver(
+        init_params(D, H, C, rng=rng), X, y, engine=engine, optimizer="momentum", learning_rate=0.001, batch_size=B,
+        epochs=1 + EPOCHS, evaluate_rows=1000,
+    )  # fmt: skip
+
+
+def _timed_epoch(training: Iterator[Record]) -> float:
+    began = time.perf_counter()
+    next(training)
+    return time.perf_counter() - began
 
 
 def fit_line(points: list[tuple[int, float]]) -> LinearFit:

@@ -22,7 +22,7 @@ def draw_benchmark(rows: Sequence[Mapping[str, Any]], path: Path, optimizer: str
     names = list(dict.fromkeys(row["contestant"] for row in chosen))
     figure = style.new_figure(10, 4.6)
     axes = figure.subplots()
-    figure.subplots_adjust(left=0.075, right=0.985, bottom=0.12, top=0.8)
+    figure.subplots_adjust(left=0.075, right=0.985, bottom=0.15, top=0.8)
     width = 0.84 / max(1, len(names))
     for index, name in enumerate(names):
         times = {row["shape"]: row["median_us"] for row in chosen if row["contestant"] == name}
@@ -30,9 +30,9 @@ def draw_benchmark(rows: Sequence[Mapping[str, Any]], path: Path, optimizer: str
         heights = [times[shape] for shape in shapes if shape in times]
         hatch = "//" if index >= len(style.OKABE_ITO) else None
         axes.bar(at, heights, width * 0.92, color=style.line_look(index)[0], label=name, hatch=hatch)
-    style.tidy(axes, "features-hidden-classes-batch", "microseconds per step")
+    style.tidy(axes, "features-hidden-classes, rows of a batch", "microseconds per step")
     axes.grid(visible=False, axis="x")
-    axes.set_xticks(range(len(shapes)), shapes)
+    axes.set_xticks(range(len(shapes)), ["\n".join(shape.rsplit("-", 1)) for shape in shapes])
     if chosen:
         times_us = [row["median_us"] for row in chosen]
         style.set_log_scale(axes, min(times_us) / 2, max(times_us) * 1.5)
