@@ -58,11 +58,8 @@ def softmax_gradient(S: Array, b: Array, y: Array, weights: Array, rows: Array, 
     float64, and whether the scores are bounded.
     """
     C, n = S.shape
-    top, total, share = (
-        rows[0, :n],
-        rows[1, :n],
-        rows[2, :n],
-    )  # of each row: largest score, sum in (4), part of the mean
+    # Of each row: its largest score, the sum under (4)'s fraction line, its part of the mean.
+    top, total, share = rows[0, :n], rows[1, :n], rows[2, :n]
     total_weight = sum_of(weights) if weights.size else float(n)
     for i in range(n):
         share[i] = (weights[i] if weights.size else S.dtype.type(1)) / total_weight
