@@ -10,9 +10,8 @@ import math
 
 import numpy as np
 
-from twolayer.compiled.blas import gemm_address
+from twolayer.compiled.blas import gemm_address, scratch_room
 from twolayer.compiled.steps import NOT_FINITE, run_steps
-from twolayer.compiled.tiles import WIDTH_BYTES
 from twolayer.compiled.updates import CODES
 from twolayer.engine import NonFiniteStepError, TrainingState, UpdateRule
 from twolayer.model import Array, flat_zeros
@@ -46,8 +45,7 @@ class NumbaEngine:
         self._norm = np.empty(1)
         self._no_weights = np.empty(0, dtype)
         gradients = flat_zeros(D, H, C, dtype).vector
-        B, width = batch_size, WIDTH_BYTES // dtype.itemsize
-        room = max(((H or D) + B + C) * max(C, width), D * min(H, width))  # numbers in the products' transposes
+        B, room = batch_size, scratch_room(D, H, C, batch_size, dtype)
         scratch = [np.empty(shape, dtype) for shape in ((B, H), (B, H), C * B, (3, B), room)]
         self._gemm = gemm_address(dtype)
         self._fixed = (

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from twolayer.compiled.jit import compiled_apart, numba
-from twolayer.compiled.tiles import tile_width, tiled, transposed
+from twolayer.compiled.tiles import WIDTH_BYTES, tile_width, tiled, transposed
 from twolayer.errors import import_extra
 from twolayer.model import Array
 
@@ -27,6 +27,12 @@ def gemm_address(dtype: np.dtype[Any]) -> int:
     """Where the function that multiplies matrices of this float type begins in memory."""
     name = "sgemm" if dtype == np.float32 else "dgemm"
     return int(numba.extending.get_cython_function_address("scipy.linalg.cython_blas", name))
+
+
+def scratch_room(D: int, H: int, C: int, B: int, dtype: np.dtype[Any]) -> int:
+    """How many numbers the transposes of `product_at` and `product_tt` take in a step with B rows."""
+    width = WIDTH_BYTES // dtype.itemsize
+    return max(((H or D) + B + C) * max(C, width), D * min(H, width))
 
 
 def _gemm_at(typingctx, address, transa, transb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):  # type: ignore[no-untyped-def]

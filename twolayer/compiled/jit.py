@@ -16,7 +16,8 @@ import_extra("scipy.linalg.cython_blas", "numba", "engine: numba")
 
 Function = Callable[..., Any]
 
-_FLAGS = {"error_model": "numpy", "nogil": True, "fastmath": {"reassoc", "contract", "arcp", "nsz"}}
+_EXACT = {"error_model": "numpy", "nogil": True}
+_FLAGS = {**_EXACT, "fastmath": {"reassoc", "contract", "arcp", "nsz"}}
 
 
 def compiled(function: Function) -> Function:
@@ -34,7 +35,7 @@ def compiled_apart(function: Function) -> Function:
 
     Without LLVM's freedom to reorder sums, so that every copy of it gives the same bits.
     """
-    apart: Function = numba.njit(error_model="numpy", nogil=True)(function)
+    apart: Function = numba.njit(**_EXACT)(function)
     return apart
 
 
