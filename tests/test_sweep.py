@@ -208,6 +208,17 @@ def test_a_time_budget_that_is_used_up_starts_nothing_more(tmp_path):
     assert len(run_sweep(path, ["minutes=null", "trials=1"], folder=tmp_path / "out").ranking) == 1
 
 
+@pytest.mark.usefixtures("in_process")
+def test_what_a_killed_worker_left_of_making_a_run_folder_is_removed(tmp_path):
+    config = load_sweep(write_sweep(tmp_path)).config({"model.hidden": 4, "solver.learning_rate": 1.0})
+    folder = tmp_path / "runs" / "0001-seed0"
+    for beginning in (folder, folder.with_name(".0001-seed0.ca412171.tmp"), folder.with_name(".0002-seed0.0.tmp")):
+        beginning.mkdir(parents=True)
+        (beginning / "config.yaml").write_text("")
+    assert run_task(Task(folder.name, config.model_dump()), folder).status == "finished"
+    assert sorted(each.name for each in folder.parent.iterdir()) == [".0002-seed0.0.tmp", "0001-seed0"]
+
+
 def sweep_process(path: Path, folder: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "twolayer", "sweep", str(path), "--sweep-dir", str(folder)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -8,6 +8,7 @@ import io
 import os
 import secrets
 from collections.abc import Callable
+from glob import escape
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -53,6 +54,11 @@ def content_bytes(content: Content) -> bytes:
 def temporary_path(path: Path) -> Path:
     """A hidden name beside `path` that nobody else uses."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+
+
+def leftovers(path: Path) -> list[Path]:
+    """What killed processes left of their temporary files or folders for `path`."""
+    return list(path.parent.glob(f".{escape(path.name)}.*.tmp"))
 
 
 def write_new(path: Path, content: Content, *, durable: bool) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from twolayer.errors import RunError
 from twolayer.runs import disk as seam
-from twolayer.runs.atomic import Content, temporary_path, write_atomically, write_new
+from twolayer.runs.atomic import Content, leftovers, temporary_path, write_atomically, write_new
 from twolayer.runs.disk import CANNOT_READ, explained
 from twolayer.runs.lock import RunLock
 
@@ -99,7 +99,7 @@ class RunFolder:
     def remove_leftovers(self) -> None:
         """Removes the temporary files that a killed process left; only for the holder of the lock."""
         for path in (self.config, self.environment, self.predictions, self.best, self.last, self.summary):
-            for leftover in self.path.glob(f".{path.name}.*.tmp"):
+            for leftover in leftovers(path):
                 with contextlib.suppress(OSError):
                     leftover.unlink()
 

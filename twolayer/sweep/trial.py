@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from twolayer.config import config_from_dict
 from twolayer.errors import DivergedError, RunError, TwoLayerError
+from twolayer.runs.atomic import leftovers
 from twolayer.runs.checkpoint import read_arrays
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.logs import read_history
@@ -66,7 +67,8 @@ def run_task(task: Task, folder: Path, judge: Judge | None = None) -> Outcome:
             except RunError as error:
                 return _start_again(task, folder, judge, str(error))
         else:
-            shutil.rmtree(folder, ignore_errors=True)  # of a filling that was cut short
+            for beginning in (folder, *leftovers(folder)):  # of a filling that was cut short
+                shutil.rmtree(beginning, ignore_errors=True)
             summary = training.train(config, run_dir=folder, stop=watch).summary
     except DivergedError as error:
         return Outcome("diverged", str(error).replace(str(folder), folder.name))
