@@ -11,8 +11,8 @@ import pytest
 pytest.importorskip("numba")
 pytest.importorskip("scipy")
 
-from twolayer.compiled import blas, jit, layers, steps, updates
-from twolayer.compiled.exponential import exp_of_nonpositive
+from twolayer.compiled import jit, products, layers, steps, updates
+from twolayer.compiled.elementary import exp_of_nonpositive, log_of_at_least_one
 from twolayer.engine import TrainingState, UpdateRule
 from twolayer.engines import make_engine
 from twolayer.model import flat_copy, flat_zeros, init_params
@@ -124,29 +124,46 @@ SIZES = [
 
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize(("n", "k", "m"), SIZES)
-def test_products_are_numpys(n, k, m, dtype):
+def test_products_are_numpys_also_of_parts_of_larger_matrices(n, k, m, dtype):
     rng = np.random.default_rng(n)
-    gemm = blas.gemm_address(np.dtype(dtype))
+    gemm = products.gemm_address(np.dtype(dtype))
     A, B, C = (rng.standard_normal(shape).astype(dtype) for shape in ((n, k), (k, m), (n, m)))
-    A_t, B_t = np.ascontiguousarray(A.T), np.ascontiguousarray(B.T)
-    scratch = np.full((n + k + m) * max(n, k, m, 16), np.nan, dtype)
+    one, zero = dtype(1), dtype(0)
 
-    def assert_is(out, wanted):
-        np.testing.assert_allclose(out, wanted, rtol=0, atol=k * 20 * np.finfo(dtype).eps)
+    def part_of(matrix):
+        """The matrix as the left columns of a wider one, flat, and how far apart the rows begin then."""
+        wide = np.full((len(matrix), matrix.shape[1] + 3), np.nan, dtype)
+        wide[:, : matrix.shape[1]] = matrix
+        return wide.reshape(-1), wide.shape[1]
 
-    out = np.full((n, m), np.nan, dtype)  # what was there must not matter, NaN included
-    blas.product(gemm, A, B, out)
-    assert_is(out, A @ B)
+    def assert_is(multiply, start, wanted):
+        for view in (part_of, lambda matrix: (matrix.copy().reshape(-1), matrix.shape[1])):
+            out, ld = view(start)
+            beyond = out.reshape(len(start), ld)[:, start.shape[1] :].copy()
+            multiply(view, out, ld, np.full((n + k + m) * max(n, k, m, 16), np.nan, dtype))
+            out = out.reshape(len(start), ld)
+            np.testing.assert_allclose(out[:, : start.shape[1]], wanted, rtol=0, atol=k * 20 * np.finfo(dtype).eps)
+            np.testing.assert_array_equal(out[:, start.shape[1] :], beyond)
 
-    for alpha, beta in ((dtype(1), dtype(0)), (dtype(-0.5), dtype(0)), (dtype(-0.5), dtype(0.75))):
-        start = C if beta else np.full((n, m), np.nan, dtype)
+    anything = np.full((n, m), np.nan, dtype)  # what was there must not matter, NaN included
+    assert_is(lambda of, out, ld, _: products.product(gemm, n, k, m, *of(A), *of(B), out, ld), anything, A @ B)
+    for alpha, beta in ((one, zero), (dtype(-0.5), zero), (dtype(-0.5), dtype(0.75))):
+        start = C if beta else anything
         wanted = alpha * (A @ B) + (beta * C if beta else 0)
-        out = start.copy()
-        blas.product_at(gemm, A_t, B, alpha, beta, out, scratch)
-        assert_is(out, wanted)
-        out = start.copy()
-        blas.product_tt(gemm, A_t, B_t, alpha, beta, out, scratch)
-        assert_is(out, wanted)
+        assert_is(
+            lambda of, out, ld, scratch, a=alpha, b=beta: products.product_at(
+                gemm, n, k, m, *of(A.T), *of(B), a, b, out, ld, scratch
+            ),
+            start,
+            wanted,
+        )
+        assert_is(
+            lambda of, out, ld, scratch, a=alpha, b=beta: products.product_tt(
+                gemm, n, k, m, *of(A.T), *of(B.T), a, b, out, ld, scratch
+            ),
+            start,
+            wanted,
+        )
 
 
 @pytest.mark.parametrize(("dtype", "lowest"), [(np.float32, -87.0), (np.float64, -708.0)])
@@ -170,26 +187,41 @@ def test_the_exponential_is_right_to_two_units_in_the_last_place(dtype, lowest):
     assert (out[1:] < np.exp(lowest * 0.99)).all()
 
 
+def test_the_logarithm_is_right_to_two_units_in_the_last_place():
+    @jit.compiled
+    def logarithms(x, out):
+        for i in range(x.size):
+            out[i] = log_of_at_least_one(x[i])
+
+    for dtype in TYPES:
+        largest = np.log10(np.finfo(dtype).max) - 0.1
+        points = [np.linspace(1, 3, 50_001), np.logspace(0, largest, 20_001), 1 + np.logspace(-16, 0, 1000)]
+        x = np.concatenate([*points, [np.inf, np.nan]]).astype(dtype)
+        out = np.empty_like(x)
+        logarithms(x, out)
+        exact = np.log(x[:-2].astype(np.longdouble))
+        assert (np.abs(out[:-2] - exact) <= 2 * np.finfo(dtype).eps * exact).all()
+        np.testing.assert_array_equal(out[-2:], [np.inf, np.nan])
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30, -1e30])
 def test_what_is_not_bounded_is_seen_wherever_it_stands(value):
     for place in range(0, 77, 19):
-        Z = np.zeros((7, 11), np.float32)
+        Z = np.zeros(77, np.float32)
         assert layers.bounded(Z)
         assert layers.bias_relu(Z.copy(), np.zeros(11, np.float32))
-        Z.flat[place] = value
+        Z[place] = value
         assert not layers.bounded(Z)
         assert not layers.bias_relu(Z.copy(), np.zeros(11, np.float32))
-        assert not layers.relu_gradient(Z.copy(), np.ones_like(Z), np.empty(11, np.float32))
 
 
 def test_relu_passes_no_gradient_at_zero_and_keeps_a_nan():
-    Z = np.array([[-1.0, 0.0, 2.0, np.nan]])
+    Z = np.array([-1.0, 0.0, 2.0, np.nan])
     layers.bias_relu(Z, np.zeros(4))
-    np.testing.assert_array_equal(Z, [[0.0, 0.0, 2.0, np.nan]])
-    dZ, db = np.ones((1, 4)), np.empty(4)
-    layers.relu_gradient(dZ, np.array([[0.0, 0.0, 2.0, 1.0]]), db)
-    np.testing.assert_array_equal(dZ, [[0, 0, 1, 1]])
-    np.testing.assert_array_equal(db, [0, 0, 1, 1])
+    np.testing.assert_array_equal(Z, [0.0, 0.0, 2.0, np.nan])
+    dZ = np.ones(4)
+    layers.relu_gradient(dZ, np.array([0.0, 0.0, 2.0, 1.0]))
+    np.testing.assert_array_equal(dZ, [0, 0, 1, 1])
 
 
 def test_every_optimiser_has_a_code():

@@ -1,5 +1,7 @@
-"""Which BLAS NumPy multiplies with, with which processor kernels, and on how many threads. OpenBLAS is asked and told
-itself, since threads can be set while the process runs; of another library the environment variables tell."""
+"""Which BLAS NumPy multiplies with, with which processor kernels, and on how many threads; SciPy brings its own.
+
+OpenBLAS is asked and told itself, since threads can be set while the process runs; of another library the environment
+variables tell."""
 
 from __future__ import annotations
 
@@ -7,11 +9,14 @@ import contextlib
 import ctypes
 import functools
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
+
+Package = Literal["numpy", "scipy"]
 
 # In the order in which OpenBLAS, MKL, BLIS and Accelerate look for them; the first that is set counts.
 _VARIABLES = {
@@ -41,25 +46,39 @@ def blas_facts() -> dict[str, Any]:
     }
 
 
+def threads_of_both() -> int:
+    """On how many threads NumPy's and SciPy's OpenBLAS may both multiply, the processor's share of a container
+    considered; 1 where one of them has another BLAS, which cannot be asked."""
+    found = [_openblas_of(package) for package in get_args(Package)]
+    return max(1, min(_cores_of_container(), *(int(each.get_threads()) if each else 1 for each in found)))
+
+
+def _cores_of_container() -> int:
+    """Whole cores that a control group (Linux) leaves to this process, which sees all of the machine's."""
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        return int(quota) // int(period)
+    return sys.maxsize
+
+
 @contextlib.contextmanager
 def at_most_threads(limit: int | None) -> Iterator[None]:
-    """Has NumPy's products run on at most `limit` threads while it is entered, where NumPy's BLAS is OpenBLAS.
+    """Has products run on at most `limit` threads while it is entered, where NumPy's and SciPy's BLAS are OpenBLAS.
 
     Small products gain nothing from a second thread, and wait long for it when the machine has other work.
 
     Args:
         limit: threads, at least 1; None leaves things as they are.
     """
-    openblas = _openblas()
-    if limit is None or openblas is None or openblas.get_threads() <= limit:
-        yield
-        return
-    before = openblas.get_threads()
-    openblas.set_threads(limit)
+    found = (_openblas_of(package) for package in get_args(Package)) if limit is not None else ()
+    before = [(openblas, openblas.get_threads()) for openblas in found if openblas]
+    for openblas, threads in before:
+        openblas.set_threads(min(threads, limit))
     try:
         yield
     finally:
-        openblas.set_threads(before)
+        for openblas, threads in before:
+            openblas.set_threads(threads)
 
 
 class _OpenBLAS(NamedTuple):
@@ -71,15 +90,19 @@ class _OpenBLAS(NamedTuple):
 
 
 def _ask_openblas() -> dict[str, Any]:
-    openblas = _openblas()
+    openblas = _openblas_of("numpy")
     if openblas is None:
         return {}
     return {"threads": int(openblas.get_threads()), "kernels": openblas.kernels().decode("ascii", "replace")}
 
 
+def _openblas_of(package: Package) -> _OpenBLAS | None:
+    return _find_openblas(package) if package in sys.modules else None
+
+
 @functools.cache
-def _openblas() -> _OpenBLAS | None:
-    for path in _openblas_libraries():
+def _find_openblas(package: Package) -> _OpenBLAS | None:
+    for path in _openblas_libraries(Path(sys.modules[package].__file__ or "").parent):
         with contextlib.suppress(OSError):
             library = ctypes.CDLL(str(path))  # loaded already: this gives the same one again
             for prefix, suffix in _DECORATIONS:
@@ -95,11 +118,10 @@ def _openblas() -> _OpenBLAS | None:
     return None
 
 
-def _openblas_libraries() -> Iterator[Path]:
-    """The OpenBLAS that came with NumPy, or else those the process has loaded (where the system lists them)."""
-    numpy_folder = Path(np.__file__).parent
-    for folder in (numpy_folder.parent / "numpy.libs", numpy_folder / ".dylibs"):
-        yield from folder.glob("*openblas*")
+def _openblas_libraries(folder: Path) -> Iterator[Path]:
+    """The OpenBLAS that came with a package, or else those the process has loaded (where the system lists them)."""
+    for libraries in (folder.parent / f"{folder.name}.libs", folder / ".dylibs"):
+        yield from libraries.glob("*openblas*")
     with contextlib.suppress(OSError), open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
         yield from {Path(line[line.index("/") :].strip()) for line in maps if "blas" in line and "/" in line}
 

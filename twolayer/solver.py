@@ -37,6 +37,12 @@ from twolayer.settings import SolverSettings
 
 ONE_THREAD = 4_000_000  # operations in a batch's largest product; up to here a second thread does not help
 STRETCH_BYTES = 1 << 18  # rows gathered at a time: they stay in a core's own cache until they are used
+LONG_STRETCH_BYTES = 1 << 24  # of batches that no such cache holds, for which a stretch's own cost is shared by more
+
+
+def stretch_steps(batch_bytes: int) -> int:
+    """How many batches of so many bytes of rows make a stretch."""
+    return max(1, STRETCH_BYTES // batch_bytes, min(8, LONG_STRETCH_BYTES // batch_bytes))
 
 
 class Solver:
@@ -108,7 +114,7 @@ class Solver:
         self._engine = make_engine(self.settings.engine, self.state, self.settings.update_rule, batch_rows)
         self.steps_per_epoch = -(-self._n_rows // batch_rows)
         self.threads = 1 if 2 * batch_rows * params.n_features * (params.n_hidden or shape[-1]) < ONE_THREAD else None
-        wanted = STRETCH_BYTES // (batch_rows * params.n_features * dtype.itemsize)
+        wanted = stretch_steps(batch_rows * params.n_features * dtype.itemsize)
         self._stretch_steps = max(1, min(wanted, self.steps_per_epoch - 1))
         n = self._stretch_steps * batch_rows
         self._gathered = np.empty(n, np.intp), np.empty((n, params.n_features), dtype), np.empty(n, self._y.dtype)

@@ -13,7 +13,7 @@ from twolayer.engine import EngineName, TrainingState, UpdateRule
 from twolayer.engines import make_engine
 from twolayer.model import Array, Params, flat_copy, flat_zeros
 from twolayer.optim import OPTIMIZERS, Hyperparameters
-from twolayer.solver import STRETCH_BYTES
+from twolayer.solver import stretch_steps
 
 
 class Ready(NamedTuple):
@@ -35,7 +35,7 @@ def twolayer_engine(engine_name: EngineName, work: Work) -> Ready:
     slots = [flat_zeros(D, H, C, np.float32) for _ in range(OPTIMIZERS[optimizer].n_slots)]
     state = TrainingState(flat_copy(work.params), slots)
     engine = make_engine(engine_name, state, UpdateRule(optimizer, Hyperparameters(momentum=MOMENTUM), REG), B)
-    stretch = max(1, STRETCH_BYTES // (B * D * 4))
+    stretch = stretch_steps(B * D * 4)
     rates = np.full(work.case.steps, work.case.learning_rate)
 
     def run_pass() -> None:

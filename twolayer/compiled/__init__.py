@@ -1,20 +1,25 @@
 """The compiled engine: the steps of `engine.NumpyEngine`, whole stretches of them compiled with Numba.
 
-Elementwise work is fused and stays on one thread, small products are done here, larger ones by SciPy's BLAS, and plain
-SGD and momentum let the update ride on the product that makes the gradient. Given the same calls it gives the same
-bits."""
+Elementwise work is fused, small products are done here, larger ones by SciPy's BLAS, plain SGD and momentum let the
+update ride on the product that makes the gradient, and the hidden units are shared by as many threads as BLAS may use
+and the network is worth. Given the same calls and the same number of threads it gives the same bits."""
 
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 
 import numpy as np
 
-from twolayer.compiled.blas import gemm_address, scratch_room
-from twolayer.compiled.steps import NOT_FINITE, run_steps
+from twolayer.blas import at_most_threads, threads_of_both
+from twolayer.compiled.crew import Crew
+from twolayer.compiled.lanes import APART
+from twolayer.compiled.products import gemm_address
+from twolayer.compiled.shares import lanes_for, share_of
+from twolayer.compiled.steps import MEASURE, NOT_FINITE, OBJECTIVE, run_steps
 from twolayer.compiled.updates import CODES
 from twolayer.engine import NonFiniteStepError, TrainingState, UpdateRule
-from twolayer.model import Array, flat_zeros
+from twolayer.model import Array
 
 __all__ = ["NumbaEngine"]
 
@@ -31,27 +36,27 @@ class NumbaEngine:
 
     def __init__(self, state: TrainingState, rule: UpdateRule, batch_size: int) -> None:
         params = state.flat.params
-        D, H, C = params.n_features, params.n_hidden, params.n_classes
+        D, H, C, dtype = params.n_features, params.n_hidden, params.n_classes, params.dtype
         self.state, self.rule, self.batch_size = state, rule, batch_size
         self.gradient_norm = math.nan
-        vector, dtype = state.flat.vector, params.dtype
-        starts = tuple(
-            0 if view is None else (view.ctypes.data - vector.ctypes.data) // dtype.itemsize
-            for view in (params.W1, params.W2, params.b1, params.b2)
-        )
-        h = rule.hyperparameters
-        hyperparameters = np.array([h.momentum, h.rho, h.beta1, h.beta2, h.epsilon], np.float64)
-        slots = [slot.vector for slot in state.slots] + [vector, vector]
         self._norm = np.empty(1)
         self._no_weights = np.empty(0, dtype)
-        gradients = flat_zeros(D, H, C, dtype).vector
-        B, room = batch_size, scratch_room(D, H, C, batch_size, dtype)
-        scratch = [np.empty(shape, dtype) for shape in ((B, H), (B, H), C * B, (3, B), room)]
-        self._gemm = gemm_address(dtype)
-        self._fixed = (
-            batch_size, (D, H, C), starts, state.flat.n_weights, vector, gradients, slots[0], slots[1],
-            *scratch, CODES[rule.optimizer], hyperparameters, float(rule.reg), float(rule.max_grad_norm or 0),
-        )  # fmt: skip
+
+        lanes = lanes_for(D, H, batch_size, dtype, threads_of_both())
+        counts, orders = np.zeros(lanes * APART, np.int64), np.zeros(11, np.int64)
+        notes, scores = np.zeros((2, lanes, APART)), np.empty((2, lanes, C * batch_size), dtype)
+        h = rule.hyperparameters
+        hyperparameters = np.array([h.momentum, h.rho, h.beta1, h.beta2, h.epsilon], np.float64)
+        optimizer = CODES[rule.optimizer], 1 + len(state.slots), hyperparameters, rule.reg, rule.max_grad_norm or 0.0
+        fixed = [
+            (lane, lanes, counts, orders, notes, scores, gemm_address(dtype), *share_of(state, batch_size, lane, lanes),
+             *optimizer)
+            for lane in range(lanes)
+        ]  # fmt: skip
+        nothing = self._no_weights, np.empty(0, np.intp), self._no_weights, np.empty(0), 0, 0, np.empty(0), np.empty(1)
+        self._fixed = fixed[0]
+        self._blas_threads = 1 if lanes > 1 else None  # lanes multiply side by side
+        self._crew = Crew(lambda lane: run_steps(*fixed[lane], *nothing), lanes) if lanes > 1 else nullcontext()
 
     def run(
         self,
@@ -66,19 +71,18 @@ class NumbaEngine:
         """One step for each batch of a stretch; see `engine.Engine.run`."""
         dtype = self.state.flat.vector.dtype
         losses = np.empty(len(rates))
-        outcome, done, self.state.t, loss = run_steps(
-            self._gemm,
-            np.ascontiguousarray(X, dtype),
-            np.ascontiguousarray(y, np.intp),
-            self._no_weights if weights is None else np.ascontiguousarray(weights, dtype),
-            np.ascontiguousarray(rates, np.float64),
-            *self._fixed,
-            measure,
-            objective,
-            self.state.t,
-            losses,
-            self._norm,
-        )
+        with self._crew, at_most_threads(self._blas_threads):
+            outcome, done, self.state.t, loss = run_steps(
+                *self._fixed,
+                np.ascontiguousarray(X, dtype).reshape(-1),
+                np.ascontiguousarray(y, np.intp),
+                self._no_weights if weights is None else np.ascontiguousarray(weights, dtype),
+                np.ascontiguousarray(rates, np.float64),
+                MEASURE * measure + OBJECTIVE * objective,
+                self.state.t,
+                losses,
+                self._norm,
+            )
         if outcome == NOT_FINITE:
             self.gradient_norm = float(self._norm[0])
             raise NonFiniteStepError(losses[:done], loss, self.gradient_norm)

@@ -16,7 +16,7 @@ import_extra("scipy.linalg.cython_blas", "numba", "engine: numba")
 
 Function = Callable[..., Any]
 
-_EXACT = {"error_model": "numpy", "nogil": True}
+_EXACT = {"error_model": "numpy", "nogil": True, "_nrt": False}
 _FLAGS = {**_EXACT, "fastmath": {"reassoc", "contract", "arcp", "nsz"}}
 
 
@@ -28,6 +28,15 @@ def compiled(function: Function) -> Function:
     """
     inlined: Function = numba.njit(forceinline=True, **_FLAGS)(function)
     return inlined
+
+
+def compiled_within(function: Function) -> Function:
+    """`function`, for use in one place: it becomes a part of what calls it before anything is compiled.
+
+    So the compiler sees its code once, not at each level; but each such use takes time of its own.
+    """
+    within: Function = numba.njit(inline="always", **_FLAGS)(function)
+    return within
 
 
 def compiled_apart(function: Function) -> Function:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from twolayer.compiled.exponential import exp_of_nonpositive
+from twolayer.compiled.elementary import exp_of_nonpositive, log_of_at_least_one
 from twolayer.compiled.jit import compiled
 from twolayer.model import Array
 
@@ -14,85 +14,126 @@ BOUND = 1e15  # |x| and |dz| below it: no sum of fewer than 1e8 of their product
 
 
 @compiled
-def bounded(X: Array) -> bool:
-    """Whether the sum of |X|, X (N, D), is below BOUND; false for NaN."""
-    total = X.dtype.type(0)
-    flat = X.reshape(-1)
-    for p in range(flat.size):
-        total += abs(flat[p])
-    return bool(total < X.dtype.type(BOUND))
+def bounded(v: Array) -> bool:
+    """Whether the sum of the absolute values is below BOUND; false for NaN."""
+    total = v.dtype.type(0)
+    for p in range(v.size):
+        total += abs(v[p])
+    return bool(total < v.dtype.type(BOUND))
 
 
 @compiled
 def bias_relu(Z: Array, b: Array) -> bool:
-    """(1) and (2): Z (N, H) <- max(0, Z + b); a NaN stays one. Returns whether Z + b is bounded."""
+    """(1) and (2): Z (N H,) <- max(0, Z + b), row after row; a NaN stays one. Returns whether Z + b is bounded."""
     zero = total = Z.dtype.type(0)
-    for i in range(len(Z)):
-        for j in range(len(b)):
-            z = Z[i, j] + b[j]
+    for i in range(Z.size // b.size):
+        row = Z[i * b.size : (i + 1) * b.size]
+        for j in range(b.size):
+            z = row[j] + b[j]
             total += abs(z)
-            Z[i, j] = zero if z < zero else z
+            row[j] = zero if z < zero else z
     return bool(total < Z.dtype.type(BOUND))
 
 
 @compiled
-def relu_gradient(dZ: Array, A: Array, db: Array) -> bool:
-    """(10) and (12): dZ (N, H) <- dZ * [A > 0], and its column sums into db (H,). Returns whether dZ is bounded."""
-    zero = total = dZ.dtype.type(0)
-    db[:] = zero
-    for i in range(len(dZ)):
-        for j in range(len(db)):
-            d = dZ[i, j] if A[i, j] > zero else zero
-            total += abs(d)
-            dZ[i, j] = d
-            db[j] += d
-    return bool(total < dZ.dtype.type(BOUND))
+def relu_gradient(dZ: Array, A: Array) -> None:
+    """(10): dZ (N, H) <- dZ * [A > 0], both flat."""
+    zero = dZ.dtype.type(0)
+    for p in range(dZ.size):
+        dZ[p] = dZ[p] if A[p] > zero else zero
 
 
 @compiled
-def softmax_gradient(S: Array, b: Array, y: Array, weights: Array, rows: Array, db: Array) -> tuple[float, bool]:
-    """(3) to (7) and (9): transposed scores without bias S (C, N) become dS^T; the sums over rows go into db (C,).
+def softmax_gradient(
+    parts: Array, n: int, y: Array, weights: Array, total_weight: float, top: Array, total: Array,
+    share: Array, S: Array, losses: Array
+) -> bool:
+    """(3) to (7): transposed scores become dS^T.
 
-    Class by class, so that the loops over a batch's rows use whole vector registers however few the classes are.
-    `weights` (N,), or (0,) where all rows weigh the same; `rows` (3, N) is scratch. Returns the mean loss, summed in
-    float64, and whether the scores are bounded.
+    Class by class, so that the loops over rows use whole vector registers however few the classes are.
+
+    Args:
+        parts: (L, C n,) at least, summands of the scores, class after class.
+        n: rows of the batch.
+        y: (n,) labels.
+        weights: (n,) their weights; (0,) where all rows weigh the same.
+        total_weight: the sum of the weights.
+        top, total, share: (n,) scratch: of each row its largest score, the sum under (4)'s fraction line, and its part
+            in the mean.
+        S: (C n,) filled with dS^T, class after class.
+        losses: (n,) filled with each row's part of the mean loss.
+
+    Returns:
+        Whether the scores are bounded.
     """
-    C, n = S.shape
-    # Of each row: its largest score, the sum under (4)'s fraction line, its part of the mean.
-    top, total, share = rows[0, :n], rows[1, :n], rows[2, :n]
-    total_weight = sum_of(weights) if weights.size else float(n)
+    C = S.size // n
     for i in range(n):
         share[i] = (weights[i] if weights.size else S.dtype.type(1)) / total_weight
         total[i] = 0
         top[i] = -np.inf
     size = S.dtype.type(0)
     for j in range(C):
+        scores = S[j * n : (j + 1) * n]
+        part = parts[0, j * n : (j + 1) * n]
         for i in range(n):
-            s = S[j, i] + b[j]
-            size += abs(s)
-            top[i] = max(top[i], s)
-            S[j, i] = s
-    loss = 0.0
+            scores[i] = part[i]
+        for lane in range(1, len(parts)):
+            more = parts[lane, j * n : (j + 1) * n]
+            for i in range(n):
+                scores[i] += more[i]
+        for i in range(n):
+            size += abs(scores[i])
+            top[i] = max(top[i], scores[i])
     for i in range(n):
-        loss -= share[i] * (S[y[i], i] - top[i])
+        losses[i] = share[i] * (top[i] - S[y[i] * n + i])
     for j in range(C):
+        scores = S[j * n : (j + 1) * n]
         for i in range(n):
-            e = exp_of_nonpositive(S[j, i] - top[i])
+            e = exp_of_nonpositive(scores[i] - top[i])
             total[i] += e
-            S[j, i] = e
+            scores[i] = e
     for i in range(n):
-        loss += share[i] * np.log(total[i])
+        losses[i] += share[i] * log_of_at_least_one(total[i])
         total[i] = share[i] / total[i]
     for j in range(C):
+        scores = S[j * n : (j + 1) * n]
         for i in range(n):
-            S[j, i] *= total[i]
+            scores[i] *= total[i]
     for i in range(n):
-        S[y[i], i] -= share[i]
-    for j in range(C):
-        db[j] = 0
-        for i in range(n):
-            db[j] += S[j, i]
-    return loss, size < S.dtype.type(BOUND)
+        S[y[i] * n + i] -= share[i]
+    return bool(size < S.dtype.type(BOUND))
+
+
+@compiled
+def add_to_rows(A: Array, m: int, b: Array) -> None:
+    """(3)'s bias: b[i] is added to each of the m numbers of A's row i."""
+    for i in range(b.size):
+        row = A[i * m : (i + 1) * m]
+        for j in range(m):
+            row[j] += b[i]
+
+
+@compiled
+def row_sums(A: Array, m: int, sums: Array) -> None:
+    """(9): the sums of each row of A, rows of m numbers, into `sums`."""
+    for i in range(sums.size):
+        row = A[i * m : (i + 1) * m]
+        total = A.dtype.type(0)
+        for j in range(m):
+            total += row[j]
+        sums[i] = total
+
+
+@compiled
+def column_sums(A: Array, n: int, sums: Array) -> None:
+    """(12): the sums of A's columns, n rows, into `sums`."""
+    m = sums.size
+    for j in range(m):
+        sums[j] = 0
+    for i in range(n):
+        row = A[i * m : (i + 1) * m]
+        for j in range(m):
+            sums[j] += row[j]
 
 
 @compiled

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 
-from twolayer.compiled.blas import product, product_at, product_tt
-from twolayer.compiled.jit import compiled, compiled_and_kept
-from twolayer.compiled.layers import bias_relu, bounded, relu_gradient, softmax_gradient
+from twolayer.compiled.jit import compiled, compiled_and_kept, compiled_within
+from twolayer.compiled.lanes import GRADIENT, SAFE, WEIGHTS, announce, announced, expect, meet, parity
+from twolayer.compiled.layers import bounded, softmax_gradient, sum_of
+from twolayer.compiled.machine import CACHE_LINE, array_at, fetch
+from twolayer.compiled.passes import backward, forward
+from twolayer.compiled.shares import copy_share
 from twolayer.compiled.updates import (
     ADAMW,
     MOMENTUM,
@@ -19,117 +22,154 @@ from twolayer.compiled.updates import (
 from twolayer.model import Array
 
 FINISHED, NOT_FINITE = 0, 1
+MEASURE, OBJECTIVE = 1, 2  # flags
 RIDE_FROM = 1 << 16  # weights; fewer stay in cache, where BLAS's way to scale by beta costs more than an update
-
-
-@compiled
-def _views(
-    vector: Array, starts: tuple[int, int, int, int], D: int, H: int, C: int
-) -> tuple[Array, Array, Array, Array]:
-    """W1, W2, b1, b2 as views of a vector laid out as `model.FlatParams`; W1 and b1 are empty without hidden layer."""
-    width = H if H else D
-    at1, at2, at3, at4 = starts
-    return (
-        vector[at1 : at1 + D * H].reshape((D, H)),
-        vector[at2 : at2 + width * C].reshape((width, C)),
-        vector[at3 : at3 + H],
-        vector[at4 : at4 + C],
-    )
+AHEAD_BYTES = 1 << 16  # of a batch's rows up to which they are fetched during the step before
 
 
 @compiled_and_kept
 def run_steps(
-    gemm: int, X: Array, y: Array, weights: Array, rates: Array, batch_size: int, sizes: tuple[int, int, int],
-    starts: tuple[int, int, int, int], n_weights: int, q: Array, g: Array, s1: Array, s2: Array, Z1: Array, dZ1: Array,
-    scores: Array, rows: Array, scratch: Array, optimizer: int, h: Array, r: float, clip: float, measure: bool,
-    objective: bool, t: int, losses: Array, norm: Array,
+    lane: int, lanes: int, counts: Array, orders: Array, notes: Array, scores: Array, gemm: int,
+    sizes: tuple[int, int, int, int, int], column: int, own: tuple[Array, Array, Array, Array],
+    starts: tuple[int, int, int], vectors: tuple[Array, Array, Array], vector_starts: tuple[int, int, int],
+    room: tuple[Array, ...], row_losses: Array, optimizer: int, n_vectors: int, h: Array, r: float, clip: float,
+    X: Array, y: Array, weights: Array, rates: Array, flags: int, t: int, losses: Array, norm: Array,
 ) -> tuple[int, int, int, float]:  # fmt: skip
-    """Does one step for each batch of a stretch; see `engine.Engine.run` for what that means.
+    """Lane 0 does its share of one step for each batch of a stretch; see `engine.Engine.run` for what that means.
+    The other lanes do theirs of whatever stretches lane 0 announces, until there is none for a while.
 
     Args:
+        lane, lanes: which of how many.
+        counts: (lanes APART,) what each lane counts.
+        orders: (11,) the stretch announced.
+        notes: (2, lanes, APART) float64, what lanes note for each other.
+        scores: (2, lanes, C B) the lanes' summands of the scores.
         gemm: address of BLAS's product.
-        X, y, weights, rates: the stretch; weights (0,) for none.
-        batch_size: B.
-        sizes: D, H, C.
-        starts: where W1, W2, b1, b2 begin in the vectors.
-        n_weights: where the biases begin.
-        q, g, s1, s2: parameters, gradients, and the optimiser's state (any vector where it keeps less).
-        Z1, dZ1, scores, rows, scratch: room for (B, H), (B, H), (C B,), (3, B) and the products' transposes.
+        sizes, column, own, starts, vectors, vector_starts, room, row_losses: see `shares.Share`.
         optimizer: its code, see `updates`.
+        n_vectors: how many of `vectors` there are.
         h: its hyperparameters.
         r: L2 strength.
         clip: bound on the gradients' norm, 0 for none.
-        measure, objective: as in `Engine.run`.
+        X, y, weights, rates: lane 0's stretch, X flat; weights (0,) for none.
+        flags: MEASURE and OBJECTIVE, as in `Engine.run`.
         t: updates made so far.
-        losses: (K,) filled with each step's loss; NaN for a skipped batch.
-        norm: (1,) the last gradient norm, where one was computed.
+        losses: (K,) filled by lane 0 with each step's loss; NaN for a skipped batch.
+        norm: (1,) filled by lane 0 with the last gradient norm, where one was computed.
 
     Returns:
         FINISHED or NOT_FINITE, steps done, updates made so far, the last loss.
     """
-    D, H, C = sizes
-    W1, W2, b1, b2 = _views(q, starts, D, H, C)
-    dW1, dW2, db1, db2 = _views(g, starts, D, H, C)
-    velocity1, velocity2, _, _ = _views(s1, starts, D, H, C)
+    outcome = FINISHED, 0, t, math.nan
+    if lane == 0:
+        announce(orders, X, y, weights, rates, flags, t)
+    while lane == 0 or announced(orders, counts, lane):
+        if lane > 0:
+            X, y = array_at(orders[1], orders[5], X), array_at(orders[2], orders[6], y)
+            weights, rates = array_at(orders[3], orders[7], weights), array_at(orders[4], orders[8], rates)
+            flags, t = orders[9], orders[10]
+        for i in range(n_vectors if lanes > 1 else 0):
+            copy_share(False, lane, vectors[i], vector_starts, own[i], starts, sizes, column)
+        outcome = _share_of_steps(
+            lane, lanes, counts, notes, scores, gemm, sizes, own, starts, room, row_losses, optimizer, h, r, clip, X, y,
+            weights, rates, flags, t, losses, norm,
+        )  # fmt: skip
+        for i in range(n_vectors if lanes > 1 else 0):
+            copy_share(True, lane, vectors[i], vector_starts, own[i], starts, sizes, column)
+        meet(counts, lane, lanes)
+        if lane == 0:
+            break
+    return outcome
+
+
+@compiled_within
+def _share_of_steps(
+    lane: int, lanes: int, counts: Array, notes: Array, scores: Array, gemm: int,
+    sizes: tuple[int, int, int, int, int], own: tuple[Array, Array, Array, Array], starts: tuple[int, int, int],
+    room: tuple[Array, ...], row_losses: Array, optimizer: int, h: Array, r: float, clip: float, X: Array, y: Array,
+    weights: Array, rates: Array, flags: int, t: int, losses: Array, norm: Array,
+) -> tuple[int, int, int, float]:  # fmt: skip
+    D, _, C, B, _ = sizes
+    q, s1, s2, g = own
+    n_weights = starts[1]
     number = q.dtype.type
-    zero, one = number(0), number(1)
     loss = math.nan
-    large = n_weights >= RIDE_FROM
-    for k in range(len(rates)):
-        rate = rates[k]
-        first, last = k * batch_size, min((k + 1) * batch_size, len(X))
-        n = last - first
-        x, labels, w = X[first:last], y[first:last], weights[first:last]
-        if w.size and not w.any():
-            losses[k] = math.nan
+    for k in range(rates.size):
+        rate, first, n = rates[k], k * B, min(B, y.size - k * B)
+        x, labels, w = X[first * D : (first + n) * D], y[first : first + n], weights[first : first + n]
+        total_weight = sum_of(w) if w.size else float(n)
+        if total_weight == 0:
+            if lane == 0:
+                losses[k] = math.nan
             continue
 
-        A1 = x
-        safe = bounded(x)
-        if H:
-            A1 = Z1[:n]
-            product(gemm, x, W1, A1)
-            safe &= bias_relu(A1, b1)
-        S = dS = scores[: C * n].reshape((C, n))  # transposed
-        product_tt(gemm, W2, A1, one, zero, S, scratch)
-        loss, scores_bounded = softmax_gradient(S, b2, labels, w, rows, db2)
-        safe &= scores_bounded
-        if H:
-            product_tt(gemm, dS, W2, one, zero, dZ1[:n], scratch)
-            safe &= relu_gradient(dZ1[:n], A1, db1)
-        safe &= math.isfinite(loss)
+        now = parity(counts, lane)
+        expect(scores[now], lane, lanes, C * n, True)
+        safe = bounded(x[n * lane // lanes * D : n * (lane + 1) // lanes * D])
+        safe &= forward(gemm, x, n, lane, sizes, own, starts, room, scores[now, lane])
+        _fetch_ahead(X, (first + n) * D, n * D, 0)
+        notes[now, lane, SAFE] = safe
+        if flags & OBJECTIVE:
+            notes[now, lane, WEIGHTS] = sum_of_squares(q[:n_weights])
+        meet(counts, lane, lanes)
 
-        losses[k] = loss
-        if objective and optimizer != ADAMW:
-            losses[k] += r / 2 * sum_of_squares(q[:n_weights])
+        expect(scores[now], lane, lanes, C * n, False)
+        _fetch_ahead(X, (first + n) * D, n * D, 1)
+        for other in range(lanes):
+            safe &= notes[now, other, SAFE] != 0
+        safe &= softmax_gradient(
+            scores[now], n, labels, w, total_weight, room[3], room[4], room[5], room[2][: C * n], row_losses
+        )
+        loss = sum_of(row_losses[:n])
+        safe &= math.isfinite(loss)
+        if lane == 0:
+            losses[k] = loss
+            if flags & OBJECTIVE and optimizer != ADAMW:
+                losses[k] += r / 2 * sum_of(notes[now, :, WEIGHTS])
+        _fetch_ahead(X, (first + n) * D, n * D, 2)
+
         # Where no gradient is asked for, the update rides on the product that would make it.
-        riding = large and safe and not measure and clip == 0 and optimizer in (SGD, MOMENTUM)
-        alpha, beta, target1, target2 = one, zero, dW1, dW2
+        riding = n_weights >= RIDE_FROM and safe and not flags & MEASURE and clip == 0 and optimizer in (SGD, MOMENTUM)
+        alpha, beta, target = number(1), number(0), g
         if riding and optimizer == SGD:
-            alpha, beta, target1, target2 = number(-rate), number(1 - rate * r), W1, W2
+            alpha, beta, target = number(-rate), number(1 - rate * r), q
         elif riding:
-            alpha, beta, target1, target2 = number(-rate), number(h[0]), velocity1, velocity2
-        product_tt(gemm, A1, dS, alpha, beta, target2, scratch)
-        if H:
-            product_at(gemm, x, dZ1[:n], alpha, beta, target1, scratch)
+            alpha, beta, target = number(-rate), number(h[0]), s1
+        backward(gemm, x, n, lane, sizes, own, starts, room, alpha, beta, target)
+        _fetch_ahead(X, (first + n) * D, n * D, 3)
 
         penalty_due = optimizer != ADAMW
-        if measure or clip > 0 or not safe:
+        if flags & MEASURE or clip > 0 or not safe:
             if penalty_due:
                 add_penalty_gradient(q[:n_weights], g[:n_weights], r)
                 penalty_due = False
-            norm[0] = math.sqrt(sum_of_squares(g))
-            if not (math.isfinite(loss) and math.isfinite(norm[0])):
+            notes[now, lane, GRADIENT] = sum_of_squares(g)
+            meet(counts, lane, lanes)
+            length = math.sqrt(sum_of(notes[now, :, GRADIENT]))
+            if lane == 0:
+                norm[0] = length
+            if not (math.isfinite(loss) and math.isfinite(length)):
                 return NOT_FINITE, k, t, loss
-            if clip > 0 and norm[0] > clip:
-                g *= number(clip / norm[0])
+            if clip > 0 and length > clip:
+                factor = number(clip / length)
+                for i in range(g.size):
+                    g[i] *= factor
 
         t += 1
         if riding and optimizer == MOMENTUM:
             move_by_velocity(q[:n_weights], s1[:n_weights], rate, r)
-        for begin, end in ((0, n_weights), (n_weights, len(q))):
+        for begin, end in ((0, n_weights), (n_weights, q.size)):
             if begin == 0 and riding:
                 continue
             r_due = r if begin == 0 and (penalty_due or optimizer == ADAMW) else 0.0
             update(optimizer, q[begin:end], g[begin:end], s1[begin:end], s2[begin:end], rate, r_due, h, t)
-    return FINISHED, len(rates), t, loss
+    return FINISHED, rates.size, t, loss
+
+
+@compiled
+def _fetch_ahead(X: Array, begin: int, size: int, quarter: int) -> None:
+    """Begins to fetch a quarter of the next batch's rows; all at once would hold up the step."""
+    if size * X.itemsize <= AHEAD_BYTES:
+        first = begin + size * quarter // 4
+        for i in range(first, min(X.size, first + size // 4), CACHE_LINE // X.itemsize):
+            fetch(X, i)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from twolayer.compiled.jit import compiled
+from twolayer.compiled.jit import compiled, compiled_apart
 from twolayer.model import Array
 
 SGD, MOMENTUM, NESTEROV, RMSPROP, ADAM, ADAMW = range(6)
@@ -20,7 +20,7 @@ CODES = {
 }
 
 
-@compiled
+@compiled_apart
 def add_penalty_gradient(q: Array, g: Array, r: float) -> None:
     """g <- g + r q."""
     r = q.dtype.type(r)
@@ -37,7 +37,7 @@ def sum_of_squares(v: Array) -> float:
     return total
 
 
-@compiled
+@compiled_apart
 def update(optimizer: int, q: Array, g: Array, s1: Array, s2: Array, rate: float, r: float, h: Array, t: int) -> None:
     """The optimiser's step on one piece of the vectors; see `optim.py` for the formulas.
 
@@ -94,7 +94,7 @@ def update(optimizer: int, q: Array, g: Array, s1: Array, s2: Array, rate: float
             q[i] = keep * q[i] - a_hat * m / (np.sqrt(v) / root + eps)
 
 
-@compiled
+@compiled_apart
 def move_by_velocity(q: Array, v: Array, rate: float, r: float) -> None:
     """Momentum's second half, where v already holds mu v - a g without the penalty: v <- v - a r q;  q <- q + v."""
     decay = q.dtype.type(rate * r)

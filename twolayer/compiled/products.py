@@ -1,7 +1,10 @@
 """Matrix products for compiled code: small ones by loops and tiles, the others by SciPy's BLAS, called by its address.
 
 NumPy's arrays go row after row and BLAS wants column after column, so each product is computed as its transpose,
-C^T = B^T A^T, for which nothing has to be copied."""
+C^T = B^T A^T, for which nothing has to be copied.
+
+A matrix is given as in BLAS: by its sizes, an array (1-dimensional) that begins with its first element, and `ld`, how far
+apart its rows begin. So the same compiled code takes a whole matrix, some of its rows, or some of its columns."""
 
 from __future__ import annotations
 
@@ -62,77 +65,78 @@ _N, _T = np.uint8(ord("N")), np.uint8(ord("T"))
 
 
 @compiled_apart
-def product(gemm: int, A: Array, B: Array, C: Array) -> None:
+def product(gemm: int, n: int, k: int, m: int, A: Array, lda: int, B: Array, ldb: int, C: Array, ldc: int) -> None:
     """C <- A B, for A (n, k), B (k, m), C (n, m)."""
-    n, k = A.shape
-    m = B.shape[1]
     one, zero = A.dtype.type(1), A.dtype.type(0)
     if n * k * m > ONE_THREAD or (n * k * m > SMALL and m < tile_width(C)):
-        _gemm(gemm, _N, _N, m, n, k, one, B, m, A, k, zero, C, m)
+        _gemm(gemm, _N, _N, m, n, k, one, B, ldb, A, lda, zero, C, ldc)
     elif n * k * m > SMALL:
-        tiled(A, k, 1, B, one, C)
+        tiled(n, k, m, A, lda, 1, B, ldb, one, C, ldc)
     else:
+        n, k, m, lda, ldb, ldc = np.uintp(n), np.uintp(k), np.uintp(m), np.uintp(lda), np.uintp(ldb), np.uintp(ldc)
         for i in range(n):
             for j in range(m):
-                C[i, j] = zero
+                C[i * ldc + j] = zero
             for p in range(k):
                 for j in range(m):
-                    C[i, j] += A[i, p] * B[p, j]
+                    C[i * ldc + j] += A[i * lda + p] * B[p * ldb + j]
 
 
 @compiled_apart
-def product_at(gemm: int, A: Array, B: Array, alpha: float, beta: float, C: Array, scratch: Array) -> None:
-    """C <- alpha A^T B + beta C, for A (k, n), B (k, m), C (n, m), scratch (m n,) at least."""
-    k, n = A.shape
-    m = B.shape[1]
+def product_at(
+    gemm: int, n: int, k: int, m: int, A: Array, lda: int, B: Array, ldb: int, alpha: float, beta: float, C: Array,
+    ldc: int, scratch: Array,
+) -> None:  # fmt: skip
+    """C <- alpha A^T B + beta C, for A (k, n), B (k, m), C (n, m)."""
     width = tile_width(C)
     if n * k * m > ONE_THREAD or beta != 0 or (n * k * m > SMALL and max(n, m) < width):
-        _gemm(gemm, _N, _T, m, n, k, alpha, B, m, A, n, beta, C, m)
+        _gemm(gemm, _N, _T, m, n, k, alpha, B, ldb, A, lda, beta, C, ldc)
     elif n * k * m > SMALL and m >= width:
-        tiled(A, 1, n, B, alpha, C)
+        tiled(n, k, m, A, 1, lda, B, ldb, alpha, C, ldc)
     elif n * k * m > SMALL:
-        result = scratch[: m * n].reshape((m, n))
-        tiled(B, 1, m, A, alpha, result)
-        transposed(result, C)
+        tiled(m, k, n, B, 1, ldb, A, lda, alpha, scratch, n)
+        transposed(m, n, scratch, n, C, ldc)
     else:
+        n, k, m, lda, ldb, ldc = np.uintp(n), np.uintp(k), np.uintp(m), np.uintp(lda), np.uintp(ldb), np.uintp(ldc)
         for i in range(n):
             for j in range(m):
-                C[i, j] = 0
+                C[i * ldc + j] = 0
         for p in range(k):
             for i in range(n):
-                a = alpha * A[p, i]
+                a = alpha * A[p * lda + i]
                 for j in range(m):
-                    C[i, j] += a * B[p, j]
+                    C[i * ldc + j] += a * B[p * ldb + j]
 
 
 @compiled_apart
-def product_tt(gemm: int, A: Array, B: Array, alpha: float, beta: float, C: Array, scratch: Array) -> None:
-    """C <- alpha A^T B^T + beta C, for A (k, n), B (m, k), C (n, m), scratch for a transpose."""
-    k, n = A.shape
-    m = len(B)
+def product_tt(
+    gemm: int, n: int, k: int, m: int, A: Array, lda: int, B: Array, ldb: int, alpha: float, beta: float, C: Array,
+    ldc: int, scratch: Array,
+) -> None:  # fmt: skip
+    """C <- alpha A^T B^T + beta C, for A (k, n), B (m, k), C (n, m)."""
     width = tile_width(C)
     large = n * k * m > ONE_THREAD and (k > NARROW or m < width)
     if large or beta != 0:
-        _gemm(gemm, _T, _T, m, n, k, alpha, B, k, A, n, beta, C, m)
+        _gemm(gemm, _T, _T, m, n, k, alpha, B, ldb, A, lda, beta, C, ldc)
     elif n * k * m <= SMALL:
+        n, k, m, lda, ldb, ldc = np.uintp(n), np.uintp(k), np.uintp(m), np.uintp(lda), np.uintp(ldb), np.uintp(ldc)
         for i in range(n):
             for j in range(m):
                 total = A.dtype.type(0)
                 for p in range(k):
-                    total += A[p, i] * B[j, p]
-                C[i, j] = alpha * total
+                    total += A[p * lda + i] * B[j * ldb + p]
+                C[i * ldc + j] = alpha * total
     elif k <= n and m >= width:
-        B_t = scratch[: k * m].reshape((k, m))
-        transposed(B, B_t)
-        tiled(A, 1, n, B_t, alpha, C)
+        transposed(m, k, B, ldb, scratch, m)
+        tiled(n, k, m, A, 1, lda, scratch, m, alpha, C, ldc)
     else:
         wide = max(n, width)
-        result = scratch[: m * wide].reshape((m, wide))
         if n < width:
-            padded = scratch[m * wide : (m + k) * wide].reshape((k, wide))  # what stands beyond n goes into no result
+            padded = scratch[m * wide :]  # what stands beyond n goes into no result
             for p in range(k):
                 for i in range(n):
-                    padded[p, i] = A[p, i]
-            A = padded
-        tiled(B, k, 1, A, alpha, result)
-        transposed(result, C)
+                    padded[p * wide + i] = A[p * lda + i]
+            tiled(m, k, wide, B, ldb, 1, padded, wide, alpha, scratch, wide)
+        else:
+            tiled(m, k, wide, B, ldb, 1, A, lda, alpha, scratch, wide)
+        transposed(m, n, scratch, wide, C, ldc)

@@ -51,3 +51,42 @@ def _exp64(x: Any) -> Any:
     for k in (12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0):
         p = p * f + TAYLOR[k]
     return p * np.int64((np.int64(n) + 1023) << 52).view(np.float64)
+
+
+def log_of_at_least_one(x: Any) -> Any:
+    """ln x for x >= 1, for compiled code; infinity and NaN stay what they are.
+
+    x = 2^n m with m in [sqrt(1/2), sqrt(2)), and ln m = 2 (z + z^3/3 + z^5/5 + ...) with z = (m - 1) / (m + 1).
+    """
+    raise NotImplementedError("for compiled code only")
+
+
+@numba.extending.overload(log_of_at_least_one, jit_options={"fastmath": {"contract"}})  # type: ignore[untyped-decorator]
+def _choose_log(x: Any) -> Any:
+    return _log32 if x == numba.types.float32 else _log64
+
+
+def _log32(x: Any) -> Any:
+    bits = np.float32(x).view(np.int32)
+    n = (bits - np.int32(0x3F3504F3)) >> np.int32(23)
+    m = np.int32(bits - (n << np.int32(23))).view(np.float32)
+    z = (m - np.float32(1)) / (m + np.float32(1))
+    z2 = z * z
+    p = np.float32(2 / 9)
+    for k in (7, 5, 3, 1):
+        p = p * z2 + np.float32(2 / k)
+    y = p * z + np.float32(n) * np.float32(math.log(2))
+    return y if x < np.float32(np.inf) else x
+
+
+def _log64(x: Any) -> Any:
+    bits = np.float64(x).view(np.int64)
+    n = (bits - 0x3FE6A09E667F3BCD) >> 52
+    m = np.int64(bits - (n << 52)).view(np.float64)
+    z = (m - 1) / (m + 1)
+    z2 = z * z
+    p = 2 / 21
+    for k in (19, 17, 15, 13, 11, 9, 7, 5, 3, 1):
+        p = p * z2 + 2 / k
+    y = p * z + n * math.log(2)
+    return y if x < np.inf else x

@@ -1,0 +1,91 @@
+"""What Numba has no word for: numbers that threads tell each other, cache lines fetched ahead, arrays at an address."""
+
+from __future__ import annotations
+
+import platform
+from typing import Any
+
+from twolayer.compiled.jit import numba
+from twolayer.errors import import_extra
+
+ir: Any = import_extra("llvmlite.ir", "numba", "engine: numba")
+types, cgutils = numba.types, numba.core.cgutils
+arrayobj: Any = import_extra("numba.np.arrayobj", "numba", "engine: numba")
+
+CACHE_LINE = 64  # bytes
+
+_void, _byte, _int32 = ir.VoidType(), ir.IntType(8), ir.IntType(32)
+
+
+def _place(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    """Where values[1] stands in the array values[0]."""
+    array = cgutils.create_struct_proxy(signature.args[0])(context, builder, value=values[0])
+    return builder.gep(array.data, [values[1]])
+
+
+@numba.extending.intrinsic  # type: ignore[untyped-decorator]
+def publish(typingctx: Any, array: Any, i: Any, value: Any) -> Any:
+    """array[i] <- value, for int64: who sees it by `published` also sees all that was stored before it."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        builder.store_atomic(values[2], _place(context, builder, signature, values), "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.int64), codegen
+
+
+@numba.extending.intrinsic  # type: ignore[untyped-decorator]
+def published(typingctx: Any, array: Any, i: Any) -> Any:
+    """array[i], for int64."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.load_atomic(_place(context, builder, signature, values), "acquire", 8)
+
+    return types.int64(array, types.intp), codegen
+
+
+@numba.extending.intrinsic  # type: ignore[untyped-decorator]
+def pause(typingctx: Any) -> Any:
+    """Tells the processor that this loop waits, so that it leaves its units to others meanwhile."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        if platform.machine() in ("x86_64", "AMD64"):
+            builder.call(builder.module.declare_intrinsic("llvm.x86.sse2.pause", (), ir.FunctionType(_void, [])), [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+def _fetching(to_write: bool) -> Any:
+    """An intrinsic that has the processor fetch a cache line while it goes on."""
+
+    def fetch_line(typingctx: Any, array: Any, i: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            place = builder.bitcast(_place(context, builder, signature, values), _byte.as_pointer())
+            kinds = ir.FunctionType(_void, [_byte.as_pointer(), _int32, _int32, _int32])
+            fetch = builder.module.declare_intrinsic("llvm.prefetch", [_byte.as_pointer()], kinds)
+            builder.call(fetch, [place, _int32(int(to_write)), _int32(3), _int32(1)])  # keep it close; it is data
+            return context.get_dummy_value()
+
+        return types.void(array, types.intp), codegen
+
+    return numba.extending.intrinsic(fetch_line)
+
+
+fetch, fetch_to_write = _fetching(to_write=False), _fetching(to_write=True)
+
+
+@numba.extending.intrinsic  # type: ignore[untyped-decorator]
+def array_at(typingctx: Any, address: Any, size: Any, like: Any) -> Any:
+    """The 1-dimensional array of `size` numbers, of the type of the array `like`, that begins at an address."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        array = arrayobj.make_array(like)(context, builder)
+        itemsize = context.get_constant(types.intp, like.dtype.bitwidth // 8)
+        data = builder.inttoptr(values[0], array.data.type)
+        arrayobj.populate_array(
+            array, data=data, shape=[values[1]], strides=[itemsize], itemsize=itemsize, meminfo=None
+        )
+        return array._getvalue()
+
+    return like(types.int64, types.intp, like), codegen
