@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("numba")
 pytest.importorskip("scipy")
 
-from twolayer.compiled import jit, products, layers, steps, updates
+from twolayer.compiled import jit, layers, products, steps, updates
 from twolayer.compiled.elementary import exp_of_nonpositive, log_of_at_least_one
 from twolayer.engine import TrainingState, UpdateRule
 from twolayer.engines import make_engine

@@ -37,16 +37,17 @@ def without_pictures(monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no file-size limits")
-def test_a_file_size_limit_ends_in_one_message_and_the_run_goes_on_without_it(
-    run_twolayer, root, tmp_path, without_pictures
-):
-    import resource
-
-    def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-
+def test_a_file_size_limit_ends_in_one_message_and_the_run_goes_on_without_it(root, tmp_path, without_pictures):
+    limited = """
+import resource, runpy
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+runpy.run_module("twolayer", run_name="__main__")
+"""
     arguments = ["configs/toy.yaml", "solver.epochs=120", "run.checkpoint_seconds=0", "run.redraw_seconds=100"]
-    stopped = run_twolayer("train", *arguments, "--run-dir", tmp_path / "run", "--quiet", preexec_fn=limit)
+    stopped = subprocess.run(
+        [sys.executable, "-c", limited, "train", *arguments, "--run-dir", tmp_path / "run", "--quiet"],
+        cwd=root, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
     assert (stopped.returncode, stopped.stdout) == (2, "")
     first, second = stopped.stderr.splitlines()
     assert "history.csv: cannot be written: File too large; raise the file-size limit (ulimit -f)" in first

@@ -200,7 +200,7 @@ def test_any_column_can_be_monitored(problem, monitor):
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_a_state_saved_between_any_two_stretches_goes_on_to_the_same_bits(problem, optimizer, schedule, monkeypatch):
     params, X, y = problem
-    monkeypatch.setattr("twolayer.solver.STRETCH_BYTES", 2 * 4 * D * 8)  # two batches a stretch
+    monkeypatch.setattr("twolayer.engine.STRETCH_BYTES", 2 * 4 * D * 8)  # two batches a stretch
     settings = {
         "optimizer": optimizer, "schedule": schedule, "learning_rate": 0.05, "reg": 0.01, "batch_size": 4, "epochs": 4,
         "warmup_epochs": 0.5, "plateau_patience": 1, "monitor": "val_loss", "patience": 3, "max_grad_norm": 0.5,

@@ -93,7 +93,7 @@ def without_times(path):
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_an_interrupted_and_resumed_run_equals_one_never_stopped(tmp_path, optimizer, schedule, monkeypatch):
-    monkeypatch.setattr("twolayer.solver.STRETCH_BYTES", 2 * 32 * 2 * 4)  # so that runs stop inside an epoch, too
+    monkeypatch.setattr("twolayer.engine.STRETCH_BYTES", 2 * 32 * 2 * 4)  # so that runs stop inside an epoch, too
     monkeypatch.setattr("twolayer.recording.draw_loss_curve", lambda *arguments, **options: None)  # saves time
     config = tmp_path / "short.yaml"
     step_epochs = "step_epochs: 3," if schedule == "step" else ""

@@ -18,6 +18,8 @@ from twolayer.optim import OPTIMIZERS, Hyperparameters
 
 EngineName = Literal["numpy", "numba"]
 
+STRETCH_BYTES = 1 << 23  # of rows in a stretch: so many that what a stretch costs by itself is little
+STRETCH_STEPS = 1000  # at most, so that nobody waits long for a stretch to end
 BLOCK = 16384  # numbers: five vectors of a block, in float32, stay in a core's own cache
 
 
@@ -67,6 +69,11 @@ class NonFiniteStepError(ArithmeticError):
         self.losses = losses
         self.loss = loss
         self.gradient_norm = gradient_norm
+
+
+def stretch_steps(batch_bytes: int) -> int:
+    """How many batches make a stretch, if the rows of one take so many bytes."""
+    return min(STRETCH_STEPS, max(1, STRETCH_BYTES // batch_bytes))
 
 
 class Engine(Protocol):

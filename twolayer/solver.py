@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from twolayer.backprop import penalty
 from twolayer.blas import at_most_threads
 from twolayer.divergence import Divergence, explain_divergence
-from twolayer.engine import NonFiniteStepError, TrainingState
+from twolayer.engine import NonFiniteStepError, TrainingState, stretch_steps
 from twolayer.engines import make_engine
 from twolayer.errors import DivergedError
 from twolayer.events import EpochEnd, Progress, Record, Stretch
@@ -36,13 +36,6 @@ from twolayer.selection import Best, larger_is_better
 from twolayer.settings import SolverSettings
 
 ONE_THREAD = 4_000_000  # operations in a batch's largest product; up to here a second thread does not help
-STRETCH_BYTES = 1 << 18  # rows gathered at a time: they stay in a core's own cache until they are used
-LONG_STRETCH_BYTES = 1 << 24  # of batches that no such cache holds, for which a stretch's own cost is shared by more
-
-
-def stretch_steps(batch_bytes: int) -> int:
-    """How many batches of so many bytes of rows make a stretch."""
-    return max(1, STRETCH_BYTES // batch_bytes, min(8, LONG_STRETCH_BYTES // batch_bytes))
 
 
 class Solver:

@@ -9,11 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from twolayer.benchmark.cases import MOMENTUM, REG, Work
-from twolayer.engine import EngineName, TrainingState, UpdateRule
+from twolayer.engine import EngineName, TrainingState, UpdateRule, stretch_steps
 from twolayer.engines import make_engine
 from twolayer.model import Array, Params, flat_copy, flat_zeros
 from twolayer.optim import OPTIMIZERS, Hyperparameters
-from twolayer.solver import stretch_steps
 
 
 class Ready(NamedTuple):

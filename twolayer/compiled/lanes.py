@@ -29,7 +29,7 @@ def meet(counts: Array, lane: int, lanes: int) -> None:
 def parity(counts: Array, lane: int) -> int:
     """Which of two copies of what lanes tell each other to use until the next meeting: the other one may still be read
     by a lane behind."""
-    return counts[lane * APART + MEETINGS] & 1
+    return int(counts[lane * APART + MEETINGS] & 1)
 
 
 @compiled

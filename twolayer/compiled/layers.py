@@ -45,8 +45,16 @@ def relu_gradient(dZ: Array, A: Array) -> None:
 
 @compiled
 def softmax_gradient(
-    parts: Array, n: int, y: Array, weights: Array, total_weight: float, top: Array, total: Array,
-    share: Array, S: Array, losses: Array
+    parts: Array,
+    n: int,
+    y: Array,
+    weights: Array,
+    total_weight: float,
+    top: Array,
+    total: Array,
+    share: Array,
+    S: Array,
+    losses: Array,
 ) -> bool:
     """(3) to (7): transposed scores become dS^T.
 

@@ -29,7 +29,7 @@ def forward(
     product_tt(gemm, C, width, n, W2, C, A, width, q.dtype.type(1), q.dtype.type(0), scores, n, room[6])
     if lane == 0:
         add_to_rows(scores, n, b2)
-    return safe
+    return bool(safe)
 
 
 @compiled_within

@@ -1,10 +1,8 @@
 """Matrix products for compiled code: small ones by loops and tiles, the others by SciPy's BLAS, called by its address.
 
-NumPy's arrays go row after row and BLAS wants column after column, so each product is computed as its transpose,
-C^T = B^T A^T, for which nothing has to be copied.
-
-A matrix is given as in BLAS: by its sizes, an array (1-dimensional) that begins with its first element, and `ld`, how far
-apart its rows begin. So the same compiled code takes a whole matrix, some of its rows, or some of its columns."""
+A matrix is given as BLAS wants it: its sizes, an array (1-dimensional) that begins with its first element, and `ld`,
+how far apart its rows begin. So the same compiled code takes a whole matrix, some of its rows or some of its columns.
+BLAS wants column after column, so a product is computed as its transpose, C^T = B^T A^T; nothing is copied for that."""
 
 from __future__ import annotations
 
@@ -13,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from twolayer.compiled.jit import compiled_apart, numba
-from twolayer.compiled.tiles import WIDTH_BYTES, tile_width, tiled, transposed
+from twolayer.compiled.tiles import WIDTH_BYTES, tile_width, tiled, transposed, unsigned
 from twolayer.errors import import_extra
 from twolayer.model import Array
 
 SMALL = 4096  # multiplications up to which a plain loop is quickest
-ONE_THREAD = 2_000_000  # multiplications up to which tiles beat BLAS, which gains little by a second thread before
+TILES = 2_000_000  # multiplications up to which tiles beat BLAS
 NARROW = 16  # terms of each sum up to which tiles beat BLAS at any size
 
 
@@ -68,12 +66,13 @@ _N, _T = np.uint8(ord("N")), np.uint8(ord("T"))
 def product(gemm: int, n: int, k: int, m: int, A: Array, lda: int, B: Array, ldb: int, C: Array, ldc: int) -> None:
     """C <- A B, for A (n, k), B (k, m), C (n, m)."""
     one, zero = A.dtype.type(1), A.dtype.type(0)
-    if n * k * m > ONE_THREAD or (n * k * m > SMALL and m < tile_width(C)):
+    if n * k * m > TILES or (n * k * m > SMALL and m < tile_width(C)):
         _gemm(gemm, _N, _N, m, n, k, one, B, ldb, A, lda, zero, C, ldc)
     elif n * k * m > SMALL:
         tiled(n, k, m, A, lda, 1, B, ldb, one, C, ldc)
     else:
-        n, k, m, lda, ldb, ldc = np.uintp(n), np.uintp(k), np.uintp(m), np.uintp(lda), np.uintp(ldb), np.uintp(ldc)
+        n, k, m = unsigned(n), unsigned(k), unsigned(m)
+        lda, ldb, ldc = unsigned(lda), unsigned(ldb), unsigned(ldc)
         for i in range(n):
             for j in range(m):
                 C[i * ldc + j] = zero
@@ -89,7 +88,7 @@ def product_at(
 ) -> None:  # fmt: skip
     """C <- alpha A^T B + beta C, for A (k, n), B (k, m), C (n, m)."""
     width = tile_width(C)
-    if n * k * m > ONE_THREAD or beta != 0 or (n * k * m > SMALL and max(n, m) < width):
+    if n * k * m > TILES or beta != 0 or (n * k * m > SMALL and max(n, m) < width):
         _gemm(gemm, _N, _T, m, n, k, alpha, B, ldb, A, lda, beta, C, ldc)
     elif n * k * m > SMALL and m >= width:
         tiled(n, k, m, A, 1, lda, B, ldb, alpha, C, ldc)
@@ -97,7 +96,8 @@ def product_at(
         tiled(m, k, n, B, 1, ldb, A, lda, alpha, scratch, n)
         transposed(m, n, scratch, n, C, ldc)
     else:
-        n, k, m, lda, ldb, ldc = np.uintp(n), np.uintp(k), np.uintp(m), np.uintp(lda), np.uintp(ldb), np.uintp(ldc)
+        n, k, m = unsigned(n), unsigned(k), unsigned(m)
+        lda, ldb, ldc = unsigned(lda), unsigned(ldb), unsigned(ldc)
         for i in range(n):
             for j in range(m):
                 C[i * ldc + j] = 0
@@ -115,11 +115,12 @@ def product_tt(
 ) -> None:  # fmt: skip
     """C <- alpha A^T B^T + beta C, for A (k, n), B (m, k), C (n, m)."""
     width = tile_width(C)
-    large = n * k * m > ONE_THREAD and (k > NARROW or m < width)
+    large = n * k * m > TILES and (k > NARROW or m < width)
     if large or beta != 0:
         _gemm(gemm, _T, _T, m, n, k, alpha, B, ldb, A, lda, beta, C, ldc)
     elif n * k * m <= SMALL:
-        n, k, m, lda, ldb, ldc = np.uintp(n), np.uintp(k), np.uintp(m), np.uintp(lda), np.uintp(ldb), np.uintp(ldc)
+        n, k, m = unsigned(n), unsigned(k), unsigned(m)
+        lda, ldb, ldc = unsigned(lda), unsigned(ldb), unsigned(ldc)
         for i in range(n):
             for j in range(m):
                 total = A.dtype.type(0)

@@ -8,7 +8,7 @@ import numpy as np
 
 from twolayer.compiled.jit import compiled, compiled_apart
 from twolayer.compiled.machine import CACHE_LINE
-from twolayer.compiled.products import ONE_THREAD, scratch_room
+from twolayer.compiled.products import TILES, scratch_room
 from twolayer.engine import TrainingState
 from twolayer.model import Array, FlatParams, flat_zeros
 
@@ -45,7 +45,7 @@ class Share(NamedTuple):
 def lanes_for(D: int, H: int, B: int, dtype: np.dtype[Any], threads: int) -> int:
     """How many lanes a network of this shape is worth, at most `threads`."""
     work = B * D * H
-    most = H // BLAS_COLUMNS if work > ONE_THREAD else min(work // WORTH_A_LANE, H * dtype.itemsize // CACHE_LINE)
+    most = H // BLAS_COLUMNS if work > TILES else min(work // WORTH_A_LANE, H * dtype.itemsize // CACHE_LINE)
     return max(1, min(threads, most))
 
 

@@ -40,7 +40,9 @@ def _tile_of(rows_of_tile: int, width_bytes: int) -> Any:
             undefined, zeros = ir.Constant(vector, ir.Undefined), ir.Constant(vector, None)
 
             def everywhere(x: Any) -> Any:
-                return builder.shuffle_vector(builder.insert_element(undefined, x, lanes.type.element(0)), undefined, lanes)
+                return builder.shuffle_vector(
+                    builder.insert_element(undefined, x, lanes.type.element(0)), undefined, lanes
+                )
 
             def place(matrix: Any, row: Any, ld: Any) -> Any:
                 offset = builder.add(builder.mul(row, ld), j)
@@ -84,6 +86,7 @@ def tiled(
     """C <- alpha A B, for A (n, k), B (k, m), C (n, m); element (i, p) of A is at i row + p column in memory.
 
     m must be a tile's width at least. The last tile of a row may lie over the one before; both give the same sums.
+    Where half a tile's width is left of each row, or less, it is done by tiles of that width and twice the height.
     """
     width = tile_width(C)
     narrow = width // 2 if 0 < m % width <= width // 2 else 0
@@ -96,9 +99,15 @@ def tiled(
 
 
 @compiled
+def unsigned(n: int) -> Any:
+    """For loops that fill vector registers: none can where an index might be negative and count from the end."""
+    return np.uintp(n)
+
+
+@compiled
 def transposed(n: int, m: int, A: Array, lda: int, target: Array, ldt: int) -> None:
     """target (m, n) <- A^T, for A (n, m)."""
-    lda, ldt = np.uintp(lda), np.uintp(ldt)
-    for j in range(np.uintp(m)):
-        for i in range(np.uintp(n)):
+    lda, ldt = unsigned(lda), unsigned(ldt)
+    for j in range(unsigned(m)):
+        for i in range(unsigned(n)):
             target[j * ldt + i] = A[i * lda + j]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import twolayer
-from twolayer.blas import blas_facts
+from twolayer.blas import blas_facts, threads_of_both
 from twolayer.runs.jsonfile import shown
 
 Environment = dict[str, Any]
@@ -26,7 +26,6 @@ _THREAD_VARIABLES = (
     "MKL_NUM_THREADS",
     "BLIS_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
-    "NUMBA_NUM_THREADS",
 )
 
 # What must be the same for the same bits: where it stands in the environment, and the word for it.
@@ -63,7 +62,7 @@ def describe_environment(data: Mapping[str, str] | None = None) -> Environment:
         "numba": getattr(numba, "__version__", None),
         "scipy": getattr(sys.modules.get("scipy"), "__version__", None),
         "blas": blas_facts(),
-        "numba_threads": getattr(getattr(numba, "config", None), "NUMBA_NUM_THREADS", None),
+        "numba_threads": threads_of_both() if numba else None,
         "thread_variables": {name: os.environ[name] for name in _THREAD_VARIABLES if name in os.environ},
         "machine": _machine(),
         "data": dict(data or {}),
