@@ -7,6 +7,8 @@ import json
 import os
 import platform
 import socket
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -39,6 +41,39 @@ def test_the_threads_of_blas_are_those_that_it_has_now():
     assert blas.blas_facts()["kernels"] == pools[0]["architecture"]
     with threadpoolctl.threadpool_limits(1):
         assert blas.blas_facts()["threads"] == 1
+
+
+def test_limits_of_threads_hold_while_any_is_entered_and_the_smallest_counts(monkeypatch):
+    threads = {"numpy": 4, "scipy": 6}
+    libraries = {
+        name: blas._OpenBLAS(lambda name=name: threads[name], lambda n, name=name: threads.update({name: n}), None)
+        for name in threads
+    }
+    monkeypatch.setattr(blas, "_openblas_of", libraries.get)
+    monkeypatch.setattr(blas, "_cores_of_container", lambda: 5)
+    assert blas.threads_of_both() == 4
+    first, second, none = blas.at_most_threads(1), blas.at_most_threads(3), blas.at_most_threads(None)
+    seen = []
+    # As two threads might: the one that came first leaves first.
+    for change in (none.__enter__, second.__enter__, first.__enter__):
+        change()
+        seen.append(dict(threads))
+    for leave in (second, first, none):
+        leave.__exit__(None, None, None)
+        seen.append(dict(threads))
+    assert [each["numpy"] for each in seen] == [4, 3, 1, 1, 4, 4]
+    assert [each["scipy"] for each in seen] == [6, 3, 1, 1, 6, 6]
+    del libraries["scipy"]
+    assert blas.threads_of_both() == 1
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"),
+    [("max 100000\n", sys.maxsize), ("250000 100000\n", 2), ("not numbers", sys.maxsize), ("", sys.maxsize)],
+)
+def test_a_containers_share_of_the_processor_is_read(monkeypatch, quota, cores):
+    monkeypatch.setattr(Path, "read_text", lambda path, **_: quota)
+    assert blas._cores_of_container() == cores
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import ctypes
 import functools
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -61,6 +62,11 @@ def _cores_of_container() -> int:
     return sys.maxsize
 
 
+_lock = threading.Lock()
+_limits: list[int] = []  # those entered now, of whatever thread
+_unlimited: dict[Package, int] = {}  # threads before the first of them
+
+
 @contextlib.contextmanager
 def at_most_threads(limit: int | None) -> Iterator[None]:
     """Has products run on at most `limit` threads while it is entered, where NumPy's and SciPy's BLAS are OpenBLAS.
@@ -70,15 +76,27 @@ def at_most_threads(limit: int | None) -> Iterator[None]:
     Args:
         limit: threads, at least 1; None leaves things as they are.
     """
-    found = (_openblas_of(package) for package in get_args(Package)) if limit is not None else ()
-    before = [(openblas, openblas.get_threads()) for openblas in found if openblas]
-    for openblas, threads in before:
-        openblas.set_threads(min(threads, limit))
+    if limit is None:
+        yield
+        return
+    with _lock:
+        _limits.append(limit)
+        _apply_limits()
     try:
         yield
     finally:
-        for openblas, threads in before:
-            openblas.set_threads(threads)
+        with _lock:
+            _limits.remove(limit)
+            _apply_limits()
+
+
+def _apply_limits() -> None:
+    for package in get_args(Package):
+        if openblas := _openblas_of(package):
+            before = _unlimited.setdefault(package, int(openblas.get_threads()))
+            openblas.set_threads(min([before, *_limits]))
+    if not _limits:
+        _unlimited.clear()
 
 
 class _OpenBLAS(NamedTuple):

@@ -18,7 +18,7 @@ def forward(
     Lane 0 adds b2. Returns whether Z1 and W2 are bounded: as |dS| <= 1, dZ1 is then bounded, too.
     """
     D, M, C, _, _ = sizes
-    q, A1 = own[0], room[0][: n * M]
+    q, A1, scratch = own[0], room[0][: n * M], room[6]
     width = M if M else D
     W2, b1, b2 = q[starts[0] : starts[0] + width * C], q[starts[1] : starts[1] + M], q[starts[2] : starts[2] + C]
     safe = bounded(W2)
@@ -26,7 +26,7 @@ def forward(
         product(gemm, n, D, M, x, D, q, M, A1, M)
         safe &= bias_relu(A1, b1)
     A = A1 if M else x
-    product_tt(gemm, C, width, n, W2, C, A, width, q.dtype.type(1), q.dtype.type(0), scores, n, room[6])
+    product_tt(gemm, C, width, n, W2, C, A, width, q.dtype.type(1), q.dtype.type(0), scores, n, scratch)
     if lane == 0:
         add_to_rows(scores, n, b2)
     return bool(safe)

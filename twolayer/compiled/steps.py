@@ -16,6 +16,7 @@ from twolayer.compiled.updates import (
     SGD,
     add_penalty_gradient,
     move_by_velocity,
+    scale,
     sum_of_squares,
     update,
 )
@@ -89,8 +90,10 @@ def _share_of_steps(
     room: tuple[Array, ...], row_losses: Array, optimizer: int, h: Array, r: float, clip: float, X: Array, y: Array,
     weights: Array, rates: Array, flags: int, t: int, losses: Array, norm: Array,
 ) -> tuple[int, int, int, float]:  # fmt: skip
+    """The lane's share of all steps of a stretch; see `run_steps`."""
     D, _, C, B, _ = sizes
     q, s1, s2, g = own
+    _, _, dS, top, total, share, _ = room
     n_weights = starts[1]
     number = q.dtype.type
     loss = math.nan
@@ -107,19 +110,17 @@ def _share_of_steps(
         expect(scores[now], lane, lanes, C * n, True)
         safe = bounded(x[n * lane // lanes * D : n * (lane + 1) // lanes * D])
         safe &= forward(gemm, x, n, lane, sizes, own, starts, room, scores[now, lane])
-        _fetch_ahead(X, (first + n) * D, n * D, 0)
         notes[now, lane, SAFE] = safe
         if flags & OBJECTIVE:
             notes[now, lane, WEIGHTS] = sum_of_squares(q[:n_weights])
+        _fetch_ahead(X, (first + n) * D, n * D, 0)
         meet(counts, lane, lanes)
-
         expect(scores[now], lane, lanes, C * n, False)
         _fetch_ahead(X, (first + n) * D, n * D, 1)
+
         for other in range(lanes):
             safe &= notes[now, other, SAFE] != 0
-        safe &= softmax_gradient(
-            scores[now], n, labels, w, total_weight, room[3], room[4], room[5], room[2][: C * n], row_losses
-        )
+        safe &= softmax_gradient(scores[now], n, labels, w, total_weight, top, total, share, dS[: C * n], row_losses)
         loss = sum_of(row_losses[:n])
         safe &= math.isfinite(loss)
         if lane == 0:
@@ -151,18 +152,15 @@ def _share_of_steps(
             if not (math.isfinite(loss) and math.isfinite(length)):
                 return NOT_FINITE, k, t, loss
             if clip > 0 and length > clip:
-                factor = number(clip / length)
-                for i in range(g.size):
-                    g[i] *= factor
+                scale(g, clip / length)
 
         t += 1
         if riding and optimizer == MOMENTUM:
             move_by_velocity(q[:n_weights], s1[:n_weights], rate, r)
         for begin, end in ((0, n_weights), (n_weights, q.size)):
-            if begin == 0 and riding:
-                continue
-            r_due = r if begin == 0 and (penalty_due or optimizer == ADAMW) else 0.0
-            update(optimizer, q[begin:end], g[begin:end], s1[begin:end], s2[begin:end], rate, r_due, h, t)
+            if not (riding and begin == 0):
+                r_due = r if begin == 0 and (penalty_due or optimizer == ADAMW) else 0.0
+                update(optimizer, q[begin:end], g[begin:end], s1[begin:end], s2[begin:end], rate, r_due, h, t)
     return FINISHED, rates.size, t, loss
 
 

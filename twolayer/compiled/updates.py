@@ -29,6 +29,14 @@ def add_penalty_gradient(q: Array, g: Array, r: float) -> None:
 
 
 @compiled
+def scale(v: Array, factor: float) -> None:
+    """v <- factor v."""
+    factor = v.dtype.type(factor)
+    for i in range(v.size):
+        v[i] *= factor
+
+
+@compiled
 def sum_of_squares(v: Array) -> float:
     """In float64, which no float32 overflows."""
     total = 0.0
