@@ -74,21 +74,25 @@ def test_whole_trainings_agree_under_every_schedule(schedule):
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-@pytest.mark.parametrize("optimizer", ["sgd", "momentum"])
-def test_updates_that_ride_on_the_product_are_those_made_from_the_gradient(optimizer, dtype):
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_updates_of_large_networks_piece_by_piece_are_the_numpy_engines(optimizer, dtype):
     D, H, C, B = 300, 230, 10, 64
-    assert D * H > steps.RIDE_FROM
+    assert D * H > steps.PIECE
+    adaptive = optimizer in ("rmsprop", "adam", "adamw")
+    rate = 1e-4 if adaptive else 0.1
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((5 * B - 7, D)).astype(dtype), rng.integers(0, C, 5 * B - 7)
     results = []
     for engine in ("numba", "numpy"):
         slots = [flat_zeros(D, H, C, dtype) for _ in range(OPTIMIZERS[optimizer].n_slots)]
         state = TrainingState(flat_copy(init_params(D, H, C, rng=np.random.default_rng(1), dtype=dtype)), slots)
-        make_engine(engine, state, UpdateRule(optimizer, reg=0.1), B).run(X, y, None, np.full(5, 0.1))
+        make_engine(engine, state, UpdateRule(optimizer, reg=0.1), B).run(X, y, None, np.full(5, rate))
         results.append([state.flat.vector, *(slot.vector for slot in state.slots)])
     # In float32 a unit near 0 may fire in one and not in the other; forgetting r would make a difference of 4e-3.
+    # Where gradients are divided by their own size, the last digits of small ones count.
+    tolerance = 2e-4 if dtype == np.float32 else 1e-7 if adaptive else 1e-13
     for ours, theirs in zip(*results, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-4 if dtype == np.float32 else 1e-13)
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("dtype", TYPES)
@@ -127,8 +131,7 @@ SIZES = [
 def test_products_are_numpys_also_of_parts_of_larger_matrices(n, k, m, dtype):
     rng = np.random.default_rng(n)
     gemm = products.gemm_address(np.dtype(dtype))
-    A, B, C = (rng.standard_normal(shape).astype(dtype) for shape in ((n, k), (k, m), (n, m)))
-    one, zero = dtype(1), dtype(0)
+    A, B = (rng.standard_normal(shape).astype(dtype) for shape in ((n, k), (k, m)))
 
     def part_of(matrix):
         """The matrix as the left columns of a wider one, flat, and how far apart the rows begin then."""
@@ -136,7 +139,8 @@ def test_products_are_numpys_also_of_parts_of_larger_matrices(n, k, m, dtype):
         wide[:, : matrix.shape[1]] = matrix
         return wide.reshape(-1), wide.shape[1]
 
-    def assert_is(multiply, start, wanted):
+    def assert_is(multiply, wanted):
+        start = np.full((n, m), np.nan, dtype)  # what was there must not matter
         for view in (part_of, lambda matrix: (matrix.copy().reshape(-1), matrix.shape[1])):
             out, ld = view(start)
             beyond = out.reshape(len(start), ld)[:, start.shape[1] :].copy()
@@ -145,25 +149,13 @@ def test_products_are_numpys_also_of_parts_of_larger_matrices(n, k, m, dtype):
             np.testing.assert_allclose(out[:, : start.shape[1]], wanted, rtol=0, atol=k * 20 * np.finfo(dtype).eps)
             np.testing.assert_array_equal(out[:, start.shape[1] :], beyond)
 
-    anything = np.full((n, m), np.nan, dtype)  # what was there must not matter, NaN included
-    assert_is(lambda of, out, ld, _: products.product(gemm, n, k, m, *of(A), *of(B), out, ld), anything, A @ B)
-    for alpha, beta in ((one, zero), (dtype(-0.5), zero), (dtype(-0.5), dtype(0.75))):
-        start = C if beta else anything
-        wanted = alpha * (A @ B) + (beta * C if beta else 0)
-        assert_is(
-            lambda of, out, ld, scratch, a=alpha, b=beta: products.product_at(
-                gemm, n, k, m, *of(A.T), *of(B), a, b, out, ld, scratch
-            ),
-            start,
-            wanted,
-        )
-        assert_is(
-            lambda of, out, ld, scratch, a=alpha, b=beta: products.product_tt(
-                gemm, n, k, m, *of(A.T), *of(B.T), a, b, out, ld, scratch
-            ),
-            start,
-            wanted,
-        )
+    assert_is(lambda of, out, ld, _: products.product(gemm, n, k, m, *of(A), *of(B), out, ld), A @ B)
+    assert_is(
+        lambda of, out, ld, scratch: products.product_at(gemm, n, k, m, *of(A.T), *of(B), out, ld, scratch), A @ B
+    )
+    assert_is(
+        lambda of, out, ld, scratch: products.product_tt(gemm, n, k, m, *of(A.T), *of(B.T), out, ld, scratch), A @ B
+    )
 
 
 @pytest.mark.parametrize(("dtype", "lowest"), [(np.float32, -87.0), (np.float64, -708.0)])

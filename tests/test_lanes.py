@@ -84,10 +84,10 @@ def test_three_lanes_train_as_the_numpy_engine(lanes, optimizer, variant, dtype)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum"])
-def test_updates_ride_on_the_lanes_products_too(lanes, optimizer):
+def test_lanes_update_large_networks_piece_by_piece(lanes, optimizer):
     lanes(2)
     features, hidden = 700, 260
-    assert features * 128 > twolayer.compiled.steps.RIDE_FROM
+    assert features * 128 > twolayer.compiled.steps.PIECE
     X, y = rows(np.float64, features=features)
     results = []
     for name in ("numba", "numpy"):
@@ -106,6 +106,19 @@ def test_the_same_lanes_give_the_same_bits_however_the_steps_are_divided_into_ca
     for first, last in ((0, 1), (1, 4), (4, 6)):
         divided.run(X[first * B : last * B], y[first * B : last * B], None, np.full(last - first, 0.01))
     for ours, theirs in zip(numbers(whole), numbers(divided), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("number", [1, 2])
+def test_measuring_changes_no_bit(lanes, number, optimizer, dtype):
+    lanes(number)
+    X, y = rows(dtype)
+    measured, plain = (engine_of(dtype, UpdateRule(optimizer, reg=0.1)) for _ in range(2))
+    measured.run(X, y, None, np.full(5, 0.01), measure=True, objective=True)
+    plain.run(X, y, None, np.full(5, 0.01))
+    for ours, theirs in zip(numbers(measured), numbers(plain), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 

@@ -1,8 +1,8 @@
 """The compiled engine: the steps of `engine.NumpyEngine`, whole stretches of them compiled with Numba.
 
-Elementwise work is fused, small products are done here, larger ones by SciPy's BLAS, plain SGD and momentum let the
-update ride on the product that makes the gradient, and the hidden units are shared by as many threads as BLAS may use
-and the network is worth. Given the same calls and the same number of threads it gives the same bits."""
+Elementwise work is fused, small products are done here, larger ones by SciPy's BLAS, weights are updated while their
+gradient is still in cache, and the hidden units are shared by as many threads as BLAS may use and the network is worth.
+Given the same calls and the same number of threads it gives the same bits."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ __all__ = ["NumbaEngine"]
 class NumbaEngine:
     """Compiled steps; see `engine.Engine`.
 
-    A step with `measure` or clipping computes its gradient before it updates, and rounds a little differently from one
-    that does not; otherwise how steps are divided into calls of `run` makes no difference.
+    How steps are divided into calls of `run`, and what is measured, makes no difference to the bits.
 
     Raises:
         MissingExtraError: on import of this module, where Numba or SciPy is not installed.

@@ -1,6 +1,6 @@
 """The network's elementwise work in as few passes as it takes: bias and ReLU, softmax with its loss, and the ReLU's
-mask. Each pass also says whether all it saw was `bounded`, so that no gradient has to be read again to know that it
-is finite."""
+mask. The passes on the way forward also say whether all they saw was `bounded`, so that no gradient has to be read
+again to know that it is finite."""
 
 from __future__ import annotations
 
@@ -45,17 +45,9 @@ def relu_gradient(dZ: Array, A: Array) -> None:
 
 @compiled
 def softmax_gradient(
-    parts: Array,
-    n: int,
-    y: Array,
-    weights: Array,
-    total_weight: float,
-    top: Array,
-    total: Array,
-    share: Array,
-    S: Array,
-    losses: Array,
-) -> bool:
+    parts: Array, n: int, y: Array, weights: Array, total_weight: float, top: Array, total: Array, share: Array,
+    S: Array, losses: Array,
+) -> bool:  # fmt: skip
     """(3) to (7): transposed scores become dS^T.
 
     Class by class, so that the loops over rows use whole vector registers however few the classes are.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twolayer.compiled.jit import compiled_within
 from twolayer.compiled.layers import add_to_rows, bias_relu, bounded, column_sums, relu_gradient, row_sums
-from twolayer.compiled.products import product, product_at, product_tt
+from twolayer.compiled.products import product, product_tt
 from twolayer.model import Array
 
 
@@ -26,7 +26,7 @@ def forward(
         product(gemm, n, D, M, x, D, q, M, A1, M)
         safe &= bias_relu(A1, b1)
     A = A1 if M else x
-    product_tt(gemm, C, width, n, W2, C, A, width, q.dtype.type(1), q.dtype.type(0), scores, n, scratch)
+    product_tt(gemm, C, width, n, W2, C, A, width, scores, n, scratch)
     if lane == 0:
         add_to_rows(scores, n, b2)
     return bool(safe)
@@ -35,22 +35,18 @@ def forward(
 @compiled_within
 def backward(
     gemm: int, x: Array, n: int, lane: int, sizes: tuple[int, int, int, int, int],
-    own: tuple[Array, Array, Array, Array], starts: tuple[int, int, int], room: tuple[Array, ...], alpha: float,
-    beta: float, target: Array,
+    own: tuple[Array, Array, Array, Array], starts: tuple[int, int, int], room: tuple[Array, ...],
 ) -> None:  # fmt: skip
-    """(8) to (12), from dS^T in `room`: the weights' part of target <- alpha gradient + beta target, and the biases'
-    gradients into the last of `own`. The sums of dS, b2's gradient, are lane 0's; there are none of b2 elsewhere."""
+    """(8) to (12), but for dW1: from dS^T in `room` to dZ1 in `room` and the gradients of W2, b1 and b2 in the last of
+    `own`. The sums of dS, b2's gradient, are lane 0's; there are none of b2 elsewhere."""
     D, M, C, _, _ = sizes
     q, _, _, g = own
     A1, dZ1, dS, scratch = room[0][: n * M], room[1][: n * M], room[2], room[6]
-    W2, one, zero = q[starts[0] :], q.dtype.type(1), q.dtype.type(0)
     if M:
-        product_tt(gemm, n, C, M, dS, n, W2, C, one, zero, dZ1, M, scratch)
+        product_tt(gemm, n, C, M, dS, n, q[starts[0] :], C, dZ1, M, scratch)
         relu_gradient(dZ1, A1)
         column_sums(dZ1, n, g[starts[1] : starts[1] + M])
     A, width = (A1, M) if M else (x, D)
-    product_tt(gemm, width, n, C, A, width, dS, n, alpha, beta, target[starts[0] :], C, scratch)
-    if M:
-        product_at(gemm, D, n, M, x, D, dZ1, M, alpha, beta, target, M, scratch)
+    product_tt(gemm, width, n, C, A, width, dS, n, g[starts[0] :], C, scratch)
     if lane == 0:
         row_sums(dS, n, g[starts[2] : starts[2] + C])

@@ -69,7 +69,7 @@ def product(gemm: int, n: int, k: int, m: int, A: Array, lda: int, B: Array, ldb
     if n * k * m > TILES or (n * k * m > SMALL and m < tile_width(C)):
         _gemm(gemm, _N, _N, m, n, k, one, B, ldb, A, lda, zero, C, ldc)
     elif n * k * m > SMALL:
-        tiled(n, k, m, A, lda, 1, B, ldb, one, C, ldc)
+        tiled(n, k, m, A, lda, 1, B, ldb, C, ldc)
     else:
         n, k, m = unsigned(n), unsigned(k), unsigned(m)
         lda, ldb, ldc = unsigned(lda), unsigned(ldb), unsigned(ldc)
@@ -83,17 +83,17 @@ def product(gemm: int, n: int, k: int, m: int, A: Array, lda: int, B: Array, ldb
 
 @compiled_apart
 def product_at(
-    gemm: int, n: int, k: int, m: int, A: Array, lda: int, B: Array, ldb: int, alpha: float, beta: float, C: Array,
-    ldc: int, scratch: Array,
+    gemm: int, n: int, k: int, m: int, A: Array, lda: int, B: Array, ldb: int, C: Array, ldc: int,
+    scratch: Array,
 ) -> None:  # fmt: skip
-    """C <- alpha A^T B + beta C, for A (k, n), B (k, m), C (n, m)."""
-    width = tile_width(C)
-    if n * k * m > TILES or beta != 0 or (n * k * m > SMALL and max(n, m) < width):
-        _gemm(gemm, _N, _T, m, n, k, alpha, B, ldb, A, lda, beta, C, ldc)
+    """C <- A^T B, for A (k, n), B (k, m), C (n, m)."""
+    width, one, zero = tile_width(C), A.dtype.type(1), A.dtype.type(0)
+    if n * k * m > TILES or (n * k * m > SMALL and max(n, m) < width):
+        _gemm(gemm, _N, _T, m, n, k, one, B, ldb, A, lda, zero, C, ldc)
     elif n * k * m > SMALL and m >= width:
-        tiled(n, k, m, A, 1, lda, B, ldb, alpha, C, ldc)
+        tiled(n, k, m, A, 1, lda, B, ldb, C, ldc)
     elif n * k * m > SMALL:
-        tiled(m, k, n, B, 1, ldb, A, lda, alpha, scratch, n)
+        tiled(m, k, n, B, 1, ldb, A, lda, scratch, n)
         transposed(m, n, scratch, n, C, ldc)
     else:
         n, k, m = unsigned(n), unsigned(k), unsigned(m)
@@ -103,21 +103,21 @@ def product_at(
                 C[i * ldc + j] = 0
         for p in range(k):
             for i in range(n):
-                a = alpha * A[p * lda + i]
+                a = A[p * lda + i]
                 for j in range(m):
                     C[i * ldc + j] += a * B[p * ldb + j]
 
 
 @compiled_apart
 def product_tt(
-    gemm: int, n: int, k: int, m: int, A: Array, lda: int, B: Array, ldb: int, alpha: float, beta: float, C: Array,
-    ldc: int, scratch: Array,
+    gemm: int, n: int, k: int, m: int, A: Array, lda: int, B: Array, ldb: int, C: Array, ldc: int,
+    scratch: Array,
 ) -> None:  # fmt: skip
-    """C <- alpha A^T B^T + beta C, for A (k, n), B (m, k), C (n, m)."""
-    width = tile_width(C)
+    """C <- A^T B^T, for A (k, n), B (m, k), C (n, m)."""
+    width, one, zero = tile_width(C), A.dtype.type(1), A.dtype.type(0)
     large = n * k * m > TILES and (k > NARROW or m < width)
-    if large or beta != 0:
-        _gemm(gemm, _T, _T, m, n, k, alpha, B, ldb, A, lda, beta, C, ldc)
+    if large:
+        _gemm(gemm, _T, _T, m, n, k, one, B, ldb, A, lda, zero, C, ldc)
     elif n * k * m <= SMALL:
         n, k, m = unsigned(n), unsigned(k), unsigned(m)
         lda, ldb, ldc = unsigned(lda), unsigned(ldb), unsigned(ldc)
@@ -126,10 +126,10 @@ def product_tt(
                 total = A.dtype.type(0)
                 for p in range(k):
                     total += A[p * lda + i] * B[j * ldb + p]
-                C[i * ldc + j] = alpha * total
+                C[i * ldc + j] = total
     elif k <= n and m >= width:
         transposed(m, k, B, ldb, scratch, m)
-        tiled(n, k, m, A, 1, lda, scratch, m, alpha, C, ldc)
+        tiled(n, k, m, A, 1, lda, scratch, m, C, ldc)
     else:
         wide = max(n, width)
         if n < width:
@@ -137,7 +137,7 @@ def product_tt(
             for p in range(k):
                 for i in range(n):
                     padded[p * wide + i] = A[p * lda + i]
-            tiled(m, k, wide, B, ldb, 1, padded, wide, alpha, scratch, wide)
+            tiled(m, k, wide, B, ldb, 1, padded, wide, scratch, wide)
         else:
-            tiled(m, k, wide, B, ldb, 1, A, lda, alpha, scratch, wide)
+            tiled(m, k, wide, B, ldb, 1, A, lda, scratch, wide)
         transposed(m, n, scratch, wide, C, ldc)

@@ -9,13 +9,11 @@ from twolayer.compiled.lanes import GRADIENT, SAFE, WEIGHTS, announce, announced
 from twolayer.compiled.layers import bounded, softmax_gradient, sum_of
 from twolayer.compiled.machine import CACHE_LINE, array_at, fetch
 from twolayer.compiled.passes import backward, forward
+from twolayer.compiled.products import product_at
 from twolayer.compiled.shares import copy_share
 from twolayer.compiled.updates import (
     ADAMW,
-    MOMENTUM,
-    SGD,
     add_penalty_gradient,
-    move_by_velocity,
     scale,
     sum_of_squares,
     update,
@@ -24,7 +22,7 @@ from twolayer.model import Array
 
 FINISHED, NOT_FINITE = 0, 1
 MEASURE, OBJECTIVE = 1, 2  # flags
-RIDE_FROM = 1 << 16  # weights; fewer stay in cache, where BLAS's way to scale by beta costs more than an update
+PIECE = 1 << 16  # weights of W1 updated at a time
 AHEAD_BYTES = 1 << 16  # of a batch's rows up to which they are fetched during the step before
 
 
@@ -91,11 +89,10 @@ def _share_of_steps(
     weights: Array, rates: Array, flags: int, t: int, losses: Array, norm: Array,
 ) -> tuple[int, int, int, float]:  # fmt: skip
     """The lane's share of all steps of a stretch; see `run_steps`."""
-    D, _, C, B, _ = sizes
+    D, M, C, B, _ = sizes
     q, s1, s2, g = own
-    _, _, dS, top, total, share, _ = room
+    _, dZ1, dS, top, total, share, scratch = room
     n_weights = starts[1]
-    number = q.dtype.type
     loss = math.nan
     for k in range(rates.size):
         rate, first, n = rates[k], k * B, min(B, y.size - k * B)
@@ -129,21 +126,23 @@ def _share_of_steps(
                 losses[k] += r / 2 * sum_of(notes[now, :, WEIGHTS])
         _fetch_ahead(X, (first + n) * D, n * D, 2)
 
-        # Where no gradient is asked for, the update rides on the product that would make it.
-        riding = n_weights >= RIDE_FROM and safe and not flags & MEASURE and clip == 0 and optimizer in (SGD, MOMENTUM)
-        alpha, beta, target = number(1), number(0), g
-        if riding and optimizer == SGD:
-            alpha, beta, target = number(-rate), number(1 - rate * r), q
-        elif riding:
-            alpha, beta, target = number(-rate), number(h[0]), s1
-        backward(gemm, x, n, lane, sizes, own, starts, room, alpha, beta, target)
+        backward(gemm, x, n, lane, sizes, own, starts, room)
+        # Unless the whole gradient is asked for, W1 is updated by pieces, while the gradient's piece is in cache.
+        whole = flags & MEASURE or clip > 0 or not safe
+        piece = PIECE // max(1, M) + 1
+        for i in range(0, D if M else 0, piece):
+            end = min(i + piece, D)
+            p = slice(i * M, end * M)
+            product_at(gemm, end - i, n, M, x[i:], D, dZ1, M, g[p], M, scratch)
+            if not whole:
+                update(optimizer, q[p], g[p], s1[p], s2[p], rate, r, h, t + 1)
         _fetch_ahead(X, (first + n) * D, n * D, 3)
 
-        penalty_due = optimizer != ADAMW
-        if flags & MEASURE or clip > 0 or not safe:
-            if penalty_due:
+        r_due = r
+        if whole:
+            if optimizer != ADAMW:
                 add_penalty_gradient(q[:n_weights], g[:n_weights], r)
-                penalty_due = False
+                r_due = 0.0
             notes[now, lane, GRADIENT] = sum_of_squares(g)
             meet(counts, lane, lanes)
             length = math.sqrt(sum_of(notes[now, :, GRADIENT]))
@@ -155,12 +154,10 @@ def _share_of_steps(
                 scale(g, clip / length)
 
         t += 1
-        if riding and optimizer == MOMENTUM:
-            move_by_velocity(q[:n_weights], s1[:n_weights], rate, r)
-        for begin, end in ((0, n_weights), (n_weights, q.size)):
-            if not (riding and begin == 0):
-                r_due = r if begin == 0 and (penalty_due or optimizer == ADAMW) else 0.0
-                update(optimizer, q[begin:end], g[begin:end], s1[begin:end], s2[begin:end], rate, r_due, h, t)
+        left = slice(0 if whole else starts[0], n_weights)
+        update(optimizer, q[left], g[left], s1[left], s2[left], rate, r_due, h, t)
+        biases = slice(n_weights, q.size)
+        update(optimizer, q[biases], g[biases], s1[biases], s2[biases], rate, 0.0, h, t)
     return FINISHED, rates.size, t, loss
 
 

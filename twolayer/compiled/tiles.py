@@ -1,4 +1,4 @@
-"""Matrix products of a size at which BLAS is still getting ready: C <- alpha A B, a tile of C at a time.
+"""Matrix products of a size at which BLAS is still getting ready: C <- A B, a tile of C at a time.
 
 A tile's sums stay in the processor's vector registers from the first to the last product. Compilers do not find that
 arrangement by themselves, so it is written as LLVM vectors; what the processor has instead of them, LLVM knows."""
@@ -23,19 +23,19 @@ types, cgutils = numba.types, numba.core.cgutils
 def _tile_of(rows_of_tile: int, width_bytes: int) -> Any:
     """The tile of so many rows of so many bytes, compiled into whatever calls it."""
 
-    def _tile(typingctx, i, j, n, k, A, row, column, B, ldb, alpha, C, ldc):  # type: ignore[no-untyped-def]
+    def _tile(typingctx, i, j, n, k, A, row, column, B, ldb, C, ldc):  # type: ignore[no-untyped-def]
         """The tile of `tiled`'s C whose first element is (i, j). Below C's last row it does that row again."""
-        signature = types.void(i, j, n, k, A, row, column, B, ldb, C.dtype, C, ldc)
+        signature = types.void(i, j, n, k, A, row, column, B, ldb, C, ldc)
         itemsize = C.dtype.bitwidth // 8
 
         def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            i, j, n, k, A, row, column, B, ldb, alpha, C, ldc = values
+            i, j, n, k, A, row, column, B, ldb, C, ldc = values
             A, B, C = (
                 cgutils.create_struct_proxy(signature.args[at])(context, builder, value=value).data
-                for at, value in ((4, A), (7, B), (10, C))
+                for at, value in ((4, A), (7, B), (9, C))
             )
             last = builder.sub(n, n.type(1))
-            vector = ir.VectorType(alpha.type, width_bytes // itemsize)
+            vector = ir.VectorType(A.type.pointee, width_bytes // itemsize)
             lanes = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), None)
             undefined, zeros = ir.Constant(vector, ir.Undefined), ir.Constant(vector, None)
 
@@ -62,7 +62,7 @@ def _tile_of(rows_of_tile: int, width_bytes: int) -> Any:
                     product = builder.fmul(a, b, flags=("contract",))
                     builder.store(builder.fadd(builder.load(total), product, flags=("contract",)), total)
             for at, total in zip(rows, sums, strict=True):
-                builder.store(builder.fmul(everywhere(alpha), builder.load(total)), place(C, at, ldc), align=itemsize)
+                builder.store(builder.load(total), place(C, at, ldc), align=itemsize)
             return context.get_dummy_value()
 
         return signature, codegen
@@ -80,10 +80,8 @@ def tile_width(C: Array) -> int:
 
 
 @compiled_apart
-def tiled(
-    n: int, k: int, m: int, A: Array, row: int, column: int, B: Array, ldb: int, alpha: float, C: Array, ldc: int
-) -> None:
-    """C <- alpha A B, for A (n, k), B (k, m), C (n, m); element (i, p) of A is at i row + p column in memory.
+def tiled(n: int, k: int, m: int, A: Array, row: int, column: int, B: Array, ldb: int, C: Array, ldc: int) -> None:
+    """C <- A B, for A (n, k), B (k, m), C (n, m); element (i, p) of A is at i row + p column in memory.
 
     m must be a tile's width at least. The last tile of a row may lie over the one before; both give the same sums.
     Where half a tile's width is left of each row, or less, it is done by tiles of that width and twice the height.
@@ -92,10 +90,10 @@ def tiled(
     narrow = width // 2 if 0 < m % width <= width // 2 else 0
     for i in range(0, n, ROWS):
         for j in range(0, m - narrow, width):
-            _tile(i, min(j, m - width), n, k, A, row, column, B, ldb, alpha, C, ldc)
+            _tile(i, min(j, m - width), n, k, A, row, column, B, ldb, C, ldc)
     if narrow:
         for i in range(0, n, 2 * ROWS):
-            _narrow_tile(i, m - narrow, n, k, A, row, column, B, ldb, alpha, C, ldc)
+            _narrow_tile(i, m - narrow, n, k, A, row, column, B, ldb, C, ldc)
 
 
 @compiled

@@ -100,12 +100,3 @@ def update(optimizer: int, q: Array, g: Array, s1: Array, s2: Array, rate: float
             s1[i] = m
             s2[i] = v
             q[i] = keep * q[i] - a_hat * m / (np.sqrt(v) / root + eps)
-
-
-@compiled_apart
-def move_by_velocity(q: Array, v: Array, rate: float, r: float) -> None:
-    """Momentum's second half, where v already holds mu v - a g without the penalty: v <- v - a r q;  q <- q + v."""
-    decay = q.dtype.type(rate * r)
-    for i in range(q.size):
-        v[i] -= decay * q[i]
-        q[i] += v[i]
