@@ -18,8 +18,8 @@ from twolayer.optim import OPTIMIZERS, Hyperparameters
 
 EngineName = Literal["numpy", "numba"]
 
-STRETCH_BYTES = 1 << 23  # of rows in a stretch: so many that what a stretch costs by itself is little
-STRETCH_STEPS = 1000  # at most, so that nobody waits long for a stretch to end
+STRETCH_BYTES = 1 << 25  # of rows in a stretch: so many that what a stretch costs by itself is little
+STRETCH_STEPS, STRETCH_WORK = 1000, 10**10  # steps and multiplications at most, so that nobody waits long for its end
 BLOCK = 16384  # numbers: five vectors of a block, in float32, stay in a core's own cache
 
 
@@ -71,9 +71,11 @@ class NonFiniteStepError(ArithmeticError):
         self.gradient_norm = gradient_norm
 
 
-def stretch_steps(batch_bytes: int) -> int:
-    """How many batches make a stretch, if the rows of one take so many bytes."""
-    return min(STRETCH_STEPS, max(1, STRETCH_BYTES // batch_bytes))
+def stretch_steps(batch_rows: int, n_features: int, n_hidden: int, itemsize: int) -> int:
+    """How many batches make a stretch; numbers of `itemsize` bytes."""
+    numbers = batch_rows * n_features
+    by_work = STRETCH_WORK // (2 * numbers * max(1, n_hidden))
+    return min(STRETCH_STEPS, max(1, min(STRETCH_BYTES // (numbers * itemsize), by_work)))
 
 
 class Engine(Protocol):

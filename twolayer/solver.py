@@ -107,7 +107,7 @@ class Solver:
         self._engine = make_engine(self.settings.engine, self.state, self.settings.update_rule, batch_rows)
         self.steps_per_epoch = -(-self._n_rows // batch_rows)
         self.threads = 1 if 2 * batch_rows * params.n_features * (params.n_hidden or shape[-1]) < ONE_THREAD else None
-        wanted = stretch_steps(batch_rows * params.n_features * dtype.itemsize)
+        wanted = stretch_steps(batch_rows, params.n_features, params.n_hidden, dtype.itemsize)
         self._stretch_steps = max(1, min(wanted, self.steps_per_epoch - 1))
         n = self._stretch_steps * batch_rows
         self._gathered = np.empty(n, np.intp), np.empty((n, params.n_features), dtype), np.empty(n, self._y.dtype)

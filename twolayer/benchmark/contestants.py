@@ -34,7 +34,7 @@ def twolayer_engine(engine_name: EngineName, work: Work) -> Ready:
     slots = [flat_zeros(D, H, C, np.float32) for _ in range(OPTIMIZERS[optimizer].n_slots)]
     state = TrainingState(flat_copy(work.params), slots)
     engine = make_engine(engine_name, state, UpdateRule(optimizer, Hyperparameters(momentum=MOMENTUM), REG), B)
-    stretch = stretch_steps(B * D * 4)
+    stretch = stretch_steps(B, D, H, 4)
     rates = np.full(work.case.steps, work.case.learning_rate)
 
     def run_pass() -> None:

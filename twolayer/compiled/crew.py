@@ -20,13 +20,11 @@ class Crew:
     """
 
     def __init__(self, work: Callable[[int], object], lanes: int) -> None:
-        self._state = _State()
-        self._threads: list[threading.Thread] = []
         self._work, self._lanes = work, lanes
-        weakref.finalize(self, self._state.dismiss)
+        self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> None:
-        if not all(thread.is_alive() for thread in self._threads) or len(self._threads) < self._lanes - 1:
+        if not (self._threads and all(thread.is_alive() for thread in self._threads)):
             self._start()  # the first time, and in a process forked since
         with self._state.changed:
             self._state.wanted = True
@@ -38,14 +36,14 @@ class Crew:
         self._state.wanted = False
 
     def _start(self) -> None:
+        self._state = state = _State()
         self._threads = [
-            threading.Thread(
-                target=_serve, args=(self._state, self._work, lane), name=f"twolayer lane {lane}", daemon=True
-            )
+            threading.Thread(target=_serve, args=(state, self._work, lane), name=f"twolayer lane {lane}", daemon=True)
             for lane in range(1, self._lanes)
         ]
         for thread in self._threads:
             thread.start()
+        weakref.finalize(self, state.dismiss)
 
 
 class _State:
