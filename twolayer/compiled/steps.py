@@ -105,7 +105,10 @@ def _share_of_steps(
 
         now = parity(counts, lane)
         expect(scores[now], lane, lanes, C * n, True)
-        safe = bounded(x[n * lane // lanes * D : n * (lane + 1) // lanes * D])
+        # One lane looks at the rows or, where that is less to read, at the gradient; several would have to meet for that.
+        safe = lanes > 1 or n * D < 2 * q.size
+        if safe:
+            safe = bounded(x[n * lane // lanes * D : n * (lane + 1) // lanes * D])
         safe &= forward(gemm, x, n, lane, sizes, own, starts, room, scores[now, lane])
         notes[now, lane, SAFE] = safe
         if flags & OBJECTIVE:
