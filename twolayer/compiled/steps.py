@@ -105,7 +105,7 @@ def _share_of_steps(
 
         now = parity(counts, lane)
         expect(scores[now], lane, lanes, C * n, True)
-        # One lane looks at the rows or, where that is less to read, at the gradient; several would have to meet for that.
+        # One lane looks at the rows or, where that is less to read, at the gradient; several would have to meet.
         safe = lanes > 1 or n * D < 2 * q.size
         if safe:
             safe = bounded(x[n * lane // lanes * D : n * (lane + 1) // lanes * D])
@@ -130,9 +130,10 @@ def _share_of_steps(
         _fetch_ahead(X, (first + n) * D, n * D, 2)
 
         backward(gemm, x, n, lane, sizes, own, starts, room)
-        # Unless the whole gradient is asked for, W1 is updated by pieces, while the gradient's piece is in cache.
+        # Unless the whole gradient is asked for, lanes update W1 by pieces, while the gradient's piece is in cache. In
+        # one lane BLAS may use several threads, which pieces would hold up.
         whole = flags & MEASURE or clip > 0 or not safe
-        piece = PIECE // max(1, M) + 1
+        piece = D if lanes == 1 else PIECE // M + 1
         for i in range(0, D if M else 0, piece):
             end = min(i + piece, D)
             p = slice(i * M, end * M)
