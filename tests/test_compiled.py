@@ -158,6 +158,22 @@ def test_products_are_numpys_also_of_parts_of_larger_matrices(n, k, m, dtype):
     )
 
 
+@pytest.mark.parametrize("dtype", TYPES)
+def test_products_are_scipys_where_numpys_cannot_be_called(dtype, monkeypatch):
+    dtype = np.dtype(dtype)
+    numpys = products.gemm_address(dtype)
+    monkeypatch.setattr(products, "gemm_of_numpy", lambda _: None)
+    scipys = products.gemm_address(dtype)
+    if numpys == scipys:
+        pytest.skip("NumPy has another BLAS than OpenBLAS")
+    rng = np.random.default_rng(0)
+    A, B, out = (rng.standard_normal((150, 150)).astype(dtype) for _ in range(3))
+    for multiply in (numpys, scipys):
+        out[...] = np.nan
+        products.product(multiply, 150, 150, 150, A.reshape(-1), 150, B.reshape(-1), 150, out.reshape(-1), 150)
+        np.testing.assert_allclose(out, A @ B, rtol=0, atol=150 * 20 * np.finfo(dtype).eps)
+
+
 @pytest.mark.parametrize(("dtype", "lowest"), [(np.float32, -87.0), (np.float64, -708.0)])
 def test_the_exponential_is_right_to_two_units_in_the_last_place(dtype, lowest):
     @jit.compiled

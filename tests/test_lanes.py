@@ -1,6 +1,7 @@
 """The compiled engine's lanes: the same training on several threads, and the threads' sleep, return and end."""
 
 import gc
+import itertools
 import os
 import subprocess
 import sys
@@ -21,14 +22,17 @@ from twolayer.engines import make_engine
 from twolayer.model import flat_copy, flat_zeros, init_params
 from twolayer.optim import OPTIMIZERS
 
-D, H, C, B = 20, 70, 5, 24
+D, H, C, B = 70, 60, 5, 24
 TYPES = [np.float32, np.float64]
+units_and_features = pytest.mark.parametrize("by_features", [False, True], ids=["units", "features"])
 
 
 @pytest.fixture
 def lanes(monkeypatch):
-    """Says how many lanes the engines made from now on have."""
-    return lambda number: monkeypatch.setattr(twolayer.compiled, "lanes_for", lambda *_: number)
+    """Says how many lanes the engines made from now on have, and what these share."""
+    return lambda number, by_features=False: monkeypatch.setattr(
+        twolayer.compiled, "split_for", lambda *_: shares.Split(number, by_features)
+    )
 
 
 def rows(dtype, n=5 * B - 7, features=D):
@@ -62,8 +66,9 @@ VARIANTS = {
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_three_lanes_train_as_the_numpy_engine(lanes, optimizer, variant, dtype):
-    lanes(3)
+@units_and_features
+def test_three_lanes_train_as_the_numpy_engine(lanes, by_features, optimizer, variant, dtype):
+    lanes(3, by_features)
     X, y = rows(dtype)
     weights = np.linspace(0, 2, len(y)).astype(dtype) if variant.startswith("weights") else None
     if weights is not None:
@@ -84,10 +89,11 @@ def test_three_lanes_train_as_the_numpy_engine(lanes, optimizer, variant, dtype)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum"])
-def test_lanes_update_large_networks_piece_by_piece(lanes, optimizer):
-    lanes(2)
+@units_and_features
+def test_lanes_update_large_networks_piece_by_piece(lanes, by_features, optimizer):
+    lanes(2, by_features)
     features, hidden = 700, 260
-    assert features * 128 > twolayer.compiled.steps.PIECE
+    assert features * hidden / 2 > twolayer.compiled.steps.PIECE
     X, y = rows(np.float64, features=features)
     results = []
     for name in ("numba", "numpy"):
@@ -98,8 +104,9 @@ def test_lanes_update_large_networks_piece_by_piece(lanes, optimizer):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-12)
 
 
-def test_the_same_lanes_give_the_same_bits_however_the_steps_are_divided_into_calls(lanes):
-    lanes(3)
+@units_and_features
+def test_the_same_lanes_give_the_same_bits_however_the_steps_are_divided_into_calls(lanes, by_features):
+    lanes(3, by_features)
     X, y = rows(np.float32, 6 * B)
     whole, divided = (engine_of(np.float32, UpdateRule("momentum", reg=0.1)) for _ in range(2))
     whole.run(X, y, None, np.full(6, 0.01))
@@ -111,9 +118,9 @@ def test_the_same_lanes_give_the_same_bits_however_the_steps_are_divided_into_ca
 
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("number", [1, 2])
-def test_measuring_changes_no_bit(lanes, number, optimizer, dtype):
-    lanes(number)
+@pytest.mark.parametrize("split", [(1, False), (2, False), (2, True)])
+def test_measuring_changes_no_bit(lanes, split, optimizer, dtype):
+    lanes(*split)
     X, y = rows(dtype)
     measured, plain = (engine_of(dtype, UpdateRule(optimizer, reg=0.1)) for _ in range(2))
     measured.run(X, y, None, np.full(5, 0.01), measure=True, objective=True)
@@ -123,8 +130,9 @@ def test_measuring_changes_no_bit(lanes, number, optimizer, dtype):
 
 
 @pytest.mark.parametrize("bad", ["rows", "first weights", "second weights", "bias"])
-def test_a_step_that_is_not_finite_stops_all_lanes_and_leaves_the_good_ones_before_it(lanes, bad):
-    lanes(2)
+@units_and_features
+def test_a_step_that_is_not_finite_stops_all_lanes_and_leaves_the_good_ones_before_it(lanes, by_features, bad):
+    lanes(2, by_features)
     X, y = rows(np.float32)
     broken, good = (engine_of(np.float32, UpdateRule("adam", reg=0.1)) for _ in range(2))
     params = broken.state.flat.params
@@ -178,9 +186,10 @@ FORKED = """
 import os, time
 import numpy as np
 import twolayer.compiled
+from twolayer.compiled.shares import Split
 from twolayer.engine import TrainingState, UpdateRule
 from twolayer.model import flat_copy, init_params
-twolayer.compiled.lanes_for = lambda *_: 2
+twolayer.compiled.split_for = lambda *_: Split(2, False)
 rng = np.random.default_rng(0)
 X, y, start = rng.standard_normal((96, 20), np.float32), rng.integers(0, 5, 96), init_params(20, 70, 5, rng=rng)
 engine, twin = (
@@ -206,21 +215,24 @@ def test_an_engine_goes_on_in_a_process_forked_from_its_own():
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-def test_shares_cover_all_units_once_and_begin_on_cache_lines(dtype):
-    for hidden in (16, 31, 32, 50, 100, 128, 500, 1024):
-        for threads in (1, 2, 3, 8, 64):
-            for batch in (1, 32, 512):
-                number = shares.lanes_for(784, hidden, batch, np.dtype(dtype), threads)
-                assert 1 <= number <= threads
-                state = TrainingState(flat_zeros(784, hidden, 10, dtype), [])
-                parts = [shares.share_of(state, batch, lane, number) for lane in range(number)]
-                assert sum(part.sizes[1] for part in parts) == hidden
-                assert min(part.sizes[1] for part in parts) > 0
-                ends = np.cumsum([part.sizes[1] for part in parts])
-                assert [part.column for part in parts] == [0, *ends[:-1]]
-                assert all(part.column * np.dtype(dtype).itemsize % 64 == 0 for part in parts)
+def test_shares_cover_the_first_weights_once_and_begin_on_cache_lines(dtype):
+    seen = set()
+    for features, hidden in itertools.product((64, 784, 3072), (16, 31, 32, 50, 100, 128, 500, 1024)):
+        for threads, batch in itertools.product((1, 2, 3, 8, 64), (1, 32, 512)):
+            split = shares.split_for(features, hidden, batch, np.dtype(dtype), threads)
+            seen.add((split.lanes > 1, split.by_features))
+            assert 1 <= split.lanes <= threads
+            state = TrainingState(flat_zeros(features, hidden, 3, dtype), [])
+            blocks = [shares.share_of(state, 1, lane, split).block for lane in range(split.lanes)]
+            owners = np.zeros((features, hidden), int)
+            for block in blocks:
+                assert min(block.F, block.M) > 0
+                owners[block.row : block.row + block.F, block.column : block.column + block.M] += 1
+                assert (block.row + block.column) * np.dtype(dtype).itemsize % 64 == 0
+            assert (owners == 1).all()
+    assert seen == {(False, False), (True, False), (True, True)}
 
 
 def test_tiny_networks_and_those_without_hidden_units_have_one_lane():
-    assert shares.lanes_for(4, 10, 5, np.dtype(np.float32), 8) == 1
-    assert shares.lanes_for(784, 0, 512, np.dtype(np.float32), 8) == 1
+    assert shares.split_for(4, 10, 5, np.dtype(np.float32), 8).lanes == 1
+    assert shares.split_for(784, 0, 512, np.dtype(np.float32), 8).lanes == 1

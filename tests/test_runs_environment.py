@@ -9,6 +9,7 @@ import platform
 import socket
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -46,7 +47,9 @@ def test_the_threads_of_blas_are_those_that_it_has_now():
 def test_limits_of_threads_hold_while_any_is_entered_and_the_smallest_counts(monkeypatch):
     threads = {"numpy": 4, "scipy": 6}
     libraries = {
-        name: blas._OpenBLAS(lambda name=name: threads[name], lambda n, name=name: threads.update({name: n}), None)
+        name: SimpleNamespace(
+            get_threads=lambda name=name: threads[name], set_threads=lambda n, name=name: threads.update({name: n})
+        )
         for name in threads
     }
     monkeypatch.setattr(blas, "_openblas_of", libraries.get)

@@ -99,12 +99,22 @@ def _apply_limits() -> None:
         _unlimited.clear()
 
 
+def gemm_of_numpy(dtype: np.dtype[Any]) -> int | None:
+    """Where the function with which NumPy multiplies matrices of this float type (Fortran's xGEMM) begins in memory;
+    None where NumPy has another BLAS than OpenBLAS."""
+    openblas = _openblas_of("numpy")
+    function = openblas and (openblas.sgemm if dtype == np.float32 else openblas.dgemm)
+    return ctypes.cast(function, ctypes.c_void_p).value if function else None
+
+
 class _OpenBLAS(NamedTuple):
-    """Functions of the loaded library."""
+    """Functions of the loaded library; None for those it does not have."""
 
     get_threads: Any
     set_threads: Any
     kernels: Any
+    sgemm: Any
+    dgemm: Any
 
 
 def _ask_openblas() -> dict[str, Any]:
@@ -124,12 +134,10 @@ def _find_openblas(package: Package) -> _OpenBLAS | None:
         with contextlib.suppress(OSError):
             library = ctypes.CDLL(str(path))  # loaded already: this gives the same one again
             for prefix, suffix in _DECORATIONS:
-                names = [
-                    f"{prefix}openblas_{what}{suffix}"
-                    for what in ("get_num_threads", "set_num_threads", "get_corename")
-                ]
-                functions = [getattr(library, name, None) for name in names]
-                if None not in functions:
+                names = ["openblas_get_num_threads", "openblas_set_num_threads", "openblas_get_corename"]
+                names += ["sgemm_", "dgemm_"]
+                functions = [getattr(library, f"{prefix}{name}{suffix}", None) for name in names]
+                if None not in functions[:3]:
                     found = _OpenBLAS(*functions)
                     found.kernels.restype = ctypes.c_char_p
                     return found

@@ -18,7 +18,7 @@ from twolayer.optim import OPTIMIZERS, Hyperparameters
 
 EngineName = Literal["numpy", "numba"]
 
-STRETCH_BYTES = 1 << 24  # of rows in a stretch: so many that what a stretch costs by itself is little
+STRETCH_BYTES = 1 << 25  # of rows in a stretch: so many that what a stretch costs by itself is little
 STRETCH_STEPS, STRETCH_WORK = 1000, 10**10  # steps and multiplications at most, so that nobody waits long for its end
 BLOCK = 16384  # numbers: five vectors of a block, in float32, stay in a core's own cache
 

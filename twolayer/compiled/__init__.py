@@ -1,6 +1,6 @@
 """The compiled engine: the steps of `engine.NumpyEngine`, whole stretches of them compiled with Numba.
 
-Elementwise work is fused, small products are done here, larger ones by SciPy's BLAS, weights are updated while their
+Elementwise work is fused, small products are done here, larger ones by BLAS, weights are updated while their
 gradient is still in cache, and the hidden units are shared by as many threads as BLAS may use and the network is worth.
 Given the same calls and the same number of threads it gives the same bits."""
 
@@ -13,11 +13,11 @@ import numpy as np
 
 from twolayer.blas import at_most_threads, threads_of_both
 from twolayer.compiled.crew import Crew
-from twolayer.compiled.lanes import APART
+from twolayer.compiled.lanes import team_of
 from twolayer.compiled.products import gemm_address
-from twolayer.compiled.shares import lanes_for, share_of
+from twolayer.compiled.shares import share_of, split_for
 from twolayer.compiled.steps import MEASURE, NOT_FINITE, OBJECTIVE, run_steps
-from twolayer.compiled.updates import CODES
+from twolayer.compiled.updates import rule_in_numbers
 from twolayer.engine import NonFiniteStepError, TrainingState, UpdateRule
 from twolayer.model import Array
 
@@ -41,21 +41,15 @@ class NumbaEngine:
         self._norm = np.empty(1)
         self._no_weights = np.empty(0, dtype)
 
-        lanes = lanes_for(D, H, batch_size, dtype, threads_of_both())
-        counts, orders = np.zeros(lanes * APART, np.int64), np.zeros(11, np.int64)
-        notes, scores = np.zeros((2, lanes, APART)), np.empty((2, lanes, C * batch_size), dtype)
-        h = rule.hyperparameters
-        hyperparameters = np.array([h.momentum, h.rho, h.beta1, h.beta2, h.epsilon], np.float64)
-        optimizer = CODES[rule.optimizer], 1 + len(state.slots), hyperparameters, rule.reg, rule.max_grad_norm or 0.0
-        fixed = [
-            (lane, lanes, counts, orders, notes, scores, gemm_address(dtype), *share_of(state, batch_size, lane, lanes),
-             *optimizer)
-            for lane in range(lanes)
-        ]  # fmt: skip
+        split = split_for(D, H, batch_size, dtype, threads_of_both())
+        team = team_of(split.lanes, batch_size * (H if split.by_features else C), dtype)
+        shares = [share_of(state, batch_size, lane, split) for lane in range(split.lanes)]
+        common = rule_in_numbers(rule), gemm_address(dtype)
         nothing = self._no_weights, np.empty(0, np.intp), self._no_weights, np.empty(0), 0, 0, np.empty(0), np.empty(1)
-        self._fixed = fixed[0]
-        self._blas_threads = 1 if lanes > 1 else None  # lanes multiply side by side
-        self._crew = Crew(lambda lane: run_steps(*fixed[lane], *nothing), lanes) if lanes > 1 else nullcontext()
+        self._fixed = team, *shares[0], *common
+        self._blas_threads = 1 if split.lanes > 1 else None  # lanes multiply side by side
+        crew = Crew(lambda lane: run_steps(team, *shares[lane], *common, *nothing), split.lanes)
+        self._crew = crew if split.lanes > 1 else nullcontext()
 
     def run(
         self,

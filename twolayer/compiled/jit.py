@@ -12,7 +12,6 @@ from twolayer.errors import import_extra
 
 numba: Any = import_extra("numba", "numba", "engine: numba")
 import_extra("numba.extending", "numba", "engine: numba")
-import_extra("scipy.linalg.cython_blas", "numba", "engine: numba")
 
 Function = Callable[..., Any]
 

@@ -45,22 +45,21 @@ def relu_gradient(dZ: Array, A: Array) -> None:
 
 @compiled
 def softmax_gradient(
-    parts: Array, n: int, y: Array, weights: Array, total_weight: float, top: Array, total: Array, share: Array,
-    S: Array, losses: Array,
+    S: Array, n: int, y: Array, weights: Array, total_weight: float, top: Array, total: Array, part: Array,
+    losses: Array,
 ) -> bool:  # fmt: skip
-    """(3) to (7): transposed scores become dS^T.
+    """(4) to (7): transposed scores become dS^T.
 
     Class by class, so that the loops over rows use whole vector registers however few the classes are.
 
     Args:
-        parts: (L, C n,) at least, summands of the scores, class after class.
+        S: (C n,) the scores, class after class; filled with dS^T.
         n: rows of the batch.
         y: (n,) labels.
         weights: (n,) their weights; (0,) where all rows weigh the same.
         total_weight: the sum of the weights.
-        top, total, share: (n,) scratch: of each row its largest score, the sum under (4)'s fraction line, and its part
+        top, total, part: (n,) scratch: of each row its largest score, the sum under (4)'s fraction line, and its part
             in the mean.
-        S: (C n,) filled with dS^T, class after class.
         losses: (n,) filled with each row's part of the mean loss.
 
     Returns:
@@ -68,24 +67,17 @@ def softmax_gradient(
     """
     C = S.size // n
     for i in range(n):
-        share[i] = (weights[i] if weights.size else S.dtype.type(1)) / total_weight
+        part[i] = (weights[i] if weights.size else S.dtype.type(1)) / total_weight
         total[i] = 0
         top[i] = -np.inf
     size = S.dtype.type(0)
     for j in range(C):
         scores = S[j * n : (j + 1) * n]
-        part = parts[0, j * n : (j + 1) * n]
-        for i in range(n):
-            scores[i] = part[i]
-        for lane in range(1, len(parts)):
-            more = parts[lane, j * n : (j + 1) * n]
-            for i in range(n):
-                scores[i] += more[i]
         for i in range(n):
             size += abs(scores[i])
             top[i] = max(top[i], scores[i])
     for i in range(n):
-        losses[i] = share[i] * (top[i] - S[y[i] * n + i])
+        losses[i] = part[i] * (top[i] - S[y[i] * n + i])
     for j in range(C):
         scores = S[j * n : (j + 1) * n]
         for i in range(n):
@@ -93,14 +85,14 @@ def softmax_gradient(
             total[i] += e
             scores[i] = e
     for i in range(n):
-        losses[i] += share[i] * log_of_at_least_one(total[i])
-        total[i] = share[i] / total[i]
+        losses[i] += part[i] * log_of_at_least_one(total[i])
+        total[i] = part[i] / total[i]
     for j in range(C):
         scores = S[j * n : (j + 1) * n]
         for i in range(n):
             scores[i] *= total[i]
     for i in range(n):
-        S[y[i] * n + i] -= share[i]
+        S[y[i] * n + i] -= part[i]
     return bool(size < S.dtype.type(BOUND))
 
 

@@ -1,52 +1,73 @@
-"""The way through a lane's part of the network and back: equations (1) to (3) and (8) to (12) for one batch."""
+"""The way through the network and back, for a lane's part of it: equations (1) to (3) and (8) to (12) for one batch."""
 
 from __future__ import annotations
 
-from twolayer.compiled.jit import compiled_within
+from twolayer.compiled.jit import compiled_apart, compiled_within
+from twolayer.compiled.lanes import add_up
 from twolayer.compiled.layers import add_to_rows, bias_relu, bounded, column_sums, relu_gradient, row_sums
-from twolayer.compiled.products import product, product_tt
+from twolayer.compiled.products import product, product_at, product_tt
+from twolayer.compiled.shares import Block, Own, Room
 from twolayer.model import Array
 
 
 @compiled_within
-def forward(
-    gemm: int, x: Array, n: int, lane: int, sizes: tuple[int, int, int, int, int],
-    own: tuple[Array, Array, Array, Array], starts: tuple[int, int, int], room: tuple[Array, ...], scores: Array,
-) -> bool:  # fmt: skip
-    """(1) to (3): the lane's summand of the scores, transposed, of the rows x (n D,) into `scores` (C n,).
-
-    Lane 0 adds b2. Returns whether Z1 and W2 are bounded: as |dS| <= 1, dZ1 is then bounded, too.
-    """
-    D, M, C, _, _ = sizes
-    q, A1, scratch = own[0], room[0][: n * M], room[6]
-    width = M if M else D
-    W2, b1, b2 = q[starts[0] : starts[0] + width * C], q[starts[1] : starts[1] + M], q[starts[2] : starts[2] + C]
-    safe = bounded(W2)
+def forward_apart(gemm: int, block: Block, own: Own, room: Room, x: Array, n: int, summand: Array) -> bool:
+    """(1) to (3) as far as a lane can get by itself with the rows x (n D,): to its summand of the scores, transposed
+    (C n,), or of Z1 (n H,). Returns whether all was bounded."""
+    M, by_features = block.M, block.F < block.D
     if M:
-        product(gemm, n, D, M, x, D, q, M, A1, M)
-        safe &= bias_relu(A1, b1)
-    A = A1 if M else x
-    product_tt(gemm, C, width, n, W2, C, A, width, scores, n, scratch)
-    if lane == 0:
-        add_to_rows(scores, n, b2)
+        product(gemm, n, block.F, M, x[block.row :], block.D, own.W1, M, summand if by_features else room.A1, M)
+    if by_features:
+        return True
+    A, width = (room.A1, M) if M else (x, block.D)
+    return bool(_to_scores(gemm, n, block.C, A, width, own.b1, own.W2, own.b2, summand, room.scratch))
+
+
+@compiled_within
+def forward_together(gemm: int, block: Block, own: Own, room: Room, n: int, summands: Array) -> bool:
+    """The rest of (1) to (3), once all lanes have told their summands: the scores, transposed, into `room.dS`.
+
+    Returns whether all was bounded: as |dS| <= 1, dZ1 is then bounded, too.
+    """
+    if block.F < block.D:
+        A1, M = room.A1, block.M
+        add_up(summands, n * M, A1)
+        return bool(_to_scores(gemm, n, block.C, A1, M, own.b1, own.W2, own.b2, room.dS, room.scratch))
+    add_up(summands, block.C * n, room.dS)
+    return True
+
+
+@compiled_apart
+def _to_scores(
+    gemm: int, n: int, C: int, A: Array, width: int, b1: Array, W2: Array, b2: Array, S: Array, scratch: Array
+) -> bool:
+    """Bias and ReLU of (1) and (2), if there are any, for A (n, width), and (3), transposed, into S (C n,)."""
+    safe = bounded(W2)
+    if b1.size:
+        safe &= bias_relu(A[: n * width], b1)
+    product_tt(gemm, C, width, n, W2, C, A, width, S, n, scratch)
+    add_to_rows(S, n, b2)
     return bool(safe)
 
 
 @compiled_within
-def backward(
-    gemm: int, x: Array, n: int, lane: int, sizes: tuple[int, int, int, int, int],
-    own: tuple[Array, Array, Array, Array], starts: tuple[int, int, int], room: tuple[Array, ...],
-) -> None:  # fmt: skip
-    """(8) to (12), but for dW1: from dS^T in `room` to dZ1 in `room` and the gradients of W2, b1 and b2 in the last of
-    `own`. The sums of dS, b2's gradient, are lane 0's; there are none of b2 elsewhere."""
-    D, M, C, _, _ = sizes
-    q, _, _, g = own
-    A1, dZ1, dS, scratch = room[0][: n * M], room[1][: n * M], room[2], room[6]
+def backward(gemm: int, block: Block, own: Own, room: Room, x: Array, n: int) -> None:
+    """(8) to (12), but for dW1: from dS^T to dZ1 and the gradients of W2, b1 and b2."""
+    M, C = block.M, block.C
+    dZ1, dS = room.dZ1[: n * M], room.dS
     if M:
-        product_tt(gemm, n, C, M, dS, n, q[starts[0] :], C, dZ1, M, scratch)
-        relu_gradient(dZ1, A1)
-        column_sums(dZ1, n, g[starts[1] : starts[1] + M])
-    A, width = (A1, M) if M else (x, D)
-    product_tt(gemm, width, n, C, A, width, dS, n, g[starts[0] :], C, scratch)
-    if lane == 0:
-        row_sums(dS, n, g[starts[2] : starts[2] + C])
+        product_tt(gemm, n, C, M, dS, n, own.W2, C, dZ1, M, room.scratch)
+        relu_gradient(dZ1, room.A1)
+        column_sums(dZ1, n, own.db1)
+    A, width = (room.A1, M) if M else (x, block.D)
+    product_tt(gemm, width, n, C, A, width, dS, n, own.dW2, C, room.scratch)
+    row_sums(dS, n, own.db2)
+
+
+@compiled_within
+def backward_to_rows(gemm: int, block: Block, own: Own, room: Room, x: Array, n: int, begin: int, end: int) -> None:
+    """(11): some rows of the lane's part of dW1."""
+    M = block.M
+    product_at(
+        gemm, end - begin, n, M, x[block.row + begin :], block.D, room.dZ1, M, own.dW1[begin * M :], M, room.scratch
+    )

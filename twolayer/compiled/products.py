@@ -1,4 +1,4 @@
-"""Matrix products for compiled code: small ones by loops and tiles, the others by SciPy's BLAS, called by its address.
+"""Matrix products for compiled code: small ones by loops and tiles, the others by BLAS, called by its address.
 
 A matrix is given as BLAS wants it: its sizes, an array (1-dimensional) that begins with its first element, and `ld`,
 how far apart its rows begin. So the same compiled code takes a whole matrix, some of its rows or some of its columns.
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from twolayer.blas import gemm_of_numpy
 from twolayer.compiled.jit import compiled_apart, numba
 from twolayer.compiled.tiles import WIDTH_BYTES, tile_width, tiled, transposed, unsigned
 from twolayer.errors import import_extra
@@ -25,7 +26,16 @@ types, cgutils = numba.types, numba.core.cgutils
 
 
 def gemm_address(dtype: np.dtype[Any]) -> int:
-    """Where the function that multiplies matrices of this float type begins in memory."""
+    """Where the function that multiplies matrices of this float type begins in memory: NumPy's own or, where that
+    cannot be called by address, SciPy's.
+
+    Raises:
+        MissingExtraError: if SciPy is needed and not installed.
+    """
+    numpys = gemm_of_numpy(dtype)
+    if numpys is not None:
+        return numpys
+    import_extra("scipy.linalg.cython_blas", "numba", "engine: numba")
     name = "sgemm" if dtype == np.float32 else "dgemm"
     return int(numba.extending.get_cython_function_address("scipy.linalg.cython_blas", name))
 
@@ -37,12 +47,13 @@ def scratch_room(D: int, H: int, C: int, B: int, dtype: np.dtype[Any]) -> int:
 
 
 def _gemm_at(typingctx, address, transa, transb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):  # type: ignore[no-untyped-def]
-    """Fortran's xGEMM at `address`; transa and transb are the character codes of N or T."""
-    number = c.dtype
-    signature = types.void(
-        types.intp, types.uint8, types.uint8, *[types.int32] * 3, number, a, types.int32, b, types.int32, number, c,
-        types.int32,
-    )  # fmt: skip
+    """Fortran's xGEMM at `address`; transa and transb are the character codes of N or T.
+
+    It is given the addresses of the sizes. They have 64 bits, as some builds of BLAS want; others read the first 32 of
+    them, which on all processors of today (little-endian) hold the same number.
+    """
+    number, size = c.dtype, types.int64
+    signature = types.void(types.intp, types.uint8, types.uint8, *[size] * 3, number, a, size, b, size, number, c, size)
 
     def codegen(context, builder, signature, values):  # type: ignore[no-untyped-def]
         pointers = []

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
 from twolayer.compiled.jit import compiled, compiled_apart
+from twolayer.engine import UpdateRule
 from twolayer.model import Array
 
 SGD, MOMENTUM, NESTEROV, RMSPROP, ADAM, ADAMW = range(6)
@@ -18,6 +20,29 @@ CODES = {
     "adam": ADAM,
     "adamw": ADAMW,
 }
+
+
+class Rule(NamedTuple):
+    """How a gradient becomes a step: `engine.UpdateRule` in numbers.
+
+    Attributes:
+        optimizer: one of the codes above.
+        h: (5,) mu, rho, beta1, beta2, epsilon.
+        r: L2 strength.
+        clip: bound on the gradients' norm, 0 for none.
+    """
+
+    optimizer: int
+    h: Array
+    r: float
+    clip: float
+
+
+def rule_in_numbers(rule: UpdateRule) -> Rule:
+    """The same rule for compiled code."""
+    h = rule.hyperparameters
+    numbers = np.array([h.momentum, h.rho, h.beta1, h.beta2, h.epsilon], np.float64)
+    return Rule(CODES[rule.optimizer], numbers, float(rule.reg), float(rule.max_grad_norm or 0))
 
 
 @compiled_apart
