@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from twolayer.backprop import loss_and_gradients
-from twolayer.benchmark import entries, scaling
+from twolayer.benchmark import entries, mapped, scaling
 from twolayer.benchmark.cases import REG, SHAPES, Case, Shape, Work, final_loss, make_work
 from twolayer.benchmark.entries import ENTRIES, FLOOR
 from twolayer.benchmark.race import Result, race
@@ -18,6 +18,7 @@ from twolayer.benchmark.scaling import fit_line, measure_scaling
 from twolayer.benchmark.table import ratio_table, step_table
 from twolayer.benchmark.worker import serve
 from twolayer.commands.benchmark import command
+from twolayer.errors import TwoLayerError
 from twolayer.model import Params
 
 SMALL = Shape(7, 5, 3, 4)
@@ -169,3 +170,18 @@ def test_the_command_writes_rows_and_chart_and_names_missing_peers(tmp_path, mon
 def test_without_peers_only_the_house_races():
     house = [name for name, entry in entries.ENTRIES.items() if not entry.peer]
     assert house == ["twolayer numpy", "twolayer numba", "plain NumPy", FLOOR]
+
+
+def test_a_mapped_file_is_raced_against_the_same_rows_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(mapped, "TURNS", 2)
+    monkeypatch.setattr(mapped, "STEPS", 3)
+    monkeypatch.setattr(mapped, "PAUSE_SECONDS", 0)
+    found = mapped.measure_mapped(0.01, tmp_path)
+    assert found["rows"] == int(0.01 * 2**30) // mapped.D
+    assert min(found["mapped_us"], found["memory_us"]) > 0
+    assert 0 < found["anonymous_mib"] < 400
+    assert not list(tmp_path.iterdir())
+
+    monkeypatch.setattr(mapped.Contestant, "ask", lambda *_: {})
+    with pytest.raises(TwoLayerError, match="trains from mapped died"):
+        mapped.measure_mapped(0.01, tmp_path)

@@ -87,6 +87,15 @@ class FlatParams(NamedTuple):
     n_weights: int
 
 
+def aligned_zeros(size: int, dtype: DTypeLike) -> Array:
+    """(size,) zeros that begin on a cache line and share none with other arrays."""
+    dtype = np.dtype(dtype)
+    per_line = _ALIGNMENT // dtype.itemsize
+    raw = np.zeros(-(-size // per_line) * per_line + per_line, dtype)
+    first = -raw.ctypes.data % _ALIGNMENT // dtype.itemsize
+    return raw[first : first + size]
+
+
 def flat_zeros(n_features: int, n_hidden: int, n_classes: int, dtype: DTypeLike) -> FlatParams:
     """Zeros for a D-H-C network in one vector; see `FlatParams`."""
     dtype = np.dtype(dtype)
@@ -100,9 +109,7 @@ def flat_zeros(n_features: int, n_hidden: int, n_classes: int, dtype: DTypeLike)
     for name, shape in shapes.items():
         starts[name] = end
         end += -(-math.prod(shape) // per_line) * per_line
-    raw = np.zeros(end + per_line, dtype)
-    first = -raw.ctypes.data % _ALIGNMENT // dtype.itemsize
-    vector = raw[first : first + end]
+    vector = aligned_zeros(end, dtype)
     views = {name: vector[at : at + math.prod(shapes[name])].reshape(shapes[name]) for name, at in starts.items()}
     params = Params(W1=views.get("W1"), b1=views.get("b1"), W2=views["W2"], b2=views["b2"])
     return FlatParams(vector, params, n_weights=starts.get("b1", starts["b2"]))

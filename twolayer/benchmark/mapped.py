@@ -5,31 +5,39 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
+from twolayer.benchmark.race import PAUSE_SECONDS, Contestant
+from twolayer.errors import TwoLayerError
+
 D, H, C, B = 784, 128, 10, 128
-STEPS = 1500
+TURNS, STEPS = 12, 1500  # steps in a turn
+KINDS = "mapped", "memory"
 
 
 def measure_mapped(gigabytes: float, folder: Path | None = None) -> dict[str, float]:
-    """Makes a .npy file of random bytes, trains from it in one process and from all its rows in memory in another.
+    """Makes a .npy file of random bytes, trains from it in one process and from all its rows in memory in another, in
+    turn, as `race` does.
 
     Args:
         gigabytes: GiB of the file; it is removed afterwards.
         folder: where to make it; None for the system's folder of temporary files.
 
     Returns:
-        mapped_us and memory_us, microseconds per step; anonymous_mib, the peak of memory that is not pages of a
-        mapped file, start-up included; rows.
+        mapped_us and memory_us, microseconds per step, the median over the turns; anonymous_mib, the peak of memory
+        that is not pages of a mapped file, start-up included; rows.
+
+    Raises:
+        TwoLayerError: if one of the processes dies, as it does for want of memory.
     """
-    with TemporaryDirectory(dir=folder) as name:
+    with TemporaryDirectory(dir=folder) as name, ExitStack() as stack:
         path, labels = Path(name) / "features.npy", Path(name) / "labels.npy"
         rows = int(gigabytes * 2**30) // D
         block = np.random.default_rng(0).integers(0, 256, (65_536, D), np.uint8)
@@ -39,24 +47,31 @@ def measure_mapped(gigabytes: float, folder: Path | None = None) -> dict[str, fl
         mapped.flush()
         del mapped
         np.save(labels, (np.arange(rows) % C).astype(np.int64))
-        answers = [_in_process(path, labels, kind) for kind in ("mapped", "memory")]
+        processes = [
+            stack.enter_context(Contestant(kind, "twolayer.benchmark.mapped", str(path), str(labels), kind))
+            for kind in KINDS
+        ]
+        turns = [[_turn(process) for process in processes] for _ in range(TURNS)]
+    times = {kind: float(np.median([turn[i]["us"] for turn in turns])) for i, kind in enumerate(KINDS)}
     return {
         "rows": rows,
-        "mapped_us": answers[0]["us"],
-        "memory_us": answers[1]["us"],
-        "anonymous_mib": answers[0]["anonymous_mib"],
+        "mapped_us": times["mapped"],
+        "memory_us": times["memory"],
+        "anonymous_mib": max(mapped_turn["anonymous_mib"] for mapped_turn, _ in turns),
     }
 
 
-def _in_process(path: Path, labels: Path, kind: str) -> dict[str, float]:
-    command = [sys.executable, "-m", "twolayer.benchmark.mapped", str(path), str(labels), kind]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    answer: dict[str, float] = json.loads(done.stdout)
+def _turn(process: Contestant) -> dict[str, float]:
+    time.sleep(PAUSE_SECONDS)
+    answer = process.ask({"steps": STEPS})
+    if not answer:
+        raise TwoLayerError(f"The process that trains from {process.name} died; a smaller file takes less memory")
     return answer
 
 
-def _train(path: str, labels: str, kind: str) -> dict[str, float]:
-    """STEPS steps over randomly chosen rows of the whole file, as an epoch makes them, and the memory they took."""
+def _serve(path: str, labels: str, kind: str, requests: IO[str], answers: IO[str]) -> None:
+    """Answers each line of `requests` with the time of so many more steps, over randomly chosen rows of the whole
+    file as an epoch makes them, and the memory they took."""
     from twolayer.data import ScaledRows, load_dataset
     from twolayer.events import EpochEnd
     from twolayer.model import init_params
@@ -73,16 +88,17 @@ def _train(path: str, labels: str, kind: str) -> dict[str, float]:
         init_params(D, H, C, rng=np.random.default_rng(0)), X, y, batch_size=B, learning_rate=0.001, epochs=1000
     )
     events = solver.run()
-    peak, done, times = 0.0, 0, []
-    while done < STEPS:
-        began = time.perf_counter()
-        event = next(events)
-        stretch = event.stretch if isinstance(event, EpochEnd) else event
-        times.append((time.perf_counter() - began) / len(stretch.losses) * 1e6)
-        done += len(stretch.losses)
-        if done % 50 < len(stretch.losses):
+    for line in requests:
+        wanted, done, peak, times = json.loads(line)["steps"], 0, 0.0, []
+        while done < wanted:
+            began = time.perf_counter()
+            event = next(events)
+            stretch = event.stretch if isinstance(event, EpochEnd) else event
+            times.append((time.perf_counter() - began) / len(stretch.losses) * 1e6)
+            done += len(stretch.losses)
             peak = max(peak, _anonymous_mib())
-    return {"us": float(np.median(times)), "anonymous_mib": peak}
+        answers.write(json.dumps({"us": float(np.median(times)), "anonymous_mib": peak}) + "\n")
+        answers.flush()
 
 
 def _anonymous_mib() -> float:
@@ -92,4 +108,5 @@ def _anonymous_mib() -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(_train(*sys.argv[1:])))
+    _, path, labels, kind = sys.argv
+    _serve(path, labels, kind, sys.stdin, sys.stdout)

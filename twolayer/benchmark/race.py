@@ -51,12 +51,18 @@ class Result:
 
 
 class Contestant:
-    """The parent's end of a worker's process."""
+    """The parent's end of a process that answers a line with a line.
 
-    def __init__(self, name: str) -> None:
+    Args:
+        name: of the contestant.
+        module: what the process runs.
+        arguments: the module's.
+    """
+
+    def __init__(self, name: str, module: str, *arguments: str) -> None:
         self.name = name
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "twolayer.benchmark.worker", name],
+            [sys.executable, "-m", module, *arguments],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
             env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
         )  # fmt: skip
@@ -99,7 +105,7 @@ def race(
     results: list[Result] = []
     left_out: list[str] = []
     with ExitStack() as stack:
-        contestants = [stack.enter_context(Contestant(name)) for name in names]
+        contestants = [stack.enter_context(Contestant(name, "twolayer.benchmark.worker", name)) for name in names]
         for case in cases:
             say(f"{case.shape} {case.optimizer}: {case.steps} steps a pass, {case.passes} passes a round")
             request = {"shape": case.shape, "optimizer": case.optimizer}

@@ -12,7 +12,7 @@ import numpy as np
 
 from twolayer.compiled.jit import compiled, compiled_apart, compiled_within
 from twolayer.compiled.machine import CACHE_LINE, array_at, fetch, fetch_to_write, pause, publish, published
-from twolayer.model import Array
+from twolayer.model import Array, aligned_zeros
 
 APART = 16  # numbers of 8 bytes between those of two lanes: two cache lines, which processors fetch in pairs
 WAITS = 20_000  # looks for another stretch before a lane goes to sleep: a millisecond or less
@@ -28,7 +28,7 @@ class Team(NamedTuple):
         counts: (lanes APART,) what each lane counts.
         orders: (11,) the stretch announced.
         notes: (2, lanes, APART) float64, what lanes note for each other.
-        summands: (2, lanes, n) of the lanes: of the scores or, where they share the features, of Z1.
+        summands: (2, lanes, n) at least, of the lanes: of the scores or, where they share the features, of Z1.
     """
 
     lanes: int
@@ -40,8 +40,11 @@ class Team(NamedTuple):
 
 def team_of(lanes: int, n_summands: int, dtype: np.dtype[Any]) -> Team:
     """So many lanes that tell each other so many numbers in each step."""
-    counts, orders = np.zeros(lanes * APART, np.int64), np.zeros(11, np.int64)
-    return Team(lanes, counts, orders, np.zeros((2, lanes, APART)), np.empty((2, lanes, n_summands), dtype))
+    counts, orders = aligned_zeros(lanes * APART, np.int64), aligned_zeros(11, np.int64)
+    notes = aligned_zeros(2 * lanes * APART, np.float64).reshape(2, lanes, APART)
+    whole = -(-n_summands * dtype.itemsize // CACHE_LINE) * CACHE_LINE // dtype.itemsize
+    summands = aligned_zeros(2 * lanes * whole, dtype).reshape(2, lanes, whole)
+    return Team(lanes, counts, orders, notes, summands)
 
 
 @compiled

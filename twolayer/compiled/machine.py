@@ -64,7 +64,9 @@ def _fetching(to_write: bool) -> Any:
             place = builder.bitcast(_place(context, builder, signature, values), _byte.as_pointer())
             kinds = ir.FunctionType(_void, [_byte.as_pointer(), _int32, _int32, _int32])
             fetch = builder.module.declare_intrinsic("llvm.prefetch", [_byte.as_pointer()], kinds)
-            builder.call(fetch, [place, _int32(int(to_write)), _int32(3), _int32(1)])  # keep it close; it is data
+            builder.call(
+                fetch, [place, _int32(int(to_write)), _int32(2), _int32(1)]
+            )  # into the second-level cache; it is data
             return context.get_dummy_value()
 
         return types.void(array, types.intp), codegen

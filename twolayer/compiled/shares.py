@@ -10,7 +10,7 @@ from twolayer.compiled.jit import compiled, compiled_apart
 from twolayer.compiled.machine import CACHE_LINE
 from twolayer.compiled.products import scratch_room
 from twolayer.engine import TrainingState
-from twolayer.model import Array, FlatParams, flat_zeros
+from twolayer.model import Array, FlatParams, aligned_zeros, flat_zeros
 
 WORTH_A_LANE = 1 << 16  # multiplications of a product: the least that gains more than meeting costs
 WIDE = 16  # features per hidden unit from which on it is quicker to share the features
@@ -142,11 +142,11 @@ def share_of(state: TrainingState, batch_size: int, lane: int, split: Split) -> 
     slots = [slot.vector for slot in state.slots]
     vectors = [state.flat.vector, *slots, state.flat.vector, state.flat.vector][:3]
     flat, gradient = (state.flat if alone else flat_zeros(F, M, C, dtype)), flat_zeros(F, M, C, dtype)
-    q, s1, s2 = vectors if alone else [flat.vector, flat.vector.copy(), flat.vector.copy()]
+    q, s1, s2 = vectors if alone else [flat.vector, *(flat_zeros(F, M, C, dtype).vector for _ in range(2))]
     counted = F * M if split.by_features and lane > 0 else len(q)
     n_copied = 0 if alone else 1 + len(slots)
     sizes = (B * M, B * M, C * B, B, B, B, scratch_room(F, M, C, B, dtype))
-    room = [*(np.empty(size, dtype) for size in sizes), np.empty(B)]
+    room = [*(aligned_zeros(size, dtype) for size in sizes), aligned_zeros(B, np.float64)]
     starts = _starts(state.flat), _starts(flat)
     return Share(
         Block(lane, D, H, C, B, row, F, column, M, *starts, counted, flat.n_weights, n_copied),
