@@ -20,7 +20,9 @@ EngineName = Literal["numpy", "numba"]
 
 STRETCH_BYTES = 1 << 25  # of rows in a stretch: so many that what a stretch costs by itself is little
 STRETCH_STEPS, STRETCH_WORK = 1000, 10**10  # steps and multiplications at most, so that nobody waits long for its end
-BLOCK = 16384  # numbers: five vectors of a block, in float32, stay in a core's own cache
+BLOCK = (
+    1 << 16
+)  # numbers of a vector updated at a time: few enough to stay in cache, enough to forget what a call costs
 
 
 @dataclass(frozen=True)

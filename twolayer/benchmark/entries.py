@@ -33,7 +33,7 @@ class Entry(NamedTuple):
 FLOOR = "five products"
 ENTRIES = {
     "twolayer numpy": Entry((), lambda work: contestants.twolayer_engine("numpy", work)),
-    "twolayer numba": Entry(("numba", "scipy"), lambda work: contestants.twolayer_engine("numba", work)),
+    "twolayer numba": Entry(("numba",), lambda work: contestants.twolayer_engine("numba", work)),
     "plain NumPy": Entry((), contestants.plain_numpy),
     "scikit-learn": Entry(("sklearn",), contestants.scikit_learn, peer=True),
     "PyTorch eager": Entry(("torch",), lambda work: frameworks.pytorch(work, compile=False), peer=True),

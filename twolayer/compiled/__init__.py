@@ -1,8 +1,8 @@
 """The compiled engine: the steps of `engine.NumpyEngine`, whole stretches of them compiled with Numba.
 
 Elementwise work is fused, small products are done here, larger ones by BLAS, weights are updated while their
-gradient is still in cache, and the hidden units are shared by as many threads as BLAS may use and the network is worth.
-Given the same calls and the same number of threads it gives the same bits."""
+gradient is still in cache, and the network is shared by as many threads as BLAS may use and it is worth. Given the same
+calls and the same number of threads it gives the same bits."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ class NumbaEngine:
     How steps are divided into calls of `run`, and what is measured, makes no difference to the bits.
 
     Raises:
-        MissingExtraError: on import of this module, where Numba or SciPy is not installed.
+        MissingExtraError: where Numba is not installed, on import of this module; or SciPy, where it is needed: see
+            `products.gemm_address`.
     """
 
     def __init__(self, state: TrainingState, rule: UpdateRule, batch_size: int) -> None:

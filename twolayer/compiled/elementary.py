@@ -1,4 +1,4 @@
-"""e^x without a call into a library, so that the loop around it can use the processor's vector registers."""
+"""e^x and ln x without a call into a library, so that loops around them can use the processor's vector registers."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from twolayer.compiled.jit import compiled_apart, compiled_within
-from twolayer.compiled.lanes import add_up
+from twolayer.compiled.lanes import add_up, get_ready_to_write
 from twolayer.compiled.layers import add_to_rows, bias_relu, bounded, column_sums, relu_gradient, row_sums
 from twolayer.compiled.products import product, product_at, product_tt
 from twolayer.compiled.shares import Block, Own, Room
@@ -15,6 +15,8 @@ def forward_apart(gemm: int, block: Block, own: Own, room: Room, x: Array, n: in
     """(1) to (3) as far as a lane can get by itself with the rows x (n D,): to its summand of the scores, transposed
     (C n,), or of Z1 (n H,). Returns whether all was bounded."""
     M, by_features = block.M, block.F < block.D
+    if not by_features:
+        get_ready_to_write(summand, block.C * n)
     if M:
         product(gemm, n, block.F, M, x[block.row :], block.D, own.W1, M, summand if by_features else room.A1, M)
     if by_features:

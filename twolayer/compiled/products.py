@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from twolayer.blas import gemm_of_numpy
-from twolayer.compiled.jit import compiled_apart, numba
+from twolayer.compiled.jit import compiled, compiled_apart, numba
 from twolayer.compiled.tiles import WIDTH_BYTES, tile_width, tiled, transposed, unsigned
 from twolayer.errors import import_extra
 from twolayer.model import Array
@@ -73,6 +73,23 @@ _gemm: Any = numba.extending.intrinsic(_gemm_at)
 _N, _T = np.uint8(ord("N")), np.uint8(ord("T"))
 
 
+@compiled
+def _plain(
+    n: int, k: int, m: int, A: Array, row: int, column: int, B: Array, row_of_B: int, column_of_B: int, C: Array,
+    ldc: int,
+) -> None:  # fmt: skip
+    """C <- A B, for A (n, k), B (k, m), C (n, m); element (i, p) of A is at i row + p column in memory, B's alike."""
+    n, k, m, ldc = unsigned(n), unsigned(k), unsigned(m), unsigned(ldc)
+    row, column, row_of_B, column_of_B = unsigned(row), unsigned(column), unsigned(row_of_B), unsigned(column_of_B)
+    for i in range(n):
+        for j in range(m):
+            C[i * ldc + j] = 0
+        for p in range(k):
+            a = A[i * row + p * column]
+            for j in range(m):
+                C[i * ldc + j] += a * B[p * row_of_B + j * column_of_B]
+
+
 @compiled_apart
 def product(gemm: int, n: int, k: int, m: int, A: Array, lda: int, B: Array, ldb: int, C: Array, ldc: int) -> None:
     """C <- A B, for A (n, k), B (k, m), C (n, m)."""
@@ -82,14 +99,7 @@ def product(gemm: int, n: int, k: int, m: int, A: Array, lda: int, B: Array, ldb
     elif n * k * m > SMALL:
         tiled(n, k, m, A, lda, 1, B, ldb, C, ldc)
     else:
-        n, k, m = unsigned(n), unsigned(k), unsigned(m)
-        lda, ldb, ldc = unsigned(lda), unsigned(ldb), unsigned(ldc)
-        for i in range(n):
-            for j in range(m):
-                C[i * ldc + j] = zero
-            for p in range(k):
-                for j in range(m):
-                    C[i * ldc + j] += A[i * lda + p] * B[p * ldb + j]
+        _plain(n, k, m, A, lda, 1, B, ldb, 1, C, ldc)
 
 
 @compiled_apart
@@ -107,16 +117,7 @@ def product_at(
         tiled(m, k, n, B, 1, ldb, A, lda, scratch, n)
         transposed(m, n, scratch, n, C, ldc)
     else:
-        n, k, m = unsigned(n), unsigned(k), unsigned(m)
-        lda, ldb, ldc = unsigned(lda), unsigned(ldb), unsigned(ldc)
-        for i in range(n):
-            for j in range(m):
-                C[i * ldc + j] = 0
-        for p in range(k):
-            for i in range(n):
-                a = A[p * lda + i]
-                for j in range(m):
-                    C[i * ldc + j] += a * B[p * ldb + j]
+        _plain(n, k, m, A, 1, lda, B, ldb, 1, C, ldc)
 
 
 @compiled_apart
@@ -130,14 +131,7 @@ def product_tt(
     if large:
         _gemm(gemm, _T, _T, m, n, k, one, B, ldb, A, lda, zero, C, ldc)
     elif n * k * m <= SMALL:
-        n, k, m = unsigned(n), unsigned(k), unsigned(m)
-        lda, ldb, ldc = unsigned(lda), unsigned(ldb), unsigned(ldc)
-        for i in range(n):
-            for j in range(m):
-                total = A.dtype.type(0)
-                for p in range(k):
-                    total += A[p * lda + i] * B[j * ldb + p]
-                C[i * ldc + j] = total
+        _plain(n, k, m, A, 1, lda, B, 1, ldb, C, ldc)
     elif k <= n and m >= width:
         transposed(m, k, B, ldb, scratch, m)
         tiled(n, k, m, A, 1, lda, scratch, m, C, ldc)

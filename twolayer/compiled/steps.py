@@ -12,7 +12,6 @@ from twolayer.compiled.lanes import (
     Team,
     announce,
     announced,
-    get_ready_to_write,
     meet,
     parity,
     stretch_announced,
@@ -76,8 +75,7 @@ def _share_of_steps(
     rates: Array, flags: int, t: int, losses: Array, norm: Array,
 ) -> tuple[int, int, int, float]:  # fmt: skip
     """The lane's share of all steps of a stretch; see `run_steps`."""
-    lane, D, F, M, B = block.lane, block.D, block.F, block.M, block.B
-    q, g, n_weights = own.q, own.g, block.n_weights
+    lane, D, B, n_weights = block.lane, block.D, block.B, block.n_weights
     loss = math.nan
     for k in range(rates.size):
         rate, first, n = rates[k], k * B, min(B, y.size - k * B)
@@ -89,23 +87,10 @@ def _share_of_steps(
             continue
 
         now = parity(team, lane)
-        summands, notes = team.summands[now], team.notes[now]
-        get_ready_to_write(summands[lane], block.C * n if team.lanes > 1 else 0)
-        # One lane looks at the rows or, where that is less to read, at the gradient; several would have to meet.
-        safe = team.lanes > 1 or n * D < 2 * q.size
-        if safe:
-            safe = _bounded_part(block, team.lanes, x, n)
-        safe &= forward_apart(gemm, block, own, room, x, n, summands[lane])
-        notes[lane, SAFE] = safe
+        notes = team.notes[now]
         if flags & OBJECTIVE:
-            notes[lane, WEIGHTS] = sum_of_squares(q[: min(n_weights, block.counted)])
-        _fetch_ahead(X, (first + n) * D, n * D, 0)
-        meet(team, lane)
-        _fetch_ahead(X, (first + n) * D, n * D, 1)
-
-        safe = forward_together(gemm, block, own, room, n, summands)
-        for other in range(team.lanes):
-            safe &= notes[other, SAFE] != 0
+            notes[lane, WEIGHTS] = sum_of_squares(own.q[: min(n_weights, block.counted)])
+        safe = _forward(team, block, own, room, gemm, X, first + n, x, n, now)
         dS, row_losses = room.dS[: block.C * n], room.row_losses[:n]
         safe &= softmax_gradient(dS, n, labels, w, total_weight, room.top, room.total, room.part, row_losses)
         loss = sum_of(row_losses)
@@ -117,36 +102,73 @@ def _share_of_steps(
         _fetch_ahead(X, (first + n) * D, n * D, 2)
 
         backward(gemm, block, own, room, x, n)
-        # Unless the whole gradient is asked for, lanes update W1 by pieces, while the gradient's piece is in cache. In
-        # one lane BLAS may use several threads, which pieces would hold up.
         whole = flags & MEASURE or rule.clip > 0 or not safe
-        piece = F if team.lanes == 1 else PIECE // M + 1
-        for begin in range(0, F if M else 0, piece):
-            end = min(begin + piece, F)
-            backward_to_rows(gemm, block, own, room, x, n, begin, end)
-            if not whole:
-                _update(rule, own, begin * M, end * M, rate, rule.r, t + 1)
+        _backward_to_first(team, block, own, room, rule, gemm, x, n, whole, rate, t)
         _fetch_ahead(X, (first + n) * D, n * D, 3)
-
-        r_due = rule.r
         if whole:
-            if rule.optimizer != ADAMW:
-                add_penalty_gradient(q[:n_weights], g[:n_weights], rule.r)
-                r_due = 0.0
-            notes[lane, GRADIENT] = sum_of_squares(g[: block.counted])
-            meet(team, lane)
-            length = math.sqrt(sum_of(notes[:, GRADIENT]))
+            length = _whole_norm(team, block, own, rule, notes)
             if lane == 0:
                 norm[0] = length
             if not (math.isfinite(loss) and math.isfinite(length)):
                 return NOT_FINITE, k, t, loss
             if rule.clip > 0 and length > rule.clip:
-                scale(g, rule.clip / length)
+                scale(own.g, rule.clip / length)
 
         t += 1
+        r_due = 0.0 if whole and rule.optimizer != ADAMW else rule.r
         _update(rule, own, 0 if whole else own.W1.size, n_weights, rate, r_due, t)
-        _update(rule, own, n_weights, q.size, rate, 0.0, t)
+        _update(rule, own, n_weights, own.q.size, rate, 0.0, t)
     return FINISHED, rates.size, t, loss
+
+
+@compiled_within
+def _forward(
+    team: Team, block: Block, own: Own, room: Room, gemm: int, X: Array, next_row: int, x: Array, n: int, now: int
+) -> bool:
+    """(1) to (3) for the rows x (n D,), with the other lanes. Returns whether all was bounded."""
+    lane, summands, notes = block.lane, team.summands[now], team.notes[now]
+    # One lane looks at the rows or, where that is less to read, at the gradient; several would have to meet.
+    safe = team.lanes > 1 or n * block.D < 2 * own.q.size
+    if safe:
+        safe = _bounded_part(block, team.lanes, x, n)
+    safe &= forward_apart(gemm, block, own, room, x, n, summands[lane])
+    notes[lane, SAFE] = safe
+    _fetch_ahead(X, next_row * block.D, n * block.D, 0)
+    meet(team, lane)
+    _fetch_ahead(X, next_row * block.D, n * block.D, 1)
+    safe = forward_together(gemm, block, own, room, n, summands)
+    for other in range(team.lanes):
+        safe &= notes[other, SAFE] != 0
+    return bool(safe)
+
+
+@compiled_within
+def _backward_to_first(
+    team: Team, block: Block, own: Own, room: Room, rule: Rule, gemm: int, x: Array, n: int, whole: bool, rate: float,
+    t: int,
+) -> None:  # fmt: skip
+    """(11), and W1's update too unless the `whole` gradient is asked for.
+
+    Lanes do both by pieces, so that the update finds the gradient in cache. In one lane BLAS may use several threads,
+    which pieces would hold up.
+    """
+    F, M = block.F, block.M
+    piece = F if team.lanes == 1 else PIECE // M + 1
+    for begin in range(0, F if M else 0, piece):
+        end = min(begin + piece, F)
+        backward_to_rows(gemm, block, own, room, x, n, begin, end)
+        if not whole:
+            _update(rule, own, begin * M, end * M, rate, rule.r, t + 1)
+
+
+@compiled_within
+def _whole_norm(team: Team, block: Block, own: Own, rule: Rule, notes: Array) -> float:
+    """The norm of the gradients of all lanes, to which the penalty's are added before, but for adamw."""
+    if rule.optimizer != ADAMW:
+        add_penalty_gradient(own.q[: block.n_weights], own.g[: block.n_weights], rule.r)
+    notes[block.lane, GRADIENT] = sum_of_squares(own.g[: block.counted])
+    meet(team, block.lane)
+    return math.sqrt(sum_of(notes[:, GRADIENT]))
 
 
 @compiled_within
