@@ -153,6 +153,41 @@ def test_a_step_that_is_not_finite_stops_all_lanes_and_leaves_the_good_ones_befo
         assert np.isfinite(broken.run(*rows(np.float32), None, np.full(5, 0.01))).all()
 
 
+@pytest.mark.parametrize("large", ["a bias", "a feature"])
+@units_and_features
+def test_what_one_lane_alone_finds_large_makes_no_difference(lanes, by_features, large):
+    lanes(2, by_features)
+    X, y = rows(np.float32, B)
+    if large == "a feature":
+        X[:, -1] = 1e17
+    results = []
+    for name in ("numba", "numpy"):
+        engine = engine_of(np.float32, UpdateRule("momentum"), name)
+        if large == "a bias":
+            engine.state.flat.params.b1[-1] = -1e17  # its unit never fires
+        else:
+            engine.state.flat.params.W1[-1] = 0
+        engine.run(X, y, None, np.full(1, 0.01))
+        results.append(numbers(engine))
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+@units_and_features
+def test_a_gradient_that_overflows_behind_a_finite_loss_is_found(lanes, by_features):
+    lanes(2, by_features)
+    X, y = rows(np.float32, B)
+    X[:, -1] = 3e38
+    engine = engine_of(np.float32, UpdateRule())
+    engine.state.flat.params.W1[-1] = 0
+    engine.state.flat.params.W2[...] *= 1000
+    before = engine.state.flat.vector.copy()
+    with pytest.raises(NonFiniteStepError) as error:
+        engine.run(X, y, None, np.full(1, 0.01))
+    assert np.isfinite(error.value.loss)
+    np.testing.assert_array_equal(engine.state.flat.vector, before)
+
+
 def wait_until(true):
     deadline = time.monotonic() + 30
     while not true():

@@ -21,7 +21,17 @@ AXES = {
     "C": (2, 10, 50, 200),
     "B": (8, 32, 128, 512),
 }
-EPOCHS = 7  # timed, after a first one
+EPOCHS = 15  # timed, after a first one
+
+
+class Point(NamedTuple):
+    """N rows, D features, H hidden units, C classes, B rows in a batch."""
+
+    N: int
+    D: int
+    H: int
+    C: int
+    B: int
 
 
 class LinearFit(NamedTuple):
@@ -35,15 +45,14 @@ class LinearFit(NamedTuple):
 def measure_scaling(engine: EngineName, quick: bool = False) -> dict[str, list[tuple[int, float]]]:
     """For each axis, (value, seconds of the quickest epoch), everything else as in `BASE`.
 
-    The values of an axis take turns, so that a slow moment of the machine does not fall on one of them alone.
+    All trainings take turns, so that a slow moment of the machine does not fall on one of them alone.
     """
-    table = {}
-    for axis, values in AXES.items():
-        chosen = values[:3] if quick else values
-        trainings = [iter(_solver(engine, **{**BASE, axis: value})) for value in chosen]
-        turns = [[_timed_epoch(training) for training in trainings] for _ in range(1 + EPOCHS)]
-        table[axis] = list(zip(chosen, map(min, zip(*turns[1:], strict=True)), strict=True))
-    return table
+    wanted = {axis: values[:3] if quick else values for axis, values in AXES.items()}
+    points = {(axis, value): Point(**{**BASE, axis: value}) for axis, values in wanted.items() for value in values}
+    trainings = {point: iter(_solver(engine, *point)) for point in points.values()}
+    turns = [{point: _timed_epoch(training) for point, training in trainings.items()} for _ in range(1 + EPOCHS)]
+    quickest = {point: min(turn[point] for turn in turns[1:]) for point in trainings}
+    return {axis: [(value, quickest[points[axis, value]]) for value in values] for axis, values in wanted.items()}
 
 
 def _solver(engine: EngineName, N: int, D: int, H: int, C: int, B: int) -> Solver:
