@@ -54,7 +54,7 @@ def test_limits_of_threads_hold_while_any_is_entered_and_the_smallest_counts(mon
     }
     monkeypatch.setattr(blas, "_openblas_of", libraries.get)
     monkeypatch.setattr(blas, "_cores_of_container", lambda: 5)
-    assert blas.threads_of_both() == 4
+    assert blas.usable_threads() == 4
     first, second, none = blas.at_most_threads(1), blas.at_most_threads(3), blas.at_most_threads(None)
     seen = []
     # As two threads might: the one that came first leaves first.
@@ -66,8 +66,8 @@ def test_limits_of_threads_hold_while_any_is_entered_and_the_smallest_counts(mon
         seen.append(dict(threads))
     assert [each["numpy"] for each in seen] == [4, 3, 1, 1, 4, 4]
     assert [each["scipy"] for each in seen] == [6, 3, 1, 1, 6, 6]
-    del libraries["scipy"]
-    assert blas.threads_of_both() == 1
+    del libraries["numpy"]
+    assert blas.usable_threads() == 1
 
 
 @pytest.mark.parametrize(

@@ -47,11 +47,11 @@ def blas_facts() -> dict[str, Any]:
     }
 
 
-def threads_of_both() -> int:
-    """On how many threads NumPy's and SciPy's OpenBLAS may both multiply, the processor's share of a container
-    considered; 1 where one of them has another BLAS, which cannot be asked."""
-    found = [_openblas_of(package) for package in get_args(Package)]
-    return max(1, min(_cores_of_container(), *(int(each.get_threads()) if each else 1 for each in found)))
+def usable_threads() -> int:
+    """On how many threads NumPy's OpenBLAS may multiply, the processor's share of a container considered; 1 where NumPy
+    has another BLAS, which cannot be asked."""
+    openblas = _openblas_of("numpy")
+    return max(1, min(_cores_of_container(), int(openblas.get_threads()))) if openblas else 1
 
 
 def _cores_of_container() -> int:

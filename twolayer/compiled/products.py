@@ -16,7 +16,7 @@ from twolayer.compiled.tiles import WIDTH_BYTES, tile_width, tiled, transposed, 
 from twolayer.errors import import_extra
 from twolayer.model import Array
 
-SMALL = 4096  # multiplications up to which a plain loop is quickest
+SMALL = 4096  # multiplications up to which a plain loop beats BLAS where rows are too short for tiles
 TILES = 2_000_000  # multiplications up to which tiles beat BLAS
 NARROW = 16  # terms of each sum up to which tiles beat BLAS at any size
 
@@ -74,32 +74,29 @@ _N, _T = np.uint8(ord("N")), np.uint8(ord("T"))
 
 
 @compiled
-def _plain(
-    n: int, k: int, m: int, A: Array, row: int, column: int, B: Array, row_of_B: int, column_of_B: int, C: Array,
-    ldc: int,
-) -> None:  # fmt: skip
-    """C <- A B, for A (n, k), B (k, m), C (n, m); element (i, p) of A is at i row + p column in memory, B's alike."""
-    n, k, m, ldc = unsigned(n), unsigned(k), unsigned(m), unsigned(ldc)
-    row, column, row_of_B, column_of_B = unsigned(row), unsigned(column), unsigned(row_of_B), unsigned(column_of_B)
+def _plain(n: int, k: int, m: int, A: Array, row: int, column: int, B: Array, ldb: int, C: Array, ldc: int) -> None:
+    """C <- A B, for A (n, k), B (k, m), C (n, m); element (i, p) of A is at i row + p column in memory."""
+    n, k, m = unsigned(n), unsigned(k), unsigned(m)
+    row, column, ldb, ldc = unsigned(row), unsigned(column), unsigned(ldb), unsigned(ldc)
     for i in range(n):
         for j in range(m):
             C[i * ldc + j] = 0
         for p in range(k):
             a = A[i * row + p * column]
             for j in range(m):
-                C[i * ldc + j] += a * B[p * row_of_B + j * column_of_B]
+                C[i * ldc + j] += a * B[p * ldb + j]
 
 
 @compiled_apart
 def product(gemm: int, n: int, k: int, m: int, A: Array, lda: int, B: Array, ldb: int, C: Array, ldc: int) -> None:
     """C <- A B, for A (n, k), B (k, m), C (n, m)."""
-    one, zero = A.dtype.type(1), A.dtype.type(0)
-    if n * k * m > TILES or (n * k * m > SMALL and m < tile_width(C)):
+    width, one, zero = tile_width(C), A.dtype.type(1), A.dtype.type(0)
+    if n * k * m > TILES or (n * k * m > SMALL and m < width):
         _gemm(gemm, _N, _N, m, n, k, one, B, ldb, A, lda, zero, C, ldc)
-    elif n * k * m > SMALL:
+    elif m >= width:
         tiled(n, k, m, A, lda, 1, B, ldb, C, ldc)
     else:
-        _plain(n, k, m, A, lda, 1, B, ldb, 1, C, ldc)
+        _plain(n, k, m, A, lda, 1, B, ldb, C, ldc)
 
 
 @compiled_apart
@@ -111,13 +108,13 @@ def product_at(
     width, one, zero = tile_width(C), A.dtype.type(1), A.dtype.type(0)
     if n * k * m > TILES or (n * k * m > SMALL and max(n, m) < width):
         _gemm(gemm, _N, _T, m, n, k, one, B, ldb, A, lda, zero, C, ldc)
-    elif n * k * m > SMALL and m >= width:
+    elif m >= width:
         tiled(n, k, m, A, 1, lda, B, ldb, C, ldc)
-    elif n * k * m > SMALL:
+    elif n >= width:
         tiled(m, k, n, B, 1, ldb, A, lda, scratch, n)
         transposed(m, n, scratch, n, C, ldc)
     else:
-        _plain(n, k, m, A, 1, lda, B, ldb, 1, C, ldc)
+        _plain(n, k, m, A, 1, lda, B, ldb, C, ldc)
 
 
 @compiled_apart
@@ -127,11 +124,8 @@ def product_tt(
 ) -> None:  # fmt: skip
     """C <- A^T B^T, for A (k, n), B (m, k), C (n, m)."""
     width, one, zero = tile_width(C), A.dtype.type(1), A.dtype.type(0)
-    large = n * k * m > TILES and (k > NARROW or m < width)
-    if large:
+    if n * k * m > TILES and (k > NARROW or m < width):
         _gemm(gemm, _T, _T, m, n, k, one, B, ldb, A, lda, zero, C, ldc)
-    elif n * k * m <= SMALL:
-        _plain(n, k, m, A, 1, lda, B, 1, ldb, C, ldc)
     elif k <= n and m >= width:
         transposed(m, k, B, ldb, scratch, m)
         tiled(n, k, m, A, 1, lda, scratch, m, C, ldc)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import twolayer
-from twolayer.blas import blas_facts, threads_of_both
+from twolayer.blas import blas_facts, usable_threads
 from twolayer.runs.jsonfile import shown
 
 Environment = dict[str, Any]
@@ -62,7 +62,7 @@ def describe_environment(data: Mapping[str, str] | None = None) -> Environment:
         "numba": getattr(numba, "__version__", None),
         "scipy": getattr(sys.modules.get("scipy"), "__version__", None),
         "blas": blas_facts(),
-        "numba_threads": threads_of_both() if numba else None,
+        "numba_threads": usable_threads() if numba else None,
         "thread_variables": {name: os.environ[name] for name in _THREAD_VARIABLES if name in os.environ},
         "machine": _machine(),
         "data": dict(data or {}),
