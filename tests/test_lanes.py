@@ -254,7 +254,7 @@ def test_shares_cover_the_first_weights_once_and_begin_on_cache_lines(dtype):
     seen = set()
     for features, hidden in itertools.product((64, 784, 3072), (16, 31, 32, 50, 100, 128, 500, 1024)):
         for threads, batch in itertools.product((1, 2, 3, 8, 64), (1, 32, 512)):
-            split = shares.split_for(features, hidden, batch, np.dtype(dtype), threads)
+            split = shares.split_for(features, hidden, 3, batch, np.dtype(dtype), threads)
             seen.add((split.lanes > 1, split.by_features))
             assert 1 <= split.lanes <= threads
             state = TrainingState(flat_zeros(features, hidden, 3, dtype), [])
@@ -269,5 +269,12 @@ def test_shares_cover_the_first_weights_once_and_begin_on_cache_lines(dtype):
 
 
 def test_tiny_networks_and_those_without_hidden_units_have_one_lane():
-    assert shares.split_for(4, 10, 5, np.dtype(np.float32), 8).lanes == 1
-    assert shares.split_for(784, 0, 512, np.dtype(np.float32), 8).lanes == 1
+    assert shares.split_for(4, 10, 3, 5, np.dtype(np.float32), 8).lanes == 1
+    assert shares.split_for(784, 0, 10, 512, np.dtype(np.float32), 8).lanes == 1
+
+
+def test_lanes_do_not_share_the_features_where_most_work_comes_after_them():
+    assert shares.split_for(784, 16, 10, 64, np.dtype(np.float32), 2) == (2, True)
+    assert shares.split_for(784, 16, 500, 64, np.dtype(np.float32), 2) == (1, False)
+    assert shares.split_for(784, 32, 10, 64, np.dtype(np.float32), 2) == (2, True)
+    assert shares.split_for(784, 32, 200, 64, np.dtype(np.float32), 2) == (2, False)

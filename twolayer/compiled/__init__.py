@@ -42,7 +42,7 @@ class NumbaEngine:
         self._norm = np.empty(1)
         self._no_weights = np.empty(0, dtype)
 
-        split = split_for(D, H, batch_size, dtype, usable_threads())
+        split = split_for(D, H, C, batch_size, dtype, usable_threads())
         team = team_of(split.lanes, batch_size * (H if split.by_features else C), dtype)
         shares = [share_of(state, batch_size, lane, split) for lane in range(split.lanes)]
         common = rule_in_numbers(rule), gemm_address(dtype)

@@ -13,7 +13,7 @@ from twolayer.engine import TrainingState
 from twolayer.model import Array, FlatParams, aligned_zeros, flat_zeros
 
 WORTH_A_LANE = 1 << 16  # multiplications of a product: the least that gains more than meeting costs
-WIDE = 16  # features per hidden unit from which on it is quicker to share the features
+WIDE = 16  # features per hidden unit, and per class, from which on it is quicker to share the features
 
 
 class Split(NamedTuple):
@@ -118,15 +118,17 @@ class Share(NamedTuple):
     room: Room
 
 
-def split_for(D: int, H: int, B: int, dtype: np.dtype[Any], threads: int) -> Split:
+def split_for(D: int, H: int, C: int, B: int, dtype: np.dtype[Any], threads: int) -> Split:
     """What gives a network of this shape most lanes, at most `threads`, each with a cache line of every row at least.
 
     Lanes that share the units each read the whole batch, and tell each other scores; those that share the features
-    read a part of it each, and tell each other Z1.
+    read a part of it each and tell each other Z1, and all compute what comes after it.
     """
     most = min(threads, B * D * H // WORTH_A_LANE)
     by_units, by_features = (max(1, min(most, n * dtype.itemsize // CACHE_LINE)) for n in (H, D))
-    if by_features > 1 and (by_features > by_units or D > WIDE * H):
+    if 3 * C > D:  # the three products with W2, which all would compute, take more than a lane of two spares with W1
+        by_features = 1
+    if by_features > 1 and (by_features > by_units or max(H, C) * WIDE < D):
         return Split(by_features, True)
     return Split(by_units, False)
 
