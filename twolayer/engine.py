@@ -20,9 +20,7 @@ EngineName = Literal["numpy", "numba"]
 
 STRETCH_BYTES = 1 << 25  # of rows in a stretch: so many that what a stretch costs by itself is little
 STRETCH_STEPS, STRETCH_WORK = 1000, 10**10  # steps and multiplications at most, so that nobody waits long for its end
-BLOCK = (
-    1 << 16
-)  # numbers of a vector updated at a time: few enough to stay in cache, enough to forget what a call costs
+BLOCK = 1 << 16  # numbers updated at a time: few enough to stay in cache, enough to forget what a call costs
 
 
 @dataclass(frozen=True)
