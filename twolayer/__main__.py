@@ -28,7 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     diverged, 130 and 143 interrupted."""
     gc.set_threshold(GARBAGE_COLLECTION_AFTER)
     signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(run(arguments))
+    code = run(arguments)
+    gc.freeze()  # else the exit searches all that was imported for garbage once more, 0.2 s where there is a picture
+    sys.exit(code)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
