@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 Array = NDArray[Any]
 Init = Literal["he", "xavier", "normal"]
 
-_ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
+_CACHE_LINE = 64  # bytes; no vector register is longer
 
 
 class Params(NamedTuple):
@@ -87,28 +87,30 @@ class FlatParams(NamedTuple):
     n_weights: int
 
 
+def whole_lines(size: int, dtype: DTypeLike) -> int:
+    """How many numbers fill the cache lines that `size` of them begin."""
+    per_line = _CACHE_LINE // np.dtype(dtype).itemsize
+    return -(-size // per_line) * per_line
+
+
 def aligned_zeros(size: int, dtype: DTypeLike) -> Array:
     """(size,) zeros that begin on a cache line and share none with other arrays."""
-    dtype = np.dtype(dtype)
-    per_line = _ALIGNMENT // dtype.itemsize
-    raw = np.zeros(-(-size // per_line) * per_line + per_line, dtype)
-    first = -raw.ctypes.data % _ALIGNMENT // dtype.itemsize
+    raw = np.zeros(whole_lines(size, dtype) + whole_lines(1, dtype), dtype)
+    first = -raw.ctypes.data % _CACHE_LINE // raw.itemsize
     return raw[first : first + size]
 
 
 def flat_zeros(n_features: int, n_hidden: int, n_classes: int, dtype: DTypeLike) -> FlatParams:
     """Zeros for a D-H-C network in one vector; see `FlatParams`."""
-    dtype = np.dtype(dtype)
     width = n_hidden or n_features
     shapes: dict[str, tuple[int, ...]] = {"W1": (n_features, n_hidden), "W2": (width, n_classes)}
     shapes |= {"b1": (n_hidden,), "b2": (n_classes,)}
     if not n_hidden:
         del shapes["W1"], shapes["b1"]
-    per_line = _ALIGNMENT // dtype.itemsize
     starts, end = {}, 0
     for name, shape in shapes.items():
         starts[name] = end
-        end += -(-math.prod(shape) // per_line) * per_line
+        end += whole_lines(math.prod(shape), dtype)
     vector = aligned_zeros(end, dtype)
     views = {name: vector[at : at + math.prod(shapes[name])].reshape(shapes[name]) for name, at in starts.items()}
     params = Params(W1=views.get("W1"), b1=views.get("b1"), W2=views["W2"], b2=views["b2"])

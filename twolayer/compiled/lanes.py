@@ -12,7 +12,7 @@ import numpy as np
 
 from twolayer.compiled.jit import compiled, compiled_apart, compiled_within
 from twolayer.compiled.machine import CACHE_LINE, array_at, fetch, fetch_to_write, pause, publish, published
-from twolayer.model import Array, aligned_zeros
+from twolayer.model import Array, aligned_zeros, whole_lines
 
 APART = 16  # numbers of 8 bytes between those of two lanes: two cache lines, which processors fetch in pairs
 WAITS = 20_000  # looks for another stretch before a lane goes to sleep: a millisecond or less
@@ -42,8 +42,7 @@ def team_of(lanes: int, n_summands: int, dtype: np.dtype[Any]) -> Team:
     """So many lanes that tell each other so many numbers in each step."""
     counts, orders = aligned_zeros(lanes * APART, np.int64), aligned_zeros(11, np.int64)
     notes = aligned_zeros(2 * lanes * APART, np.float64).reshape(2, lanes, APART)
-    whole = -(-n_summands * dtype.itemsize // CACHE_LINE) * CACHE_LINE // dtype.itemsize
-    summands = aligned_zeros(2 * lanes * whole, dtype).reshape(2, lanes, whole)
+    summands = aligned_zeros(2 * lanes * whole_lines(n_summands, dtype), dtype).reshape(2, lanes, -1)
     return Team(lanes, counts, orders, notes, summands)
 
 
