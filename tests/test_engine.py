@@ -115,6 +115,16 @@ def test_a_batch_of_zero_weight_is_skipped_and_does_not_count(engine):
     np.testing.assert_array_equal(skipping.flat.vector, without.flat.vector)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_skipped_batch_has_no_norm_whatever_was_measured_before(engine):
+    X, y, weights = rows(B)
+    runner = make_engine(engine, new_state(), UpdateRule(max_grad_norm=1.0), B)
+    runner.run(X, y, weights, np.array([0.1]), measure=True)
+    assert runner.gradient_norm > 0
+    runner.run(X, y, 0 * weights, np.array([0.1]), measure=True)
+    assert np.isnan(runner.gradient_norm)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("clip", [None, 1.0])
 @pytest.mark.parametrize("engine", ENGINES)
@@ -148,6 +158,22 @@ def test_a_gradient_that_overflows_stops_although_the_loss_is_finite(engine):
     assert np.isfinite(caught.value.loss)
     assert not np.isfinite(caught.value.gradient_norm)
     np.testing.assert_array_equal(state.flat.vector, before)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_gradient_whose_squares_overflow_is_shortened_like_any_other(engine):
+    X, y, _ = rows(B, np.float32)
+    state = new_state(dtype=np.float32)
+    state.flat.params.W1[0] = 0
+    X[:, 0] = 1e22
+    _, gradients = loss_and_gradients(state.flat.params, X.astype(np.float64), y)
+    norm = np.sqrt(sum((g**2).sum() for g in gradients.named().values()))
+    assert 1e20 < norm < 1e30
+    before = state.flat.vector.copy()
+    runner = make_engine(engine, state, UpdateRule("sgd", max_grad_norm=2.0), B)
+    runner.run(X, y, None, np.array([0.5]), measure=True)
+    assert runner.gradient_norm == pytest.approx(norm, rel=1e-5)
+    assert np.linalg.norm(state.flat.vector - before) == pytest.approx(0.5 * 2.0, rel=1e-5)
 
 
 def test_a_step_allocates_nothing_of_the_size_of_the_work():

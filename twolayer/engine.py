@@ -54,6 +54,10 @@ class TrainingState:
         self.slots = tuple(slots)
         self.t = t
 
+    def is_finite(self) -> bool:
+        """Whether all numbers are."""
+        return all(np.isfinite(flat.vector).all() for flat in (self.flat, *self.slots))
+
 
 class NonFiniteStepError(ArithmeticError):
     """A step's loss or gradient was not finite. The update was not made.
@@ -83,7 +87,7 @@ class Engine(Protocol):
 
     Attributes:
         gradient_norm: joint norm of the last step's gradients, r W included, before clipping; only after
-            `run(..., measure=True)`.
+            `run(..., measure=True)`, and NaN if all its batches were skipped.
     """
 
     gradient_norm: float
@@ -157,6 +161,8 @@ class NumpyEngine:
     ) -> Array:
         """One step for each batch of a stretch; see `Engine.run`."""
         losses = np.full(len(rates), np.nan)
+        if measure:
+            self.gradient_norm = math.nan
         penalized = objective and not self._optimizer.decoupled
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # _step looks for what these would say
             for k, rate in enumerate(rates.tolist()):
@@ -182,14 +188,16 @@ class NumpyEngine:
             for q, g_piece, _, scratch in self._weight_blocks:
                 g_piece += np.multiply(q, r, out=scratch)
             penalty_due = False
-        squares = float(np.dot(g, g))
-        if not (math.isfinite(loss) and math.isfinite(squares)):
-            self.gradient_norm = float(np.linalg.norm(g.astype(np.float64)))
-            return False
+        norm = math.sqrt(np.dot(g, g))
+        if not math.isfinite(norm):  # perhaps the squares alone were too large for float32
+            norm = float(np.linalg.norm(g.astype(np.float64)))
         if measure:
-            self.gradient_norm = math.sqrt(squares)
-        if clip is not None and squares > clip * clip:
-            g *= clip / math.sqrt(squares)
+            self.gradient_norm = norm
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            self.gradient_norm = norm
+            return False
+        if clip is not None and norm > clip:
+            g *= clip / norm
 
         self.state.t += 1
         update, t, h = self._optimizer.update, self.state.t, self.rule.hyperparameters

@@ -65,6 +65,7 @@ class NumbaEngine:
         """One step for each batch of a stretch; see `engine.Engine.run`."""
         dtype = self.state.flat.vector.dtype
         losses = np.empty(len(rates))
+        self._norm[0] = math.nan
         with self._crew, at_most_threads(self._blas_threads):
             outcome, done, self.state.t, loss = run_steps(
                 *self._fixed,
