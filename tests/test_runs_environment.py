@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import socket
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -66,8 +67,58 @@ def test_limits_of_threads_hold_while_any_is_entered_and_the_smallest_counts(mon
         seen.append(dict(threads))
     assert [each["numpy"] for each in seen] == [4, 3, 1, 1, 4, 4]
     assert [each["scipy"] for each in seen] == [6, 3, 1, 1, 6, 6]
+    with blas.at_most_threads(1):
+        assert threads["numpy"] == 1
+        assert blas.usable_threads() == 4, "a limit entered meanwhile, perhaps by another thread, changes nothing"
     del libraries["numpy"]
     assert blas.usable_threads() == 1
+
+
+def test_a_limit_is_lifted_also_if_ctrl_c_came_while_it_was_entered(monkeypatch):
+    threads = [4]
+
+    def interrupted(n):
+        threads[0] = n
+        if n == 1:
+            raise KeyboardInterrupt
+
+    library = SimpleNamespace(get_threads=lambda: threads[0], set_threads=interrupted)
+    monkeypatch.setattr(blas, "_openblas_of", lambda package: library)
+    with pytest.raises(KeyboardInterrupt), blas.at_most_threads(1):
+        pass
+    assert threads[0] == 4
+    with blas.at_most_threads(3):
+        assert threads[0] == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be forked here")
+def test_a_forked_process_is_not_held_by_the_limits_of_threads_it_does_not_have():
+    program = """
+import os, threading
+import numpy as np
+from twolayer.blas import at_most_threads, usable_threads, blas_facts
+inside, leave = threading.Event(), threading.Event()
+def work():
+    with at_most_threads(1):
+        inside.set()
+        leave.wait()
+thread = threading.Thread(target=work)
+thread.start()
+inside.wait()
+child = os.fork()
+if child == 0:
+    with at_most_threads(2):
+        print(blas_facts()["threads"], usable_threads(), flush=True)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+leave.set()
+thread.join()
+print(blas_facts()["threads"], usable_threads())
+"""
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    child, parent = done.stdout.splitlines()
+    assert child == parent
 
 
 @pytest.mark.parametrize(

@@ -48,10 +48,10 @@ def blas_facts() -> dict[str, Any]:
 
 
 def usable_threads() -> int:
-    """On how many threads NumPy's OpenBLAS may multiply, the processor's share of a container considered; 1 where NumPy
-    has another BLAS, which cannot be asked."""
+    """On how many threads NumPy's OpenBLAS may multiply where nothing limits it, the processor's share of a container
+    considered; 1 where NumPy has another BLAS, which cannot be asked."""
     openblas = _openblas_of("numpy")
-    return max(1, min(_cores_of_container(), int(openblas.get_threads()))) if openblas else 1
+    return max(1, min(_cores_of_container(), _unlimited_threads(openblas))) if openblas else 1
 
 
 def _cores_of_container() -> int:
@@ -62,8 +62,15 @@ def _cores_of_container() -> int:
     return sys.maxsize
 
 
+class _Limit(NamedTuple):
+    """A limit entered now, and by which Python thread."""
+
+    threads: int
+    by: int
+
+
 _lock = threading.Lock()
-_limits: list[int] = []  # those entered now, of whatever thread
+_limits: dict[object, _Limit] = {}
 _unlimited: dict[Package, int] = {}  # threads before the first of them
 
 
@@ -79,14 +86,15 @@ def at_most_threads(limit: int | None) -> Iterator[None]:
     if limit is None:
         yield
         return
-    with _lock:
-        _limits.append(limit)
-        _apply_limits()
+    entered = object()
     try:
+        with _lock:
+            _limits[entered] = _Limit(limit, threading.get_ident())
+            _apply_limits()
         yield
     finally:
         with _lock:
-            _limits.remove(limit)
+            _limits.pop(entered, None)  # not there if Ctrl-C came first
             _apply_limits()
 
 
@@ -94,9 +102,30 @@ def _apply_limits() -> None:
     for package in get_args(Package):
         if openblas := _openblas_of(package):
             before = _unlimited.setdefault(package, int(openblas.get_threads()))
-            openblas.set_threads(min([before, *_limits]))
+            openblas.set_threads(min([before, *(limit.threads for limit in _limits.values())]))
     if not _limits:
         _unlimited.clear()
+
+
+def _forget_other_threads() -> None:
+    """In a forked process: only the thread that forked lives on, whoever had entered a limit or held the lock."""
+    global _lock
+    _lock = threading.Lock()
+    gone = [entered for entered, limit in _limits.items() if limit.by != threading.get_ident()]
+    for entered in gone:
+        del _limits[entered]
+    if gone:
+        _apply_limits()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_other_threads)
+
+
+def _unlimited_threads(openblas: _OpenBLAS) -> int:
+    """On how many threads NumPy's OpenBLAS multiplies where no limit is entered."""
+    with _lock:
+        return _unlimited.get("numpy") or int(openblas.get_threads())
 
 
 def gemm_of_numpy(dtype: np.dtype[Any]) -> int | None:
@@ -121,7 +150,7 @@ def _ask_openblas() -> dict[str, Any]:
     openblas = _openblas_of("numpy")
     if openblas is None:
         return {}
-    return {"threads": int(openblas.get_threads()), "kernels": openblas.kernels().decode("ascii", "replace")}
+    return {"threads": _unlimited_threads(openblas), "kernels": openblas.kernels().decode("ascii", "replace")}
 
 
 def _openblas_of(package: Package) -> _OpenBLAS | None:
