@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -258,6 +259,29 @@ print(hashlib.sha256(state.flat.vector).hexdigest(), sum(run_steps.stats.cache_h
     ]  # fmt: skip
     assert [hits for _, hits in outputs] == ["0", "1"]
     assert outputs[0][0] == outputs[1][0]
+
+
+def one_more(x):
+    return x + 1
+
+
+def test_machine_code_is_kept_in_a_folder_of_its_sources_where_one_can_be_written(tmp_path, monkeypatch):
+    package, user, blocked = tmp_path / "package", tmp_path / "user", tmp_path / "a file"
+    package.mkdir()
+    (package / "steps.py").write_text("1")
+    (package / "__pycache__").write_text("a file, as good as a folder of someone else's")
+    blocked.write_text("")
+    monkeypatch.setattr(jit, "__file__", str(package / "jit.py"))
+    monkeypatch.setattr(jit, "AppDirs", lambda *_, **__: SimpleNamespace(user_cache_dir=user))
+    monkeypatch.setattr(jit.numba.config, "CACHE_DIR", str(blocked))
+    for sources in ("1", "2"):
+        (package / "steps.py").write_text(sources)
+        assert jit.compiled_and_kept(one_more)(1) == 2
+    assert len(list(user.iterdir())) == 2
+    assert all(list(folder.rglob("*.nbc")) for folder in user.iterdir())
+    monkeypatch.setattr(jit, "AppDirs", lambda *_, **__: SimpleNamespace(user_cache_dir=blocked))
+    assert jit.compiled_and_kept(one_more)(1) == 2
+    assert str(blocked) == jit.numba.config.CACHE_DIR
 
 
 def test_without_numba_one_line_names_the_extra():

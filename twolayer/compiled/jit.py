@@ -6,12 +6,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from twolayer.errors import import_extra
 
 numba: Any = import_extra("numba", "numba", "engine: numba")
 import_extra("numba.extending", "numba", "engine: numba")
+AppDirs: Any = import_extra("numba.misc.appdirs", "numba", "engine: numba").AppDirs
 
 Function = Callable[..., Any]
 
@@ -50,20 +52,29 @@ def compiled_apart(function: Function) -> Function:
 def compiled_and_kept(function: Function) -> Function:
     """`function`, compiled, with the machine code kept on disk for the next process.
 
-    It is kept under `NUMBA_CACHE_DIR` if that is set, else in this package's `__pycache__`, else, where that cannot be
-    written, in the user's cache folder; and where nothing can be written it is compiled in each process. Numba would
-    notice a change in the function's own file only, so the folder is named after all the files here.
+    It is kept under `NUMBA_CACHE_DIR`, in this package's `__pycache__` or in the user's cache folder: in the first that
+    is there and can be written. Where none can, it is compiled in each process. Numba would notice a change in the
+    function's own file only, so the folder is named after all the files here.
     """
-    base = numba.config.CACHE_DIR
+    asked = numba.config.CACHE_DIR
     here = Path(__file__).parent
     sources = b"".join(path.read_bytes() for path in sorted(here.glob("*.py")))
-    folder = Path(base or here / "__pycache__") / hashlib.sha256(sources).hexdigest()[:16]
-    numba.config.CACHE_DIR = str(folder)  # read when the decorator runs
+    bases = [asked, here / "__pycache__", AppDirs("numba", appauthor=False).user_cache_dir]
+    folders = [Path(base) / hashlib.sha256(sources).hexdigest()[:16] for base in bases if base]
+    folder = next(filter(_can_be_written, folders), None)
+    numba.config.CACHE_DIR = str(folder or "")  # read when the decorator runs
     try:
-        kept: Function = numba.njit(cache=True, **_FLAGS)(function)
+        kept: Function = numba.njit(cache=folder is not None, **_FLAGS)(function)
         return kept
-    except RuntimeError:  # "no locator available": no folder can be written
-        forgotten: Function = numba.njit(**_FLAGS)(function)
-        return forgotten
     finally:
-        numba.config.CACHE_DIR = base
+        numba.config.CACHE_DIR = asked
+
+
+def _can_be_written(folder: Path) -> bool:
+    """Whether files can be made in the folder, which is made if need be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
