@@ -97,13 +97,16 @@ def test_cs231n_assignments_have_our_r_as_reg_until_2016_and_as_half_of_it_from_
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_one_hot_rows_are_as_good_as_class_indices(shape: tuple[int, int, int, int]) -> None:
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.float64, 1e-14), (np.float32, 1e-6)])
+def test_one_hot_rows_are_as_good_as_class_indices(shape: tuple[int, int, int, int], dtype: type, rtol: float) -> None:
     p = problem(shape)
-    loss, gradients = loss_and_gradients(p.params, p.X, p.y, p.reg)
-    for Y in (np.eye(shape[3])[p.y], np.eye(shape[3], dtype=int)[p.y], np.eye(shape[3], dtype=bool)[p.y]):
-        again, same = loss_and_gradients(p.params, p.X, Y, p.reg)
-        assert again == pytest.approx(loss, rel=1e-14)
-        assert_same(same, gradients)
+    params, X = p.params.map(lambda array: array.astype(dtype)), p.X.astype(dtype)
+    loss, gradients = loss_and_gradients(params, X, p.y, p.reg)
+    for kind in (np.float64, np.float32, int, bool):
+        again, same = loss_and_gradients(params, X, np.eye(shape[3], dtype=kind)[p.y], p.reg)
+        assert again == pytest.approx(loss, rel=rtol)
+        assert_same(same, gradients, **({} if dtype == np.float64 else {"rtol": 1e-5, "atol": 1e-7}))
+    assert loss_and_gradients(params, X, p.y.astype(np.uint64), p.reg)[0] == loss
 
 
 def test_soft_rows_give_the_cross_entropy_and_p_minus_y() -> None:
@@ -236,3 +239,18 @@ def test_arguments_are_left_as_they_are(p) -> None:  # type: ignore[no-untyped-d
 def test_what_does_not_fit_is_refused_with_what_was_wanted(X, y, message: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match=re.escape(message)):
         loss_and_gradients(problem().params, X, y)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (np.ones((4, 1)), "weights must be (4,); got (4, 1)"),
+        (np.ones(3), "weights must be (4,); got (3,)"),
+        (np.zeros(4), "weights must be finite, 0 or more, and not all 0"),
+        (np.array([1, 1, -1, 1]), "weights must be finite, 0 or more, and not all 0"),
+        (np.array([1, 1, np.inf, 1]), "weights must be finite, 0 or more, and not all 0"),
+    ],
+)
+def test_weights_that_weigh_nothing_sensible_are_refused(weights, message: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(ValueError, match=re.escape(message)):
+        loss_and_gradients(problem().params, np.zeros((4, 3)), np.zeros(4, int), weights=weights)

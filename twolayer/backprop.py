@@ -104,9 +104,12 @@ def data_loss_and_gradients(params: Params, X: Array, y: Array, work: Workspace,
 
 
 def penalty(params: Params, reg: float) -> float:
-    """The second term of (6): r/2 times the sum of squared weights, summed in float64."""
+    """The second term of (6): r/2 times the sum of squared weights, in float64; infinite where that overflows."""
+    if reg == 0:
+        return 0.0
     weights = [W.ravel() for W in (params.W1, params.W2) if W is not None]
-    return reg / 2 * sum(float(np.square(W, dtype=np.float64).sum()) for W in weights)
+    with np.errstate(over="ignore"):
+        return reg / 2 * sum(float(np.square(W, dtype=np.float64).sum()) for W in weights)
 
 
 def add_penalty_gradients(gradients: Params, params: Params, reg: float) -> None:
@@ -132,7 +135,7 @@ def loss_and_gradients(
         (loss, gradients), the gradients as Params of new arrays.
 
     Raises:
-        ValueError: if the shapes do not fit each other or a class index is outside 0..C-1.
+        ValueError: if the shapes do not fit each other, a class index is outside 0..C-1 or the weights are not as said.
 
     Example:
         >>> params = init_params(2, 3, 2, rng=np.random.default_rng(0))
@@ -144,11 +147,26 @@ def loss_and_gradients(
     _require_fitting(params, X, y)
     dtype = np.result_type(params.dtype, X.dtype, np.float32)
     params = params.map(lambda array: array.astype(dtype))
-    row_weights = None if weights is None else np.asarray(weights, dtype)
+    y = y.astype(dtype if y.ndim == 2 else np.intp, copy=False)
+    row_weights = None if weights is None else require_weights("weights", weights, len(X)).astype(dtype)
     work = Workspace(len(X), params.n_features, params.n_hidden, params.n_classes, dtype)
     loss = data_loss_and_gradients(params, X.astype(dtype, copy=False), y, work, row_weights)
     add_penalty_gradients(work.gradients, params, reg)
     return loss + penalty(params, reg), work.gradients
+
+
+def require_weights(name: str, weights: Array, n: int) -> Array:
+    """The weights (n,) in float64.
+
+    Raises:
+        ValueError: for another shape, a weight that is negative or not finite, or weights that are all 0.
+    """
+    weights = np.asarray(weights, np.float64)
+    if weights.shape != (n,):
+        raise ValueError(f"{name} must be ({n},); got {weights.shape}")
+    if not np.isfinite(weights).all() or weights.min() < 0 or not weights.any():
+        raise ValueError(f"{name} must be finite, 0 or more, and not all 0")
+    return weights
 
 
 def _require_fitting(params: Params, X: Array, y: NDArray[Any]) -> None:
