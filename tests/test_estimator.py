@@ -204,6 +204,17 @@ class TestGoingOn:
         with pytest.raises(ValueError, match="another optimizer: found 'sgd', wanted 'adam'"):
             model.set_params(hidden=8, optimizer="sgd").fit(X, y)
 
+    def test_with_another_monitor_plateau_measures_anew(self):
+        X, y = standardized(IRIS)
+        model = TwoLayerClassifier(
+            hidden=8, epochs=4, warm_start=True, validation=0.3, optimizer="sgd", schedule="plateau",
+            plateau_patience=1, monitor="val_accuracy", learning_rate=0.05, random_state=0,
+        )  # fmt: skip
+        model.fit(X, y)
+        assert model._checkpoint.header["progress"]["plateau"]["best"] < 0  # an accuracy, the larger the better
+        model.set_params(monitor="val_loss").fit(X, y)
+        assert model._checkpoint.header["progress"]["plateau"]["best"] == min(model.history_["val_loss"][4:])
+
     def test_after_early_stopping_going_on_waits_again(self):
         X, y = standardized(IRIS)
         model = TwoLayerClassifier(hidden=8, epochs=50, warm_start=True, monitor="train_loss", patience=2)

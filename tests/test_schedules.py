@@ -73,6 +73,19 @@ def test_plateau_drops_when_patience_runs_out_and_counts_again(patience, wanted_
     assert state.best == 1.0
 
 
+def test_plateau_takes_no_value_that_is_not_finite_for_an_improvement():
+    schedule, state = Schedule("plateau", 1.0, factor=0.5, plateau_patience=1), PlateauState()
+    for value in (math.nan, -math.inf, 3.0, math.nan, 2.0):
+        state = state.after_epoch(schedule, value)
+    assert state == PlateauState(scale=0.5, best=2.0, bad_epochs=0)
+
+
+def test_a_drop_of_plateau_lowers_the_warm_up_too():
+    schedule = Schedule("plateau", 0.8, warmup_epochs=2)
+    before, after = (learning_rates(schedule, np.arange(40), 10, scale) for scale in (1.0, 0.25))
+    np.testing.assert_array_equal(after, 0.25 * before)
+
+
 def test_plateau_is_pytorchs_reduce_on_plateau():
     torch = pytest.importorskip("torch")
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import json
 import math
@@ -22,6 +23,8 @@ from twolayer.solver import Solver
 from twolayer.solver_state import restore, state_arrays, state_header
 
 D, H, C, N = 5, 7, 3, 53
+HAS_NUMBA = importlib.util.find_spec("numba") is not None
+ENGINES = ["numpy", pytest.param("numba", marks=pytest.mark.skipif(not HAS_NUMBA, reason="numba is not installed"))]
 
 
 @pytest.fixture
@@ -229,6 +232,62 @@ def test_a_state_saved_between_any_two_stretches_goes_on_to_the_same_bits(proble
         assert resumed.progress == straight.progress
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_epoch_whose_last_batch_weighs_nothing_has_no_gradient_norm_and_goes_on_to_the_same_bits(problem, engine):
+    params, X, y = problem
+    y = np.where(np.arange(N) >= 48, 2, y % 2)  # unshuffled, the last batch is all of class 2
+    settings = {"class_weights": np.array([1, 1, 0.0]), "batch_size": 8, "shuffle": False, "monitor": "gradient_norm"}
+    straight = Solver(params, X, y, epochs=3, engine=engine, **settings)
+    whole = list(straight)
+    assert [record["gradient_norm"] for record in whole] == [None] * 3
+    first, second = (Solver(params, X, y, epochs=3, engine=engine, **settings) for _ in range(2))
+    next(iter(first))
+    restore(second, state_arrays(first), state_header(first))
+    assert list(second) == whole[1:]
+    assert same(second.best_params, straight.best_params)
+
+
+@pytest.mark.parametrize("batch_size", [16, N])
+def test_an_epoch_broken_off_in_its_evaluation_counts_neither_as_epoch_nor_as_step(problem, batch_size):
+    calls = iter([1.0, KeyboardInterrupt, 2.0, 3.0])
+
+    def score(params):
+        value = next(calls)
+        if value is KeyboardInterrupt:
+            raise value
+        return value
+
+    solver = Solver(*problem, score=score, monitor="score", epochs=3, batch_size=batch_size)
+    with pytest.raises(KeyboardInterrupt):
+        list(solver)
+    assert (solver.progress.epoch, solver.progress.step) == (1, 2 * solver.steps_per_epoch - 1)
+    assert [record["step"] for record in solver] == [2 * solver.steps_per_epoch, 3 * solver.steps_per_epoch]
+    assert solver.progress.best.value == 3.0
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_second_moment_that_overflows_is_a_divergence(problem, engine):
+    """Else its parameter would never move again, and nobody would know."""
+    params, X, y = problem
+    params = params.map(lambda array: array.astype(np.float32))
+    params.W1[0] = 0
+    X = X.astype(np.float32)
+    X[:, 0] = 1e22
+    with pytest.raises(DivergedError):
+        list(Solver(params, X, y, engine=engine, optimizer="adam", learning_rate=1e-30, batch_size=N, epochs=1))
+
+
+def test_a_divergence_is_explained_by_rows_of_the_training_alone(problem):
+    solver = Solver(*problem, batch_size=27, learning_rate=0.01, epochs=1)
+    next(iter(solver.run()))
+    last = Solver(*problem, batch_size=27, learning_rate=1e200, epochs=1)
+    restore(last, state_arrays(solver), state_header(solver))
+    last._gathered[1][:] = 1e6  # the last batch has 26 rows: one place is left over
+    with pytest.raises(DivergedError, match="diverged at step 2") as caught:
+        list(last)
+    assert "standardize" not in str(caught.value)
+
+
 def test_reporting_choices_do_not_change_the_training(problem):
     params, X, y = problem
     plain = Solver(params, X, y, epochs=3)
@@ -277,11 +336,28 @@ def test_learning_rates_of_the_steps_are_those_of_the_schedule(problem):
         ({"reg": -1e-4}, "reg must be 0 or more"),
         ({"reg": math.nan}, "reg must be 0 or more"),
         ({"batch_size": 0}, "batch_size must be greater than 0"),
+        ({"schedule": "step", "step_epochs": 0}, "step_epochs must be greater than 0"),
+        ({"factor": -1}, "factor must be greater than 0"),
+        ({"factor": math.nan}, "factor must be greater than 0"),
+        ({"plateau_patience": -3}, "plateau_patience must be 0 or more"),
+        ({"warmup_epochs": math.inf}, "warmup_epochs must be 0 or more and finite"),
+        ({"monitor": "val_acc"}, "monitor must be one of val_accuracy, .* got 'val_acc'"),
+        ({"monitor": "score"}, "monitor must be one of"),
+        ({"monitor": "val_loss"}, "monitor 'val_loss' needs validation rows"),
     ],
 )
 def test_a_setting_out_of_range_is_refused(problem, changes, words):
     with pytest.raises(ValueError, match=words):
         Solver(*problem, **changes)
+
+
+@pytest.mark.parametrize("monitor", ["dead_share", "update_ratio_W1", "activation_max"])
+def test_without_a_hidden_layer_nothing_of_it_can_be_monitored(problem, monitor):
+    _, X, y = problem
+    params = init_params(D, 0, C, rng=np.random.default_rng(0))
+    with pytest.raises(ValueError, match=f"monitor '{monitor}' needs a hidden layer"):
+        Solver(params, X, y, monitor=monitor)
+    assert list(Solver(params, X, y, monitor="weight_norm_W2", epochs=1))
 
 
 def test_a_misspelt_setting_is_refused(problem):
@@ -303,6 +379,25 @@ def test_arrays_that_do_not_fit_are_refused(problem):
     for weights in ({"row_weights": np.zeros(N)}, {"row_weights": np.ones(3)}, {"class_weights": [1, -1, 1]}):
         with pytest.raises(ValueError, match=next(iter(weights))):
             Solver(params, X, y, **weights)
+    with pytest.raises(ValueError, match="no row weighs anything"):
+        Solver(params, X, y, row_weights=(y == 1).astype(float), class_weights=[1, 0, 1])
+
+
+@pytest.mark.parametrize("power", [-200, 200])
+def test_only_ratios_of_weights_count_whatever_the_float_type_has_room_for(problem, power):
+    params, X, y = problem
+    params = params.map(lambda array: array.astype(np.float32))
+    weights = np.random.default_rng(0).random(N)
+    trained = [Solver(params, X, y, row_weights=w, epochs=2) for w in (weights, weights * 2.0**power)]
+    assert list(trained[0]) == list(trained[1])
+    assert same(trained[0].params, trained[1].params)
+    assert not same(trained[0].params, params)
+
+
+def test_labels_of_any_whole_type_train_alike(problem):
+    params, X, y = problem
+    trained = [Solver(params, X, y.astype(kind), epochs=2) for kind in (np.intp, np.uint8, np.uint64)]
+    assert list(trained[0]) == list(trained[1]) == list(trained[2])
 
 
 def test_shuffles_come_from_seed_and_epoch_alone(problem):

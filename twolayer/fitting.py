@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twolayer.backprop import require_weights
 from twolayer.data.rows import ArrayRows
 from twolayer.metrics import Rows
 from twolayer.model import Array, Params
@@ -41,26 +42,31 @@ def fitting_rows(X: Array | Rows, y: Array, params: Params) -> tuple[Rows, NDArr
         raise ValueError(f"y must be ({n},) whole numbers, one for each row of X; got {y.dtype} {y.shape}")
     if y.min() < 0 or y.max() >= C:
         raise ValueError(f"y must be class indices from 0 to {C - 1}; got {y.min()} to {y.max()}")
-    return rows, y
+    return rows, y if np.can_cast(y.dtype, np.intp) else y.astype(np.intp)
 
 
 def fitting_weights(
-    row_weights: Array | None, class_weights: Array | None, n_rows: int, n_classes: int
+    row_weights: Array | None, class_weights: Array | None, y: NDArray[Any], n_classes: int
 ) -> tuple[Array | None, Array | None]:
-    """The weights as arrays.
+    """The weights as arrays, both brought near 1 by powers of two: only their ratios count, and so any float type has
+    room for them.
+
+    Args:
+        row_weights: (N,) or None.
+        class_weights: (C,) or None.
+        y: (N,) class indices.
+        n_classes: C.
 
     Raises:
-        ValueError: for a wrong shape, a weight that is negative or not finite, or weights that are all 0.
+        ValueError: for a wrong shape, a weight that is negative or not finite, or if no row weighs anything.
     """
     checked: list[Array | None] = []
-    for name, weights, n in (("row_weights", row_weights, n_rows), ("class_weights", class_weights, n_classes)):
-        if weights is None:
-            checked.append(None)
-            continue
-        weights = np.asarray(weights, np.float64)
-        if weights.shape != (n,):
-            raise ValueError(f"{name} must be ({n},); got {weights.shape}")
-        if not np.isfinite(weights).all() or weights.min() < 0 or not weights.any():
-            raise ValueError(f"{name} must be finite, 0 or more, and not all 0")
+    for name, weights, n in (("row_weights", row_weights, len(y)), ("class_weights", class_weights, n_classes)):
+        if weights is not None:
+            weights = require_weights(name, weights, n)
+            weights = np.ldexp(weights, -int(np.frexp(weights.max())[1]))
         checked.append(weights)
-    return checked[0], checked[1]
+    rows, classes = checked
+    if classes is not None and not (classes[y] if rows is None else classes[y] * rows).any():
+        raise ValueError("no row weighs anything: the classes of all rows that have a weight weigh 0")
+    return rows, classes

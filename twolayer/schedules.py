@@ -6,6 +6,7 @@ multiplies the rate by (step + 1) / (warmup steps + 1) while it lasts, and the s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -91,11 +92,12 @@ class PlateauState:
     bad_epochs: int = 0
 
     def after_epoch(self, schedule: Schedule, value: float) -> PlateauState:
-        """The state after an epoch with this monitored value, where smaller is better.
+        """The state after an epoch with this monitored value, where smaller is better and a value that is not finite is
+        never an improvement.
 
         The rate drops once `plateau_patience` epochs have passed without a new best; the count then starts again.
         """
-        if self.best is None or value < self.best:
+        if math.isfinite(value) and (self.best is None or value < self.best):
             return replace(self, best=value, bad_epochs=0)
         if self.bad_epochs + 1 <= schedule.plateau_patience:
             return replace(self, bad_epochs=self.bad_epochs + 1)
@@ -121,5 +123,5 @@ def learning_rates(schedule: Schedule, steps: Array, steps_per_epoch: int, plate
     warmup_steps = schedule.warmup_epochs * steps_per_epoch
     e = np.maximum(steps - warmup_steps, 0) / steps_per_epoch
     rates = np.maximum(SCHEDULES[schedule.name](schedule, e) * plateau_scale, schedule.min_learning_rate)
-    rising = schedule.learning_rate * (steps + 1) / (warmup_steps + 1)
+    rising = schedule.learning_rate * plateau_scale * (steps + 1) / (warmup_steps + 1)
     return np.where(steps < warmup_steps, rising, rates)

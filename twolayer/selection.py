@@ -5,11 +5,52 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+Monitor = Literal[
+    "val_accuracy",
+    "val_loss",
+    "train_accuracy",
+    "train_loss",
+    "penalty",
+    "gradient_norm",
+    "update_ratio_W1",
+    "update_ratio_W2",
+    "weight_norm_W1",
+    "weight_norm_W2",
+    "dead_share",
+    "activation_min",
+    "activation_median",
+    "activation_max",
+]
+
+MONITORS: tuple[str, ...] = get_args(Monitor)
 
 
 def larger_is_better(column: str) -> bool:
     """Whether a column of the history is an accuracy or a score of one's own; of all others, less is better."""
     return column.endswith(("accuracy", "score"))
+
+
+def needs_validation(column: str) -> bool:
+    """Whether the column has values only with validation rows."""
+    return column.startswith("val_")
+
+
+def needs_hidden_layer(column: str) -> bool:
+    """Whether the column has values only with a hidden layer."""
+    return column.endswith("W1") or column.startswith(("dead_", "activation_"))
+
+
+def require_monitor(monitor: str, *, validation: bool, hidden: bool, score: bool) -> None:
+    """Raises ValueError for a column that no record has, or that has no values in a training without validation rows,
+    a hidden layer or a score of one's own."""
+    if monitor not in MONITORS and not (monitor == "score" and score):
+        raise ValueError(f"monitor must be one of {', '.join(MONITORS)}, or score where there is one; got {monitor!r}")
+    if needs_validation(monitor) and not validation:
+        raise ValueError(f"monitor {monitor!r} needs validation rows")
+    if needs_hidden_layer(monitor) and not hidden:
+        raise ValueError(f"monitor {monitor!r} needs a hidden layer")
 
 
 @dataclass(frozen=True)

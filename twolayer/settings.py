@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import get_args
 
@@ -78,13 +79,14 @@ class SolverSettings:
         for name in ("momentum", "rho", "beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 0 and less than 1; got {getattr(self, name)!r}")
-        for name in ("batch_size", "epochs", "evaluate_rows", "patience", "max_grad_norm", "learning_rate", "epsilon"):
+        positive = ("batch_size", "epochs", "evaluate_rows", "patience", "max_grad_norm", "learning_rate", "epsilon")
+        for name in (*positive, "step_epochs", "factor"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} must be greater than 0; got {value!r}")
-        for name in ("reg", "warmup_epochs", "min_learning_rate", "seed"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must be 0 or more; got {getattr(self, name)!r}")
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"{name} must be greater than 0 and finite; got {value!r}")
+        for name in ("reg", "warmup_epochs", "min_learning_rate", "seed", "plateau_patience"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be 0 or more and finite; got {getattr(self, name)!r}")
 
     @property
     def update_rule(self) -> UpdateRule:

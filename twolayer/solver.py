@@ -32,7 +32,7 @@ from twolayer.model import Array, Params, flat_copy, flat_zeros
 from twolayer.optim import OPTIMIZERS
 from twolayer.randomness import generator
 from twolayer.schedules import PlateauState, learning_rates
-from twolayer.selection import Best, larger_is_better
+from twolayer.selection import Best, larger_is_better, require_monitor
 from twolayer.settings import SolverSettings
 
 ONE_THREAD = 4_000_000  # operations in a batch's largest product; up to here a second thread does not help
@@ -91,7 +91,7 @@ class Solver:
         shape, dtype = (params.n_features, params.n_hidden, params.n_classes), params.dtype
         self._X, self._y = fitting_rows(X, y, params)
         self._n_rows = len(self._y)
-        self._row_weights, self._class_weights = fitting_weights(row_weights, class_weights, self._n_rows, shape[-1])
+        self._row_weights, self._class_weights = fitting_weights(row_weights, class_weights, self._y, shape[-1])
         self._evaluate_train, self._evaluate_validation = self._make_evaluators(params, validation)
         self._score = score
         self._schedule = self.settings.schedule_rule
@@ -100,6 +100,7 @@ class Solver:
         self.state = TrainingState(flat_copy(params), [flat_zeros(*shape, dtype) for _ in range(optimizer.n_slots)])
         self.best_params = params.copy()
         monitor = self.settings.monitor or ("val_accuracy" if validation else "train_loss")
+        require_monitor(monitor, validation=bool(validation), hidden=params.n_hidden > 0, score=score is not None)
         best = Best(monitor, tie_breaker="val_loss" if validation else "train_loss")
         self.progress = Progress(0, 0, best, PlateauState(), stopped_early=False)
 
@@ -154,20 +155,25 @@ class Solver:
             while (left := last - self.progress.step) > 0:
                 with at_most_threads(self.threads):
                     stretch = self._run_stretch(min(self._stretch_steps, left))
+                    self.progress = replace(self.progress, step=self.progress.step + len(stretch.rates))
                 yield stretch
             with at_most_threads(self.threads):
                 end = self._end_epoch()
             yield end
 
     def _end_epoch(self) -> EpochEnd:
-        """The epoch's last step, a stretch of its own; then the record, the best parameters, the decision to stop."""
+        """The epoch's last step, a stretch of its own; then the record, the best parameters, the decision to stop.
+
+        The step counts once all of that is done, so that the steps never tell of an epoch that the rest does not.
+        """
         before = self.params.copy()
         stretch = self._run_stretch(1, measure=True)
-        record = self._record(before, float(stretch.rates[-1]))
-        if not (math.isfinite(record["train_loss"] or 0.0) and np.isfinite(self.state.flat.vector).all()):
+        record = self._record(before, stretch)
+        if not (math.isfinite(record["train_loss"] or 0.0) and self.state.is_finite()):
             norm = self._engine.gradient_norm
-            found = Divergence(self.progress.step, float(stretch.rates[-1]), math.nan, norm, stretch.losses)
-            raise DivergedError(explain_divergence(found, self.params, self._gathered[1], self.settings))
+            found = Divergence(stretch.first_step, float(stretch.rates[-1]), math.nan, norm, stretch.losses)
+            rows = self._gathered[1][: stretch.batch_rows[-1]]
+            raise DivergedError(explain_divergence(found, self.params, rows, self.settings))
         self._finish_epoch(record)
         return EpochEnd(record, stretch)
 
@@ -189,7 +195,6 @@ class Solver:
             bad = len(error.losses)
             found = Divergence(first_step + bad + 1, float(rates[bad]), error.loss, error.gradient_norm, error.losses)
             raise DivergedError(explain_divergence(found, self.params, X, self.settings)) from None
-        self.progress = replace(self.progress, step=first_step + n_steps)
         batch_rows = np.minimum(size, stop - start - size * np.arange(n_steps))
         return Stretch(self.progress.epoch + 1, first_step + 1, rates, losses, batch_rows)
 
@@ -211,21 +216,21 @@ class Solver:
             weights = weights * self._class_weights[y]
         return weights.astype(self.params.dtype)
 
-    def _record(self, before: Params, rate: float) -> Record:
-        """The epoch's record, all of it at the parameters after the epoch."""
+    def _record(self, before: Params, last: Stretch) -> Record:
+        """The epoch's record after its last step, all of it at the parameters after the epoch."""
         train = self._evaluate_train(self.params)
         validation = self._evaluate_validation(self.params) if self._evaluate_validation else None
         decoupled = OPTIMIZERS[self.settings.optimizer].decoupled
         record: Record = {
             "epoch": self.progress.epoch + 1,
-            "step": self.progress.step,
-            "learning_rate": rate,
+            "step": last.first_step,
+            "learning_rate": float(last.rates[-1]),
             "train_loss": train.loss,
             "val_loss": validation.loss if validation else None,
             "train_accuracy": train.accuracy,
             "val_accuracy": validation.accuracy if validation else None,
             "penalty": 0.0 if decoupled else penalty(self.params, self.settings.reg),
-            "gradient_norm": self._engine.gradient_norm,
+            "gradient_norm": None if math.isnan(self._engine.gradient_norm) else self._engine.gradient_norm,
             **weight_changes(before, self.params),
             **hidden_activity(train),
         }
@@ -237,9 +242,9 @@ class Solver:
         if best.bad_epochs == 0:
             self.best_params = self.params.copy()
         plateau = done.plateau
-        value = record[best.monitor]
-        if self._schedule.name == "plateau" and value is not None:
-            plateau = plateau.after_epoch(self._schedule, -value if larger_is_better(best.monitor) else value)
+        if self._schedule.name == "plateau":
+            value, sign = record[best.monitor], -1 if larger_is_better(best.monitor) else 1
+            plateau = plateau.after_epoch(self._schedule, math.nan if value is None else sign * value)
         patience = self.settings.patience
         stop = patience is not None and best.bad_epochs >= patience
-        self.progress = Progress(done.epoch + 1, done.step, best, plateau, stop)
+        self.progress = Progress(done.epoch + 1, done.step + 1, best, plateau, stop)

@@ -4,9 +4,11 @@ report, the JSON Schema, the README's table and the dumped comments are all made
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, PrivateAttr, Tag
+
+from twolayer.selection import Monitor
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -19,24 +21,6 @@ Column = (
 )
 FilePath = Annotated[str, Field(min_length=1, json_schema_extra={"format": "path"})]
 FolderPath = Annotated[str, Field(min_length=1, json_schema_extra={"format": "folder"})]
-Monitor = Literal[
-    "val_accuracy",
-    "val_loss",
-    "train_accuracy",
-    "train_loss",
-    "penalty",
-    "gradient_norm",
-    "update_ratio_W1",
-    "update_ratio_W2",
-    "weight_norm_W1",
-    "weight_norm_W2",
-    "dead_share",
-    "activation_min",
-    "activation_median",
-    "activation_max",
-]
-
-MONITORS: tuple[str, ...] = get_args(Monitor)
 
 
 class _Section(BaseModel):

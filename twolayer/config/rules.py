@@ -8,6 +8,7 @@ from typing import Any
 
 from twolayer.config.models import Config
 from twolayer.config.report import Path, Report, shown
+from twolayer.selection import needs_hidden_layer, needs_validation
 
 # key: (the key that chooses, the choices that use it)
 OWNED_KEYS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -168,10 +169,9 @@ def _step_epochs(values: Values) -> Iterator[Complaint]:
 
 def _monitor(values: Values) -> Iterator[Complaint]:
     monitor = values["solver.monitor"]
-    if monitor.startswith("val_") and not values.has_validation:
+    if needs_validation(monitor) and not values.has_validation:
         yield "solver.monitor", f"{monitor} needs validation rows; set data.validation, or monitor: train_loss"
-    about_hidden = monitor.endswith("W1") or monitor.startswith(("dead_", "activation_"))
-    if about_hidden and values["model.hidden"] == 0:
+    if needs_hidden_layer(monitor) and values["model.hidden"] == 0:
         yield "solver.monitor", f"{monitor} needs a hidden layer, and model.hidden is 0"
 
 

@@ -58,8 +58,10 @@ def go_on(solver: Solver, checkpoint: Checkpoint) -> None:
     new_best = solver.progress.best
     restore(solver, checkpoint.arrays, checkpoint.header)
     done = solver.progress
-    best = done.best if done.best.monitor == new_best.monitor else new_best
+    best, plateau = done.best, done.plateau
+    if best.monitor != new_best.monitor:
+        best, plateau = new_best, replace(plateau, best=None, bad_epochs=0)
     if done.stopped_early:
         best = replace(best, bad_epochs=0)  # asked to go on, it gets its patience back
     step = done.epoch * solver.steps_per_epoch
-    solver.progress = replace(done, step=step, best=best, stopped_early=False)
+    solver.progress = replace(done, step=step, best=best, plateau=plateau, stopped_early=False)

@@ -7,9 +7,7 @@ from typing import Any, NamedTuple
 
 from sklearn.metrics import get_scorer, get_scorer_names  # type: ignore[import-untyped]
 
-from twolayer.runs.logs import HISTORY_COLUMNS
-
-COLUMNS = [name for name in HISTORY_COLUMNS if name not in ("epoch", "step", "learning_rate", "seconds")]
+from twolayer.selection import MONITORS, needs_validation
 
 Scorer = Callable[[Any, Any, Any], float]
 
@@ -42,8 +40,8 @@ def resolve_monitor(monitor: str | Scorer | None, patience: int | None, has_vali
         return Monitor("val_accuracy" if has_validation else None if patience is None else "train_loss", None)
     if callable(monitor):
         return Monitor("score", monitor)
-    if monitor in COLUMNS:
-        if monitor.startswith("val_") and not has_validation:
+    if monitor in MONITORS:
+        if needs_validation(monitor) and not has_validation:
             raise ValueError(
                 f"monitor={monitor!r} needs validation rows: set validation=0.15, or give fit X_val, y_val"
             )
@@ -51,6 +49,6 @@ def resolve_monitor(monitor: str | Scorer | None, patience: int | None, has_vali
     if monitor in get_scorer_names():
         return Monitor("score", get_scorer(monitor))
     raise ValueError(
-        f"monitor must be a column of the history ({', '.join(COLUMNS)}), the name of one of scikit-learn's scorers, "
+        f"monitor must be a column of the history ({', '.join(MONITORS)}), the name of one of scikit-learn's scorers, "
         f"a scorer or None; got {monitor!r}"
     )
