@@ -16,12 +16,12 @@ PACKAGE = Path(twolayer.__file__).parent
 # From the cellar up. A module may import those on lower floors, and those of its own wing (a folder).
 FLOORS = [
     ["errors", "randomness", "blas"],
-    ["npyfile"],
+    ["npyfile", "selection"],
     ["model", "schedules", "config", "data", "runs", "progress", "signals"],
     ["backprop", "reference", "optim", "saved_model"],
     ["engine", "metrics", "start", "export"],
     ["compiled", "views"],
-    ["engines", "settings", "selection", "fitting"],
+    ["engines", "settings", "fitting"],
     ["divergence", "events", "gradcheck_result"],
     ["solver", "gradcheck"],
     ["solver_state", "from_config", "evaluate", "report_data", "explanation", "bridges"],
