@@ -23,6 +23,7 @@ from twolayer.errors import RunError
 from twolayer.runs.jsonfile import read_json
 from twolayer.runs.logs import read_history
 from twolayer.sweep import report, search
+from twolayer.sweep.journal import Outcome
 from twolayer.sweep.local import LocalWorkers
 from twolayer.sweep.search import run_sweep
 from twolayer.sweep.sweep_file import load_sweep
@@ -266,7 +267,9 @@ def test_killed_and_interrupted_with_two_workers_it_ends_with_the_same_trials_an
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-def test_a_worker_that_dies_is_replaced_and_its_run_goes_on_unless_it_always_dies(tmp_path):
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM"])
+def test_a_run_that_its_worker_broke_off_goes_on_unless_that_always_happens(tmp_path, name):
+    number = getattr(signal, name)
     sweep = load_sweep(write_sweep(tmp_path, base=LONG))
     workers = LocalWorkers(1, 1, tmp_path, lambda task, epoch, value: "go")
     point = {"model.hidden": 4, "solver.learning_rate": 0.1}
@@ -276,7 +279,7 @@ def test_a_worker_that_dies_is_replaced_and_its_run_goes_on_unless_it_always_die
         deadline = time.monotonic() + 60
         while not history.exists() and time.monotonic() < deadline:
             workers.wait(0.01)
-        os.kill(workers._workers[0].process.pid, signal.SIGKILL)
+        os.kill(workers._workers[0].process.pid, number)
         ended = []
         while not ended and time.monotonic() < deadline:
             ended = workers.wait(0.5)
@@ -286,12 +289,24 @@ def test_a_worker_that_dies_is_replaced_and_its_run_goes_on_unless_it_always_die
         workers.submit(Task("always", sweep.config(point).model_dump()))
         ended = []
         while not ended and time.monotonic() < deadline:
-            os.kill(workers._workers[0].process.pid, signal.SIGKILL)
+            os.kill(workers._workers[0].process.pid, number)
             ended = workers.wait(0.5)
         assert ended[0][1].status == "failed"
-        assert "its worker died 3 times, last by signal 9" in ended[0][1].reason
+        assert "broken off 3 times, last by " in ended[0][1].reason
     finally:
         workers.close()
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_training_on_all_rows_that_was_broken_off_is_not_taken_for_a_finished_one(tmp_path, monkeypatch):
+    def wait(self, seconds):
+        ended = InProcessWorkers.wait(self, seconds)
+        return [(task, Outcome("interrupted") if "refit" in task.name else outcome) for task, outcome in ended]
+
+    monkeypatch.setattr(search, "LocalWorkers", type("Workers", (InProcessWorkers,), {"wait": wait}))
+    path = write_sweep(tmp_path, "trials: 1\nrefit: true\n")
+    with pytest.raises(RunError, match=r"refit-0000: training on all rows interrupted: start the sweep again"):
+        run_sweep(path, folder=tmp_path / "out")
 
 
 def test_the_command_reports_faults_and_exits_with_2(tmp_path, capsys):

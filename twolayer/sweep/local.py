@@ -20,7 +20,7 @@ import twolayer
 from twolayer.sweep.journal import Outcome
 from twolayer.sweep.trial import Answer, Task
 
-MAX_ATTEMPTS = 3  # a run whose worker died so often has failed
+MAX_ATTEMPTS = 3  # a run that was broken off so often has failed
 STOP_SECONDS = 30.0  # to save the state of a run
 THREAD_VARIABLES = (
     "OPENBLAS_NUM_THREADS",
@@ -169,6 +169,8 @@ class LocalWorkers:
                 answer = self._judge(task, message["epoch"], message["value"])
             self._send(worker, {"answer": answer})
             return []
+        if message["status"] == "interrupted" and not self._stopping:
+            return self._broken_off(worker, "a signal to stop")  # not of ours
         worker.task = None
         return [(task, Outcome(message["status"], message["reason"]))]
 
@@ -182,21 +184,24 @@ class LocalWorkers:
             pass  # it died: the end of its output tells
 
     def _died(self, worker: _Process) -> list[tuple[Task, Outcome]]:
-        """Forgets a dead worker; its task is tried again, from its checkpoint, unless that happened too often."""
+        """Forgets a dead worker."""
         assert worker.process is not None
-        code, task = worker.process.wait(), worker.task
+        code = worker.process.wait()
         self._forget(worker)
+        return self._broken_off(worker, f"signal {-code}" if code < 0 else f"exit code {code}")
+
+    def _broken_off(self, worker: _Process, how: str) -> list[tuple[Task, Outcome]]:
+        """Tries a worker's task again, from its checkpoint, unless all is to stop or that happened too often."""
+        task, worker.task = worker.task, None
         if task is None:
             return []
-        worker.task = None
         if self._stopping:
             return [(task, Outcome("interrupted"))]
         self._attempts[task.name] = self._attempts.get(task.name, 0) + 1
         if self._attempts[task.name] < MAX_ATTEMPTS:
             self.submit(task)
             return []
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        return [(task, Outcome("failed", f"its worker died {MAX_ATTEMPTS} times, last by {how}; see {worker.log}"))]
+        return [(task, Outcome("failed", f"broken off {MAX_ATTEMPTS} times, last by {how}; see {worker.log}"))]
 
     def _forget(self, worker: _Process) -> None:
         assert worker.process is not None

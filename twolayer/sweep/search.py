@@ -114,5 +114,7 @@ def _refit(sweep: Sweep, folder: Path, winner: PointResult, workers: Workers, st
         if stop.signal_number is not None:
             workers.stop()
     outcome = ended[0][1]
-    if outcome.status in ("failed", "diverged"):
-        raise RunError(f"{folder / 'runs' / name}: training on all rows {outcome.status}: {outcome.reason}")
+    stopped = outcome.status == "interrupted" and stop.signal_number is not None
+    if outcome.status != "finished" and not stopped:
+        reason = outcome.reason or "start the sweep again, and it goes on"
+        raise RunError(f"{folder / 'runs' / name}: training on all rows {outcome.status}: {reason}")
