@@ -18,11 +18,12 @@ pytest.importorskip("distributed")
 from twolayer.config import load_config
 from twolayer.errors import TwoLayerError
 from twolayer.runs.jsonfile import read_json
-from twolayer.sweep import search
+from twolayer.sweep import cluster, search
 from twolayer.sweep.remote import what_is_missing
 from twolayer.sweep.same_sweep import require_same_sweep
 from twolayer.sweep.search import run_sweep
 from twolayer.sweep.sweep_file import load_sweep
+from twolayer.sweep.trial import Task
 
 pytestmark = [
     pytest.mark.skipif(os.name == "nt", reason="signals of POSIX"),
@@ -109,9 +110,40 @@ def test_a_worker_killed_half_way_costs_its_run_alone_and_the_results_are_those_
     assert (tmp_path / "out" / "results.csv").read_bytes() == (tmp_path / "here" / "results.csv").read_bytes()
 
 
-def test_a_scheduler_that_is_not_there_is_told_with_the_command_to_start_one(tmp_path, monkeypatch):
-    from twolayer.sweep import cluster
+def end_the_process(*arguments):
+    os._exit(1)
 
+
+def test_a_run_that_always_ends_its_worker_has_failed_and_what_waits_for_a_worker_stops_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "MAX_ATTEMPTS", 2)
+    monkeypatch.setattr(cluster, "train_remotely", end_the_process)
+    config = load_sweep(write_sweep(tmp_path)).config({"model.hidden": 4}).model_dump()
+    (tmp_path / "dask").mkdir()
+    processes, said = Cluster(tmp_path / "dask", tmp_path), []
+    try:
+        for _ in range(2):
+            processes.add_worker()
+        workers = cluster.DaskWorkers(
+            processes.address, tmp_path, {}, cluster.PrunerSettings("none", 1, 6), 1, said.append
+        )
+        deadline, ended = time.monotonic() + 60, []
+        workers.submit(Task("always", config))
+        while not ended and time.monotonic() < deadline:
+            ended = workers.wait(0.5)
+        assert [(task.name, outcome.status) for task, outcome in ended] == [("always", "failed")]
+        assert "broken off 2 times, last on tcp://127.0.0.1:" in ended[0][1].reason
+        assert len(said) == 1
+        assert said[0].endswith("always is tried again")
+
+        workers.submit(Task("waiting", config))
+        workers.stop()
+        assert [(task.name, outcome.status) for task, outcome in workers.wait(0)] == [("waiting", "interrupted")]
+        workers.close()
+    finally:
+        processes.close()
+
+
+def test_a_scheduler_that_is_not_there_is_told_with_the_command_to_start_one(tmp_path, monkeypatch):
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.2)
     path = write_sweep(tmp_path)
     with pytest.raises(TwoLayerError, match="no Dask scheduler answers.*start one with: dask scheduler"):

@@ -23,7 +23,7 @@ from twolayer.sweep.remote import files_of, train_remotely, what_is_missing
 from twolayer.sweep.study import PrunerSettings, dask_storage, load_optuna
 from twolayer.sweep.trial import Task
 
-MAX_ATTEMPTS = 5  # a run whose workers died so often has failed
+MAX_ATTEMPTS = 5  # a run that was broken off so often has failed
 LOOK_SECONDS = 1.0  # between two looks at who is there
 CONNECT_SECONDS = 20.0
 NOBODY_SECONDS = 60.0  # without a usable worker before giving up
@@ -83,6 +83,8 @@ class DaskWorkers:
         self._fit: dict[str, bool] = {}
         self._running: list[_Running] = []
         self._again: list[Task] = []
+        self._ended: list[tuple[Task, Outcome]] = []  # for the next `wait` to tell
+        self._stopping = False
         self._attempts: dict[str, int] = {}
         self._looked_at = self._had_somebody = -1e9
         self._look()
@@ -100,15 +102,18 @@ class DaskWorkers:
         while True:
             self._look()
             self._place()
-            ended = [self._take(each) for each in self._running if each.future.done()]
-            self._running = [each for each in self._running if not each.future.done()]
-            found = [each for each in ended if each is not None]
-            if found or time.monotonic() > deadline:
-                return found
+            for each in [each for each in self._running if each.future.done()]:
+                self._running.remove(each)
+                self._take(each)
+            if self._ended or time.monotonic() > deadline:
+                ended, self._ended = self._ended, []
+                return ended
             time.sleep(0.02)
 
     def stop(self) -> None:
+        self._stopping = True
         self._stop_event.set()
+        self._ended += [(task, Outcome("interrupted")) for task in self._again]
         self._again.clear()
 
     def close(self) -> None:
@@ -158,7 +163,7 @@ class DaskWorkers:
         for each in [each for each in self._running if each.address not in there and not each.future.done()]:
             self._running.remove(each)
             each.future.cancel()
-            self._again.insert(0, self._tried(each))
+            self._broken_off(each, "the worker is gone")
         if any(self._fit.values()) or self._had_somebody < 0:
             self._had_somebody = now
         elif now - self._had_somebody > NOBODY_SECONDS:
@@ -167,20 +172,26 @@ class DaskWorkers:
                 "twolayer is installed and the data files are; then start the sweep again, and it goes on"
             )
 
-    def _tried(self, each: _Running) -> Task:
-        self._attempts[each.task.name] = self._attempts.get(each.task.name, 0) + 1
-        self._say(f"worker {each.address} is gone; {each.task.name} is tried again")
-        return each.task
+    def _broken_off(self, each: _Running, how: str) -> None:
+        """Puts a task in line again, unless all is to stop or that happened too often."""
+        task = each.task
+        self._attempts[task.name] = self._attempts.get(task.name, 0) + 1
+        if self._stopping:
+            self._ended.append((task, Outcome("interrupted")))
+        elif self._attempts[task.name] < MAX_ATTEMPTS:
+            self._say(f"worker {each.address} is gone; {task.name} is tried again")
+            self._again.insert(0, task)
+        else:
+            reason = f"broken off {MAX_ATTEMPTS} times, last on {each.address}: {how}"
+            self._ended.append((task, Outcome("failed", reason)))
 
-    def _take(self, each: _Running) -> tuple[Task, Outcome] | None:
-        """The outcome of a future that is done, its files put where they belong; None if it is to be tried again."""
+    def _take(self, each: _Running) -> None:
+        """Tells the outcome of a future that is done, its files put where they belong, or tries its task again."""
         try:
             status, reason, files = each.future.result()
         except Exception as error:  # Dask's, when the worker died, or whatever it could not send
-            if self._attempts.get(each.task.name, 0) + 1 < MAX_ATTEMPTS:
-                self._again.append(self._tried(each))
-                return None
-            return each.task, Outcome("failed", f"on {each.address}: {type(error).__name__}: {error}")
+            self._broken_off(each, f"{type(error).__name__}: {error}")
+            return
         if files:
             run = self._folder / "runs" / each.task.name
             aside = run.with_name(f".{run.name}.old")
@@ -190,4 +201,4 @@ class DaskWorkers:
             files["config.yaml"] = dump_config(config_from_dict(each.task.config)).encode()  # the paths of here
             create_run_folder_at(files, run)
             shutil.rmtree(aside, ignore_errors=True)
-        return each.task, Outcome(status, reason)
+        self._ended.append((each.task, Outcome(status, reason)))
