@@ -22,7 +22,7 @@ from twolayer.config import load_config
 from twolayer.errors import RunError
 from twolayer.runs.jsonfile import read_json
 from twolayer.runs.logs import read_history
-from twolayer.sweep import report, search
+from twolayer.sweep import report, search, sweep_file
 from twolayer.sweep.journal import Outcome
 from twolayer.sweep.local import LocalWorkers
 from twolayer.sweep.search import run_sweep
@@ -116,6 +116,19 @@ def test_diverged_and_failed_runs_are_recorded_with_their_reason_and_stop_nothin
     for retry, lines in ((False, 2), (True, 4)):
         run_sweep(tmp_path / "sweep.yaml", folder=tmp_path / "out", retry_failed=retry)
         assert journal.read_text("utf-8").count('"failed"') == lines
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_point_that_the_config_refuses_has_failed_and_the_sweep_goes_on(tmp_path, monkeypatch):
+    space = "base: base.yaml\nspace:\n  solver.optimizer: [momentum, adam]\n  solver.momentum: [0.8, 0.95]\n"
+    monkeypatch.setattr(sweep_file, "check_corners", lambda *arguments: None)
+    path = write_sweep(tmp_path, "sampler: grid\nseeds: 2\n", space=space, base=SHORT)
+    for _ in range(2):
+        result = run_sweep(path, folder=tmp_path / "out")
+        assert result.summary["statuses"] == {"finished": 2, "failed": 2}
+        assert {each.values["solver.optimizer"] for each in result.ranking if each.status == "failed"} == {"adam"}
+        assert all("not used by optimizer: adam" in each.reason for each in result.ranking if each.status == "failed")
+    assert (tmp_path / "out" / "journal.jsonl").read_text("utf-8").count('"failed"') == 4
 
 
 @pytest.mark.usefixtures("in_process")

@@ -112,6 +112,37 @@ def test_keys_that_only_another_choice_of_the_space_uses_are_told_with_that_choi
     assert load_sweep(write_sweep(tmp_path, "", space=space)).max_points == 3
 
 
+MANY_NUMBERS = """\
+  solver.learning_rate: [0.01, 0.03, 0.1, 0.3, 1]
+  solver.reg: [0, 1e-5, 1e-4, 1e-3]
+  model.hidden: [4, 8, 16, 32]
+  solver.batch_size: [16, 32, 64]
+"""
+MANY_CHOICES = """\
+  model.init: [he, xavier]
+  model.dtype: [float32, float64]
+  solver.class_weight: [none, balanced]
+  solver.schedule: [constant, cosine, exponential]
+  data.scale: [none, center, standardize, max]
+  data.missing: [refuse, drop, mean]
+"""
+
+
+@pytest.mark.parametrize("many", [MANY_NUMBERS, MANY_CHOICES], ids=["numbers", "choices"])
+def test_a_space_of_many_corners_is_checked_for_values_that_do_not_go_together_too(tmp_path, many):
+    space = "base: base.yaml\nspace:\n  solver.optimizer: [momentum, adam]\n  solver.momentum: [0.8, 0.95]\n" + many
+    found = faults(write_sweep(tmp_path, space=space))
+    assert [fault.split(", only")[0] for fault in found] == [
+        f"sweep.yaml:4:{column}: space.solver.momentum: not used by optimizer: adam" for column in (21, 26)
+    ]
+    space = space.replace("[momentum, adam]", "[momentum, nesterov]")
+    assert load_sweep(write_sweep(tmp_path, space=space)).max_points == 3
+    base = BASE.replace("epochs: 6", "epochs: 6, optimizer: sgd")  # which no point keeps
+    assert load_sweep(write_sweep(tmp_path, space=space, base=base)).max_points == 3
+    (found,) = faults(write_sweep(tmp_path, space=space.replace("0.8, 0.95", "0.8, 1, 0.95")))
+    assert found.startswith("sweep.yaml:4:26: space.solver.momentum: found 1, wanted")
+
+
 def test_a_choice_takes_the_base_keys_of_the_old_choice_out_with_it(tmp_path):
     base = BASE.replace("epochs: 6", "epochs: 6, momentum: 0.8")
     space = "base: base.yaml\nspace:\n  solver.optimizer: [adam, momentum]\n"

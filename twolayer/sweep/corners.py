@@ -6,7 +6,7 @@ import contextlib
 import copy
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,7 +63,7 @@ def config_with(
 def check_corners(
     space: Sequence[Dimension], base: Document, base_path: Path, document: Document, report: Report
 ) -> None:
-    """Judges the ends of the space by the config's own rules: each alone, and all corners unless they are too many.
+    """Judges the ends of the space by the config's own rules: each alone, then the corners where they meet.
 
     Args:
         space: the dimensions.
@@ -73,23 +73,37 @@ def check_corners(
         report: gets the faults, each at the value in the sweep file that it is about.
     """
     ends = [[_End(d.key, value, _place(document, d, i)) for i, value in enumerate(d.values)] for d in space]
-    all_corners = len(ends) > 1 and math.prod(map(len, ends)) <= MAX_CORNERS
     blamed: set[_End] = set()
     told: set[str] = set()
-    corners = itertools.chain(
-        ((end,) for choice in ends for end in choice), itertools.product(*ends) if all_corners else ()
-    )
-    for corner in corners:
-        if blamed.intersection(corner):
-            continue
+
+    def judge(corner: tuple[_End, ...]) -> None:
         for fault in _faults_at(corner, base, base_path):
             if len(corner) == 1:
-                if all_corners and _OTHER_CHOICE in fault.message:
+                if len(ends) > 1 and _OTHER_CHOICE in fault.message:
                     continue  # the space may hold the choice that uses it: the whole corners tell
                 blamed.add(corner[0])
             if str(fault) not in told:
                 told.add(str(fault))
                 report.add(fault.path, fault.message, fault.place)
+
+    for end in itertools.chain(*ends):
+        judge((end,))
+    if len(ends) > 1:
+        for corner in _corners(space, [[end for end in choice if end not in blamed] for choice in ends]):
+            judge(corner)
+
+
+def _corners(space: Sequence[Dimension], ends: Sequence[Sequence[_End]]) -> Iterator[tuple[_End, ...]]:
+    """All corners; where they are too many, those of the smallest and the largest numbers, which break whatever the
+    numbers between them break; and where these are too many, so many that any two values of two keys meet in one."""
+    if math.prod(map(len, ends)) > MAX_CORNERS:
+        borders = [(d.numbers[0], d.numbers[-1]) if d.numbers else d.values for d in space]
+        ends = [[end for end in choice if end.value in border] for choice, border in zip(ends, borders, strict=True)]
+    if math.prod(map(len, ends)) <= MAX_CORNERS:
+        yield from itertools.product(*ends)
+        return
+    for pair in itertools.combinations(range(len(ends)), 2):
+        yield from itertools.product(*(choice if i in pair else choice[:1] for i, choice in enumerate(ends)))
 
 
 def _faults_at(corner: tuple[_End, ...], base: Document, base_path: Path) -> list[Fault]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from twolayer.errors import ConfigError
 from twolayer.sweep.journal import ENDED, Journal, Outcome
 from twolayer.sweep.results import PointResult, best_so_far, point_result
 from twolayer.sweep.space import Value
@@ -123,21 +124,34 @@ class Points:
         return _Point(number, values, deque(self.sweep.seeds))
 
     def next(self) -> Task | None:
-        """The next run to hand out, or None if there is none now."""
+        """The next run to hand out, or None if there is none now.
+
+        A run of values that the config's rules refuse, which no corner showed, has failed.
+        """
+        while (point := self._point_to_train()) is not None:
+            seed = point.waiting.popleft()
+            try:
+                return self._task(point, seed)
+            except ConfigError as error:
+                self._end(point, seed, Outcome("failed", str(error)))
+        return None
+
+    def _point_to_train(self) -> _Point | None:
+        """A point with a run to hand out, a new one if all others are under way."""
         for point in self._points:
             if not point.waiting or not self._within_time():
                 continue
             first = self.sweep.seeds[0]
             if self.pruner.name != "none" and point.waiting[0] != first and first not in point.outcomes:
                 continue  # the first run decides whether the point is hopeless
-            return self._task(point, point.waiting.popleft())
+            return point
         most = self.sweep.max_points
         if not self._within_time() or (most is not None and len(self._points) >= most):
             return None
         number, values = self._study.ask()
         self.journal.picked(number, values)
         self._points.append(self._point(number, values))
-        return self.next()
+        return self._points[-1]
 
     def _within_time(self) -> bool:
         minutes = self.sweep.settings["minutes"]
@@ -155,10 +169,12 @@ class Points:
         """Writes down how a run ended, unless it was only interrupted."""
         if outcome.status not in ENDED:
             return
-        self.journal.ended(task.name, outcome, self.seconds)
         number, seed = task.name.split("-seed")
-        point = self._points[int(number)]
-        point.outcomes[int(seed)] = outcome
+        self._end(self._points[int(number)], int(seed), outcome)
+
+    def _end(self, point: _Point, seed: int, outcome: Outcome) -> None:
+        self.journal.ended(run_name(point.number, seed), outcome, self.seconds)
+        point.outcomes[seed] = outcome
         self._conclude_if_done(point)
 
     def _conclude_if_done(self, point: _Point) -> None:

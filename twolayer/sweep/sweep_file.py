@@ -1,5 +1,5 @@
-"""A sweep file -> Sweep, or all faults of it and of its base config in one report, each with its place. Every corner of
-the space is put into the base config and judged by the config's own checks before anything is trained."""
+"""A sweep file -> Sweep, or all faults of it and of its base config in one report, each with its place. Corners of the
+space are put into the base config and judged by the config's own checks before anything is trained."""
 
 from __future__ import annotations
 
