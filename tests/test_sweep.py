@@ -19,7 +19,7 @@ pytest.importorskip("optuna")
 from twolayer import recording, training
 from twolayer.__main__ import run as run_command
 from twolayer.config import load_config
-from twolayer.errors import RunError
+from twolayer.errors import DataError, RunError
 from twolayer.runs.jsonfile import read_json
 from twolayer.runs.logs import read_history
 from twolayer.sweep import report, search, sweep_file
@@ -95,6 +95,25 @@ def test_the_test_rows_decide_nothing_and_stand_in_no_table(tmp_path):
     assert b"test" not in tables[0]
     accuracies = [read_json(tmp_path / name / "summary.json")["test"]["accuracy"] for name in ("one", "two")]
     assert accuracies[0] == pytest.approx(1 - accuracies[1])
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize(
+    ("file", "more"),
+    [("rows.csv", ""), ("test.csv", ""), ("test.csv", "  data.missing: [mean, refuse]\n")],
+    ids=["rows", "test rows", "test rows for some points"],
+)
+def test_a_fault_in_a_data_file_is_told_before_anything_is_trained_and_can_be_mended(tmp_path, file, more):
+    rows = "a,b,y\n" + "".join(f"{i % 7},{i % 5},{(i % 7 + i % 5) % 2}\n" for i in range(80))
+    for name in ("rows.csv", "test.csv"):
+        (tmp_path / name).write_text(rows.replace("6,0,0\n", "6,,0\n", name == file), encoding="utf-8")
+    base = "data: {train: rows.csv, test: test.csv, label: y}\nmodel: {hidden: 4}\nsolver: {epochs: 3}\n"
+    path = write_sweep(tmp_path, "trials: 2\n", space=SPACE + more, base=base)
+    with pytest.raises(DataError, match=rf"{file}:\d+: column 'b': a missing cell"):
+        run_sweep(path, folder=tmp_path / "out")
+    assert not list((tmp_path / "out" / "runs").iterdir())
+    (tmp_path / file).write_text(rows, encoding="utf-8")
+    assert run_sweep(path, folder=tmp_path / "out").winner is not None
 
 
 @pytest.mark.usefixtures("in_process")

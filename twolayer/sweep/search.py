@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from twolayer.errors import RunError
+from twolayer.config import Config
+from twolayer.errors import DataError, RunError
+from twolayer.from_config import read_data
 from twolayer.progress import Tally
 from twolayer.runs.disk import explained
 from twolayer.runs.lock import RunLock
@@ -48,6 +50,7 @@ def run_sweep(
 
     Raises:
         ConfigError: with all faults of the sweep file and its base.
+        DataError: for a fault in the data, the test rows included.
         RunError: if the folder is in use, damaged or holds another sweep.
         MissingExtraError: without the extra `sweep`, or with a scheduler `cluster`.
     """
@@ -56,6 +59,7 @@ def run_sweep(
     with explained(folder, "the sweep folder cannot be made"):
         (folder / "runs").mkdir(parents=True, exist_ok=True)
     with RunLock(folder / ".lock", folder), Journal(folder / "journal.jsonl") as journal:
+        _read_rows(sweep)
         digests = require_same_sweep(sweep, folder)
         points = Points(sweep, folder, journal, retry_failed)
         workers: Workers
@@ -70,6 +74,27 @@ def run_sweep(
             return _run(sweep, folder, points, workers, quiet)
         finally:
             workers.close()
+
+
+def _read_rows(sweep: Sweep) -> None:
+    """Reads all rows once: no trial reads a test file, of which a fault would show after the whole search.
+
+    Where the space varies `data.missing`, a fault of the training rows is left to the points, which fail by it.
+    """
+    choices = next((d.values for d in sweep.space if d.key == "data.missing"), (sweep.base.data.missing,))
+    for choice in choices:
+        values = {"data.missing": choice}
+        fault = _fault_of_rows(sweep.config(values))
+        if fault is not None and (len(choices) == 1 or _fault_of_rows(sweep.config(values, data__test=None)) is None):
+            raise fault
+
+
+def _fault_of_rows(config: Config) -> DataError | None:
+    try:
+        read_data(config)
+    except DataError as error:
+        return error
+    return None
 
 
 def _run(sweep: Sweep, folder: Path, points: Points, workers: Workers, quiet: bool) -> SweepResult:
