@@ -15,7 +15,7 @@ PACKAGE = Path(twolayer.__file__).parent
 
 # From the cellar up. A module may import those on lower floors, and those of its own wing (a folder).
 FLOORS = [
-    ["errors", "randomness", "blas"],
+    ["errors", "randomness", "blas", "children"],
     ["npyfile", "selection"],
     ["model", "schedules", "config", "data", "runs", "progress", "signals"],
     ["backprop", "reference", "optim", "saved_model"],

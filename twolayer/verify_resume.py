@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from twolayer.children import module_command, module_environment
 from twolayer.errors import RunError
 from twolayer.runs.checkpoint import read_arrays
 from twolayer.runs.folder import RunFolder
@@ -114,9 +113,7 @@ def _train(config: str | Path, overrides: Sequence[str], run_dir: Path) -> subpr
 
 
 def _start(*arguments: str) -> subprocess.Popen[str]:
-    package = str(Path(__file__).resolve().parent.parent)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([package, os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, "-m", "twolayer", *arguments]
+    command, environment = module_command("twolayer", *arguments), module_environment()
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 

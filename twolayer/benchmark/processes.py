@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from twolayer.benchmark.entries import ENTRIES
+from twolayer.children import module_command, module_environment
 
 # What all scripts share: the rows split and scaled as `train` does, and the curve drawn at the end.
 _BEGIN = """
@@ -85,7 +86,7 @@ def time_processes(
         commands: dict[str, list[str]] = {}
         for index in range(rounds + 1):
             run_dir = str(Path(folder) / f"run-{index}")
-            train = [sys.executable, "-m", "twolayer", "train", str(config), "--run-dir", run_dir, "--quiet"]
+            train = module_command("twolayer", "train", str(config), "--run-dir", run_dir, "--quiet")
             commands[f"twolayer {index}"] = train
         scripts = {}
         for name, middle in _SCRIPTS.items():
@@ -104,5 +105,5 @@ def time_processes(
 
 def _run(command: list[str]) -> float:
     began = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run(command, env=module_environment(), check=True, capture_output=True)
     return time.perf_counter() - began

@@ -6,10 +6,8 @@ would take the next contestant's cores; and with a pass that is not timed."""
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -18,6 +16,7 @@ from typing import Any
 
 from twolayer.benchmark.cases import Case
 from twolayer.benchmark.entries import FLOOR
+from twolayer.children import module_command, module_environment
 
 PAUSE_SECONDS = 0.3  # Intel's OpenMP spins longest, 0.2 s
 AGREEMENT = 1e-3  # of final losses, of which larger differences mean that it was not the same work
@@ -62,9 +61,9 @@ class Contestant:
     def __init__(self, name: str, module: str, *arguments: str) -> None:
         self.name = name
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
+            module_command(module, *arguments),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+            env=module_environment() | {"TF_CPP_MIN_LOG_LEVEL": "3"},
         )  # fmt: skip
 
     def __enter__(self) -> Contestant:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import queue
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import twolayer
+from twolayer.children import module_command, module_environment
 from twolayer.sweep.journal import Outcome
 from twolayer.sweep.trial import Answer, Task
 
@@ -84,11 +82,7 @@ class LocalWorkers:
 
     def __init__(self, count: int, threads: int, folder: Path, judge: TaskJudge) -> None:
         self._folder, self._judge = folder, judge
-        self._environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
-        package = str(Path(twolayer.__file__).resolve().parent.parent)
-        self._environment["PYTHONPATH"] = os.pathsep.join(
-            filter(None, [package, os.environ.get("PYTHONPATH")])
-        )  # a checkout is not installed
+        self._environment = module_environment() | dict.fromkeys(THREAD_VARIABLES, str(threads))
         self._workers = [_Process(i + 1, log=folder / f"worker-{i + 1}.log") for i in range(count)]
         self._lines: queue.Queue[tuple[_Process, subprocess.Popen[bytes], bytes]] = queue.Queue()
         self._attempts: dict[str, int] = {}
@@ -140,7 +134,7 @@ class LocalWorkers:
     def _start(self, worker: _Process) -> None:
         with worker.log.open("ab") as log:
             worker.process = subprocess.Popen(
-                [sys.executable, "-m", "twolayer.sweep.worker"],
+                module_command("twolayer.sweep.worker"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
