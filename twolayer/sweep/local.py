@@ -119,7 +119,7 @@ class LocalWorkers:
     def close(self) -> None:
         for worker in self._workers:
             if worker.process is not None and worker.process.stdin is not None:
-                with contextlib.suppress(BrokenPipeError):
+                with contextlib.suppress(OSError):
                     worker.process.stdin.close()
         deadline = time.monotonic() + STOP_SECONDS
         for worker in self._workers:
@@ -174,7 +174,7 @@ class LocalWorkers:
         try:
             worker.process.stdin.write(json.dumps(message).encode() + b"\n")
             worker.process.stdin.flush()
-        except BrokenPipeError:
+        except OSError:  # no BrokenPipeError on Windows
             pass  # it died: the end of its output tells
 
     def _died(self, worker: _Process) -> list[tuple[Task, Outcome]]:
@@ -200,7 +200,7 @@ class LocalWorkers:
     def _forget(self, worker: _Process) -> None:
         assert worker.process is not None
         if worker.process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):  # what was still to be written to a dead process
+            with contextlib.suppress(OSError):  # what was still to be written to a dead process
                 worker.process.stdin.close()
         worker.process = None
         if worker.log.exists() and worker.log.stat().st_size == 0:

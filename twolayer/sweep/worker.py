@@ -55,7 +55,7 @@ def _send(answers: TextIO, message: dict[str, Any]) -> None:
     try:
         answers.write(json.dumps(message) + "\n")
         answers.flush()
-    except BrokenPipeError:
+    except OSError:  # no BrokenPipeError on Windows
         pass  # nobody is there any more; the closed standard input ends this process
 
 
