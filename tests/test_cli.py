@@ -10,9 +10,12 @@ import sys
 import time
 
 import pytest
+from fault_injection import start_python
 
 import twolayer
+from twolayer import train
 from twolayer.commands import COMMANDS
+from twolayer.runs.folder import RunFolder
 
 
 def test_help_lists_every_command_and_each_has_its_own(run_twolayer):
@@ -154,6 +157,33 @@ def test_train_evaluate_and_predict_on_real_rows(run_twolayer, root, tmp_path):
     assert sum(map(float, row.split(",")[1:])) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("command", "encoding", "shown"), [("predict", "utf-8", "日本"), ("evaluate", "cp1252", r"\u65e5\u672c")]
+)
+def test_labels_that_the_streams_encoding_lacks(run_twolayer, tmp_path, monkeypatch, command, encoding, shown):
+    rows = "".join(f"{i},{('日本', 'né')[i % 2]}\n" for i in range(20))
+    (tmp_path / "rows.csv").write_text(f"a,kind\n{rows}", encoding="utf-8")
+    (tmp_path / "c.yaml").write_text("data: {train: rows.csv, label: kind, validation: 0}\nmodel: {hidden: 0}\n")
+    train(tmp_path / "c.yaml", ["solver.epochs=1"], run_dir=tmp_path / "run")
+    monkeypatch.setenv("PYTHONIOENCODING", "cp1252")
+    option = "--proba" if command == "predict" else "--data"
+    answer = run_twolayer(command, tmp_path / "run", option, tmp_path / "rows.csv", encoding=encoding)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert shown in answer.stdout
+    assert "né" in answer.stdout
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_a_closed_stream_does_not_fail_a_training(root, tmp_path, name):
+    arguments = ["train", str(root / "configs/toy.yaml"), "solver.epochs=2", "--run-dir", str(tmp_path / "run")]
+    program = f"import sys\nsys.{name} = None\nfrom twolayer.__main__ import main\nmain({arguments!r})"
+    process = start_python(program)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert (output, errors)[name == "stderr"] == ""
+    assert RunFolder(tmp_path / "run").summary.exists()
+
+
 def test_verify_resume_finds_a_killed_run_equal(run_twolayer, tmp_path):
     answer = run_twolayer("verify-resume", "configs/spiral.yaml", "solver.epochs=200", "--kills", "2")
     assert answer.returncode == 0, answer.stderr
@@ -161,8 +191,6 @@ def test_verify_resume_finds_a_killed_run_equal(run_twolayer, tmp_path):
 
 
 def test_verify_resume_would_see_a_difference(root, tmp_path):
-    from twolayer.runs.folder import RunFolder
-    from twolayer.training import train
     from twolayer.verify_resume import differences
 
     short = ["solver.epochs=3"]

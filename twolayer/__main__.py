@@ -4,6 +4,7 @@ exit code."""
 from __future__ import annotations
 
 import gc
+import io
 import os
 import signal
 import sys
@@ -26,11 +27,24 @@ class _Terminated(BaseException):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits: 0 done, 1 a check failed, 2 a fault of the user's or the environment's, 3
     diverged, 130 and 143 interrupted."""
+    _open_streams()
     gc.set_threshold(GARBAGE_COLLECTION_AFTER)
     signal.signal(signal.SIGTERM, _terminate)
     code = run(arguments)
     gc.freeze()  # else the exit searches all that was imported for garbage once more, 0.2 s where there is a picture
     sys.exit(code)
+
+
+def _open_streams() -> None:
+    """Lets standard output and error take every text: neither a stream that the caller closed nor a character that its
+    encoding lacks, as most do in a redirect on Windows, may end a training."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            setattr(sys, name, os.fdopen(nowhere, "w", encoding="utf-8", closefd=False))
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

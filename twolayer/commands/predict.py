@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import sys
 from pathlib import Path
 
@@ -16,8 +17,8 @@ import click
 def command(model_path: Path, file: Path, proba: bool) -> None:
     """Predict the rows of FILE (csv, npz, npy or IDX) by MODEL, a run folder or an .npz file.
 
-    Prints csv: the predicted label of each row. FILE needs the columns that the model was trained on, by name where it
-    has names; a label column is not needed and not looked at.
+    Prints csv in UTF-8: the predicted label of each row. FILE needs the columns that the model was trained on, by name
+    where it has names; a label column is not needed and not looked at.
 
     \b
     twolayer predict runs/digits new-rows.csv > labels.csv
@@ -26,6 +27,8 @@ def command(model_path: Path, file: Path, proba: bool) -> None:
 
     model = load_model(model_path)
     P = model.predict_file(file)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a redirect on Windows has an encoding that lacks most letters
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     out = csv.writer(sys.stdout, lineterminator="\n")
     out.writerow(["label", *(f"p({label})" for label in model.classes)] if proba else ["label"])
     for p in P:
