@@ -139,9 +139,19 @@ class Disk(seam.Disk):
         os.kill(os.getpid(), {number})
 seam.disk = Disk()
 """
+WHILE_IMPORTING = """
+import sys
+class Finder:
+    def find_spec(name, *rest):
+        if name == "click":
+            os.kill(os.getpid(), {number})
+sys.meta_path.insert(0, Finder)
+"""
 
 
-@pytest.mark.parametrize("patch", [WHILE_LOADING, WHILE_FILLING], ids=["loading", "making the folder"])
+@pytest.mark.parametrize(
+    "patch", [WHILE_IMPORTING, WHILE_LOADING, WHILE_FILLING], ids=["importing", "loading", "making the folder"]
+)
 @pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
 def test_a_signal_before_the_run_exists_leaves_nothing_behind(root, tmp_path, patch, number, word):
     parent = tmp_path / "runs"

@@ -11,9 +11,6 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
-import click
-
-from twolayer.commands import cli
 from twolayer.errors import TwoLayerError
 
 # New objects until Python searches them for garbage: imports make most, for good, and searching costs a short run 10 %.
@@ -54,18 +51,11 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
     try:
-        code = cli.main(args=arguments, prog_name="twolayer", standalone_mode=False)
-        sys.stdout.flush()
-        return code if isinstance(code, int) else 0
+        return _run_command(arguments)
     except TwoLayerError as error:
         print(f"twolayer: {error}" if "\n" not in str(error) else error, file=sys.stderr)
         return error.exit_code
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
-    except click.ClickException as error:
-        error.show()
-        return 2
-    except (click.Abort, KeyboardInterrupt):
+    except KeyboardInterrupt:
         print("twolayer: interrupted", file=sys.stderr)
         return 130
     except _Terminated:
@@ -81,6 +71,25 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except MemoryError:
         print("twolayer: out of memory: a smaller model.hidden or solver.batch_size needs less", file=sys.stderr)
         return 2
+
+
+def _run_command(arguments: Sequence[str] | None) -> int:
+    """Lets click run the command, and turns click's own ways to end into an exit code."""
+    import click  # here, where a Ctrl-C is already looked out for: imports are most of a short command's time
+
+    from twolayer.commands import cli
+
+    try:
+        code = cli.main(args=arguments, prog_name="twolayer", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except click.Abort:
+        raise KeyboardInterrupt from None
 
 
 def _discard_output() -> None:
