@@ -211,9 +211,16 @@ def test_divergence_keeps_the_last_good_state_and_says_what_to_do(spiral, tmp_pa
     assert all(np.isfinite(array).all() for array in load_model(tmp_path / "run").params.named().values())
 
 
-def test_class_weights_are_given_by_label(root, tmp_path):
-    with pytest.raises(ConfigError, match=r"class_weight: no class '10' in the data"):
-        train(root / "configs/optdigits.yaml", ["solver.class_weight={'10': 2.0}"], run_dir=tmp_path / "run")
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        ({"10": 2.0}, "class_weight: no class '10' in the data"),
+        ({str(digit): 0.0 for digit in range(10)}, "class_weight: found 0 for every class in the data; wanted: one"),
+    ],
+)
+def test_class_weights_are_given_by_label(root, tmp_path, weights, said):
+    with pytest.raises(ConfigError, match=said):
+        train(root / "configs/optdigits.yaml", [f"solver.class_weight={weights}"], run_dir=tmp_path / "run")
 
 
 @pytest.mark.parametrize("name", ["optdigits", "letter", "letter-softmax", "fashion-mnist", "toy", "spiral"])

@@ -26,7 +26,7 @@ def make_solver(config: Config, dataset: Dataset) -> Solver:
     """The solver of a config, at the start, on a dataset.
 
     Raises:
-        ConfigError: for a class weight of a label that is not in the data.
+        ConfigError: for a class weight of a label that is not in the data, or weights that are all 0.
     """
     rng = generator(config.seed, "init")
     model = config.model
@@ -71,4 +71,11 @@ def _class_weights(config: Config, dataset: Dataset) -> Array | None:
     weights = np.ones(len(by_name))
     for label, weight in chosen.items():
         weights[by_name[label]] = weight
+    if not weights.any():
+        raise ConfigError(
+            [
+                f"{config.source}: solver.class_weight: found 0 for every class in the data; wanted: one above 0 at "
+                "least; a class that is left out has 1"
+            ]
+        )
     return weights
