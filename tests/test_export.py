@@ -123,6 +123,20 @@ class TestOnnx:
         assert np.abs(probabilities - P).max() < 1e-12
         assert label.tolist() == np.array(model.classes)[P.argmax(axis=1)].tolist()
 
+    def test_a_column_may_be_named_like_an_output(self, tmp_path, predictions_of):
+        path = tmp_path / "named.csv"
+        path.write_text("label,label_,probabilities,kind\n" + 6 * "red,1,2,a\nblue,3,1,b\nred,2,0,a\n")
+        config = tmp_path / "named.yaml"
+        config.write_text(
+            "data: {train: named.csv, label: kind, categorical: [label], validation: 0}\n"
+            "model: {hidden: 4, dtype: float64}\n"
+        )
+        model = trained(config, tmp_path)
+        feeds = {"label_": [["red"], ["blue"]], "label__": [[1.0], [3.0]], "probabilities_": [[2.0], [1.0]]}
+        _, probabilities = predictions_of(model, feeds)
+        P = model.predict_proba([["red", 1.0, 2.0], ["blue", 3.0, 1.0]])
+        assert np.abs(probabilities - P).max() < 1e-12
+
     def test_an_unknown_category_is_an_error_there_too(self, animals, predictions_of):
         model, _ = animals
         feeds = {"weight": [[1.0]], "colour": [["violet"]], "legs": [[4.0]]}

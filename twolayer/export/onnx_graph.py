@@ -19,6 +19,7 @@ from twolayer.runs.atomic import write_atomically
 from twolayer.saved_model import Model
 
 OPSET, ML_OPSET, IR_VERSION = 18, 3, 9  # onnxruntime reads these since 1.15, of May 2023
+LABEL, PROBABILITIES = "label", "probabilities"
 
 
 def export_onnx(model: Model, path: str | Path) -> None:
@@ -26,8 +27,9 @@ def export_onnx(model: Model, path: str | Path) -> None:
 
     Images and other arrays: one input `rows` (N, D), float32 for images, else float64. A table of numbers: the same,
     float64, the feature columns in the file's order. A table with categories: an input (N, 1) for each feature column,
-    under its name, float64 for numbers (NaN: missing) and text for categories, without spaces around it. Outputs:
-    `label` (N,), whole numbers or text, and `probabilities` (N, C), their columns as the metadata's `classes` (JSON).
+    under its name, float64 for numbers (NaN: missing) and text for categories, without spaces around it; where an
+    output or another input has that name, with an underscore after it. Outputs: `label` (N,), whole numbers or text,
+    and `probabilities` (N, C), their columns as the metadata's `classes` (JSON).
 
     A category that was not seen in training is an error when the graph runs. Numbers are not checked: NaN where missing
     values are not filled gives NaN.
@@ -51,8 +53,8 @@ def export_onnx(model: Model, path: str | Path) -> None:
     scores = _scores(graph, ready, model.params)
     labels = [str(c) for c in model.classes] if isinstance(model.classes[0], str) else np.array(model.classes, np.int64)
     best = graph.node("ArgMax", scores, axis=1, keepdims=0)
-    graph.output(graph.node("Gather", graph.constant(labels), best), "label", labels)
-    graph.output(graph.node("Softmax", scores, axis=1), "probabilities", model.params.W2, model.params.n_classes)
+    graph.output(graph.node("Gather", graph.constant(labels), best), LABEL, labels)
+    graph.output(graph.node("Softmax", scores, axis=1), PROBABILITIES, model.params.W2, model.params.n_classes)
     write_atomically(path, graph.serialized(classes=json.dumps(list(model.classes))))
 
 
@@ -108,13 +110,17 @@ class _Graph:
 
     def __init__(self, onnx: ModuleType) -> None:
         self._onnx = onnx
+        self._taken = {LABEL, PROBABILITIES}
         self._inputs: list[Any] = []
         self._outputs: list[Any] = []
         self._constants: list[Any] = []
         self._nodes: list[Any] = []
 
     def input(self, name: str, dtype: Any, width: int) -> str:
-        """An input (N, width)."""
+        """An input (N, width); names in a graph are unique, so one that is taken gets an underscore."""
+        while name in self._taken:
+            name += "_"
+        self._taken.add(name)
         self._inputs.append(self._onnx.helper.make_tensor_value_info(name, self._code(dtype), ["N", width]))
         return name
 
