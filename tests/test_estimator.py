@@ -40,7 +40,7 @@ def same_params(a, b):
 @parametrize_with_checks(
     [
         TwoLayerClassifier(),
-        TwoLayerClassifier(hidden=0, optimizer="nesterov", schedule="cosine", epochs=20, reg=1e-3),
+        TwoLayerClassifier(hidden=0, optimizer="nesterov", schedule="exponential", epochs=40, reg=1e-3),
     ]
 )
 def test_scikit_learns_own_check_passes(estimator, check):
@@ -360,8 +360,10 @@ class TestFaults:
         with pytest.raises(ValueError, match="not both"):
             TwoLayerClassifier(validation=0.2, epochs=1).fit(*IRIS, X_val=IRIS[0], y_val=IRIS[1])
 
-    @pytest.mark.parametrize("parameters", [{"validation": 0.1}, {"patience": 3}, {"class_weight": "balanced"}])
-    def test_partial_fit_refuses_what_needs_all_rows(self, parameters):
+    @pytest.mark.parametrize(
+        "parameters", [{"validation": 0.1}, {"patience": 3}, {"class_weight": "balanced"}, {"schedule": "cosine"}]
+    )
+    def test_partial_fit_refuses_what_needs_all_rows_or_the_end(self, parameters):
         with pytest.raises(ValueError, match="partial_fit cannot be used with"):
             TwoLayerClassifier(**parameters).partial_fit(*IRIS, classes=[0, 1, 2])
 

@@ -19,6 +19,7 @@ from twolayer.estimator.monitors import Scorer
 from twolayer.estimator.predicting import PredictsFromParams
 from twolayer.estimator.training import Callback, forget, seed_of, train
 from twolayer.model import Init, Params
+from twolayer.schedules import Schedule
 
 
 class TwoLayerClassifier(ClassifierMixin, PredictsFromParams, BaseEstimator):  # type: ignore[misc]
@@ -206,10 +207,13 @@ class TwoLayerClassifier(ClassifierMixin, PredictsFromParams, BaseEstimator):  #
             sample_weight: (N,) weights w >= 0.
 
         Raises:
-            ValueError: for what cannot be used, or parameters that need all rows at once.
+            ValueError: for what cannot be used, or parameters that need all rows, or the number of epochs, at once.
         """
-        if self.validation or self.patience is not None or self.class_weight == "balanced":
-            raise ValueError("partial_fit cannot be used with validation, patience or class_weight='balanced'")
+        needs_all_rows = self.validation or self.patience is not None or self.class_weight == "balanced"
+        if needs_all_rows or Schedule(self.schedule).has_horizon:
+            raise ValueError(
+                "partial_fit cannot be used with validation, patience, class_weight='balanced' or schedule='cosine'"
+            )
         first = not hasattr(self, "_checkpoint")
         X, y = validate_data(self, X, y, dtype=FLOATS, reset=first)
         check_classification_targets(y)
