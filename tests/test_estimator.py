@@ -311,6 +311,23 @@ class TestWeights:
         by_row = TwoLayerClassifier(**settings).fit(X, y, sample_weight=np.array([weights[label] for label in y]))
         assert same_params(by_class, by_row)
 
+    @pytest.mark.parametrize("weight", ["sample_weight", "class_weight"])
+    def test_batches_of_zero_weight_are_not_in_the_loss_curve(self, weight):
+        X, y = standardized(IRIS)
+        settings = {"hidden": 8, "optimizer": "sgd", "learning_rate": 1e-300, "epochs": 1, "random_state": 0}
+        if weight == "class_weight":
+            settings["class_weight"] = {0: 0.0}
+        w = np.arange(150) % 2 if weight == "sample_weight" else None
+        in_one_batch = TwoLayerClassifier(batch_size=150, **settings).fit(X, y, sample_weight=w)
+        row_by_row = TwoLayerClassifier(batch_size=1, **settings).fit(X, y, sample_weight=w)
+        assert np.allclose(row_by_row.loss_curve_, in_one_batch.loss_curve_, rtol=1e-12)
+
+    def test_an_epoch_of_zero_weight_has_no_loss(self):
+        X, y = standardized(IRIS)
+        model = TwoLayerClassifier(hidden=8, class_weight={0: 0.0}, random_state=0)
+        model.partial_fit(X, y, classes=[0, 1, 2]).partial_fit(X[y == 0], y[y == 0])
+        assert np.isnan(model.loss_curve_).tolist() == [False, True]
+
     def test_balanced_classes_raise_the_recall_of_the_rare_one(self):
         X, y = make_classification(1000, weights=[0.95], class_sep=0.5, flip_y=0.05, random_state=0)
         recalls = []

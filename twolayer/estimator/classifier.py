@@ -73,7 +73,8 @@ class TwoLayerClassifier(ClassifierMixin, PredictsFromParams, BaseEstimator):  #
         intercepts_: [b1 (H,), b2 (C,)].
         n_iter_: epochs so far, those of all calls.
         best_epoch_: the epoch whose parameters were kept.
-        loss_curve_: for each epoch the mean of the batches' objectives (6) before their updates, as MLPClassifier's.
+        loss_curve_: for each epoch the mean of the batches' objectives (6) before their updates, as MLPClassifier's;
+            batches of zero weight have none.
         train_loss_curve_: mean cross-entropy of the training rows after each epoch, which compares with the next.
         validation_loss_curve_: that of the validation rows; None where there are none.
         history_: all columns of the records by name, a list with one value per epoch each, NaN where there is none.

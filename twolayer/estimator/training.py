@@ -66,16 +66,18 @@ def train(
     moving = _shadow(estimator, solver.params)
     n_rows = len(rows.y)
     with Progress(n_rows * (done + epochs), n_rows * done, done + epochs, quiet=not estimator.verbose) as progress:
-        total = 0.0
+        total, counted = 0.0, 0
         for event in solver.run():
             stretch = event.stretch if isinstance(event, EpochEnd) else event
-            total += float(np.nansum(stretch.losses * stretch.batch_rows))
+            weighing = ~np.isnan(stretch.losses)
+            total += float((stretch.losses * stretch.batch_rows)[weighing].sum())
+            counted += int(stretch.batch_rows[weighing].sum())
             progress.rows(int(stretch.batch_rows.sum()))
             if isinstance(event, EpochEnd):
                 progress.epoch(event.record)
                 record = {name: np.nan if value is None else value for name, value in event.record.items()}
-                records.append({**record, "objective": total / n_rows})
-                total = 0.0
+                records.append({**record, "objective": total / counted if counted else np.nan})
+                total, counted = 0.0, 0
                 if callback is not None and callback(moving, records[-1]):
                     break
     _set_fitted(estimator, solver, records, chosen=monitor.column is not None)
