@@ -13,6 +13,7 @@ import joblib
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_breast_cancer, load_iris, make_classification
+from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -390,6 +391,24 @@ class TestFaults:
         with pytest.raises(DivergedError, match="learning_rate"):
             model.fit(np.float32(1e9 * X), y)
         assert not hasattr(model, "coefs_")
+
+    @pytest.mark.parametrize(
+        ("parameters", "X", "y"),
+        [
+            ({"epochs": 0}, IRIS[0], np.where(IRIS[1] > 0, "other", "setosa")),
+            ({"learning_rate": -1.0}, IRIS[0], 2 - IRIS[1]),
+            ({}, IRIS[0] * np.nan, IRIS[1]),
+        ],
+        ids=["other classes", "as many classes", "rows"],
+    )
+    def test_a_fit_that_fails_leaves_no_model(self, parameters, X, y):
+        model = TwoLayerClassifier(epochs=1).fit(*IRIS)
+        with pytest.raises(ValueError, match="epochs|learning_rate|NaN"):
+            model.set_params(**parameters).fit(X, y)
+        with pytest.raises(NotFittedError):
+            model.predict(IRIS[0])
+        with pytest.raises(ValueError, match="classes must be passed on the first call"):
+            model.partial_fit(*IRIS)
 
     def test_start_parameters_of_another_shape_are_refused(self):
         params = init_params(3, 8, 3, rng=np.random.default_rng(0))

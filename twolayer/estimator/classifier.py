@@ -180,10 +180,11 @@ class TwoLayerClassifier(ClassifierMixin, PredictsFromParams, BaseEstimator):  #
             DivergedError: if a step gave a loss or gradient that is not finite.
         """
         going_on = self.warm_start and hasattr(self, "_checkpoint")
+        if not going_on:
+            forget(self)
         X, y = validate_data(self, X, y, dtype=FLOATS, reset=not going_on)
         check_classification_targets(y)
         if not going_on:
-            forget(self)
             self.classes_ = np.unique(y)
         if len(self.classes_) < 2:
             raise ValueError(f"y has one class, {self.classes_.tolist()}; two or more classes are wanted")
@@ -216,6 +217,8 @@ class TwoLayerClassifier(ClassifierMixin, PredictsFromParams, BaseEstimator):  #
                 "partial_fit cannot be used with validation, patience, class_weight='balanced' or schedule='cosine'"
             )
         first = not hasattr(self, "_checkpoint")
+        if first:
+            forget(self)
         X, y = validate_data(self, X, y, dtype=FLOATS, reset=first)
         check_classification_targets(y)
         _check_partial_fit_first_call(self, classes)

@@ -51,6 +51,6 @@ class PredictsFromParams:
         self.intercepts_ = [b for b in (params.b1, params.b2) if b is not None]
 
     def _params_and_rows(self, X: Any) -> tuple[Params, Array]:
-        check_is_fitted(self)
+        check_is_fitted(self, "coefs_")
         X = validate_data(self, X, dtype=FLOATS, reset=False)
         return self.params_, X.astype(self.coefs_[-1].dtype, copy=False)

@@ -39,10 +39,9 @@ def seed_of(estimator: Any) -> int:
 
 
 def forget(estimator: Any) -> None:
-    """Takes out what earlier calls of fit left behind to go on from."""
-    for name in ("_checkpoint", "history_"):
-        if hasattr(estimator, name):
-            delattr(estimator, name)
+    """Takes out all that earlier calls of fit left behind, so that one that fails leaves no mixture of two models."""
+    for name in [name for name in vars(estimator) if name.endswith("_") or name == "_checkpoint"]:
+        delattr(estimator, name)
 
 
 def train(
