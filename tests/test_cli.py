@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from fault_injection import start_python
 
@@ -16,6 +17,7 @@ import twolayer
 from twolayer import train
 from twolayer.commands import COMMANDS
 from twolayer.runs.folder import RunFolder
+from twolayer.verify_resume import differences, verify_resume
 
 
 def test_help_lists_every_command_and_each_has_its_own(run_twolayer):
@@ -190,9 +192,15 @@ def test_verify_resume_finds_a_killed_run_equal(run_twolayer, tmp_path):
     assert "equal to the run never stopped, bit for bit: 2 kills" in answer.stdout
 
 
-def test_verify_resume_would_see_a_difference(root, tmp_path):
-    from twolayer.verify_resume import differences
+def test_verify_resume_kills_where_there_is_no_sigkill(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(subprocess.Popen, "kill", lambda process: os.kill(process.pid, 9))  # its own needs the name
+    monkeypatch.delattr(signal, "SIGKILL")
+    rng = np.random.default_rng(0)
+    verdict = verify_resume(root / "configs/spiral.yaml", ["solver.epochs=200"], tmp_path, kills=1, rng=rng)
+    assert verdict.passed
 
+
+def test_verify_resume_would_see_a_difference(root, tmp_path):
     short = ["solver.epochs=3"]
     for name, changes in {"a": [], "b": [], "c": ["solver.reg=2e-5"]}.items():
         train(root / "configs/spiral.yaml", [*short, *changes], run_dir=tmp_path / name)
