@@ -268,8 +268,9 @@ def test_raw_rows_may_be_frames_arrays_or_lists(table):
     for X in (pandas.DataFrame(columns), polars.DataFrame(columns), rows, np.array(rows, object), np.array(rows, str)):
         np.testing.assert_array_equal(table.preparation.transform(X), want)
     assert table.preparation.columns == ("colour", "size")
-    missing = table.preparation.transform([[None, float("nan")]])
-    np.testing.assert_allclose(missing, 0, atol=1e-6)  # the means, standardized
+    nullable = pandas.DataFrame({"colour": [None], "size": [None]}).astype({"colour": "string", "size": "Int64"})
+    for X in ([[None, float("nan")]], [[pandas.NA, pandas.NA]], nullable):
+        np.testing.assert_allclose(table.preparation.transform(X), 0, atol=1e-6)  # the means, standardized
 
 
 def test_raw_numbers_and_pictures_are_taken_as_they_are(tmp_path, root):

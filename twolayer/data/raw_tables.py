@@ -73,7 +73,8 @@ def _numbers(column: Array, title: str) -> Array:
 
 def _cell(value: Any) -> str:
     """A value as a CSV file would write it."""
-    if value is None or value != value:  # NaN, NaT and pandas' NA have no value
+    # pandas' NA is known by its name, for it is neither equal to itself nor not; NaN and NaT are not.
+    if value is None or repr(value) == "<NA>" or value != value:
         return ""
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
