@@ -46,27 +46,18 @@ def fitting_rows(X: Array | Rows, y: Array, params: Params) -> tuple[Rows, NDArr
 
 
 def fitting_weights(
-    row_weights: Array | None, class_weights: Array | None, y: NDArray[Any], n_classes: int
+    row_weights: Array | None, class_weights: Array | None, n_rows: int, n_classes: int
 ) -> tuple[Array | None, Array | None]:
     """The weights as arrays, both brought near 1 by powers of two: only their ratios count, and so any float type has
     room for them.
 
-    Args:
-        row_weights: (N,) or None.
-        class_weights: (C,) or None.
-        y: (N,) class indices.
-        n_classes: C.
-
     Raises:
-        ValueError: for a wrong shape, a weight that is negative or not finite, or if no row weighs anything.
+        ValueError: for a wrong shape, a weight that is negative or not finite, or weights that are all 0.
     """
     checked: list[Array | None] = []
-    for name, weights, n in (("row_weights", row_weights, len(y)), ("class_weights", class_weights, n_classes)):
+    for name, weights, n in (("row_weights", row_weights, n_rows), ("class_weights", class_weights, n_classes)):
         if weights is not None:
             weights = require_weights(name, weights, n)
             weights = np.ldexp(weights, -int(np.frexp(weights.max())[1]))
         checked.append(weights)
-    rows, classes = checked
-    if classes is not None and not (classes[y] if rows is None else classes[y] * rows).any():
-        raise ValueError("no row weighs anything: the classes of all rows that have a weight weigh 0")
-    return rows, classes
+    return checked[0], checked[1]
