@@ -13,6 +13,7 @@ import pytest
 from fault_injection import KILL_AT_EVERY_OPERATION, full_at_every_operation, run_python
 
 from twolayer.errors import RunError
+from twolayer.runs.atomic import write_new
 from twolayer.runs.checkpoint import packed, read_arrays
 from twolayer.runs.folder import RunFolder, create_run_folder, create_run_folder_at, open_run
 
@@ -93,13 +94,47 @@ def test_an_empty_folder_is_filled_in_place(tmp_path, monkeypatch):
     assert target.stat().st_ino == same_folder
 
 
-@pytest.mark.parametrize("content", ["notes.txt", "last.npz", ".hidden"])
-def test_a_folder_with_something_in_it_is_refused_and_left_alone(tmp_path, content):
-    (tmp_path / content).write_bytes(b"mine")
+@pytest.mark.parametrize(
+    ("content", "beside"),
+    [
+        *((name, beside) for name in ("notes.txt", ".hidden", *FILES) for beside in ([], [".lock"])),
+        (".config.yaml.0123abcd.tmp", []),  # with the lock beside it, it is a killed filling's
+    ],
+)
+def test_a_folder_with_something_in_it_is_refused_and_left_alone(tmp_path, content, beside):
+    for name in [content, *beside]:
+        (tmp_path / name).write_bytes(b"mine")
     with pytest.raises(RunError, match=f"not empty, {re.escape(content)} is in it; choose a new or empty folder"):
         create_run_folder_at(FILES, tmp_path)
-    assert [each.name for each in tmp_path.iterdir()] == [content]
+    assert {each.name for each in tmp_path.iterdir()} == {content, *beside}
     assert (tmp_path / content).read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_says_what_the_run_would_is_no_reason_to_take_the_folder(tmp_path, name):
+    write_new(tmp_path / name, FILES[name], durable=False)
+    with pytest.raises(RunError, match=f"not empty, {re.escape(name)} is in it"):
+        create_run_folder_at(FILES, tmp_path)
+
+
+def test_a_folder_in_the_place_of_a_file_is_refused(tmp_path):
+    (tmp_path / "config.yaml").mkdir()
+    (tmp_path / ".lock").write_bytes(b"")
+    with pytest.raises(RunError, match=r"not empty, config\.yaml is in it"):
+        create_run_folder_at(FILES, tmp_path)
+
+
+def test_a_filling_that_fails_removes_what_it_wrote_and_nothing_else(tmp_path, monkeypatch):
+    def fail_at_the_second(path, content):
+        if path.name == "environment.json":
+            (tmp_path / "best.npz").write_bytes(b"mine")  # at the last moment
+            raise RunError("no room")
+        write_new(path, content, durable=False)
+
+    monkeypatch.setattr("twolayer.runs.folder.write_atomically", fail_at_the_second)
+    with pytest.raises(RunError, match="no room"):
+        create_run_folder_at(FILES, tmp_path)
+    assert {each.name for each in tmp_path.iterdir()} == {".lock", "best.npz"}
 
 
 def test_a_file_is_no_place_for_a_run(tmp_path):

@@ -61,6 +61,12 @@ def leftovers(path: Path) -> list[Path]:
     return list(path.parent.glob(f".{escape(path.name)}.*.tmp"))
 
 
+def remove(path: Path) -> None:
+    """Removes a file, if it is there and the system lets it go."""
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
 def write_new(path: Path, content: Content, *, durable: bool) -> None:
     """Writes a file that must not exist yet, flushed to the device if `durable`; raises OSError.
 
@@ -101,8 +107,7 @@ def write_atomically(path: str | Path, content: Content, *, durable: bool = True
             write_new(temporary, content, durable=durable)
             seam.disk.replace(temporary, path)
         except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
+            remove(temporary)
             raise
         if durable:
             seam.disk.sync_folder(path.parent)

@@ -5,10 +5,10 @@ checkpoint. What a killed process leaves is a hidden folder that nobody looks at
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import shutil
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatch
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from twolayer.errors import RunError
 from twolayer.runs import disk as seam
-from twolayer.runs.atomic import Content, leftovers, temporary_path, write_atomically, write_new
+from twolayer.runs.atomic import Content, content_bytes, leftovers, remove, temporary_path, write_atomically, write_new
 from twolayer.runs.disk import CANNOT_READ, explained
 from twolayer.runs.lock import RunLock
 
@@ -100,8 +100,7 @@ class RunFolder:
         """Removes the temporary files that a killed process left; only for the holder of the lock."""
         for path in (self.config, self.environment, self.predictions, self.best, self.last, self.summary):
             for leftover in leftovers(path):
-                with contextlib.suppress(OSError):
-                    leftover.unlink()
+                remove(leftover)
 
 
 def create_run_folder(
@@ -135,7 +134,7 @@ def create_run_folder_at(files: Mapping[str, Content], run_dir: str | Path) -> R
     """Makes the run folder `run_dir`, which must not exist or be empty; see `create_run_folder`.
 
     An empty folder is filled in place, last.npz at the end: it may be a mount point or somebody's current folder,
-    which cannot be replaced. What a killed process left of such a filling counts as empty.
+    which cannot be replaced. What a killed process left of the same filling counts as empty.
 
     Raises:
         RunError: if there is something in the folder or the system refuses.
@@ -221,26 +220,30 @@ def _appears(temporary: Path, target: Path) -> bool:
 
 def _fill_in_place(run: RunFolder, files: Mapping[str, Content]) -> None:
     _require_empty(run, files)
-    with run.lock():
+    with run.lock(), ExitStack() as undo:
         _require_empty(run, files)
-        try:
-            for name in sorted(files, key=lambda name: name == run.last.name):
-                write_atomically(run.path / name, files[name])
-        except BaseException:
-            for name in files:
-                with contextlib.suppress(OSError):
-                    (run.path / name).unlink()
-            raise
+        for name in sorted(files, key=lambda name: name == run.last.name):
+            undo.callback(remove, run.path / name)
+            write_atomically(run.path / name, files[name])
+        undo.pop_all()
 
 
 def _require_empty(run: RunFolder, files: Mapping[str, Content]) -> None:
-    """Raises RunError if the folder holds more than the beginnings of a filling that was cut short."""
+    """Raises RunError if the folder holds more than the beginnings of this filling, cut short."""
     with explained(run.path, "the run folder cannot be used"):
         found = sorted(each.name for each in run.path.iterdir())
-    for name in found:
-        beginning = name in files or any(fnmatch(name, f".{each}.*.tmp") for each in files)
-        if name == run.last.name or not (beginning or name == run.lock().path.name):
-            raise RunError(
-                f"{run.path}: not empty, {name} is in it; choose a new or empty folder, "
-                "or resume the run if there is one in it"
-            )
+        locked = run.lock().path.name in found
+        foreign = [name for name in found if not (locked and _is_beginning(run, name, files))]
+    if foreign:
+        raise RunError(
+            f"{run.path}: not empty, {foreign[0]} is in it; choose a new or empty folder, "
+            "or resume the run if there is one in it"
+        )
+
+
+def _is_beginning(run: RunFolder, name: str, files: Mapping[str, Content]) -> bool:
+    """Whether this filling could have left a file: one with other content is the user's, whatever its name."""
+    path = run.path / name
+    if name in files and path != run.last:
+        return path.is_file() and path.read_bytes() == content_bytes(files[name])
+    return path == run.lock().path or any(fnmatch(name, f".{each}.*.tmp") for each in files)
