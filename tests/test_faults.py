@@ -356,7 +356,7 @@ def test_a_checkpoint_with_parameters_that_are_not_finite_is_refused(tmp_path, n
         ("learning_rate: 0.1", "learning_rate: 0.2", r"learning_rate=0\.2 would make another run \(it is 0\.1\)"),
         ("seed: 0", "seed: 5", r"seed=5 would make another run \(it is 0\)"),
         ("scale: standardize", "scale: max", r"data\.scale=max would make another run \(it is standardize\)"),
-        ("hidden: 3", "hidden: 4", r"array W1: found float32 \(2, 3\); wanted: float32 \(2, 4\)"),
+        ("hidden: 3", "hidden: 4", r"model\.hidden=4 would make another run \(it is 3\)"),
     ],
 )  # fmt: skip
 def test_a_config_edited_by_hand_in_the_run_folder_is_noticed(tmp_path, old, new, said):

@@ -10,7 +10,7 @@ import pytest
 from twolayer.errors import ConfigError, DivergedError, RunError
 from twolayer.evaluate import evaluate_file
 from twolayer.optim import OPTIMIZERS
-from twolayer.runs.checkpoint import read_arrays
+from twolayer.runs.checkpoint import read_arrays, write_arrays
 from twolayer.runs.logs import read_history
 from twolayer.saved_model import load_model
 from twolayer.schedules import SCHEDULES
@@ -171,6 +171,11 @@ def test_more_epochs_on_resume_equal_more_epochs_from_the_start(spiral, tmp_path
         ("solver.reg=0.5", r"solver.reg=0.5 would make another run \(it is 1e-05\)"),
         ("seed=3", "seed=3 would make another run"),
         ("solver.engine=numba", "solver.engine=numba would make another run"),
+        ("model.hidden=16", r"model.hidden=16 would make another run \(it is 100\)"),
+        ("model.dtype=float64", "model.dtype=float64 would make another run"),
+        ("solver.batch_size=16", r"solver.batch_size=16 would make another run \(it is 32\)"),
+        ("solver.optimizer=adam", "solver.optimizer=adam would make another run"),
+        ("solver.monitor=val_loss", "solver.monitor=val_loss would make another run"),
     ],
 )
 def test_a_change_that_makes_another_run_is_refused_by_name(spiral, tmp_path, change, words):
@@ -185,16 +190,38 @@ def test_an_output_option_may_change_on_resume(spiral, tmp_path, monkeypatch):
     assert resume(tmp_path / "run", ["run.redraw_seconds=9"]).summary["status"] == "finished"
 
 
-def test_other_data_are_refused_on_resume(root, tmp_path, monkeypatch):
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace("3,3,x", "3,4,x"),
+        lambda text: text + "60,4,x\n" * 100,
+        lambda text: "\n".join(f"{'c' if line[0] == 'a' else '1'},{line}" for line in text.splitlines()) + "\n",
+        lambda text: text + "60,4,u\n" * 9,
+    ],
+    ids=["a cell", "more rows", "a column", "a class"],
+)
+def test_other_data_are_refused_on_resume(tmp_path, monkeypatch, change, force):
     rows = tmp_path / "rows.csv"
     rows.write_text("a,b,kind\n" + "\n".join(f"{i},{i % 7},{'xyz'[i % 3]}" for i in range(60)) + "\n")
     config = tmp_path / "c.yaml"
     config.write_text("data: {train: rows.csv, label: kind}\nsolver: {epochs: 5}\n")
     _interrupting(monkeypatch, iter([2]))
     train(config, run_dir=tmp_path / "run")
-    rows.write_text(rows.read_text().replace("3,3,x", "3,4,x"))
+    rows.write_text(change(rows.read_text()))
     with pytest.raises(RunError, match=r"data: .*rows.csv has changed"):
-        resume(tmp_path / "run")
+        resume(tmp_path / "run", force=force)
+
+
+def test_a_checkpoint_that_does_not_fit_is_not_blamed_on_other_versions(spiral, tmp_path):
+    run = train(spiral, SHORT, run_dir=tmp_path / "run").run_dir
+    environment = json.loads((run / "environment.json").read_text())
+    (run / "environment.json").write_text(json.dumps({**environment, "numpy": "1.0"}))
+    arrays, header = read_arrays(run / "last.npz")
+    del arrays["best/W1"], header["format"]
+    write_arrays(run / "last.npz", arrays, header)
+    with pytest.raises(RunError, match=r"last\.npz: array best/W1 is missing"):
+        resume(run)
 
 
 def test_a_folder_with_something_in_it_is_refused(spiral, tmp_path):

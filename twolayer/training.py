@@ -132,8 +132,12 @@ def resume(
         arrays, header = read_model_arrays(folder.last, kinds=("checkpoint",))
         dataset = read_data(config)
         solver = make_solver(config, dataset)
-        restore(solver, arrays, header, folder.last)
         today = describe_environment(dataset.digests)
+        try:
+            restore(solver, arrays, header, folder.last)
+        except RunError:  # a changed key or data file, if that is why, says more than an array that does not fit
+            require_same_run(folder, header, stored, config, today, epoch=0, force=True)
+            raise
         require_same_run(folder, header, stored, config, today, epoch=solver.progress.epoch, force=force)
         notes = (*lock.notices, *_renew_best(folder, model_file(solver, dataset.preparation)))
         if solver.finished and _is_concluded(folder, solver):
