@@ -164,6 +164,21 @@ def test_more_epochs_on_resume_equal_more_epochs_from_the_start(spiral, tmp_path
         assert (tmp_path / "run" / file).read_bytes() == (tmp_path / "straight" / file).read_bytes()
 
 
+def test_fewer_epochs_on_resume_are_refused_once_the_next_one_has_begun(spiral, tmp_path, monkeypatch):
+    monkeypatch.setattr("twolayer.engine.STRETCH_BYTES", 2 * 32 * 2 * 4)  # so that runs stop inside an epoch
+    constant = [*SHORT, "solver.schedule=constant"]
+    _interrupting(monkeypatch, iter([7]))
+    progress = train(spiral, constant, run_dir=tmp_path / "run").summary
+    begun = progress["epochs"] + 1
+    assert progress["epochs"] * 8 < progress["steps"] < begun * 8  # 240 rows, 32 a batch
+    for epochs in range(1, begun):
+        with pytest.raises(RunError, match=rf"solver.epochs={epochs} is less than the {begun} epochs that have begun"):
+            resume(tmp_path / "run", [f"solver.epochs={epochs}"])
+    resume(tmp_path / "run", [f"solver.epochs={begun}"])
+    train(spiral, [*constant, f"solver.epochs={begun}"], run_dir=tmp_path / "straight")
+    assert (tmp_path / "run/best.npz").read_bytes() == (tmp_path / "straight/best.npz").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

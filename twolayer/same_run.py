@@ -21,7 +21,7 @@ def require_same_run(
     config: Config,
     environment: Mapping[str, Any],
     *,
-    epoch: int,
+    begun: int,
     force: bool,
 ) -> None:
     """Refuses, by name, what would make another run of it.
@@ -32,7 +32,7 @@ def require_same_run(
         stored: the run's config, as it stands in the folder; somebody may have edited it.
         config: the config to go on with.
         environment: today's, as `describe_environment` gives it.
-        epoch: epochs finished.
+        begun: epochs begun, the finished ones included.
         force: allow other versions and threads; never other data or another config.
 
     Raises:
@@ -45,7 +45,7 @@ def require_same_run(
     changed = {key: (made_with[key], wanted[key]) for key in wanted if made_with.get(key, wanted[key]) != wanted[key]}
     for key, (old, new) in (differences(stored, config) | changed).items():
         if key not in FREE_KEYS:
-            _require_more_epochs(folder, key, old, new, stored, epoch)
+            _require_more_epochs(folder, key, old, new, stored, begun)
     found = differences_that_change_bits(read_json(folder.environment), environment)
     if data := [each for each in found if each.startswith("data:")]:
         raise RunError(f"{folder.path}: cannot go on: {'; '.join(data)}. Put the file back, or start a new run")
@@ -56,7 +56,7 @@ def require_same_run(
         )
 
 
-def _require_more_epochs(folder: RunFolder, key: str, old: Any, new: Any, stored: Config, epoch: int) -> None:
+def _require_more_epochs(folder: RunFolder, key: str, old: Any, new: Any, stored: Config, begun: int) -> None:
     if key != "solver.epochs":
         raise RunError(
             f"{folder.path}: {key}={new} would make another run (it is {shown(old)}): train anew from its config.yaml, "
@@ -68,5 +68,5 @@ def _require_more_epochs(folder: RunFolder, key: str, old: Any, new: Any, stored
             f"{folder.path}: solver.epochs={new} would make another run (it is {shown(old)}): the rates of schedule "
             f"'{stored.solver.schedule}' depend on the number of epochs; train anew from its config.yaml"
         )
-    if new < epoch:
-        raise RunError(f"{folder.path}: solver.epochs={new} is less than the {epoch} epochs that are done")
+    if new < begun:
+        raise RunError(f"{folder.path}: solver.epochs={new} is less than the {begun} epochs that have begun")

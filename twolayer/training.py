@@ -136,9 +136,10 @@ def resume(
         try:
             restore(solver, arrays, header, folder.last)
         except RunError:  # a changed key or data file, if that is why, says more than an array that does not fit
-            require_same_run(folder, header, stored, config, today, epoch=0, force=True)
+            require_same_run(folder, header, stored, config, today, begun=0, force=True)
             raise
-        require_same_run(folder, header, stored, config, today, epoch=solver.progress.epoch, force=force)
+        begun = -(-solver.progress.step // solver.steps_per_epoch)
+        require_same_run(folder, header, stored, config, today, begun=begun, force=force)
         notes = (*lock.notices, *_renew_best(folder, model_file(solver, dataset.preparation)))
         if solver.finished and _is_concluded(folder, solver):
             return _already_finished(folder, notes)
