@@ -16,9 +16,11 @@ from data_helpers import idx_bytes, write
 
 from twolayer.config import config_from_dict, load_config
 from twolayer.errors import ConfigError, DataError, DivergedError, RunError
+from twolayer.evaluate import evaluate_run
 from twolayer.runs.checkpoint import read_arrays, write_arrays
 from twolayer.saved_model import load_model
 from twolayer.training import resume, train
+from twolayer.views.run_data import read_run
 
 GOOD = "a,b,kind\n" + "".join(f"{i},{i % 5},{'xyz'[i % 3]}\n" for i in range(30))
 SOLVER = {"epochs": 2, "batch_size": 8}
@@ -297,6 +299,41 @@ def test_the_summary_of_an_earlier_end_is_not_taken_for_that_of_a_later_one(tmp_
     resume(run, ["solver.epochs=6"])
     (run / "summary.json").write_bytes(earlier)  # as after a kill behind the last checkpoint
     assert resume(run).summary["epochs"] == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda arrays, header: header.pop("classes"), "names no classes"),
+        (lambda arrays, header: header.update(classes="xyz"), "names no classes"),
+        (lambda arrays, header: header.update(classes=[[1], 2, 3]), "names no classes"),
+        (lambda arrays, header: header["classes"].pop(), r"_proba float32 \(\d, 3\); wanted: .* N x 2 probabilities"),
+        (lambda arrays, header: arrays.pop("test_proba"), "does not fit together"),
+        (lambda arrays, header: arrays.pop("test_y"), "does not fit together"),
+        (lambda arrays, header: arrays.pop("validation_rows"), "of the validation rows does not fit together"),
+        (lambda arrays, header: arrays["test_y"].fill(100), "class indices below 3"),
+        (lambda arrays, header: arrays.update(test_y=arrays["test_y"] * np.int8(-1)), "class indices below 3"),
+        (lambda arrays, header: arrays["test_rows"].fill(-1), "N row numbers"),
+        (lambda arrays, header: arrays.update(test_y=arrays["test_y"][:, None]), r"test_y \w+ \(6, 1\)"),
+        (lambda arrays, header: arrays.update(test_y=np.float64(1)), r"test_y float64 \(\)"),
+        (lambda arrays, header: arrays.update(test_y=arrays["test_y"] * 1.0), r"test_y float64 \(6,\)"),
+        (lambda arrays, header: arrays.update(test_y=arrays["test_y"][:5]), r"test_y \w+ \(5,\)"),
+        (lambda arrays, header: arrays.update(test_proba=arrays["test_proba"][:, 0]), r"test_proba float32 \(6,\)"),
+        (lambda arrays, header: arrays.update(test_proba=arrays["test_proba"].astype("U3")), "test_proba <U3"),
+        (lambda arrays, header: arrays["test_proba"].fill(np.inf), "does not fit together"),
+        (lambda arrays, header: arrays["test_proba"].fill(-0.5), "does not fit together"),
+        (lambda arrays, header: arrays.update({name: arrays[name][:0] for name in arrays}), r"_y \w+ \(0,\)"),
+    ],
+)  # fmt: skip
+def test_predictions_that_do_not_fit_together_are_refused(tmp_path, change, said):
+    run = train_on_csv(tmp_path, GOOD, validation=0.2, test=0.2).run_dir
+    arrays, header = read_arrays(run / "predictions.npz")
+    header.pop("format")
+    change(arrays, header)
+    write_arrays(run / "predictions.npz", arrays, header)
+    for read in (evaluate_run, lambda path: read_run(path, {})):
+        with pytest.raises(RunError, match=rf"predictions\.npz: .*{said}"):
+            read(run)
 
 
 def test_a_run_that_is_ended_where_it_was_interrupted_is_concluded(tmp_path):

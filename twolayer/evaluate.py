@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from twolayer.errors import DataError, RunError
 from twolayer.metrics import class_figures, confusion_matrix
 from twolayer.model import Array
-from twolayer.runs.checkpoint import read_arrays
 from twolayer.runs.folder import RunFolder
+from twolayer.runs.predictions import read_predictions
 from twolayer.saved_model import load_model
 
 WIDEST_MATRIX = 30  # classes; a larger confusion matrix does not fit a terminal
@@ -78,10 +78,10 @@ def evaluate_run(path: Path) -> Figures:
         raise RunError(f"{path}: a run folder has test rows, a model file has none: give rows by --data FILE")
     if not folder.predictions.exists():
         raise RunError(f"{path}: has no predictions.npz: a run that has ended is wanted; give rows by --data FILE")
-    arrays, header = read_arrays(folder.predictions, kinds=("predictions",))
+    arrays, classes = read_predictions(folder.predictions)
     for part in ("test", "validation"):
         if f"{part}_y" in arrays:
-            return Figures.of(f"{part} rows", header["classes"], arrays[f"{part}_y"], arrays[f"{part}_proba"])
+            return Figures.of(f"{part} rows", classes, arrays[f"{part}_y"], arrays[f"{part}_proba"])
     raise RunError(f"{path}: the run has neither test rows nor validation rows: give rows by --data FILE")
 
 

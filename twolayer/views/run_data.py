@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twolayer.errors import RunError
-from twolayer.runs.checkpoint import read_arrays
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.jsonfile import read_json
 from twolayer.runs.logs import read_history
+from twolayer.runs.predictions import read_predictions
 
 Array = NDArray[Any]
 
@@ -91,8 +91,7 @@ def read_run(path: str | Path, config: Mapping[str, Any]) -> RunData:
     predictions: dict[str, Array] = {}
     classes: Sequence[Any] = ()
     if folder.predictions.exists():
-        predictions, header = read_arrays(folder.predictions, kinds=("predictions",))
-        classes = header.get("classes", ())
+        predictions, classes = read_predictions(folder.predictions)
     return RunData(
         path=folder.path.resolve(),
         history=history,
@@ -100,7 +99,7 @@ def read_run(path: str | Path, config: Mapping[str, Any]) -> RunData:
         summary=read_json(folder.summary) if folder.summary.exists() else {},
         environment=read_json(folder.environment) if folder.environment.exists() else {},
         predictions=predictions,
-        classes=tuple(classes),
+        classes=classes,
     )
 
 
