@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import os
 import pickle
 import struct
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from data_helpers import idx_bytes, write
 
+from twolayer.commands.train import describe
 from twolayer.config import config_from_dict, load_config
 from twolayer.errors import ConfigError, DataError, DivergedError, RunError
 from twolayer.evaluate import evaluate_run
@@ -302,6 +304,31 @@ def test_the_summary_of_an_earlier_end_is_not_taken_for_that_of_a_later_one(tmp_
 
 
 @pytest.mark.parametrize(
+    "damage",
+    [
+        lambda summary: {name: summary[name] for name in ("status", "steps")},
+        lambda summary: {**summary, "seconds": "1"},
+        lambda summary: {**summary, "seconds": 10**400},
+        lambda summary: {**summary, "status": ["finished"]},
+        lambda summary: {**summary, "monitor": None},
+        lambda summary: {**summary, "n_train": True},
+        lambda summary: {**summary, "val_loss": 0.5},
+        lambda summary: [summary],
+    ],
+)
+def test_the_summary_of_a_finished_run_that_is_not_whole_is_made_anew(tmp_path, damage):
+    run = train_on_csv(tmp_path, GOOD).run_dir
+    summary = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").write_text(json.dumps(damage(summary)))
+    result = resume(run)
+    assert f"{run / 'summary.json'}: damaged; made anew" in result.notes
+    assert json.loads((run / "summary.json").read_text()) == result.summary
+    assert {**result.summary, "seconds": 0} == {**summary, "seconds": 0}
+    assert "3 network; 30 rows to train on" in describe(result)
+    assert "nothing to go on with" in resume(run).notes[0]
+
+
+@pytest.mark.parametrize(
     ("change", "said"),
     [
         (lambda arrays, header: header.pop("classes"), "names no classes"),
@@ -364,6 +391,11 @@ def test_a_damaged_checkpoint_is_refused_by_name(tmp_path, keep):
         (lambda header: header.update(updates=True), r"updates is True"),
         (lambda header: header.update(updates=10**9), r"updates is 1000000000"),
         (lambda header: header.pop("settings"), r"says nothing of the settings"),
+        (lambda header: header.update(history_rows="x"), r"history_rows is x; wanted: the number of rows"),
+        (lambda header: header.update(history_rows=-1), r"history_rows is -1"),
+        (lambda header: header.update(steps_rows=[1]), r"steps_rows is \[1\]"),
+        (lambda header: header.update(steps_rows=True), r"steps_rows is True"),
+        (lambda header: header.pop("steps_rows"), r"steps_rows is None"),
     ],
 )
 def test_a_checkpoint_that_says_what_no_training_would_is_refused(tmp_path, change, said):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,19 @@ import numpy as np
 from twolayer.blas import at_most_threads
 from twolayer.config import Config
 from twolayer.data import Dataset
+from twolayer.errors import RunError
 from twolayer.metrics import Evaluator, probabilities
 from twolayer.model import Array
 from twolayer.recording import Recorder
 from twolayer.runs.checkpoint import write_arrays
 from twolayer.runs.folder import RunFolder
-from twolayer.runs.jsonfile import write_json
+from twolayer.runs.jsonfile import read_json, write_json
 from twolayer.solver import Solver
 from twolayer.views.diagnosis import Evidence, Verdict, diagnose
+
+_COUNTS = (
+    "best_epoch", "epochs", "steps", "n_train", "n_validation", "n_test", "n_features", "n_hidden", "n_classes",
+)  # fmt: skip
 
 
 def conclude(
@@ -86,3 +92,18 @@ def _summary(dataset: Dataset, solver: Solver, seconds: float, status: str) -> d
         "n_hidden": params.n_hidden,
         "n_classes": params.n_classes,
     }
+
+
+def stored_summary(path: Path) -> dict[str, Any] | None:
+    """The summary in a file, or None if it is not one as `conclude` writes it."""
+    try:
+        summary = read_json(path)
+    except RunError:
+        return None
+    words = all(isinstance(summary.get(name), str) for name in ("status", "monitor"))
+    counts = all(type(summary.get(name)) is int for name in _COUNTS)
+    figures = isinstance(summary.get("seconds"), float)
+    for part in ("train", "val", "test"):
+        accuracy, loss = (summary.get(f"{part}_{name}", "") for name in ("accuracy", "loss"))
+        figures &= (isinstance(accuracy, float) and isinstance(loss, float | None)) or accuracy is loss is None
+    return summary if words and counts and figures else None

@@ -17,15 +17,15 @@ from twolayer.errors import DivergedError, RunError
 from twolayer.events import EpochEnd, Record
 from twolayer.from_config import make_solver, read_data
 from twolayer.model import Array
-from twolayer.outcome import conclude
+from twolayer.outcome import conclude, stored_summary
 from twolayer.progress import Progress
 from twolayer.recording import Recorder, checkpoint_file, model_file
 from twolayer.runs.atomic import Content, content_bytes, write_atomically
 from twolayer.runs.checkpoint import read_model_arrays
 from twolayer.runs.environment import describe_environment
 from twolayer.runs.folder import RunFolder, create_run_folder, create_run_folder_at, open_run
-from twolayer.runs.jsonfile import json_bytes, read_json
-from twolayer.runs.logs import read_history
+from twolayer.runs.jsonfile import json_bytes
+from twolayer.runs.logs import logged_rows, read_history
 from twolayer.same_run import require_same_run
 from twolayer.saved_model import Model, load_model
 from twolayer.signals import StopRequest
@@ -130,6 +130,7 @@ def resume(
         stored = load_config(folder.config)
         config = load_config(folder.config, overrides)
         arrays, header = read_model_arrays(folder.last, kinds=("checkpoint",))
+        logs = logged_rows(header, folder.last)
         dataset = read_data(config)
         solver = make_solver(config, dataset)
         today = describe_environment(dataset.digests)
@@ -141,12 +142,16 @@ def resume(
         begun = -(-solver.progress.step // solver.steps_per_epoch)
         require_same_run(folder, header, stored, config, today, begun=begun, force=force)
         notes = (*lock.notices, *_renew_best(folder, model_file(solver, dataset.preparation)))
-        if solver.finished and _is_concluded(folder, solver):
-            return _already_finished(folder, notes)
+        if solver.finished and folder.summary.exists():
+            summary = stored_summary(folder.summary)
+            if summary is None:
+                notes = (*notes, f"{folder.summary}: damaged; made anew")
+            elif summary["status"] in ("finished", "stopped_early") and summary["steps"] == solver.progress.step:
+                return _already_finished(folder, summary, notes)
         with _way_on_told(folder):
             if config != stored:
                 write_atomically(folder.config, dump_config(config).encode())
-            return _run(config, dataset, solver, folder, header, notes, quiet, stop)
+            return _run(config, dataset, solver, folder, logs, notes, quiet, stop)
 
 
 def _run(
@@ -154,7 +159,7 @@ def _run(
     dataset: Dataset,
     solver: Solver,
     folder: RunFolder,
-    checkpoint: dict[str, Any],
+    logs: dict[str, int],
     notes: Sequence[str],
     quiet: bool,
     ask_stop: Stop | None,
@@ -162,11 +167,10 @@ def _run(
     """From the solver's state to the end of the training, or to its interruption, and all that a run leaves."""
     n_rows, epochs = len(dataset.train.y), config.solver.epochs
     done_rows = solver.progress.step * n_rows // solver.steps_per_epoch
-    logs = {name: checkpoint.get(name, 0) for name in ("history_rows", "steps_rows")}
     diverged: DivergedError | None = None
     with (
         StopRequest() as stop,
-        Recorder(folder, solver, dataset.preparation, config, resumed=bool(checkpoint), **logs) as recorder,
+        Recorder(folder, solver, dataset.preparation, config, resumed=bool(logs), **logs) as recorder,
         Progress(n_rows * epochs, done_rows, epochs, quiet=quiet) as progress,
     ):
         try:
@@ -227,15 +231,7 @@ def _renew_best(folder: RunFolder, content: Content) -> tuple[str, ...]:
     return notes
 
 
-def _is_concluded(folder: RunFolder, solver: Solver) -> bool:
-    """Whether a finished training's last file, its summary, was written, too, and is not that of an earlier stop."""
-    if not folder.summary.exists():
-        return False
-    summary = read_json(folder.summary)
-    return summary.get("status") in ("finished", "stopped_early") and summary.get("steps") == solver.progress.step
-
-
-def _already_finished(folder: RunFolder, notes: Sequence[str]) -> TrainResult:
+def _already_finished(folder: RunFolder, summary: dict[str, Any], notes: Sequence[str]) -> TrainResult:
     history = {name: np.asarray(column) for name, column in read_history(folder.history).items()}
     note = f"{folder.path}: this run has finished; there is nothing to go on with"
-    return TrainResult(folder.path, read_json(folder.summary), history, load_model(folder.best), (note, *notes))
+    return TrainResult(folder.path, summary, history, load_model(folder.best), (note, *notes))

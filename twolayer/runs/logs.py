@@ -7,6 +7,7 @@ import contextlib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from twolayer.errors import RunError
 from twolayer.runs import disk as seam
 from twolayer.runs.disk import explained
+from twolayer.runs.jsonfile import shown
 from twolayer.runs.rows import read_columns, read_log, rows_up_to
 
 HISTORY_COLUMNS = (
@@ -164,6 +166,25 @@ class StepsLog(_Log):
         It depends on the step alone, so an interrupted run logs what one never stopped does.
         """
         return step <= 1000 or step % 10 ** (len(str(step)) - 3) == 0
+
+
+def logged_rows(checkpoint: Mapping[str, Any], path: Path) -> dict[str, int]:
+    """How many rows history.csv and steps.csv had at a checkpoint, as `history_rows` and `steps_rows`.
+
+    Args:
+        checkpoint: the header of a last.npz, which may be anybody's.
+        path: that file, for the message.
+
+    Raises:
+        RunError: if it does not say.
+    """
+    rows: dict[str, int] = {}
+    for name in ("history_rows", "steps_rows"):
+        count = checkpoint.get(name)
+        if type(count) is not int or count < 0:
+            raise RunError(f"{path}: {name} is {shown(count)}; wanted: the number of rows of a log, as a run writes it")
+        rows[name] = count
+    return rows
 
 
 def read_history(path: str | Path) -> dict[str, NDArray[np.float64]]:

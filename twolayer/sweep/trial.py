@@ -15,7 +15,7 @@ from twolayer.errors import DivergedError, RunError, TwoLayerError
 from twolayer.runs.atomic import leftovers
 from twolayer.runs.checkpoint import read_arrays
 from twolayer.runs.folder import RunFolder
-from twolayer.runs.logs import read_history
+from twolayer.runs.logs import logged_rows, read_history
 from twolayer.selection import larger_is_better
 from twolayer.sweep.journal import Outcome
 
@@ -124,9 +124,9 @@ class _Watch:
     def replay(self, run: RunFolder) -> Answer:
         """Shows the judge the epochs up to the run's checkpoint."""
         try:
-            rows = int(read_arrays(run.last, kinds=("checkpoint",))[1]["history_rows"])
+            rows = logged_rows(read_arrays(run.last, kinds=("checkpoint",))[1], run.last)["history_rows"]
             columns = read_history(run.history) if rows else {}
-        except (RunError, KeyError, TypeError, ValueError):
+        except RunError:
             return "go"  # resume will say what is wrong
         for row in range(min(rows, len(columns.get("epoch", ())))):
             if self({name: float(columns[name][row]) for name in ("epoch", self._monitor)}):
