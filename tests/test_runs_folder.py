@@ -252,7 +252,8 @@ def test_the_folder_of_snapshots_is_made_once_and_refused_where_it_cannot_be(tmp
 def test_leftovers_of_a_killed_process_are_removed_and_nothing_else(tmp_path):
     run = create_run_folder_at(FILES, tmp_path / "x")
     mine = ["history.csv", ".best.npz", "best.npz.tmp", ".lock", ".notes.txt.tmp"]
-    for name in [".best.npz.0123abcd.tmp", ".last.npz.0123abcd.tmp", ".summary.json.ffffffff.tmp", *mine]:
+    replaced = [run.config, run.environment, run.predictions, run.best, run.last, run.loss_curve, run.summary]
+    for name in [*(f".{path.name}.0123abcd.tmp" for path in replaced), *mine]:
         (run.path / name).write_bytes(b"")
     run.remove_leftovers()
     assert sorted(each.name for each in run.path.iterdir()) == sorted([*FILES, *mine])

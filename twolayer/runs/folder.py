@@ -98,7 +98,8 @@ class RunFolder:
 
     def remove_leftovers(self) -> None:
         """Removes the temporary files that a killed process left; only for the holder of the lock."""
-        for path in (self.config, self.environment, self.predictions, self.best, self.last, self.summary):
+        files = (self.config, self.environment, self.predictions, self.best, self.last, self.loss_curve, self.summary)
+        for path in files:
             for leftover in leftovers(path):
                 remove(leftover)
 
