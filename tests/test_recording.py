@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from fault_injection import FullDisk, using_disk
 
-from twolayer.config import config_from_dict
+from twolayer.config import config_from_dict, dump_config
 from twolayer.errors import DivergedError, RunError
 from twolayer.recording import Recorder
 from twolayer.runs.checkpoint import read_arrays
@@ -66,7 +66,9 @@ def test_an_unwritable_folder_ends_in_one_message(run_twolayer, where):
     assert f"{where.removeprefix('run.dir=')}: the folder of runs cannot be made: " in answer.stderr
 
 
-@pytest.mark.parametrize("error", [RunError("no room"), OSError(errno.ENOSPC, "no room"), PermissionError("no room")])
+@pytest.mark.parametrize(
+    "error", [RunError("no room"), OSError(errno.ENOSPC, "no room"), PermissionError("no room"), TypeError("no room")]
+)
 def test_a_picture_that_cannot_be_drawn_costs_a_note_and_not_the_run(tmp_path, monkeypatch, error):
     def fail(*arguments, **options):
         raise error
@@ -75,6 +77,16 @@ def test_a_picture_that_cannot_be_drawn_costs_a_note_and_not_the_run(tmp_path, m
     result = train(config(redraw_seconds=0), run_dir=tmp_path / "run")
     assert result.summary["status"] == "finished"
     assert [note for note in result.notes if "loss curve could not be drawn" in note and "no room" in note]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere a name is text")
+def test_a_config_whose_name_is_not_utf8_trains_to_its_summary(tmp_path):
+    path = tmp_path / os.fsdecode(b"n\xff.yaml")
+    path.write_bytes(dump_config(config()).encode())
+    result = train(path, run_dir=tmp_path / "run")
+    assert (tmp_path / "run" / "summary.json").exists()
+    (note,) = (note for note in result.notes if note.startswith("the loss curve could not be drawn: TypeError: "))
+    assert len(note.splitlines()) == 1
 
 
 def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch, without_pictures):

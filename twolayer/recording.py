@@ -142,8 +142,10 @@ class Recorder:
         try:
             draw_loss_curve(self.columns, self._folder.loss_curve, best_epoch, title=self._config.name)
             self._picture_fault = None
-        except (RunError, OSError) as error:
-            self._picture_fault = f"the loss curve could not be drawn: {error}"
+        except Exception as error:  # of whatever kind, matplotlib's own among them
+            kind = "" if isinstance(error, RunError | OSError) else f"{type(error).__name__}: "
+            first_line = str(error).partition("\n")[0]
+            self._picture_fault = f"the loss curve could not be drawn: {kind}{first_line}"
 
     def _log_steps(self, stretch: Stretch) -> None:
         numbers = range(stretch.first_step, stretch.first_step + len(stretch.losses))
