@@ -1,5 +1,6 @@
 """`twolayer curves` and `twolayer report` on runs that really were trained."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from twolayer.commands.report import command as report
 from twolayer.config import config_from_dict
 from twolayer.errors import DataError, RunError
 from twolayer.training import train
+from twolayer.views.plot import plot
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +87,34 @@ def test_the_boundary_is_drawn_and_animated_from_the_start_to_the_last_snapshot(
     run(curves, trained / "spiral", "--boundary", "-o", tmp_path / "a.gif")
     with Image.open(tmp_path / "a.gif") as image:
         assert image.n_frames == 3  # epochs 0, 2 and 4
+
+
+def test_a_run_that_goes_on_is_drawn_and_reported(trained, tmp_path):
+    shutil.copytree(trained / "spiral", tmp_path / "run", ignore=shutil.ignore_patterns("summary*", "predictions*"))
+    run(curves, tmp_path / "run")
+    assert "kept no predictions" in Path(run(report, tmp_path / "run").strip().splitlines()[-1]).read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("summary.json", {"n_classes": -3}),
+        ("summary.json", {"n_classes": "x"}),
+        ("summary.json", {"n_classes": 10**400}),
+        ("summary.json", {"test_accuracy": 10**400}),
+        ("summary.json", {"best_epoch": 10**400}),
+        ("summary.json", {"best_epoch": [1], "status": ["finished"]}),
+        ("environment.json", {"numpy": "\ud800", "\udcff": [{}]}),
+    ],
+)
+def test_facts_that_no_run_would_write_do_not_stop_the_views(trained, tmp_path, file, change):
+    shutil.copytree(trained / "spiral", tmp_path / "run", ignore=shutil.ignore_patterns("predictions*"))
+    facts = json.loads((tmp_path / "run" / file).read_text())
+    (tmp_path / "run" / file).write_text(json.dumps({**facts, **change}))
+    run(curves, tmp_path / "run")
+    run(report, tmp_path / "run")
+    plot(tmp_path / "run").save(tmp_path / "a.png")
+    assert (tmp_path / "run" / "report.html").exists()
 
 
 def test_a_boundary_needs_two_features_and_an_animation_snapshots(trained, tmp_path):

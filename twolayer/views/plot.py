@@ -16,6 +16,7 @@ from twolayer.runs.jsonfile import read_json
 from twolayer.runs.logs import read_history
 from twolayer.views import style
 from twolayer.views.loss_curve import loss_curve_figure
+from twolayer.views.run_data import best_epoch_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -81,7 +82,8 @@ def _columns_of(history: Any) -> tuple[Columns, int | None]:
         if not folder.history.is_file():
             raise RunError(f"{history}: no history.csv in it; a run folder is wanted")
         summary = read_json(folder.summary) if folder.summary.is_file() else {}
-        return dict(read_history(folder.history)), summary.get("best_epoch")
+        columns = dict(read_history(folder.history))
+        return columns, best_epoch_of(summary, len(columns["epoch"]))
     if hasattr(history, "history_"):
         return _arrays(history.history_), history.best_epoch_
     if hasattr(history, "history"):

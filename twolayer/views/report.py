@@ -118,7 +118,7 @@ def write_report(
         + "\n".join(parts)
         + "\n</body></html>\n"
     )
-    write_atomically(path, page.encode(), durable=False)
+    write_atomically(path, page.encode(errors="replace"), durable=False)
     return note
 
 
