@@ -11,6 +11,7 @@ import pytest
 from twolayer import load_config, train
 from twolayer.config.document import read_document
 from twolayer.config.report import Report
+from twolayer.data.csv_text import number_of
 from twolayer.errors import DataError, FileError
 from twolayer.init_config import propose, write_config
 from twolayer.init_config.columns import guess_columns
@@ -76,6 +77,50 @@ class TestColumns:
             row.insert(at, i % 4)
         path = write_csv(tmp_path / "plain.csv", rows, header=None)
         assert uses(path) == {k: "label" if k == at else "number" for k in range(3)}
+
+    @pytest.mark.parametrize(
+        ("header", "name"),
+        [
+            ("0,1,2,target", "target"),
+            (",0,1,target", "target"),
+            ("id,2019,2020,class", "class"),
+            ("0,1,2,3", "3"),
+            (",0,1,2", "2"),
+        ],
+    )
+    @pytest.mark.parametrize("by_position", [False, True])
+    def test_numbers_as_names_are_a_header(self, tmp_path, run_twolayer, header, name, by_position):
+        rng = np.random.default_rng(0)
+        kinds = ["no", "yes"] if number_of(name) is None else [7, 8]
+        rows = [[i, *rng.normal(size=2).round(3), kinds[i % 2]] for i in range(60)]
+        path = write_csv(tmp_path / "numbered.csv", rows, header.split(","))
+        proposal = propose(path, "3" if by_position else None)
+        assert proposal.summary.startswith("60 rows, 2 classes")
+        assert "the first row is taken for a header" in proposal.why["data.label"][0]
+        config, _ = write_config(proposal, tmp_path / "numbered.yaml")
+        assert load_config(config).data.label == name
+        result = train(config, ["solver.epochs=1"], run_dir=tmp_path / "run")
+        assert list(map(str, result.model.classes)) == list(map(str, kinds))
+        assert len(result.model.predict_file(path)) == 60
+
+    @pytest.mark.parametrize(
+        ("first", "label"), [("5.1,,a", None), (",5.1,a", None), ("5,1,a", "1"), ("-1,1,a", "-1"), ("5.1,3.5,c", "2")]
+    )
+    def test_no_row_of_data_is_taken_for_a_header(self, tmp_path, first, label):
+        path = write_csv(tmp_path / "plain.csv", [[i % 5, i % 3, "ab"[i % 2]] for i in range(60)], first.split(","))
+        guess = guess_columns(path, label)
+        assert guess.rows == 61
+        assert [column.reference for column in guess.columns] == [0, 1, 2]
+
+    @pytest.mark.parametrize("first", ["0.5,1.5,kind", "1,1,kind"])
+    def test_a_first_row_that_may_be_either_is_asked_about(self, tmp_path, first):
+        path = write_csv(tmp_path / "either.csv", [[i % 5, i % 3, "ab"[i % 2]] for i in range(60)], first.split(","))
+        wanted = "--label kind if that row is a header, --label 2 if it is data"
+        with pytest.raises(DataError, match=f"either.csv:1: 'kind' in the first row and nowhere below it.*{wanted}"):
+            guess_columns(path, None)
+        assert guess_columns(path, "2").rows == 61
+        if len(set(first.split(","))) == 3:
+            assert guess_columns(path, "kind").rows == 60
 
     def test_a_column_of_numbers_is_no_label(self, tmp_path):
         rng = np.random.default_rng(0)

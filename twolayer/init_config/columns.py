@@ -3,6 +3,7 @@ each with its reason."""
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -88,11 +89,17 @@ def guess_columns(path: Path, label: str | None) -> TableGuess:
     Raises:
         DataError: if the file cannot be read as CSV, or no column looks like a label.
     """
-    columns, rows = _read_columns(path, label)
-    at = _position(path, label, columns) if label is not None else _guess_label(path, columns, rows)
+    text = CsvText(path)  # refuses what is no comma-separated UTF-8
+    has_header = _is_name(label, text) or is_header(ColumnChoice(), text.is_number)
+    columns, rows = _read_columns(text, has_header)
+    at, remark = _find_label(path, label, columns, rows), ""
+    if not has_header and _is_numbered_header(text, columns, at, label):
+        columns, rows = _read_columns(text, True)
+        remark = f"; the first row is taken for a header, as {shown(text.first[at].strip())} stands nowhere below it"
+        at = _find_label(path, label, columns, rows)
     guessed = []
     for position, column in enumerate(columns):
-        is_label: tuple[Use, str] = "label", _why_label(column, label)
+        is_label: tuple[Use, str] = "label", _why_label(column, label) + remark
         use, why = is_label if position == at else _guess_use(column, rows)
         guessed.append(Column(column.reference, column.counts, column.missing, use, why))
     guess = TableGuess(tuple(guessed), rows)
@@ -103,13 +110,44 @@ def guess_columns(path: Path, label: str | None) -> TableGuess:
     return guess
 
 
-def _read_columns(path: Path, label: str | None) -> tuple[list[Column], int]:
-    text = CsvText(path)  # refuses what is no comma-separated UTF-8
-    has_header = (label or "") in map(str.strip, text.first) or is_header(ColumnChoice(), text.is_number)
+def _is_name(label: str | None, text: CsvText) -> bool:
+    """Whether the label is given by a name in the first row, and not by its position."""
+    return label is not None and label in map(str.strip, text.first) and not _is_position(label, len(text.first))
+
+
+def _is_position(label: str, width: int) -> bool:
+    return label.removeprefix("-").isdecimal() and -width <= int(label) < width
+
+
+def _is_numbered_header(text: CsvText, columns: Sequence[Column], at: int, label: str | None) -> bool:
+    """Whether a first row with numbers in it holds names all the same, such as a data frame's numbered columns.
+
+    Its cell in the label's column `at` then occurs nowhere below it. A row that is the only one of its class looks
+    alike, but for the whole numbers, each another, that are names.
+
+    Raises:
+        DataError: if it may be either, and the label is not given.
+    """
+    first = [cell.strip() for cell in text.first]
+    names = first[first[0] == "" :]  # a data frame's index has no name
+    counts_up = names == [str(number) for number in range(len(names))]
+    if columns[at].counts[first[at]] != 1 or not (counts_up or number_of(first[at]) is None):
+        return False
+    numbers = [cell for cell in names if number_of(cell) is not None]
+    if len(set(names)) == len(names) and all(map(str.isdecimal, numbers)):
+        return True
+    if label is None:
+        found = f"{shown(first[at])} in the first row and nowhere below it"
+        name = shlex.quote(first[at])
+        raise fault(f"{text.where}:1", found, f"--label {name} if that row is a header, --label {at} if it is data")
+    return False
+
+
+def _read_columns(text: CsvText, has_header: bool) -> tuple[list[Column], int]:
     width = len(text.first)
     table = [[cell.strip() for cell in row] for block in text.row_blocks(width, has_header) for row in block]
     if not table:
-        raise fault(path, "no rows", "at least a few of each class")
+        raise fault(text.where, "no rows", "at least a few of each class")
     names = [cell.strip() for cell in text.first] if has_header else []
     columns = []
     for position in range(width):
@@ -120,11 +158,16 @@ def _read_columns(path: Path, label: str | None) -> tuple[list[Column], int]:
     return columns, len(table)
 
 
+def _find_label(path: Path, label: str | None, columns: Sequence[Column], rows: int) -> int:
+    """The position of the label's column, as given or by a guess."""
+    return _guess_label(path, columns, rows) if label is None else _position(path, label, columns)
+
+
 def _position(path: Path, label: str, columns: Sequence[Column]) -> int:
     references = [column.reference for column in columns]
     if label in references:
         return references.index(label)
-    if label.lstrip("-").isdecimal() and -len(columns) <= int(label) < len(columns):
+    if _is_position(label, len(columns)):
         return int(label) % len(columns)
     names = [str(reference) for reference in references]
     raise fault(path, f"no column {shown(label)}", f"one of {some(names)}{nearest(label, names)}")
