@@ -46,6 +46,15 @@ def test_bom_crlf_quotes_blanks_header_and_positions_just_work(tmp_path, text, k
     assert labels(data.train, data.classes) == [0, 1]
 
 
+@pytest.mark.parametrize(
+    "text", ['"a\rb",c,y\r\n1,2,0\r\n3,-45,1\r\n', '"a\rb",c,y\n1,2,0\n3,-45,1\n', "a,b,y\r1,2,0\r3,-45,1\r"]
+)
+def test_a_lone_carriage_return_costs_no_row(tmp_path, text):
+    data = load(csv(tmp_path, text))
+    np.testing.assert_array_equal(all_rows(data.train.X, float), [[1, 2], [3, -45]])
+    assert labels(data.train, data.classes) == [0, 1]
+
+
 def test_quoted_cells_may_hold_commas_quotes_and_line_ends(tmp_path):
     data = load(csv(tmp_path, 'a,"y, the ""label"""\n1,"x\ny"\n2,"a,b"\n3,"x\ny"\n'), label='y, the "label"')
     assert data.classes == ("a,b", "x\ny")

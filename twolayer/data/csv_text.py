@@ -53,16 +53,17 @@ class CsvText:
 
     def line_blocks(self, has_header: bool) -> Iterator[bytes] | None:
         """The lines behind the header, in blocks; None if they may hold quoted cells or other line ends."""
+        content = self._content
+        returns = content.count(b"\r")
+        if returns and returns != content.count(b"\r\n"):  # a line may end at a lone one, and below only \n counts
+            return None
         start = 0
         for _ in range(self._lines_of_first if has_header else 0):
-            start = self._content.find(b"\n", start) + 1 or len(self._content)
-        if self._content.find(b'"', start) >= 0:
+            start = content.find(b"\n", start) + 1 or len(content)
+        if content.find(b'"', start) >= 0:
             return None
-        content = self._content
-        if content.find(b"\r", start) >= 0:
+        if returns:
             content, start = content[start:].replace(b"\r\n", b"\n"), 0
-            if b"\r" in content:
-                return None
         return line_blocks(content, start)
 
     def row_blocks(self, width: int, has_header: bool) -> Iterator[list[list[str]]]:
