@@ -260,3 +260,11 @@ def test_a_test_file_of_other_images_is_refused(tmp_path):
     unknown = pair(tmp_path / "a", IMAGES, DIGITS + 1)
     with pytest.raises(DataError, match="y-ubyte, row 1: label 3; wanted: a label known from training: 2, 7"):
         load_dataset(train=pair(tmp_path, IMAGES, DIGITS), test=unknown, **PLAIN)
+
+
+@pytest.mark.parametrize("part", ["validation", "test"])
+@pytest.mark.parametrize("text", ["1,2\n3,4\n", "a,b\n1,2\n", "1,2,7\n"])
+def test_a_csv_beside_training_arrays_has_no_labels_and_is_refused(tmp_path, part, text):
+    np.savez(tmp_path / "t.npz", X=np.eye(4, 2), y=[7, 2, 7, 2])
+    with pytest.raises(DataError, match=r"t.csv: a csv, whose label .*; wanted: rows with labels as in training: an npz"):
+        load_dataset(train=tmp_path / "t.npz", **{**PLAIN, part: str(write(tmp_path / "t.csv", text))})

@@ -94,6 +94,9 @@ def read_more(source: Source, form: TableForm | None, n_features: int, seed: int
     """
     with as_data_error():
         if is_table(source):
+            if form is None and need_labels:
+                wanted = "rows with labels as in training: an npz or .bin file, or {features: FILE, labels: FILE}"
+                raise fault(str(source), "a csv, whose label no column of the training names", wanted)
             layout = form.layout if form else Layout(None, n_features, None, tuple(range(n_features)), frozenset())
             table = read_table(Path(str(source)), layout, need_labels)
             raw = _of_table(table, form or TableForm(layout, {}), str(source))
