@@ -346,6 +346,23 @@ def test_a_missing_cell_for_prediction_is_told_where_training_refused_them(tmp_p
         data.preparation.read(csv(tmp_path, "a,b\n1,2\n1,?\n", "p.csv"))
 
 
+@pytest.mark.parametrize("kind", ["f4", ">f8"])
+def test_missing_numbers_of_a_mapped_test_file_get_the_means_and_the_file_stays(tmp_path, kind):
+    X = np.array([[np.nan, 5], [7, 8]], kind)
+    np.save(tmp_path / "X.npy", X)
+    np.save(tmp_path / "y.npy", [1, 0])
+    data = load_dataset(
+        train=csv(tmp_path, "a,b,y\n1,2,0\n3,,1\n"),
+        test={"features": tmp_path / "X.npy", "labels": tmp_path / "y.npy"},
+        label="y",
+        validation=0,
+        missing="mean",
+        scale="none",
+    )
+    np.testing.assert_array_equal(all_rows(data.test.X), [[2, 5], [7, 8]])
+    np.testing.assert_array_equal(np.load(tmp_path / "X.npy"), X)
+
+
 def changes():
     yield from [
         ("classes", value) for value in (None, [], ["a"], ["a", "a"], ["a", 1], [True, False], [[1], [2]], "ab")

@@ -122,7 +122,7 @@ def load_dataset(
     parts = _split(raw.name, y, classes, test, validation, seed)
     means = training_means(raw, parts["train"]) if form is not None and missing == "mean" else None
     if means is not None:
-        fill(raw, means, notes)
+        raw = fill(raw, means, notes)
     float_type = np.dtype(dtype)
     scaling = _fit(raw, scale, parts["train"])
     preparation = Preparation(classes, scaling, scale, missing, means, form, raw.image_shape, float_type)
@@ -207,7 +207,7 @@ def _read_split(source: Source, preparation: Preparation, seed: int, part: int, 
     if preparation.form is not None:
         raw, kept = settle_missing(raw, preparation.missing, notes)
         if preparation.fill is not None:
-            fill(raw, preparation.fill, notes)
+            raw = fill(raw, preparation.fill, notes)
     assert raw.labels is not None
     y = class_indices(raw.labels, preparation.classes, raw.label_place)
     rows = preparation.rows(raw)

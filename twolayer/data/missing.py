@@ -72,9 +72,12 @@ def training_means(raw: Raw, rows: RowNumbers | None) -> Array:
     return means
 
 
-def fill(raw: Raw, means: Array, notes: list[str]) -> None:
-    """Puts the means in place of NaN, in `raw.X` itself, and adds a sentence to `notes`."""
+def fill(raw: Raw, means: Array, notes: list[str]) -> Raw:
+    """The rows with the means in place of NaN, in `raw.X` itself where it is no file's; adds a sentence to `notes`."""
     missing = np.isnan(raw.X)
-    if missing.any():
-        np.copyto(raw.X, means, where=missing)
-        notes.append(f"{raw.name}: {int(missing.sum()):,} missing cells filled with the means of the training rows")
+    if not missing.any():
+        return raw
+    X = raw.X if raw.X.flags.writeable else raw.X.copy()
+    np.copyto(X, means, where=missing)
+    notes.append(f"{raw.name}: {int(missing.sum()):,} missing cells filled with the means of the training rows")
+    return replace(raw, X=X)
