@@ -112,6 +112,15 @@ def test_labels_of_any_type_become_indices_of_ascending_classes(tmp_path, y, cla
     np.testing.assert_array_equal(data.train.y, [1, 0, 1])
 
 
+def test_labels_that_no_64_bit_integer_holds_are_refused(tmp_path):
+    y = np.array([2**63 - 1, 5, 5], np.uint64)
+    np.savez(tmp_path / "t.npz", X=np.eye(3), y=y)
+    assert load_dataset(train=tmp_path / "t.npz", **PLAIN).classes == (5, 2**63 - 1)
+    np.savez(tmp_path / "t.npz", X=np.eye(3), y=y + np.uint64(1))
+    with pytest.raises(DataError, match=rf"t.npz \(y\): label {2**63}; wanted: whole numbers below 2\*\*63, or text"):
+        load_dataset(train=tmp_path / "t.npz", **PLAIN)
+
+
 def cifar_rows(labels):
     rng = np.random.default_rng(0)
     planes = rng.integers(0, 256, (len(labels), 3, 32, 32), np.uint8)

@@ -38,7 +38,8 @@ def labels_of_array(array: Array, name: str) -> Labels:
     """The labels in an array (N,) of whole numbers (floats too, if they are whole) or text, read in blocks.
 
     Raises:
-        DataError: for another shape or type, a float that is not whole, or far too many different labels.
+        DataError: for another shape or type, a float that is not whole, a number that int64 does not hold, or far too
+            many different labels.
     """
     if array.ndim != 1:
         raise fault(name, f"labels of shape {array.shape}", "one label for each row, shape (N,)")
@@ -57,6 +58,8 @@ def labels_of_array(array: Array, name: str) -> Labels:
         require_few(len(distinct), name)
     if distinct is None:
         raise fault(name, "no labels", "at least one row")
+    if distinct.dtype.kind == "u" and distinct[-1] > np.iinfo(np.int64).max:
+        raise fault(name, f"label {distinct[-1]}", "whole numbers below 2**63, or text")
     codes = np.empty(len(array), np.min_scalar_type(max(len(distinct) - 1, 0)))
     for start in range(0, len(array), _BLOCK):
         codes[start : start + _BLOCK] = np.searchsorted(distinct, array[start : start + _BLOCK])
