@@ -273,6 +273,14 @@ def test_raw_rows_may_be_frames_arrays_or_lists(table):
         np.testing.assert_allclose(table.preparation.transform(X), 0, atol=1e-6)  # the means, standardized
 
 
+@pytest.mark.parametrize("options", [{}, {"dtype_backend": "numpy_nullable"}])
+def test_what_pandas_reads_for_a_missing_cell_is_one(tmp_path, table, options):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.read_csv(csv(tmp_path, "colour,size\nred,\n,4\n", "p.csv"), **options)
+    transform = table.preparation.transform
+    np.testing.assert_array_equal(transform(frame), transform([["red", ""], ["", 4]]))
+
+
 def test_raw_numbers_and_pictures_are_taken_as_they_are(tmp_path, root):
     digits = load_dataset(train=root / "data/optdigits-test.csv.gz", label="digit", validation=0)
     raw = np.loadtxt(root / "data/optdigits-test.csv.gz", delimiter=",", skiprows=1)[:, :-1]
