@@ -275,5 +275,5 @@ def test_a_test_file_of_other_images_is_refused(tmp_path):
 @pytest.mark.parametrize("text", ["1,2\n3,4\n", "a,b\n1,2\n", "1,2,7\n"])
 def test_a_csv_beside_training_arrays_has_no_labels_and_is_refused(tmp_path, part, text):
     np.savez(tmp_path / "t.npz", X=np.eye(4, 2), y=[7, 2, 7, 2])
-    with pytest.raises(DataError, match=r"t.csv: a csv, whose label .*; wanted: rows with labels as in training: an npz"):
+    with pytest.raises(DataError, match=r"t.csv: a csv, though .*; wanted: rows with labels as in training"):
         load_dataset(train=tmp_path / "t.npz", **{**PLAIN, part: str(write(tmp_path / "t.csv", text))})

@@ -43,8 +43,8 @@ class Model:
         return self.probabilities(self.preparation.transform(X))
 
     def predict_file(self, path: str | Path) -> Array:
-        """Class probabilities (N, C) of the raw rows in a csv, npz, npy or IDX file."""
-        return self.probabilities(self.preparation.read(path)[0])
+        """Class probabilities (N, C) of the raw rows in a csv, npz, npy or IDX file; its labels are not looked at."""
+        return self.probabilities(self.preparation.read(path, with_labels=False)[0])
 
     def predict(self, X: Any) -> Array:
         """The label (N,) with the highest probability for each raw row of X."""

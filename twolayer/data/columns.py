@@ -6,11 +6,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from twolayer.data.faults import fault, nearest, shown, some
 
 Column = str | int
 """A column as a person names it: by its name, or by its position (0 the first, -1 the last)."""
+
+Labelling = Literal["needed", "taken", "left"]
+"""A file's labels: rows without are a fault; taken where they are there; or left where they are, not looked at."""
 
 
 @dataclass(frozen=True)

@@ -202,7 +202,7 @@ def _require_finite(rows: Rows, raw: Raw, dtype: np.dtype[Any]) -> None:
 
 def _read_split(source: Source, preparation: Preparation, seed: int, part: int, notes: list[str]) -> Split:
     """The rows of a source of their own, prepared as the training rows were."""
-    raw = read_more(source, preparation.form, preparation.n_features, seed, part, need_labels=True)
+    raw = read_more(source, preparation.form, preparation.n_features, seed, part, labels="needed")
     kept = None
     if preparation.form is not None:
         raw, kept = settle_missing(raw, preparation.missing, notes)

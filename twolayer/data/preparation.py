@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from twolayer.data import stored
+from twolayer.data.columns import Labelling
 from twolayer.data.faults import fault
 from twolayer.data.labels import MISSING, Label, class_indices
 from twolayer.data.raw_tables import table_of
@@ -109,16 +110,22 @@ class Preparation:
         filled = self.filled(numbers, place, lambda j: f"column {names[j]!r}")
         return self.ready(filled, place, lambda j: f"feature {names[j]!r}")
 
-    def read(self, path: str | Path) -> tuple[Array, Array | None]:
+    def read(self, path: str | Path, with_labels: bool = True) -> tuple[Array, Array | None]:
         """The rows of a csv, npz, npy, IDX or CIFAR-10 file as the network takes them.
 
+        Args:
+            path: the file.
+            with_labels: whether its labels are looked at, too.
+
         Returns:
-            X (N, D) in the network's float type; y (N,) class indices, or None where the file has no labels.
+            X (N, D) in the network's float type; y (N,) class indices, or None where the file has no labels or they are
+            not looked at.
 
         Raises:
             DataError: for any fault in the file, or if it does not fit the training's.
         """
-        raw = read_more(str(path), self.form, self.n_features, seed=0, part=0, need_labels=False)
+        labels: Labelling = "taken" if with_labels else "left"
+        raw = read_more(str(path), self.form, self.n_features, seed=0, part=0, labels=labels)
         X = self.ready(self.filled(raw.X, raw.place, raw.feature), raw.place, raw.feature)
         if raw.labels is None:
             return X, None

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twolayer.data.cifar import read_cifar
-from twolayer.data.columns import ColumnChoice, Layout
+from twolayer.data.columns import ColumnChoice, Labelling, Layout
 from twolayer.data.csv_table import Table
 from twolayer.data.faults import as_data_error, fault, shown, some
 from twolayer.data.files import format_of, is_gzipped
@@ -78,7 +78,7 @@ def read_training(source: Source, choice: ColumnChoice, seed: int) -> tuple[Raw,
         return _of_arrays(*_arrays(source, seed, part=0, need_labels=True)), None
 
 
-def read_more(source: Source, form: TableForm | None, n_features: int, seed: int, part: int, need_labels: bool) -> Raw:
+def read_more(source: Source, form: TableForm | None, n_features: int, seed: int, part: int, labels: Labelling) -> Raw:
     """The rows of another source of the same kind as the training's.
 
     Args:
@@ -87,21 +87,22 @@ def read_more(source: Source, form: TableForm | None, n_features: int, seed: int
         n_features: D of the training.
         seed: the run's seed, for generated rows.
         part: 1 for validation, 2 for test.
-        need_labels: whether rows without labels are a fault.
+        labels: whether rows without labels are a fault, or labels not looked at.
 
     Raises:
         DataError: for any fault in it, or another number of features.
     """
     with as_data_error():
         if is_table(source):
-            if form is None and need_labels:
+            if form is None and labels == "needed":
                 wanted = "rows with labels as in training: an npz or .bin file, or {features: FILE, labels: FILE}"
-                raise fault(str(source), "a csv, whose label no column of the training names", wanted)
+                raise fault(str(source), "a csv, though the training rows are in none", wanted)
             layout = form.layout if form else Layout(None, n_features, None, tuple(range(n_features)), frozenset())
-            table = read_table(Path(str(source)), layout, need_labels)
+            table = read_table(Path(str(source)), layout, labels)
             raw = _of_table(table, form or TableForm(layout, {}), str(source))
         else:
-            raw = _of_arrays(*_arrays(source, seed, part, need_labels))
+            name, X, y, label_name = _arrays(source, seed, part, need_labels=labels == "needed")
+            raw = _of_arrays(name, X, None if labels == "left" else y, label_name)
     if raw.X.shape[1] != n_features:
         raise fault(raw.name, f"{raw.X.shape[1]:,} features", f"{n_features:,}, as in training")
     return raw

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.data.columns import ColumnChoice, Layout, find_columns, is_header, lay_out
+from twolayer.data.columns import ColumnChoice, Labelling, Layout, find_columns, is_header, lay_out
 from twolayer.data.csv_table import Table, parse_table
 from twolayer.data.csv_text import CsvText
 from twolayer.data.faults import fault, nearest, shown, some
@@ -100,7 +100,8 @@ def read_training_table(path: Path, choice: ColumnChoice) -> tuple[Table, TableF
     return table, TableForm(layout, known)
 
 
-def read_table(path: Path, layout: Layout, need_label: bool) -> Table:
+def read_table(path: Path, layout: Layout, labels: Labelling) -> Table:
     """A table whose columns are those of a training table; its label may be absent unless it is needed."""
     text = CsvText(path)
-    return parse_table(text, layout, find_columns(text.where, layout, text.first, text.is_number, need_label))
+    places = find_columns(text.where, layout, text.first, text.is_number, need_label=labels == "needed")
+    return parse_table(text, layout, replace(places, label=None) if labels == "left" else places)
