@@ -184,6 +184,11 @@ ROWS = "a,b,y\n1,2,0\n3,4,1\n"
         (ROWS, {"ignore": [0], "categorical": ["a"]}, "column 'a' in 'ignore' and in 'categorical'"),
         (ROWS, {"ignore": ["a", "b"]}, "3 columns, none of them a feature"),
         ("a,a,y\n1,2,0\n", {}, "t.csv:1: 2 columns named 'a', the first at 0; wanted: each name once"),
+        (
+            "a,b,y,,\n1,2,0,,\n",
+            {"ignore": [3]},
+            "t.csv:1: 2 columns named '', the first at 3; wanted: each name once; or",
+        ),
         ("a,b,y\n1,2,0\n3,4,0\n", {}, "t.csv: one class only, 0; wanted: two or more"),
         ("a;b;y\n1;2;0\n", {}, "t.csv:1: no commas, but ';'; wanted: cells separated by commas"),
         ('a,b,y\n1,"2,0\n3,4,1\n', {}, "t.csv:2: unexpected end of data; wanted: cells, quoted ones closed"),

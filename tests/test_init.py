@@ -15,6 +15,7 @@ from twolayer.data.csv_text import number_of
 from twolayer.errors import DataError, FileError
 from twolayer.init_config import propose, write_config
 from twolayer.init_config.columns import guess_columns
+from twolayer.saved_model import load_model
 
 
 def rows_of_flowers(n=60, seed=0):
@@ -157,6 +158,14 @@ class TestColumns:
         with pytest.raises(DataError, match="did you mean 'species'"):
             guess_columns(flowers, "speces")
 
+    @pytest.mark.parametrize("header", ["a,b,b,label", "a,,,label"])
+    def test_a_name_that_stands_twice_is_a_message(self, tmp_path, header):
+        path = write_csv(tmp_path / "twice.csv", [[i, i % 5, i % 3, "pq"[i % 2]] for i in range(40)], header.split(","))
+        with pytest.raises(
+            DataError, match="twice.csv:1: 2 columns named 'b?', the first at 1; wanted: each name once"
+        ):
+            guess_columns(path, None)
+
 
 class TestConfig:
     def test_it_loads_and_every_key_is_commented(self, flowers, tmp_path):
@@ -217,6 +226,14 @@ class TestConfig:
         ]
         config, _ = write_config(proposal, tmp_path / "rare.yaml")
         assert train(config, ["solver.epochs=1"], run_dir=tmp_path / "run").summary["n_train"] == 41
+
+    def test_commas_behind_each_row_are_left_out(self, tmp_path):
+        rows = [[i * 0.5, i % 5, "pq"[i % 2], "", ""] for i in range(40)]
+        path = write_csv(tmp_path / "sheet.csv", rows, ["a", "b", "label", "", ""])
+        config, _ = write_config(propose(path), tmp_path / "sheet.yaml")
+        assert load_config(config).data.ignore == (3, 4)
+        run = train(config, ["solver.epochs=1"], run_dir=tmp_path / "run").run_dir
+        assert len(load_model(run).predict_file(path)) == 40
 
     def test_rows_without_a_label_are_dropped(self, tmp_path):
         rows = [[i * 0.5, "" if i == 4 else "ab"[i % 2]] for i in range(40)]

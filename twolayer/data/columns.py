@@ -4,7 +4,7 @@ another file of the same kind."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -94,12 +94,6 @@ def lay_out(where: str, first: Sequence[str], has_header: bool, choice: ColumnCh
         DataError: for a duplicate name, a column that is not there, no label or no feature.
     """
     names = tuple(cell.strip() for cell in first) if has_header else None
-    if names is not None:
-        name, count = Counter(names).most_common(1)[0]
-        if count > 1:
-            raise fault(
-                f"{where}:1", f"{count} columns named {shown(name)}, the first at {names.index(name)}", "each name once"
-            )
     width = len(first)
     if choice.label is None:
         raise fault(where, "no label column given", "label: the name or position (-1: the last) of the label's column")
@@ -111,10 +105,27 @@ def lay_out(where: str, first: Sequence[str], has_header: bool, choice: ColumnCh
     if ignored & categorical:
         column = min(ignored & categorical)
         raise fault(where, f"column {shown(first[column])} in 'ignore' and in 'categorical'", "it in one of them")
+    if names is not None:
+        require_distinct(where, names, ignored)
     features = tuple(position for position in range(width) if position != label and position not in ignored)
     if not features:
         raise fault(where, f"{width} column" + "s" * (width != 1) + ", none of them a feature", "at least one feature")
     return Layout(names, width, label, features, categorical)
+
+
+def require_distinct(where: str, names: Sequence[str], ignored: Collection[int]) -> None:
+    """Refuses a header in which a name stands twice; columns without one may, if they are ignored.
+
+    Raises:
+        DataError: naming it.
+    """
+    nameless = {position for position, name in enumerate(names) if not name}
+    counted = filter(None, names) if nameless.issubset(ignored) else names
+    name, count = Counter(counted).most_common(1)[0]
+    if count > 1:
+        found = f"{count} columns named {shown(name)}, the first at {names.index(name)}"
+        wanted = "each name once" if name else "each name once; or the columns without one in 'ignore', by position"
+        raise fault(f"{where}:1", found, wanted)
 
 
 def find_columns(where: str, layout: Layout, first: Sequence[str], is_number: list[bool], need_label: bool) -> Places:

@@ -106,7 +106,9 @@ def _table_form(table: Any) -> TableForm:
     _require(type(width) is int and 0 < width <= 1 << 24, "table.width", width, "a number of columns")
     if names is not None:
         texts = isinstance(names, list) and all(isinstance(name, str) for name in names)
-        _require(texts and len(names) == width == len(set(names)), "table.names", names, f"{width} distinct names")
+        _require(texts and len(names) == width, "table.names", names, f"{width} names")
+        named = list(filter(None, names))  # ignored columns may lack a name
+        _require(len(named) == len(set(named)), "table.names", names, "distinct names")
     _require(label is None or (type(label) is int and 0 <= label < width), "table.label", label, "a position")
     whole = isinstance(features, list) and features and all(type(position) is int for position in features)
     _require(whole, "table.features", features, "positions")

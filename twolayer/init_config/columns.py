@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from twolayer.data.columns import ColumnChoice, is_header
+from twolayer.data.columns import ColumnChoice, is_header, require_distinct
 from twolayer.data.csv_text import MISSING_CELLS, CsvText, number_of
 from twolayer.data.faults import fault, nearest, shown, some
 
@@ -102,6 +102,9 @@ def guess_columns(path: Path, label: str | None) -> TableGuess:
         is_label: tuple[Use, str] = "label", _why_label(column, label) + remark
         use, why = is_label if position == at else _guess_use(column, rows)
         guessed.append(Column(column.reference, column.counts, column.missing, use, why))
+    names = [column.reference if isinstance(column.reference, str) else "" for column in guessed]
+    if any(names):
+        require_distinct(str(path), names, {at for at, column in enumerate(guessed) if column.use == "ignore"})
     guess = TableGuess(tuple(guessed), rows)
     if len(guess.label.counts) < 2:
         raise fault(path, f"label {shown(guess.label.reference)} has {len(guess.label.counts)} class", "two or more")
