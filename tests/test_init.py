@@ -216,6 +216,17 @@ class TestConfig:
         assert proposal.name == "flowers"
         assert proposal.values["data"]["test"] == str(test)
 
+    @pytest.mark.parametrize("kinds", ["ab", "abc"])
+    def test_rows_to_be_predicted_beside_the_training_rows_are_no_test_rows(self, tmp_path, kinds):
+        rows = [[i * 0.5, "c" if i == 39 else kinds[i % 2]] for i in range(40)]  # with one 'c', none can be held out
+        path = write_csv(tmp_path / "train.csv", rows if kinds == "abc" else rows[:-1], ["x", "label"])
+        write_csv(tmp_path / "test.csv", [row[:1] for row in rows], ["x"])
+        proposal = propose(path)
+        assert proposal.values["data"]["test"] == (None if kinds == "abc" else 0.2)
+        assert proposal.why["data.test"][-1].startswith("test.csv beside the training rows has no column 'label'")
+        config, _ = write_config(proposal, tmp_path / "mine.yaml")
+        train(config, ["solver.epochs=1"], run_dir=tmp_path / "run")
+
     def test_a_rare_class_is_never_split_and_is_spoken_of(self, tmp_path):
         rows = [[i * 0.5, "ab"[i % 2]] for i in range(40)] + [[3.3, "c"]]
         proposal = propose(write_csv(tmp_path / "rare.csv", rows, ["x", "label"]))

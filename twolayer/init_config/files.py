@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from twolayer.data.csv_text import CsvText
 from twolayer.data.faults import fault
 from twolayer.data.files import format_of
 
@@ -47,6 +48,11 @@ def test_of(source: Any) -> Any:
         else:
             return found if isinstance(source, dict) else found[""]
     return None
+
+
+def has_column(path: str, name: str) -> bool:
+    """Whether a CSV file's first row holds a name."""
+    return name in map(str.strip, CsvText(Path(path)).first)
 
 
 def name_of(source: Any) -> str:

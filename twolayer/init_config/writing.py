@@ -16,7 +16,7 @@ from twolayer.data.faults import shown, some
 from twolayer.data.sources import is_table, read_training
 from twolayer.errors import FileError
 from twolayer.init_config.columns import TableGuess, guess_columns
-from twolayer.init_config.files import name_of, source_of, test_of
+from twolayer.init_config.files import has_column, name_of, source_of, test_of
 from twolayer.runs.atomic import write_atomically
 
 SCHEMA_NAME = "twolayer.schema.json"
@@ -77,7 +77,7 @@ def _propose_for_table(proposal: Proposal, guess: TableGuess, source: Any) -> No
         f"{guess.rows:,} rows, {len(label.counts)} classes; {len(numbers)} columns of numbers, {len(categories)} of "
         f"categories, {len(guess.of('ignore'))} left out"
     )
-    _propose_split(proposal, source, {str(value): count for value, count in label.counts.items()})
+    _propose_split(proposal, source, {str(value): count for value, count in label.counts.items()}, label.reference)
     proposal.set("data.label", label.reference, f"{shown(label.reference)}: {label.why}")
     for use in ("ignore", "categorical"):
         columns = guess.of(use)
@@ -111,17 +111,21 @@ def _propose_for_arrays(proposal: Proposal, source: Any) -> None:
     _propose_training(proposal, N, D, len(counts))
 
 
-def _propose_split(proposal: Proposal, source: Any, counts: dict[str, int]) -> None:
+def _propose_split(proposal: Proposal, source: Any, counts: dict[str, int], label: str | int | None = None) -> None:
     rarest = min(counts, key=lambda name: counts[name])
     fewest, rows = counts[rarest], sum(counts.values())
     few = f"class {shown(rarest)} has {fewest} row{'s' * (fewest > 1)}"
     found = test_of(source)
+    unlabelled = []
+    if found is not None and isinstance(label, str) and not has_column(found, label):
+        unlabelled = [f"{Path(found).name} beside the training rows has no column {shown(label)}: only to predict"]
+        found = None
     if found is not None:
         proposal.set("data.test", found, "found beside the training rows")
     elif fewest < 3:
-        proposal.set("data.test", None, f"{few}: too few to hold any out")
+        proposal.set("data.test", None, f"{few}: too few to hold any out", *unlabelled)
     else:
-        proposal.set("data.test", 0.2, "a fifth of the rows, which training never sees")
+        proposal.set("data.test", 0.2, "a fifth of the rows, which training never sees", *unlabelled)
     if fewest < (2 if found is not None or fewest < 3 else 3):
         proposal.set("data.validation", 0.0, f"{few}: too few to hold any out")
     else:
