@@ -140,6 +140,20 @@ class TestColumns:
         assert guess.columns[1].use == "categorical"
         assert "'old' is no number" in guess.columns[1].why
 
+    def test_a_word_in_a_column_of_many_numbers_is_pointed_out(self, tmp_path):
+        rows = [[i % 7, "-" if i == 7 else i * 0.5, i % 2] for i in range(200)]
+        column = guess_columns(write_csv(tmp_path / "t.csv", rows, ["x", "income", "label"]), None).columns[1]
+        assert column.use == "ignore"
+        assert column.why.startswith("200 different values, of which '-' is no number; it is a column of numbers once")
+
+    @pytest.mark.parametrize("name", ["target", "z"])
+    def test_a_label_written_as_floats_is_one(self, tmp_path, name):
+        rows = [[20 + i % 15, i * 0.25, "" if i == 3 else f"{i % 2}.0"] for i in range(90)]
+        path = write_csv(tmp_path / "t.csv", rows, ["age", "width", name])
+        assert uses(path) == {"age": "number", "width": "number", name: "label"}
+        config, _ = write_config(propose(path), tmp_path / "t.yaml")
+        assert train(config, ["solver.epochs=1"], run_dir=tmp_path / "run").model.classes == ("0.0", "1.0")
+
     @pytest.mark.parametrize(
         ("text", "message"),
         [

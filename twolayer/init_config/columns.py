@@ -185,7 +185,7 @@ def _guess_label(path: Path, columns: Sequence[Column], rows: int) -> int:
             if candidate in named:
                 return named[candidate]
     for position in (len(columns) - 1, 0):
-        if position in fits and not (columns[position].numeric and not columns[position].whole):
+        if position in fits:
             return position
     if fits:
         return min(fits, key=lambda position: (columns[position].numeric, len(columns[position].counts)))
@@ -197,7 +197,8 @@ def _could_be_label(column: Column, rows: int) -> bool:
     """Classes repeat: text, or whole numbers, with few different values."""
     most = min(MAX_LABELS, rows // 3)
     if column.numeric:
-        most = min(100, rows // 5) if column.whole else 0
+        whole = all(float(value).is_integer() for value in column.counts)  # 1.0, too: pandas' 1 in a column with gaps
+        most = min(100, rows // 5) if whole else 0
     return 2 <= len(column.counts) <= most and column.missing < rows / 2
 
 
@@ -222,13 +223,15 @@ def _guess_use(column: Column, rows: int) -> tuple[Use, str]:
         if column.whole and distinct == rows > 10 and (named or _counts_up(column)):
             return "ignore", "an identifier: a different whole number in each row"
         return "number", ""
-    if distinct > MAX_CATEGORIES or distinct > max(2, column.rows / 2):
-        return "ignore", f"text with {distinct:,} different values in {column.rows:,} rows: a name, a date or a remark"
     odd = [value for value in column.counts if number_of(value) is None]
-    why = f"{distinct} different values"
+    why = f"{distinct:,} different values"
     if len(odd) < distinct:
         why += f", of which {some(odd, 3)} {'are no numbers' if len(odd) > 1 else 'is no number'}"
-    return "categorical", why
+    if distinct <= min(MAX_CATEGORIES, max(2, column.rows / 2)):
+        return "categorical", why
+    if len(odd) < distinct / 2:
+        return "ignore", f"{why}; it is a column of numbers once such cells are empty or mended"
+    return "ignore", f"text with {distinct:,} different values in {column.rows:,} rows: a name, a date or a remark"
 
 
 def _counts_up(column: Column) -> bool:
