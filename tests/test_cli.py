@@ -86,6 +86,7 @@ def test_six_planted_faults_are_all_reported_at_once_with_their_places(run_twola
         (["train"], "one CONFIG is wanted"),
         (["train", "a.yaml", "b.yaml"], "got 2: a.yaml, b.yaml"),
         (["train", "nowhere.yaml"], "nowhere.yaml"),
+        (["sweep", "a.yaml", "b.yaml", "workers=4"], "got 2: a.yaml, b.yaml"),
         (["train", "configs/toy.yaml", "--resume", "runs/x"], "--resume RUN goes on with that run's own config"),
         (["train", "configs/toy.yaml", "--force"], "--force goes with --resume"),
         (["train", "configs/toy.yaml", "solver.epocs=3"], "did you mean 'epochs'?"),

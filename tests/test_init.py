@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import struct
 
 import numpy as np
@@ -329,6 +330,13 @@ class TestCommands:
         assert done.returncode == 0, done.stderr
         assert json.loads((tmp_path / "run" / "summary.json").read_text())["test_accuracy"] > 0.8
         assert (tmp_path / "run" / "loss_curve.png").stat().st_size > 5000
+
+    def test_the_command_it_suggests_trains_whatever_the_file_is_called(self, tmp_path, run_twolayer):
+        write_csv(tmp_path / "a=b.csv", rows_of_flowers())
+        suggested = run_twolayer("init", "a=b.csv", cwd=tmp_path).stdout.rpartition("twolayer ")[2]
+        done = run_twolayer(*shlex.split(suggested), "solver.epochs=1", "--run-dir", "run", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert json.loads((tmp_path / "run" / "summary.json").read_text())["epochs"] == 1
 
     def test_what_cannot_be_used_is_a_message(self, tmp_path, run_twolayer):
         done = run_twolayer("init", "nothing.csv", cwd=tmp_path)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
+from collections.abc import Sequence
 
 import click
 
@@ -28,6 +30,12 @@ COMMANDS = {
     "schema": "JSON Schema of the config, for editors",
     "fuzz": "long campaigns of broken and hostile input",
 }
+
+
+def files_and_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Arguments parted into files and `KEY=VALUE`; a file that is there may have an equals sign in its name."""
+    overrides = [argument for argument in arguments if "=" in argument and not os.path.isfile(argument)]
+    return [argument for argument in arguments if argument not in overrides], overrides
 
 
 class Group(click.Group):

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from twolayer.commands import files_and_overrides
+
 
 @click.command()
 @click.argument("sweep_and_overrides", metavar="SWEEP [KEY=VALUE ...]", nargs=-1, required=True)
@@ -31,8 +33,7 @@ def command(
     twolayer sweep configs/sweeps/letter.yaml workers=4
     twolayer sweep configs/sweeps/letter.yaml --scheduler tcp://192.168.1.10:8786
     """
-    overrides = [argument for argument in sweep_and_overrides if "=" in argument]
-    files = [argument for argument in sweep_and_overrides if "=" not in argument]
+    files, overrides = files_and_overrides(sweep_and_overrides)
     if len(files) != 1:
         raise click.UsageError(f"one SWEEP is wanted, a YAML file; got {len(files)}: {', '.join(files) or 'none'}")
 

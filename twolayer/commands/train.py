@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from twolayer.commands import files_and_overrides
+
 if TYPE_CHECKING:
     from twolayer.training import TrainResult
 
@@ -30,8 +32,7 @@ def command(
     twolayer train configs/optdigits.yaml solver.learning_rate=0.05 --run-dir runs/slow
     twolayer train --resume runs/slow
     """
-    overrides = [argument for argument in config_and_overrides if "=" in argument]
-    configs = [argument for argument in config_and_overrides if "=" not in argument]
+    configs, overrides = files_and_overrides(config_and_overrides)
     if resume_run is not None and (configs or run_dir is not None):
         raise click.UsageError(
             "--resume RUN goes on with that run's own config: give it KEY=VALUE, no CONFIG or --run-dir"
