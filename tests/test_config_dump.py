@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ntpath
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -138,3 +140,11 @@ def test_differences_are_told_by_key_with_both_values() -> None:
     assert differences(a, b) == {"seed": (1, 2), "solver.epochs": (40, 3)}
     assert a != b
     assert a != "something else"
+
+
+def test_data_on_another_drive_keeps_its_absolute_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = config_from_dict({"data": {"train": {"generator": "spiral"}}})
+    config = config.model_copy(update={"data": config.data.model_copy(update={"train": r"D:\rows.npz"})})
+    monkeypatch.setattr("twolayer.config.dumping.os", SimpleNamespace(path=ntpath))
+    for folder, train in ((r"C:\configs", r"D:\\rows.npz"), (r"D:\configs", r"..\\rows.npz")):
+        assert f'  train: "{train}"  # ' in dump_config(config, folder)

@@ -19,7 +19,8 @@ def dump_config(config: Config, folder: FilePath | str | None = None) -> str:
 
     Args:
         config: a config as loaded.
-        folder: where the text will be put; data paths are then written relative to it. None: absolute paths.
+        folder: where the text will be put; data paths are then written relative to it, where a path leads there.
+            None: absolute paths.
 
     Returns:
         The text, every key with its meaning in a comment, without the keys that the chosen optimiser, schedule and
@@ -104,7 +105,10 @@ def _escaped(character: str) -> str:
 
 def _relative(source: Any, folder: FilePath | str) -> Any:
     if isinstance(source, str) and os.path.isabs(source):
-        return os.path.relpath(source, folder)
+        try:
+            return os.path.relpath(source, folder)
+        except ValueError:  # on another drive, where no relative path leads
+            return source
     if isinstance(source, dict) and "generator" not in source:
         return {key: _relative(value, folder) for key, value in source.items()}
     return source
