@@ -199,6 +199,18 @@ def test_data_paths_start_from_the_file_and_those_of_overrides_from_the_current_
     }
 
 
+def test_data_paths_lead_from_a_linked_folder_where_the_system_s_do(tmp_path: Path, monkeypatch: Any) -> None:
+    for folder in ("data", "srv/configs", "srv/data"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "rows.csv").touch()
+    (tmp_path / "cfg").symlink_to("srv/configs")
+    write(tmp_path / "srv", "data:\n  train: data/rows.csv\n  label: c\n")
+    write(tmp_path / "cfg", "data:\n  train: ../data/rows.csv\n  label: c\n")
+    monkeypatch.chdir(tmp_path)
+    for path in (tmp_path / "cfg/a.yaml", "cfg/a.yaml", "cfg/../a.yaml"):
+        assert load_config(path).data.train == str(tmp_path / "srv/data/rows.csv")
+
+
 def test_files_that_cannot_be_data_are_told_before_anything_is_opened(tmp_path: Path) -> None:
     if not hasattr(os, "mkfifo"):
         pytest.skip("no pipes with names on this system")

@@ -207,6 +207,13 @@ class TestConfig:
         assert "train: ../flowers.csv" in path.read_text()
         assert "  dir: runs  # " in path.read_text()
 
+    def test_paths_hold_in_a_linked_folder(self, flowers, tmp_path):
+        (tmp_path / "far" / "away").mkdir(parents=True)
+        (tmp_path / "link").symlink_to("far/away")
+        path, _ = write_config(propose(flowers), tmp_path / "link" / "mine.yaml")
+        assert "train: ../../flowers.csv" in path.read_text()
+        assert load_config(path).data.train == str(flowers)
+
     def test_a_config_that_is_there_is_not_overwritten(self, flowers, tmp_path):
         (tmp_path / "flowers.yaml").write_text("mine")
         with pytest.raises(FileError, match="is there already"):

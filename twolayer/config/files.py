@@ -30,7 +30,8 @@ def make_paths_absolute(
             continue
         place = document.place(path)
         folder = folders.get(place.source, FilePath()) if place is not None else FilePath()
-        holder[key] = os.path.abspath(folder / os.path.expanduser(name))
+        # the folder as it is on disk: behind a link, .. leads elsewhere than the link's name says
+        holder[key] = os.path.abspath(os.path.join(os.path.realpath(folder), os.path.expanduser(name)))
         problem = _problem(holder[key]) if require_files else None
         if problem is not None:
             where = "" if name == holder[key] else f", that is {shown_path(holder[key])}"

@@ -36,8 +36,7 @@ def load_config(path: FilePath | str, overrides: Sequence[str] = (), *, require_
         raise report.error()
     for number, override in enumerate(overrides):
         apply_override(document, override, number, report)
-    folder = FilePath(os.path.abspath(path)).parent
-    config = check(document, report, {str(path): folder}, require_files=require_files)
+    config = check(document, report, {str(path): FilePath(path).parent}, require_files=require_files)
     config._source = FilePath(path)
     return config
 

@@ -183,7 +183,7 @@ def write_config(proposal: Proposal, path: str | Path) -> Sequence[Path]:
     if path.exists():
         raise FileError(f"{path}: is there already; remove it, or name another with --out")
     schema = path.parent / SCHEMA_NAME
-    text = config_text(proposal, path.absolute().parent)
+    text = config_text(proposal, path.parent.resolve())
     write_atomically(schema, (json.dumps(config_schema(), indent=2) + "\n").encode())
     write_atomically(path, text.encode())
     return path, schema
