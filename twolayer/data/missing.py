@@ -15,8 +15,6 @@ from twolayer.data.splits import RowNumbers, row_type
 
 Array = NDArray[Any]
 
-POLICIES = ("refuse", "drop", "mean")
-
 
 def settle_missing(raw: Raw, policy: str, notes: list[str]) -> tuple[Raw, RowNumbers | None]:
     """The rows of a table that can be used under a policy; for `mean`, missing features stay NaN until `fill`.
