@@ -164,8 +164,9 @@ ROWS = "a,b,y\n1,2,0\n3,4,1\n"
         (ROWS + "5,NA,0\n", {}, "t.csv:4: column 'b': a missing cell"),
         (ROWS + "5,NaN,0\n", {}, "t.csv:4: column 'b': a missing cell"),
         (ROWS + "5, ? ,0\n", {}, "t.csv:4: column 'b': a missing cell"),
-        (ROWS + "5,6,\n", {}, "t.csv:4: no label; wanted: a label in each row, or missing: drop"),
-        (ROWS + "5,6,\n", {"missing": "mean"}, "t.csv:4: no label"),
+        (ROWS + "5,6,\n", {}, "t.csv:4: no label; wanted: a label in each row, or missing: drop or mean"),
+        ("a,b,y\n1,2,\n,4,?\n", {"missing": "mean"}, "t.csv: no label in any row; wanted: labels"),
+        ("a,b,y\n1,2,\n,4,?\n", {"missing": "drop"}, "t.csv: no label in any row; wanted: labels"),
         (ROWS + "5,inf,0\n", {}, "t.csv:4: column 'b': 'inf'; wanted: a finite number"),
         (ROWS + "5,-Infinity,0\n", {}, "column 'b': '-Infinity'; wanted: a finite number"),
         (ROWS + "5,1e999,0\n", {}, "column 'b': '1e999'; wanted: a finite number"),
@@ -245,6 +246,16 @@ def test_missing_cells_get_the_means_of_the_training_rows_alone(tmp_path):
     assert "missing cells filled with the means of the training rows" in data.notes[0]
     text = csv(tmp_path, "a,c,b\n,g,2\n1,,2\n", "p.csv")
     np.testing.assert_allclose(data.preparation.read(text)[0], [[means[0], 1, 0, 2], [1, means[1], means[2], 2]])
+
+
+def test_where_cells_get_means_rows_without_a_label_are_dropped(tmp_path):
+    train = csv(tmp_path, "a,b,y\n1,2,0\n,4,1\n900,900,\n5,6,1\n")
+    data = load(train, missing="mean", test=csv(tmp_path, "a,b,y\n,1,?\n,8,1\n", "e.csv"))
+    np.testing.assert_array_equal(all_rows(data.train.X, float), [[1, 2], [3, 4], [5, 6]])
+    np.testing.assert_array_equal(data.train.row_numbers, [0, 1, 3])
+    np.testing.assert_array_equal(all_rows(data.test.X, float), [[3, 8]])
+    assert data.notes[0] == f"{train}: 1 of 4 rows dropped, each without a label"
+    assert data.notes[2] == f"{tmp_path}/e.csv: 1 of 2 rows dropped, each without a label"
 
 
 def test_a_feature_without_any_number_cannot_be_filled(tmp_path):

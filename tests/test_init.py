@@ -272,6 +272,16 @@ class TestConfig:
         rows = [[i * 0.5, "" if i == 4 else "ab"[i % 2]] for i in range(40)]
         proposal = propose(write_csv(tmp_path / "some.csv", rows, ["x", "label"]))
         assert proposal.values["data"]["missing"] == "drop"
+        assert proposal.why["data.missing"] == ["1 row has no label: dropped"]
+        config, _ = write_config(proposal, tmp_path / "some.yaml")
+        result = train(config, ["solver.epochs=1"], run_dir=tmp_path / "run")
+        assert sum(result.summary[f"n_{part}"] for part in ("train", "validation", "test")) == 39
+
+    def test_a_row_without_a_label_costs_no_row_with_a_gap(self, tmp_path):
+        rows = [["" if i % 2 else i * 0.5, i * 0.25 if i % 2 else "", "" if i == 4 else "ab"[i % 2]] for i in range(40)]
+        proposal = propose(write_csv(tmp_path / "some.csv", rows, ["x", "z", "label"]))
+        assert proposal.values["data"]["missing"] == "mean"
+        assert proposal.why["data.missing"][1:] == ["1 row has no label: dropped"]
         config, _ = write_config(proposal, tmp_path / "some.yaml")
         result = train(config, ["solver.epochs=1"], run_dir=tmp_path / "run")
         assert sum(result.summary[f"n_{part}"] for part in ("train", "validation", "test")) == 39

@@ -91,7 +91,8 @@ class DataConfig(_Section):
         (), strict=False, description="csv: columns turned into one-hot features, names or positions"
     )
     missing: Literal["refuse", "drop", "mean"] = Field(
-        "refuse", description="a missing cell is a fault (refuse), drops its row, or gets the training mean"
+        "refuse",
+        description="a missing cell is a fault (refuse), drops its row, or gets the training mean (a label: drop)",
     )
     scale: Literal["none", "center", "standardize", "max"] = Field(
         "standardize", description="scaling of the features, fitted on the training rows alone"

@@ -103,7 +103,7 @@ def load_dataset(
         ignore: columns of a csv to leave out.
         categorical: columns of a csv that become one-hot features.
         missing: what to do with missing cells of a csv (empty, NA, NaN, null, ?): refuse, drop (the row) or mean (of
-            the training rows).
+            the training rows; a row without a label is dropped).
         scale: none, center, standardize or max, fitted on the training rows alone.
         seed: the run's.
         dtype: float32 or float64, the network's.

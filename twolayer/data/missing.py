@@ -17,7 +17,8 @@ Array = NDArray[Any]
 
 
 def settle_missing(raw: Raw, policy: str, notes: list[str]) -> tuple[Raw, RowNumbers | None]:
-    """The rows of a table that can be used under a policy; for `mean`, missing features stay NaN until `fill`.
+    """The rows of a table that can be used under a policy; for `mean`, missing features stay NaN until `fill`, and rows
+    without a label are dropped, as labels have no mean.
 
     Args:
         raw: rows of a table.
@@ -28,7 +29,7 @@ def settle_missing(raw: Raw, policy: str, notes: list[str]) -> tuple[Raw, RowNum
         The rows, and which of the source's rows they are; None for all.
 
     Raises:
-        DataError: for a missing cell that the policy does not allow: any, or a label for `mean`.
+        DataError: for a missing cell that the policy does not allow, or if no row is left.
     """
     none = np.zeros(len(raw.X), np.bool_)
     unlabelled: NDArray[np.bool_] = none if raw.labels is None else raw.labels.codes == MISSING
@@ -36,16 +37,19 @@ def settle_missing(raw: Raw, policy: str, notes: list[str]) -> tuple[Raw, RowNum
     bad: NDArray[np.bool_] = unlabelled | cells
     if not bad.any():
         return raw, None
-    if policy != "drop":
+    if policy == "refuse":
         row = int(np.argmax(bad))
         if cells[row]:
             column = raw.feature(int(np.argmax(np.isnan(raw.X[row]))))
             raise fault(f"{raw.place(row)}: {column}", "a missing cell", "a number, or missing: drop or mean")
-        raise fault(raw.place(row), "no label", "a label in each row, or missing: drop")
+        raise fault(raw.place(row), "no label", "a label in each row, or missing: drop or mean")
     kept = np.flatnonzero(~bad).astype(row_type(len(bad)))
+    if unlabelled.all():
+        raise fault(raw.name, "no label in any row", "labels; is it the label's column?")
     if not len(kept):
         raise fault(raw.name, "a missing cell in every row", "some whole rows; missing: mean fills cells")
-    notes.append(f"{raw.name}: {len(bad) - len(kept):,} of {len(bad):,} rows dropped, each with a missing cell")
+    lack = "with a missing cell" if policy == "drop" else "without a label"
+    notes.append(f"{raw.name}: {len(bad) - len(kept):,} of {len(bad):,} rows dropped, each {lack}")
     labels = None if raw.labels is None else Labels(raw.labels.codes[kept], raw.labels.values)
 
     def place(row: int) -> str:

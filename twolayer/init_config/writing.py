@@ -84,12 +84,15 @@ def _propose_for_table(proposal: Proposal, guess: TableGuess, source: Any) -> No
         reasons = [f"{shown(column.reference)}: {column.why}" for column in columns]
         proposal.set(f"data.{use}", [column.reference for column in columns], *reasons)
     gaps = [column for column in (*numbers, *categories) if column.missing]
+    dropped = []
     if label.missing:
-        proposal.set("data.missing", "drop", f"{label.missing:,} rows have no label")
-    elif gaps:
-        where = some([column.reference for column in gaps], 4)
-        why = f"{sum(column.missing for column in gaps):,} cells are missing, in {where}"
-        proposal.set("data.missing", "mean", f"{why}; so rows with gaps can be predicted, too")
+        dropped = [f"{label.missing:,} row{'s have' if label.missing > 1 else ' has'} no label: dropped"]
+    if gaps:
+        where, cells = some([column.reference for column in gaps], 4), sum(column.missing for column in gaps)
+        why = f"{cells:,} cell{'s are' if cells > 1 else ' is'} missing, in {where}"
+        proposal.set("data.missing", "mean", f"{why}; so rows with gaps can be predicted, too", *dropped)
+    elif dropped:
+        proposal.set("data.missing", "drop", *dropped)
     else:
         proposal.set("data.missing", "refuse", "no cell is missing; one that is would be a fault")
     values = [abs(float(value)) for column in numbers for value in column.counts]
