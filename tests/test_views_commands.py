@@ -145,6 +145,17 @@ def test_a_report_outlives_its_data_files_and_says_that_they_are_gone(trained, t
     assert "Most confident mistakes" in text
 
 
+@pytest.mark.parametrize("command", [curves, report])
+def test_a_run_that_was_killed_or_goes_on_is_shown_as_far_as_it_got(trained, tmp_path, command):
+    shutil.copytree(trained / "images8", tmp_path / "run")
+    for name in ("summary.json", "predictions.npz"):
+        (tmp_path / "run" / name).unlink()
+    for kept in ("best.npz there", "best.npz gone"):
+        output = run(command, tmp_path / "run")
+        assert Path(output.strip().splitlines()[-1]).exists(), kept
+        (tmp_path / "run" / "best.npz").unlink(missing_ok=True)
+
+
 def test_changed_data_files_are_noticed(trained, tmp_path):
     shutil.copytree(trained / "images8", tmp_path / "run")
     config = tmp_path / "run" / "config.yaml"

@@ -189,10 +189,15 @@ def test_a_training_stopped_too_early_is_told_and_one_left_to_end_is_not():
     assert "stopped too early" not in names(trained(*rows, epochs=60, **settings))
 
 
-def test_a_run_that_was_interrupted_is_not_told_that_it_stopped_too_early():
+@pytest.mark.parametrize("status", ["interrupted", "running"])
+def test_a_run_that_may_go_on_is_not_told_that_it_stopped_too_early(status):
     falling = np.linspace(2, 0.8, 10)
     assert "stopped too early" in names(made(val_loss=falling, train_loss=falling))
-    assert "stopped too early" not in names(made(val_loss=falling, train_loss=falling, status="interrupted"))
+    assert "stopped too early" not in names(made(val_loss=falling, train_loss=falling, status=status))
+
+
+def test_a_run_of_unknown_classes_is_not_judged():
+    assert diagnose(made(n_classes=0, train_loss=np.full(40, 9.0))) == ()
 
 
 def test_verdicts_hold_without_validation_rows_hidden_layer_or_config():

@@ -146,6 +146,16 @@ def test_the_page_holds_what_it_promises(tmp_path):
         assert wanted in page.text, wanted
 
 
+def test_a_run_that_has_not_ended_is_judged_by_the_classes_of_its_model(tmp_path):
+    loss = np.full(20, 1.5)  # more than guessing among 4 classes, less than among 10
+    history = made_history(20, train_loss=loss, update_ratio_W2=np.full(20, 0.05))
+    for n_classes, wanted in ((4, "rate too high"), (10, "underfitting")):
+        run = read_run(
+            made_run(tmp_path / str(n_classes), history=history, classes=range(n_classes), ended=False), config_with()
+        )
+        assert verdicts_on(run)[0].name == wanted
+
+
 def test_verdicts_are_on_the_page_with_evidence_and_remedy(tmp_path):
     run = one_run(tmp_path, history=made_history(20, dead_share=np.full(20, 0.75)))
     (verdict,) = verdicts_on(run)

@@ -56,9 +56,9 @@ class Evidence:
 
     Attributes:
         history: columns of history.csv by name, one value per epoch, NaN where there is none.
-        n_classes: C, or 0 while unknown.
+        n_classes: C; 0 while unknown.
         config: the resolved config as nested dictionaries.
-        status: of summary.json: finished, interrupted, diverged or stopped_early.
+        status: of summary.json: finished, interrupted, diverged or stopped_early; `running` before there is one.
         validation_y: (N,) class indices of the validation rows, if there are any.
         validation_proba: (N, C) predicted probabilities of those rows.
         classes: C labels.
@@ -94,8 +94,8 @@ class Evidence:
 
 
 def diagnose(evidence: Evidence) -> tuple[Verdict, ...]:
-    """All verdicts on a run, the gravest first; empty if nothing stands out."""
-    if not evidence.column("train_loss").size:
+    """All verdicts on a run, the gravest first; empty if nothing stands out or C is unknown."""
+    if evidence.n_classes < 2 or not evidence.column("train_loss").size:
         return ()
     found = []
     for name, rule in RULES.items():
@@ -198,7 +198,7 @@ def _overfitting(run: Evidence) -> Said:
 def _stopped_too_early(run: Evidence) -> Said:
     kind = "validation" if run.column("val_loss").size else "training"
     loss = run.column("val_loss" if kind == "validation" else "train_loss")
-    if run.status == "interrupted" or len(loss) < 2:
+    if run.status in ("interrupted", "running") or len(loss) < 2:
         return None
     back = max(1, len(loss) // 10)
     fell = 1 - loss[-1] / loss[-1 - back] if loss[-1 - back] > 0 else 0.0

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twolayer.errors import RunError
+from twolayer.runs.checkpoint import read_arrays, read_model_arrays
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.jsonfile import read_json
 from twolayer.runs.logs import read_history
@@ -34,7 +35,8 @@ class RunData:
         summary: summary.json; empty while the run goes on.
         environment: environment.json.
         predictions: arrays of predictions.npz; empty before the end.
-        classes: C labels; empty where no file names them.
+        classes: C labels; empty before the end.
+        n_classes: C; 0 where no file says it.
     """
 
     path: Path
@@ -44,6 +46,7 @@ class RunData:
     environment: Mapping[str, Any] = field(default_factory=dict)
     predictions: Mapping[str, Array] = field(default_factory=dict)
     classes: Sequence[Any] = ()
+    n_classes: int = 0
 
     @property
     def name(self) -> str:
@@ -54,14 +57,6 @@ class RunData:
     def best_epoch(self) -> int | None:
         """The epoch whose parameters were kept, once the run has ended."""
         return best_epoch_of(self.summary, len(self.history["epoch"]))
-
-    @property
-    def n_classes(self) -> int:
-        """C, or 0 while unknown."""
-        if self.classes:
-            return len(self.classes)
-        count = self.summary.get("n_classes")
-        return count if isinstance(count, int) else 0
 
     def column(self, name: str) -> NDArray[np.float64]:
         """A column of the history; empty if it is not there or holds no number."""
@@ -104,8 +99,14 @@ def read_run(path: str | Path, config: Mapping[str, Any]) -> RunData:
         summary=read_json(folder.summary) if folder.summary.exists() else {},
         environment=read_json(folder.environment) if folder.environment.exists() else {},
         predictions=predictions,
-        classes=classes,
+        classes=tuple(classes),
+        n_classes=len(classes) or _n_classes_of_model(folder.best),
     )
+
+
+def _n_classes_of_model(best: Path) -> int:
+    """C of best.npz, which a run has from its first moment; 0 if somebody took it away."""
+    return len(read_model_arrays(best, kinds=("model",))[0]["b2"]) if best.exists() else 0
 
 
 def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
