@@ -144,6 +144,13 @@ def test_underfitting_is_told_where_no_line_can_do_it_and_a_hidden_layer_can():
     )
 
 
+def test_underfitting_names_a_validation_loss_only_where_there_is_one():
+    high = np.full(40, 1.5)
+    (seen,), (unseen,) = (diagnose(made(train_loss=high, val_loss=val)) for val in (high, np.full(40, np.nan)))
+    assert "validation loss is no worse." in seen.evidence
+    assert "validation" not in unseen.evidence
+
+
 def test_dead_units_are_told_where_a_bad_start_killed_them():
     X, y = blobs(300)
     shifted = X - 30.0  # far from the origin: most units are on the same side for every row
@@ -187,6 +194,14 @@ def test_a_training_stopped_too_early_is_told_and_one_left_to_end_is_not():
     settings = {"optimizer": "sgd", "learning_rate": 0.02, "batch_size": 32}
     assert names(trained(*rows, epochs=3, **settings))[0] == "stopped too early"
     assert "stopped too early" not in names(trained(*rows, epochs=60, **settings))
+
+
+@pytest.mark.parametrize(("status", "more"), [("finished", "more epochs than 10,"), ("stopped_early", "patience,")])
+def test_the_remedy_for_an_early_end_is_what_ended_the_run(status, more):
+    falling = np.linspace(2, 0.8, 10)
+    found = {each.name: each for each in diagnose(made(val_loss=falling, train_loss=falling, status=status))}
+    assert more in found["stopped too early"].remedy
+    assert ("epochs" in found["stopped too early"].remedy) == (status == "finished")
 
 
 @pytest.mark.parametrize("status", ["interrupted", "running"])

@@ -204,9 +204,10 @@ def _stopped_too_early(run: Evidence) -> Said:
     fell = 1 - loss[-1] / loss[-1 - back] if loss[-1 - back] > 0 else 0.0
     if fell < STILL_FALLING or loss[-1] > loss.min() or loss[-1] < 0.02 * run.guessing:
         return None
+    more = "a larger solver.patience" if run.status == "stopped_early" else f"more epochs than {len(loss)}"
     return (
         f"the {kind} loss was still falling, by {fell:.0%} over the last {back} epoch{'s' * (back > 1)}.",
-        f"more epochs than {len(loss)}, or a higher learning rate.",
+        f"{more}, or a higher learning rate.",
     )
 
 
@@ -218,9 +219,10 @@ def _underfitting(run: Evidence) -> Said:
         return None
     hidden, accuracy = run.setting("model", "hidden"), run.column("train_accuracy")
     share = f" ({accuracy[-1]:.1%} of the training rows right)" if accuracy.size else ""
+    no_worse = ", and the validation loss is no worse" if val.size else ""
     more = f"more hidden units than {hidden}" if hidden else "a hidden layer" if hidden == 0 else "more hidden units"
     return (
-        f"the training loss stays at {train[-1]:.3g}{share}, and the validation loss is no worse.",
+        f"the training loss stays at {train[-1]:.3g}{share}{no_worse}.",
         f"{more}, a smaller solver.reg, or better features; or the classes overlap and no model does better.",
     )
 
