@@ -55,8 +55,16 @@ def test_the_plane_is_paler_where_the_model_is_unsure():
 
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
 def test_a_boundary_is_written(tmp_path, ending):
-    draw_boundary(Plane(X, Y, list("abcd"), ("a$_", "b^")), quadrants, tmp_path / f"b.{ending}")
+    draw_boundary(Plane(X, Y, list("abcd"), ("income_$_per_$", "b^$^$")), quadrants, tmp_path / f"b.{ending}")
     assert (tmp_path / f"b.{ending}").stat().st_size > 5000
+
+
+def test_every_class_stands_in_the_legend_in_its_own_words():
+    labels = ["_hi", "a$_$b", "$x$", "d"]
+    axes = new_figure(4, 4).subplots()
+    Plane(X, Y, labels).draw(axes, quadrants)
+    axes.figure.canvas.draw()
+    assert [text.get_text().strip().replace(r"\$", "$") for text in axes.legend().get_texts()] == labels
 
 
 def test_rows_at_a_single_place_can_be_drawn():

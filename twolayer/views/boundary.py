@@ -72,10 +72,10 @@ class Plane:
                 markersize=4.5,
                 markeredgecolor="white",
                 markeredgewidth=0.5,
-                label=str(label).replace("$", r"\$"),
+                label=style.legend_name(label),
             )
-        axes.set_xlabel(self.names[0])
-        axes.set_ylabel(self.names[1])
+        axes.set_xlabel(style.plain(self.names[0]))
+        axes.set_ylabel(style.plain(self.names[1]))
 
 
 def draw_boundary(plane: Plane, predict_proba: PredictProba, path: Path) -> None:

@@ -138,7 +138,7 @@ def _legend(groups: Sequence[Group]) -> tuple[list[Artist], list[str]]:
     for index in range(len(groups)):
         color, dash = style.line_look(index)
         handles.append(Line2D([], [], color=color, linestyle=dash, linewidth=2))
-    labels = [group.label.replace("$", r"\$") for group in groups]
+    labels = [style.legend_name(group.label) for group in groups]
     handles += [Line2D([], [], color=style.MARK, linewidth=2), Line2D([], [], color=style.MARK, linewidth=0.9)]
     labels += ["thick: validation", "thin: training"]
     if any(len(group.runs) > 1 for group in groups):

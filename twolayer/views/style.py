@@ -56,6 +56,16 @@ def tidy(axes: Axes, xlabel: str, ylabel: str) -> None:
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
 
 
+def plain(words: object) -> str:
+    """Somebody's words as text: matplotlib would take what stands between two $ for a formula."""
+    return str(words).replace("$", r"\$")
+
+
+def legend_name(words: object) -> str:
+    """`plain` for a legend; matplotlib leaves names that begin with _ out, so a space goes before."""
+    return plain(f" {words}" if str(words).startswith("_") else words)
+
+
 def plain_number(value: float, _position: object = None) -> str:
     """A tick's label without powers of ten in mathematical type, which cost ten times as much to draw."""
     return f"{value:g}"

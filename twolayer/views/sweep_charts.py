@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.views.style import MARK, TRAINING, VALIDATION, line_look, new_figure, plain_number, save, tidy
+from twolayer.views.style import MARK, TRAINING, VALIDATION, line_look, new_figure, plain, plain_number, save, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -116,7 +116,7 @@ def draw_best_curves(curves: Sequence[tuple[str, Array, Array]], metric: str, pa
     for i, (name, epochs, values) in enumerate(curves):
         colour, dash = line_look(i)
         shown = name if len(name) <= MAX_LEGEND else f"{name[: MAX_LEGEND - 3]}..."
-        axes.plot(epochs, values, color=colour, linestyle=dash, linewidth=1.5, label=shown)
+        axes.plot(epochs, values, color=colour, linestyle=dash, linewidth=1.5, label=plain(shown))
     tidy(axes, "epoch", metric)
     _look_at_the_end(axes, [values for _, _, values in curves])
     axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(0, -0.13))
@@ -143,7 +143,8 @@ def _positions(values: Sequence[Any], logarithmic: bool) -> tuple[Array, dict[fl
     """Where values stand on an axis, and its ticks: numbers by themselves or their logarithms, others side by side."""
     if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):
         names = sorted({str(value) for value in values})
-        return np.array([float(names.index(str(v))) for v in values]), {float(i): name for i, name in enumerate(names)}
+        ticks = {float(i): plain(name) for i, name in enumerate(names)}
+        return np.array([float(names.index(str(v))) for v in values]), ticks
     numbers = np.array(values, float)
     distinct = np.unique(numbers)
     if len(distinct) <= 5:

@@ -1,0 +1,25 @@
+"""Pictures of a sweep, drawn from made-up points."""
+
+import numpy as np
+import pytest
+
+from twolayer.views import sweep_charts
+from twolayer.views.sweep_charts import PointView, draw_against_keys, draw_best_curves, draw_parallel_coordinates
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that were written, for a look at what is in them."""
+    figures, save = [], sweep_charts.save
+    monkeypatch.setattr(sweep_charts, "save", lambda figure, path: (figures.append(figure), save(figure, path)))
+    return figures
+
+
+def test_values_and_names_that_look_like_formulas_are_drawn_as_they_stand(tmp_path, drawn):
+    values = ["income_$_per_$", "$x", "^$^$"]
+    points = [PointView(k, {"data.label": value}, 0.5 + k / 10, None) for k, value in enumerate(values)]
+    draw_against_keys(points, {"data.label": False}, "val_accuracy", tmp_path / "a.png")
+    draw_parallel_coordinates(points, {"data.label": False}, "val_accuracy", tmp_path / "b.png", larger=True)
+    draw_best_curves([(f"0: label {values[0]}", np.arange(1.0, 4), np.ones(3))], "val_accuracy", tmp_path / "c.png")
+    ticks = [text.get_text().replace(r"\$", "$") for text in drawn[0].axes[0].get_xticklabels()]
+    assert ticks == sorted(values)
