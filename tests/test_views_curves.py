@@ -80,6 +80,21 @@ def test_seeds_of_different_speed_are_compared_at_the_same_second():
     assert curve.y[k] == pytest.approx(wanted)
 
 
+def test_seeds_that_share_no_second_have_no_mean():
+    histories = [made_history(5, seconds=np.arange(1, 6) + later) for later in (0, 10)]
+    runs = [run(history=history, seed=seed) for seed, history in enumerate(histories)]
+    assert group_curve(grouped(runs)[0], "val_loss", "seconds") is None
+    draw_curves(runs, io.BytesIO(), by="seconds")
+
+
+@pytest.mark.parametrize(("by", "seconds", "place"), [("epoch", ((1,), (2,)), 1), ("seconds", ((1, 2), (2, 3)), 2)])
+def test_seeds_that_share_one_place_have_one_point(by, seconds, place):
+    histories = [made_history(len(each), seconds=each, val_loss=[0.5] * len(each)) for each in seconds]
+    (group,) = grouped([run(history=history, seed=seed) for seed, history in enumerate(histories)])
+    curve = group_curve(group, "val_loss", by)
+    assert [values.tolist() for values in curve] == [[place], [0.5], [0.5], [0.5]]
+
+
 def test_a_long_curve_is_thinned_and_keeps_its_extremes():
     history = made_history(10_000, noise=0.05)
     curve = group_curve(grouped([run(history=history)])[0], "val_loss", "epoch")

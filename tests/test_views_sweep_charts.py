@@ -23,3 +23,9 @@ def test_values_and_names_that_look_like_formulas_are_drawn_as_they_stand(tmp_pa
     draw_best_curves([(f"0: label {values[0]}", np.arange(1.0, 4), np.ones(3))], "val_accuracy", tmp_path / "c.png")
     ticks = [text.get_text().replace(r"\$", "$") for text in drawn[0].axes[0].get_xticklabels()]
     assert ticks == sorted(values)
+
+
+def test_curves_of_a_single_epoch_are_marks(tmp_path, drawn):
+    one = np.ones(1)
+    draw_best_curves([("0: rate 0.1", one, one), ("1: rate 0.2", one, 2 * one)], "val_loss", tmp_path / "c.png")
+    assert [line.get_marker() for line in drawn[0].axes[0].lines] == ["o", "o"]

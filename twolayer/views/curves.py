@@ -53,7 +53,7 @@ def group_curve(group: Group, column: str, by: By, points: int = 800) -> Curve |
         points: how many points may remain; extremes stay.
 
     Returns:
-        The curve, or None if a run has no values in the column.
+        The curve, or None if a run has no values in the column or no stretch is common to all.
     """
     pairs = [(run.column(by), run.column(column)) for run in group.runs]
     if any(not len(x) or len(x) != len(y) for x, y in pairs):
@@ -61,10 +61,12 @@ def group_curve(group: Group, column: str, by: By, points: int = 800) -> Curve |
     if len(pairs) == 1:
         return Curve(*thinned(*pairs[0], points))
     start, end = max(x[0] for x, _ in pairs), min(x[-1] for x, _ in pairs)
+    if end < start:
+        return None
     grid = pairs[0][0]
     grid = grid[(grid >= start) & (grid <= end)]
     if len(grid) > _BAND_POINTS or len(grid) < 2:
-        grid = np.linspace(start, end, _BAND_POINTS)
+        grid = np.linspace(start, end, _BAND_POINTS if end > start else 1)
     values = np.array([np.interp(grid, x, y) for x, y in pairs])  # (runs, M)
     return Curve(grid, values.mean(axis=0), values.min(axis=0), values.max(axis=0))
 

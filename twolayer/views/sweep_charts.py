@@ -116,7 +116,8 @@ def draw_best_curves(curves: Sequence[tuple[str, Array, Array]], metric: str, pa
     for i, (name, epochs, values) in enumerate(curves):
         colour, dash = line_look(i)
         shown = name if len(name) <= MAX_LEGEND else f"{name[: MAX_LEGEND - 3]}..."
-        axes.plot(epochs, values, color=colour, linestyle=dash, linewidth=1.5, label=plain(shown))
+        marker = "o" if len(epochs) == 1 else None
+        axes.plot(epochs, values, color=colour, linestyle=dash, linewidth=1.5, marker=marker, label=plain(shown))
     tidy(axes, "epoch", metric)
     _look_at_the_end(axes, [values for _, _, values in curves])
     axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(0, -0.13))
