@@ -72,10 +72,10 @@ def no_bokeh(monkeypatch):
     real = builtins.__import__
     import importlib
 
-    def refuse(name, *args):
+    def refuse(name, *args, **options):
         if name.split(".")[0] == "bokeh":
             raise ModuleNotFoundError("No module named 'bokeh'", name="bokeh")
-        return real(name, *args)
+        return real(name, *args, **options)
 
     real_module = importlib.import_module
     monkeypatch.setattr(
