@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -97,6 +98,9 @@ def test_the_sdist_has_what_a_packager_needs(built):
         "scripts/train.py",
     }
     assert wanted <= names
+    links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text("utf-8"))
+    assert "docs/optdigits.png" in links
+    assert {link for link in links if not (ROOT / link).is_dir()} <= names
 
 
 def test_the_version_and_the_python_versions_are_said_once_and_agree(built):
