@@ -80,4 +80,6 @@ def test_an_animation_has_a_frame_for_each_snapshot_and_they_differ(tmp_path):
     for k in range(3):
         image.seek(k)
         frames.append(np.asarray(image.convert("RGB")).astype(int))
+    nothing = dict.fromkeys(("train_loss", "val_loss"), np.full(10, np.nan))
+    animate_boundary(Plane(X, Y, range(4)), models, made_history(10, **nothing), tmp_path / "b.gif")
     assert all(np.abs(frames[k + 1] - frames[k]).max() > 50 for k in range(2))

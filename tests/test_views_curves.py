@@ -9,7 +9,9 @@ from view_runs import config_with, made_history, made_run
 
 from twolayer.errors import RunError
 from twolayer.runs.folder import RunFolder
+from twolayer.views import style
 from twolayer.views.curves import TABLE_HEADER, draw_curves, group_curve, table_csv, table_text
+from twolayer.views.loss_curve import loss_curve_figure
 from twolayer.views.run_data import RunData, differing_keys, flattened, grouped, read_run
 
 
@@ -114,6 +116,15 @@ def test_many_runs_are_drawn_over_any_axis_into_any_kind_of_file(tmp_path, by, e
 def test_runs_without_validation_rows_are_drawn_beside_others():
     nothing = np.full(12, np.nan)
     draw_curves([run(history=made_history(12, val_loss=nothing, val_accuracy=nothing)), run()], io.BytesIO())
+
+
+@pytest.mark.parametrize("scale", ["linear", "log", None])
+@pytest.mark.parametrize("loss", [1.7e308, 5e-324, 0.0, np.nan])
+def test_losses_at_the_ends_of_the_numbers_are_drawn(scale, loss):
+    history = made_history(3, train_loss=[loss] * 3, val_loss=[loss, 1, loss], seconds=[1, 2, 1.7e308])
+    for seeds in (1, 3):
+        draw_curves([run(history=history, seed=k) for k in range(seeds)], io.BytesIO(), scale=scale, by="seconds")
+    style.save(loss_curve_figure(history, scale=scale, by="seconds"), io.BytesIO())
 
 
 def test_the_table_holds_final_and_best_values():

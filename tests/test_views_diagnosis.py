@@ -228,6 +228,10 @@ def test_short_runs_are_judged_without_error(epochs):
         assert all(name in RULES for name in names(evidence))
 
 
+def test_losses_too_large_to_reckon_with_are_judged_without_error():
+    assert names(made(train_loss=np.full(10, 1.7e308), val_loss=np.full(10, 1.7e308))) == ["underfitting"]
+
+
 def test_every_verdict_says_what_was_seen_and_what_to_try():
     verdicts = diagnose(made(train_loss=np.full(40, 9.0), status="diverged"))
     assert verdicts

@@ -156,6 +156,14 @@ def test_a_run_that_has_not_ended_is_judged_by_the_classes_of_its_model(tmp_path
         assert verdicts_on(run)[0].name == wanted
 
 
+@pytest.mark.parametrize("scale", ["linear", "log", None])
+@pytest.mark.parametrize("loss", [1.7e308, 5e-324, np.nan])
+def test_losses_at_the_ends_of_the_numbers_make_a_page(tmp_path, scale, loss):
+    pytest.importorskip("bokeh")
+    history = made_history(3, train_loss=[loss] * 3, val_loss=[np.nan] * 3)
+    assert "</html>" in report(tmp_path, [one_run(tmp_path, history=history)], scale=scale)[0]
+
+
 def test_verdicts_are_on_the_page_with_evidence_and_remedy(tmp_path):
     run = one_run(tmp_path, history=made_history(20, dead_share=np.full(20, 0.75)))
     (verdict,) = verdicts_on(run)

@@ -131,7 +131,7 @@ def _frame(plane: Plane, epoch: int, model: PredictProba, history: Mapping[str, 
         ("train_loss", "training", style.TRAINING, "--"),
         ("val_loss", "validation", style.VALIDATION, "-"),
     ):
-        curve = np.asarray(history.get(name, ()), float)
+        curve = style.within_reach(np.asarray(history.get(name, ()), float))
         if np.isfinite(curve).any():
             right.plot(epochs[shown], curve[shown], dash, color=colour, linewidth=1.8, label=label)
             right.plot(epochs[shown][-1:], curve[shown][-1:], "o", color=colour, markersize=5)
@@ -139,7 +139,8 @@ def _frame(plane: Plane, epoch: int, model: PredictProba, history: Mapping[str, 
     style.tidy(right, "epoch", "cross-entropy (nats)")
     style.scale_losses(right, losses)
     right.set_xlim(0, float(epochs[-1]) * 1.02)
-    _legend_above(right, 2)
+    if losses:
+        _legend_above(right, 2)
     buffer = io.BytesIO()
     style.save(figure, buffer)
     return Image.open(buffer).convert("RGB")

@@ -55,7 +55,7 @@ def group_curve(group: Group, column: str, by: By, points: int = 800) -> Curve |
     Returns:
         The curve, or None if a run has no values in the column or no stretch is common to all.
     """
-    pairs = [(run.column(by), run.column(column)) for run in group.runs]
+    pairs = [(style.within_reach(run.column(by)), style.within_reach(run.column(column))) for run in group.runs]
     if any(not len(x) or len(x) != len(y) for x, y in pairs):
         return None
     if len(pairs) == 1:

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from twolayer.views.style import within_reach
+
 Array = NDArray[np.float64]
 
 RATIO_HIGH = 0.1  # |update| / |weights| of one step: a weight matrix replaced in ten steps cannot settle
@@ -74,7 +76,7 @@ class Evidence:
 
     def column(self, name: str) -> Array:
         """A column of the history, empty if it is not there or holds no number."""
-        values = np.asarray(self.history.get(name, ()), float)
+        values = within_reach(np.asarray(self.history.get(name, ()), float))
         return values if np.isfinite(values).any() else np.empty(0)
 
     def setting(self, section: str, key: str) -> Any:
@@ -117,8 +119,8 @@ def _rate_too_high(run: Evidence) -> Said:
         return "the loss or a gradient stopped being a finite number.", f"{lower}, or solver.max_grad_norm=5."
     if len(loss) >= 2 and loss[-1] > max(RISE * loss.min(), loss.min() + 0.1):
         at = int(loss.argmin())
-        rose = f"the training loss rose from {loss[at]:.3g} (epoch {_epoch(run, at)}) to {loss[-1]:.3g}."
-        return rose, f"{lower}."
+        return f"the training loss rose from {loss[at]:.3g} (epoch {_epoch(run, at)}) to {loss[-1]:.3g}.", f"{lower}."
+    guessing = math.log(run.n_classes)
     ratios = {name: _typical(run.column(f"update_ratio_{name}")) for name in ("W1", "W2")}
     if len(loss) >= 2 and loss[-1] > 1.05 * run.guessing and max(ratios.values()) > RATIO_LARGE:
         return f"the training loss is {loss[-1]:.3g}, above the {run.guessing:.3g} of guessing.", f"{lower}."

@@ -54,7 +54,7 @@ def interactive_curves(
     losses = [curve.y for shown in curves["loss"] for curve in shown.values() if curve is not None]
     log = style.wants_log(losses) if scale is None else scale == "log"
     loss = _panel("loss", by, "log" if log else "linear", None)
-    if log:
+    if log and losses:
         _tick_like_the_pictures(loss, np.concatenate(losses))
     accuracy = _panel("accuracy", by, "linear", loss.x_range)
     entries: list[tuple[str, list[Any]]] = []

@@ -90,7 +90,9 @@ def loss_curve_figure(
         by: the x axis: `epoch`, `step` or `seconds`, a column of the history.
         scale: `linear`, `log` or None (whichever shows more) for the losses.
     """
-    columns = {name: np.asarray(history[name], float) for name in (*_COLUMNS, by) if name in history}
+    columns = {
+        name: style.within_reach(np.asarray(history[name], float)) for name in (*_COLUMNS, by) if name in history
+    }
     x = columns[by]
     figure = style.new_figure(9, 3.7)
     left, right = figure.subplots(1, 2)

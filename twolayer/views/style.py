@@ -24,6 +24,7 @@ Dash = Literal["solid", "dashed", "dotted", "dashdot"]
 DASHES: tuple[Dash, ...] = ("solid", "dashed", "dotted", "dashdot")
 DPI = 100
 AXIS_LABELS = {"epoch": "epoch", "step": "step (updates)", "seconds": "training time (s)"}
+LARGEST = 1e37  # what is larger is drawn here: with a margin, it must fit into float32, in which a report keeps curves
 LOG_FROM = 20.0  # losses that span a larger factor are drawn on a logarithmic scale
 
 
@@ -54,6 +55,11 @@ def tidy(axes: Axes, xlabel: str, ylabel: str) -> None:
         from matplotlib.ticker import MaxNLocator
 
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
+
+
+def within_reach(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values with finite ones brought within -`LARGEST` and `LARGEST`."""
+    return np.where(np.isfinite(values), np.clip(values, -LARGEST, LARGEST), values)
 
 
 def plain(words: object) -> str:
@@ -115,7 +121,7 @@ def scale_losses(axes: Axes, losses: list[NDArray[Any]], scale: str | None = Non
 
 def _positive(losses: list[NDArray[Any]]) -> NDArray[np.float64]:
     values = np.concatenate([np.asarray(curve, float).ravel() for curve in losses]) if losses else np.empty(0)
-    return values[np.isfinite(values) & (values > 0)]
+    return values[np.isfinite(values) & (values > 1 / LARGEST)]
 
 
 def save(figure: Figure, target: Path | BinaryIO) -> None:
