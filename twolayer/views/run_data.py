@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twolayer.errors import RunError
-from twolayer.runs.checkpoint import read_arrays, read_model_arrays
+from twolayer.runs.checkpoint import read_model_arrays
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.jsonfile import read_json
 from twolayer.runs.logs import read_history
@@ -99,7 +99,7 @@ def read_run(path: str | Path, config: Mapping[str, Any]) -> RunData:
         summary=read_json(folder.summary) if folder.summary.exists() else {},
         environment=read_json(folder.environment) if folder.environment.exists() else {},
         predictions=predictions,
-        classes=tuple(classes),
+        classes=classes,
         n_classes=len(classes) or _n_classes_of_model(folder.best),
     )
 
