@@ -13,6 +13,7 @@ from twolayer.commands.curves import command as curves
 from twolayer.commands.report import command as report
 from twolayer.config import config_from_dict
 from twolayer.errors import DataError, RunError
+from twolayer.runs.checkpoint import read_arrays, write_arrays
 from twolayer.training import train
 from twolayer.views.plot import plot
 
@@ -154,6 +155,33 @@ def test_a_run_that_was_killed_or_goes_on_is_shown_as_far_as_it_got(trained, tmp
         output = run(command, tmp_path / "run")
         assert Path(output.strip().splitlines()[-1]).exists(), kept
         (tmp_path / "run" / "best.npz").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("command", [curves, report])
+@pytest.mark.parametrize(
+    ("file", "damage", "said"),
+    [
+        ("predictions.npz", lambda arrays, header: arrays["test_y"].fill(3), "class indices below 3"),
+        ("predictions.npz", lambda arrays, header: arrays.pop("test_rows"), "does not fit together"),
+        ("predictions.npz", lambda arrays, header: header.update(classes=5), "names no classes"),
+        ("summary.json", lambda summary: summary.update(test_accuracy=10**400), "test_accuracy is 1000"),
+        ("summary.json", lambda summary: summary.update(test_accuracy="high"), "test_accuracy is high"),
+        ("summary.json", lambda summary: summary.update(best_epoch=[1]), "best_epoch is"),
+    ],
+)
+def test_a_file_that_no_run_would_write_is_refused(trained, tmp_path, command, file, damage, said):
+    shutil.copytree(trained / "images8", tmp_path / "run")
+    path = tmp_path / "run" / file
+    if path.suffix == ".json":
+        summary = json.loads(path.read_text())
+        damage(summary)
+        path.write_text(json.dumps(summary))
+    else:
+        arrays, header = read_arrays(path)
+        damage(arrays, header)
+        write_arrays(path, arrays, header)
+    with pytest.raises(RunError, match=rf"{path.name}: .*{said}"):
+        run(command, tmp_path / "run")
 
 
 def test_changed_data_files_are_noticed(trained, tmp_path):

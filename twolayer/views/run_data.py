@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from twolayer.errors import RunError
 from twolayer.runs.checkpoint import read_model_arrays
 from twolayer.runs.folder import RunFolder
-from twolayer.runs.jsonfile import read_json
+from twolayer.runs.jsonfile import read_json, shown
 from twolayer.runs.logs import read_history
 from twolayer.runs.predictions import read_predictions
 
@@ -96,12 +96,22 @@ def read_run(path: str | Path, config: Mapping[str, Any]) -> RunData:
         path=folder.path.resolve(),
         history=history,
         config=config,
-        summary=read_json(folder.summary) if folder.summary.exists() else {},
+        summary=_read_summary(folder.summary) if folder.summary.exists() else {},
         environment=read_json(folder.environment) if folder.environment.exists() else {},
         predictions=predictions,
         classes=classes,
         n_classes=len(classes) or _n_classes_of_model(folder.best),
     )
+
+
+def _read_summary(path: Path) -> dict[str, Any]:
+    """summary.json, which may be anybody's; what the views show of it is checked."""
+    summary = read_json(path)
+    for name in ("best_epoch", "test_accuracy"):
+        value = summary.get(name)
+        if value is not None and not (isinstance(value, int | float) and abs(value) < 1 << 53):
+            raise RunError(f"{path}: {name} is {shown(value)}; wanted: a number or null, as a run writes it")
+    return summary
 
 
 def _n_classes_of_model(best: Path) -> int:
