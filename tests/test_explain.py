@@ -103,6 +103,19 @@ def test_markdown_tables_have_as_many_cells_in_each_row() -> None:
         assert len({line.count("|") for line in block.splitlines()}) == 1
 
 
+def test_markdown_shows_any_label_as_it_stands() -> None:
+    p = problem_of(2, 5, 4, 3)
+    p.y[:] = 0, 1
+    labels = ["a|b", "<i>`x`", "*_\\\n$&"]
+    markdown = explain(p.params, p.X, p.y, p.reg, 0.1, classes=labels, title="a_b*").markdown()
+    for block in re.findall(r"(?:^\|.*\n)+", markdown + "\n", re.M):
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
+    words = "\n".join(line for line in markdown.splitlines() if line[:1] != "|")
+    assert not set("<>*_`|$&\\") & set(re.sub(r"`[^`\n]*`|\\.", "", words))  # but for code and what is escaped
+    shown = re.sub(r"\\(.)", r"\1", markdown)
+    assert all(f"| {label} |" in shown for label in ("'a|b'", "'<i>`x`'", "'*_\\ $&'"))
+
+
 def test_a_network_that_knows_nothing_is_told_its_loss() -> None:
     assert f"log 3 = {math.log(3):.4f}" in explained(problem_of(1, 3, 4, 3)).text()
 

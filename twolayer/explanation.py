@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from dataclasses import dataclass
 
 WIDTH = 80
 _NAME, _NUMBER = 13, 11  # columns of a table in text
+_MARKS = re.compile(r"([\\`*_\[\]<>&|~$])")
 
 
 @dataclass(frozen=True)
@@ -58,21 +60,26 @@ def as_text(title: str, steps: tuple[Step, ...]) -> str:
 
 
 def as_markdown(title: str, steps: tuple[Step, ...]) -> str:
-    """The steps as Markdown, with a table for each array."""
-    lines = [f"# {title}"]
+    """The steps as Markdown, with a table for each array; labels and all other words are shown as they stand."""
+    lines = [f"# {_escaped(title)}"]
     for step in steps:
         shape = f" · {step.shape}" if step.shape else ""
         heading = step.equation.strip()
         lines += ["", f"## `{heading}`{shape}" if heading.startswith("(") else f"## {heading}{shape}"]
         for paragraph in step.words:
-            lines += ["", paragraph]
+            lines += ["", _escaped(paragraph)]
         if step.table is not None:
-            lines += ["", "| | " + " | ".join(step.table.columns) + " |"]
+            lines += ["", "| | " + " | ".join(map(_escaped, step.table.columns)) + " |"]
             lines.append("|---|" + "---:|" * len(step.table.columns))
             for name, numbers in step.table.rows:
-                lines.append(f"| {name} | " + " | ".join(number_text(number) for number in numbers) + " |")
+                lines.append(f"| {_escaped(name)} | " + " | ".join(number_text(number) for number in numbers) + " |")
             lines += ["", f"({step.table.left_out})"] if step.table.left_out else []
     return "\n".join(lines)
+
+
+def _escaped(words: str) -> str:
+    """Words on one line with a backslash before each mark that Markdown would take for its own."""
+    return _MARKS.sub(r"\\\1", " ".join(words.split()))
 
 
 def number_text(number: float) -> str:
