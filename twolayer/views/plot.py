@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from twolayer.errors import RunError
 from twolayer.runs.folder import RunFolder
-from twolayer.runs.jsonfile import read_json
 from twolayer.runs.logs import read_history
 from twolayer.views import style
 from twolayer.views.loss_curve import loss_curve_figure
-from twolayer.views.run_data import best_epoch_of
+from twolayer.views.run_data import read_summary
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,7 +62,7 @@ def plot(
 
     Raises:
         ValueError: if there is no epoch to draw.
-        RunError: for a folder that holds no run.
+        RunError: for a folder that holds no run, or a damaged one.
     """
     columns, known_best = _columns_of(history)
     if not len(columns.get("epoch", ())):
@@ -81,9 +80,7 @@ def _columns_of(history: Any) -> tuple[Columns, int | None]:
         folder = RunFolder(Path(history))
         if not folder.history.is_file():
             raise RunError(f"{history}: no history.csv in it; a run folder is wanted")
-        summary = read_json(folder.summary) if folder.summary.is_file() else {}
-        columns = dict(read_history(folder.history))
-        return columns, best_epoch_of(summary, len(columns["epoch"]))
+        return dict(read_history(folder.history)), read_summary(folder.summary).get("best_epoch")
     if hasattr(history, "history_"):
         return _arrays(history.history_), history.best_epoch_
     if hasattr(history, "history"):

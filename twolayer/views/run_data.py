@@ -96,7 +96,7 @@ def read_run(path: str | Path, config: Mapping[str, Any]) -> RunData:
         path=folder.path.resolve(),
         history=history,
         config=config,
-        summary=_read_summary(folder.summary) if folder.summary.exists() else {},
+        summary=read_summary(folder.summary),
         environment=read_json(folder.environment) if folder.environment.exists() else {},
         predictions=predictions,
         classes=classes,
@@ -104,9 +104,13 @@ def read_run(path: str | Path, config: Mapping[str, Any]) -> RunData:
     )
 
 
-def _read_summary(path: Path) -> dict[str, Any]:
-    """summary.json, which may be anybody's; what the views show of it is checked."""
-    summary = read_json(path)
+def read_summary(path: Path) -> dict[str, Any]:
+    """What summary.json holds, nothing before there is one; it may be anybody's, so what the views show is checked.
+
+    Raises:
+        RunError: if the file cannot be read, or a figure in it is no number of a common size.
+    """
+    summary = read_json(path) if path.exists() else {}
     for name in ("best_epoch", "test_accuracy"):
         value = summary.get(name)
         if value is not None and not (isinstance(value, int | float) and abs(value) < 1 << 53):
