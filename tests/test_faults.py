@@ -321,6 +321,31 @@ def test_the_summary_of_an_earlier_end_is_not_taken_for_that_of_a_later_one(tmp_
 
 
 @pytest.mark.parametrize(
+    "damage",
+    [
+        lambda summary: {name: summary[name] for name in ("status", "steps")},
+        lambda summary: {**summary, "seconds": "1"},
+        lambda summary: {**summary, "seconds": 10**400},
+        lambda summary: {**summary, "status": ["finished"]},
+        lambda summary: {**summary, "monitor": None},
+        lambda summary: {**summary, "n_train": True},
+        lambda summary: {**summary, "val_loss": 0.5},
+        lambda summary: [summary],
+    ],
+)
+def test_the_summary_of_a_finished_run_that_is_not_whole_is_made_anew(tmp_path, damage):
+    run = train_on_csv(tmp_path, GOOD).run_dir
+    summary = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").write_text(json.dumps(damage(summary)))
+    result = resume(run)
+    assert f"{run / 'summary.json'}: damaged; made anew" in result.notes
+    assert json.loads((run / "summary.json").read_text()) == result.summary
+    assert {**result.summary, "seconds": 0} == {**summary, "seconds": 0}
+    assert "3 network; 30 rows to train on" in describe(result)
+    assert "nothing to go on with" in resume(run).notes[0]
+
+
+@pytest.mark.parametrize(
     ("change", "said"),
     [
         (lambda arrays, header: header.pop("classes"), "names no classes"),

@@ -90,21 +90,13 @@ def test_the_boundary_is_drawn_and_animated_from_the_start_to_the_last_snapshot(
         assert image.n_frames == 3  # epochs 0, 2 and 4
 
 
-def test_a_run_that_goes_on_is_drawn_and_reported(trained, tmp_path):
-    shutil.copytree(trained / "spiral", tmp_path / "run", ignore=shutil.ignore_patterns("summary*", "predictions*"))
-    run(curves, tmp_path / "run")
-    assert "kept no predictions" in Path(run(report, tmp_path / "run").strip().splitlines()[-1]).read_text("utf-8")
-
-
 @pytest.mark.parametrize(
     ("file", "change"),
     [
         ("summary.json", {"n_classes": -3}),
         ("summary.json", {"n_classes": "x"}),
         ("summary.json", {"n_classes": 10**400}),
-        ("summary.json", {"test_accuracy": 10**400}),
-        ("summary.json", {"best_epoch": 10**400}),
-        ("summary.json", {"best_epoch": [1], "status": ["finished"]}),
+        ("summary.json", {"status": ["finished"]}),
         ("environment.json", {"numpy": "\ud800", "\udcff": [{}]}),
     ],
 )

@@ -28,13 +28,6 @@ def made(n_classes=10, status="finished", config=None, **columns):
     return Evidence(made_history(epochs, **columns), n_classes, config or config_with(), status)
 
 
-def test_while_the_number_of_classes_is_unknown_nothing_is_measured_by_guessing():
-    slow = {"train_loss": np.full(40, 2.3), "val_loss": np.full(40, 2.3), "update_ratio_W1": np.full(40, 1e-6)}
-    slow["update_ratio_W2"] = slow["update_ratio_W1"]
-    assert [verdict.name for verdict in diagnose(made(**slow))] == ["rate too low"]
-    assert diagnose(made(n_classes=0, **slow)) == ()
-
-
 def blobs(n, n_classes=3, n_features=8, distance=2.5, seed=0, counts=None):
     """Rows around one centre for each class."""
     rng = np.random.default_rng(seed)

@@ -177,7 +177,7 @@ def table_rows(runs: Sequence[RunData]) -> list[tuple[str, ...]]:
             f"{np.nanmin(val_loss):.4f}" if val_loss.size else "",
             _last(val_accuracy, ".4f"),
             f"{np.nanmax(val_accuracy):.4f}" if val_accuracy.size else "",
-            f"{test:.4f}" if isinstance(test, float) else "",
+            f"{test:.4f}" if isinstance(test, int | float) else "",
             _last(run.column("seconds"), ".2f"),
         )
         rows.append((label, str(len(run.column("epoch"))), "" if best is None else str(best), *cells))

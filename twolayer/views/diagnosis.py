@@ -84,11 +84,6 @@ class Evidence:
         return (self.config.get(section) or {}).get(key)
 
     @property
-    def guessing(self) -> float:
-        """ln C, the loss of guessing; infinite, so that nothing is measured by it, where C is unknown."""
-        return math.log(self.n_classes) if self.n_classes > 0 else math.inf
-
-    @property
     def has_few_rows(self) -> bool:
         """Whether the batches of an epoch cannot hold `MIN_ROWS` rows."""
         steps, batch_size = self.column("step"), self.setting("solver", "batch_size")
@@ -122,8 +117,8 @@ def _rate_too_high(run: Evidence) -> Said:
         return f"the training loss rose from {loss[at]:.3g} (epoch {_epoch(run, at)}) to {loss[-1]:.3g}.", f"{lower}."
     guessing = math.log(run.n_classes)
     ratios = {name: _typical(run.column(f"update_ratio_{name}")) for name in ("W1", "W2")}
-    if len(loss) >= 2 and loss[-1] > 1.05 * run.guessing and max(ratios.values()) > RATIO_LARGE:
-        return f"the training loss is {loss[-1]:.3g}, above the {run.guessing:.3g} of guessing.", f"{lower}."
+    if len(loss) >= 2 and loss[-1] > 1.05 * guessing and max(ratios.values()) > RATIO_LARGE:
+        return f"the training loss is {loss[-1]:.3g}, above the {guessing:.3g} of guessing.", f"{lower}."
     for name, ratio in ratios.items():
         if ratio > RATIO_HIGH:
             return f"one step changes {name} by {ratio:.0%} of its size (about 0.1 % is usual).", f"{lower}."
@@ -133,7 +128,7 @@ def _rate_too_high(run: Evidence) -> Said:
 def _rate_too_low(run: Evidence) -> Said:
     loss, rate = run.column("train_loss"), run.setting("solver", "learning_rate")
     ratios = [_typical(run.column(f"update_ratio_{name}")) for name in ("W1", "W2")]
-    if not 0 < max(ratios) <= RATIO_LOW or loss[-1] < SLOW_LOSS * run.guessing:
+    if not 0 < max(ratios) <= RATIO_LOW or loss[-1] < SLOW_LOSS * math.log(run.n_classes):
         return None
     return (
         f"one step changes the weights by {max(ratios):.1g} of their size (about 1e-3 is usual), and the training "
@@ -204,7 +199,7 @@ def _stopped_too_early(run: Evidence) -> Said:
         return None
     back = max(1, len(loss) // 10)
     fell = 1 - loss[-1] / loss[-1 - back] if loss[-1 - back] > 0 else 0.0
-    if fell < STILL_FALLING or loss[-1] > loss.min() or loss[-1] < 0.02 * run.guessing:
+    if fell < STILL_FALLING or loss[-1] > loss.min() or loss[-1] < 0.02 * math.log(run.n_classes):
         return None
     more = "a larger solver.patience" if run.status == "stopped_early" else f"more epochs than {len(loss)}"
     return (
@@ -215,7 +210,7 @@ def _stopped_too_early(run: Evidence) -> Said:
 
 def _underfitting(run: Evidence) -> Said:
     train, val = run.column("train_loss"), run.column("val_loss")
-    if len(train) < MIN_EPOCHS or train[-1] < UNDERFIT_LOSS * run.guessing:
+    if len(train) < MIN_EPOCHS or train[-1] < UNDERFIT_LOSS * math.log(run.n_classes):
         return None
     if val.size and val[-1] > UNDERFIT_GAP * train[-1]:
         return None

@@ -56,18 +56,13 @@ class RunData:
     @property
     def best_epoch(self) -> int | None:
         """The epoch whose parameters were kept, once the run has ended."""
-        return best_epoch_of(self.summary, len(self.history["epoch"]))
+        epoch = self.summary.get("best_epoch")
+        return epoch if isinstance(epoch, int) and epoch > 0 else None
 
     def column(self, name: str) -> NDArray[np.float64]:
         """A column of the history; empty if it is not there or holds no number."""
         values = self.history.get(name, np.empty(0))
         return values if np.isfinite(values).any() else np.empty(0)
-
-
-def best_epoch_of(summary: Mapping[str, Any], n_epochs: int) -> int | None:
-    """The epoch whose parameters were kept, as far as a summary.json names one that there was."""
-    epoch = summary.get("best_epoch")
-    return epoch if isinstance(epoch, int) and 0 < epoch <= n_epochs else None
 
 
 def read_run(path: str | Path, config: Mapping[str, Any]) -> RunData:
