@@ -112,6 +112,13 @@ def test_keys_that_only_another_choice_of_the_space_uses_are_told_with_that_choi
     assert load_sweep(write_sweep(tmp_path, "", space=space)).max_points == 3
 
 
+def test_a_choice_may_need_a_key_that_only_the_space_gives(tmp_path):
+    space = "base: base.yaml\nspace:\n  solver.schedule: [step]\n  solver.step_epochs: [2, 5]\n"
+    assert load_sweep(write_sweep(tmp_path, space=space)).max_points == 3
+    (found,) = faults(write_sweep(tmp_path, space=space.replace("step_epochs: [2, 5]", "warmup_epochs: [0]")))
+    assert "solver.step_epochs: missing key" in found
+
+
 MANY_NUMBERS = """\
   solver.learning_rate: [0.01, 0.03, 0.1, 0.3, 1]
   solver.reg: [0, 1e-5, 1e-4, 1e-3]

@@ -73,14 +73,15 @@ def check_corners(
         report: gets the faults, each at the value in the sweep file that it is about.
     """
     ends = [[_End(d.key, value, _place(document, d, i)) for i, value in enumerate(d.values)] for d in space]
+    keys = {d.key for d in space}
     blamed: set[_End] = set()
     told: set[str] = set()
 
     def judge(corner: tuple[_End, ...]) -> None:
         for fault in _faults_at(corner, base, base_path):
             if len(corner) == 1:
-                if len(ends) > 1 and _OTHER_CHOICE in fault.message:
-                    continue  # the space may hold the choice that uses it: the whole corners tell
+                if len(ends) > 1 and (_OTHER_CHOICE in fault.message or _key_of(fault) in keys):
+                    continue  # the space may hold the choice that uses it, or the value it needs: whole corners tell
                 blamed.add(corner[0])
             if str(fault) not in told:
                 told.add(str(fault))
@@ -115,13 +116,17 @@ def _faults_at(corner: tuple[_End, ...], base: Document, base_path: Path) -> lis
     own = {end.key: end.place for end in corner}
     faults = []
     for fault in found.faults:
-        key = ".".join(map(str, fault.path[:2]))
+        key = _key_of(fault)
         if key in own:
             faults.append(Fault(("space", key), fault.message, own[key]))
         else:  # a key of the base that does not go with a value of the space
             beside = ", ".join(f"{end.key}: {end.value}" for end in corner)
             faults.append(fault._replace(message=f"{fault.message} (with {beside})"))
     return faults
+
+
+def _key_of(fault: Fault) -> str:
+    return ".".join(map(str, fault.path[:2]))
 
 
 def _place(document: Document, dimension: Dimension, index: int) -> Place | None:
