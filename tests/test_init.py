@@ -106,7 +106,17 @@ class TestColumns:
         assert len(result.model.predict_file(path)) == 60
 
     @pytest.mark.parametrize(
-        ("first", "label"), [("5.1,,a", None), (",5.1,a", None), ("5,1,a", "1"), ("-1,1,a", "-1"), ("5.1,3.5,c", "2")]
+        ("first", "label"),
+        [
+            ("5.1,,a", None),
+            (",5.1,a", None),
+            ("5,1,a", "1"),
+            ("-1,1,a", "-1"),
+            ("5.1,3.5,c", "2"),
+            ("5,2,c", "2"),
+            ("5,2,c", "-1"),
+            ("5,NA,c", "2"),
+        ],
     )
     def test_no_row_of_data_is_taken_for_a_header(self, tmp_path, first, label):
         path = write_csv(tmp_path / "plain.csv", [[i % 5, i % 3, "ab"[i % 2]] for i in range(60)], first.split(","))
@@ -114,7 +124,14 @@ class TestColumns:
         assert guess.rows == 61
         assert [column.reference for column in guess.columns] == [0, 1, 2]
 
-    @pytest.mark.parametrize("first", ["0.5,1.5,kind", "1,1,kind"])
+    def test_a_label_that_is_a_position_and_another_columns_name_is_asked_about(self, tmp_path):
+        path = write_csv(tmp_path / "i.csv", [[i, i % 5, i % 3, 7 + i % 2] for i in range(60)], ["", "0", "1", "2"])
+        with pytest.raises(DataError, match="--label 2, the position of .*--label -2 for the one, --label -1 for the"):
+            guess_columns(path, "2")
+        assert guess_columns(path, "-1").label.counts == {"7": 30, "8": 30}
+        assert guess_columns(path, "-2").label.counts == {"0": 20, "1": 20, "2": 20}
+
+    @pytest.mark.parametrize("first", ["0.5,1.5,kind", "1,1,kind", "5,2,kind"])
     def test_a_first_row_that_may_be_either_is_asked_about(self, tmp_path, first):
         path = write_csv(tmp_path / "either.csv", [[i % 5, i % 3, "ab"[i % 2]] for i in range(60)], first.split(","))
         wanted = "--label kind if that row is a header, --label 2 if it is data"

@@ -3,7 +3,6 @@ each with its reason."""
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Literal
 from twolayer.data.columns import ColumnChoice, is_header, require_distinct
 from twolayer.data.csv_text import MISSING_CELLS, CsvText, number_of
 from twolayer.data.faults import fault, nearest, shown, some
+from twolayer.init_config.header import is_numbered_header
 
 Use = Literal["label", "ignore", "categorical", "number"]
 
@@ -87,16 +87,17 @@ def guess_columns(path: Path, label: str | None) -> TableGuess:
         label: the label's column by name, or by position; None to guess it, too.
 
     Raises:
-        DataError: if the file cannot be read as CSV, or no column looks like a label.
+        DataError: if the file cannot be read as CSV, a name stands twice, the first row may be a header or data, or no
+            column looks like a label.
     """
     text = CsvText(path)  # refuses what is no comma-separated UTF-8
     has_header = _is_name(label, text) or is_header(ColumnChoice(), text.is_number)
     columns, rows = _read_columns(text, has_header)
     at, remark = _find_label(path, label, columns, rows), ""
-    if not has_header and _is_numbered_header(text, columns, at, label):
+    if not has_header and is_numbered_header(text, [column.counts for column in columns], at, label is not None):
         columns, rows = _read_columns(text, True)
-        remark = f"; the first row is taken for a header, as {shown(text.first[at].strip())} stands nowhere below it"
-        at = _find_label(path, label, columns, rows)
+        at = _guess_label(path, columns, rows) if label is None else _unambiguous(path, label, at, columns)
+        remark = "; the first row is taken for a header"
     guessed = []
     for position, column in enumerate(columns):
         is_label: tuple[Use, str] = "label", _why_label(column, label) + remark
@@ -120,30 +121,6 @@ def _is_name(label: str | None, text: CsvText) -> bool:
 
 def _is_position(label: str, width: int) -> bool:
     return label.removeprefix("-").isdecimal() and -width <= int(label) < width
-
-
-def _is_numbered_header(text: CsvText, columns: Sequence[Column], at: int, label: str | None) -> bool:
-    """Whether a first row with numbers in it holds names all the same, such as a data frame's numbered columns.
-
-    Its cell in the label's column `at` then occurs nowhere below it. A row that is the only one of its class looks
-    alike, but for the whole numbers, each another, that are names.
-
-    Raises:
-        DataError: if it may be either, and the label is not given.
-    """
-    first = [cell.strip() for cell in text.first]
-    names = first[first[0] == "" :]  # a data frame's index has no name
-    counts_up = names == [str(number) for number in range(len(names))]
-    if columns[at].counts[first[at]] != 1 or not (counts_up or number_of(first[at]) is None):
-        return False
-    numbers = [cell for cell in names if number_of(cell) is not None]
-    if len(set(names)) == len(names) and all(map(str.isdecimal, numbers)):
-        return True
-    if label is None:
-        found = f"{shown(first[at])} in the first row and nowhere below it"
-        name = shlex.quote(first[at])
-        raise fault(f"{text.where}:1", found, f"--label {name} if that row is a header, --label {at} if it is data")
-    return False
 
 
 def _read_columns(text: CsvText, has_header: bool) -> tuple[list[Column], int]:
@@ -174,6 +151,17 @@ def _position(path: Path, label: str, columns: Sequence[Column]) -> int:
         return int(label) % len(columns)
     names = [str(reference) for reference in references]
     raise fault(path, f"no column {shown(label)}", f"one of {some(names)}{nearest(label, names)}")
+
+
+def _unambiguous(path: Path, label: str, at: int, columns: Sequence[Column]) -> int:
+    """The position `at` that a label was given by, unless another column has it for its name."""
+    named = [position for position, column in enumerate(columns) if column.reference == label and position != at]
+    if named:
+        found = f"--label {label}, the position of one column and the name of another"
+        raise fault(
+            path, found, f"--label {at - len(columns)} for the one, --label {named[0] - len(columns)} for the other"
+        )
+    return at
 
 
 def _guess_label(path: Path, columns: Sequence[Column], rows: int) -> int:
