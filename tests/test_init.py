@@ -266,6 +266,26 @@ class TestConfig:
         config, _ = write_config(proposal, tmp_path / "mine.yaml")
         train(config, ["solver.epochs=1"], run_dir=tmp_path / "run")
 
+    def test_the_one_column_that_the_test_rows_lack_is_the_label(self, tmp_path):
+        rows = [[i, i % 2, i * 0.5, "CQS"[i % 3]] for i in range(60)]
+        path = write_csv(tmp_path / "train.csv", rows, ["PassengerId", "Survived", "Fare", "Embarked"])
+        assert propose(path).values["data"]["label"] == "Embarked"
+        write_csv(tmp_path / "test.csv", [[row[0], *row[2:]] for row in rows], ["PassengerId", "Fare", "Embarked"])
+        proposal = propose(path)
+        assert proposal.values["data"]["label"] == "Survived"
+        assert "as the test rows lack it" in proposal.why["data.label"][0]
+        proposal = propose(path, "Embarked")
+        assert proposal.values["data"]["test"] == 0.2, "rows without a feature cannot be tested on"
+
+    def test_test_rows_without_a_header_are_test_rows(self, tmp_path):
+        rows = [[i * 0.5, i % 7, "ab"[i % 2]] for i in range(40)]
+        path = write_csv(tmp_path / "train.csv", rows, ["x", "z", "y"])
+        test = write_csv(tmp_path / "test.csv", rows, header=None)
+        proposal = propose(path)
+        assert proposal.values["data"]["test"] == str(test)
+        config, _ = write_config(proposal, tmp_path / "mine.yaml")
+        assert train(config, ["solver.epochs=1"], run_dir=tmp_path / "run").summary["n_test"] == 40
+
     def test_a_rare_class_is_never_split_and_is_spoken_of(self, tmp_path):
         rows = [[i * 0.5, "ab"[i % 2]] for i in range(40)] + [[3.3, "c"]]
         proposal = propose(write_csv(tmp_path / "rare.csv", rows, ["x", "label"]))

@@ -17,7 +17,9 @@ from twolayer.events import EpochEnd
 from twolayer.model import Params, init_params
 from twolayer.optim import OPTIMIZERS
 from twolayer.randomness import generator
+from twolayer.runs.logs import HISTORY_COLUMNS
 from twolayer.schedules import SCHEDULES
+from twolayer.selection import MONITORS
 from twolayer.settings import SolverSettings
 from twolayer.solver import Solver
 from twolayer.solver_state import restore, state_arrays, state_header
@@ -273,8 +275,10 @@ def test_a_second_moment_that_overflows_is_a_divergence(problem, engine):
     params.W1[0] = 0
     X = X.astype(np.float32)
     X[:, 0] = 1e22
-    with pytest.raises(DivergedError):
-        list(Solver(params, X, y, engine=engine, optimizer="adam", learning_rate=1e-30, batch_size=N, epochs=1))
+    solver = Solver(params, X, y, engine=engine, optimizer="adam", learning_rate=1e-30, batch_size=N, epochs=1)
+    with pytest.raises(DivergedError, match=r"diverged at step 1: loss \d"):
+        list(solver)
+    assert not solver.state.is_finite()
 
 
 def test_a_divergence_is_explained_by_rows_of_the_training_alone(problem):
@@ -407,6 +411,12 @@ def test_shuffles_come_from_seed_and_epoch_alone(problem):
     assert same(one.params, again.params)
     assert not same(one.params, other.params)
     assert not np.array_equal(generator(3, "shuffle", 0).random(4), generator(3, "shuffle", 1).random(4))
+
+
+def test_whatever_a_record_measures_can_be_monitored(problem):
+    (record,) = Solver(*problem, validation=problem[1:], epochs=1)
+    assert set(MONITORS) == record.keys() - {"epoch", "step", "learning_rate"}
+    assert set(HISTORY_COLUMNS) == record.keys() | {"seconds"}
 
 
 def test_every_field_of_the_settings_is_documented():

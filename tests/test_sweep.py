@@ -117,6 +117,19 @@ def test_a_fault_in_a_data_file_is_told_before_anything_is_trained_and_can_be_me
 
 
 @pytest.mark.usefixtures("in_process")
+def test_rows_that_some_points_can_read_are_no_fault_of_the_sweep(tmp_path):
+    """A feature too large for float32 as it stands, which every point scales first or keeps in float64."""
+    rows = "a,b,y\n" + "".join(f"{(i % 7) * 1e38:g},{i % 5},{(i % 7 + i % 5) % 2}\n" for i in range(80))
+    (tmp_path / "rows.csv").write_text(rows, encoding="utf-8")
+    base = "data: {train: rows.csv, label: y, scale: none}\nmodel: {hidden: 4}\nsolver: {epochs: 2}\n"
+    for space in ("data.scale: [standardize, max]", "model.dtype: [float32, float64]"):
+        path = write_sweep(tmp_path, "trials: 2\n", space=f"base: base.yaml\nspace:\n  {space}\n", base=base)
+        run_sweep(path, folder=tmp_path / space.split(":")[0])
+    with pytest.raises(DataError, match="finite numbers that float32 holds"):
+        run_sweep(write_sweep(tmp_path, "trials: 2\n", base=base), folder=tmp_path / "none")
+
+
+@pytest.mark.usefixtures("in_process")
 def test_diverged_and_failed_runs_are_recorded_with_their_reason_and_stop_nothing(tmp_path):
     rows = "a,b,y\n1,,0\n" + "".join(f"{i % 7},{i % 5},{(i % 7 + i % 5) % 2}\n" for i in range(80))
     (tmp_path / "rows.csv").write_text(rows, encoding="utf-8")

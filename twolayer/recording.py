@@ -119,9 +119,9 @@ class Recorder:
     def checkpoint(self) -> None:
         """Saves the run as it is, logs first: they must never be shorter than the checkpoint says.
 
-        Parameters that have overflowed are not saved: the next step will find that the training diverges.
+        A state that has overflowed is not saved: the next step will find that the training diverges.
         """
-        if not np.isfinite(self._solver.state.flat.vector).all():
+        if not self._solver.state.is_finite():
             return
         self._history.sync()
         self._steps.sync()

@@ -148,7 +148,7 @@ class Solver:
         """Trains on, and yields whenever the state is whole, so that the caller can save it or stop.
 
         Raises:
-            DivergedError: at the first step whose loss or gradient is not finite.
+            DivergedError: at a step whose loss or gradient is not finite, or an epoch that leaves a number that is not.
         """
         while not self.finished:
             last = (self.progress.epoch + 1) * self.steps_per_epoch - 1  # the epoch's last step, which is measured
@@ -162,16 +162,15 @@ class Solver:
             yield end
 
     def _end_epoch(self) -> EpochEnd:
-        """The epoch's last step, a stretch of its own; then the record, the best parameters, the decision to stop.
-
-        The step counts once all of that is done, so that the steps never tell of an epoch that the rest does not.
-        """
+        """The epoch's last step, a stretch of its own; then the record, the best parameters, the decision to stop. Only
+        then the step counts: the steps never tell of an epoch that the rest does not."""
         before = self.params.copy()
         stretch = self._run_stretch(1, measure=True)
         record = self._record(before, stretch)
         if not (math.isfinite(record["train_loss"] or 0.0) and self.state.is_finite()):
             norm = self._engine.gradient_norm
-            found = Divergence(stretch.first_step, float(stretch.rates[-1]), math.nan, norm, stretch.losses)
+            loss = math.nan if not math.isfinite(record["train_loss"] or 0.0) else float(stretch.losses[-1])
+            found = Divergence(stretch.first_step, float(stretch.rates[-1]), loss, norm, stretch.losses)
             rows = self._gathered[1][: stretch.batch_rows[-1]]
             raise DivergedError(explain_divergence(found, self.params, rows, self.settings))
         self._finish_epoch(record)

@@ -42,7 +42,7 @@ class Verdict:
         return not self.differences
 
     def __str__(self) -> str:
-        count = f"{self.kills} kills by SIGKILL, {self.mid_run} of them after the run folder had appeared"
+        count = f"{self.kills} kills, {self.mid_run} of them after the run folder had appeared"
         if self.passed:
             return f"equal to the run never stopped, bit for bit: {count}"
         return f"NOT equal to the run never stopped ({count}): " + "; ".join(self.differences)
@@ -117,7 +117,7 @@ def _start(*arguments: str) -> subprocess.Popen[str]:
 
 
 def _finish(process: subprocess.Popen[str], timeout: float | None = None) -> None:
-    """Waits for a training to end by itself; whatever cuts the wait short kills it by SIGKILL."""
+    """Waits for a training to end by itself; whatever cuts the wait short kills it."""
     try:
         output, _ = process.communicate(timeout=timeout)
     except BaseException:

@@ -131,7 +131,7 @@ class Preparation:
             return X, None
         without = np.flatnonzero(raw.labels.codes == MISSING)
         if len(without):
-            raise fault(raw.place(int(without[0])), "no label", "a label in every row, or a file without that column")
+            raise fault(raw.place(int(without[0])), "no label", "a label in every row")
         return X, class_indices(raw.labels, self.classes, raw.label_place)
 
     def rows(self, raw: Raw) -> Rows:

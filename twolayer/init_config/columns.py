@@ -79,12 +79,13 @@ class TableGuess:
         return self.of("label")[0]
 
 
-def guess_columns(path: Path, label: str | None) -> TableGuess:
+def guess_columns(path: Path, label: str | None, lacking: Sequence[str] = ()) -> TableGuess:
     """Reads a CSV file and guesses what its columns are.
 
     Args:
         path: the file.
         label: the label's column by name, or by position; None to guess it, too.
+        lacking: names that the header of the test rows lacks; a single one is likely the label.
 
     Raises:
         DataError: if the file cannot be read as CSV, a name stands twice, the first row may be a header or data, or no
@@ -93,14 +94,14 @@ def guess_columns(path: Path, label: str | None) -> TableGuess:
     text = CsvText(path)  # refuses what is no comma-separated UTF-8
     has_header = _is_name(label, text) or is_header(ColumnChoice(), text.is_number)
     columns, rows = _read_columns(text, has_header)
-    at, remark = _find_label(path, label, columns, rows), ""
+    at, remark = _find_label(path, label, columns, rows, lacking), ""
     if not has_header and is_numbered_header(text, [column.counts for column in columns], at, label is not None):
         columns, rows = _read_columns(text, True)
-        at = _guess_label(path, columns, rows) if label is None else _unambiguous(path, label, at, columns)
+        at = _guess_label(path, columns, rows, lacking) if label is None else _unambiguous(path, label, at, columns)
         remark = "; the first row is taken for a header"
     guessed = []
     for position, column in enumerate(columns):
-        is_label: tuple[Use, str] = "label", _why_label(column, label) + remark
+        is_label: tuple[Use, str] = "label", _why_label(column, label, lacking) + remark
         use, why = is_label if position == at else _guess_use(column, rows)
         guessed.append(Column(column.reference, column.counts, column.missing, use, why))
     names = [column.reference if isinstance(column.reference, str) else "" for column in guessed]
@@ -138,9 +139,9 @@ def _read_columns(text: CsvText, has_header: bool) -> tuple[list[Column], int]:
     return columns, len(table)
 
 
-def _find_label(path: Path, label: str | None, columns: Sequence[Column], rows: int) -> int:
+def _find_label(path: Path, label: str | None, columns: Sequence[Column], rows: int, lacking: Sequence[str]) -> int:
     """The position of the label's column, as given or by a guess."""
-    return _guess_label(path, columns, rows) if label is None else _position(path, label, columns)
+    return _guess_label(path, columns, rows, lacking) if label is None else _position(path, label, columns)
 
 
 def _position(path: Path, label: str, columns: Sequence[Column]) -> int:
@@ -164,9 +165,13 @@ def _unambiguous(path: Path, label: str, at: int, columns: Sequence[Column]) -> 
     return at
 
 
-def _guess_label(path: Path, columns: Sequence[Column], rows: int) -> int:
-    """By name; else the last column, the first, or the one text column, if it has few enough different values."""
+def _guess_label(path: Path, columns: Sequence[Column], rows: int, lacking: Sequence[str]) -> int:
+    """The one column that the test rows lack, or by name; else the last column, the first, or the one text column, if
+    it has few enough different values."""
     fits = [position for position, column in enumerate(columns) if _could_be_label(column, rows)]
+    for position in fits:
+        if [columns[position].reference] == lacking:
+            return position
     named = {str(columns[position].reference).strip().lower(): position for position in reversed(fits)}
     for name in LABEL_NAMES:
         for candidate in (name, f"{name}s", f"{name}es"):
@@ -190,12 +195,15 @@ def _could_be_label(column: Column, rows: int) -> bool:
     return 2 <= len(column.counts) <= most and column.missing < rows / 2
 
 
-def _why_label(column: Column, given: str | None) -> str:
+def _why_label(column: Column, given: str | None, lacking: Sequence[str]) -> str:
     classes = f"{len(column.counts)} different values"
     if given is not None:
         return f"given; {classes}"
     by_name = str(column.reference).strip().lower().rstrip("es") in {name.rstrip("es") for name in LABEL_NAMES}
-    return f"a guess {'by its name' if by_name else 'by its place and its values'}; {classes}; --label NAME sets it"
+    why = "by its name" if by_name else "by its place and its values"
+    if [column.reference] == lacking:
+        why = "as the test rows lack it"
+    return f"a guess {why}; {classes}; --label NAME sets it"
 
 
 def _guess_use(column: Column, rows: int) -> tuple[Use, str]:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from twolayer.data.columns import ColumnChoice, is_header
 from twolayer.data.csv_text import CsvText
 from twolayer.data.faults import fault
 from twolayer.data.files import format_of
@@ -50,9 +51,15 @@ def test_of(source: Any) -> Any:
     return None
 
 
-def has_column(path: str, name: str) -> bool:
-    """Whether a CSV file's first row holds a name."""
-    return name in map(str.strip, CsvText(Path(path)).first)
+def lacking_columns(train: str, test: str) -> list[str]:
+    """The names in the header of one CSV file that the header of another lacks; none where one has no header."""
+    headers = []
+    for path in (train, test):
+        text = CsvText(Path(path))
+        if not is_header(ColumnChoice(), text.is_number):
+            return []
+        headers.append([cell.strip() for cell in text.first])
+    return [name for name in headers[0] if name not in headers[1]]
 
 
 def name_of(source: Any) -> str:

@@ -16,7 +16,7 @@ from twolayer.data.faults import shown, some
 from twolayer.data.sources import is_table, read_training
 from twolayer.errors import FileError
 from twolayer.init_config.columns import TableGuess, guess_columns
-from twolayer.init_config.files import has_column, name_of, source_of, test_of
+from twolayer.init_config.files import lacking_columns, name_of, source_of, test_of
 from twolayer.runs.atomic import write_atomically
 
 SCHEMA_NAME = "twolayer.schema.json"
@@ -61,7 +61,9 @@ def propose(path: str | Path, label: str | None = None) -> Proposal:
     proposal = Proposal(name_of(source), "", {})
     proposal.set("data.train", source)
     if is_table(source):
-        _propose_for_table(proposal, guess_columns(Path(source), label), source)
+        test = test_of(source)
+        lacking = lacking_columns(source, test) if test else []
+        _propose_for_table(proposal, guess_columns(Path(source), label, lacking), source, lacking)
     elif label is not None:
         raise FileError(f"{path}: --label names a column of a csv; this file is none")
     else:
@@ -69,7 +71,7 @@ def propose(path: str | Path, label: str | None = None) -> Proposal:
     return proposal
 
 
-def _propose_for_table(proposal: Proposal, guess: TableGuess, source: Any) -> None:
+def _propose_for_table(proposal: Proposal, guess: TableGuess, source: Any, lacking: Sequence[str]) -> None:
     label = guess.label
     numbers, categories = guess.of("number"), guess.of("categorical")
     D = len(numbers) + sum(len(column.counts) for column in categories)
@@ -77,7 +79,9 @@ def _propose_for_table(proposal: Proposal, guess: TableGuess, source: Any) -> No
         f"{guess.rows:,} rows, {len(label.counts)} classes; {len(numbers)} columns of numbers, {len(categories)} of "
         f"categories, {len(guess.of('ignore'))} left out"
     )
-    _propose_split(proposal, source, {str(value): count for value, count in label.counts.items()}, label.reference)
+    needed = [column.reference for column in guess.columns if column.use != "ignore"]
+    lacking = [name for name in lacking if name in needed]
+    _propose_split(proposal, source, {str(value): count for value, count in label.counts.items()}, lacking)
     proposal.set("data.label", label.reference, f"{shown(label.reference)}: {label.why}")
     for use in ("ignore", "categorical"):
         columns = guess.of(use)
@@ -114,21 +118,21 @@ def _propose_for_arrays(proposal: Proposal, source: Any) -> None:
     _propose_training(proposal, N, D, len(counts))
 
 
-def _propose_split(proposal: Proposal, source: Any, counts: dict[str, int], label: str | int | None = None) -> None:
+def _propose_split(proposal: Proposal, source: Any, counts: dict[str, int], lacking: Sequence[str] = ()) -> None:
     rarest = min(counts, key=lambda name: counts[name])
     fewest, rows = counts[rarest], sum(counts.values())
     few = f"class {shown(rarest)} has {fewest} row{'s' * (fewest > 1)}"
     found = test_of(source)
-    unlabelled = []
-    if found is not None and isinstance(label, str) and not has_column(found, label):
-        unlabelled = [f"{Path(found).name} beside the training rows has no column {shown(label)}: only to predict"]
+    unfit = []
+    if lacking:
+        unfit = [f"{Path(found).name} beside the training rows has no column {some(lacking)}: only to predict"]
         found = None
     if found is not None:
         proposal.set("data.test", found, "found beside the training rows")
     elif fewest < 3:
-        proposal.set("data.test", None, f"{few}: too few to hold any out", *unlabelled)
+        proposal.set("data.test", None, f"{few}: too few to hold any out", *unfit)
     else:
-        proposal.set("data.test", 0.2, "a fifth of the rows, which training never sees", *unlabelled)
+        proposal.set("data.test", 0.2, "a fifth of the rows, which training never sees", *unfit)
     if fewest < (2 if found is not None or fewest < 3 else 3):
         proposal.set("data.validation", 0.0, f"{few}: too few to hold any out")
     else:

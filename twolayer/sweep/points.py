@@ -160,7 +160,7 @@ class Points:
     def _task(self, point: _Point, seed: int) -> Task:
         judged = self.pruner.name != "none" and seed == self.sweep.seeds[0]
         changes: dict[str, Any] = {"seed": seed, "run__snapshot_epochs": None}
-        if not isinstance(self.sweep.base.data.test, float | int):
+        if self.sweep.has_test_source:
             changes["data__test"] = None  # nobody looks at the test rows before there is a winner
         config = self.sweep.config(point.values, **changes).model_dump()
         return Task(run_name(point.number, seed), config, point.number if judged else None)

@@ -38,7 +38,7 @@ def refit_config(sweep: Sweep, winner: PointResult) -> Config:
     if not SolverSettings(schedule=solver.schedule).schedule_rule.has_horizon:
         changes["solver__epochs"] = max(1, round(statistics.fmean(winner.best_epochs)))
         changes["solver__warmup_epochs"] = min(solver.warmup_epochs, changes["solver__epochs"])
-    if not isinstance(sweep.base.data.test, float | int):
+    if sweep.has_test_source:
         changes["data__test"] = None
     return sweep.config(winner.values, **changes)
 

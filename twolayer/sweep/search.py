@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -77,16 +78,25 @@ def run_sweep(
 
 
 def _read_rows(sweep: Sweep) -> None:
-    """Reads all rows once: no trial reads a test file, of which a fault would show after the whole search.
+    """Reads all rows in every way that the space has: no trial reads a test file, of which a fault would show after the
+    whole search.
 
-    Where the space varies `data.missing`, a fault of the training rows is left to the points, which fail by it.
+    A fault that some ways do not have is left to the points, which fail by it, unless it is of a test file.
     """
-    choices = next((d.values for d in sweep.space if d.key == "data.missing"), (sweep.base.data.missing,))
-    for choice in choices:
-        values = {"data.missing": choice}
+    ways = [d for d in sweep.space if d.key in ("data.missing", "data.scale", "model.dtype")]
+    faults = []
+    for choice in itertools.product(*(d.values for d in ways)):
+        values = dict(zip((d.key for d in ways), choice, strict=True))
         fault = _fault_of_rows(sweep.config(values))
-        if fault is not None and (len(choices) == 1 or _fault_of_rows(sweep.config(values, data__test=None)) is None):
+        if (
+            fault is not None
+            and sweep.has_test_source
+            and _fault_of_rows(sweep.config(values, data__test=None)) is None
+        ):
             raise fault
+        faults.append(fault)
+    if faults[0] is not None and all(faults):
+        raise faults[0]
 
 
 def _fault_of_rows(config: Config) -> DataError | None:

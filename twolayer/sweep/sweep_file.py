@@ -77,6 +77,11 @@ class Sweep:
             limits.append(_grid_size(self.space))
         return min(limits, default=None)
 
+    @property
+    def has_test_source(self) -> bool:
+        """Whether the test rows come from a source of their own, and not out of the training rows'."""
+        return not isinstance(self.base.data.test, float | int | None)
+
     def config(self, point: Mapping[str, Value], **changes: Any) -> Config:
         """The base config with a point's values and further changes (`solver__epochs=10`).
 

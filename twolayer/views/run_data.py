@@ -36,7 +36,6 @@ class RunData:
         environment: environment.json.
         predictions: arrays of predictions.npz; empty before the end.
         classes: C labels; empty before the end.
-        n_classes: C; 0 where no file says it.
     """
 
     path: Path
@@ -46,7 +45,6 @@ class RunData:
     environment: Mapping[str, Any] = field(default_factory=dict)
     predictions: Mapping[str, Array] = field(default_factory=dict)
     classes: Sequence[Any] = ()
-    n_classes: int = 0
 
     @property
     def name(self) -> str:
@@ -58,6 +56,18 @@ class RunData:
         """The epoch whose parameters were kept, once the run has ended."""
         epoch = self.summary.get("best_epoch")
         return epoch if isinstance(epoch, int) and epoch > 0 else None
+
+    @property
+    def n_classes(self) -> int:
+        """C; before the end that of best.npz, which a run has from its first moment; 0 if somebody took it away.
+
+        Raises:
+            RunError: if that file is damaged.
+        """
+        best = RunFolder(self.path).best
+        if self.classes or not best.exists():
+            return len(self.classes)
+        return len(read_model_arrays(best, kinds=("model",))[0]["b2"])
 
     def column(self, name: str) -> NDArray[np.float64]:
         """A column of the history; empty if it is not there or holds no number."""
@@ -95,7 +105,6 @@ def read_run(path: str | Path, config: Mapping[str, Any]) -> RunData:
         environment=read_json(folder.environment) if folder.environment.exists() else {},
         predictions=predictions,
         classes=classes,
-        n_classes=len(classes) or _n_classes_of_model(folder.best),
     )
 
 
@@ -111,11 +120,6 @@ def read_summary(path: Path) -> dict[str, Any]:
         if value is not None and not (isinstance(value, int | float) and abs(value) < 1 << 53):
             raise RunError(f"{path}: {name} is {shown(value)}; wanted: a number or null, as a run writes it")
     return summary
-
-
-def _n_classes_of_model(best: Path) -> int:
-    """C of best.npz, which a run has from its first moment; 0 if somebody took it away."""
-    return len(read_model_arrays(best, kinds=("model",))[0]["b2"]) if best.exists() else 0
 
 
 def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
