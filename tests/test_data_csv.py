@@ -191,7 +191,12 @@ ROWS = "a,b,y\n1,2,0\n3,4,1\n"
             "t.csv:1: 2 columns named '', the first at 3; wanted: each name once; or",
         ),
         ("a,b,y\n1,2,0\n3,4,0\n", {}, "t.csv: one class only, 0; wanted: two or more"),
-        ("a;b;y\n1;2;0\n", {}, "t.csv:1: no commas, but ';'; wanted: cells separated by commas"),
+        (
+            "a;b;y\n1;2;0\n",
+            {},
+            "t.csv:1: no commas, but ';'; wanted: cells separated by commas; pandas.read_csv('t.csv', sep=';', "
+            "decimal=',').to_csv('commas.csv', index=False) writes such a file",
+        ),
         ('a,b,y\n1,"2,0\n3,4,1\n', {}, "t.csv:2: unexpected end of data; wanted: cells, quoted ones closed"),
         ('a,b,y\n1,"2"3,0\n', {}, "t.csv:2: ',' expected after '\"'"),
         ("a,b,y\n1," + "7" * 140_000 + ",0\n", {}, "t.csv:2: field larger than field limit"),

@@ -48,7 +48,9 @@ class CsvText:
         if not self.first:
             raise fault(self.where, "an empty file", "rows of comma-separated cells")
         if len(self.first) == 1 and (other := next((mark for mark in ";\t|" if mark in self.first[0]), None)):
-            raise fault(f"{self.where}:1", f"no commas, but {other!r}", "cells separated by commas")
+            how = f"sep={other!r}" + (", decimal=','" if other == ";" else "")
+            way = f"pandas.read_csv({path.name!r}, {how}).to_csv('commas.csv', index=False) writes such a file"
+            raise fault(f"{self.where}:1", f"no commas, but {other!r}", f"cells separated by commas; {way}")
         self.is_number = [_NUMBER.fullmatch(cell) is not None for cell in self.first]
 
     def line_blocks(self, has_header: bool) -> Iterator[bytes] | None:
