@@ -77,6 +77,24 @@ def test_the_tables_hang_together() -> None:
     np.testing.assert_allclose(dW2, np.outer(A1[0], dS[0]) + p.reg * p.params.W2[np.ix_(units, classes)])
 
 
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("rows", [1, 4])
+def test_the_units_shown_are_those_of_the_largest_gradients_and_then_those_that_pass(rows: int, seed: int) -> None:
+    p = random_problem(np.random.default_rng(seed), shape=(rows, 5, 20, 3))
+    explanation = explained(p)
+    assert explanation.forward.Z1 is not None
+    passing = set(np.flatnonzero(explanation.forward.Z1[0] > 0).tolist())
+    text = re.sub(r"\s+", " ", explanation.text())
+    found = re.findall(r"dW2\[(\d+), \d+\]|dW1\[\d+, (\d+)\]|db1\[(\d+)\]", text)
+    named = {int("".join(groups)) for groups in found}
+    table = next(step.table for step in explanation.steps if step.equation.startswith("(2)"))
+    assert table is not None
+    shown = {int(name.split(" ")[1]) for name in table.columns}
+    assert len(shown) == 6
+    assert named <= shown
+    assert shown - named <= passing or passing <= shown
+
+
 def test_each_gradient_has_the_numeric_one_beside_it() -> None:
     explanation = explained(problem_of(3, 20, 20, 4))
     assert explanation.check.passed

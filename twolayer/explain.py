@@ -53,16 +53,31 @@ class Explanation:
 
 
 class _Picks:
-    """Which features, units, classes and rows the tables show: those that matter most in the first row."""
+    """Which features, units, classes and rows the tables show: those that matter most in the first row, and the units
+    of the largest entries of the gradients."""
 
-    def __init__(self, X: Array, y: Array, forward: Pass, classes: Sequence[str | int], rows: Sequence[int]) -> None:
+    def __init__(
+        self,
+        X: Array,
+        y: Array,
+        forward: Pass,
+        gradients: Params,
+        classes: Sequence[str | int],
+        rows: Sequence[int],
+    ) -> None:
         def largest(values: Array) -> list[int]:
             return sorted(np.argsort(-np.abs(values), kind="stable")[:_SHOWN].tolist())
 
         chances = forward.P[0].copy()
         chances[y[0]] = 2.0  # the right class is always shown
         self.features = largest(X[0])
-        self.units = [] if forward.Z1 is None else largest(forward.Z1[0])
+        self.units: list[int] = []
+        if forward.Z1 is not None and gradients.W1 is not None and gradients.b1 is not None:
+            Z1 = forward.Z1[0]
+            named = [_largest(gradients.W2)[0], _largest(gradients.W1)[1], _largest(gradients.b1)[0]]
+            unnamed = ~np.isin(np.arange(len(Z1)), named)
+            order = np.lexsort((-np.abs(Z1), Z1 <= 0, unnamed))  # the last key counts first
+            self.units = sorted(order[:_SHOWN].tolist())
         self.classes = largest(chances)
         self.rows = list(range(min(len(X), _SHOWN)))
         self.row_names = [f"row {number}" for number in rows]
@@ -111,8 +126,9 @@ def explain(
         title: the heading.
     """
     forward = forward_pass(params, X)
-    picks = _Picks(X, y, forward, classes or range(params.n_classes), rows if rows is not None else range(len(X)))
     loss, gradients = loss_and_gradients(params, X, y, reg)
+    names = classes or range(params.n_classes), rows if rows is not None else range(len(X))
+    picks = _Picks(X, y, forward, gradients, *names)
     check = check_gradients(loss_and_gradients, params, X, y, reg, max_entries=_MAX_ENTRIES, rng=generator(0, "check"))
     after = gradient_step(params, gradients, learning_rate)
     loss_after, _ = loss_and_gradients(after, X, y, reg)
@@ -211,10 +227,14 @@ def _descent_step(
     return Step("(13) Q <- Q - alpha dQ, for every array Q", "", (words,), Table(("before", "after"), rows))
 
 
+def _largest(gradient: Array) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.unravel_index(np.abs(gradient).argmax(), gradient.shape))
+
+
 def _numeric(params: Params, X: Array, y: Array, reg: float, name: str, gradients: Params, check: GradientCheck) -> str:
     """The largest entry of a gradient beside its centred difference, and the error over all entries probed."""
     gradient = gradients.named()[name]
-    entry = tuple(int(i) for i in np.unravel_index(np.abs(gradient).argmax(), gradient.shape))
+    entry = _largest(gradient)
     step = 1e-6
     losses = []
     for change in (step, -step):
