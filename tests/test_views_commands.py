@@ -1,6 +1,7 @@
 """`twolayer curves` and `twolayer report` on runs that really were trained."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -125,6 +126,38 @@ def test_a_report_shows_mistakes_as_pictures_with_the_rows_as_they_stand_in_the_
     assert 'alt="weights of the first layer"' in text
     cells = run(report, trained / "images4")
     assert "<code>" in Path(cells.strip().splitlines()[-1]).read_text("utf-8")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_report_shows_mistakes_with_the_cells_of_the_file(tmp_path, dtype):
+    rng = np.random.default_rng(0)
+    plans = rng.choice(["basic", "pro=x", ""], 60)
+    rows = [f"{plan},{94000 + k},{k / 10:g},{rng.integers(2)}" for k, plan in enumerate(plans)]
+    (tmp_path / "rows.csv").write_text("\n".join(["plan,zip,a=b,y", *rows]) + "\n")
+    data = {"train": str(tmp_path / "rows.csv"), "label": "y", "categorical": ["plan"], "missing": "mean", "test": 0.5}
+    config = {"data": data, "solver": {"epochs": 2}, "model": {"hidden": 4, "dtype": dtype}}
+    train(config_from_dict(config), run_dir=tmp_path / "run")
+    text = Path(run(report, tmp_path / "run").strip().splitlines()[-1]).read_text("utf-8")
+    cards = re.findall(r"<code>(.*?)</code></?\w.*?row (\d+)", text)
+    assert {plans[int(row)] for _, row in cards} == {"basic", "pro=x", ""}
+    for card, row in cards:
+        plan, code, number, _ = rows[int(row)].split(",")
+        shares = r"plan=basic 0\.\d+, plan=pro=x 0\.\d+"
+        assert re.fullmatch(f"{f'plan {plan}' if plan else shares}, zip {code}, a=b {number}", card)
+
+
+def test_the_boundary_and_the_rows_on_it_are_in_the_units_of_the_file(tmp_path, monkeypatch):
+    from twolayer.views import boundary
+
+    X = np.random.default_rng(0).integers(30, 70, (40, 2))
+    rows = [f"{a},{b},{a > b}" for a, b in X]
+    (tmp_path / "rows.csv").write_text("\n".join(["a,b,y", *rows]) + "\n")
+    data = {"train": str(tmp_path / "rows.csv"), "label": "y", "validation": 0}
+    train(config_from_dict({"data": data, "solver": {"epochs": 1}}), run_dir=tmp_path / "run")
+    planes = []
+    monkeypatch.setattr(boundary, "draw_boundary", lambda plane, *_: planes.append(plane))
+    run(curves, tmp_path / "run", "--boundary")
+    assert sorted(map(tuple, planes[0].X)) == sorted(map(tuple, X))
 
 
 def test_a_report_outlives_its_data_files_and_says_that_they_are_gone(trained, tmp_path):

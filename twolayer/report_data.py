@@ -33,6 +33,7 @@ class RawRows:
         y: (N,) class indices.
         row_numbers: (N,) where they stand in the source.
         names: D names of the features.
+        origins: the column of each feature, and its category, None for a number.
         image_shape: the shape in which a row is a picture, if it is one.
     """
 
@@ -40,7 +41,20 @@ class RawRows:
     y: Array
     row_numbers: NDArray[np.intp]
     names: tuple[str, ...]
+    origins: tuple[tuple[str, str | None], ...]
     image_shape: tuple[int, ...] | None
+
+    def cells(self, k: int) -> tuple[tuple[str, str], ...]:
+        """Row k as its file has it: columns with their values."""
+        found = []
+        for (column, category), value in zip(self.origins, self.X[k], strict=True):
+            if category is None:
+                found.append((column, str(value).removesuffix(".0")))
+            elif value == 1:
+                found.append((column, category))
+            elif value:  # a missing category, filled with the means
+                found.append((f"{column}={category}", f"{value:g}"))
+        return tuple(found)
 
 
 def raw_rows(config: Config, part: str, chosen: NDArray[np.intp] | None = None) -> RawRows:
@@ -54,7 +68,7 @@ def raw_rows(config: Config, part: str, chosen: NDArray[np.intp] | None = None) 
     Raises:
         FileError: if a file is gone or cannot be read.
     """
-    dataset = _load(json.dumps(config.data.model_dump()), config.seed, config.model.dtype)
+    dataset = _load(json.dumps({**config.data.model_dump(), "scale": "none"}), config.seed)
     rows = getattr(dataset, part)
     if rows is None:
         raise FileError(f"the config names no {part} rows")
@@ -62,19 +76,21 @@ def raw_rows(config: Config, part: str, chosen: NDArray[np.intp] | None = None) 
     if len(numbers) and numbers.max() >= len(rows.y):
         raise FileError(f"the {part} rows are fewer than when the run was made: the data files have changed")
     preparation = dataset.preparation
+    names = preparation.feature_names
     return RawRows(
         rows.X.raw(numbers),
         np.asarray(rows.y)[numbers],
         np.asarray(rows.row_numbers)[numbers],
-        tuple(preparation.feature_names),
+        names,
+        preparation.form.origins if preparation.form else tuple((name, None) for name in names),
         preparation.image_shape,
     )
 
 
 @lru_cache(maxsize=1)
-def _load(data: str, seed: int, dtype: str) -> Dataset:
+def _load(data: str, seed: int) -> Dataset:
     """The data of a config's section in JSON; kept for the next run, since runs that are compared mostly share it."""
-    return load_dataset(**json.loads(data), seed=seed, dtype=dtype)
+    return load_dataset(**json.loads(data), seed=seed, dtype="float64")
 
 
 def details_of(run: RunData, config: Config, image_shape: tuple[int, ...] | None = None) -> Details:
@@ -110,7 +126,7 @@ def details_of(run: RunData, config: Config, image_shape: tuple[int, ...] | None
         if rows is not None and shape is not None:
             picture = pictures.png_bytes(pictures.row_picture(rows.X[k], shape))
         elif rows is not None:
-            cells = tuple((name, f"{value:g}") for name, value in zip(rows.names, rows.X[k], strict=True))
+            cells = rows.cells(k)
         number = int(run.predictions[f"{part}_rows"][at])
         mistakes.append(Mistake(number, labels[y[at]], labels[predicted], float(P[at, predicted]), picture, cells))
     return Details(mistakes, note, weights, shape)

@@ -36,12 +36,16 @@ class TableForm:
     @property
     def feature_names(self) -> tuple[str, ...]:
         """The D features' names; `column=value` for a category."""
-        names: list[str] = []
+        return tuple(name if value is None else f"{name}={value}" for name, value in self.origins)
+
+    @property
+    def origins(self) -> tuple[tuple[str, str | None], ...]:
+        """The column that each of the D features comes from, and its category, None for a number."""
+        found: list[tuple[str, str | None]] = []
         for position in self.layout.features:
             name = self.layout.name(position)
-            known = self.categories.get(position)
-            names += [name] if known is None else [f"{name}={value}" for value in known]
-        return tuple(names)
+            found += [(name, value) for value in self.categories.get(position, (None,))]
+        return tuple(found)
 
     def encode(self, table: Table, where: str) -> Array:
         """The table's rows as (N, D) float64, NaN where a cell is missing (in all features of a missing category).
