@@ -199,7 +199,7 @@ def _draw(sweep: Sweep, folder: Path, ranking: Sequence[PointResult]) -> None:
             values = ", ".join(f"{key.rpartition('.')[2]} {_short(result.values[key])}" for key in logarithmic)
             history = read_history(RunFolder(folder / "runs" / result.runs[0]).history)
             curves.append((f"{result.number}: {values}", history["epoch"], history[sweep.monitor]))
-    draw_best_curves(curves, sweep.monitor, folder / "best-curves.png")
+    draw_best_curves(curves, f"{sweep.monitor} with seed {sweep.seeds[0]}", folder / "best-curves.png")
 
 
 def _short(value: Value) -> str:

@@ -108,7 +108,7 @@ def draw_best_curves(curves: Sequence[tuple[str, Array, Array]], metric: str, pa
 
     Args:
         curves: name, epochs and values of each.
-        metric: name of the column.
+        metric: what the values are, for the axis.
         path: the picture.
     """
     figure = new_figure(8, 5.2)
