@@ -298,5 +298,5 @@ except MissingExtraError as error:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1]
     )
     assert done.stdout.strip() == (
-        "engine: numba needs the package 'numba', which is not installed: pip install 'twolayer[numba]'"
+        "engine: numba needs the package 'numba', which is not installed: pip install '.[numba]' in a clone of twolayer"
     )

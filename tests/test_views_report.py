@@ -86,7 +86,7 @@ def no_bokeh(monkeypatch):
 
 def test_without_bokeh_the_page_has_a_picture_and_a_note_names_the_extra(tmp_path, no_bokeh):
     text, note = report(tmp_path, [one_run(tmp_path)])
-    assert "twolayer[report]" in note
+    assert "pip install '.[report]' in a clone" in note
     images = [attributes["src"] for tag, attributes in Page(text).elements if tag == "img"]
     assert images[0].startswith("data:image/png;base64,")
     assert "<script" not in text

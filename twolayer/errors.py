@@ -70,5 +70,6 @@ def import_extra(module: str, extra: str, what_for: str) -> ModuleType:
         if error.name is None or not (module + ".").startswith(error.name + "."):
             raise  # the package is there, and something inside it is broken: its own words say more
         raise MissingExtraError(
-            f"{what_for} needs the package '{error.name}', which is not installed: pip install 'twolayer[{extra}]'"
+            f"{what_for} needs the package '{error.name}', which is not installed: "
+            f"pip install '.[{extra}]' in a clone of twolayer"  # not by twolayer's name, which is on no index
         ) from None
