@@ -182,6 +182,23 @@ def test_an_ignored_class_is_told_and_balanced_weights_bring_it_back():
     assert "ignored class" not in names(trained((X, y), (V, v), hidden=0, epochs=10, class_weights=weights, **GOOD))
 
 
+@pytest.mark.parametrize(
+    ("counts", "hits", "told"),
+    [((104, 16), 0, True), ((104, 16), 1, False), ((16, 4), 0, False), ((60, 60), 0, False)],
+    ids=["never", "once", "too few to tell", "not rare"],
+)
+def test_a_class_without_one_hit_needs_no_great_imbalance(counts, hits, told):
+    y = np.repeat([0, 1], counts)
+    P = np.tile([0.8, 0.2], (len(y), 1))
+    P[counts[0] : counts[0] + hits] = [0.2, 0.8]
+    evidence = Evidence(made_history(40), 2, validation_y=y, validation_proba=P, classes=("no", "yes"))
+    said = [verdict.evidence for verdict in diagnose(evidence) if verdict.name == "ignored class"]
+    assert bool(said) is told
+    if told:
+        assert f"class 'yes' has {counts[1]} of {len(y)} validation rows, and 0 of them were recognised" in said[0]
+        assert f"commonest class is right for {counts[0] / len(y):.1%} of" in said[0]
+
+
 def test_a_training_stopped_too_early_is_told_and_one_left_to_end_is_not():
     rows = blobs(500, distance=1.5), blobs(300, distance=1.5, seed=1)
     settings = {"optimizer": "sgd", "learning_rate": 0.02, "batch_size": 32}

@@ -155,15 +155,16 @@ def _ignored_class(run: Evidence) -> Said:
     if y is None or P is None or not len(y):
         return None
     C = P.shape[1]
-    counts = np.bincount(y, minlength=C)
-    hits = np.bincount(y[P.argmax(axis=1) == y], minlength=C)
-    rare = (counts >= 3) & (counts * IMBALANCE < len(y) / C) & (hits < IGNORED_RECALL * counts)
-    if not rare.any():
+    counts, hits = (np.bincount(rows, minlength=C) for rows in (y, y[P.argmax(axis=1) == y]))
+    rarely = (counts >= 3) & (counts * IMBALANCE < len(y) / C) & (hits < IGNORED_RECALL * counts)
+    ignored = rarely | ((counts >= 5) & (counts < len(y) / C) & (hits == 0))  # no hit at all needs no great imbalance
+    if not ignored.any():
         return None
-    k = int(np.flatnonzero(rare)[counts[rare].argmin()])
+    k = int(np.flatnonzero(ignored)[counts[ignored].argmin()])
     label = run.classes[k] if len(run.classes) == C else k
     return (
-        f"class {label!r} has {counts[k]} of {len(y)} validation rows, and {hits[k]} of them were recognised.",
+        f"class {label!r} has {counts[k]} of {len(y)} validation rows, and {hits[k]} of them were recognised "
+        f"(always guessing the commonest class is right for {counts.max() / len(y):.1%} of the rows).",
         "solver.class_weight=balanced, or more rows of that class.",
     )
 
