@@ -144,6 +144,12 @@ def test_underfitting_names_a_validation_loss_only_where_there_is_one():
     assert "validation" not in unseen.evidence
 
 
+@pytest.mark.parametrize(("accuracy", "told"), [(1.0, False), (0.6, True)])
+def test_a_high_loss_with_all_training_rows_right_is_no_underfitting(accuracy, told):
+    evidence = made(train_loss=np.full(40, 1.5), val_loss=np.full(40, 1.5), train_accuracy=np.full(40, accuracy))
+    assert ("underfitting" in names(evidence)) is told
+
+
 def test_dead_units_are_told_where_a_bad_start_killed_them():
     X, y = blobs(300)
     shifted = X - 30.0  # far from the origin: most units are on the same side for every row

@@ -25,6 +25,7 @@ RISE = 1.5  # a training loss that ends this many times above its lowest
 STILL_FALLING = 0.05  # share of the loss that the last tenth of the epochs still took away
 OVERFIT_RISE = 1.25  # the validation loss ends this many times above its lowest
 UNDERFIT_LOSS = 0.2  # of ln C: a training loss above this share of guessing's
+UNDERFIT_ACCURACY = 0.99  # with more of the training rows right, a high loss is due to the penalty, not to capacity
 UNDERFIT_GAP = 1.15  # validation loss over training loss: below this, more capacity is what is missing
 DEAD = 0.2  # share of hidden units that fire for no row
 MIN_ROWS = 50  # what the hidden units do on fewer says little about them
@@ -96,8 +97,7 @@ def diagnose(evidence: Evidence) -> tuple[Verdict, ...]:
         return ()
     found = []
     for name, rule in RULES.items():
-        said = rule(evidence)
-        if said:
+        if said := rule(evidence):
             found.append(Verdict(name, *said))
             if name in _ENOUGH:
                 break
@@ -213,9 +213,9 @@ def _underfitting(run: Evidence) -> Said:
     train, val = run.column("train_loss"), run.column("val_loss")
     if len(train) < MIN_EPOCHS or train[-1] < UNDERFIT_LOSS * math.log(run.n_classes):
         return None
-    if val.size and val[-1] > UNDERFIT_GAP * train[-1]:
-        return None
     hidden, accuracy = run.setting("model", "hidden"), run.column("train_accuracy")
+    if (val.size and val[-1] > UNDERFIT_GAP * train[-1]) or (accuracy.size and accuracy[-1] > UNDERFIT_ACCURACY):
+        return None
     share = f" ({accuracy[-1]:.1%} of the training rows right)" if accuracy.size else ""
     no_worse = ", and the validation loss is no worse" if val.size else ""
     more = f"more hidden units than {hidden}" if hidden else "a hidden layer" if hidden == 0 else "more hidden units"
