@@ -113,6 +113,18 @@ def test_many_runs_are_drawn_over_any_axis_into_any_kind_of_file(tmp_path, by, e
     assert path.stat().st_size > 1000
 
 
+@pytest.mark.parametrize("scale", ["linear", "log"])
+def test_a_band_is_inside_its_panel(monkeypatch, scale):
+    figures = []
+    monkeypatch.setattr(style, "save", lambda figure, target: figures.append(figure))
+    losses = np.array([[0.4] * 3, [0.5] * 3, [9.0, 6.0, 3.0]])
+    runs = [run(history=made_history(3, val_loss=loss), seed=seed) for seed, loss in enumerate(losses)]
+    draw_curves(runs, io.BytesIO(), scale=scale)
+    bottom, top = figures[0].axes[0].get_ylim()
+    assert bottom < losses.min()
+    assert losses.max() < top
+
+
 def test_runs_without_validation_rows_are_drawn_beside_others():
     nothing = np.full(12, np.nan)
     draw_curves([run(history=made_history(12, val_loss=nothing, val_accuracy=nothing)), run()], io.BytesIO())

@@ -116,7 +116,7 @@ def draw_curves(
 
 
 def _draw_group(axes: Axes, group: Group, quantity: str, by: By, look: tuple[str, style.Dash]) -> list[Array]:
-    """Draws a group's training and validation curve; returns their values."""
+    """Draws a group's training and validation curve; returns their values, the band's among them."""
     color, dash = look
     values = []
     for kind, width, alpha in (("train", 0.9, 0.75), ("val", 2.0, 1.0)):
@@ -128,6 +128,7 @@ def _draw_group(axes: Axes, group: Group, quantity: str, by: By, look: tuple[str
         values.append(curve.y)
         if curve.low is not None and curve.high is not None and kind == "val":
             axes.fill_between(curve.x, curve.low, curve.high, color=color, alpha=0.18, linewidth=0)
+            values += [curve.low, curve.high]
     return values
 
 
