@@ -320,6 +320,16 @@ def test_the_summary_of_an_earlier_end_is_not_taken_for_that_of_a_later_one(tmp_
     assert resume(run).summary["epochs"] == 6
 
 
+def test_without_rows_held_out_a_run_tells_its_training_accuracy(tmp_path):
+    result = train_on_csv(tmp_path, GOOD)
+    told = f"training accuracy {result.summary['train_accuracy']:.4f}, loss {result.summary['train_loss']:.4f}"
+    assert told in describe(result).splitlines()
+    (tmp_path / "other").mkdir()
+    held_out = describe(train_on_csv(tmp_path / "other", GOOD, validation=0.2))
+    assert "training accuracy" not in held_out
+    assert "validation accuracy" in held_out
+
+
 @pytest.mark.parametrize(
     "damage",
     [

@@ -63,7 +63,9 @@ def describe(result: TrainResult) -> str:
         f"{summary['epochs']} epochs in {summary['seconds']:.2f} s{ends}; best epoch {summary['best_epoch']} "
         f"by {summary['monitor']}",
     ]
-    for part, name in (("val", "validation"), ("test", "test")):
+    held_out = summary["n_validation"] or summary["n_test"]
+    parts = (("val", "validation"), ("test", "test")) if held_out else (("train", "training"),)
+    for part, name in parts:
         if summary[f"{part}_loss"] is not None:
             lines.append(f"{name} accuracy {summary[f'{part}_accuracy']:.4f}, loss {summary[f'{part}_loss']:.4f}")
     lines += result.notes
