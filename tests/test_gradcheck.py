@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,10 @@ def test_one_wrong_entry_is_caught() -> None:
 
     result = check(one_entry, random_problem(np.random.default_rng(3)))
     assert {c.array for c in result.failures} == {"b1"}
+    marks = [line for line in result.table().splitlines() if line.startswith("!: ")]
+    assert len(marks) == 1
+    right = check(loss_and_gradients, random_problem(np.random.default_rng(3)))
+    assert "!" not in right.table()
 
 
 def test_a_kink_is_reported_apart_and_not_blamed_on_the_gradient() -> None:
@@ -123,6 +128,24 @@ def test_a_gradient_of_the_wrong_shape_is_a_fault_in_words() -> None:
         "the gradient of b2 has shape (1, 3); wanted shape (3,)",
     )
     assert "FAULT: the gradient of b2" in result.table()
+
+
+@pytest.mark.parametrize(
+    ("form", "got"),
+    [
+        (lambda loss, gradients: (loss, tuple(gradients)), "(float, tuple)"),
+        (lambda loss, gradients: (loss, gradients.named()), "(float, dict)"),
+        (lambda loss, gradients: (loss, gradients.W1, gradients.W2), "(float, ndarray, ndarray)"),
+        (lambda loss, gradients: loss, "float"),
+    ],
+)
+def test_what_is_no_loss_with_params_is_refused_in_words(form: Callable[..., object], got: str) -> None:
+    def in_another_form(params: Params, X: Array, y: Array, reg: float) -> object:
+        return form(*loss_and_gradients(params, X, y, reg))
+
+    with pytest.raises(TypeError, match=r"must return \(loss, gradients\).*Params\(W1, b1, W2, b2\)") as raised:
+        check(in_another_form, random_problem(np.random.default_rng(6)))
+    assert str(raised.value).endswith(f"; got {got}")
 
 
 def test_a_function_that_changes_its_arguments_is_a_fault() -> None:

@@ -5,7 +5,8 @@ only an independent implementation tells; so both comparisons are made, of the d
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -72,6 +73,10 @@ def check_gradients(
     Returns:
         A `GradientCheck`: `.passed`, `.comparisons`, `.kinks`, `.table()`.
 
+    Raises:
+        TypeError: if the function returns anything but a loss and Params.
+        ValueError: if its loss is not one number, or `max_entries` comes without `rng`.
+
     Example:
         >>> from twolayer import init_params, loss_and_gradients
         >>> params = init_params(2, 3, 2, rng=np.random.default_rng(0))
@@ -132,7 +137,7 @@ class _Checker:
     def evaluate(self, function: LossAndGradients, reg: float) -> dict[str, Array]:
         """Loss and gradients by name; what does not fit the parameters becomes a fault and is left out."""
         params, X, y = self.params.copy(), self.X.copy(), self.y.copy()
-        loss, gradients = function(params, X, y, reg)
+        loss, gradients = _pair(function(params, X, y, reg), self.params.named())
         found: dict[str, Array] = {"loss": np.asarray(loss, np.float64)}
         if found["loss"].ndim:
             raise ValueError(f"the loss must be one number; got an array of shape {found['loss'].shape}")
@@ -196,6 +201,19 @@ class _Checker:
             explained = 8 * _EPS * (largest + self.largest_score * self.reach.get(name, 1.0))
         allowed = tolerance + explained / _denominator(a, n)
         return Comparison(oracle, part, name, relative_error(a, n), tolerance, allowed, entries=a.size)
+
+
+def _pair(result: Any, names: Collection[str]) -> tuple[Any, Any]:
+    """What a function returned, if that is a loss and something with a gradient of each name."""
+    if not isinstance(result, tuple | list):
+        got = type(result).__name__
+    elif len(result) == 2 and all(hasattr(result[1], name) for name in names):
+        return result[0], result[1]
+    else:
+        got = f"({', '.join(type(value).__name__ for value in result)})"
+    raise TypeError(
+        f"the function must return (loss, gradients), the gradients as twolayer.Params(W1, b1, W2, b2); got {got}"
+    )
 
 
 def _named(against: LossAndGradients | Mapping[str, LossAndGradients] | None) -> dict[str, LossAndGradients]:

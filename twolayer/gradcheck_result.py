@@ -110,6 +110,8 @@ class GradientCheck:
             n_rows = len({row for kink in self.kinks for row in kink.rows})
             lines.append(f"differences leave out {len(self.kinks)} entries of {where}: between their two probes")
             lines.append(f"a ReLU changes sides (in {n_rows} of the rows)")
+        if self.failures:
+            lines.append("!: wrong, as neither the tolerance nor rounding allows such an error")
         if any(comparison.only_rounding for comparison in self.comparisons):
             lines.append("~0: all rounding, as the gradient is almost 0")
         for fault in self.faults:
