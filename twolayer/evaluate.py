@@ -75,7 +75,8 @@ def evaluate_run(path: Path) -> Figures:
     """
     folder = RunFolder(path)
     if not folder.path.is_dir():
-        raise RunError(f"{path}: a run folder has test rows, a model file has none: give rows by --data FILE")
+        found = "not a run folder" if folder.path.exists() else "no such run folder"
+        raise RunError(f"{path}: {found}; wanted: a run's folder, or a model file with rows by --data FILE")
     if not folder.predictions.exists():
         raise RunError(f"{path}: has no predictions.npz: a run that has ended is wanted; give rows by --data FILE")
     arrays, classes = read_predictions(folder.predictions)
