@@ -92,7 +92,10 @@ def test_six_planted_faults_are_all_reported_at_once_with_their_places(run_twola
         (["train", "configs/toy.yaml", "solver.epocs=3"], "did you mean 'epochs'?"),
         (["train", "--resume", "nowhere"], "nowhere: no such run folder"),
         (["train", "--nonsense"], "No such option"),
-        (["evaluate", "nowhere"], "nowhere"),
+        (["train", "data/letter-train.csv.gz"], "twolayer init data/letter-train.csv.gz"),
+        (["train", "nowhere.csv"], "nowhere.csv: no such file"),
+        (["evaluate", "nowhere"], "nowhere: no such run folder"),
+        (["evaluate", "configs/toy.yaml"], "configs/toy.yaml: not a run folder; wanted: a run's folder"),
         (["predict", "nowhere", "rows.csv"], "nowhere"),
     ],
 )

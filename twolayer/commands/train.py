@@ -13,6 +13,8 @@ from twolayer.commands import files_and_overrides
 if TYPE_CHECKING:
     from twolayer.training import TrainResult
 
+_ROWS = (".csv", ".npz", ".npy", ".idx", "ubyte")  # endings of files that `init` reads and no config has
+
 
 @click.command()
 @click.argument("config_and_overrides", metavar="[CONFIG] [KEY=VALUE ...]", nargs=-1)
@@ -39,6 +41,11 @@ def command(
         )
     if resume_run is None and len(configs) != 1:
         raise click.UsageError(f"one CONFIG is wanted, a YAML file; got {len(configs)}: {', '.join(configs) or 'none'}")
+    if configs and configs[0].removesuffix(".gz").endswith(_ROWS) and Path(configs[0]).is_file():
+        raise click.UsageError(
+            f"{configs[0]} is a file of rows; wanted: a config, which this writes: "
+            f"twolayer init {shlex.quote(configs[0])}"
+        )
     if force and resume_run is None:
         raise click.UsageError("--force goes with --resume")
 
