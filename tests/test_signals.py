@@ -125,6 +125,7 @@ def test_a_ctrl_c_after_the_last_epoch_does_not_undo_the_end(tmp_path, monkeypat
 # Run with a patch that sends the signal in the middle of something.
 PROGRAM = """
 import os, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts with Ctrl-C ignored
 {patch}
 from twolayer.__main__ import main
 main(["train", {config!r}, "--run-dir", {run_dir!r}, "--quiet"])
