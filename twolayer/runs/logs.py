@@ -17,27 +17,10 @@ from twolayer.runs import disk as seam
 from twolayer.runs.disk import explained
 from twolayer.runs.jsonfile import shown
 from twolayer.runs.rows import read_columns, read_log, rows_up_to
+from twolayer.selection import MONITORS
 
-HISTORY_COLUMNS = (
-    "epoch",
-    "step",
-    "learning_rate",
-    "train_loss",
-    "val_loss",
-    "train_accuracy",
-    "val_accuracy",
-    "penalty",
-    "gradient_norm",
-    "update_ratio_W1",
-    "update_ratio_W2",
-    "weight_norm_W1",
-    "weight_norm_W2",
-    "dead_share",
-    "activation_min",
-    "activation_median",
-    "activation_max",
-    "seconds",
-)
+_FIRST = ("epoch", "step", "learning_rate", "train_loss", "val_loss", "train_accuracy", "val_accuracy")
+HISTORY_COLUMNS = (*_FIRST, *(name for name in MONITORS if name not in _FIRST), "seconds")
 STEPS_COLUMNS = ("step", "epoch", "learning_rate", "loss")
 
 Row = Mapping[str, float | None]
