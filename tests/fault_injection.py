@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from twolayer.errors import RunError
 from twolayer.fuzz.full_disk import FaultyDisk, FullDisk, using_disk
+from twolayer.utils.errors import RunError
 
 
 class KillingDisk(FaultyDisk):

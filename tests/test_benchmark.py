@@ -18,8 +18,8 @@ from twolayer.benchmark.scaling import fit_line, measure_scaling
 from twolayer.benchmark.table import ratio_table, step_table
 from twolayer.benchmark.worker import serve
 from twolayer.commands.benchmark import command
-from twolayer.errors import TwoLayerError
 from twolayer.model import Params
+from twolayer.utils.errors import TwoLayerError
 
 SMALL = Shape(7, 5, 3, 4)
 

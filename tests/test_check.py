@@ -22,8 +22,8 @@ from twolayer.check import (
 )
 from twolayer.config import config_from_dict
 from twolayer.data.rows import ArrayRows
-from twolayer.errors import CheckFailedError
 from twolayer.model import init_params
+from twolayer.utils.errors import CheckFailedError
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 

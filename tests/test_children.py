@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import twolayer
-from twolayer.children import module_command, module_environment
+from twolayer.utils.process import module_command, module_environment
 
 PACKAGE = Path(twolayer.__file__).parent
 

@@ -10,7 +10,7 @@ import pytest
 
 from twolayer.config import Config, config_from_dict, load_config, rules, value_fault
 from twolayer.data import sources
-from twolayer.errors import ConfigError
+from twolayer.utils.errors import ConfigError
 
 SPIRAL: dict[str, Any] = {"generator": "spiral"}
 

@@ -16,7 +16,7 @@ from twolayer.config import load_config, yaml_value
 from twolayer.config.document import Document, parse, read_document
 from twolayer.config.nodes import MAX_DEPTH, MAX_VALUES
 from twolayer.config.report import Place, Report, dotted, nearest, shown
-from twolayer.errors import ConfigError
+from twolayer.utils.errors import ConfigError
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT

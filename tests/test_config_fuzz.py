@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from twolayer.config import Config, config_from_dict, dump_config, load_config
 from twolayer.config.document import read_document
 from twolayer.config.report import Report
-from twolayer.errors import ConfigError
+from twolayer.utils.errors import ConfigError
 
 SHIPPED = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 TOKENS = [

@@ -11,7 +11,7 @@ import pytest
 from data_helpers import all_rows, idx_bytes, pair, write
 
 from twolayer.data import ArrayRows, ScaledRows, load_dataset
-from twolayer.errors import DataError
+from twolayer.utils.errors import DataError
 
 PLAIN = {"validation": 0, "scale": "none"}
 IMAGES = np.arange(3 * 2 * 4, dtype=np.uint8).reshape(3, 2, 4)

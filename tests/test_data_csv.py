@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twolayer.data import load_dataset
-from twolayer.errors import DataError
+from twolayer.utils.errors import DataError
 
 PLAIN = {"validation": 0, "scale": "none", "dtype": "float64"}
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from twolayer.data import ArrayRows, Preparation, ScaledRows, load_dataset
 from twolayer.data.scaling import Scaling, fit_scaling
 from twolayer.data.splits import stratified_split
-from twolayer.errors import DataError
+from twolayer.utils.errors import DataError
 
 RNG = np.random.default_rng(7)
 

@@ -21,8 +21,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from twolayer import TwoLayerClassifier, init_params
-from twolayer.errors import DivergedError
 from twolayer.model import predict_proba
+from twolayer.utils.errors import DivergedError
 
 IRIS = load_iris(return_X_y=True)
 

@@ -7,8 +7,8 @@ from conftest import ROOT
 
 from twolayer import load_config
 from twolayer.data import load_dataset
-from twolayer.errors import FileError
 from twolayer.examples import example_names, write_example
+from twolayer.utils.errors import FileError
 
 NAMES = sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
 

@@ -44,7 +44,7 @@ def test_the_weights_grow_without_bound_for_r_0_and_settle_for_r_above_0() -> No
 
 
 def test_the_ladder_has_a_rung_for_each_way_and_skips_what_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from twolayer.errors import MissingExtraError
+    from twolayer.utils.errors import MissingExtraError
 
     make = experiments.make_engine
 

@@ -15,7 +15,6 @@ from click.testing import CliRunner
 from fault_injection import run_python
 
 from twolayer.commands.fuzz import command
-from twolayer.errors import CheckFailedError
 from twolayer.fuzz.campaign import MEMORY_BYTES, Campaign, memory_limit, peak_mib
 from twolayer.fuzz.configs import fuzz_configs
 from twolayer.fuzz.damage import fuzz_damage
@@ -24,6 +23,7 @@ from twolayer.fuzz.disk import fuzz_disk
 from twolayer.fuzz.kills import KILLS, fuzz_kills
 from twolayer.fuzz.training import warm_up
 from twolayer.optim import OPTIMIZERS
+from twolayer.utils.errors import CheckFailedError
 from twolayer.verify_resume import Verdict
 
 

@@ -13,10 +13,10 @@ from twolayer import load_config, train
 from twolayer.config.document import read_document
 from twolayer.config.report import Report
 from twolayer.data.csv_text import number_of
-from twolayer.errors import DataError, FileError
 from twolayer.init_config import propose, write_config
 from twolayer.init_config.columns import guess_columns
 from twolayer.saved_model import load_model
+from twolayer.utils.errors import DataError, FileError
 
 
 def rows_of_flowers(n=60, seed=0):

@@ -10,7 +10,7 @@ from conftest import ROOT
 
 import twolayer
 from twolayer import Solver, init_params, load_model, train
-from twolayer.errors import RunError
+from twolayer.utils.errors import RunError
 
 CONFIG = ROOT / "configs" / "spiral.yaml"
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twolayer import npyfile
-from twolayer.errors import FileError
-from twolayer.npyfile import read_npy, read_npz
+from twolayer.utils import npy as npyfile
+from twolayer.utils.errors import FileError
+from twolayer.utils.npy import read_npy, read_npz
 
 ARRAYS = {
     "float32": np.linspace(0, 1, 12, dtype="<f4").reshape(3, 4),

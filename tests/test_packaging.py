@@ -104,7 +104,7 @@ def test_the_sdist_has_what_a_packager_needs(built):
 
 
 def test_the_version_and_the_python_versions_are_said_once_and_agree(built):
-    from twolayer import __version__
+    from twolayer.utils.version import __version__
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     (wheel,) = built.glob("*.whl")
@@ -136,7 +136,7 @@ def test_from_the_wheel_ones_own_file_becomes_a_model(twolayer, tmp_path):
 
 
 def test_from_the_wheel_help_and_version_answer(twolayer, tmp_path):
-    from twolayer import __version__
+    from twolayer.utils.version import __version__
 
     assert __version__ in twolayer("--version", cwd=tmp_path)
     assert "example" in twolayer("--help", cwd=tmp_path)

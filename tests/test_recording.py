@@ -12,11 +12,11 @@ import pytest
 from fault_injection import FullDisk, using_disk
 
 from twolayer.config import config_from_dict, dump_config
-from twolayer.errors import DivergedError, RunError
 from twolayer.recording import Recorder
 from twolayer.runs.checkpoint import read_arrays
 from twolayer.runs.folder import RunFolder
 from twolayer.training import resume, train
+from twolayer.utils.errors import DivergedError, RunError
 from twolayer.verify_resume import differences
 
 

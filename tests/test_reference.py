@@ -83,7 +83,7 @@ def test_no_reference_imports_backprop() -> None:
         for name in ([node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names])
     }
     ours = {name for name in imported if name and name.startswith("twolayer")}
-    assert all(name.startswith(("twolayer.reference", "twolayer.model", "twolayer.errors", "twolayer.randomness"))
+    assert all(name.startswith(("twolayer.reference", "twolayer.model", "twolayer.utils.errors", "twolayer.utils.randomness"))
                for name in ours)  # fmt: skip
 
 

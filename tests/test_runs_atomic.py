@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 from fault_injection import KILL_AT_EVERY_OPERATION, full_at_every_operation, run_python
 
-from twolayer.errors import RunError
-from twolayer.runs import disk as seam
-from twolayer.runs.atomic import write_atomically
-from twolayer.runs.disk import explain
-from twolayer.runs.jsonfile import MAX_BYTES, json_bytes, parse_object, read_json, write_json
+from twolayer.utils import files as seam
+from twolayer.utils.errors import RunError
+from twolayer.utils.files import explain, write_atomically
+from twolayer.utils.jsonfile import MAX_BYTES, json_bytes, parse_object, read_json, write_json
 
 
 def test_bytes_and_a_writing_function_give_the_same_file(tmp_path):

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 import twolayer
-from twolayer.errors import RunError
 from twolayer.runs import checkpoint
 from twolayer.runs.checkpoint import FORMAT, read_arrays, read_model_arrays, require_params, write_arrays
+from twolayer.utils.errors import RunError
 
 
 def params(d=3, h=4, c=2, dtype=np.float32):

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 import twolayer
-from twolayer import blas
 from twolayer.runs.environment import commit_of, describe_environment, differences_that_change_bits
+from twolayer.utils import blas
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from fault_injection import KILL_AT_EVERY_OPERATION, full_at_every_operation, run_python
 
-from twolayer.errors import RunError
-from twolayer.runs.atomic import write_new
 from twolayer.runs.checkpoint import packed, read_arrays
 from twolayer.runs.folder import RunFolder, create_run_folder, create_run_folder_at, open_run
+from twolayer.utils.errors import RunError
+from twolayer.utils.files import write_new
 
 NOW = datetime(2024, 2, 29, 7, 5, 9)
 MODEL = {"W2": np.ones((3, 2)), "b2": np.zeros(2)}

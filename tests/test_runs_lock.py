@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from fault_injection import start_python
 
-from twolayer.errors import RunError
 from twolayer.runs import lock as lock_module
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.lock import RunLock
+from twolayer.utils.errors import RunError
 
 
 def holder(path: Path):

@@ -14,8 +14,8 @@ from fault_injection import FullDisk, full_at_every_operation, using_disk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twolayer.errors import RunError
 from twolayer.runs.logs import HISTORY_COLUMNS, STEPS_COLUMNS, HistoryLog, StepsLog, read_history, read_steps
+from twolayer.utils.errors import RunError
 
 
 def history_row(epoch, step, **values):

@@ -11,7 +11,7 @@ import pytest
 from twolayer.config import Config, config_from_dict, config_schema, reference_table
 from twolayer.config.document import read_document
 from twolayer.config.report import Report
-from twolayer.errors import ConfigError
+from twolayer.utils.errors import ConfigError
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 SPIRAL = {"generator": "spiral"}

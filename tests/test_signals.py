@@ -12,8 +12,8 @@ from fault_injection import start_python
 from twolayer.config import config_from_dict
 from twolayer.recording import Recorder
 from twolayer.runs.folder import RunFolder
-from twolayer.signals import StopRequest
 from twolayer.training import resume, train
+from twolayer.utils.process import StopRequest
 from twolayer.verify_resume import differences
 
 CONFIG = config_from_dict(

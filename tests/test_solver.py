@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 
 from twolayer.backprop import loss_and_gradients
-from twolayer.errors import DivergedError
 from twolayer.events import EpochEnd
 from twolayer.model import Params, init_params
 from twolayer.optim import OPTIMIZERS
-from twolayer.randomness import generator
 from twolayer.runs.logs import HISTORY_COLUMNS
 from twolayer.schedules import SCHEDULES
-from twolayer.selection import MONITORS
 from twolayer.settings import SolverSettings
 from twolayer.solver import Solver
 from twolayer.solver_state import restore, state_arrays, state_header
+from twolayer.utils.columns import MONITORS
+from twolayer.utils.errors import DivergedError
+from twolayer.utils.randomness import generator
 
 D, H, C, N = 5, 7, 3, 53
 HAS_NUMBA = importlib.util.find_spec("numba") is not None

@@ -19,8 +19,6 @@ pytest.importorskip("optuna")
 from twolayer import recording, training
 from twolayer.__main__ import run as run_command
 from twolayer.config import load_config
-from twolayer.errors import DataError, RunError
-from twolayer.runs.jsonfile import read_json
 from twolayer.runs.logs import read_history
 from twolayer.sweep import report, search, sweep_file
 from twolayer.sweep.journal import Outcome
@@ -28,6 +26,8 @@ from twolayer.sweep.local import LocalWorkers
 from twolayer.sweep.search import run_sweep
 from twolayer.sweep.sweep_file import load_sweep
 from twolayer.sweep.trial import Task, run_task
+from twolayer.utils.errors import DataError, RunError
+from twolayer.utils.jsonfile import read_json
 
 PICTURES = ("against-keys.png", "parallel-coordinates.png", "best-curves.png")
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from sweep_files import BASE, write_sweep
 
-from twolayer.errors import RunError
 from twolayer.sweep.journal import Journal, Outcome
 from twolayer.sweep.refit import refit_config
 from twolayer.sweep.results import PointResult, border_warnings, point_result, ranked, winner_of
 from twolayer.sweep.space import Dimension
 from twolayer.sweep.sweep_file import load_sweep
+from twolayer.utils.errors import RunError
 
 pytest.importorskip("optuna")
 from twolayer.sweep.study import PrunerSettings, Study

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from view_runs import config_with, made_history, made_run
 
-from twolayer.errors import RunError
 from twolayer.runs.folder import RunFolder
+from twolayer.utils.errors import RunError
 from twolayer.views import style
 from twolayer.views.curves import TABLE_HEADER, draw_curves, group_curve, table_csv, table_text
 from twolayer.views.loss_curve import loss_curve_figure

@@ -9,11 +9,11 @@ from view_runs import config_with, made_history
 
 from twolayer.config import load_config
 from twolayer.data.rows import ArrayRows
-from twolayer.errors import DivergedError
 from twolayer.metrics import balanced_class_weights, probabilities
 from twolayer.model import init_params
 from twolayer.solver import Solver
 from twolayer.training import train
+from twolayer.utils.errors import DivergedError
 from twolayer.views.diagnosis import RULES, Evidence, diagnose
 
 CONFIGS = Path(__file__).parent.parent / "configs"

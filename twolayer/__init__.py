@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from twolayer.utils.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from twolayer.backprop import loss_and_gradients as loss_and_gradients

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
-from twolayer.errors import TwoLayerError
+from twolayer.utils.errors import TwoLayerError
 
 # New objects until Python searches them for garbage: imports make most, for good, and searching costs a short run 10 %.
 GARBAGE_COLLECTION_AFTER = 50_000

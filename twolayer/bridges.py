@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from twolayer.errors import import_extra
 from twolayer.model import Params
+from twolayer.utils.errors import import_extra
 
 if TYPE_CHECKING:
     import torch

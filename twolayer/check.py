@@ -16,9 +16,9 @@ from twolayer.data import Dataset, load_dataset
 from twolayer.gradcheck import check_gradients
 from twolayer.metrics import Rows
 from twolayer.model import Array, Params, forward, init_params
-from twolayer.randomness import generator
 from twolayer.reference import REFERENCES
 from twolayer.solver import Solver
+from twolayer.utils.randomness import generator
 
 LossAndGradients = Callable[..., tuple[float, Params]]
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.errors import DataError, RunError
 from twolayer.metrics import class_figures, confusion_matrix
 from twolayer.model import Array
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.predictions import read_predictions
 from twolayer.saved_model import load_model
+from twolayer.utils.errors import DataError, RunError
 
 WIDEST_MATRIX = 30  # classes; a larger confusion matrix does not fit a terminal
 

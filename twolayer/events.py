@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from twolayer.model import Array
 from twolayer.schedules import PlateauState
-from twolayer.selection import Best
+from twolayer.utils.columns import Best
 
 Record = dict[str, float | None]
 

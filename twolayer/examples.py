@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from twolayer.config import load_config
-from twolayer.data.faults import nearest, some
 from twolayer.data.sources import files_of
-from twolayer.errors import FileError
-from twolayer.runs.atomic import write_atomically
+from twolayer.utils.errors import FileError
+from twolayer.utils.files import write_atomically
+from twolayer.utils.text import nearest, some
 
 SCHEMA_NAME = "twolayer.schema.json"
 

@@ -12,10 +12,10 @@ import numpy as np
 from twolayer.backprop import loss_and_gradients
 from twolayer.engine import EngineName, TrainingState, UpdateRule
 from twolayer.engines import make_engine
-from twolayer.errors import MissingExtraError
 from twolayer.model import Array, Params, flat_copy, init_params, softmax
-from twolayer.randomness import generator
 from twolayer.reference import gradient_step, one_loop, ones_vectors, outer_products, two_loops
+from twolayer.utils.errors import MissingExtraError
+from twolayer.utils.randomness import generator
 from twolayer.views.experiments import Curve, Panel
 
 LADDER_SHAPE = (64, 64, 64, 10)  # N, D, H, C: a batch of optdigits

@@ -14,8 +14,8 @@ from twolayer.backprop import loss_and_gradients, penalty
 from twolayer.explanation import Step, Table, as_markdown, as_text
 from twolayer.gradcheck import GradientCheck, check_gradients
 from twolayer.model import Array, Params
-from twolayer.randomness import generator
 from twolayer.reference import Pass, forward_pass, gradient_step
+from twolayer.utils.randomness import generator
 
 _SHOWN = 6  # features, hidden units, classes or rows in a table
 _MAX_ENTRIES = 100  # of each array that differences probe

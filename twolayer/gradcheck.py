@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from twolayer.errors import TwoLayerError
 from twolayer.gradcheck_result import DIFFERENCES, Comparison, GradientCheck, Kink, Part, worst_of
 from twolayer.model import Array, Params, forward, hidden_activations
 from twolayer.reference import LossAndGradients, two_loops
+from twolayer.utils.errors import TwoLayerError
 
 __all__ = [
     "Comparison",

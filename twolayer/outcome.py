@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from twolayer.blas import at_most_threads
 from twolayer.config import Config
 from twolayer.data import Dataset
-from twolayer.errors import RunError
 from twolayer.metrics import Evaluator, probabilities
 from twolayer.model import Array
 from twolayer.recording import Recorder
 from twolayer.runs.checkpoint import write_arrays
 from twolayer.runs.folder import RunFolder
-from twolayer.runs.jsonfile import read_json, write_json
 from twolayer.solver import Solver
+from twolayer.utils.blas import at_most_threads
+from twolayer.utils.errors import RunError
+from twolayer.utils.jsonfile import read_json, write_json
 from twolayer.views.diagnosis import Evidence, Verdict, diagnose
 
 _COUNTS = (

@@ -11,15 +11,15 @@ import numpy as np
 
 from twolayer.config import Config
 from twolayer.data import Preparation
-from twolayer.errors import RunError
 from twolayer.events import EpochEnd, Record, Stretch
 from twolayer.model import Array
-from twolayer.runs.atomic import Content, write_atomically
 from twolayer.runs.checkpoint import packed
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.logs import HISTORY_COLUMNS, HistoryLog, StepsLog, read_history
 from twolayer.solver import Solver
 from twolayer.solver_state import settings_of, state_arrays, state_header
+from twolayer.utils.errors import RunError
+from twolayer.utils.files import Content, write_atomically
 from twolayer.views.loss_curve import RedrawBudget, draw_loss_curve
 
 

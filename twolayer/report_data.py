@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from twolayer.config import Config
 from twolayer.data import Dataset, load_dataset
-from twolayer.errors import FileError
 from twolayer.runs.checkpoint import read_model_arrays
 from twolayer.runs.folder import RunFolder
+from twolayer.utils.errors import FileError
 from twolayer.views import pictures
 from twolayer.views.calibration import most_confident_mistakes
 from twolayer.views.report import Details, Mistake, evaluated

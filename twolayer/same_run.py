@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from twolayer.config import Config, differences
-from twolayer.errors import RunError
 from twolayer.runs.environment import differences_that_change_bits
 from twolayer.runs.folder import RunFolder
-from twolayer.runs.jsonfile import read_json, shown
 from twolayer.settings import SolverSettings
 from twolayer.solver_state import FREE_KEYS, settings_of
+from twolayer.utils.errors import RunError
+from twolayer.utils.jsonfile import read_json, shown
 
 
 def require_same_run(

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from twolayer.data import Preparation
-from twolayer.errors import RunError
 from twolayer.model import Array, Params, predict_proba
 from twolayer.runs.checkpoint import read_model_arrays
 from twolayer.runs.folder import RunFolder
+from twolayer.utils.errors import RunError
 
 
 class Model:

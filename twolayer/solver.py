@@ -20,20 +20,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twolayer.backprop import penalty
-from twolayer.blas import at_most_threads
 from twolayer.divergence import Divergence, explain_divergence
 from twolayer.engine import NonFiniteStepError, TrainingState, stretch_steps
 from twolayer.engines import make_engine
-from twolayer.errors import DivergedError
 from twolayer.events import EpochEnd, Progress, Record, Stretch
 from twolayer.fitting import fitting_rows, fitting_weights
 from twolayer.metrics import Evaluator, Rows, hidden_activity, weight_changes
 from twolayer.model import Array, Params, flat_copy, flat_zeros
 from twolayer.optim import OPTIMIZERS
-from twolayer.randomness import generator
 from twolayer.schedules import PlateauState, learning_rates
-from twolayer.selection import Best, larger_is_better, require_monitor
 from twolayer.settings import SolverSettings
+from twolayer.utils.blas import at_most_threads
+from twolayer.utils.columns import Best, larger_is_better, require_monitor
+from twolayer.utils.errors import DivergedError
+from twolayer.utils.randomness import generator
 
 ONE_THREAD = 4_000_000  # operations in a batch's largest product; up to here a second thread does not help
 

@@ -11,14 +11,14 @@ from typing import Any, get_args, get_type_hints
 import numpy as np
 
 from twolayer.config import Config
-from twolayer.errors import RunError
 from twolayer.events import Progress
 from twolayer.model import Array, Params
 from twolayer.runs.checkpoint import require_params
-from twolayer.runs.jsonfile import shown
 from twolayer.schedules import PlateauState
-from twolayer.selection import Best
 from twolayer.solver import Solver
+from twolayer.utils.columns import Best
+from twolayer.utils.errors import RunError
+from twolayer.utils.jsonfile import shown
 
 FREE_KEYS = {"run.dir", "run.checkpoint_seconds", "run.redraw_seconds", "run.snapshot_epochs"}
 """Keys of the config that a run may go on with changed."""

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from twolayer.config import Config
 from twolayer.data import load_dataset
-from twolayer.errors import DataError
 from twolayer.model import Array, Params, init_params
-from twolayer.randomness import generator
+from twolayer.utils.errors import DataError
+from twolayer.utils.randomness import generator
 
 
 class Start(NamedTuple):

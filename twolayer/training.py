@@ -13,24 +13,24 @@ import numpy as np
 
 from twolayer.config import Config, dump_config, load_config
 from twolayer.data import Dataset
-from twolayer.errors import DivergedError, RunError
 from twolayer.events import EpochEnd, Record
 from twolayer.from_config import make_solver, read_data
 from twolayer.model import Array
 from twolayer.outcome import conclude, stored_summary
-from twolayer.progress import Progress
 from twolayer.recording import Recorder, checkpoint_file, model_file
-from twolayer.runs.atomic import Content, content_bytes, write_atomically
 from twolayer.runs.checkpoint import read_model_arrays
 from twolayer.runs.environment import describe_environment
 from twolayer.runs.folder import RunFolder, create_run_folder, create_run_folder_at, open_run
-from twolayer.runs.jsonfile import json_bytes
 from twolayer.runs.logs import logged_rows, read_history
 from twolayer.same_run import require_same_run
 from twolayer.saved_model import Model, load_model
-from twolayer.signals import StopRequest
 from twolayer.solver import Solver
 from twolayer.solver_state import restore
+from twolayer.utils.errors import DivergedError, RunError
+from twolayer.utils.files import Content, content_bytes, write_atomically
+from twolayer.utils.jsonfile import json_bytes
+from twolayer.utils.process import StopRequest
+from twolayer.utils.progress import Progress
 
 Stop = Callable[[Record], bool]
 

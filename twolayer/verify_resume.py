@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from twolayer.children import module_command, module_environment
-from twolayer.errors import RunError
 from twolayer.runs.checkpoint import read_arrays
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.logs import read_history
 from twolayer.saved_model import load_model
+from twolayer.utils.errors import RunError
+from twolayer.utils.process import module_command, module_environment
 
 CHECKPOINTS = 10  # in about so many pieces a kill can cut the training
 START_UP_SHARE = 0.7  # of the time before the first step, in which no kill falls

@@ -15,7 +15,7 @@ from typing import IO, Any
 import numpy as np
 
 from twolayer.benchmark.race import PAUSE_SECONDS, Contestant
-from twolayer.errors import TwoLayerError
+from twolayer.utils.errors import TwoLayerError
 
 D, H, C, B = 784, 128, 10, 128
 TURNS, STEPS = 12, 1500  # steps in a turn

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from twolayer.benchmark.entries import ENTRIES
-from twolayer.children import module_command, module_environment
+from twolayer.utils.process import module_command, module_environment
 
 # What all scripts share: the rows split and scaled as `train` does, and the curve drawn at the end.
 _BEGIN = """

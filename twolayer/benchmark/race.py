@@ -16,7 +16,7 @@ from typing import Any
 
 from twolayer.benchmark.cases import Case
 from twolayer.benchmark.entries import FLOOR
-from twolayer.children import module_command, module_environment
+from twolayer.utils.process import module_command, module_environment
 
 PAUSE_SECONDS = 0.3  # Intel's OpenMP spins longest, 0.2 s
 AGREEMENT = 1e-3  # of final losses, of which larger differences mean that it was not the same work

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import click
 
-from twolayer import __version__
+from twolayer.utils.version import __version__
 
 COMMANDS = {
     "train": "train a network from a YAML config, or go on with a run",

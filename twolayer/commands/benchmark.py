@@ -62,7 +62,7 @@ def command(
         click.echo(f"left out: {line}")
     rows = [result.as_row() for result in results]
     if json_path is not None:
-        from twolayer.runs.atomic import write_atomically
+        from twolayer.utils.files import write_atomically
 
         write_atomically(json_path, (json.dumps(rows, indent=1) + "\n").encode())
     if chart is not None:

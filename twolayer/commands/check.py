@@ -22,7 +22,7 @@ def command(config: Path, overrides: tuple[str, ...]) -> None:
     """
     from twolayer.check import check_config
     from twolayer.config import load_config
-    from twolayer.errors import CheckFailedError
+    from twolayer.utils.errors import CheckFailedError
 
     failed = 0
     for finding in check_config(load_config(config, overrides)):

@@ -54,7 +54,7 @@ def command(
     """
     from typing import cast
 
-    from twolayer.runs.atomic import write_atomically
+    from twolayer.utils.files import write_atomically
     from twolayer.views.curves import By, draw_curves, table_csv, table_text
     from twolayer.views.loss_curve import draw_loss_curve
 
@@ -79,12 +79,12 @@ def command(
 
 
 def _draw_boundary(run: RunData, config: Config, output: Path | None) -> Path:
-    from twolayer.errors import DataError, RunError
     from twolayer.model import Params
     from twolayer.report_data import raw_rows
     from twolayer.runs.checkpoint import read_model_arrays
     from twolayer.runs.folder import RunFolder
     from twolayer.saved_model import Model, load_model
+    from twolayer.utils.errors import DataError, RunError
     from twolayer.views.boundary import Plane, animate_boundary, draw_boundary
 
     model = load_model(run.path)

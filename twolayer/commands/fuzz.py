@@ -39,7 +39,6 @@ def command(what: str, count: int | None, train: int | None, seed: int, keep: Pa
     twolayer fuzz configs --count 1000
     twolayer fuzz all --seed 7
     """
-    from twolayer.errors import CheckFailedError
     from twolayer.fuzz.campaign import Campaign, Tally
     from twolayer.fuzz.configs import fuzz_configs
     from twolayer.fuzz.damage import fuzz_damage
@@ -47,7 +46,8 @@ def command(what: str, count: int | None, train: int | None, seed: int, keep: Pa
     from twolayer.fuzz.disk import fuzz_disk
     from twolayer.fuzz.kills import fuzz_kills
     from twolayer.fuzz.training import warm_up
-    from twolayer.progress import Tally as Bar
+    from twolayer.utils.errors import CheckFailedError
+    from twolayer.utils.progress import Tally as Bar
 
     def run(name: str, scratch: Path) -> Tally:
         n = count or DEFAULT_COUNTS.get(name, 0)

@@ -33,9 +33,9 @@ def command(config: Path | None, overrides: tuple[str, ...], seed: int, tables: 
     import numpy as np
 
     from twolayer.backprop import loss_and_gradients
-    from twolayer.errors import CheckFailedError
     from twolayer.gradcheck import check_gradients, worst_of
     from twolayer.reference import REFERENCES, standard_problems
+    from twolayer.utils.errors import CheckFailedError
 
     references = dict(REFERENCES)
     problems = standard_problems(seed) if config is None else _problems_of(config, overrides)

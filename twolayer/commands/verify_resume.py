@@ -21,7 +21,7 @@ def command(config: str, overrides: tuple[str, ...], kills: int, seed: int) -> N
     """
     import numpy as np
 
-    from twolayer.errors import CheckFailedError
+    from twolayer.utils.errors import CheckFailedError
     from twolayer.verify_resume import verify_resume
 
     with tempfile.TemporaryDirectory() as folder:

@@ -11,7 +11,6 @@ from contextlib import nullcontext
 
 import numpy as np
 
-from twolayer.blas import at_most_threads, usable_threads
 from twolayer.compiled.crew import Crew
 from twolayer.compiled.lanes import team_of
 from twolayer.compiled.products import gemm_address
@@ -20,6 +19,7 @@ from twolayer.compiled.steps import MEASURE, NOT_FINITE, OBJECTIVE, run_steps
 from twolayer.compiled.updates import rule_in_numbers
 from twolayer.engine import NonFiniteStepError, TrainingState, UpdateRule
 from twolayer.model import Array
+from twolayer.utils.blas import at_most_threads, usable_threads
 
 __all__ = ["NumbaEngine"]
 

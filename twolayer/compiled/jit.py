@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-from twolayer.errors import import_extra
+from twolayer.utils.errors import import_extra
 
 numba: Any = import_extra("numba", "numba", "engine: numba")
 import_extra("numba.extending", "numba", "engine: numba")

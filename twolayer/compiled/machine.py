@@ -6,7 +6,7 @@ import platform
 from typing import Any
 
 from twolayer.compiled.jit import numba
-from twolayer.errors import import_extra
+from twolayer.utils.errors import import_extra
 
 ir: Any = import_extra("llvmlite.ir", "numba", "engine: numba")
 types, cgutils = numba.types, numba.core.cgutils

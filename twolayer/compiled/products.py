@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from twolayer.blas import gemm_of_numpy
 from twolayer.compiled.jit import compiled, compiled_apart, numba
 from twolayer.compiled.tiles import WIDTH_BYTES, tile_width, tiled, transposed, unsigned
-from twolayer.errors import import_extra
 from twolayer.model import Array
+from twolayer.utils.blas import gemm_of_numpy
+from twolayer.utils.errors import import_extra
 
 SMALL = 4096  # multiplications up to which a plain loop beats BLAS where rows are too short for tiles
 TILES = 2_000_000  # multiplications up to which tiles beat BLAS

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from twolayer.compiled.jit import compiled, compiled_apart, numba
-from twolayer.errors import import_extra
 from twolayer.model import Array
+from twolayer.utils.errors import import_extra
 
 ROWS = 5  # of a tile: 10 of the 16 vector registers of AVX2 then hold its sums
 WIDTH_BYTES = 64  # of a row of a tile

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from twolayer.errors import ConfigError
+from twolayer.utils.errors import ConfigError
 
 Path = tuple[str | int, ...]  # ("data", "train", "features"), list items by their number
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from twolayer.config.models import Config
 from twolayer.config.report import Path, Report, shown
-from twolayer.selection import needs_hidden_layer, needs_validation
+from twolayer.utils.columns import needs_hidden_layer, needs_validation
 
 # key: (the key that chooses, the choices that use it)
 OWNED_KEYS: dict[str, tuple[str, tuple[str, ...]]] = {

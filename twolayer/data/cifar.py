@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.data.faults import fault
 from twolayer.data.files import read_bytes
+from twolayer.utils.text import fault
 
 SIDE, COLOURS, CLASSES = 32, 3, 10
 ROW_BYTES = 1 + COLOURS * SIDE * SIDE

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from twolayer.data.faults import fault, nearest, shown, some
+from twolayer.utils.text import fault, nearest, shown, some
 
 Column = str | int
 """A column as a person names it: by its name, or by its position (0 the first, -1 the last)."""

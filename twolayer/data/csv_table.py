@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from twolayer.data.columns import Layout, Places
 from twolayer.data.csv_text import MISSING_CELLS, CsvText, number_of
 from twolayer.data.digits import cut_cells, plain_numbers
-from twolayer.data.faults import fault, shown
 from twolayer.data.labels import MAX_CLASSES, Labels, labels_of_cells, require_few
+from twolayer.utils.text import fault, shown
 
 Array = NDArray[Any]
 

@@ -11,8 +11,8 @@ from itertools import islice
 from pathlib import Path
 
 from twolayer.data.digits import line_blocks
-from twolayer.data.faults import fault
 from twolayer.data.files import read_bytes
+from twolayer.utils.text import fault
 
 MISSING_CELLS = frozenset(("", "NA", "N/A", "NaN", "nan", "NULL", "null", "?"))
 

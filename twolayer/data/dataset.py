@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from twolayer.data.columns import Column, ColumnChoice
-from twolayer.data.faults import fault, shown
 from twolayer.data.files import digest_of
 from twolayer.data.labels import Label, Labels, class_indices, without_absent
 from twolayer.data.missing import fill, settle_missing, training_means
@@ -20,7 +19,8 @@ from twolayer.data.rows import RowNumbers, Rows, ScaledRows
 from twolayer.data.scaling import Method, NotFiniteError, Scaling, fit_scaling
 from twolayer.data.sources import Raw, Source, files_of, read_more, read_training
 from twolayer.data.splits import row_type, stratified_split
-from twolayer.randomness import generator
+from twolayer.utils.randomness import generator
+from twolayer.utils.text import fault, shown
 
 Array = NDArray[Any]
 

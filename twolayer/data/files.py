@@ -9,8 +9,8 @@ import zlib
 from pathlib import Path
 from typing import Literal
 
-from twolayer.data.faults import fault
-from twolayer.npyfile import UNPACKED_RATIO, unpacked_limit
+from twolayer.utils.npy import UNPACKED_RATIO, unpacked_limit
+from twolayer.utils.text import fault
 
 Format = Literal["csv", "npz", "npy", "idx", "cifar"]
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.data.faults import fault, nearest, shown, some
-from twolayer.randomness import generator
+from twolayer.utils.randomness import generator
+from twolayer.utils.text import fault, nearest, shown, some
 
 Array = NDArray[Any]
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.data.faults import fault
 from twolayer.data.files import file_size, is_gzipped, read_bytes
-from twolayer.npyfile import map_array
+from twolayer.utils.npy import map_array
+from twolayer.utils.text import fault
 
 MAX_AXES = 8
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}

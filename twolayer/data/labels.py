@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.data.faults import fault, nearest, shown, some
+from twolayer.utils.text import fault, nearest, shown, some
 
 Array = NDArray[Any]
 Label = str | int

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.data.faults import fault
 from twolayer.data.labels import MISSING, Labels
 from twolayer.data.sources import Raw
 from twolayer.data.splits import RowNumbers, row_type
+from twolayer.utils.text import fault
 
 Array = NDArray[Any]
 

@@ -13,13 +13,13 @@ from numpy.typing import DTypeLike, NDArray
 
 from twolayer.data import stored
 from twolayer.data.columns import Labelling
-from twolayer.data.faults import fault
 from twolayer.data.labels import MISSING, Label, class_indices
 from twolayer.data.raw_tables import table_of
 from twolayer.data.rows import ArrayRows, Rows, ScaledRows
 from twolayer.data.scaling import Scaling
 from twolayer.data.sources import Raw, read_more
 from twolayer.data.table_form import TableForm
+from twolayer.utils.text import fault
 
 Array = NDArray[Any]
 Name = Callable[[int], str]

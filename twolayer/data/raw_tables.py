@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from twolayer.data.columns import Layout
 from twolayer.data.csv_table import Table
 from twolayer.data.csv_text import MISSING_CELLS, number_of
-from twolayer.data.faults import fault, nearest, shown, some
 from twolayer.data.labels import labels_of_cells
+from twolayer.utils.text import fault, nearest, shown, some
 
 Array = NDArray[Any]
 

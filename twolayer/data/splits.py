@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.data.faults import fault, shown
+from twolayer.utils.text import fault, shown
 
 RowNumbers = NDArray[np.integer[Any]]
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from twolayer.data.columns import ColumnChoice, Labelling, Layout, find_columns, is_header, lay_out
 from twolayer.data.csv_table import Table, parse_table
 from twolayer.data.csv_text import CsvText
-from twolayer.data.faults import fault, nearest, shown, some
 from twolayer.data.labels import MISSING
+from twolayer.utils.text import fault, nearest, shown, some
 
 Array = NDArray[Any]
 

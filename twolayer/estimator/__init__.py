@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from twolayer.errors import import_extra
+from twolayer.utils.errors import import_extra
 
 import_extra("sklearn", "sklearn", "TwoLayerClassifier")
 

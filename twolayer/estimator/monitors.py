@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from sklearn.metrics import get_scorer, get_scorer_names  # type: ignore[import-untyped]
 
-from twolayer.selection import MONITORS, needs_validation
+from twolayer.utils.columns import MONITORS, needs_validation
 
 Scorer = Callable[[Any, Any, Any], float]
 

@@ -16,10 +16,10 @@ from twolayer.estimator.going_on import Checkpoint, checkpoint_of, epochs_done, 
 from twolayer.estimator.monitors import Monitor, resolve_monitor
 from twolayer.events import EpochEnd
 from twolayer.model import Array, Params, init_params
-from twolayer.progress import Progress
-from twolayer.randomness import generator
 from twolayer.settings import SolverSettings
 from twolayer.solver import Solver
+from twolayer.utils.progress import Progress
+from twolayer.utils.randomness import generator
 
 Callback = Callable[[Any, Mapping[str, float]], bool | None]
 

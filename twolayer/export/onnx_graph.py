@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from twolayer import __version__
 from twolayer.data.csv_text import MISSING_CELLS
 from twolayer.data.table_form import TableForm
-from twolayer.errors import import_extra
 from twolayer.model import Array, Params
-from twolayer.runs.atomic import write_atomically
 from twolayer.saved_model import Model
+from twolayer.utils.errors import import_extra
+from twolayer.utils.files import write_atomically
+from twolayer.utils.version import __version__
 
 OPSET, ML_OPSET, IR_VERSION = 18, 3, 9  # onnxruntime reads these since 1.15, of May 2023
 LABEL, PROBABILITIES = "label", "probabilities"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from twolayer import __version__
-from twolayer.errors import import_extra
 from twolayer.model import Array
-from twolayer.runs.atomic import write_atomically
 from twolayer.saved_model import Model
+from twolayer.utils.errors import import_extra
+from twolayer.utils.files import write_atomically
+from twolayer.utils.version import __version__
 
 
 def export_safetensors(model: Model, path: str | Path) -> None:

@@ -14,12 +14,12 @@ import numpy as np
 from twolayer.config import Config, config_from_dict, config_schema, dump_config, load_config, yaml_value
 from twolayer.config.document import parse
 from twolayer.config.report import Place, Report
-from twolayer.errors import ConfigError
 from twolayer.examples import shipped
 from twolayer.fuzz.campaign import TRAIN_SECONDS, Campaign, SurpriseError, Tally, memory_limit
 from twolayer.fuzz.mutate import damaged
 from twolayer.fuzz.training import small, trained
-from twolayer.randomness import generator
+from twolayer.utils.errors import ConfigError
+from twolayer.utils.randomness import generator
 
 TOKENS = [
     *(b"[", b"]", b"{", b"}", b": ", b"- ", b"? ", b"\n", b"\r", b"\t", b"  ", b"'", b'"', b"#", b"|", b">", b"@"),

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twolayer.config import config_from_dict
-from twolayer.errors import DivergedError, TwoLayerError
 from twolayer.fuzz.campaign import TRAIN_SECONDS, Campaign, SurpriseError, Tally, memory_limit
-from twolayer.randomness import generator
 from twolayer.runs.checkpoint import read_arrays, read_model_arrays, write_arrays
 from twolayer.runs.folder import RunFolder
 from twolayer.saved_model import load_model
 from twolayer.training import resume, train
+from twolayer.utils.errors import DivergedError, TwoLayerError
+from twolayer.utils.randomness import generator
 
 TRUNCATED = 5  # one case in so many is cut short, the others have a byte flipped
 VALUES: list[Any] = [None, True, False, 0, 1, -1, 10**6, 10**30, 0.5, -1e300, float("nan"), float("inf"), "", "adam",

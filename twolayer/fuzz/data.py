@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from twolayer.data import Dataset, load_dataset
-from twolayer.errors import DataError
 from twolayer.fuzz.campaign import TRAIN_SECONDS, Campaign, SurpriseError, Tally, memory_limit
 from twolayer.fuzz.data_files import MAKERS, write_broken
 from twolayer.fuzz.training import trained
-from twolayer.randomness import generator
+from twolayer.utils.errors import DataError
+from twolayer.utils.randomness import generator
 
 
 def fuzz_data(campaign: Campaign, count: int, train: int, seed: int) -> Tally:

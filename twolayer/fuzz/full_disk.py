@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from twolayer.runs import disk as seam
+from twolayer.utils import files as seam
 
 OPERATIONS = ["create", "open_to_append", "write", "sync", "sync_folder", "replace"]
 OPERATIONS += ["rename_folder", "make_folder", "make_folders"]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from twolayer.fuzz.campaign import Campaign, SurpriseError, Tally
 from twolayer.optim import OPTIMIZERS
-from twolayer.randomness import generator
+from twolayer.utils.randomness import generator
 from twolayer.verify_resume import verify_resume
 
 KILLS = 8  # of one run

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from twolayer.config import Config, config_from_dict
-from twolayer.errors import DivergedError, TwoLayerError
 from twolayer.fuzz.campaign import SurpriseError
 from twolayer.runs.logs import read_history
 from twolayer.training import resume, train
+from twolayer.utils.errors import DivergedError, TwoLayerError
 
 EPOCHS, HIDDEN, ROWS = 2, 64, 60
 

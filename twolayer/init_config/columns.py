@@ -11,8 +11,8 @@ from typing import Literal
 
 from twolayer.data.columns import ColumnChoice, is_header, require_distinct
 from twolayer.data.csv_text import MISSING_CELLS, CsvText, number_of
-from twolayer.data.faults import fault, nearest, shown, some
 from twolayer.init_config.header import is_numbered_header
+from twolayer.utils.text import fault, nearest, shown, some
 
 Use = Literal["label", "ignore", "categorical", "number"]
 

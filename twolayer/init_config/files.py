@@ -8,8 +8,8 @@ from typing import Any
 
 from twolayer.data.columns import ColumnChoice, is_header
 from twolayer.data.csv_text import CsvText
-from twolayer.data.faults import fault
 from twolayer.data.files import format_of
+from twolayer.utils.text import fault
 
 _LABELS_OF = (("images-idx3", "labels-idx1"), ("images", "labels"), ("features", "labels"), ("X", "y"), ("x", "y"))
 _TEST_OF = (("train", "test"), ("train", "t10k"), ("training", "test"), ("Train", "Test"), ("TRAIN", "TEST"))

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from twolayer.data.csv_text import CsvText, number_of
-from twolayer.data.faults import fault, shown
+from twolayer.utils.text import fault, shown
 
 
 def is_numbered_header(text: CsvText, counts: Sequence[Counter[str]], at: int, label_is_given: bool) -> bool:

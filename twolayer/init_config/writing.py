@@ -12,12 +12,12 @@ import numpy as np
 
 from twolayer.config import config_from_dict, config_schema, dump_config
 from twolayer.data.columns import ColumnChoice
-from twolayer.data.faults import shown, some
 from twolayer.data.sources import is_table, read_training
-from twolayer.errors import FileError
 from twolayer.init_config.columns import TableGuess, guess_columns
 from twolayer.init_config.files import lacking_columns, name_of, source_of, test_of
-from twolayer.runs.atomic import write_atomically
+from twolayer.utils.errors import FileError
+from twolayer.utils.files import write_atomically
+from twolayer.utils.text import shown, some
 
 SCHEMA_NAME = "twolayer.schema.json"
 _UPDATES = 4000  # about so many in a training

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from twolayer.errors import TwoLayerError
 from twolayer.model import Array, Params
 from twolayer.reference.plain import add_penalty, forward_pass, in_float64, loss, one_hot
+from twolayer.utils.errors import TwoLayerError
 
 MEMORY_LIMIT = 512 * 2**20  # bytes of Jacobians
 

@@ -13,11 +13,11 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer import __version__
-from twolayer.errors import FileError, RunError
-from twolayer.npyfile import read_npz
-from twolayer.runs.atomic import Content, write_atomically
-from twolayer.runs.jsonfile import MAX_BYTES, parse_object, shown
+from twolayer.utils.errors import FileError, RunError
+from twolayer.utils.files import Content, write_atomically
+from twolayer.utils.jsonfile import MAX_BYTES, parse_object, shown
+from twolayer.utils.npy import read_npz
+from twolayer.utils.version import __version__
 
 Array = NDArray[Any]
 

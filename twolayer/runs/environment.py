@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 import twolayer
-from twolayer.blas import blas_facts, usable_threads
-from twolayer.runs.jsonfile import shown
+from twolayer.utils.blas import blas_facts, usable_threads
+from twolayer.utils.jsonfile import shown
 
 Environment = dict[str, Any]
 

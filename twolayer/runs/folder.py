@@ -14,11 +14,20 @@ from datetime import datetime
 from fnmatch import fnmatch
 from pathlib import Path
 
-from twolayer.errors import RunError
-from twolayer.runs import disk as seam
-from twolayer.runs.atomic import Content, content_bytes, leftovers, remove, temporary_path, write_atomically, write_new
-from twolayer.runs.disk import CANNOT_READ, explained
 from twolayer.runs.lock import RunLock
+from twolayer.utils import files as seam
+from twolayer.utils.errors import RunError
+from twolayer.utils.files import (
+    CANNOT_READ,
+    Content,
+    content_bytes,
+    explained,
+    leftovers,
+    remove,
+    temporary_path,
+    write_atomically,
+    write_new,
+)
 
 _TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR}
 

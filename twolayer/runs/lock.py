@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
-from twolayer.errors import RunError
-from twolayer.runs.disk import explain
+from twolayer.utils.errors import RunError
+from twolayer.utils.files import explain
 
 _TAKEN = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK}
 _NO_LOCKS_HERE = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.errors import RunError
-from twolayer.runs import disk as seam
-from twolayer.runs.disk import explained
-from twolayer.runs.jsonfile import shown
 from twolayer.runs.rows import read_columns, read_log, rows_up_to
-from twolayer.selection import MONITORS
+from twolayer.utils import files as seam
+from twolayer.utils.columns import MONITORS
+from twolayer.utils.errors import RunError
+from twolayer.utils.files import explained
+from twolayer.utils.jsonfile import shown
 
 _FIRST = ("epoch", "step", "learning_rate", "train_loss", "val_loss", "train_accuracy", "val_accuracy")
 HISTORY_COLUMNS = (*_FIRST, *(name for name in MONITORS if name not in _FIRST), "seconds")

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.errors import RunError
 from twolayer.runs.checkpoint import read_arrays
+from twolayer.utils.errors import RunError
 
 Array = NDArray[Any]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.errors import RunError
-from twolayer.runs.disk import CANNOT_READ, explained
+from twolayer.utils.errors import RunError
+from twolayer.utils.files import CANNOT_READ, explained
 
 _MAX_BYTES = 64 << 20
 _MAX_HEADER_BYTES = 4096

@@ -16,12 +16,12 @@ from typing import Any
 
 import twolayer
 from twolayer.config import config_from_dict, dump_config
-from twolayer.errors import TwoLayerError, import_extra
 from twolayer.runs.folder import RunFolder, create_run_folder_at
 from twolayer.sweep.journal import Outcome
 from twolayer.sweep.remote import files_of, train_remotely, what_is_missing
 from twolayer.sweep.study import PrunerSettings, dask_storage, load_optuna
 from twolayer.sweep.trial import Task
+from twolayer.utils.errors import TwoLayerError, import_extra
 
 MAX_ATTEMPTS = 5  # a run that was broken off so often has failed
 LOOK_SECONDS = 1.0  # between two looks at who is there

@@ -14,8 +14,8 @@ from twolayer.config import Config
 from twolayer.config.checking import check
 from twolayer.config.document import Document
 from twolayer.config.report import Fault, Place, Report
-from twolayer.errors import ConfigError
 from twolayer.sweep.space import Dimension, Value
+from twolayer.utils.errors import ConfigError
 
 MAX_CORNERS = 500
 _OTHER_CHOICE = "not used by"  # how the rules begin about a key that belongs to another optimizer or schedule

@@ -10,10 +10,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from twolayer.errors import RunError
-from twolayer.runs import disk as seam
-from twolayer.runs.disk import CANNOT_READ, explained
 from twolayer.sweep.space import Value
+from twolayer.utils import files as seam
+from twolayer.utils.errors import RunError
+from twolayer.utils.files import CANNOT_READ, explained
 
 ENDED = ("finished", "pruned", "diverged", "failed")
 

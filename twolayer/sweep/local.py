@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from twolayer.children import module_command, module_environment
 from twolayer.sweep.journal import Outcome
 from twolayer.sweep.trial import Answer, Task
+from twolayer.utils.process import module_command, module_environment
 
 MAX_ATTEMPTS = 3  # a run that was broken off so often has failed
 STOP_SECONDS = 30.0  # to save the state of a run

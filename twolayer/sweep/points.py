@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from twolayer.errors import ConfigError
 from twolayer.sweep.journal import ENDED, Journal, Outcome
 from twolayer.sweep.results import PointResult, best_so_far, point_result
 from twolayer.sweep.space import Value
 from twolayer.sweep.study import PrunerSettings, Study
 from twolayer.sweep.sweep_file import Sweep
 from twolayer.sweep.trial import Answer, Task
+from twolayer.utils.errors import ConfigError
 
 
 @dataclass

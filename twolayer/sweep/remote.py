@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import twolayer
-from twolayer.blas import at_most_threads
 from twolayer.config import config_from_dict, dump_config
-from twolayer.errors import TwoLayerError, import_extra
 from twolayer.runs.folder import RunFolder
 from twolayer.sweep.same_sweep import require_data
 from twolayer.sweep.study import PrunerSettings, dask_storage, join, report
 from twolayer.sweep.trial import Answer, Judge, Task, run_task
+from twolayer.utils.blas import at_most_threads
+from twolayer.utils.errors import TwoLayerError, import_extra
 
 LOOK_SECONDS = 1.0  # between two looks at whether the sweep was stopped
 DATA_VARIABLE = "TWOLAYER_DATA"

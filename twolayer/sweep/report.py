@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from twolayer.config import dump_config
-from twolayer.runs.atomic import write_atomically
 from twolayer.runs.folder import RunFolder
-from twolayer.runs.jsonfile import write_json
 from twolayer.runs.logs import read_history
 from twolayer.sweep.refit import refit_name, test_accuracy
 from twolayer.sweep.results import PointResult, border_warnings, ranked, winner_of
 from twolayer.sweep.space import Value
 from twolayer.sweep.sweep_file import Sweep
+from twolayer.utils.files import write_atomically
+from twolayer.utils.jsonfile import write_json
 from twolayer.views.sweep_charts import PointView, draw_against_keys, draw_best_curves, draw_parallel_coordinates
 
 TABLE_ROWS = 10

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from twolayer.errors import ConfigError, RunError
 from twolayer.runs.folder import RunFolder
-from twolayer.runs.jsonfile import read_json
 from twolayer.runs.logs import read_history
 from twolayer.sweep.journal import Outcome
 from twolayer.sweep.space import Value
 from twolayer.sweep.sweep_file import Sweep
+from twolayer.utils.errors import ConfigError, RunError
+from twolayer.utils.jsonfile import read_json
 
 
 @dataclass(frozen=True)

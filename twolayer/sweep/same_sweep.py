@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from twolayer.errors import DataError, RunError
-from twolayer.runs.disk import CANNOT_READ, explained
-from twolayer.runs.jsonfile import read_json, shown, write_json
 from twolayer.sweep.keys import FREE_KEYS
 from twolayer.sweep.sweep_file import Sweep
+from twolayer.utils.errors import DataError, RunError
+from twolayer.utils.files import CANNOT_READ, explained
+from twolayer.utils.jsonfile import read_json, shown, write_json
 
 
 def require_same_sweep(sweep: Sweep, folder: Path) -> dict[str, str]:

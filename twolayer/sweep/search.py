@@ -8,12 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from twolayer.config import Config
-from twolayer.errors import DataError, RunError
 from twolayer.from_config import read_data
-from twolayer.progress import Tally
-from twolayer.runs.disk import explained
 from twolayer.runs.lock import RunLock
-from twolayer.signals import StopRequest
 from twolayer.sweep.journal import Journal, Outcome
 from twolayer.sweep.local import STOP_SECONDS, LocalWorkers, Workers
 from twolayer.sweep.points import Points
@@ -23,6 +19,10 @@ from twolayer.sweep.results import PointResult, winner_of
 from twolayer.sweep.same_sweep import require_same_sweep
 from twolayer.sweep.sweep_file import Sweep, load_sweep
 from twolayer.sweep.trial import Task
+from twolayer.utils.errors import DataError, RunError
+from twolayer.utils.files import explained
+from twolayer.utils.process import StopRequest
+from twolayer.utils.progress import Tally
 
 POLL_SECONDS = 0.5
 REASON = 80  # letters of a reason beside the bar

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from twolayer.errors import import_extra
 from twolayer.sweep.space import Dimension, Value
+from twolayer.utils.errors import import_extra
 
 if TYPE_CHECKING:
     import optuna

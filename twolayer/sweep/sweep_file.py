@@ -14,11 +14,11 @@ from twolayer.config.document import Document, read_document
 from twolayer.config.loading import apply_override
 from twolayer.config.report import Place, Report, did_you_mean, nearest, shown, similar_file
 from twolayer.config.schema import known_keys
-from twolayer.errors import ConfigError
-from twolayer.selection import larger_is_better
 from twolayer.sweep.corners import check_corners, config_with
 from twolayer.sweep.keys import KEYS, fault_of
 from twolayer.sweep.space import FORMS, Dimension, Value, read_dimension
+from twolayer.utils.columns import larger_is_better
+from twolayer.utils.errors import ConfigError
 
 MAX_GRID = 100_000
 NOT_SEARCHED = {

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from twolayer.config import config_from_dict
-from twolayer.errors import DivergedError, RunError, TwoLayerError
-from twolayer.runs.atomic import leftovers
 from twolayer.runs.checkpoint import read_arrays
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.logs import logged_rows, read_history
-from twolayer.selection import larger_is_better
 from twolayer.sweep.journal import Outcome
+from twolayer.utils.columns import larger_is_better
+from twolayer.utils.errors import DivergedError, RunError, TwoLayerError
+from twolayer.utils.files import leftovers
 
 Answer = Literal["go", "prune", "stop"]
 Judge = Callable[[int, float], Answer]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.runs.atomic import write_atomically
+from twolayer.utils.files import write_atomically
 from twolayer.views import style
 
 if TYPE_CHECKING:

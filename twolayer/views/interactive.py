@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.errors import import_extra
+from twolayer.utils.errors import import_extra
 from twolayer.views import style
 from twolayer.views.curves import By, Curve, group_curve
 from twolayer.views.run_data import Group, RunData, grouped

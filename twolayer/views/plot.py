@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.errors import RunError
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.logs import read_history
+from twolayer.utils.errors import RunError
 from twolayer.views import style
 from twolayer.views.loss_curve import loss_curve_figure
 from twolayer.views.run_data import read_summary

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from twolayer.errors import MissingExtraError
-from twolayer.runs.atomic import write_atomically
+from twolayer.utils.errors import MissingExtraError
+from twolayer.utils.files import write_atomically
 from twolayer.views import html, pictures
 from twolayer.views.calibration import reliability
 from twolayer.views.curves import TABLE_HEADER, By, draw_curves, table_rows

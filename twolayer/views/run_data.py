@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.errors import RunError
 from twolayer.runs.checkpoint import read_model_arrays
 from twolayer.runs.folder import RunFolder
-from twolayer.runs.jsonfile import read_json, shown
 from twolayer.runs.logs import read_history
 from twolayer.runs.predictions import read_predictions
+from twolayer.utils.errors import RunError
+from twolayer.utils.jsonfile import read_json, shown
 
 Array = NDArray[Any]
 

@@ -127,7 +127,7 @@ def _positive(losses: list[NDArray[Any]]) -> NDArray[np.float64]:
 def save(figure: Figure, target: Path | BinaryIO) -> None:
     """Writes the figure into a file as its name's ending says (.png, .svg, .pdf), whole or not at all; or as PNG
     into an open file."""
-    from twolayer.runs.atomic import write_atomically
+    from twolayer.utils.files import write_atomically
 
     kind = (target.suffix.lower().lstrip(".") if isinstance(target, Path) else "") or "png"
     options: dict[str, Any] = {"metadata": {{"svg": "Date", "pdf": "CreationDate"}.get(kind, "Software"): None}}

@@ -1,10 +1,16 @@
 """Ctrl-C and SIGTERM: the first one asks the training to stop where its state is whole, a second Ctrl-C leaves at
-once."""
+once.
+
+Python processes that run a module of this package: they find it wherever this process did, and take no file of the
+current folder for a module."""
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -42,3 +48,18 @@ class StopRequest:
         for number, handler in self._former.items():
             signal.signal(number, handler)
         self._former.clear()
+
+
+def module_command(module: str, *arguments: str) -> list[str]:
+    """The command that runs a module with arguments.
+
+    Left to itself, `-m` puts the current folder before all else: a `queue.py` there would be run as Python's own.
+    """
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def module_environment() -> dict[str, str]:
+    """This process's environment variables, PYTHONPATH with this package in it, since a checkout is not installed."""
+    package = str(Path(__file__).resolve().parents[2])
+    paths = filter(None, [package, os.environ.get("PYTHONPATH")])  # an empty one would be the current folder
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}

@@ -7,9 +7,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from twolayer.errors import RunError
-from twolayer.runs.atomic import write_atomically
-from twolayer.runs.disk import CANNOT_READ, explained
+from twolayer.utils.errors import RunError
+from twolayer.utils.files import CANNOT_READ, explained, write_atomically
 
 MAX_BYTES = 8 << 20
 """No JSON of a run comes near this; parsing more could take memory out of all proportion."""

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.errors import FileError
+from twolayer.utils.errors import FileError
 
 Array = NDArray[Any]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 
-from twolayer.errors import DataError, FileError
+from twolayer.utils.errors import DataError, FileError
 
 
 def fault(where: object, found: str, wanted: str) -> DataError:

@@ -1,0 +1,1 @@
+"""What every other folder builds on; nothing here knows about networks."""
