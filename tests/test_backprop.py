@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special
 
-from twolayer.backprop import Workspace, data_loss_and_gradients, loss_and_gradients, penalty
-from twolayer.model import Params
+from twolayer.network.backprop import Workspace, data_loss_and_gradients, loss_and_gradients, penalty
+from twolayer.network.model import Params
 from twolayer.reference import random_problem, standard_problems
 
 WANTED_X = "X must be (N, 3) with N >= 1, as the parameters have 3 features; got "

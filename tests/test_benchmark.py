@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from twolayer.backprop import loss_and_gradients
 from twolayer.benchmark import entries, mapped, scaling
 from twolayer.benchmark.cases import REG, SHAPES, Case, Shape, Work, final_loss, make_work
 from twolayer.benchmark.entries import ENTRIES, FLOOR
@@ -18,7 +17,8 @@ from twolayer.benchmark.scaling import fit_line, measure_scaling
 from twolayer.benchmark.table import ratio_table, step_table
 from twolayer.benchmark.worker import serve
 from twolayer.commands.benchmark import command
-from twolayer.model import Params
+from twolayer.network.backprop import loss_and_gradients
+from twolayer.network.model import Params
 from twolayer.utils.errors import TwoLayerError
 
 SMALL = Shape(7, 5, 3, 4)

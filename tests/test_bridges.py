@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from twolayer.model import Params, init_params, predict_proba
+from twolayer.network.model import Params, init_params, predict_proba
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((40, 5))

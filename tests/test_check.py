@@ -8,7 +8,6 @@ import pytest
 from click.testing import CliRunner
 
 from twolayer import check
-from twolayer.backprop import loss_and_gradients
 from twolayer.check import (
     check_config,
     class_counts,
@@ -22,7 +21,8 @@ from twolayer.check import (
 )
 from twolayer.config import config_from_dict
 from twolayer.data.rows import ArrayRows
-from twolayer.model import init_params
+from twolayer.network.backprop import loss_and_gradients
+from twolayer.network.model import init_params
 from twolayer.utils.errors import CheckFailedError
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))

@@ -16,9 +16,9 @@ from twolayer.compiled import jit, layers, products, steps, updates
 from twolayer.compiled.elementary import exp_of_nonpositive, log_of_at_least_one
 from twolayer.engine import TrainingState, UpdateRule
 from twolayer.engines import make_engine
-from twolayer.model import flat_copy, flat_zeros, init_params
-from twolayer.optim import OPTIMIZERS
-from twolayer.schedules import SCHEDULES
+from twolayer.network.model import flat_copy, flat_zeros, init_params
+from twolayer.network.optim import OPTIMIZERS
+from twolayer.network.schedules import SCHEDULES
 from twolayer.solver import Solver
 
 TYPES = [np.float32, np.float64]

@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from twolayer import TwoLayerClassifier, init_params
-from twolayer.model import predict_proba
+from twolayer.network.model import predict_proba
 from twolayer.utils.errors import DivergedError
 
 IRIS = load_iris(return_X_y=True)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from twolayer.__main__ import run
-from twolayer.backprop import loss_and_gradients
 from twolayer.explain import Explanation, explain
-from twolayer.model import Params
+from twolayer.network.backprop import loss_and_gradients
+from twolayer.network.model import Params
 from twolayer.reference import Problem, random_problem
 
 SPIRAL = """

@@ -138,6 +138,6 @@ def test_the_public_names_are_what_they_say():
     from twolayer import Params, Solver, forward, init_params, load_config, load_model, loss_and_gradients, train
 
     assert all(callable(each) for each in (Params, Solver, forward, init_params, load_config, load_model, train))
-    assert loss_and_gradients.__module__ == "twolayer.backprop"
+    assert loss_and_gradients.__module__ == "twolayer.network.backprop"
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
         twolayer.trian  # noqa: B018

@@ -22,7 +22,7 @@ from twolayer.fuzz.data import fuzz_data
 from twolayer.fuzz.disk import fuzz_disk
 from twolayer.fuzz.kills import KILLS, fuzz_kills
 from twolayer.fuzz.training import warm_up
-from twolayer.optim import OPTIMIZERS
+from twolayer.network.optim import OPTIMIZERS
 from twolayer.utils.errors import CheckFailedError
 from twolayer.verify_resume import Verdict
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from twolayer.gradcheck import check_gradients
-from twolayer.model import Array, Params
+from twolayer.network.model import Array, Params
 from twolayer.reference import standard_problems
 
 Network = Callable[[Params, Array, Array, float], tuple[float, Params]]

@@ -19,8 +19,8 @@ import twolayer.compiled
 from twolayer.compiled import shares
 from twolayer.engine import NonFiniteStepError, TrainingState, UpdateRule
 from twolayer.engines import make_engine
-from twolayer.model import flat_copy, flat_zeros, init_params
-from twolayer.optim import OPTIMIZERS
+from twolayer.network.model import flat_copy, flat_zeros, init_params
+from twolayer.network.optim import OPTIMIZERS
 
 D, H, C, B = 70, 60, 5, 24
 TYPES = [np.float32, np.float64]

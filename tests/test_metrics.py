@@ -16,7 +16,7 @@ from twolayer.metrics import (
     probabilities,
     weight_changes,
 )
-from twolayer.model import Params, init_params, predict_proba
+from twolayer.network.model import Params, init_params, predict_proba
 
 RNG = np.random.default_rng(5)
 

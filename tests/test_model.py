@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import special
 
-from twolayer.backprop import loss_and_gradients
-from twolayer.model import (
+from twolayer.network.backprop import loss_and_gradients
+from twolayer.network.model import (
     Init,
     Params,
     flat_copy,

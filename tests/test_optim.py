@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from twolayer.optim import OPTIMIZERS, Hyperparameters
+from twolayer.network.optim import OPTIMIZERS, Hyperparameters
 
 # A newcomer adds a row: a rate at which 500 steps on the quadratic below come within 1e-2 of its minimum.
 RATES = {"sgd": 0.1, "momentum": 0.02, "nesterov": 0.02, "rmsprop": 0.002, "adam": 0.05, "adamw": 0.05}

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from twolayer import reference
-from twolayer.backprop import loss_and_gradients
 from twolayer.gradcheck import check_gradients, relative_error
-from twolayer.model import Params
+from twolayer.network.backprop import loss_and_gradients
+from twolayer.network.model import Params
 from twolayer.reference import REFERENCES, JacobianError, Problem, random_problem
 
 FOLDER = Path(reference.__file__).parent
@@ -83,7 +83,7 @@ def test_no_reference_imports_backprop() -> None:
         for name in ([node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names])
     }
     ours = {name for name in imported if name and name.startswith("twolayer")}
-    assert all(name.startswith(("twolayer.reference", "twolayer.model", "twolayer.utils.errors", "twolayer.utils.randomness"))
+    assert all(name.startswith(("twolayer.reference", "twolayer.network.model", "twolayer.utils.errors", "twolayer.utils.randomness"))
                for name in ours)  # fmt: skip
 
 

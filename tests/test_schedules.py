@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twolayer.schedules import SCHEDULES, PlateauState, Schedule, learning_rates
+from twolayer.network.schedules import SCHEDULES, PlateauState, Schedule, learning_rates
 
 
 def test_rates_worked_by_hand():

@@ -9,8 +9,8 @@ import pytest
 from twolayer.config import config_schema, dump_config, load_config
 from twolayer.config.document import read_document
 from twolayer.config.report import Report
-from twolayer.optim import OPTIMIZERS
-from twolayer.schedules import SCHEDULES
+from twolayer.network.optim import OPTIMIZERS
+from twolayer.network.schedules import SCHEDULES
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 ALL = sorted(CONFIGS.glob("*.yaml"))

@@ -11,12 +11,12 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from twolayer.backprop import loss_and_gradients
 from twolayer.events import EpochEnd
-from twolayer.model import Params, init_params
-from twolayer.optim import OPTIMIZERS
+from twolayer.network.backprop import loss_and_gradients
+from twolayer.network.model import Params, init_params
+from twolayer.network.optim import OPTIMIZERS
+from twolayer.network.schedules import SCHEDULES
 from twolayer.runs.logs import HISTORY_COLUMNS
-from twolayer.schedules import SCHEDULES
 from twolayer.settings import SolverSettings
 from twolayer.solver import Solver
 from twolayer.solver_state import restore, state_arrays, state_header

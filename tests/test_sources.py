@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from twolayer import reference
-from twolayer.backprop import loss_and_gradients
-from twolayer.model import Array, Params, predict, softmax
+from twolayer.network.backprop import loss_and_gradients
+from twolayer.network.model import Array, Params, predict, softmax
 from twolayer.reference import complex_step, likelihood, negative_log_likelihood, two_loops
 
 README = Path(reference.__file__).with_name("README.md")

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from twolayer.evaluate import evaluate_file
-from twolayer.optim import OPTIMIZERS
+from twolayer.network.optim import OPTIMIZERS
+from twolayer.network.schedules import SCHEDULES
 from twolayer.runs.checkpoint import read_arrays, write_arrays
 from twolayer.runs.logs import read_history
 from twolayer.saved_model import load_model
-from twolayer.schedules import SCHEDULES
 from twolayer.training import resume, train
 from twolayer.utils.errors import ConfigError, DivergedError, RunError
 

@@ -10,7 +10,7 @@ from view_runs import config_with, made_history
 from twolayer.config import load_config
 from twolayer.data.rows import ArrayRows
 from twolayer.metrics import balanced_class_weights, probabilities
-from twolayer.model import init_params
+from twolayer.network.model import init_params
 from twolayer.solver import Solver
 from twolayer.training import train
 from twolayer.utils.errors import DivergedError

@@ -10,16 +10,16 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from twolayer.utils.version import __version__ as __version__
+from twolayer.utils.version import __version__
 
 if TYPE_CHECKING:
-    from twolayer.backprop import loss_and_gradients as loss_and_gradients
     from twolayer.config import load_config as load_config
     from twolayer.estimator import TwoLayerClassifier as TwoLayerClassifier
     from twolayer.gradcheck import check_gradients as check_gradients
-    from twolayer.model import Params as Params
-    from twolayer.model import forward as forward
-    from twolayer.model import init_params as init_params
+    from twolayer.network.backprop import loss_and_gradients as loss_and_gradients
+    from twolayer.network.model import Params as Params
+    from twolayer.network.model import forward as forward
+    from twolayer.network.model import init_params as init_params
     from twolayer.saved_model import load_model as load_model
     from twolayer.solver import Solver as Solver
     from twolayer.training import resume as resume
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from twolayer.views.plot import plot as plot
 
 _HOMES = {
-    "Params": "model",
+    "Params": "network.model",
     "Solver": "solver",
     "TwoLayerClassifier": "estimator",
     "check_gradients": "gradcheck",
-    "forward": "model",
-    "init_params": "model",
+    "forward": "network.model",
+    "init_params": "network.model",
     "load_config": "config",
     "load_model": "saved_model",
-    "loss_and_gradients": "backprop",
+    "loss_and_gradients": "network.backprop",
     "plot": "views.plot",
     "resume": "training",
     "train": "training",

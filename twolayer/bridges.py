@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from twolayer.model import Params
+from twolayer.network.model import Params
 from twolayer.utils.errors import import_extra
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from twolayer.model import Array, Params
+from twolayer.network.model import Array, Params
 from twolayer.settings import SolverSettings
 
 LARGE_FEATURE = 50.0  # standardised rows stay far below this

@@ -12,9 +12,9 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from twolayer.backprop import Workspace, data_loss_and_gradients, penalty
-from twolayer.model import Array, FlatParams
-from twolayer.optim import OPTIMIZERS, Hyperparameters
+from twolayer.network.backprop import Workspace, data_loss_and_gradients, penalty
+from twolayer.network.model import Array, FlatParams
+from twolayer.network.optim import OPTIMIZERS, Hyperparameters
 
 EngineName = Literal["numpy", "numba"]
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twolayer.metrics import class_figures, confusion_matrix
-from twolayer.model import Array
+from twolayer.network.model import Array
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.predictions import read_predictions
 from twolayer.saved_model import load_model

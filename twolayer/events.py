@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.model import Array
-from twolayer.schedules import PlateauState
+from twolayer.network.model import Array
+from twolayer.network.schedules import PlateauState
 from twolayer.utils.columns import Best
 
 Record = dict[str, float | None]

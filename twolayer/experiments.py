@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from twolayer.backprop import loss_and_gradients
 from twolayer.engine import EngineName, TrainingState, UpdateRule
 from twolayer.engines import make_engine
-from twolayer.model import Array, Params, flat_copy, init_params, softmax
+from twolayer.network.backprop import loss_and_gradients
+from twolayer.network.model import Array, Params, flat_copy, init_params, softmax
 from twolayer.reference import gradient_step, one_loop, ones_vectors, outer_products, two_loops
 from twolayer.utils.errors import MissingExtraError
 from twolayer.utils.randomness import generator

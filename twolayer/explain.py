@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.backprop import loss_and_gradients, penalty
 from twolayer.explanation import Step, Table, as_markdown, as_text
 from twolayer.gradcheck import GradientCheck, check_gradients
-from twolayer.model import Array, Params
+from twolayer.network.backprop import loss_and_gradients, penalty
+from twolayer.network.model import Array, Params
 from twolayer.reference import Pass, forward_pass, gradient_step
 from twolayer.utils.randomness import generator
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.backprop import require_weights
 from twolayer.data.rows import ArrayRows
 from twolayer.metrics import Rows
-from twolayer.model import Array, Params
+from twolayer.network.backprop import require_weights
+from twolayer.network.model import Array, Params
 
 
 def fitting_rows(X: Array | Rows, y: Array, params: Params) -> tuple[Rows, NDArray[Any]]:

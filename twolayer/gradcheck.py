@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from twolayer.gradcheck_result import DIFFERENCES, Comparison, GradientCheck, Kink, Part, worst_of
-from twolayer.model import Array, Params, forward, hidden_activations
+from twolayer.network.model import Array, Params, forward, hidden_activations
 from twolayer.reference import LossAndGradients, two_loops
 from twolayer.utils.errors import TwoLayerError
 

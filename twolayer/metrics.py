@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.model import Array, Params, forward, softmax
+from twolayer.network.model import Array, Params, forward, softmax
 
 BLOCK_BYTES = 1 << 20  # of rows at a time
 

@@ -10,7 +10,7 @@ import numpy as np
 from twolayer.config import Config
 from twolayer.data import Dataset
 from twolayer.metrics import Evaluator, probabilities
-from twolayer.model import Array
+from twolayer.network.model import Array
 from twolayer.recording import Recorder
 from twolayer.runs.checkpoint import write_arrays
 from twolayer.runs.folder import RunFolder

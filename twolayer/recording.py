@@ -12,7 +12,7 @@ import numpy as np
 from twolayer.config import Config
 from twolayer.data import Preparation
 from twolayer.events import EpochEnd, Record, Stretch
-from twolayer.model import Array
+from twolayer.network.model import Array
 from twolayer.runs.checkpoint import packed
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.logs import HISTORY_COLUMNS, HistoryLog, StepsLog, read_history

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from twolayer.data import Preparation
-from twolayer.model import Array, Params, predict_proba
+from twolayer.network.model import Array, Params, predict_proba
 from twolayer.runs.checkpoint import read_model_arrays
 from twolayer.runs.folder import RunFolder
 from twolayer.utils.errors import RunError

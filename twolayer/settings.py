@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields
 from typing import get_args
 
 from twolayer.engine import EngineName, UpdateRule
-from twolayer.optim import OPTIMIZERS, Hyperparameters
-from twolayer.schedules import SCHEDULES, Schedule
+from twolayer.network.optim import OPTIMIZERS, Hyperparameters
+from twolayer.network.schedules import SCHEDULES, Schedule
 
 
 @dataclass(frozen=True)

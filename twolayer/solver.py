@@ -19,16 +19,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.backprop import penalty
 from twolayer.divergence import Divergence, explain_divergence
 from twolayer.engine import NonFiniteStepError, TrainingState, stretch_steps
 from twolayer.engines import make_engine
 from twolayer.events import EpochEnd, Progress, Record, Stretch
 from twolayer.fitting import fitting_rows, fitting_weights
 from twolayer.metrics import Evaluator, Rows, hidden_activity, weight_changes
-from twolayer.model import Array, Params, flat_copy, flat_zeros
-from twolayer.optim import OPTIMIZERS
-from twolayer.schedules import PlateauState, learning_rates
+from twolayer.network.backprop import penalty
+from twolayer.network.model import Array, Params, flat_copy, flat_zeros
+from twolayer.network.optim import OPTIMIZERS
+from twolayer.network.schedules import PlateauState, learning_rates
 from twolayer.settings import SolverSettings
 from twolayer.utils.blas import at_most_threads
 from twolayer.utils.columns import Best, larger_is_better, require_monitor

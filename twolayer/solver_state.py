@@ -12,9 +12,9 @@ import numpy as np
 
 from twolayer.config import Config
 from twolayer.events import Progress
-from twolayer.model import Array, Params
+from twolayer.network.model import Array, Params
+from twolayer.network.schedules import PlateauState
 from twolayer.runs.checkpoint import require_params
-from twolayer.schedules import PlateauState
 from twolayer.solver import Solver
 from twolayer.utils.columns import Best
 from twolayer.utils.errors import RunError

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from twolayer.config import Config
 from twolayer.data import load_dataset
-from twolayer.model import Array, Params, init_params
+from twolayer.network.model import Array, Params, init_params
 from twolayer.utils.errors import DataError
 from twolayer.utils.randomness import generator
 

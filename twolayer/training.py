@@ -15,7 +15,7 @@ from twolayer.config import Config, dump_config, load_config
 from twolayer.data import Dataset
 from twolayer.events import EpochEnd, Record
 from twolayer.from_config import make_solver, read_data
-from twolayer.model import Array
+from twolayer.network.model import Array
 from twolayer.outcome import conclude, stored_summary
 from twolayer.recording import Recorder, checkpoint_file, model_file
 from twolayer.runs.checkpoint import read_model_arrays

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from twolayer.model import Array, Params, forward, init_params
+from twolayer.network.model import Array, Params, forward, init_params
 
 REG = 1e-4
 MOMENTUM = 0.9

@@ -11,8 +11,8 @@ import numpy as np
 from twolayer.benchmark.cases import MOMENTUM, REG, Work
 from twolayer.engine import EngineName, TrainingState, UpdateRule, stretch_steps
 from twolayer.engines import make_engine
-from twolayer.model import Array, Params, flat_copy, flat_zeros
-from twolayer.optim import OPTIMIZERS, Hyperparameters
+from twolayer.network.model import Array, Params, flat_copy, flat_zeros
+from twolayer.network.optim import OPTIMIZERS, Hyperparameters
 
 
 class Ready(NamedTuple):

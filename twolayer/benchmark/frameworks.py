@@ -9,7 +9,7 @@ import numpy as np
 
 from twolayer.benchmark.cases import MOMENTUM, REG, Work
 from twolayer.benchmark.contestants import Ready
-from twolayer.model import Params
+from twolayer.network.model import Params
 
 
 def pytorch(work: Work, compile: bool) -> Ready:

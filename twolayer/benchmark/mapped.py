@@ -74,7 +74,7 @@ def _serve(path: str, labels: str, kind: str, requests: IO[str], answers: IO[str
     file as an epoch makes them, and the memory they took."""
     from twolayer.data import ScaledRows, load_dataset
     from twolayer.events import EpochEnd
-    from twolayer.model import init_params
+    from twolayer.network.model import init_params
     from twolayer.solver import Solver
 
     dataset = load_dataset(

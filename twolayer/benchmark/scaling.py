@@ -10,7 +10,7 @@ import numpy as np
 
 from twolayer.engine import EngineName
 from twolayer.events import Record
-from twolayer.model import init_params
+from twolayer.network.model import init_params
 from twolayer.solver import Solver
 
 BASE = {"N": 20_000, "D": 64, "H": 64, "C": 10, "B": 64}

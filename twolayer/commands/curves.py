@@ -79,7 +79,7 @@ def command(
 
 
 def _draw_boundary(run: RunData, config: Config, output: Path | None) -> Path:
-    from twolayer.model import Params
+    from twolayer.network.model import Params
     from twolayer.report_data import raw_rows
     from twolayer.runs.checkpoint import read_model_arrays
     from twolayer.runs.folder import RunFolder

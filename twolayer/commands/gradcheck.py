@@ -32,8 +32,8 @@ def command(config: Path | None, overrides: tuple[str, ...], seed: int, tables: 
     """
     import numpy as np
 
-    from twolayer.backprop import loss_and_gradients
     from twolayer.gradcheck import check_gradients, worst_of
+    from twolayer.network.backprop import loss_and_gradients
     from twolayer.reference import REFERENCES, standard_problems
     from twolayer.utils.errors import CheckFailedError
 

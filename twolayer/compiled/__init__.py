@@ -18,7 +18,7 @@ from twolayer.compiled.shares import share_of, split_for
 from twolayer.compiled.steps import MEASURE, NOT_FINITE, OBJECTIVE, run_steps
 from twolayer.compiled.updates import rule_in_numbers
 from twolayer.engine import NonFiniteStepError, TrainingState, UpdateRule
-from twolayer.model import Array
+from twolayer.network.model import Array
 from twolayer.utils.blas import at_most_threads, usable_threads
 
 __all__ = ["NumbaEngine"]

@@ -8,7 +8,7 @@ import numpy as np
 
 from twolayer.compiled.elementary import exp_of_nonpositive, log_of_at_least_one
 from twolayer.compiled.jit import compiled
-from twolayer.model import Array
+from twolayer.network.model import Array
 
 BOUND = 1e15  # |x| and |dz| below it: no sum of fewer than 1e8 of their products overflows, even in float32
 

@@ -7,7 +7,7 @@ from twolayer.compiled.lanes import add_up, get_ready_to_write
 from twolayer.compiled.layers import add_to_rows, bias_relu, bounded, column_sums, relu_gradient, row_sums
 from twolayer.compiled.products import product, product_at, product_tt
 from twolayer.compiled.shares import Block, Own, Room
-from twolayer.model import Array
+from twolayer.network.model import Array
 
 
 @compiled_within

@@ -12,7 +12,7 @@ import numpy as np
 
 from twolayer.compiled.jit import compiled, compiled_apart, numba
 from twolayer.compiled.tiles import WIDTH_BYTES, tile_width, tiled, transposed, unsigned
-from twolayer.model import Array
+from twolayer.network.model import Array
 from twolayer.utils.blas import gemm_of_numpy
 from twolayer.utils.errors import import_extra
 

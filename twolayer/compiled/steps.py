@@ -21,7 +21,7 @@ from twolayer.compiled.machine import CACHE_LINE, fetch
 from twolayer.compiled.passes import backward, backward_to_rows, forward_apart, forward_together
 from twolayer.compiled.shares import Block, Own, Room, copy_share
 from twolayer.compiled.updates import ADAMW, Rule, add_penalty_gradient, scale, sum_of_squares, update
-from twolayer.model import Array
+from twolayer.network.model import Array
 
 FINISHED, NOT_FINITE = 0, 1
 MEASURE, OBJECTIVE = 1, 2  # flags

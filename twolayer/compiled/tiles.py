@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from twolayer.compiled.jit import compiled, compiled_apart, numba
-from twolayer.model import Array
+from twolayer.network.model import Array
 from twolayer.utils.errors import import_extra
 
 ROWS = 5  # of a tile: 10 of the 16 vector registers of AVX2 then hold its sums

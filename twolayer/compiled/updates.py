@@ -9,7 +9,7 @@ import numpy as np
 
 from twolayer.compiled.jit import compiled, compiled_apart
 from twolayer.engine import UpdateRule
-from twolayer.model import Array
+from twolayer.network.model import Array
 
 SGD, MOMENTUM, NESTEROV, RMSPROP, ADAM, ADAMW = range(6)
 CODES = {

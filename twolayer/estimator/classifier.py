@@ -18,8 +18,8 @@ from twolayer.estimator.fit_rows import FLOATS, FitRows, encode, row_weights, sp
 from twolayer.estimator.monitors import Scorer
 from twolayer.estimator.predicting import PredictsFromParams
 from twolayer.estimator.training import Callback, forget, seed_of, train
-from twolayer.model import Init, Params
-from twolayer.schedules import Schedule
+from twolayer.network.model import Init, Params
+from twolayer.network.schedules import Schedule
 
 
 class TwoLayerClassifier(ClassifierMixin, PredictsFromParams, BaseEstimator):  # type: ignore[misc]

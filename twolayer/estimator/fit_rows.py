@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator  # type: ignore[import-untyped]
 from sklearn.model_selection import train_test_split  # type: ignore[import-untyped]
 from sklearn.utils.validation import _check_sample_weight, validate_data  # type: ignore[import-untyped]
 
-from twolayer.model import Array
+from twolayer.network.model import Array
 
 FLOATS = (np.float64, np.float32)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from twolayer.model import Array
+from twolayer.network.model import Array
 from twolayer.solver import Solver
 from twolayer.solver_state import restore, state_arrays, state_header
 

@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning  # type: ignore[import-untyped]
 from sklearn.neural_network import MLPClassifier  # type: ignore[import-untyped]
 
-from twolayer.model import Array, Params
+from twolayer.network.model import Array, Params
 
 
 def params_from_mlp(mlp: MLPClassifier) -> Params:

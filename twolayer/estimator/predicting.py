@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted, validate_data  # type: ignore[import-untyped]
 
 from twolayer.estimator.fit_rows import FLOATS
-from twolayer.model import Array, Params, forward, predict, predict_proba
+from twolayer.network.model import Array, Params, forward, predict, predict_proba
 
 
 class PredictsFromParams:

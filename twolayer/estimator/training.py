@@ -15,7 +15,7 @@ from twolayer.estimator.fit_rows import FitRows
 from twolayer.estimator.going_on import Checkpoint, checkpoint_of, epochs_done, go_on
 from twolayer.estimator.monitors import Monitor, resolve_monitor
 from twolayer.events import EpochEnd
-from twolayer.model import Array, Params, init_params
+from twolayer.network.model import Array, Params, init_params
 from twolayer.settings import SolverSettings
 from twolayer.solver import Solver
 from twolayer.utils.progress import Progress

@@ -12,7 +12,7 @@ import numpy as np
 
 from twolayer.data.csv_text import MISSING_CELLS
 from twolayer.data.table_form import TableForm
-from twolayer.model import Array, Params
+from twolayer.network.model import Array, Params
 from twolayer.saved_model import Model
 from twolayer.utils.errors import import_extra
 from twolayer.utils.files import write_atomically

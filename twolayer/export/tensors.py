@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from twolayer.model import Array
+from twolayer.network.model import Array
 from twolayer.saved_model import Model
 from twolayer.utils.errors import import_extra
 from twolayer.utils.files import write_atomically

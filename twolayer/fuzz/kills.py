@@ -11,7 +11,7 @@ from itertools import count as numbers
 from pathlib import Path
 
 from twolayer.fuzz.campaign import Campaign, SurpriseError, Tally
-from twolayer.optim import OPTIMIZERS
+from twolayer.network.optim import OPTIMIZERS
 from twolayer.utils.randomness import generator
 from twolayer.verify_resume import verify_resume
 

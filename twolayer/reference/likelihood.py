@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from twolayer.model import Array
+from twolayer.network.model import Array
 from twolayer.reference.plain import softmax
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from twolayer.model import Array, Params
+from twolayer.network.model import Array, Params
 from twolayer.reference.plain import add_penalty, in_float64, loss, one_hot, softmax
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from twolayer.model import Array, Params
+from twolayer.network.model import Array, Params
 from twolayer.reference.plain import in_float64, loss
 
 STEP = 1e-5  # near the cube root of float64's 2.2e-16, where rounding and truncation errors balance

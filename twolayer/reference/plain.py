@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.model import Array, Params
+from twolayer.network.model import Array, Params
 
 LossAndGradients = Callable[[Params, Array, Array, float], tuple[float, Params]]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from twolayer.model import Array, Params
+from twolayer.network.model import Array, Params
 from twolayer.reference.matrices import ones_vectors
 from twolayer.reference.plain import gradient_step
 from twolayer.utils.randomness import generator

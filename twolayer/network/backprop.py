@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from twolayer.model import Array, Params, flat_zeros, forward, softmax
+from twolayer.network.model import Array, Params, flat_zeros, forward, softmax
 
 __all__ = [
     "Workspace",

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from twolayer.model import Array
+from twolayer.network.model import Array
 
 
 @dataclass(frozen=True)
