@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML, YAMLError
 
 from twolayer.config import load_config, yaml_value
-from twolayer.config.document import Document, parse, read_document
-from twolayer.config.nodes import MAX_DEPTH, MAX_VALUES
-from twolayer.config.report import Place, Report, dotted, nearest, shown
+from twolayer.config.faults import Place, Report, dotted, nearest, shown
+from twolayer.config.yaml_reader import MAX_DEPTH, MAX_VALUES, Document, parse, read_document
 from twolayer.utils.errors import ConfigError
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from twolayer import load_config, train
-from twolayer.config.document import read_document
-from twolayer.config.report import Report
+from twolayer.config.faults import Report
+from twolayer.config.yaml_reader import read_document
 from twolayer.data.csv_text import number_of
 from twolayer.init_config import propose, write_config
 from twolayer.init_config.columns import guess_columns

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from twolayer.config import Config, config_from_dict, config_schema, reference_table
-from twolayer.config.document import read_document
-from twolayer.config.report import Report
+from twolayer.config.faults import Report
+from twolayer.config.yaml_reader import read_document
 from twolayer.utils.errors import ConfigError
 
 CONFIGS = Path(__file__).parent.parent / "configs"

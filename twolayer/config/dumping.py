@@ -8,8 +8,8 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from twolayer.config.models import Config
-from twolayer.config.nodes import parse_scalar
 from twolayer.config.rules import OWNED_KEYS
+from twolayer.config.yaml_reader import parse_scalar
 
 _PLAIN = re.compile(r"[A-Za-z0-9_./-][A-Za-z0-9_./ +-]*(?<! )")
 

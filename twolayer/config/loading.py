@@ -9,10 +9,9 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from twolayer.config.checking import check
-from twolayer.config.document import Document, parse, read_document
+from twolayer.config.faults import Path, Place, Report, dotted, shown
 from twolayer.config.models import Config
-from twolayer.config.nodes import MAX_DEPTH
-from twolayer.config.report import Path, Place, Report, dotted, shown
+from twolayer.config.yaml_reader import MAX_DEPTH, Document, parse, read_document
 
 
 def load_config(path: FilePath | str, overrides: Sequence[str] = (), *, require_files: bool = True) -> Config:

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from twolayer.config.faults import Path, Report, shown
 from twolayer.config.models import Config
-from twolayer.config.report import Path, Report, shown
 from twolayer.utils.columns import needs_hidden_layer, needs_validation
 
 # key: (the key that chooses, the choices that use it)

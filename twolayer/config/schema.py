@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
+from twolayer.config.faults import Path
 from twolayer.config.models import Config
-from twolayer.config.report import Path
 from twolayer.config.rules import OWNED_KEYS, default_of
 
 Schema = dict[str, Any]

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from twolayer.config import Config, config_from_dict, config_schema, dump_config, load_config, yaml_value
-from twolayer.config.document import parse
-from twolayer.config.report import Place, Report
+from twolayer.config.faults import Place, Report
+from twolayer.config.yaml_reader import parse
 from twolayer.examples import shipped
 from twolayer.fuzz.campaign import TRAIN_SECONDS, Campaign, SurpriseError, Tally, memory_limit
 from twolayer.fuzz.mutate import damaged

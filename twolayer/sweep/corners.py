@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from twolayer.config import Config
 from twolayer.config.checking import check
-from twolayer.config.document import Document
-from twolayer.config.report import Fault, Place, Report
+from twolayer.config.faults import Fault, Place, Report
+from twolayer.config.yaml_reader import Document
 from twolayer.sweep.space import Dimension, Value
 from twolayer.utils.errors import ConfigError
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from twolayer.config.report import Path, did_you_mean, shown
+from twolayer.config.faults import Path, did_you_mean, shown
 
 Value = str | int | float | bool | None
 Kind = Literal["list", "uniform", "log_uniform", "integer"]

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from twolayer.config import Config
-from twolayer.config.document import Document, read_document
+from twolayer.config.faults import Place, Report, did_you_mean, nearest, shown, similar_file
 from twolayer.config.loading import apply_override
-from twolayer.config.report import Place, Report, did_you_mean, nearest, shown, similar_file
 from twolayer.config.schema import known_keys
+from twolayer.config.yaml_reader import Document, read_document
 from twolayer.sweep.corners import check_corners, config_with
 from twolayer.sweep.keys import KEYS, fault_of
 from twolayer.sweep.space import FORMS, Dimension, Value, read_dimension
