@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twolayer.data import digits
-from twolayer.data.digits import cut_cells, line_blocks, plain_numbers
+from twolayer.data import csv_reader as digits
+from twolayer.data.csv_reader import cut_cells, line_blocks, plain_numbers
 
 
 def numbers_in(lines: list[list[str]]) -> np.ndarray | None:

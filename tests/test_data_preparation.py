@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twolayer.data import ArrayRows, Preparation, ScaledRows, load_dataset
-from twolayer.data.scaling import Scaling, fit_scaling
+from twolayer.data.rows import Scaling, fit_scaling
 from twolayer.data.splits import stratified_split
 from twolayer.utils.errors import DataError
 

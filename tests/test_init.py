@@ -12,7 +12,7 @@ import pytest
 from twolayer import load_config, train
 from twolayer.config.faults import Report
 from twolayer.config.yaml_reader import read_document
-from twolayer.data.csv_text import number_of
+from twolayer.data.csv_reader import number_of
 from twolayer.init_config import propose, write_config
 from twolayer.init_config.columns import guess_columns
 from twolayer.saved_model import load_model

@@ -1,14 +1,147 @@
 """Rows the solver takes its batches from, wherever and in whatever form they are kept: all of them are asked in the
-same way, and none makes a copy of the data."""
+same way, and none makes a copy of the data.
+
+Scaling: (x - center) / scale for each feature, fitted on training rows alone, in one pass over them."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Iterator
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.data.scaling import Scaling
+Array = NDArray[Any]
+RowNumbers = NDArray[np.integer[Any]]
+Method = Literal["none", "center", "standardize", "max"]
+
+METHODS: tuple[Method, ...] = ("none", "center", "standardize", "max")
+
+_BLOCK_BYTES = 1 << 20  # of float64 at a time
+
+
+class NotFiniteError(ValueError):
+    """A NaN, an infinity or a number too large for the model's floats, at a row and column of what was scaled."""
+
+    def __init__(self, row: int, column: int, value: float) -> None:
+        super().__init__(f"row {row}, column {column}: {value}")
+        self.row, self.column, self.value = row, column, value
+
+
+class Scaling:
+    """z = (x - center) / scale.
+
+    Args:
+        center: (D,) float64.
+        scale: (D,) float64, none of them 0.
+    """
+
+    def __init__(self, center: Array, scale: Array) -> None:
+        self.center = center
+        self.scale = scale
+        self.identity = not center.any() and bool((scale == 1).all())
+        self._ready: dict[np.dtype[Any], tuple[Array, Array]] = {}
+
+    def apply(self, X: Array, out: Array) -> Array:
+        """Fills `out` (B, D) of floats with the scaled rows X (B, D) of any numbers, and returns it.
+
+        Rows that `out` holds exactly are scaled in place there; others, such as float64 rows for a float32 model,
+        are centered in float64 first, where a large offset costs no digits.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):  # an infinity is found and told by whoever reads the file
+            if not self.identity and not np.can_cast(X.dtype, out.dtype):
+                center, factor = self._cast(np.dtype(np.float64))
+                exact: Array = X.astype(np.float64)
+                exact -= center
+                exact *= factor
+                out[...] = exact
+                return out
+            out[...] = X
+            if not self.identity:
+                center, factor = self._cast(out.dtype)
+                out -= center
+                out *= factor
+        return out
+
+    def _cast(self, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+        """Center and 1 / scale in a float type: a product costs less than a quotient."""
+        if dtype not in self._ready:
+            self._ready[dtype] = self.center.astype(dtype), (1 / self.scale).astype(dtype)
+        return self._ready[dtype]
+
+
+def fit_scaling(X: Array, method: Method, rows: RowNumbers | None = None) -> Scaling:
+    """The scaling of training rows.
+
+        none         center 0, scale 1
+        center       center the mean, scale 1
+        standardize  center the mean, scale the standard deviation (divided by N)
+        max          center 0, scale the largest absolute value
+
+    A feature that is the same in every row gets scale 1 where its own would be 0.
+
+    Args:
+        X: (M, D) numbers, in memory or mapped; read once, in blocks.
+        method: one of the four.
+        rows: (N,) the training rows; None for all.
+
+    Raises:
+        NotFiniteError: for a NaN, an infinity or numbers whose squares are beyond float64.
+    """
+    D = X.shape[1]
+    if method == "none" and X.dtype.kind != "f":
+        return Scaling(np.zeros(D), np.ones(D))
+    count = len(X) if rows is None else len(rows)
+    origin = _float64(X[0 if rows is None else rows[0]])  # (D,) sums of x - origin cancel no digits
+    total, squares, largest = np.zeros(D), np.zeros(D), np.zeros(D)
+    for start, block in blocks_of(X, rows):
+        with np.errstate(over="ignore", invalid="ignore"):
+            if method in ("none", "max"):
+                np.maximum(largest, np.abs(block).max(axis=0), out=largest)
+            else:
+                block -= origin
+                total += block.sum(axis=0)
+            if method == "standardize":
+                squares += np.einsum("ij,ij->j", block, block)
+        if not (np.isfinite(total).all() and np.isfinite(squares).all() and np.isfinite(largest).all()):
+            raise _first_not_finite(X, rows, start, len(block))
+    mean = total / count  # (D,) from the origin
+    center, scale = np.zeros(D), np.ones(D)
+    if method in ("center", "standardize"):
+        center = origin + mean
+    if method == "standardize":
+        scale = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    if method == "max":
+        scale = largest
+    digits = np.finfo(X.dtype if X.dtype.kind == "f" else np.float64)
+    # A spread below the last digits of the numbers themselves is rounding, not information.
+    scale[scale <= np.maximum(4 * digits.eps * np.abs(center), digits.tiny)] = 1
+    return Scaling(center, scale)
+
+
+def blocks_of(X: Array, rows: RowNumbers | None) -> Iterator[tuple[int, Array]]:
+    """(start, block): the rows in consecutive blocks of float64, each an array of its own."""
+    count = len(X) if rows is None else len(rows)
+    size = max(1, _BLOCK_BYTES // (8 * X.shape[1]))
+    for start in range(0, count, size):
+        chosen = X[start : start + size] if rows is None else X[rows[start : start + size]]
+        yield start, _float64(chosen)
+
+
+def _float64(X: Array) -> Array:
+    """A copy of X as float64; a NaN of the kind that signals passes in silence, as it is found and told later."""
+    with np.errstate(invalid="ignore"):
+        return X.astype(np.float64)
+
+
+def _first_not_finite(X: Array, rows: RowNumbers | None, start: int, count: int) -> NotFiniteError:
+    numbers = np.arange(start, start + count) if rows is None else rows[start : start + count]
+    block = _float64(X[numbers])
+    bad = ~np.isfinite(block)
+    at = np.argmax(bad if bad.any() else np.abs(block))
+    i, j = divmod(int(at), X.shape[1])
+    return NotFiniteError(int(numbers[i]), j, float(block[i, j]))
+
 
 Array = NDArray[Any]
 RowNumbers = NDArray[np.integer[Any]]

@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.data.cifar import read_cifar
 from twolayer.data.columns import ColumnChoice, Labelling, Layout
-from twolayer.data.csv_table import Table
+from twolayer.data.csv_reader import Table
 from twolayer.data.files import format_of, is_gzipped
 from twolayer.data.generated import generate
-from twolayer.data.idx import read_idx
+from twolayer.data.images import read_cifar, read_idx
 from twolayer.data.labels import Labels, labels_of_array
-from twolayer.data.table_form import TableForm, read_table, read_training_table
+from twolayer.data.table import TableForm, read_table, read_training_table
 from twolayer.utils.npy import read_npy, read_npz
 from twolayer.utils.text import as_data_error, fault, shown, some
 

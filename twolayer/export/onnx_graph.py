@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from twolayer.data.csv_text import MISSING_CELLS
-from twolayer.data.table_form import TableForm
+from twolayer.data.csv_reader import MISSING_CELLS
+from twolayer.data.table import TableForm
 from twolayer.network.model import Array, Params
 from twolayer.saved_model import Model
 from twolayer.utils.errors import import_extra

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from twolayer.data.columns import ColumnChoice, is_header, require_distinct
-from twolayer.data.csv_text import MISSING_CELLS, CsvText, number_of
+from twolayer.data.csv_reader import MISSING_CELLS, CsvText, number_of
 from twolayer.init_config.header import is_numbered_header
 from twolayer.utils.text import fault, nearest, shown, some
 

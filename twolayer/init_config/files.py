@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from twolayer.data.columns import ColumnChoice, is_header
-from twolayer.data.csv_text import CsvText
+from twolayer.data.csv_reader import CsvText
 from twolayer.data.files import format_of
 from twolayer.utils.text import fault
 

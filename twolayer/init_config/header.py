@@ -6,7 +6,7 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 
-from twolayer.data.csv_text import CsvText, number_of
+from twolayer.data.csv_reader import CsvText, number_of
 from twolayer.utils.text import fault, shown
 
 
