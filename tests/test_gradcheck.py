@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from twolayer.__main__ import run
-from twolayer.gradcheck import check_gradients, relative_error
 from twolayer.network.backprop import loss_and_gradients
 from twolayer.network.model import Array, Params
 from twolayer.reference import REFERENCES, Problem, random_problem, standard_problems
+from twolayer.reference.gradcheck import check_gradients, relative_error
 
 
 def check(function: object, p: Problem, **keywords: object):  # type: ignore[no-untyped-def]

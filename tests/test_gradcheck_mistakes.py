@@ -12,9 +12,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from twolayer.gradcheck import check_gradients
 from twolayer.network.model import Array, Params
 from twolayer.reference import standard_problems
+from twolayer.reference.gradcheck import check_gradients
 
 Network = Callable[[Params, Array, Array, float], tuple[float, Params]]
 

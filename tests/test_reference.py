@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from twolayer import reference
-from twolayer.gradcheck import check_gradients, relative_error
 from twolayer.network.backprop import loss_and_gradients
 from twolayer.network.model import Params
 from twolayer.reference import REFERENCES, JacobianError, Problem, random_problem
+from twolayer.reference.gradcheck import check_gradients, relative_error
 
 FOLDER = Path(reference.__file__).parent
 

@@ -15,11 +15,11 @@ from twolayer.utils.version import __version__
 if TYPE_CHECKING:
     from twolayer.config import load_config as load_config
     from twolayer.estimator import TwoLayerClassifier as TwoLayerClassifier
-    from twolayer.gradcheck import check_gradients as check_gradients
     from twolayer.network.backprop import loss_and_gradients as loss_and_gradients
     from twolayer.network.model import Params as Params
     from twolayer.network.model import forward as forward
     from twolayer.network.model import init_params as init_params
+    from twolayer.reference.gradcheck import check_gradients as check_gradients
     from twolayer.saved_model import load_model as load_model
     from twolayer.solver import Solver as Solver
     from twolayer.training import resume as resume
@@ -30,7 +30,7 @@ _HOMES = {
     "Params": "network.model",
     "Solver": "solver",
     "TwoLayerClassifier": "estimator",
-    "check_gradients": "gradcheck",
+    "check_gradients": "reference.gradcheck",
     "forward": "network.model",
     "init_params": "network.model",
     "load_config": "config",

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twolayer.explanation import Step, Table, as_markdown, as_text
-from twolayer.gradcheck import GradientCheck, check_gradients
 from twolayer.network.backprop import loss_and_gradients, penalty
 from twolayer.network.model import Array, Params
 from twolayer.reference import Pass, forward_pass, gradient_step
+from twolayer.reference.gradcheck import GradientCheck, check_gradients
 from twolayer.utils.randomness import generator
 
 _SHOWN = 6  # features, hidden units, classes or rows in a table

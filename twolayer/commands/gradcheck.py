@@ -32,9 +32,9 @@ def command(config: Path | None, overrides: tuple[str, ...], seed: int, tables: 
     """
     import numpy as np
 
-    from twolayer.gradcheck import check_gradients, worst_of
     from twolayer.network.backprop import loss_and_gradients
     from twolayer.reference import REFERENCES, standard_problems
+    from twolayer.reference.gradcheck import check_gradients, worst_of
     from twolayer.utils.errors import CheckFailedError
 
     references = dict(REFERENCES)
