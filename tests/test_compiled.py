@@ -12,14 +12,13 @@ import pytest
 pytest.importorskip("numba")
 pytest.importorskip("scipy")
 
-from twolayer.compiled import jit, layers, products, steps, updates
-from twolayer.compiled.elementary import exp_of_nonpositive, log_of_at_least_one
-from twolayer.engine import TrainingState, UpdateRule
-from twolayer.engines import make_engine
 from twolayer.network.model import flat_copy, flat_zeros, init_params
 from twolayer.network.optim import OPTIMIZERS
 from twolayer.network.schedules import SCHEDULES
-from twolayer.solver import Solver
+from twolayer.solver.compiled import jit, layers, products, steps, updates
+from twolayer.solver.compiled.layers import exp_of_nonpositive, log_of_at_least_one
+from twolayer.solver.engine import TrainingState, UpdateRule
+from twolayer.solver.solver import Solver, make_engine
 
 TYPES = [np.float32, np.float64]
 

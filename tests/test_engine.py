@@ -8,11 +8,11 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from twolayer.engine import NonFiniteStepError, TrainingState, UpdateRule
-from twolayer.engines import make_engine
 from twolayer.network.backprop import loss_and_gradients, penalty
 from twolayer.network.model import flat_copy, flat_zeros, init_params
 from twolayer.network.optim import OPTIMIZERS, Hyperparameters
+from twolayer.solver.engine import NonFiniteStepError, TrainingState, UpdateRule
+from twolayer.solver.solver import make_engine
 
 HAS_NUMBA = all(importlib.util.find_spec(name) is not None for name in ("numba", "scipy"))
 ENGINES = ["numpy", pytest.param("numba", marks=pytest.mark.skipif(not HAS_NUMBA, reason="numba is not installed"))]

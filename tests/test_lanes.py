@@ -16,11 +16,12 @@ pytest.importorskip("numba")
 pytest.importorskip("scipy")
 
 import twolayer.compiled
-from twolayer.compiled import shares
-from twolayer.engine import NonFiniteStepError, TrainingState, UpdateRule
-from twolayer.engines import make_engine
+
 from twolayer.network.model import flat_copy, flat_zeros, init_params
 from twolayer.network.optim import OPTIMIZERS
+from twolayer.solver.compiled import partition as shares
+from twolayer.solver.engine import NonFiniteStepError, TrainingState, UpdateRule
+from twolayer.solver.solver import make_engine
 
 D, H, C, B = 70, 60, 5, 24
 TYPES = [np.float32, np.float64]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from twolayer.data.rows import ArrayRows
-from twolayer.metrics import (
+from twolayer.network.model import Params, init_params, predict_proba
+from twolayer.solver.metrics import (
     Evaluator,
     balanced_class_weights,
     class_figures,
@@ -16,7 +17,6 @@ from twolayer.metrics import (
     probabilities,
     weight_changes,
 )
-from twolayer.network.model import Params, init_params, predict_proba
 
 RNG = np.random.default_rng(5)
 
@@ -26,7 +26,7 @@ def test_evaluation_in_blocks_equals_the_whole_at_once(monkeypatch):
     X, y = RNG.standard_normal((101, 4)), RNG.integers(0, 3, 101)
     P = predict_proba(params, X)
     A1 = np.maximum(0, X @ params.W1 + params.b1)
-    monkeypatch.setattr("twolayer.metrics.BLOCK_BYTES", 7 * 10 * 8)
+    monkeypatch.setattr("twolayer.solver.metrics.BLOCK_BYTES", 7 * 10 * 8)
     result = Evaluator(params, ArrayRows(X), y)(params)
     assert result.loss == pytest.approx(-np.log(P[np.arange(101), y]).mean(), rel=1e-12)
     assert result.accuracy == (P.argmax(axis=1) == y).mean()

@@ -11,15 +11,15 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from twolayer.events import EpochEnd
 from twolayer.network.backprop import loss_and_gradients
 from twolayer.network.model import Params, init_params
 from twolayer.network.optim import OPTIMIZERS
 from twolayer.network.schedules import SCHEDULES
 from twolayer.runs.logs import HISTORY_COLUMNS
-from twolayer.settings import SolverSettings
-from twolayer.solver import Solver
-from twolayer.solver_state import restore, state_arrays, state_header
+from twolayer.solver.settings import SolverSettings
+from twolayer.solver.solver import Solver
+from twolayer.solver.state import EpochEnd
+from twolayer.solver.state_dict import restore, state_arrays, state_header
 from twolayer.utils.columns import MONITORS
 from twolayer.utils.errors import DivergedError
 from twolayer.utils.randomness import generator
@@ -205,7 +205,7 @@ def test_any_column_can_be_monitored(problem, monitor):
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_a_state_saved_between_any_two_stretches_goes_on_to_the_same_bits(problem, optimizer, schedule, monkeypatch):
     params, X, y = problem
-    monkeypatch.setattr("twolayer.engine.STRETCH_BYTES", 2 * 4 * D * 8)  # two batches a stretch
+    monkeypatch.setattr("twolayer.solver.engine.STRETCH_BYTES", 2 * 4 * D * 8)  # two batches a stretch
     settings = {
         "optimizer": optimizer, "schedule": schedule, "learning_rate": 0.05, "reg": 0.01, "batch_size": 4, "epochs": 4,
         "warmup_epochs": 0.5, "plateau_patience": 1, "monitor": "val_loss", "patience": 3, "max_grad_norm": 0.5,

@@ -93,7 +93,9 @@ def without_times(path):
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_an_interrupted_and_resumed_run_equals_one_never_stopped(tmp_path, optimizer, schedule, monkeypatch):
-    monkeypatch.setattr("twolayer.engine.STRETCH_BYTES", 2 * 32 * 2 * 4)  # so that runs stop inside an epoch, too
+    monkeypatch.setattr(
+        "twolayer.solver.engine.STRETCH_BYTES", 2 * 32 * 2 * 4
+    )  # so that runs stop inside an epoch, too
     monkeypatch.setattr("twolayer.recording.draw_loss_curve", lambda *arguments, **options: None)  # saves time
     config = tmp_path / "short.yaml"
     step_epochs = "step_epochs: 3," if schedule == "step" else ""
@@ -165,7 +167,7 @@ def test_more_epochs_on_resume_equal_more_epochs_from_the_start(spiral, tmp_path
 
 
 def test_fewer_epochs_on_resume_are_refused_once_the_next_one_has_begun(spiral, tmp_path, monkeypatch):
-    monkeypatch.setattr("twolayer.engine.STRETCH_BYTES", 2 * 32 * 2 * 4)  # so that runs stop inside an epoch
+    monkeypatch.setattr("twolayer.solver.engine.STRETCH_BYTES", 2 * 32 * 2 * 4)  # so that runs stop inside an epoch
     constant = [*SHORT, "solver.schedule=constant"]
     _interrupting(monkeypatch, iter([7]))
     progress = train(spiral, constant, run_dir=tmp_path / "run").summary

@@ -9,9 +9,9 @@ from view_runs import config_with, made_history
 
 from twolayer.config import load_config
 from twolayer.data.rows import ArrayRows
-from twolayer.metrics import balanced_class_weights, probabilities
 from twolayer.network.model import init_params
-from twolayer.solver import Solver
+from twolayer.solver.metrics import balanced_class_weights, probabilities
+from twolayer.solver.solver import Solver
 from twolayer.training import train
 from twolayer.utils.errors import DivergedError
 from twolayer.views.diagnosis import RULES, Evidence, diagnose

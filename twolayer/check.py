@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from twolayer.config import Config
 from twolayer.data import Dataset, load_dataset
-from twolayer.metrics import Rows
 from twolayer.network.backprop import loss_and_gradients
 from twolayer.network.model import Array, Params, forward, init_params
 from twolayer.reference import REFERENCES
 from twolayer.reference.gradcheck import check_gradients
-from twolayer.solver import Solver
+from twolayer.solver.metrics import Rows
+from twolayer.solver.solver import Solver
 from twolayer.utils.randomness import generator
 
 LossAndGradients = Callable[..., tuple[float, Params]]

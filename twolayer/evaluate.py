@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.metrics import class_figures, confusion_matrix
 from twolayer.network.model import Array
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.predictions import read_predictions
 from twolayer.saved_model import load_model
+from twolayer.solver.metrics import class_figures, confusion_matrix
 from twolayer.utils.errors import DataError, RunError
 
 WIDEST_MATRIX = 30  # classes; a larger confusion matrix does not fit a terminal

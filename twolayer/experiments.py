@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from twolayer.engine import EngineName, TrainingState, UpdateRule
-from twolayer.engines import make_engine
 from twolayer.network.backprop import loss_and_gradients
 from twolayer.network.model import Array, Params, flat_copy, init_params, softmax
 from twolayer.reference import gradient_step, one_loop, ones_vectors, outer_products, two_loops
+from twolayer.solver.engine import EngineName, TrainingState, UpdateRule
+from twolayer.solver.solver import make_engine
 from twolayer.utils.errors import MissingExtraError
 from twolayer.utils.randomness import generator
 from twolayer.views.experiments import Curve, Panel

@@ -6,9 +6,9 @@ import numpy as np
 
 from twolayer.config import Config
 from twolayer.data import Dataset, load_dataset
-from twolayer.metrics import balanced_class_weights
 from twolayer.network.model import Array, init_params
-from twolayer.solver import Solver
+from twolayer.solver.metrics import balanced_class_weights
+from twolayer.solver.solver import Solver
 from twolayer.utils.errors import ConfigError
 from twolayer.utils.randomness import generator
 

@@ -9,12 +9,12 @@ import numpy as np
 
 from twolayer.config import Config
 from twolayer.data import Dataset
-from twolayer.metrics import Evaluator, probabilities
 from twolayer.network.model import Array
 from twolayer.recording import Recorder
 from twolayer.runs.checkpoint import write_arrays
 from twolayer.runs.folder import RunFolder
-from twolayer.solver import Solver
+from twolayer.solver.metrics import Evaluator, probabilities
+from twolayer.solver.solver import Solver
 from twolayer.utils.blas import at_most_threads
 from twolayer.utils.errors import RunError
 from twolayer.utils.jsonfile import read_json, write_json

@@ -11,13 +11,13 @@ import numpy as np
 
 from twolayer.config import Config
 from twolayer.data import Preparation
-from twolayer.events import EpochEnd, Record, Stretch
 from twolayer.network.model import Array
 from twolayer.runs.checkpoint import packed
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.logs import HISTORY_COLUMNS, HistoryLog, StepsLog, read_history
-from twolayer.solver import Solver
-from twolayer.solver_state import settings_of, state_arrays, state_header
+from twolayer.solver.solver import Solver
+from twolayer.solver.state import EpochEnd, Record, Stretch
+from twolayer.solver.state_dict import settings_of, state_arrays, state_header
 from twolayer.utils.errors import RunError
 from twolayer.utils.files import Content, write_atomically
 from twolayer.views.loss_curve import RedrawBudget, draw_loss_curve

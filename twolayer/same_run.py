@@ -8,8 +8,8 @@ from typing import Any
 from twolayer.config import Config, differences
 from twolayer.runs.environment import differences_that_change_bits
 from twolayer.runs.folder import RunFolder
-from twolayer.settings import SolverSettings
-from twolayer.solver_state import FREE_KEYS, settings_of
+from twolayer.solver.settings import SolverSettings
+from twolayer.solver.state_dict import FREE_KEYS, settings_of
 from twolayer.utils.errors import RunError
 from twolayer.utils.jsonfile import read_json, shown
 

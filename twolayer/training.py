@@ -13,7 +13,6 @@ import numpy as np
 
 from twolayer.config import Config, dump_config, load_config
 from twolayer.data import Dataset
-from twolayer.events import EpochEnd, Record
 from twolayer.from_config import make_solver, read_data
 from twolayer.network.model import Array
 from twolayer.outcome import conclude, stored_summary
@@ -24,8 +23,9 @@ from twolayer.runs.folder import RunFolder, create_run_folder, create_run_folder
 from twolayer.runs.logs import logged_rows, read_history
 from twolayer.same_run import require_same_run
 from twolayer.saved_model import Model, load_model
-from twolayer.solver import Solver
-from twolayer.solver_state import restore
+from twolayer.solver.solver import Solver
+from twolayer.solver.state import EpochEnd, Record
+from twolayer.solver.state_dict import restore
 from twolayer.utils.errors import DivergedError, RunError
 from twolayer.utils.files import Content, content_bytes, write_atomically
 from twolayer.utils.jsonfile import json_bytes

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from twolayer.benchmark.cases import MOMENTUM, REG, Work
-from twolayer.engine import EngineName, TrainingState, UpdateRule, stretch_steps
-from twolayer.engines import make_engine
 from twolayer.network.model import Array, Params, flat_copy, flat_zeros
 from twolayer.network.optim import OPTIMIZERS, Hyperparameters
+from twolayer.solver.engine import EngineName, TrainingState, UpdateRule, stretch_steps
+from twolayer.solver.solver import make_engine
 
 
 class Ready(NamedTuple):

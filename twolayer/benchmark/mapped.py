@@ -73,9 +73,9 @@ def _serve(path: str, labels: str, kind: str, requests: IO[str], answers: IO[str
     """Answers each line of `requests` with the time of so many more steps, over randomly chosen rows of the whole
     file as an epoch makes them, and the memory they took."""
     from twolayer.data import ScaledRows, load_dataset
-    from twolayer.events import EpochEnd
     from twolayer.network.model import init_params
-    from twolayer.solver import Solver
+    from twolayer.solver.solver import Solver
+    from twolayer.solver.state import EpochEnd
 
     dataset = load_dataset(
         train={"features": path, "labels": labels}, validation=None, scale="max", dtype="float32", seed=0

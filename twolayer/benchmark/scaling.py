@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from twolayer.engine import EngineName
-from twolayer.events import Record
 from twolayer.network.model import init_params
-from twolayer.solver import Solver
+from twolayer.solver.engine import EngineName
+from twolayer.solver.solver import Solver
+from twolayer.solver.state import Record
 
 BASE = {"N": 20_000, "D": 64, "H": 64, "C": 10, "B": 64}
 AXES = {

@@ -13,13 +13,13 @@ from sklearn.utils.multiclass import (  # type: ignore[import-untyped]
 )
 from sklearn.utils.validation import validate_data  # type: ignore[import-untyped]
 
-from twolayer.engine import EngineName
 from twolayer.estimator.fit_rows import FLOATS, FitRows, encode, row_weights, split_off, validation_rows
 from twolayer.estimator.monitors import Scorer
 from twolayer.estimator.predicting import PredictsFromParams
 from twolayer.estimator.training import Callback, forget, seed_of, train
 from twolayer.network.model import Init, Params
 from twolayer.network.schedules import Schedule
+from twolayer.solver.engine import EngineName
 
 
 class TwoLayerClassifier(ClassifierMixin, PredictsFromParams, BaseEstimator):  # type: ignore[misc]

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from twolayer.network.model import Array
-from twolayer.solver import Solver
-from twolayer.solver_state import restore, state_arrays, state_header
+from twolayer.solver.solver import Solver
+from twolayer.solver.state_dict import restore, state_arrays, state_header
 
 
 class Checkpoint(NamedTuple):

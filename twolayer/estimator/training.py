@@ -14,10 +14,10 @@ from sklearn.utils import check_random_state, check_scalar, compute_class_weight
 from twolayer.estimator.fit_rows import FitRows
 from twolayer.estimator.going_on import Checkpoint, checkpoint_of, epochs_done, go_on
 from twolayer.estimator.monitors import Monitor, resolve_monitor
-from twolayer.events import EpochEnd
 from twolayer.network.model import Array, Params, init_params
-from twolayer.settings import SolverSettings
-from twolayer.solver import Solver
+from twolayer.solver.settings import SolverSettings
+from twolayer.solver.solver import Solver
+from twolayer.solver.state import EpochEnd
 from twolayer.utils.progress import Progress
 from twolayer.utils.randomness import generator
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from twolayer.config import Config
 from twolayer.data import load_dataset
-from twolayer.metrics import Evaluator
 from twolayer.saved_model import load_model
-from twolayer.settings import SolverSettings
+from twolayer.solver.metrics import Evaluator
+from twolayer.solver.settings import SolverSettings
 from twolayer.sweep.results import PointResult
 from twolayer.sweep.sweep_file import Sweep
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.metrics import class_figures, confusion_matrix
+from twolayer.solver.metrics import class_figures, confusion_matrix
 from twolayer.views import style
 from twolayer.views.calibration import Reliability
 

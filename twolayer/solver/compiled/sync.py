@@ -10,9 +10,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from twolayer.compiled.jit import compiled, compiled_apart, compiled_within
-from twolayer.compiled.machine import CACHE_LINE, array_at, fetch, fetch_to_write, pause, publish, published
 from twolayer.network.model import Array, aligned_zeros, whole_lines
+from twolayer.solver.compiled.jit import (
+    CACHE_LINE,
+    array_at,
+    compiled,
+    compiled_apart,
+    compiled_within,
+    fetch,
+    fetch_to_write,
+    pause,
+    publish,
+    published,
+)
 
 APART = 16  # numbers of 8 bytes between those of two lanes: two cache lines, which processors fetch in pairs
 WAITS = 20_000  # looks for another stretch before a lane goes to sleep: a millisecond or less

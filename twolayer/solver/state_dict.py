@@ -11,12 +11,11 @@ from typing import Any, get_args, get_type_hints
 import numpy as np
 
 from twolayer.config import Config
-from twolayer.events import Progress
 from twolayer.network.model import Array, Params
 from twolayer.network.schedules import PlateauState
 from twolayer.runs.checkpoint import require_params
-from twolayer.solver import Solver
-from twolayer.utils.columns import Best
+from twolayer.solver.solver import Solver
+from twolayer.solver.state import Best, Progress
 from twolayer.utils.errors import RunError
 from twolayer.utils.jsonfile import shown
 

@@ -7,33 +7,109 @@
         evaluate, keep the best parameters, decide whether to stop
 
 What the solver has done so far is plain data, so a run can be saved between any two stretches and go on from there,
-bit for bit; see `solver_state`."""
+bit for bit; see `solver_state`.
+
+The choice of the engine, by name; Numba is imported only for the engine that needs it.
+
+What to tell someone whose training diverged: where, with which numbers, and what to try, as far as they point."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.divergence import Divergence, explain_divergence
-from twolayer.engine import NonFiniteStepError, TrainingState, stretch_steps
-from twolayer.engines import make_engine
-from twolayer.events import EpochEnd, Progress, Record, Stretch
-from twolayer.fitting import fitting_rows, fitting_weights
-from twolayer.metrics import Evaluator, Rows, hidden_activity, weight_changes
 from twolayer.network.backprop import penalty
 from twolayer.network.model import Array, Params, flat_copy, flat_zeros
 from twolayer.network.optim import OPTIMIZERS
 from twolayer.network.schedules import PlateauState, learning_rates
-from twolayer.settings import SolverSettings
+from twolayer.solver.engine import (
+    Engine,
+    EngineName,
+    NonFiniteStepError,
+    NumpyEngine,
+    TrainingState,
+    UpdateRule,
+    stretch_steps,
+)
+from twolayer.solver.metrics import Evaluator, Rows, hidden_activity, weight_changes
+from twolayer.solver.settings import SolverSettings, fitting_rows, fitting_weights
+from twolayer.solver.state import Best, EpochEnd, Progress, Record, Stretch
 from twolayer.utils.blas import at_most_threads
-from twolayer.utils.columns import Best, larger_is_better, require_monitor
+from twolayer.utils.columns import larger_is_better, require_monitor
 from twolayer.utils.errors import DivergedError
 from twolayer.utils.randomness import generator
+
+
+def make_engine(name: EngineName, state: TrainingState, rule: UpdateRule, batch_size: int) -> Engine:
+    """The engine called `name`.
+
+    Raises:
+        MissingExtraError: for `numba` where the extra `numba` is not installed.
+    """
+    if name == "numpy":
+        return NumpyEngine(state, rule, batch_size)
+    from twolayer.solver.compiled.engine import NumbaEngine  # imports Numba, which takes a while
+
+    engine: Engine = NumbaEngine(state, rule, batch_size)
+    return engine
+
+
+LARGE_FEATURE = 50.0  # standardised rows stay far below this
+LARGE_GRADIENT = 10.0  # ordinary ones are around 1
+
+
+class Divergence(NamedTuple):
+    """The step that went wrong, or the one after which the training loss was not finite.
+
+    Attributes:
+        step: its number, from 1.
+        rate: its learning rate.
+        loss: its loss.
+        gradient_norm: the norm of its gradient.
+        losses: those of the steps just before it.
+    """
+
+    step: int
+    rate: float
+    loss: float
+    gradient_norm: float
+    losses: Array
+
+
+def explain_divergence(found: Divergence, params: Params, X: Array, settings: SolverSettings) -> str:
+    """The message of a DivergedError.
+
+    Args:
+        found: what happened.
+        params: the parameters at that point.
+        X: (n, D) some rows of the training.
+        settings: what was asked for.
+    """
+    weights = {name: W for name, W in params.named().items() if name.startswith("W")}
+    with np.errstate(over="ignore", invalid="ignore"):
+        norms = ", ".join(f"|{name}| = {np.linalg.norm(W):.3g}" for name, W in weights.items())
+    message = (
+        f"diverged at step {found.step}: loss {found.loss:.3g}, gradient norm {found.gradient_norm:.3g} "
+        f"at learning rate {found.rate:.3g} ({norms})"
+    )
+    before = found.losses[np.isfinite(found.losses)]
+    if len(before) and before[-1] > before[0]:
+        message += f"; the loss rose from {before[0]:.3g} to {before[-1]:.3g} in the {len(before)} steps before"
+    remedies = [f"a lower solver.learning_rate, such as {settings.learning_rate / 10:.1g}"]
+    if settings.warmup_epochs == 0:
+        remedies.append("solver.warmup_epochs: 1")
+    largest = float(np.abs(X).max())
+    if not largest < LARGE_FEATURE:
+        remedies.insert(0, f"data.scale: standardize (a feature reaches {largest:.3g})")
+    if settings.max_grad_norm is None and not found.gradient_norm < LARGE_GRADIENT:
+        remedies.append("solver.max_grad_norm: 1")
+    return f"{message}. The best parameters so far were kept. Try {', or '.join(remedies)}"
+
 
 ONE_THREAD = 4_000_000  # operations in a batch's largest product; up to here a second thread does not help
 

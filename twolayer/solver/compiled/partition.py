@@ -6,11 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from twolayer.compiled.jit import compiled, compiled_apart
-from twolayer.compiled.machine import CACHE_LINE
-from twolayer.compiled.products import scratch_room
-from twolayer.engine import TrainingState
 from twolayer.network.model import Array, FlatParams, aligned_zeros, flat_zeros
+from twolayer.solver.compiled.jit import CACHE_LINE, compiled, compiled_apart
+from twolayer.solver.compiled.products import scratch_room
+from twolayer.solver.engine import TrainingState
 
 WORTH_A_LANE = 1 << 16  # multiplications of a product: the least that gains more than meeting costs
 WIDE = 16  # features per hidden unit, and per class, from which on it is quicker to share the features

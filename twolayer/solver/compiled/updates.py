@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from twolayer.compiled.jit import compiled, compiled_apart
-from twolayer.engine import UpdateRule
 from twolayer.network.model import Array
+from twolayer.solver.compiled.jit import compiled, compiled_apart
+from twolayer.solver.engine import UpdateRule
 
 SGD, MOMENTUM, NESTEROV, RMSPROP, ADAM, ADAMW = range(6)
 CODES = {

@@ -1,0 +1,1 @@
+"""The compiled engine: the same steps as solver/engine.py, through Numba."""
