@@ -19,7 +19,7 @@ from twolayer.commands.train import describe
 from twolayer.config import config_from_dict, load_config
 from twolayer.evaluate import evaluate_run
 from twolayer.runs.checkpoint import read_arrays, write_arrays
-from twolayer.saved_model import load_model
+from twolayer.runs.saved_model import load_model
 from twolayer.training import resume, train
 from twolayer.utils.errors import ConfigError, DataError, DivergedError, RunError
 from twolayer.views.run_data import read_run

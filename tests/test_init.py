@@ -15,7 +15,7 @@ from twolayer.config.yaml_reader import read_document
 from twolayer.data.csv_reader import number_of
 from twolayer.init_config import propose, write_config
 from twolayer.init_config.columns import guess_columns
-from twolayer.saved_model import load_model
+from twolayer.runs.saved_model import load_model
 from twolayer.utils.errors import DataError, FileError
 
 

@@ -93,7 +93,7 @@ def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch, without_pict
     def no_locks(descriptor):
         raise OSError(errno.ENOLCK, "no locks")
 
-    monkeypatch.setattr("twolayer.runs.lock._lock", no_locks)
+    monkeypatch.setattr("twolayer.runs.folder._lock", no_locks)
     result = train(config(), run_dir=tmp_path / "run", stop=lambda record: True)
     assert "this file system has no locks" in result.notes[0]
     assert "this file system has no locks" in resume(tmp_path / "run").notes[0]

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 from fault_injection import start_python
 
-from twolayer.runs import lock as lock_module
-from twolayer.runs.folder import RunFolder
-from twolayer.runs.lock import RunLock
+from twolayer.runs import folder as lock_module
+from twolayer.runs.folder import RunFolder, RunLock
 from twolayer.utils.errors import RunError
 
 

@@ -252,7 +252,7 @@ def test_missing_and_oversized_logs_are_refused(tmp_path, monkeypatch):
     with pytest.raises(RunError, match=r"history\.csv: cannot be read: No such file"):
         read_history(tmp_path / "history.csv")
     write_history(tmp_path / "history.csv", [10])
-    monkeypatch.setattr("twolayer.runs.rows._MAX_BYTES", 100)
+    monkeypatch.setattr("twolayer.runs.logs._MAX_BYTES", 100)
     with pytest.raises(RunError, match=r"history\.csv: larger than 100 bytes"):
         read_history(tmp_path / "history.csv")
 

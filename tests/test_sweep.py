@@ -391,7 +391,7 @@ def test_a_sweep_of_which_nothing_finishes_exits_with_2(tmp_path, capsys):
 
 @pytest.mark.usefixtures("in_process")
 def test_a_sweep_in_use_is_refused(tmp_path):
-    from twolayer.runs.lock import RunLock
+    from twolayer.runs.folder import RunLock
 
     path = write_sweep(tmp_path)
     (tmp_path / "out").mkdir()

@@ -12,7 +12,7 @@ from twolayer.network.optim import OPTIMIZERS
 from twolayer.network.schedules import SCHEDULES
 from twolayer.runs.checkpoint import read_arrays, write_arrays
 from twolayer.runs.logs import read_history
-from twolayer.saved_model import load_model
+from twolayer.runs.saved_model import load_model
 from twolayer.training import resume, train
 from twolayer.utils.errors import ConfigError, DivergedError, RunError
 

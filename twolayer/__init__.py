@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from twolayer.network.model import forward as forward
     from twolayer.network.model import init_params as init_params
     from twolayer.reference.gradcheck import check_gradients as check_gradients
-    from twolayer.saved_model import load_model as load_model
+    from twolayer.runs.saved_model import load_model as load_model
     from twolayer.solver import Solver as Solver
     from twolayer.training import resume as resume
     from twolayer.training import train as train
@@ -34,7 +34,7 @@ _HOMES = {
     "forward": "network.model",
     "init_params": "network.model",
     "load_config": "config",
-    "load_model": "saved_model",
+    "load_model": "runs.saved_model",
     "loss_and_gradients": "network.backprop",
     "plot": "views.plot",
     "resume": "training",

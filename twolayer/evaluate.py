@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from twolayer.network.model import Array
 from twolayer.runs.folder import RunFolder
-from twolayer.runs.predictions import read_predictions
-from twolayer.saved_model import load_model
+from twolayer.runs.saved_model import load_model, read_predictions
 from twolayer.solver.metrics import class_figures, confusion_matrix
 from twolayer.utils.errors import DataError, RunError
 

@@ -21,8 +21,8 @@ from twolayer.runs.checkpoint import read_model_arrays
 from twolayer.runs.environment import describe_environment
 from twolayer.runs.folder import RunFolder, create_run_folder, create_run_folder_at, open_run
 from twolayer.runs.logs import logged_rows, read_history
+from twolayer.runs.saved_model import Model, load_model
 from twolayer.same_run import require_same_run
-from twolayer.saved_model import Model, load_model
 from twolayer.solver.solver import Solver
 from twolayer.solver.state import EpochEnd, Record
 from twolayer.solver.state_dict import restore

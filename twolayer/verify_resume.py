@@ -14,7 +14,7 @@ import numpy as np
 from twolayer.runs.checkpoint import read_arrays
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.logs import read_history
-from twolayer.saved_model import load_model
+from twolayer.runs.saved_model import load_model
 from twolayer.utils.errors import RunError
 from twolayer.utils.process import module_command, module_environment
 

@@ -83,7 +83,7 @@ def _draw_boundary(run: RunData, config: Config, output: Path | None) -> Path:
     from twolayer.report_data import raw_rows
     from twolayer.runs.checkpoint import read_model_arrays
     from twolayer.runs.folder import RunFolder
-    from twolayer.saved_model import Model, load_model
+    from twolayer.runs.saved_model import Model, load_model
     from twolayer.utils.errors import DataError, RunError
     from twolayer.views.boundary import Plane, animate_boundary, draw_boundary
 

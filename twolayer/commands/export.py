@@ -19,7 +19,7 @@ def command(model: Path, kind: str, out: Path | None) -> None:
     safetensors  for torch.nn.Sequential(Linear, ReLU, Linear); scaling and labels in the metadata (extra: safetensors)
     """
     from twolayer.export import export_onnx, export_safetensors
-    from twolayer.saved_model import load_model
+    from twolayer.runs.saved_model import load_model
 
     loaded = load_model(model)
     path = out or (model / f"model.{kind}" if model.is_dir() else model.with_suffix(f".{kind}"))

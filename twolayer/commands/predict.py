@@ -23,7 +23,7 @@ def command(model_path: Path, file: Path, proba: bool) -> None:
     \b
     twolayer predict runs/digits new-rows.csv > labels.csv
     """
-    from twolayer.saved_model import load_model
+    from twolayer.runs.saved_model import load_model
 
     model = load_model(model_path)
     P = model.predict_file(file)

@@ -13,7 +13,7 @@ import numpy as np
 from twolayer.data.csv_reader import MISSING_CELLS
 from twolayer.data.table import TableForm
 from twolayer.network.model import Array, Params
-from twolayer.saved_model import Model
+from twolayer.runs.saved_model import Model
 from twolayer.utils.errors import import_extra
 from twolayer.utils.files import write_atomically
 from twolayer.utils.version import __version__

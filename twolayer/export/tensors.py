@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from twolayer.network.model import Array
-from twolayer.saved_model import Model
+from twolayer.runs.saved_model import Model
 from twolayer.utils.errors import import_extra
 from twolayer.utils.files import write_atomically
 from twolayer.utils.version import __version__

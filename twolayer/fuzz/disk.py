@@ -11,7 +11,7 @@ from twolayer.config import config_from_dict
 from twolayer.fuzz.campaign import TRAIN_SECONDS, Campaign, SurpriseError, Tally
 from twolayer.fuzz.full_disk import FullDisk, using_disk
 from twolayer.runs.folder import RunFolder
-from twolayer.saved_model import load_model
+from twolayer.runs.saved_model import load_model
 from twolayer.training import resume, train
 from twolayer.utils.errors import RunError
 from twolayer.verify_resume import differences

@@ -8,7 +8,7 @@ from typing import Any
 
 from twolayer.config import Config
 from twolayer.data import load_dataset
-from twolayer.saved_model import load_model
+from twolayer.runs.saved_model import load_model
 from twolayer.solver.metrics import Evaluator
 from twolayer.solver.settings import SolverSettings
 from twolayer.sweep.results import PointResult

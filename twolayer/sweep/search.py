@@ -9,7 +9,7 @@ from pathlib import Path
 
 from twolayer.config import Config
 from twolayer.from_config import read_data
-from twolayer.runs.lock import RunLock
+from twolayer.runs.folder import RunLock
 from twolayer.sweep.journal import Journal, Outcome
 from twolayer.sweep.local import STOP_SECONDS, LocalWorkers, Workers
 from twolayer.sweep.points import Points

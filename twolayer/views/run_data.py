@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from twolayer.runs.checkpoint import read_model_arrays
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.logs import read_history
-from twolayer.runs.predictions import read_predictions
+from twolayer.runs.saved_model import read_predictions
 from twolayer.utils.errors import RunError
 from twolayer.utils.jsonfile import read_json, shown
 
