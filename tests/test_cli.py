@@ -17,7 +17,7 @@ import twolayer
 from twolayer import train
 from twolayer.commands import COMMANDS
 from twolayer.runs.folder import RunFolder
-from twolayer.verify_resume import differences, verify_resume
+from twolayer.training.verify_resume import differences, verify_resume
 
 
 def test_help_lists_every_command_and_each_has_its_own(run_twolayer):

@@ -20,7 +20,7 @@ from twolayer.config import config_from_dict, load_config
 from twolayer.evaluate import evaluate_run
 from twolayer.runs.checkpoint import read_arrays, write_arrays
 from twolayer.runs.saved_model import load_model
-from twolayer.training import resume, train
+from twolayer.training.run import resume, train
 from twolayer.utils.errors import ConfigError, DataError, DivergedError, RunError
 from twolayer.views.run_data import read_run
 
@@ -30,7 +30,7 @@ SOLVER = {"epochs": 2, "batch_size": 8}
 
 @pytest.fixture(autouse=True)
 def without_pictures(monkeypatch):
-    monkeypatch.setattr("twolayer.recording.draw_loss_curve", lambda *arguments, **options: None)
+    monkeypatch.setattr("twolayer.training.recorder.draw_loss_curve", lambda *arguments, **options: None)
 
 
 def train_on(tmp_path, source, **data):

@@ -23,8 +23,8 @@ from twolayer.fuzz.disk import fuzz_disk
 from twolayer.fuzz.kills import KILLS, fuzz_kills
 from twolayer.fuzz.training import warm_up
 from twolayer.network.optim import OPTIMIZERS
+from twolayer.training.verify_resume import Verdict
 from twolayer.utils.errors import CheckFailedError
-from twolayer.verify_resume import Verdict
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_damaged_and_forged_checkpoints(campaign, tmp_path):
 
 
 def test_a_disk_that_is_full_at_a_write(campaign, tmp_path, monkeypatch):
-    monkeypatch.setattr("twolayer.recording.draw_loss_curve", lambda *arguments, **options: None)
+    monkeypatch.setattr("twolayer.training.recorder.draw_loss_curve", lambda *arguments, **options: None)
     tally = fuzz_disk(campaign, tmp_path, every=41)
     require_none_failed(tally, "went on to the same end", "left nothing behind, and began anew")
 

@@ -12,12 +12,12 @@ import pytest
 from fault_injection import FullDisk, using_disk
 
 from twolayer.config import config_from_dict, dump_config
-from twolayer.recording import Recorder
 from twolayer.runs.checkpoint import read_arrays
 from twolayer.runs.folder import RunFolder
-from twolayer.training import resume, train
+from twolayer.training.recorder import Recorder
+from twolayer.training.run import resume, train
+from twolayer.training.verify_resume import differences
 from twolayer.utils.errors import DivergedError, RunError
-from twolayer.verify_resume import differences
 
 
 def config(**run):
@@ -33,7 +33,7 @@ def config(**run):
 
 @pytest.fixture
 def without_pictures(monkeypatch):
-    monkeypatch.setattr("twolayer.recording.draw_loss_curve", lambda *arguments, **options: None)
+    monkeypatch.setattr("twolayer.training.recorder.draw_loss_curve", lambda *arguments, **options: None)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no file-size limits")
@@ -73,7 +73,7 @@ def test_a_picture_that_cannot_be_drawn_costs_a_note_and_not_the_run(tmp_path, m
     def fail(*arguments, **options):
         raise error
 
-    monkeypatch.setattr("twolayer.recording.draw_loss_curve", fail)
+    monkeypatch.setattr("twolayer.training.recorder.draw_loss_curve", fail)
     result = train(config(redraw_seconds=0), run_dir=tmp_path / "run")
     assert result.summary["status"] == "finished"
     assert [note for note in result.notes if "loss curve could not be drawn" in note and "no room" in note]
@@ -109,7 +109,7 @@ def test_parameters_that_overflowed_are_never_saved(tmp_path, monkeypatch, witho
             super().saw(event)
 
     with monkeypatch.context() as patch:
-        patch.setattr("twolayer.training.Recorder", Overflowing)
+        patch.setattr("twolayer.training.run.Recorder", Overflowing)
         with pytest.raises(DivergedError):
             train(config(checkpoint_seconds=0), run_dir=tmp_path / "run")
     arrays, header = read_arrays(tmp_path / "run/last.npz")

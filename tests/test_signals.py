@@ -10,11 +10,11 @@ import pytest
 from fault_injection import start_python
 
 from twolayer.config import config_from_dict
-from twolayer.recording import Recorder
 from twolayer.runs.folder import RunFolder
-from twolayer.training import resume, train
+from twolayer.training.recorder import Recorder
+from twolayer.training.run import resume, train
+from twolayer.training.verify_resume import differences
 from twolayer.utils.process import StopRequest
-from twolayer.verify_resume import differences
 
 CONFIG = config_from_dict(
     {
@@ -27,7 +27,7 @@ CONFIG = config_from_dict(
 
 @pytest.fixture(autouse=True)
 def without_pictures(monkeypatch):
-    monkeypatch.setattr("twolayer.recording.draw_loss_curve", lambda *arguments, **options: None)
+    monkeypatch.setattr("twolayer.training.recorder.draw_loss_curve", lambda *arguments, **options: None)
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_a_ctrl_c_before_the_first_step_is_not_lost(tmp_path, straight, monkeypa
             super().__init__(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr("twolayer.training.Recorder", Interrupted)
+        patch.setattr("twolayer.training.run.Recorder", Interrupted)
         result = train(CONFIG, run_dir=tmp_path / "run")
     assert (result.summary["status"], result.signal_number) == ("interrupted", signal.SIGINT)
     assert result.summary["epochs"] == 0
@@ -110,7 +110,7 @@ def test_a_second_ctrl_c_while_saving_leaves_a_run_that_can_go_on(tmp_path, stra
 
     with monkeypatch.context() as patch:
         patch.setattr(Impatient, when, twice)
-        patch.setattr("twolayer.training.Recorder", Impatient)
+        patch.setattr("twolayer.training.run.Recorder", Impatient)
         with pytest.raises(KeyboardInterrupt):
             train(CONFIG, run_dir=tmp_path / "run")
     require_same_end(tmp_path / "run", straight)

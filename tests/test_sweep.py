@@ -16,7 +16,6 @@ import pytest
 from sweep_files import BASE, SPACE, InProcessWorkers, write_sweep
 
 pytest.importorskip("optuna")
-from twolayer import recording, training
 from twolayer.__main__ import run as run_command
 from twolayer.config import load_config
 from twolayer.runs.logs import read_history
@@ -26,6 +25,8 @@ from twolayer.sweep.local import LocalWorkers
 from twolayer.sweep.search import run_sweep
 from twolayer.sweep.sweep_file import load_sweep
 from twolayer.sweep.trial import Task, run_task
+from twolayer.training import recorder as recording
+from twolayer.training import run as training
 from twolayer.utils.errors import DataError, RunError
 from twolayer.utils.jsonfile import read_json
 

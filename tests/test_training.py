@@ -13,7 +13,7 @@ from twolayer.network.schedules import SCHEDULES
 from twolayer.runs.checkpoint import read_arrays, write_arrays
 from twolayer.runs.logs import read_history
 from twolayer.runs.saved_model import load_model
-from twolayer.training import resume, train
+from twolayer.training.run import resume, train
 from twolayer.utils.errors import ConfigError, DivergedError, RunError
 
 FILES = {
@@ -96,7 +96,7 @@ def test_an_interrupted_and_resumed_run_equals_one_never_stopped(tmp_path, optim
     monkeypatch.setattr(
         "twolayer.solver.engine.STRETCH_BYTES", 2 * 32 * 2 * 4
     )  # so that runs stop inside an epoch, too
-    monkeypatch.setattr("twolayer.recording.draw_loss_curve", lambda *arguments, **options: None)  # saves time
+    monkeypatch.setattr("twolayer.training.recorder.draw_loss_curve", lambda *arguments, **options: None)  # saves time
     config = tmp_path / "short.yaml"
     step_epochs = "step_epochs: 3," if schedule == "step" else ""
     config.write_text(
@@ -146,7 +146,7 @@ class _Stop:
 
 def _interrupting(monkeypatch, counts):
     _Stop.counts = counts
-    monkeypatch.setattr("twolayer.training.StopRequest", _Stop)
+    monkeypatch.setattr("twolayer.training.run.StopRequest", _Stop)
 
 
 def test_a_finished_run_has_nothing_to_go_on_with(spiral, tmp_path):

@@ -14,7 +14,7 @@ from twolayer.commands.curves import command as curves
 from twolayer.commands.report import command as report
 from twolayer.config import config_from_dict
 from twolayer.runs.checkpoint import read_arrays, write_arrays
-from twolayer.training import train
+from twolayer.training.run import train
 from twolayer.utils.errors import DataError, RunError
 from twolayer.views.plot import plot
 

@@ -12,7 +12,7 @@ from twolayer.data.rows import ArrayRows
 from twolayer.network.model import init_params
 from twolayer.solver.metrics import balanced_class_weights, probabilities
 from twolayer.solver.solver import Solver
-from twolayer.training import train
+from twolayer.training.run import train
 from twolayer.utils.errors import DivergedError
 from twolayer.views.diagnosis import RULES, Evidence, diagnose
 

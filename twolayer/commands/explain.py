@@ -25,7 +25,7 @@ def command(config: Path, overrides: tuple[str, ...], rows: tuple[int, ...], mar
     """
     from twolayer.config import load_config
     from twolayer.explain import explain
-    from twolayer.start import load_start
+    from twolayer.training.build import load_start
 
     loaded = load_config(config, overrides)
     start = load_start(loaded, rows or (0,))

@@ -70,7 +70,7 @@ def command(config: Path | None, overrides: tuple[str, ...], seed: int, tables: 
 def _problems_of(path: Path, overrides: tuple[str, ...]) -> list[Problem]:
     from twolayer.config import load_config
     from twolayer.reference import Problem, after_steps
-    from twolayer.start import load_start
+    from twolayer.training.build import load_start
 
     config = load_config(path, overrides)
     start = load_start(config)

@@ -11,7 +11,7 @@ import click
 from twolayer.commands import files_and_overrides
 
 if TYPE_CHECKING:
-    from twolayer.training import TrainResult
+    from twolayer.training.run import TrainResult
 
 _ROWS = (".csv", ".npz", ".npy", ".idx", "ubyte")  # endings of files that `init` reads and no config has
 
@@ -49,7 +49,7 @@ def command(
     if force and resume_run is None:
         raise click.UsageError("--force goes with --resume")
 
-    from twolayer import training  # here, so that --help needs none of it
+    from twolayer.training import run as training  # here, so that --help needs none of it
 
     if resume_run is None:
         result = training.train(configs[0], overrides, run_dir=run_dir, quiet=quiet)

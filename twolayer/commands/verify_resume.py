@@ -21,8 +21,8 @@ def command(config: str, overrides: tuple[str, ...], kills: int, seed: int) -> N
     """
     import numpy as np
 
+    from twolayer.training.verify_resume import verify_resume
     from twolayer.utils.errors import CheckFailedError
-    from twolayer.verify_resume import verify_resume
 
     with tempfile.TemporaryDirectory() as folder:
         verdict = verify_resume(config, overrides, Path(folder), kills=kills, rng=np.random.default_rng(seed))

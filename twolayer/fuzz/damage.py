@@ -15,7 +15,7 @@ from twolayer.fuzz.campaign import TRAIN_SECONDS, Campaign, SurpriseError, Tally
 from twolayer.runs.checkpoint import read_arrays, read_model_arrays, write_arrays
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.saved_model import load_model
-from twolayer.training import resume, train
+from twolayer.training.run import resume, train
 from twolayer.utils.errors import DivergedError, TwoLayerError
 from twolayer.utils.randomness import generator
 

@@ -12,9 +12,9 @@ from twolayer.fuzz.campaign import TRAIN_SECONDS, Campaign, SurpriseError, Tally
 from twolayer.fuzz.full_disk import FullDisk, using_disk
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.saved_model import load_model
-from twolayer.training import resume, train
+from twolayer.training.run import resume, train
+from twolayer.training.verify_resume import differences
 from twolayer.utils.errors import RunError
-from twolayer.verify_resume import differences
 
 CONFIG: dict[str, Any] = {
     "data": {"train": {"generator": "spiral", "rows_per_class": 10}, "validation": 0.2},

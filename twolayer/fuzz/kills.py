@@ -12,8 +12,8 @@ from pathlib import Path
 
 from twolayer.fuzz.campaign import Campaign, SurpriseError, Tally
 from twolayer.network.optim import OPTIMIZERS
+from twolayer.training.verify_resume import verify_resume
 from twolayer.utils.randomness import generator
-from twolayer.verify_resume import verify_resume
 
 KILLS = 8  # of one run
 SECONDS = 600.0

@@ -10,7 +10,7 @@ import numpy as np
 from twolayer.config import Config, config_from_dict
 from twolayer.fuzz.campaign import SurpriseError
 from twolayer.runs.logs import read_history
-from twolayer.training import resume, train
+from twolayer.training.run import resume, train
 from twolayer.utils.errors import DivergedError, TwoLayerError
 
 EPOCHS, HIDDEN, ROWS = 2, 64, 60

@@ -10,7 +10,6 @@ from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
-from twolayer.config import Config
 from twolayer.network.model import Array, Params
 from twolayer.network.schedules import PlateauState
 from twolayer.runs.checkpoint import require_params
@@ -19,7 +18,6 @@ from twolayer.solver.state import Best, Progress
 from twolayer.utils.errors import RunError
 from twolayer.utils.jsonfile import shown
 
-FREE_KEYS = {"run.dir", "run.checkpoint_seconds", "run.redraw_seconds", "run.snapshot_epochs"}
 """Keys of the config that a run may go on with changed."""
 
 _MOST = 10**15  # epochs or steps: more than anybody can have done
@@ -37,24 +35,6 @@ def state_arrays(solver: Solver) -> dict[str, Array]:
 def state_header(solver: Solver) -> dict[str, Any]:
     """Everything else: the solver's `Progress` and the count of updates."""
     return {"updates": solver.state.t, "progress": asdict(solver.progress)}
-
-
-def settings_of(config: Config) -> dict[str, Any]:
-    """What makes a config's run the one it is, by dotted key, as JSON has it.
-
-    The files that the rows come from are not among them: their digests are kept with the run, and they may move.
-    """
-    settings: dict[str, Any] = {}
-    for section, value in config.model_dump(mode="json").items():
-        entries = {f"{section}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {}
-        settings |= entries or {section: value}
-    return {key: value for key, value in settings.items() if key not in FREE_KEYS and not _is_file(key, value)}
-
-
-def _is_file(key: str, value: Any) -> bool:
-    if key not in ("data.train", "data.validation", "data.test"):
-        return False
-    return isinstance(value, str) or (isinstance(value, dict) and "generator" not in value)
 
 
 def restore(solver: Solver, arrays: Mapping[str, Array], header: Mapping[str, Any], path: Path | None = None) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from twolayer.config import Config
-from twolayer.from_config import read_data
 from twolayer.runs.folder import RunLock
 from twolayer.sweep.journal import Journal, Outcome
 from twolayer.sweep.local import STOP_SECONDS, LocalWorkers, Workers
@@ -19,6 +18,7 @@ from twolayer.sweep.results import PointResult, winner_of
 from twolayer.sweep.same_sweep import require_same_sweep
 from twolayer.sweep.sweep_file import Sweep, load_sweep
 from twolayer.sweep.trial import Task
+from twolayer.training.build import read_data
 from twolayer.utils.errors import DataError, RunError
 from twolayer.utils.files import explained
 from twolayer.utils.process import StopRequest

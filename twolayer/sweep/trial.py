@@ -53,7 +53,9 @@ def run_task(task: Task, folder: Path, judge: Judge | None = None) -> Outcome:
         folder: the run's own folder; it need not be there.
         judge: asked after each epoch, also about those of an earlier session.
     """
-    from twolayer import training  # here: it takes its time, and the worker's thread variables come first
+    from twolayer.training import (
+        run as training,  # here: it takes its time, and the worker's thread variables come first
+    )
 
     watch = _Watch(task.config["solver"]["monitor"], judge)
     try:

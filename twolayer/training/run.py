@@ -13,19 +13,18 @@ import numpy as np
 
 from twolayer.config import Config, dump_config, load_config
 from twolayer.data import Dataset
-from twolayer.from_config import make_solver, read_data
 from twolayer.network.model import Array
-from twolayer.outcome import conclude, stored_summary
-from twolayer.recording import Recorder, checkpoint_file, model_file
 from twolayer.runs.checkpoint import read_model_arrays
 from twolayer.runs.environment import describe_environment
 from twolayer.runs.folder import RunFolder, create_run_folder, create_run_folder_at, open_run
 from twolayer.runs.logs import logged_rows, read_history
 from twolayer.runs.saved_model import Model, load_model
-from twolayer.same_run import require_same_run
 from twolayer.solver.solver import Solver
 from twolayer.solver.state import EpochEnd, Record
 from twolayer.solver.state_dict import restore
+from twolayer.training.build import make_solver, read_data
+from twolayer.training.recorder import Recorder, checkpoint_file, conclude, model_file, stored_summary
+from twolayer.training.resume import require_same_run
 from twolayer.utils.errors import DivergedError, RunError
 from twolayer.utils.files import Content, content_bytes, write_atomically
 from twolayer.utils.jsonfile import json_bytes

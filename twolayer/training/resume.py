@@ -9,9 +9,28 @@ from twolayer.config import Config, differences
 from twolayer.runs.environment import differences_that_change_bits
 from twolayer.runs.folder import RunFolder
 from twolayer.solver.settings import SolverSettings
-from twolayer.solver.state_dict import FREE_KEYS, settings_of
 from twolayer.utils.errors import RunError
 from twolayer.utils.jsonfile import read_json, shown
+
+FREE_KEYS = {"run.dir", "run.checkpoint_seconds", "run.redraw_seconds", "run.snapshot_epochs"}
+
+
+def settings_of(config: Config) -> dict[str, Any]:
+    """What makes a config's run the one it is, by dotted key, as JSON has it.
+
+    The files that the rows come from are not among them: their digests are kept with the run, and they may move.
+    """
+    settings: dict[str, Any] = {}
+    for section, value in config.model_dump(mode="json").items():
+        entries = {f"{section}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {}
+        settings |= entries or {section: value}
+    return {key: value for key, value in settings.items() if key not in FREE_KEYS and not _is_file(key, value)}
+
+
+def _is_file(key: str, value: Any) -> bool:
+    if key not in ("data.train", "data.validation", "data.test"):
+        return False
+    return isinstance(value, str) or (isinstance(value, dict) and "generator" not in value)
 
 
 def require_same_run(
