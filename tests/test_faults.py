@@ -17,11 +17,11 @@ from data_helpers import idx_bytes, write
 
 from twolayer.commands.train import describe
 from twolayer.config import config_from_dict, load_config
-from twolayer.evaluate import evaluate_run
 from twolayer.runs.checkpoint import read_arrays, write_arrays
 from twolayer.runs.saved_model import load_model
 from twolayer.training.run import resume, train
 from twolayer.utils.errors import ConfigError, DataError, DivergedError, RunError
+from twolayer.views.evaluation import evaluate_run
 from twolayer.views.run_data import read_run
 
 GOOD = "a,b,kind\n" + "".join(f"{i},{i % 5},{'xyz'[i % 3]}\n" for i in range(30))

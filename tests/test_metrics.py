@@ -10,13 +10,12 @@ from twolayer.network.model import Params, init_params, predict_proba
 from twolayer.solver.metrics import (
     Evaluator,
     balanced_class_weights,
-    class_figures,
-    confusion_matrix,
     cross_entropy,
     hidden_activity,
     probabilities,
     weight_changes,
 )
+from twolayer.views.evaluation import class_figures, confusion_matrix
 
 RNG = np.random.default_rng(5)
 

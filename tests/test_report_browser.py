@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 from view_runs import config_with, made_history, made_run
 
-from twolayer.views.report import Details, write_report
+from twolayer.views.report.details import Details
+from twolayer.views.report.page import write_report
 from twolayer.views.run_data import read_run
 from twolayer.views.style import OKABE_ITO
 

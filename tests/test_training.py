@@ -7,7 +7,6 @@ import json
 import numpy as np
 import pytest
 
-from twolayer.evaluate import evaluate_file
 from twolayer.network.optim import OPTIMIZERS
 from twolayer.network.schedules import SCHEDULES
 from twolayer.runs.checkpoint import read_arrays, write_arrays
@@ -15,6 +14,7 @@ from twolayer.runs.logs import read_history
 from twolayer.runs.saved_model import load_model
 from twolayer.training.run import resume, train
 from twolayer.utils.errors import ConfigError, DivergedError, RunError
+from twolayer.views.evaluation import evaluate_file
 
 FILES = {
     "config.yaml", "environment.json", "history.csv", "steps.csv", "predictions.npz", "best.npz", "last.npz",

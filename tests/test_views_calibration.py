@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from twolayer.views.calibration import most_confident_mistakes, reliability
+from twolayer.views.evaluation import most_confident_mistakes, reliability
 
 
 def test_the_calibration_error_of_a_hand_worked_example():

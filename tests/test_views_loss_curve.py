@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from view_runs import made_history
 
-from twolayer.views.loss_curve import RedrawBudget, draw_loss_curve, loss_curve_figure
-from twolayer.views.plot import plot
+from twolayer.views.loss_curve import RedrawBudget, draw_loss_curve, loss_curve_figure, plot
 from twolayer.views.style import log_ticks
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from twolayer.views.pictures import data_uri, image_shape_of, png_bytes, row_picture, weights_png
+from twolayer.views.report.pictures import data_uri, image_shape_of, png_bytes, row_picture, weights_png
 
 
 def read(png):

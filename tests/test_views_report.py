@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from view_runs import config_with, made_history, made_run
 
-from twolayer.views import html, pictures
-from twolayer.views.calibration import reliability
-from twolayer.views.report import Details, Mistake, evaluated, verdicts_on, write_report
+from twolayer.views.evaluation import reliability
+from twolayer.views.report import html, pictures
+from twolayer.views.report.details import Details, Mistake, evaluated
+from twolayer.views.report.page import verdicts_on, write_report
 from twolayer.views.run_data import read_run
 
 EVIL = [

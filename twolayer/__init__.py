@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from twolayer.solver import Solver as Solver
     from twolayer.training import resume as resume
     from twolayer.training import train as train
-    from twolayer.views.plot import plot as plot
+    from twolayer.views.loss_curve import plot as plot
 
 _HOMES = {
     "Params": "network.model",
@@ -36,7 +36,7 @@ _HOMES = {
     "load_config": "config",
     "load_model": "runs.saved_model",
     "loss_and_gradients": "network.backprop",
-    "plot": "views.plot",
+    "plot": "views.loss_curve",
     "resume": "training",
     "train": "training",
 }

@@ -80,12 +80,12 @@ def command(
 
 def _draw_boundary(run: RunData, config: Config, output: Path | None) -> Path:
     from twolayer.network.model import Params
-    from twolayer.report_data import raw_rows
     from twolayer.runs.checkpoint import read_model_arrays
     from twolayer.runs.folder import RunFolder
     from twolayer.runs.saved_model import Model, load_model
     from twolayer.utils.errors import DataError, RunError
     from twolayer.views.boundary import Plane, animate_boundary, draw_boundary
+    from twolayer.views.report.details import raw_rows
 
     model = load_model(run.path)
     rows = raw_rows(config, "train")

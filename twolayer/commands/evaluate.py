@@ -19,6 +19,6 @@ def command(run: Path, data: Path | None) -> None:
     twolayer evaluate runs/digits
     twolayer evaluate runs/digits --data data/optdigits-test.csv.gz
     """
-    from twolayer.evaluate import evaluate_file, evaluate_run
+    from twolayer.views.evaluation import evaluate_file, evaluate_run
 
     click.echo((evaluate_run(run) if data is None else evaluate_file(run, data)).table())

@@ -35,9 +35,9 @@ def command(
     from typing import cast
 
     from twolayer.commands.curves import load_runs
-    from twolayer.report_data import details_of
     from twolayer.views.curves import By
-    from twolayer.views.report import write_report
+    from twolayer.views.report.details import details_of
+    from twolayer.views.report.page import write_report
 
     shape = _image_shape(image)
     loaded = load_runs(runs)

@@ -133,39 +133,6 @@ def probabilities(params: Params, X: Rows, block_rows: int = 4096) -> Array:
     return P
 
 
-def confusion_matrix(y: Array, predicted: Array, n_classes: int) -> NDArray[np.int64]:
-    """Counts (C, C): how many rows of class i (down) were predicted as class j (across)."""
-    counts = np.zeros((n_classes, n_classes), np.int64)
-    np.add.at(counts, (y, predicted), 1)
-    return counts
-
-
-class ClassFigures(NamedTuple):
-    """Figures per class, each (C,); a figure whose denominator is 0 is 0.
-
-    Attributes:
-        precision: of the rows predicted as this class, the share that is.
-        recall: of the rows of this class, the share predicted as it.
-        f1: harmonic mean of the two.
-        support: rows of this class.
-    """
-
-    precision: Array
-    recall: Array
-    f1: Array
-    support: NDArray[np.int64]
-
-
-def class_figures(confusion: NDArray[np.int64]) -> ClassFigures:
-    """Precision, recall and F1 of each class from a confusion matrix (C, C)."""
-    hits = np.diag(confusion).astype(np.float64)
-    predicted, count = confusion.sum(axis=0), confusion.sum(axis=1)
-    precision = hits / np.maximum(predicted, 1)
-    recall = hits / np.maximum(count, 1)
-    f1 = 2 * hits / np.maximum(predicted + count, 1)
-    return ClassFigures(precision, recall, f1, support=count)
-
-
 def balanced_class_weights(y: Array, n_classes: int) -> Array:
     """N / (C n_c) for each class c: every class then weighs the same in the objective. Returns (C,)."""
     counts = np.bincount(y, minlength=n_classes)

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twolayer.views import style
+from twolayer.views.loss_curve import thinned
 from twolayer.views.run_data import Group, RunData, grouped
-from twolayer.views.thin import thinned
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

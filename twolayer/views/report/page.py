@@ -5,73 +5,21 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from numpy.typing import NDArray
+from typing import Any
 
 from twolayer.utils.errors import MissingExtraError
 from twolayer.utils.files import write_atomically
-from twolayer.views import html, pictures
-from twolayer.views.calibration import reliability
 from twolayer.views.curves import TABLE_HEADER, By, draw_curves, table_rows
 from twolayer.views.diagnosis import RULES, Evidence, diagnose
-from twolayer.views.html import text
+from twolayer.views.evaluation import reliability
+from twolayer.views.report import html, pictures
+from twolayer.views.report.details import Details, evaluated
+from twolayer.views.report.html import text
 from twolayer.views.run_data import RunData, differing_keys, flattened, grouped
 
 MAX_UNITS = 64  # pictures of weights for one run; several runs share them
 MAX_CELLS = 40  # of a row that is no picture
-
-
-class Mistake(NamedTuple):
-    """A row that was predicted wrongly, and what it looks like.
-
-    Attributes:
-        row: its number in the source.
-        right: the row's label.
-        predicted: the model's.
-        confidence: the probability it gave to that.
-        picture: a PNG, if the row is an image.
-        cells: (column, value) as text, if it is not.
-    """
-
-    row: int
-    right: str
-    predicted: str
-    confidence: float
-    picture: bytes | None = None
-    cells: Sequence[tuple[str, str]] = ()
-
-
-@dataclass(frozen=True)
-class Details:
-    """What the page shows beyond the run's logs.
-
-    Attributes:
-        mistakes: the most confident ones.
-        note: why the rows themselves are not shown, if they are not.
-        W1: (D, H), or W2 (D, C) without a hidden layer; None to show no weights.
-        image_shape: the shape in which a row is a picture, if it is one.
-    """
-
-    mistakes: Sequence[Mistake] = ()
-    note: str = ""
-    W1: NDArray[Any] | None = None
-    image_shape: tuple[int, ...] | None = None
-
-
-def evaluated(run: RunData) -> tuple[str, NDArray[Any], NDArray[Any]] | None:
-    """The rows that the page judges the model by: test rows, or else validation rows.
-
-    Returns:
-        (`test` or `validation`, class indices (N,), probabilities (N, C)), or None if the run kept no predictions.
-    """
-    for kind in ("test", "validation"):
-        y, P = run.predictions.get(f"{kind}_y"), run.predictions.get(f"{kind}_proba")
-        if y is not None and P is not None and len(y):
-            return kind, y, P
-    return None
 
 
 def write_report(
@@ -124,7 +72,7 @@ def write_report(
 
 def _curves(runs: Sequence[RunData], by: By, scale: str | None, bands: bool) -> tuple[str, str, str]:
     """(head, body, note): interactive curves where Bokeh is installed, a picture elsewhere."""
-    from twolayer.views.interactive import interactive_curves
+    from twolayer.views.report.interactive import interactive_curves
 
     hint = '<p class="note">Thick: validation, thin: training. Click a name in the legend to hide its curves.</p>'
     try:

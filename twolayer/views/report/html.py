@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.solver.metrics import class_figures, confusion_matrix
 from twolayer.views import style
-from twolayer.views.calibration import Reliability
+from twolayer.views.evaluation import Reliability, class_figures, confusion_matrix
 
 MAX_MATRIX = 40  # classes; a larger confusion matrix is listed by its largest confusions
 _LISTED = 30

@@ -4,9 +4,10 @@ config, in their own units, split as the run split them."""
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +17,60 @@ from twolayer.data import Dataset, load_dataset
 from twolayer.runs.checkpoint import read_model_arrays
 from twolayer.runs.folder import RunFolder
 from twolayer.utils.errors import FileError
-from twolayer.views import pictures
-from twolayer.views.calibration import most_confident_mistakes
-from twolayer.views.report import Details, Mistake, evaluated
+from twolayer.views.evaluation import most_confident_mistakes
+from twolayer.views.report import pictures
 from twolayer.views.run_data import RunData
+
+
+class Mistake(NamedTuple):
+    """A row that was predicted wrongly, and what it looks like.
+
+    Attributes:
+        row: its number in the source.
+        right: the row's label.
+        predicted: the model's.
+        confidence: the probability it gave to that.
+        picture: a PNG, if the row is an image.
+        cells: (column, value) as text, if it is not.
+    """
+
+    row: int
+    right: str
+    predicted: str
+    confidence: float
+    picture: bytes | None = None
+    cells: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True)
+class Details:
+    """What the page shows beyond the run's logs.
+
+    Attributes:
+        mistakes: the most confident ones.
+        note: why the rows themselves are not shown, if they are not.
+        W1: (D, H), or W2 (D, C) without a hidden layer; None to show no weights.
+        image_shape: the shape in which a row is a picture, if it is one.
+    """
+
+    mistakes: Sequence[Mistake] = ()
+    note: str = ""
+    W1: NDArray[Any] | None = None
+    image_shape: tuple[int, ...] | None = None
+
+
+def evaluated(run: RunData) -> tuple[str, NDArray[Any], NDArray[Any]] | None:
+    """The rows that the page judges the model by: test rows, or else validation rows.
+
+    Returns:
+        (`test` or `validation`, class indices (N,), probabilities (N, C)), or None if the run kept no predictions.
+    """
+    for kind in ("test", "validation"):
+        y, P = run.predictions.get(f"{kind}_y"), run.predictions.get(f"{kind}_proba")
+        if y is not None and P is not None and len(y):
+            return kind, y, P
+    return None
+
 
 Array = NDArray[Any]
 

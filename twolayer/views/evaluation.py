@@ -1,10 +1,13 @@
-"""A model's figures on rows with labels: the run's own test rows, or those of another file."""
+"""A model's figures on rows with labels: the run's own test rows, or those of another file.
+
+Whether a probability means what it says: of the rows predicted with 80 % confidence, are 80 % right?"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +15,93 @@ from numpy.typing import NDArray
 from twolayer.network.model import Array
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.saved_model import load_model, read_predictions
-from twolayer.solver.metrics import class_figures, confusion_matrix
 from twolayer.utils.errors import DataError, RunError
+
+N_BINS = 10
+
+
+class Reliability(NamedTuple):
+    """Confidence against accuracy, in bins of equal width; the confidence of a row is its largest probability.
+
+    Attributes:
+        confidence: (M,) mean confidence in each bin that holds a row.
+        accuracy: (M,) share of its rows whose most probable class is right.
+        rows: (M,) how many it holds.
+        ece: expected calibration error, sum over bins of rows / N |accuracy - confidence|
+            (Naeini, Cooper and Hauskrecht, AAAI 2015).
+    """
+
+    confidence: NDArray[np.float64]
+    accuracy: NDArray[np.float64]
+    rows: NDArray[np.intp]
+    ece: float
+
+
+def reliability(y: NDArray[Any], P: NDArray[Any], n_bins: int = N_BINS) -> Reliability:
+    """The reliability diagram's numbers.
+
+    Args:
+        y: (N,) class indices, N >= 1.
+        P: (N, C) probabilities.
+        n_bins: bins of equal width over 0..1; each holds its upper edge, not its lower one.
+    """
+    confidence = P.max(axis=1).astype(np.float64)
+    right = P.argmax(axis=1) == y
+    bins = np.clip(np.ceil(confidence * n_bins).astype(np.intp) - 1, 0, n_bins - 1)
+    count = np.bincount(bins, minlength=n_bins)
+    used = count > 0
+    mean_confidence = np.bincount(bins, confidence, n_bins)[used] / count[used]
+    accuracy = np.bincount(bins, right, n_bins)[used] / count[used]
+    ece = float((count[used] / len(y)) @ np.abs(accuracy - mean_confidence))
+    return Reliability(mean_confidence, accuracy, count[used], ece)
+
+
+def most_confident_mistakes(y: NDArray[Any], P: NDArray[Any], limit: int = 12) -> NDArray[np.intp]:
+    """Positions of the wrongly predicted rows, the most confident first, at most `limit`.
+
+    Args:
+        y: (N,) class indices.
+        P: (N, C) probabilities.
+        limit: how many at most.
+    """
+    wrong = np.flatnonzero(P.argmax(axis=1) != y)
+    order = np.argsort(-P[wrong].max(axis=1), kind="stable")
+    found: NDArray[np.intp] = wrong[order[:limit]]
+    return found
+
+
+def confusion_matrix(y: Array, predicted: Array, n_classes: int) -> NDArray[np.int64]:
+    """Counts (C, C): how many rows of class i (down) were predicted as class j (across)."""
+    counts = np.zeros((n_classes, n_classes), np.int64)
+    np.add.at(counts, (y, predicted), 1)
+    return counts
+
+
+class ClassFigures(NamedTuple):
+    """Figures per class, each (C,); a figure whose denominator is 0 is 0.
+
+    Attributes:
+        precision: of the rows predicted as this class, the share that is.
+        recall: of the rows of this class, the share predicted as it.
+        f1: harmonic mean of the two.
+        support: rows of this class.
+    """
+
+    precision: Array
+    recall: Array
+    f1: Array
+    support: NDArray[np.int64]
+
+
+def class_figures(confusion: NDArray[np.int64]) -> ClassFigures:
+    """Precision, recall and F1 of each class from a confusion matrix (C, C)."""
+    hits = np.diag(confusion).astype(np.float64)
+    predicted, count = confusion.sum(axis=0), confusion.sum(axis=1)
+    precision = hits / np.maximum(predicted, 1)
+    recall = hits / np.maximum(count, 1)
+    f1 = 2 * hits / np.maximum(predicted + count, 1)
+    return ClassFigures(precision, recall, f1, support=count)
+
 
 WIDEST_MATRIX = 30  # classes; a larger confusion matrix does not fit a terminal
 
