@@ -26,7 +26,7 @@ def same(a: Params, b: Params):
 @pytest.fixture
 def sklearn_bridge():
     pytest.importorskip("sklearn")
-    from twolayer import estimator
+    from twolayer import interop as estimator
 
     return estimator
 
@@ -90,7 +90,7 @@ class TestPyTorch:
     @pytest.fixture(autouse=True)
     def _torch(self):
         self.torch = pytest.importorskip("torch")
-        from twolayer import bridges
+        from twolayer.interop import bridges
 
         self.bridges = bridges
 

@@ -18,7 +18,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
 
 from twolayer import TwoLayerClassifier, init_params
-from twolayer.estimator import params_from_mlp
+from twolayer.interop.bridges import params_from_mlp
 
 DATA = Path(__file__).parents[1] / "data"
 EPOCHS, HIDDEN, ROWS = 25, 7, 150

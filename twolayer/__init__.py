@@ -14,7 +14,7 @@ from twolayer.utils.version import __version__
 
 if TYPE_CHECKING:
     from twolayer.config import load_config as load_config
-    from twolayer.estimator import TwoLayerClassifier as TwoLayerClassifier
+    from twolayer.interop import TwoLayerClassifier as TwoLayerClassifier
     from twolayer.network.backprop import loss_and_gradients as loss_and_gradients
     from twolayer.network.model import Params as Params
     from twolayer.network.model import forward as forward
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Params": "network.model",
     "Solver": "solver",
-    "TwoLayerClassifier": "estimator",
+    "TwoLayerClassifier": "interop",
     "check_gradients": "reference.gradcheck",
     "forward": "network.model",
     "init_params": "network.model",

@@ -1,4 +1,9 @@
-"""The way from and to a fitted scikit-learn MLPClassifier with at most one hidden layer of ReLU units.
+"""Parameters from and to PyTorch's Sequential(Linear, ReLU, Linear). The way from and to scikit-learn's MLPClassifier
+is in `estimator`.
+
+A Linear keeps its weight as (outputs, inputs), the transpose of W1 and W2; nothing else differs.
+
+The way from and to a fitted scikit-learn MLPClassifier with at most one hidden layer of ReLU units.
 
 With three or more classes both have the same softmax and the same parameters. A binary MLPClassifier has one output s
 and P(class 1) = 1 / (1 + e^-s), which is the softmax of the scores (0, s): so the first column of our W2 and b2 is 0 on
@@ -8,13 +13,65 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning  # type: ignore[import-untyped]
 from sklearn.neural_network import MLPClassifier  # type: ignore[import-untyped]
 
 from twolayer.network.model import Array, Params
+from twolayer.utils.errors import import_extra
+
+if TYPE_CHECKING:
+    import torch
+if TYPE_CHECKING:
+    import torch
+
+
+def params_from_torch(network: torch.nn.Sequential) -> Params:
+    """The parameters of a Sequential(Linear, ReLU, Linear), or of a Sequential(Linear), copied.
+
+    Args:
+        network: with biases, in float32 or float64, on any device.
+
+    Raises:
+        ValueError: if it is another network.
+    """
+    torch = import_extra("torch", "bench", "params_from_torch")
+    layers = list(network)
+    kinds = [type(layer).__name__ for layer in layers]
+    linear = [layer for layer in layers if isinstance(layer, torch.nn.Linear)]
+    if kinds not in (["Linear", "ReLU", "Linear"], ["Linear"]) or any(layer.bias is None for layer in linear):
+        raise ValueError(f"wanted a Sequential(Linear, ReLU, Linear) with biases; got Sequential({', '.join(kinds)})")
+
+    def array(tensor: Any) -> Any:
+        return tensor.detach().cpu().numpy().copy()
+
+    pairs = [(np.ascontiguousarray(array(layer.weight).T), array(layer.bias)) for layer in linear]
+    W1, b1 = pairs[0] if len(pairs) == 2 else (None, None)
+    return Params(W1, b1, *pairs[-1])
+
+
+def params_to_torch(params: Params) -> torch.nn.Sequential:
+    """A Sequential(Linear, ReLU, Linear) with these parameters, copied; without a hidden layer a Sequential(Linear).
+
+    It gives scores; softmax or a cross-entropy loss comes after it.
+
+    Args:
+        params: Params of a D-H-C network.
+    """
+    library = import_extra("torch", "bench", "params_to_torch")
+    layers: list[Any] = []
+    for W, b in ((params.W1, params.b1), (params.W2, params.b2)):
+        if W is None or b is None:
+            continue
+        if layers:
+            layers.append(library.nn.ReLU())
+        layer = library.nn.utils.skip_init(library.nn.Linear, *W.shape)
+        layer.weight = library.nn.Parameter(library.tensor(W.T.copy()))
+        layer.bias = library.nn.Parameter(library.tensor(b))
+        layers.append(layer)
+    return cast("torch.nn.Sequential", library.nn.Sequential(*layers))
 
 
 def params_from_mlp(mlp: MLPClassifier) -> Params:
