@@ -19,11 +19,12 @@ pytest.importorskip("optuna")
 from twolayer.__main__ import run as run_command
 from twolayer.config import load_config
 from twolayer.runs.logs import read_history
-from twolayer.sweep import report, search, sweep_file
+from twolayer.sweep import file as sweep_file
+from twolayer.sweep import report, search
+from twolayer.sweep.file import load_sweep
 from twolayer.sweep.journal import Outcome
 from twolayer.sweep.local import LocalWorkers
 from twolayer.sweep.search import run_sweep
-from twolayer.sweep.sweep_file import load_sweep
 from twolayer.sweep.trial import Task, run_task
 from twolayer.training import recorder as recording
 from twolayer.training import run as training

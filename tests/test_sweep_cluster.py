@@ -17,10 +17,10 @@ pytest.importorskip("optuna_integration")
 pytest.importorskip("distributed")
 from twolayer.config import load_config
 from twolayer.sweep import cluster, search
-from twolayer.sweep.remote import what_is_missing
-from twolayer.sweep.same_sweep import require_same_sweep
+from twolayer.sweep.cluster import what_is_missing
+from twolayer.sweep.file import load_sweep
+from twolayer.sweep.journal import require_same_sweep
 from twolayer.sweep.search import run_sweep
-from twolayer.sweep.sweep_file import load_sweep
 from twolayer.sweep.trial import Task
 from twolayer.utils.errors import TwoLayerError
 from twolayer.utils.jsonfile import read_json

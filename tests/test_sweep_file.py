@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sweep_files import BASE, SPACE, write_sweep
 
-from twolayer.sweep.sweep_file import load_sweep
+from twolayer.sweep.file import load_sweep
 from twolayer.utils.errors import ConfigError
 
 SHIPPED = sorted((Path(__file__).parent.parent / "configs" / "sweeps").glob("*.yaml"))

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from sweep_files import BASE, write_sweep
 
+from twolayer.sweep.file import load_sweep
 from twolayer.sweep.journal import Journal, Outcome
-from twolayer.sweep.refit import refit_config
-from twolayer.sweep.results import PointResult, border_warnings, point_result, ranked, winner_of
+from twolayer.sweep.points import PointResult, border_warnings, point_result, ranked, winner_of
+from twolayer.sweep.report import refit_config
 from twolayer.sweep.space import Dimension
-from twolayer.sweep.sweep_file import load_sweep
 from twolayer.utils.errors import RunError
 
 pytest.importorskip("optuna")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from twolayer.views import sweep_charts
-from twolayer.views.sweep_charts import PointView, draw_against_keys, draw_best_curves, draw_parallel_coordinates
+from twolayer.sweep import charts as sweep_charts
+from twolayer.sweep.charts import PointView, draw_against_keys, draw_best_curves, draw_parallel_coordinates
 
 
 @pytest.fixture

@@ -9,14 +9,11 @@ from pathlib import Path
 
 from twolayer.config import Config
 from twolayer.runs.folder import RunLock
-from twolayer.sweep.journal import Journal, Outcome
+from twolayer.sweep.file import Sweep, load_sweep
+from twolayer.sweep.journal import Journal, Outcome, require_same_sweep
 from twolayer.sweep.local import STOP_SECONDS, LocalWorkers, Workers
-from twolayer.sweep.points import Points
-from twolayer.sweep.refit import refit_config, refit_name
-from twolayer.sweep.report import SweepResult, conclude, headline
-from twolayer.sweep.results import PointResult, winner_of
-from twolayer.sweep.same_sweep import require_same_sweep
-from twolayer.sweep.sweep_file import Sweep, load_sweep
+from twolayer.sweep.points import PointResult, Points, winner_of
+from twolayer.sweep.report import SweepResult, conclude, headline, refit_config, refit_name
 from twolayer.sweep.trial import Task
 from twolayer.training.build import read_data
 from twolayer.utils.errors import DataError, RunError
