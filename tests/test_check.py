@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from twolayer import check
-from twolayer.check import (
+from twolayer.commands import check
+from twolayer.commands.check import (
     check_config,
     class_counts,
     distinct_rows,

@@ -6,8 +6,8 @@ import pytest
 from conftest import ROOT
 
 from twolayer import load_config
+from twolayer.commands.example import example_names, write_example
 from twolayer.data import load_dataset
-from twolayer.examples import example_names, write_example
 from twolayer.utils.errors import FileError
 
 NAMES = sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))

@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from twolayer import experiments
 from twolayer.__main__ import run
-from twolayer.commands.experiment import NAMES
-from twolayer.experiments import EXPERIMENTS, exaggeration, ladder, loss, separable
+from twolayer.commands import experiment as experiments
+from twolayer.commands.experiment import EXPERIMENTS, NAMES, exaggeration, ladder, loss, separable
 
 
 def test_softmax_exceeds_the_plain_share_just_where_the_gap_exceeds_the_log_ratio() -> None:
@@ -71,7 +70,7 @@ def test_the_command_prints_numbers_and_draws_a_picture(
 
 
 def test_a_picture_of_values_is_drawn(tmp_path: Path) -> None:
-    from twolayer.views.experiments import Panel, draw_panels
+    from twolayer.commands.experiment import Panel, draw_panels
 
     path = tmp_path / "ladder.svg"
     draw_panels("Speed", (Panel("times", "microseconds", values=(("slow", 100.0, "1x"), ("fast", 2.0, "50x"))),), path)

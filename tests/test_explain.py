@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from twolayer.__main__ import run
-from twolayer.explain import Explanation, explain
+from twolayer.commands.explain import Explanation, explain
 from twolayer.network.backprop import loss_and_gradients
 from twolayer.network.model import Params
 from twolayer.reference import Problem, random_problem

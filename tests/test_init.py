@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from twolayer import load_config, train
+from twolayer.commands.init.columns import guess_columns
+from twolayer.commands.init.proposal import propose, write_config
 from twolayer.config.faults import Report
 from twolayer.config.yaml_reader import read_document
 from twolayer.data.csv_reader import number_of
-from twolayer.init_config import propose, write_config
-from twolayer.init_config.columns import guess_columns
 from twolayer.runs.saved_model import load_model
 from twolayer.utils.errors import DataError, FileError
 

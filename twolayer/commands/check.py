@@ -1,10 +1,244 @@
-"""`twolayer check`: data, loss and gradients looked at before any training."""
+"""`twolayer check`: data, loss and gradients looked at before any training.
+
+Before training: is the data what it should be, and do loss, penalty and gradients behave on it? (CS231n's sanity
+checks.) One finding per line, with a verdict; a few seconds at most."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import click
+import numpy as np
+from numpy.typing import NDArray
+
+from twolayer.config import Config
+from twolayer.data import Dataset, load_dataset
+from twolayer.network.backprop import loss_and_gradients
+from twolayer.network.model import Array, Params, forward, init_params
+from twolayer.reference import REFERENCES
+from twolayer.reference.gradcheck import check_gradients
+from twolayer.solver.metrics import Rows
+from twolayer.solver.solver import Solver
+from twolayer.utils.randomness import generator
+
+LossAndGradients = Callable[..., tuple[float, Params]]
+
+FEW_ROWS = 20
+SOME_ROWS = 500  # for the loss at the start
+BLOCK_ROWS = 4096
+FAR_FROM_LN_C = 0.02  # relative
+SMALL_SCORE = 1e-2  # the largest |score| once W2 is scaled down: the loss is then ln C to a fraction of that
+MEMORISED_LOSS = 0.01
+MEMORISE_EPOCHS = 3000
+CONVERGED_GRADIENT = 1e-2
+UNSCALED = 10.0  # root mean square of a feature
+SHOWN_CLASSES = 12
+PROBED = 40  # entries of each array that differences probe
+
+
+class Finding(NamedTuple):
+    """What one check found.
+
+    Attributes:
+        verdict: `ok`, `note` (worth knowing, no failure) or `FAIL`.
+        what: in words, with its numbers; for a failure also what to try.
+    """
+
+    verdict: Literal["ok", "note", "FAIL"]
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.verdict:<4}  {self.what}"
+
+
+def check_config(config: Config) -> Iterator[Finding]:
+    """All findings on a config, as they are made.
+
+    Args:
+        config: the config; nothing is trained on but twenty rows, and nothing is written.
+
+    Raises:
+        DataError: for data that cannot be read at all.
+    """
+    dataset = load_dataset(**config.data.model_dump(), seed=config.seed, dtype="float64")
+    yield from data_findings(dataset)
+    rng = generator(config.seed, "check")
+    some = distinct_rows(dataset.train.X, dataset.train.y, rng, SOME_ROWS)
+    X, y = rows_of(dataset.train.X, some), np.asarray(dataset.train.y)[some]
+    model = config.model
+    params = init_params(
+        dataset.n_features,
+        model.hidden,
+        len(dataset.classes),
+        rng=generator(config.seed, "init"),
+        init=model.init,
+        init_std=model.init_std,
+        dtype=np.float64,
+    )
+    yield initial_loss(params, X, y)
+    yield penalty_rises(params, X, y, config.solver.reg)
+    yield gradients_agree(params, X[:FEW_ROWS], y[:FEW_ROWS], config.solver.reg, rng)
+    yield few_rows_memorised(params, X[:FEW_ROWS], y[:FEW_ROWS])
+
+
+def data_findings(dataset: Dataset) -> Iterator[Finding]:
+    """Rows, classes and their counts, ranges, constant features, rows that stand in more than one part."""
+    parts = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
+    sizes = ", ".join(f"{len(part.y):,} {name}" for name, part in parts.items() if part)
+    yield Finding("ok", f"rows: {sizes}; {dataset.n_features:,} features, {len(dataset.classes)} classes")
+    for note in dataset.notes:
+        yield Finding("note", note)
+    counts = np.bincount(dataset.train.y, minlength=len(dataset.classes))
+    yield class_counts(counts, dataset.classes)
+    names = dataset.preparation.feature_names
+    low, high, rms, fingerprints = scan(dataset.train.X)
+    yield ranges(low, high, rms, names)
+    constant = np.flatnonzero(low == high)
+    if constant.size:
+        shown = ", ".join(names[k] for k in constant[:5]) + (", ..." if constant.size > 5 else "")
+        yield Finding("note", f"{constant.size} of {len(low)} features are constant over the training rows: {shown}")
+    repeated = len(fingerprints) - len(set(fingerprints))
+    if repeated:
+        yield Finding("note", f"{repeated:,} training rows repeat an earlier one")
+    known: dict[int, Any] = {}
+    contradictory = sum(
+        known.setdefault(row, label) != label for row, label in zip(fingerprints, dataset.train.y, strict=True)
+    )
+    if contradictory:
+        yield Finding("note", f"{contradictory:,} training rows have the features of an earlier one and another label")
+    for name in ("validation", "test"):
+        part = parts[name]
+        if part:
+            both = sum(print_ in known for print_ in scan(part.X)[-1])
+            if both:
+                yield Finding("note", f"{both:,} of {len(part.y):,} {name} rows stand in the training rows, too")
+
+
+def class_counts(counts: NDArray[np.intp], classes: Any) -> Finding:
+    """How many training rows each class has; a class without any cannot be learnt."""
+    pairs = [f"{label}: {count:,}" for label, count in zip(classes, counts, strict=True)]
+    shown = ", ".join(pairs[:SHOWN_CLASSES]) + (", ..." if len(pairs) > SHOWN_CLASSES else "")
+    if (counts == 0).any():
+        missing = [str(label) for label, count in zip(classes, counts, strict=True) if not count]
+        return Finding(
+            "FAIL", f"classes without a training row: {', '.join(missing[:SHOWN_CLASSES])}; add rows of them"
+        )
+    if counts.max() > 10 * counts.min():
+        return Finding("note", f"classes are imbalanced ({shown}); see solver.class_weight=balanced")
+    return Finding("ok", f"training rows by class: {shown}")
+
+
+def ranges(low: Array, high: Array, rms: Array, names: Sequence[str]) -> Finding:
+    """Whether the features, as the model gets them, are of order 1: their root mean squares are 1 if standardised."""
+    words = f"features as the model gets them run from {low.min():.4g} to {high.max():.4g}"
+    k = int(rms.argmax())
+    if rms[k] > UNSCALED:
+        return Finding("note", f"{words}; {names[k]} is of order {rms[k]:.3g}: try data.scale=standardize")
+    return Finding("ok", words)
+
+
+def initial_loss(params: Params, X: Array, y: Array, function: LossAndGradients = loss_and_gradients) -> Finding:
+    """With W2 so small that all scores are near 0, the loss is that of guessing, ln C."""
+    largest = float(np.abs(forward(params, X)).max())
+    small = params._replace(W2=params.W2 * min(1.0, SMALL_SCORE / max(largest, 1e-300)))
+    loss, guessing = function(small, X, y, 0.0)[0], math.log(params.n_classes)
+    actual = function(params, X, y, 0.0)[0]
+    words = f"loss at the start {loss:.4f} with W2 scaled down, ln {params.n_classes} = {guessing:.4f}"
+    if not abs(loss - guessing) <= FAR_FROM_LN_C * guessing:
+        return Finding("FAIL", f"{words}: the loss or the scores are wrong")
+    if actual > 3 * guessing:
+        return Finding("note", f"{words}; but {actual:.4g} as W2 is drawn: see data.scale, model.init, model.init_std")
+    return Finding("ok", f"{words}; {actual:.4f} as W2 is drawn")
+
+
+def penalty_rises(
+    params: Params, X: Array, y: Array, reg: float, function: LossAndGradients = loss_and_gradients
+) -> Finding:
+    """The loss rises with reg, by r/2 times the sum of squared weights."""
+    reg = reg or 1e-3
+    without, with_reg = function(params, X, y, 0.0)[0], function(params, X, y, reg)[0]
+    squares = sum(float(np.square(W).sum()) for W in (params.W1, params.W2) if W is not None)
+    expected = reg / 2 * squares
+    words = f"loss rises from {without:.6f} to {with_reg:.6f} with reg {reg:g}"
+    if not abs(with_reg - without - expected) <= 1e-6 * expected + 1e-12 * abs(without):
+        return Finding("FAIL", f"{words}; a rise of {expected:.6g} is wanted: the penalty is wrong")
+    return Finding("ok", words)
+
+
+def gradients_agree(
+    params: Params,
+    X: Array,
+    y: Array,
+    reg: float,
+    rng: np.random.Generator,
+    function: LossAndGradients = loss_and_gradients,
+) -> Finding:
+    """The gradients on these rows against differences of the loss and against a reference."""
+    reference = {"ones vectors": REFERENCES["ones vectors"]}
+    result = check_gradients(function, params, X, y, reg, against=reference, max_entries=PROBED, rng=rng)
+    if not result.passed:
+        return Finding("FAIL", f"gradients on {len(X)} rows are wrong; 'twolayer gradcheck CONFIG' shows where")
+    worst = max((one.error for one in result.comparisons if not one.only_rounding), default=0.0)
+    return Finding(
+        "ok", f"gradients on {len(X)} rows agree with differences and a reference (largest error {worst:.1e})"
+    )
+
+
+def few_rows_memorised(params: Params, X: Array, y: Array) -> Finding:
+    """A network that cannot learn a few rows by heart will not learn many. Adam, no penalty.
+
+    Without a hidden layer the loss is convex, and rows that no plane separates cannot be memorised: it then has to
+    come down to its lowest value, where the gradient is 0.
+    """
+    N = len(X)
+    solver = Solver(
+        params, X, y, optimizer="adam", learning_rate=0.01, epochs=MEMORISE_EPOCHS, batch_size=N, shuffle=False
+    )
+    loss, accuracy, epoch = math.inf, 0.0, 0
+    for record in solver:
+        loss, accuracy, epoch = record["train_loss"] or 0.0, record["train_accuracy"] or 0.0, int(record["epoch"] or 0)
+        if accuracy == 1 and loss < MEMORISED_LOSS:
+            return Finding("ok", f"{N} rows learnt by heart in {epoch} steps (loss {loss:.4f})")
+    words = f"{N} rows are not learnt by heart: accuracy {accuracy:.2f}, loss {loss:.3g} after {epoch} steps"
+    if params.W1 is None:
+        gradients = loss_and_gradients(solver.params, X, y)[1]
+        norm = math.sqrt(sum(float(np.square(g).sum()) for g in gradients.named().values()))
+        if norm < CONVERGED_GRADIENT:
+            return Finding("ok", f"{words}, its lowest: without a hidden layer no better is possible")
+    return Finding("FAIL", f"{words}; try more hidden units, data.scale=standardize, and look at the labels")
+
+
+def distinct_rows(X: Rows, y: Array, rng: np.random.Generator, limit: int) -> NDArray[np.intp]:
+    """Numbers of at most `limit` training rows, drawn at random, that are all different from each other."""
+    drawn = rng.permutation(len(y))[: 2 * limit]
+    rows = rows_of(X, drawn)
+    _, first = np.unique(rows, axis=0, return_index=True)
+    chosen: NDArray[np.intp] = drawn[np.sort(first)][:limit]
+    return chosen
+
+
+def rows_of(X: Rows, numbers: NDArray[np.intp]) -> Array:
+    """The model-ready rows (B, D) of these numbers, float64 as the data was loaded."""
+    out = np.empty((len(numbers), X.shape[1]), np.float64)
+    X.take(numbers, out)
+    return out
+
+
+def scan(X: Rows) -> tuple[Array, Array, Array, list[int]]:
+    """Lowest value, highest value and root mean square of each feature, (D,) each, and a fingerprint of each row."""
+    N, D = X.shape
+    low, high, squares, fingerprints = np.full(D, np.inf), np.full(D, -np.inf), np.zeros(D), list[int]()
+    for start in range(0, N, BLOCK_ROWS):
+        block = rows_of(X, np.arange(start, min(start + BLOCK_ROWS, N)))
+        np.minimum(low, block.min(axis=0), out=low)
+        np.maximum(high, block.max(axis=0), out=high)
+        squares += np.square(block).sum(axis=0)
+        block += 0.0  # -0.0 and 0.0 are one value with two bit patterns
+        fingerprints += [hash(row.tobytes()) for row in block]
+    return low, high, np.sqrt(squares / N), fingerprints
 
 
 @click.command()
@@ -20,7 +254,6 @@ def command(config: Path, overrides: tuple[str, ...]) -> None:
     twolayer check configs/optdigits.yaml
     twolayer check configs/optdigits.yaml data.scale=none
     """
-    from twolayer.check import check_config
     from twolayer.config import load_config
     from twolayer.utils.errors import CheckFailedError
 

@@ -1,10 +1,302 @@
-"""`twolayer experiment`: a claim of the source texts, in numbers and as a picture."""
+"""`twolayer experiment`: a claim of the source texts, in numbers and as a picture.
+
+Pictures of the experiments: panels of labelled curves with marked points, or of named values on a line each.
+
+Claims of the texts this project learned from, put to the test: experiments, each with numbers and a picture."""
 
 from __future__ import annotations
 
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+import numpy as np
+from numpy.typing import NDArray
+
+from twolayer.network.backprop import loss_and_gradients
+from twolayer.network.model import Array, Params, flat_copy, init_params, softmax
+from twolayer.reference import gradient_step, one_loop, ones_vectors, outer_products, two_loops
+from twolayer.solver.engine import EngineName, TrainingState, UpdateRule
+from twolayer.solver.solver import make_engine
+from twolayer.utils.errors import MissingExtraError
+from twolayer.utils.randomness import generator
+from twolayer.views import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line: its label in the legend, and its points."""
+
+    label: str
+    x: NDArray[Any]
+    y: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What one pair of axes shows.
+
+    Attributes:
+        title: above it.
+        xlabel: with the unit.
+        ylabel: with the unit.
+        curves: lines; those after the fourth repeat colours with another dash.
+        points: (x, y, text), each a dot with its text beside it.
+        text_at: where that text stands, in points right of and above the dot.
+        values: (name, value, text), a line each instead of curves, the first on top, on a logarithmic axis.
+        log_x: whether x is logarithmic.
+        log_y: whether y is logarithmic.
+        dots: whether each point of a curve is marked.
+    """
+
+    title: str
+    xlabel: str
+    ylabel: str = ""
+    curves: tuple[Curve, ...] = ()
+    points: tuple[tuple[float, float, str], ...] = ()
+    text_at: tuple[float, float] = (7, 5)
+    values: tuple[tuple[str, float, str], ...] = ()
+    log_x: bool = False
+    log_y: bool = False
+    dots: bool = False
+
+
+def draw_panels(title: str, panels: tuple[Panel, ...], path: Path) -> None:
+    """Draws the panels side by side into a picture file.
+
+    Args:
+        title: a line above them.
+        panels: one or two.
+        path: where to; its ending says the format.
+    """
+    figure = style.new_figure(10 if len(panels) > 1 else 8, 4.2)
+    all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, panel in zip(all_axes, panels, strict=True):
+        if panel.values:
+            _draw_values(axes, panel)
+        else:
+            _draw_curves(axes, panel)
+        axes.set_title(panel.title, fontsize=10, loc="left")
+    figure.text(0.015, 0.945, title, fontsize=12, fontweight="bold", parse_math=False)
+    figure.tight_layout(rect=(0, 0, 1, 0.93), w_pad=2.5)
+    style.save(figure, path)
+
+
+def _draw_curves(axes: Axes, panel: Panel) -> None:
+    for number, curve in enumerate(panel.curves):
+        color, dash = style.OKABE_ITO[number % 4], style.DASHES[number % len(style.DASHES)]
+        marker = "o" if panel.dots else None
+        axes.plot(curve.x, curve.y, color=color, linestyle=dash, linewidth=1.9, marker=marker, label=curve.label)
+    if panel.log_x:
+        axes.set_xscale("log")
+    if panel.log_y:
+        axes.set_yscale("log")
+    for x, y, text in panel.points:
+        axes.plot(x, y, "o", color=style.MARK, markersize=5)
+        axes.annotate(text, (x, y), textcoords="offset points", xytext=panel.text_at, fontsize=9, color=style.MARK)
+    style.tidy(axes, panel.xlabel, panel.ylabel)
+    if len(panel.curves) > 1:
+        axes.legend(frameon=False, fontsize=9)
+
+
+def _draw_values(axes: Axes, panel: Panel) -> None:
+    names = [name for name, _, _ in panel.values]
+    values = [value for _, value, _ in panel.values]
+    axes.plot(values, range(len(names)), "o", color=style.TRAINING, markersize=8)
+    axes.set_xscale("log")
+    axes.set_ylim(-0.6, len(names) - 0.4)
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set_xlim(min(values) / 2, max(values) * 12)
+    for place, (_, value, text) in enumerate(panel.values):
+        axes.text(value * 1.25, place, text, va="center", fontsize=9, color=style.MARK)
+    style.tidy(axes, panel.xlabel, panel.ylabel)
+
+
+LADDER_SHAPE = (64, 64, 64, 10)  # N, D, H, C: a batch of optdigits
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What an experiment found.
+
+    Attributes:
+        title: the claim or the question.
+        panels: the picture.
+        findings: the numbers in words, one line each.
+    """
+
+    title: str
+    panels: tuple[Panel, ...]
+    findings: tuple[str, ...]
+
+
+def exaggeration() -> Experiment:
+    """When softmax gives the larger of two numbers more than its plain share, and when less.
+
+    The plain share of x2 is x2 / (x1 + x2), softmax's is 1 / (1 + exp(x1 - x2)); the second is larger just where
+    x2 - x1 > log(x2 / x1).
+    """
+    gap = np.linspace(0, 5, 301)  # x2 - x1
+    curves = [Curve("softmax, whatever x1 is", gap, _larger_share(gap))]
+    for x1 in (0.1, 1.0):
+        curves.append(Curve(f"x2 / (x1 + x2), x1 = {x1:g}", gap, (x1 + gap) / (2 * x1 + gap)))
+    crossing = gap[1:][(curves[0].y > curves[1].y)[1:]][0]
+    shares = [0.2 / 0.3]
+    x = np.array([0.1, 0.2])
+    for _ in range(5):
+        shares.append(float(softmax(x[None])[0, 1]))
+        x = np.exp(np.minimum(x, 700.0))
+    repeated = Curve("", np.arange(6), np.array(shares))
+    points = tuple((float(i), share, f"{share:.3f}") for i, share in enumerate(shares) if i in (0, 1, 3))
+    return Experiment(
+        "Does softmax exaggerate the largest score?",
+        (
+            Panel("The larger of two numbers, x2", "x2 - x1", "share of x2", tuple(curves),
+                  ((float(crossing), float(_larger_share(crossing[None])[0]), f"from {crossing:.1f} on"),),
+                  text_at=(-20, -16)),
+            Panel("exp taken several times, then the share of .2 beside .1", "times exp is taken", "share of .2",
+                  (repeated,), points, dots=True),
+        ),
+        (
+            f"Only where x2 - x1 > log(x2 / x1): always for x1 = 1, for x1 = 0.1 from {crossing:.1f} on.",
+            f"(.1, .2): plain share {shares[0]:.3f}, softmax {shares[1]:.3f}.",
+            "exp taken again and again gives it all in the end: " + ", ".join(f"{share:.4f}" for share in shares),
+        ),
+    )  # fmt: skip
+
+
+def _larger_share(gap: Array) -> Array:
+    return softmax(np.column_stack([np.zeros_like(gap), gap]))[:, 1]
+
+
+def loss() -> Experiment:
+    """What a probability of the right class costs, (5), and how hard its score is pushed up, (7)."""
+    p = np.linspace(0.002, 1, 500)
+    marked = np.array([0.9, 0.5, 0.1, 0.01])
+    costs = -np.log(marked)
+    return Experiment(
+        "What a probability of the right class costs",
+        (
+            Panel("the loss of a row, (5)", "probability p of the right class", "-log p (nats)",
+                  (Curve("", p, -np.log(p)),),
+                  tuple((float(a), float(c), f"{a:g}: {c:.3f}") for a, c in zip(marked, costs, strict=True))),
+            Panel("its slope along the right score, (7)", "probability p of the right class", "dL/ds = p - 1",
+                  (Curve("", p, p - 1),), tuple((float(a), float(a - 1), f"{a - 1:+.2f}") for a in marked),
+                  text_at=(9, -10)),
+        ),
+        tuple(f"p = {a:4g}: loss {c:.5f}, slope {a - 1:+.2f}" for a, c in zip(marked, costs, strict=True)),
+    )  # fmt: skip
+
+
+def separable(steps: int = 10_000, regs: tuple[float, ...] = (0.0, 1e-3, 1e-2, 1e-1)) -> Experiment:
+    """Softmax regression on two classes that a line parts: |W| under gradient descent, for several r.
+
+    Args:
+        steps: steps of gradient descent, alpha = 0.5.
+        regs: values of r.
+    """
+    rng = generator(0, "generate")
+    y = np.arange(40) % 2
+    X = rng.normal(scale=0.5, size=(40, 2)) + np.where(y[:, None] == 0, -1.5, 1.5)
+    at = np.unique(np.geomspace(1, steps, 60).astype(int))
+    norms, losses, findings = [], [], []
+    for reg in regs:
+        params, norm, data_loss = Params(None, None, np.zeros((2, 2)), np.zeros(2)), [], []
+        for step in range(1, steps + 1):
+            total, gradients = ones_vectors(params, X, y, reg)
+            if step in at:
+                norm.append(float(np.linalg.norm(params.W2 - 0.5 * gradients.W2)))
+                data_loss.append(total - reg / 2 * float((params.W2**2).sum()))
+            params = gradient_step(params, gradients, alpha=0.5)
+        norms.append(Curve(f"r = {reg:g}", at, np.array(norm)))
+        losses.append(Curve(f"r = {reg:g}", at, np.array(data_loss)))
+        middle = norm[np.searchsorted(at, steps // 10)]
+        findings.append(f"r = {reg:<6g} |W| {middle:8.4f} after {steps // 10:,} steps, {norm[-1]:8.4f} after {steps:,}")
+    return Experiment(
+        "Two classes that a line parts: do the weights stop growing?",
+        (
+            Panel("size of the weights", "steps", "|W|", tuple(norms), log_x=True),
+            Panel("mean loss, penalty apart", "steps", "cross-entropy (nats)", tuple(losses), log_x=True, log_y=True),
+        ),
+        tuple(findings),
+    )
+
+
+def ladder(seconds: float = 0.4) -> Experiment:
+    """Time for the gradients of one batch: two loops, one, none, without allocations, compiled.
+
+    Args:
+        seconds: how long each rung is repeated.
+    """
+    N, D, H, C = LADDER_SHAPE
+    rng = generator(0, "generate")
+    params = init_params(D, H, C, rng=rng, dtype=np.float32)
+    X, y = rng.normal(size=(N, D)).astype(np.float32), rng.integers(0, C, N)
+    rungs: dict[str, Callable[[], object]] = {
+        "two loops": lambda: two_loops(params, X, y, 1e-4),
+        "outer products, row by row": lambda: outer_products(params, X, y, 1e-4),
+        "one loop": lambda: one_loop(params, X, y, 1e-4),
+        "ones vectors, no loop": lambda: ones_vectors(params, X, y, 1e-4),
+        "loss_and_gradients": lambda: loss_and_gradients(params, X, y, 1e-4),
+        "engine numpy, step included": _engine_step("numpy", params, X, y),
+    }
+    left_out = ""
+    try:
+        rungs["engine numba, step included"] = _engine_step("numba", params, X, y)
+    except MissingExtraError as error:
+        left_out = str(error)
+    times = {name: _median_seconds(rung, seconds) for name, rung in rungs.items()}
+    slowest = times["two loops"]
+    values = tuple((name, 1e6 * t, f"{1e6 * t:,.0f} µs   {slowest / t:,.0f}x") for name, t in times.items())
+    findings = [f"{name:<28} {1e6 * t:10,.1f} microseconds {slowest / t:8,.1f}x" for name, t in times.items()]
+    return Experiment(
+        f"One batch of {N} rows through a {D}-{H}-{C} network and back",
+        (
+            Panel(
+                "median time; how many times as fast as two loops",
+                "microseconds per batch (references in float64, the others in float32)",
+                values=values,
+            ),
+        ),
+        tuple([*findings, left_out] if left_out else findings),
+    )
+
+
+def _engine_step(name: EngineName, params: Params, X: Array, y: Array) -> Callable[[], object]:
+    flat = flat_copy(params)
+    engine = make_engine(name, TrainingState(flat, ()), UpdateRule("sgd", reg=1e-4), len(X))
+    rates = np.array([1e-3])
+    return lambda: engine.run(X, y, None, rates)
+
+
+def _median_seconds(function: Callable[[], object], seconds: float) -> float:
+    function()  # the first call compiles, allocates, fills caches
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(times) < 5 or time.perf_counter() < end:
+        began = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
+EXPERIMENTS: dict[str, Callable[[], Experiment]] = {
+    "exaggeration": exaggeration,
+    "loss": loss,
+    "separable": separable,
+    "ladder": ladder,
+}
+
 
 NAMES = ("exaggeration", "loss", "separable", "ladder")
 
@@ -21,8 +313,6 @@ def command(name: str, out: Path | None) -> None:
     separable     separable data: |W| grows without bound for r = 0, and not for r > 0
     ladder        time of one batch, from two loops to vectorised and compiled
     """
-    from twolayer.experiments import EXPERIMENTS
-    from twolayer.views.experiments import draw_panels
 
     experiment = EXPERIMENTS[name]()
     path = out or Path(f"{name}.png")

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from twolayer.commands.example import shipped
 from twolayer.config import Config, config_from_dict, config_schema, dump_config, load_config, yaml_value
 from twolayer.config.faults import Place, Report
 from twolayer.config.yaml_reader import parse
-from twolayer.examples import shipped
 from twolayer.fuzz.campaign import TRAIN_SECONDS, Campaign, SurpriseError, Tally, memory_limit
 from twolayer.fuzz.mutate import damaged
 from twolayer.fuzz.training import small, trained

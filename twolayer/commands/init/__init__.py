@@ -1,4 +1,7 @@
-"""`twolayer init`: a commented config for one's own data."""
+"""`twolayer init`: a commented config for one's own data.
+
+From a stranger's data file to a commented config: what each column seems to be, defaults that fit the rows, and for
+each choice the reason."""
 
 from __future__ import annotations
 
@@ -6,6 +9,10 @@ import shlex
 from pathlib import Path
 
 import click
+
+from twolayer.commands.init.proposal import Proposal, propose, write_config
+
+__all__ = ["Proposal", "propose", "write_config"]
 
 
 @click.command()
@@ -18,7 +25,7 @@ def command(file: Path, label: str | None, out: Path | None) -> None:
     It guesses the label, columns to ignore, categories and what to do with missing cells, says why, and chooses the
     network and the training by the number of rows, features and classes.
     """
-    from twolayer.init_config import propose, write_config
+    from twolayer.commands.init.proposal import propose, write_config
 
     proposal = propose(file, label)
     path = out or Path(f"{proposal.name}.yaml")
