@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from twolayer.benchmark import entries, mapped, scaling
-from twolayer.benchmark.cases import REG, SHAPES, Case, Shape, Work, final_loss, make_work
-from twolayer.benchmark.entries import ENTRIES, FLOOR
-from twolayer.benchmark.race import Result, race
-from twolayer.benchmark.scaling import fit_line, measure_scaling
-from twolayer.benchmark.table import ratio_table, step_table
-from twolayer.benchmark.worker import serve
-from twolayer.commands.benchmark import command
+from benchmarks import entries, mapped, scaling
+from benchmarks.__main__ import command
+from benchmarks.cases import REG, SHAPES, Case, Shape, Work, final_loss, make_work
+from benchmarks.entries import ENTRIES, FLOOR
+from benchmarks.race import Result, race
+from benchmarks.scaling import fit_line, measure_scaling
+from benchmarks.table import ratio_table, step_table
+from benchmarks.worker import serve
 from twolayer.network.backprop import loss_and_gradients
 from twolayer.network.model import Params
 from twolayer.utils.errors import TwoLayerError
@@ -151,7 +151,7 @@ def test_the_command_writes_rows_and_chart_and_names_missing_peers(tmp_path, mon
         asked.append((names, [str(case.shape) for case in cases], rounds))
         return [replace(result) for result in RESULTS], []
 
-    monkeypatch.setattr("twolayer.benchmark.race.race", no_race)
+    monkeypatch.setattr("benchmarks.race.race", no_race)
     arguments = ["--peers", "--quick", "--json", str(tmp_path / "rows.json"), "--chart", str(tmp_path / "bars.png")]
     done = CliRunner().invoke(command, arguments, catch_exceptions=False)
     assert done.exit_code == 0

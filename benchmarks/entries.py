@@ -6,9 +6,9 @@ import importlib.util
 from collections.abc import Callable
 from typing import NamedTuple
 
-from twolayer.benchmark import contestants, frameworks
-from twolayer.benchmark.cases import Work
-from twolayer.benchmark.contestants import Ready
+from benchmarks import contestants, frameworks
+from benchmarks.cases import Work
+from benchmarks.contestants import Ready
 
 
 class Entry(NamedTuple):

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from twolayer.benchmark.cases import MOMENTUM, REG, Work
-from twolayer.benchmark.contestants import Ready
+from benchmarks.cases import MOMENTUM, REG, Work
+from benchmarks.contestants import Ready
 from twolayer.network.model import Params
 
 

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from twolayer.benchmark.race import PAUSE_SECONDS, Contestant
+from benchmarks.race import PAUSE_SECONDS, Contestant
 from twolayer.utils.errors import TwoLayerError
 
 D, H, C, B = 784, 128, 10, 128
@@ -48,8 +48,7 @@ def measure_mapped(gigabytes: float, folder: Path | None = None) -> dict[str, fl
         del mapped
         np.save(labels, (np.arange(rows) % C).astype(np.int64))
         processes = [
-            stack.enter_context(Contestant(kind, "twolayer.benchmark.mapped", str(path), str(labels), kind))
-            for kind in KINDS
+            stack.enter_context(Contestant(kind, "benchmarks.mapped", str(path), str(labels), kind)) for kind in KINDS
         ]
         turns = [[_turn(process) for process in processes] for _ in range(TURNS)]
     times = {kind: float(np.median([turn[i]["us"] for turn in turns])) for i, kind in enumerate(KINDS)}

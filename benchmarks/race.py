@@ -14,8 +14,8 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from twolayer.benchmark.cases import Case
-from twolayer.benchmark.entries import FLOOR
+from benchmarks.cases import Case
+from benchmarks.entries import FLOOR
 from twolayer.utils.process import module_command, module_environment
 
 PAUSE_SECONDS = 0.3  # Intel's OpenMP spins longest, 0.2 s
@@ -104,7 +104,7 @@ def race(
     results: list[Result] = []
     left_out: list[str] = []
     with ExitStack() as stack:
-        contestants = [stack.enter_context(Contestant(name, "twolayer.benchmark.worker", name)) for name in names]
+        contestants = [stack.enter_context(Contestant(name, "benchmarks.worker", name)) for name in names]
         for case in cases:
             say(f"{case.shape} {case.optimizer}: {case.steps} steps a pass, {case.passes} passes a round")
             request = {"shape": case.shape, "optimizer": case.optimizer}

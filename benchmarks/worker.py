@@ -14,8 +14,8 @@ import sys
 import time
 from typing import IO, Any
 
-from twolayer.benchmark.cases import Case, Shape, final_loss, make_work
-from twolayer.benchmark.entries import ENTRIES
+from benchmarks.cases import Case, Shape, final_loss, make_work
+from benchmarks.entries import ENTRIES
 
 
 def serve(name: str, requests: IO[str], answers: IO[str]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from twolayer.benchmark.entries import ENTRIES
+from benchmarks.entries import ENTRIES
 from twolayer.utils.process import module_command, module_environment
 
 # What all scripts share: the rows split and scaled as `train` does, and the curve drawn at the end.

@@ -35,10 +35,10 @@ def command(
     twolayer benchmark --peers --json speed.json --chart speed.png
     twolayer benchmark --peers --processes configs/optdigits.yaml data/optdigits-train.csv.gz
     """
-    from twolayer.benchmark.cases import SHAPES, Case
-    from twolayer.benchmark.entries import ENTRIES
-    from twolayer.benchmark.race import race
-    from twolayer.benchmark.table import ratio_table, step_table
+    from benchmarks.cases import SHAPES, Case
+    from benchmarks.entries import ENTRIES
+    from benchmarks.race import race
+    from benchmarks.table import ratio_table, step_table
 
     def say(text: str) -> None:
         click.echo(text, err=True)
@@ -66,7 +66,7 @@ def command(
 
         write_atomically(json_path, (json.dumps(rows, indent=1) + "\n").encode())
     if chart is not None:
-        from twolayer.views.benchmark_chart import draw_benchmark
+        from benchmarks.table import draw_benchmark
 
         draw_benchmark(rows, chart)
     if processes is not None:
@@ -78,7 +78,7 @@ def command(
 
 
 def _print_processes(config: Path, rows: Path, peers: bool, rounds: int) -> None:
-    from twolayer.benchmark.processes import time_processes
+    from benchmarks.processes import time_processes
 
     seconds = time_processes(config, rows, peers, rounds)
     click.echo(f"\nSeconds of a whole process, {config.name}:")
@@ -87,7 +87,7 @@ def _print_processes(config: Path, rows: Path, peers: bool, rounds: int) -> None
 
 
 def _print_scaling(engine: str, quick: bool) -> None:
-    from twolayer.benchmark.scaling import BASE, fit_line, measure_scaling
+    from benchmarks.scaling import BASE, fit_line, measure_scaling
 
     base = ", ".join(f"{name} = {value:,}" for name, value in BASE.items())
     click.echo(f"\nMilliseconds of an epoch by Solver, {engine} engine; but for what varies, {base}:")
@@ -99,7 +99,7 @@ def _print_scaling(engine: str, quick: bool) -> None:
 
 
 def _print_mapped(gigabytes: float) -> None:
-    from twolayer.benchmark.mapped import measure_mapped
+    from benchmarks.mapped import measure_mapped
 
     found = measure_mapped(gigabytes)
     beyond = found["anonymous_mib"] - 16 * found["rows"] / 2**20

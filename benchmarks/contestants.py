@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from twolayer.benchmark.cases import MOMENTUM, REG, Work
+from benchmarks.cases import MOMENTUM, REG, Work
 from twolayer.network.model import Array, Params, flat_copy, flat_zeros
 from twolayer.network.optim import OPTIMIZERS, Hyperparameters
 from twolayer.solver.engine import EngineName, TrainingState, UpdateRule, stretch_steps
