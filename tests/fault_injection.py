@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from twolayer.fuzz.full_disk import FaultyDisk, FullDisk, using_disk
+from tests.fuzz.full_disk import FaultyDisk, FullDisk, using_disk
 from twolayer.utils.errors import RunError
 
 

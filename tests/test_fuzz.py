@@ -14,14 +14,14 @@ import pytest
 from click.testing import CliRunner
 from fault_injection import run_python
 
-from twolayer.commands.fuzz import command
-from twolayer.fuzz.campaign import MEMORY_BYTES, Campaign, memory_limit, peak_mib
-from twolayer.fuzz.configs import fuzz_configs
-from twolayer.fuzz.damage import fuzz_damage
-from twolayer.fuzz.data import fuzz_data
-from twolayer.fuzz.disk import fuzz_disk
-from twolayer.fuzz.kills import KILLS, fuzz_kills
-from twolayer.fuzz.training import warm_up
+from tests.fuzz.__main__ import command
+from tests.fuzz.campaign import MEMORY_BYTES, Campaign, memory_limit, peak_mib
+from tests.fuzz.configs import fuzz_configs
+from tests.fuzz.damage import fuzz_damage
+from tests.fuzz.data import fuzz_data
+from tests.fuzz.disk import fuzz_disk
+from tests.fuzz.kills import KILLS, fuzz_kills
+from tests.fuzz.training import warm_up
 from twolayer.network.optim import OPTIMIZERS
 from twolayer.training.verify_resume import Verdict
 from twolayer.utils.errors import CheckFailedError
@@ -72,7 +72,7 @@ def test_kills_are_counted_where_they_hit_and_runs_that_differ_fail(campaign, tm
         (folder / "straight").mkdir()
         return Verdict(kills, max(kills - 2, 1), ("array W1 of last.npz differs",) if len(seen) == 3 else ())
 
-    monkeypatch.setattr("twolayer.fuzz.kills.verify_resume", verify)
+    monkeypatch.setattr("tests.fuzz.kills.verify_resume", verify)
     tally = fuzz_kills(campaign, count=200, seed=0)
     assert [kills for _, kills in seen[:4]] == [KILLS] * 4
     assert tally.counts["kills"] == 200
@@ -134,7 +134,7 @@ def test_a_surprise_fails_the_command_and_keeps_what_made_it(tmp_path, monkeypat
     def crash(*arguments, **options):
         raise KeyError("planted")
 
-    monkeypatch.setattr("twolayer.fuzz.configs.load_config", crash)
+    monkeypatch.setattr("tests.fuzz.configs.load_config", crash)
     shown = CliRunner().invoke(command, ["configs", "--count", "2", "--keep", str(tmp_path / "kept")])
     assert isinstance(shown.exception, CheckFailedError)
     assert shown.exception.exit_code == 1

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from tests.fuzz.campaign import SurpriseError
 from twolayer.config import Config, config_from_dict
-from twolayer.fuzz.campaign import SurpriseError
 from twolayer.runs.logs import read_history
 from twolayer.training.run import resume, train
 from twolayer.utils.errors import DivergedError, TwoLayerError

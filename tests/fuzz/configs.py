@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from tests.fuzz.campaign import TRAIN_SECONDS, Campaign, SurpriseError, Tally, memory_limit
+from tests.fuzz.mutate import damaged
+from tests.fuzz.training import small, trained
 from twolayer.commands.example import shipped
 from twolayer.config import Config, config_from_dict, config_schema, dump_config, load_config, yaml_value
 from twolayer.config.faults import Place, Report
 from twolayer.config.yaml_reader import parse
-from twolayer.fuzz.campaign import TRAIN_SECONDS, Campaign, SurpriseError, Tally, memory_limit
-from twolayer.fuzz.mutate import damaged
-from twolayer.fuzz.training import small, trained
 from twolayer.utils.errors import ConfigError
 from twolayer.utils.randomness import generator
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.fuzz.campaign import TRAIN_SECONDS, Campaign, SurpriseError, Tally, memory_limit
 from twolayer.config import config_from_dict
-from twolayer.fuzz.campaign import TRAIN_SECONDS, Campaign, SurpriseError, Tally, memory_limit
 from twolayer.runs.checkpoint import read_arrays, read_model_arrays, write_arrays
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.saved_model import load_model

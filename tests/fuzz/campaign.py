@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from twolayer.fuzz.watch import ForbiddenError, watched
+from tests.fuzz.watch import ForbiddenError, watched
 
 MEMORY_BYTES = 500 << 20
 READ_SECONDS = 5.0

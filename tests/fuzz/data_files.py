@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from twolayer.fuzz.mutate import damaged
+from tests.fuzz.mutate import damaged
 
 Files = dict[str, bytes]
 """Contents by name, before a name's packing (.gz) is applied."""

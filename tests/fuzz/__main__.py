@@ -39,13 +39,13 @@ def command(what: str, count: int | None, train: int | None, seed: int, keep: Pa
     twolayer fuzz configs --count 1000
     twolayer fuzz all --seed 7
     """
-    from twolayer.fuzz.campaign import Campaign, Tally
-    from twolayer.fuzz.configs import fuzz_configs
-    from twolayer.fuzz.damage import fuzz_damage
-    from twolayer.fuzz.data import fuzz_data
-    from twolayer.fuzz.disk import fuzz_disk
-    from twolayer.fuzz.kills import fuzz_kills
-    from twolayer.fuzz.training import warm_up
+    from tests.fuzz.campaign import Campaign, Tally
+    from tests.fuzz.configs import fuzz_configs
+    from tests.fuzz.damage import fuzz_damage
+    from tests.fuzz.data import fuzz_data
+    from tests.fuzz.disk import fuzz_disk
+    from tests.fuzz.kills import fuzz_kills
+    from tests.fuzz.training import warm_up
     from twolayer.utils.errors import CheckFailedError
     from twolayer.utils.progress import Tally as Bar
 

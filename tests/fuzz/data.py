@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from tests.fuzz.campaign import TRAIN_SECONDS, Campaign, SurpriseError, Tally, memory_limit
+from tests.fuzz.data_files import MAKERS, write_broken
+from tests.fuzz.training import trained
 from twolayer.data import Dataset, load_dataset
-from twolayer.fuzz.campaign import TRAIN_SECONDS, Campaign, SurpriseError, Tally, memory_limit
-from twolayer.fuzz.data_files import MAKERS, write_broken
-from twolayer.fuzz.training import trained
 from twolayer.utils.errors import DataError
 from twolayer.utils.randomness import generator
 

@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tests.fuzz.campaign import TRAIN_SECONDS, Campaign, SurpriseError, Tally
+from tests.fuzz.full_disk import FullDisk, using_disk
 from twolayer.config import config_from_dict
-from twolayer.fuzz.campaign import TRAIN_SECONDS, Campaign, SurpriseError, Tally
-from twolayer.fuzz.full_disk import FullDisk, using_disk
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.saved_model import load_model
 from twolayer.training.run import resume, train

@@ -10,7 +10,7 @@ from functools import partial
 from itertools import count as numbers
 from pathlib import Path
 
-from twolayer.fuzz.campaign import Campaign, SurpriseError, Tally
+from tests.fuzz.campaign import Campaign, SurpriseError, Tally
 from twolayer.network.optim import OPTIMIZERS
 from twolayer.training.verify_resume import verify_resume
 from twolayer.utils.randomness import generator
