@@ -1,4 +1,4 @@
-"""`twolayer benchmark`: the speed of a training step, side by side."""
+"""`python -m benchmarks`: the speed of a training step, side by side."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def command(
     Every contestant has a process of its own and gets the same first parameters and the same batches; they take turns.
 
     \b
-    twolayer benchmark
-    twolayer benchmark --peers --json speed.json --chart speed.png
-    twolayer benchmark --peers --processes configs/optdigits.yaml data/optdigits-train.csv.gz
+    python -m benchmarks
+    python -m benchmarks --peers --json speed.json --chart speed.png
+    python -m benchmarks --peers --processes configs/optdigits.yaml data/optdigits-train.csv.gz
     """
     from benchmarks.cases import SHAPES, Case
     from benchmarks.entries import ENTRIES
@@ -108,3 +108,7 @@ def _print_mapped(gigabytes: float) -> None:
         f" from memory {found['memory_us']:.0f} ({found['mapped_us'] / found['memory_us']:.2f} times);"
         f" peak memory beyond mapped pages and 16 bytes a row: {beyond:.0f} MiB"
     )
+
+
+if __name__ == "__main__":
+    command(prog_name="python -m benchmarks")

@@ -26,9 +26,9 @@ def same(a: Params, b: Params):
 @pytest.fixture
 def sklearn_bridge():
     pytest.importorskip("sklearn")
-    from twolayer import interop as estimator
+    from twolayer.interop import bridges
 
-    return estimator
+    return bridges
 
 
 class TestScikitLearn:

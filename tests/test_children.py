@@ -32,4 +32,4 @@ def test_a_child_finds_the_package_and_takes_no_module_from_the_current_folder(t
 
 def test_no_other_module_makes_such_a_command_of_its_own():
     modules = [path for path in PACKAGE.rglob("*.py") if '"-m"' in path.read_text("utf-8")]
-    assert modules == [PACKAGE / "children.py"]
+    assert modules == [PACKAGE / "utils" / "process.py"]

@@ -240,14 +240,14 @@ def test_code_loaded_from_disk_gives_the_bits_of_code_fresh_from_the_compiler(tm
     program = """
 import hashlib
 import numpy as np
-from twolayer.engine import TrainingState, UpdateRule
-from twolayer.compiled import NumbaEngine
-from twolayer.model import flat_copy, init_params
+from twolayer.solver.engine import TrainingState, UpdateRule
+from twolayer.solver.compiled.engine import NumbaEngine
+from twolayer.network.model import flat_copy, init_params
 rng = np.random.default_rng(0)
 state = TrainingState(flat_copy(init_params(64, 32, 10, rng=rng)), [])
 engine = NumbaEngine(state, UpdateRule(reg=1e-3), 64)
 engine.run(rng.standard_normal((640, 64), np.float32), rng.integers(0, 10, 640), None, np.full(10, .1))
-from twolayer.compiled.steps import run_steps
+from twolayer.solver.compiled.steps import run_steps
 print(hashlib.sha256(state.flat.vector).hexdigest(), sum(run_steps.stats.cache_hits.values()))
 """
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
@@ -287,9 +287,9 @@ def test_without_numba_one_line_names_the_extra():
     program = """
 import sys
 sys.modules["numba"] = None
-from twolayer.errors import MissingExtraError
+from twolayer.utils.errors import MissingExtraError
 try:
-    from twolayer.compiled import NumbaEngine
+    from twolayer.solver.compiled.engine import NumbaEngine
 except MissingExtraError as error:
     print(error)
 """

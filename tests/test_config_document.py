@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML, YAMLError
 
 from twolayer.config import load_config, yaml_value
-from twolayer.config.faults import Place, Report, dotted, nearest, shown
+from twolayer.config.errors_report import Place, Report, dotted, nearest, shown
 from twolayer.config.yaml_reader import MAX_DEPTH, MAX_VALUES, Document, parse, read_document
 from twolayer.utils.errors import ConfigError
 

@@ -77,7 +77,7 @@ def test_lines_are_cut_where_the_commas_are_or_not_at_all(lines):
 def test_blocks_are_whole_lines_and_nothing_is_lost(lines, size):
     content = b"\n".join([b"header", *lines])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(digits, "_BLOCK", size)
+        patch.setattr(digits, "_BLOCK_BYTES", size)
         blocks = list(line_blocks(content, len(b"header\n")))
     assert all(block.endswith(b"\n") for block in blocks)
     whole = b"".join(blocks)

@@ -88,15 +88,15 @@ def test_kills_are_counted_where_they_hit_and_runs_that_differ_fail(campaign, tm
 KILL_AT_MANY_OPERATIONS = """
 import os
 from pathlib import Path
-import twolayer.recording
+import twolayer.training.recorder
 from fault_injection import KillingDisk, using_disk
 from twolayer.config import config_from_dict
-from twolayer.fuzz.disk import CONFIG
+from tests.fuzz.disk import CONFIG
 from twolayer.runs.folder import RunFolder
-from twolayer.saved_model import load_model
-from twolayer.training import resume, train
-from twolayer.verify_resume import differences
-twolayer.recording.draw_loss_curve = lambda *arguments, **options: None
+from twolayer.runs.saved_model import load_model
+from twolayer.training.run import resume, train
+from twolayer.training.verify_resume import differences
+twolayer.training.recorder.draw_loss_curve = lambda *arguments, **options: None
 here = Path({folder!r})
 train(config_from_dict(CONFIG), run_dir=here / "straight")
 for fail_at in range(1, 10_000, 37):

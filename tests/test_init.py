@@ -12,7 +12,7 @@ import pytest
 from twolayer import load_config, train
 from twolayer.commands.init.columns import guess_columns
 from twolayer.commands.init.proposal import propose, write_config
-from twolayer.config.faults import Report
+from twolayer.config.errors_report import Report
 from twolayer.config.yaml_reader import read_document
 from twolayer.data.csv_reader import number_of
 from twolayer.runs.saved_model import load_model

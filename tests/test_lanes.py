@@ -15,10 +15,9 @@ import pytest
 pytest.importorskip("numba")
 pytest.importorskip("scipy")
 
-import twolayer.compiled
-
 from twolayer.network.model import flat_copy, flat_zeros, init_params
 from twolayer.network.optim import OPTIMIZERS
+from twolayer.solver.compiled import engine, steps
 from twolayer.solver.compiled import partition as shares
 from twolayer.solver.engine import NonFiniteStepError, TrainingState, UpdateRule
 from twolayer.solver.solver import make_engine
@@ -32,7 +31,7 @@ units_and_features = pytest.mark.parametrize("by_features", [False, True], ids=[
 def lanes(monkeypatch):
     """Says how many lanes the engines made from now on have, and what these share."""
     return lambda number, by_features=False: monkeypatch.setattr(
-        twolayer.compiled, "split_for", lambda *_: shares.Split(number, by_features)
+        engine, "split_for", lambda *_: shares.Split(number, by_features)
     )
 
 
@@ -94,7 +93,7 @@ def test_three_lanes_train_as_the_numpy_engine(lanes, by_features, optimizer, va
 def test_lanes_update_large_networks_piece_by_piece(lanes, by_features, optimizer):
     lanes(2, by_features)
     features, hidden = 700, 260
-    assert features * hidden / 2 > twolayer.compiled.steps.PIECE
+    assert features * hidden / 2 > steps.PIECE
     X, y = rows(np.float64, features=features)
     results = []
     for name in ("numba", "numpy"):
@@ -221,15 +220,15 @@ def test_threads_sleep_when_there_is_nothing_to_do_go_on_afterwards_and_end_with
 FORKED = """
 import os, time
 import numpy as np
-import twolayer.compiled
-from twolayer.compiled.shares import Split
-from twolayer.engine import TrainingState, UpdateRule
-from twolayer.model import flat_copy, init_params
-twolayer.compiled.split_for = lambda *_: Split(2, False)
+import twolayer.solver.compiled.engine
+from twolayer.solver.compiled.partition import Split
+from twolayer.solver.engine import TrainingState, UpdateRule
+from twolayer.network.model import flat_copy, init_params
+twolayer.solver.compiled.engine.split_for = lambda *_: Split(2, False)
 rng = np.random.default_rng(0)
 X, y, start = rng.standard_normal((96, 20), np.float32), rng.integers(0, 5, 96), init_params(20, 70, 5, rng=rng)
 engine, twin = (
-    twolayer.compiled.NumbaEngine(TrainingState(flat_copy(start), []), UpdateRule(), 24) for _ in range(2)
+    twolayer.solver.compiled.engine.NumbaEngine(TrainingState(flat_copy(start), []), UpdateRule(), 24) for _ in range(2)
 )
 for each in (engine, twin):
     each.run(X, y, None, np.full(4, 0.01))

@@ -24,11 +24,11 @@ SMALLER = {
 ELSEWHERE = (
     "python3 -m venv",
     "pip install",
-    "twolayer benchmark",
     "twolayer sweep",
     "dask ",
     "pre-commit",
-    "twolayer fuzz",
+    "python -m benchmarks",
+    "python -m tests.fuzz",
 )
 
 

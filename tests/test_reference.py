@@ -83,8 +83,8 @@ def test_no_reference_imports_backprop() -> None:
         for name in ([node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names])
     }
     ours = {name for name in imported if name and name.startswith("twolayer")}
-    assert all(name.startswith(("twolayer.reference", "twolayer.network.model", "twolayer.utils.errors", "twolayer.utils.randomness"))
-               for name in ours)  # fmt: skip
+    below = ("twolayer.reference", "twolayer.network.model", "twolayer.utils.errors", "twolayer.utils.randomness")
+    assert all(name.startswith(below) for name in ours)
 
 
 @pytest.mark.parametrize("name", REFERENCES)

@@ -127,8 +127,8 @@ def test_every_refusal_of_the_system_has_a_remedy(name):
 def test_the_file_size_limit_of_the_system_is_an_error_with_a_remedy(tmp_path):
     program = f"""
 import resource
-from twolayer.errors import RunError
-from twolayer.runs.atomic import write_atomically
+from twolayer.utils.errors import RunError
+from twolayer.utils.files import write_atomically
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
     write_atomically({str(tmp_path / "f")!r}, b"x" * 5000)
@@ -146,7 +146,7 @@ def test_a_kill_at_any_operation_leaves_the_old_file_or_the_new_one(tmp_path):
     program = f"""
 {KILL_AT_EVERY_OPERATION}
 from pathlib import Path
-from twolayer.runs.atomic import write_atomically
+from twolayer.utils.files import write_atomically
 path = Path({str(path)!r})
 def check(k):
     assert path.read_bytes() in (b"old", b"new" * 1000)

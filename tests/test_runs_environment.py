@@ -96,7 +96,7 @@ def test_a_forked_process_is_not_held_by_the_limits_of_threads_it_does_not_have(
     program = """
 import os, threading
 import numpy as np
-from twolayer.blas import at_most_threads, usable_threads, blas_facts
+from twolayer.utils.blas import at_most_threads, usable_threads, blas_facts
 inside, leave = threading.Event(), threading.Event()
 def work():
     with at_most_threads(1):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from twolayer.config import Config, config_from_dict, config_schema, reference_table
-from twolayer.config.faults import Report
+from twolayer.config.errors_report import Report
 from twolayer.config.yaml_reader import read_document
 from twolayer.utils.errors import ConfigError
 

@@ -131,10 +131,10 @@ from twolayer.__main__ import main
 main(["train", {config!r}, "--run-dir", {run_dir!r}, "--quiet"])
 """
 WHILE_LOADING = (
-    "import twolayer.from_config as place\nplace.load_dataset = lambda **keys: os.kill(os.getpid(), {number})"
+    "import twolayer.training.build as place\nplace.load_dataset = lambda **keys: os.kill(os.getpid(), {number})"
 )
 WHILE_FILLING = """
-from twolayer.runs import disk as seam
+from twolayer.utils import files as seam
 class Disk(seam.Disk):
     def sync_folder(self, path):
         os.kill(os.getpid(), {number})

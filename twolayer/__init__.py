@@ -8,37 +8,65 @@ The names below load what they need when they are first used, so that importing 
 from __future__ import annotations
 
 import importlib
+import sys
+import warnings
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from twolayer.utils.version import __version__
+from twolayer.utils.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from twolayer.config import load_config as load_config
-    from twolayer.interop import TwoLayerClassifier as TwoLayerClassifier
+    from twolayer.interop.bridges import params_from_mlp as params_from_mlp
+    from twolayer.interop.bridges import params_from_torch as params_from_torch
+    from twolayer.interop.bridges import params_to_mlp as params_to_mlp
+    from twolayer.interop.bridges import params_to_torch as params_to_torch
+    from twolayer.interop.classifier import TwoLayerClassifier as TwoLayerClassifier
     from twolayer.network.backprop import loss_and_gradients as loss_and_gradients
     from twolayer.network.model import Params as Params
     from twolayer.network.model import forward as forward
     from twolayer.network.model import init_params as init_params
     from twolayer.reference.gradcheck import check_gradients as check_gradients
     from twolayer.runs.saved_model import load_model as load_model
-    from twolayer.solver import Solver as Solver
-    from twolayer.training import resume as resume
-    from twolayer.training import train as train
+    from twolayer.solver.solver import Solver as Solver
+    from twolayer.training.run import resume as resume
+    from twolayer.training.run import train as train
+    from twolayer.utils.errors import ConfigError as ConfigError
+    from twolayer.utils.errors import DataError as DataError
+    from twolayer.utils.errors import DivergedError as DivergedError
+    from twolayer.utils.errors import RunError as RunError
+    from twolayer.utils.errors import TwoLayerError as TwoLayerError
     from twolayer.views.loss_curve import plot as plot
 
 _HOMES = {
+    "ConfigError": "utils.errors",
+    "DataError": "utils.errors",
+    "DivergedError": "utils.errors",
     "Params": "network.model",
-    "Solver": "solver",
-    "TwoLayerClassifier": "interop",
+    "RunError": "utils.errors",
+    "Solver": "solver.solver",
+    "TwoLayerClassifier": "interop.classifier",
+    "TwoLayerError": "utils.errors",
     "check_gradients": "reference.gradcheck",
     "forward": "network.model",
     "init_params": "network.model",
     "load_config": "config",
     "load_model": "runs.saved_model",
     "loss_and_gradients": "network.backprop",
+    "params_from_mlp": "interop.bridges",
+    "params_from_torch": "interop.bridges",
+    "params_to_mlp": "interop.bridges",
+    "params_to_torch": "interop.bridges",
     "plot": "views.loss_curve",
-    "resume": "training",
-    "train": "training",
+    "resume": "training.run",
+    "train": "training.run",
+}
+
+# Modules that the README of 0.1 named; they import for one more release.
+_MOVED = {
+    "twolayer.bridges": ("interop.bridges",),
+    "twolayer.estimator": ("interop.classifier", "interop.bridges"),
+    "twolayer.saved_model": ("runs.saved_model",),
 }
 
 __all__ = sorted(_HOMES)
@@ -54,3 +82,21 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *_HOMES])
+
+
+class _MovedModule(ModuleType):
+    """A module under its old name: each use of it warns and reads the name from where it is now."""
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("__"):
+            for home in _MOVED[self.__name__]:
+                module = importlib.import_module(f"twolayer.{home}")
+                if hasattr(module, name):
+                    instead = f"twolayer.{name}" if name in _HOMES else f"twolayer.{home}.{name}"
+                    text = f"{self.__name__}.{name} has moved; use {instead}. The old name goes in the next release"
+                    warnings.warn(text, DeprecationWarning, stacklevel=2)
+                    return getattr(module, name)
+        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+
+
+sys.modules |= {name: _MovedModule(name) for name in _MOVED}

@@ -1,4 +1,4 @@
-"""`twolayer fuzz`: long campaigns of broken and hostile input."""
+"""`python -m tests.fuzz`: long campaigns of broken and hostile input."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def command(what: str, count: int | None, train: int | None, seed: int, keep: Pa
     Exit code 1 if anything else came out; the files that did it are kept, with the traceback.
 
     \b
-    twolayer fuzz configs --count 1000
-    twolayer fuzz all --seed 7
+    python -m tests.fuzz configs --count 1000
+    python -m tests.fuzz all --seed 7
     """
     from tests.fuzz.campaign import Campaign, Tally
     from tests.fuzz.configs import fuzz_configs
@@ -75,3 +75,7 @@ def command(what: str, count: int | None, train: int | None, seed: int, keep: Pa
         failures += tally.failures
     if failures:
         raise CheckFailedError("\n".join(failures))
+
+
+if __name__ == "__main__":
+    command(prog_name="python -m tests.fuzz")

@@ -26,9 +26,7 @@ COMMANDS = {
     "example": "a shipped data set with its config, written to this folder",
     "export": "a model as safetensors or ONNX",
     "sweep": "hyperparameter search",
-    "benchmark": "speed, side by side",
     "schema": "JSON Schema of the config, for editors",
-    "fuzz": "long campaigns of broken and hostile input",
 }
 
 

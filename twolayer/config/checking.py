@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from twolayer.config.faults import Path, Place, Report, did_you_mean, nearest, shown, similar_file
+from twolayer.config.errors_report import KeyPath, Place, Report, did_you_mean, nearest, shown, similar_file
 from twolayer.config.models import Config
 from twolayer.config.rules import (
     DEPENDENT_DEFAULTS,
@@ -30,9 +30,7 @@ from twolayer.config.schema import choices, known_keys, wanted
 from twolayer.config.yaml_reader import Document
 
 
-def make_paths_absolute(
-    document: Document, report: Report, folders: dict[str, FilePath], *, require_files: bool
-) -> None:
+def make_paths_absolute(document: Document, report: Report, folders: dict[str, Path], *, require_files: bool) -> None:
     """Writes the data files' absolute paths into the document; notes those that cannot be read.
 
     Args:
@@ -46,7 +44,7 @@ def make_paths_absolute(
         if not isinstance(name, str) or not report.is_usable(path):
             continue
         place = document.place(path)
-        folder = folders.get(place.source, FilePath()) if place is not None else FilePath()
+        folder = folders.get(place.source, Path()) if place is not None else Path()
         # the folder as it is on disk: behind a link, .. leads elsewhere than the link's name says
         holder[key] = os.path.abspath(os.path.join(os.path.realpath(folder), os.path.expanduser(name)))
         problem = _problem(holder[key]) if require_files else None
@@ -60,8 +58,8 @@ def shown_path(path: str) -> str:
     return path if path.isprintable() else repr(path)
 
 
-def _data_files(data: Any) -> Iterator[tuple[Path, dict[str, Any], str]]:
-    """Path, and holder and key of the value, of each place where the name of a data file may stand."""
+def _data_files(data: Any) -> Iterator[tuple[KeyPath, dict[str, Any], str]]:
+    """KeyPath, and holder and key of the value, of each place where the name of a data file may stand."""
     section = data.get("data") if isinstance(data, dict) else None
     if not isinstance(section, dict):
         return
@@ -88,7 +86,7 @@ def _problem(name: str) -> tuple[str, str] | None:
     return None if os.access(name, os.R_OK) else ("cannot be read (permission denied)", "")
 
 
-def check(document: Document, report: Report, folders: dict[str, FilePath], *, require_files: bool) -> Config:
+def check(document: Document, report: Report, folders: dict[str, Path], *, require_files: bool) -> Config:
     """The config that the document says.
 
     Args:
@@ -102,7 +100,7 @@ def check(document: Document, report: Report, folders: dict[str, FilePath], *, r
     """
     data = document.data
 
-    def complain(path: Path, message: str) -> None:
+    def complain(path: KeyPath, message: str) -> None:
         report.add(path, message, document.place(path))
 
     try:
@@ -146,10 +144,10 @@ def value_fault(key: str, value: Any) -> str | None:
     return None
 
 
-def _complaints(errors: list[ErrorDetails], data: Any) -> Iterator[tuple[Path, str]]:
+def _complaints(errors: list[ErrorDetails], data: Any) -> Iterator[tuple[KeyPath, str]]:
     """Pydantic's errors in our words, one per path; an error around a deeper one (another branch of a union) is left
     out."""
-    found: dict[Path, ErrorDetails] = {}
+    found: dict[KeyPath, ErrorDetails] = {}
     for error in errors:
         found.setdefault(_path_in(data, error), error)
     around = {path[:end] for path in found for end in range(len(path))}
@@ -166,7 +164,7 @@ def _complaints(errors: list[ErrorDetails], data: Any) -> Iterator[tuple[Path, s
             yield path, f"found {shown(data)}, wanted the sections {', '.join(known_keys(()))}"
 
 
-def _path_in(data: Any, error: ErrorDetails) -> Path:
+def _path_in(data: Any, error: ErrorDetails) -> KeyPath:
     """The error's path without the names of union branches that pydantic puts into it."""
     path: list[str | int] = []
     parts = error["loc"]
@@ -182,7 +180,7 @@ def _path_in(data: Any, error: ErrorDetails) -> Path:
     return tuple(path)
 
 
-def _unknown_key(path: Path) -> str:
+def _unknown_key(path: KeyPath) -> str:
     *outer, name = path
     known = known_keys(tuple(outer))
     if name in known:
@@ -194,7 +192,7 @@ def _unknown_key(path: Path) -> str:
     return f"unknown key{did_you_mean(str(name), known)}"
 
 
-def _try(found: Any, path: Path) -> str:
+def _try(found: Any, path: KeyPath) -> str:
     """What to try: the nearest choice where a word was found, or a way out of an empty section."""
     if found is None and len(path) == 1:
         return "; give it a key or remove the line"

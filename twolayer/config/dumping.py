@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 from twolayer.config.models import Config
@@ -14,7 +14,7 @@ from twolayer.config.yaml_reader import parse_scalar
 _PLAIN = re.compile(r"[A-Za-z0-9_./-][A-Za-z0-9_./ +-]*(?<! )")
 
 
-def dump_config(config: Config, folder: FilePath | str | None = None) -> str:
+def dump_config(config: Config, folder: Path | str | None = None) -> str:
     """The config as YAML text; loading it, from whatever current folder, gives an equal config.
 
     Args:
@@ -103,7 +103,7 @@ def _escaped(character: str) -> str:
     return f"\\U{code:08x}" if code > 0xFFFF else f"\\u{code:04x}"
 
 
-def _relative(source: Any, folder: FilePath | str) -> Any:
+def _relative(source: Any, folder: Path | str) -> Any:
     if isinstance(source, str) and os.path.isabs(source):
         try:
             return os.path.relpath(source, folder)

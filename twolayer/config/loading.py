@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 from twolayer.config.checking import check
-from twolayer.config.faults import Path, Place, Report, dotted, shown
+from twolayer.config.errors_report import KeyPath, Place, Report, dotted, shown
 from twolayer.config.models import Config
 from twolayer.config.yaml_reader import MAX_DEPTH, Document, parse, read_document
 
 
-def load_config(path: FilePath | str, overrides: Sequence[str] = (), *, require_files: bool = True) -> Config:
+def load_config(path: Path | str, overrides: Sequence[str] = (), *, require_files: bool = True) -> Config:
     """The config in a YAML file, changed by overrides.
 
     Relative data paths start from the file's folder, those of overrides from the current folder, as does `run.dir`.
@@ -35,8 +35,8 @@ def load_config(path: FilePath | str, overrides: Sequence[str] = (), *, require_
         raise report.error()
     for number, override in enumerate(overrides):
         apply_override(document, override, number, report)
-    config = check(document, report, {str(path): FilePath(path).parent}, require_files=require_files)
-    config._source = FilePath(path)
+    config = check(document, report, {str(path): Path(path).parent}, require_files=require_files)
+    config._source = Path(path)
     return config
 
 
@@ -45,7 +45,7 @@ def config_from_dict(
     overrides: Sequence[str] = (),
     *,
     require_files: bool = True,
-    source: FilePath | None = None,
+    source: Path | None = None,
 ) -> Config:
     """The config in a nested dict, by the same checks; relative paths start from the current folder.
 
@@ -80,7 +80,7 @@ def apply_override(document: Document, override: str, number: int, report: Repor
     place = Place(
         f"override {override if override.isprintable() and len(override) < 80 else shown(override)}", number, 0
     )
-    path: Path = tuple(key.strip().split("."))
+    path: KeyPath = tuple(key.strip().split("."))
     if not equals or not all(path):
         report.add((), "wanted KEY=VALUE, e.g. solver.reg=1e-3", place, judged=True)
         return
@@ -103,7 +103,7 @@ def apply_override(document: Document, override: str, number: int, report: Repor
     document.places = {p: at for p, at in document.places.items() if p[: len(path)] != path} | value.places
 
 
-def _plain_copy(value: Any, path: Path, report: Report) -> Any:
+def _plain_copy(value: Any, path: KeyPath, report: Report) -> Any:
     """Dicts with names for keys, lists and values, so that nothing of the caller's is changed."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)

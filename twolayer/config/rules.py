@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from twolayer.config.faults import Path, Report, shown
+from twolayer.config.errors_report import KeyPath, Report, shown
 from twolayer.config.models import Config
 from twolayer.utils.columns import needs_hidden_layer, needs_validation
 
@@ -101,7 +101,7 @@ def is_table(source: Any) -> bool:
     return isinstance(source, str) and not source.endswith(ARRAY_ENDINGS)
 
 
-def check_rules(data: Any, report: Report, complain: Callable[[Path, str], None]) -> None:
+def check_rules(data: Any, report: Report, complain: Callable[[KeyPath, str], None]) -> None:
     """Tells every rule that `data` breaks.
 
     Args:

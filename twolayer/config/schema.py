@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
-from twolayer.config.faults import Path
+from twolayer.config.errors_report import KeyPath
 from twolayer.config.models import Config
 from twolayer.config.rules import OWNED_KEYS, default_of
 
@@ -62,7 +62,7 @@ def reference_table() -> list[Row]:
     return rows
 
 
-def wanted(path: Path, *, required: bool = False) -> str:
+def wanted(path: KeyPath, *, required: bool = False) -> str:
     """What the key at `path` wants, in words, e.g. `a number greater than 0`.
 
     Args:
@@ -72,12 +72,12 @@ def wanted(path: Path, *, required: bool = False) -> str:
     return describe({"anyOf": [schema for schema in _at(path) if not (required and "default" in schema)]})
 
 
-def choices(path: Path) -> list[str]:
+def choices(path: KeyPath) -> list[str]:
     """The words that may stand at `path`; none where there is no choice of words."""
     return _choices([part for schema in _at(path) for part in _branches(schema)])
 
 
-def known_keys(path: Path) -> list[str]:
+def known_keys(path: KeyPath) -> list[str]:
     """The names that may stand in the mapping at `path`; none where any may."""
     names = [name for schema in _at(path) for part in _branches(schema) for name in part.get("properties", ())]
     return list(dict.fromkeys(names))
@@ -145,7 +145,7 @@ def _branches(schema: Schema) -> Iterator[Schema]:
         yield {"enum": [schema["const"]]} if "const" in schema else schema
 
 
-def _at(path: Path) -> list[Schema]:
+def _at(path: KeyPath) -> list[Schema]:
     """The schemas that may stand at `path`."""
     schemas: list[Schema] = [_cached_schema()]
     for part in path:

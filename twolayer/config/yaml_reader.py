@@ -10,7 +10,7 @@ import re
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
@@ -26,7 +26,7 @@ from ruamel.yaml.events import (
 )
 from ruamel.yaml.reader import ReaderError
 
-from twolayer.config.faults import Path, Place, Report, shown, similar_file
+from twolayer.config.errors_report import KeyPath, Place, Report, shown, similar_file
 
 MAX_VALUES = 10_000  # aliases counted as often as they are used
 MAX_DEPTH = 20
@@ -233,9 +233,9 @@ class Document:
     """
 
     data: Any
-    places: dict[Path, Place] = field(default_factory=dict)
+    places: dict[KeyPath, Place] = field(default_factory=dict)
 
-    def place(self, path: Path) -> Place | None:
+    def place(self, path: KeyPath) -> Place | None:
         """The place of the value, or of the nearest thing around it that was written."""
         for end in range(len(path), -1, -1):
             if path[:end] in self.places:
@@ -243,7 +243,7 @@ class Document:
         return None
 
 
-def read_document(path: FilePath | str, report: Report) -> Document | None:
+def read_document(path: Path | str, report: Report) -> Document | None:
     """The document in a file, or None with a fault in the report.
 
     Args:
@@ -255,14 +255,14 @@ def read_document(path: FilePath | str, report: Report) -> Document | None:
         return Place(str(path), mark.line, mark.column)
 
     try:
-        text = _read_text(FilePath(path))
+        text = _read_text(Path(path))
     except Refused as error:
         report.add((), error.message, place_of(error.mark))
         return None
     return parse(text, place_of, report)
 
 
-def parse(text: str, place_of: PlaceOf, report: Report, root: Path = ()) -> Document | None:
+def parse(text: str, place_of: PlaceOf, report: Report, root: KeyPath = ()) -> Document | None:
     """The document in `text`, or None with a fault in the report if its structure cannot be read.
 
     Duplicate keys, tags and unknown aliases are noted, each at its place, and reading goes on.
@@ -288,9 +288,9 @@ class _Reader:
 
     place_of: PlaceOf
     report: Report
-    places: dict[Path, Place]
+    places: dict[KeyPath, Place]
 
-    def plain(self, node: Node, path: Path) -> Any:
+    def plain(self, node: Node, path: KeyPath) -> Any:
         if node.problem is not None:
             self.report.add(path, node.problem, self.places[path])
             return None
@@ -303,7 +303,7 @@ class _Reader:
             return mapping
         return node.value
 
-    def fill(self, mapping: dict[str, Any], node: Node, path: Path) -> None:
+    def fill(self, mapping: dict[str, Any], node: Node, path: KeyPath) -> None:
         """Puts the entries of `node` into `mapping`; of a key given twice, the first value counts."""
         for key, child in node.entries or []:
             name, place = key.text or "", self.place_of(key.mark)
@@ -321,7 +321,7 @@ class _Reader:
                     self.fill(mapping[name], child, here)  # so that the faults in it are told, too
 
 
-def _read_text(path: FilePath) -> str:
+def _read_text(path: Path) -> str:
     """The text of an ordinary UTF-8 file of sensible size."""
     start = Mark(0, 0)  # the file as a whole
     try:

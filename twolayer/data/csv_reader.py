@@ -36,7 +36,7 @@ Positions = NDArray[np.integer[Any]]
 
 MOST_DIGITS = 15
 
-_BLOCK = 1 << 17  # bytes; what is made of a block fits a core's cache
+_BLOCK_BYTES = 1 << 17  # bytes; what is made of a block fits a core's cache
 _COMMA, _NEWLINE, _MINUS, _POINT, _ZERO = b",\n-.0"
 _POWERS = 10.0 ** np.arange(MOST_DIGITS + 2)
 
@@ -44,7 +44,7 @@ _POWERS = 10.0 ** np.arange(MOST_DIGITS + 2)
 def line_blocks(content: bytes, start: int) -> Iterator[bytes]:
     """The content from `start` on in pieces of whole lines, each line ended by a line feed."""
     while start < len(content):
-        stop = content.find(b"\n", start + _BLOCK) + 1 or len(content)
+        stop = content.find(b"\n", start + _BLOCK_BYTES) + 1 or len(content)
         yield content[start:stop] if content[stop - 1] == _NEWLINE else content[start:stop] + b"\n"
         start = stop
 
@@ -115,7 +115,7 @@ MISSING_CELLS = frozenset(("", "NA", "N/A", "NaN", "nan", "NULL", "null", "?"))
 
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 _BOM = b"\xef\xbb\xbf"
-_BLOCK = 4096  # rows
+_BLOCK_ROWS = 4096
 
 
 def number_of(cell: str) -> float | None:
@@ -174,7 +174,7 @@ class CsvText:
         reader = csv.reader(self._text(), strict=True)
         skip = has_header
         try:
-            while block := list(islice(reader, _BLOCK)):
+            while block := list(islice(reader, _BLOCK_ROWS)):
                 rows = [row for row in block if row]
                 if set(map(len, rows)) - {width}:
                     self.raise_fault(width)
@@ -239,8 +239,6 @@ def _checked(content: bytes, where: str) -> bytes:
             ) from None
     return content.removeprefix(_BOM)
 
-
-Array = NDArray[Any]
 
 MAX_CATEGORIES = 1000
 

@@ -94,8 +94,6 @@ def fill(raw: Raw, means: Array, notes: list[str]) -> Raw:
     return replace(raw, X=X)
 
 
-Array = NDArray[Any]
-
 _BLOCK_BYTES = 1 << 20
 
 

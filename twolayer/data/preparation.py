@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -214,13 +214,6 @@ def not_finite(place: str, feature: str, dtype: DTypeLike) -> Exception:
         f"{place}: {feature}", "NaN, infinity or a number too large", f"finite numbers that {np.dtype(dtype)} holds"
     )
 
-
-if TYPE_CHECKING:
-    pass
-if TYPE_CHECKING:
-    pass
-
-Array = NDArray[Any]
 
 MISSING_POLICIES = ("refuse", "drop", "mean")
 

@@ -143,10 +143,6 @@ def _first_not_finite(X: Array, rows: RowNumbers | None, start: int, count: int)
     return NotFiniteError(int(numbers[i]), j, float(block[i, j]))
 
 
-Array = NDArray[Any]
-RowNumbers = NDArray[np.integer[Any]]
-
-
 class Rows(Protocol):
     """N rows of D features, ready for the model when they are taken."""
 

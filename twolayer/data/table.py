@@ -85,8 +85,6 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
-Array = NDArray[Any]
-
 MAX_ENCODED = 1 << 25  # numbers, 256 MiB of float64; a table that holds more by itself may have eight times its own
 
 

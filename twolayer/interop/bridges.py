@@ -1,13 +1,9 @@
-"""Parameters from and to PyTorch's Sequential(Linear, ReLU, Linear). The way from and to scikit-learn's MLPClassifier
-is in `estimator`.
+"""Parameters from and to PyTorch's Sequential(Linear, ReLU, Linear) and scikit-learn's fitted MLPClassifier.
 
-A Linear keeps its weight as (outputs, inputs), the transpose of W1 and W2; nothing else differs.
-
-The way from and to a fitted scikit-learn MLPClassifier with at most one hidden layer of ReLU units.
-
-With three or more classes both have the same softmax and the same parameters. A binary MLPClassifier has one output s
-and P(class 1) = 1 / (1 + e^-s), which is the softmax of the scores (0, s): so the first column of our W2 and b2 is 0 on
-the way here, and on the way back its output's weights are the difference of our two columns."""
+A Linear keeps its weight as (outputs, inputs), the transpose of W1 and W2; nothing else differs. An MLPClassifier for
+three or more classes has the same softmax and the same parameters. A binary one has a single output s and
+P(class 1) = 1 / (1 + e^-s), the softmax of the scores (0, s): on the way here the first column of W2 and b2 is 0, and
+on the way back the output's weights are the difference of the two columns."""
 
 from __future__ import annotations
 
@@ -16,16 +12,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning  # type: ignore[import-untyped]
-from sklearn.neural_network import MLPClassifier  # type: ignore[import-untyped]
 
 from twolayer.network.model import Array, Params
 from twolayer.utils.errors import import_extra
 
 if TYPE_CHECKING:
     import torch
-if TYPE_CHECKING:
-    import torch
+    from sklearn.neural_network import MLPClassifier  # type: ignore[import-untyped]
 
 
 def params_from_torch(network: torch.nn.Sequential) -> Params:
@@ -108,6 +101,9 @@ def params_to_mlp(params: Params, classes: Sequence[Any] | Array | None = None) 
     Raises:
         ValueError: if the labels are not C ascending ones.
     """
+    import_extra("sklearn", "sklearn", "params_to_mlp")
+    from sklearn.exceptions import ConvergenceWarning  # type: ignore[import-untyped]
+
     labels = np.arange(params.n_classes) if classes is None else np.asarray(classes)
     if not np.array_equal(np.unique(labels), labels) or len(labels) != params.n_classes:
         raise ValueError(f"classes must be {params.n_classes} labels in ascending order; got {labels.tolist()}")

@@ -2,12 +2,19 @@
 
 Everything a fitted estimator says about rows, from its parameters."""
 
+# ruff: noqa: E402  the check of the extra comes before the imports that need it
+
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
+from twolayer.utils.errors import import_extra
+
+import_extra("sklearn", "sklearn", "TwoLayerClassifier")
+
 from sklearn.base import BaseEstimator, ClassifierMixin  # type: ignore[import-untyped]
 from sklearn.utils.multiclass import (  # type: ignore[import-untyped]
     _check_partial_fit_first_call,

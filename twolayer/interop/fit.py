@@ -205,7 +205,7 @@ def go_on(solver: Solver, checkpoint: Checkpoint) -> None:
             f"{checkpoint.optimizer!r}; fit a clone"
         )
     new_best = solver.progress.best
-    restore(solver, checkpoint.arrays, checkpoint.header)
+    restore(solver, checkpoint.arrays, checkpoint.header, same_rows=False)
     done = solver.progress
     best, plateau = done.best, done.plateau
     if best.monitor != new_best.monitor:

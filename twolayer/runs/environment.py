@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-import twolayer
 from twolayer.utils.blas import blas_facts, usable_threads
 from twolayer.utils.jsonfile import shown
+from twolayer.utils.version import __version__
 
 Environment = dict[str, Any]
 
@@ -55,8 +55,8 @@ def describe_environment(data: Mapping[str, str] | None = None) -> Environment:
     """
     numba = sys.modules.get("numba")
     return {
-        "twolayer": twolayer.__version__,
-        "commit": commit_of(Path(twolayer.__file__).resolve().parent.parent),
+        "twolayer": __version__,
+        "commit": commit_of(Path(__file__).resolve().parents[2]),
         "python": platform.python_version(),
         "numpy": np.__version__,
         "numba": getattr(numba, "__version__", None),

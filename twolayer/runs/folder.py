@@ -35,7 +35,7 @@ from twolayer.utils.files import (
     write_new,
 )
 
-_TAKEN = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK}
+_LOCKED = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK}
 _NO_LOCKS_HERE = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
 
@@ -73,7 +73,7 @@ class RunLock:
         except OSError as error:
             if error.errno not in _NO_LOCKS_HERE:
                 os.close(descriptor)
-                if error.errno not in _TAKEN:
+                if error.errno not in _LOCKED:
                     raise explain(error, self.path, "the run cannot be locked") from error
                 raise RunError(
                     f"{self.run}: this run is in use by another twolayer process: "

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from twolayer.data import Preparation
 from twolayer.network.model import Array, Params, predict_proba
@@ -82,9 +81,6 @@ def load_model(path: str | Path) -> Model:
             f"preparation for {preparation.n_features} and {len(preparation.classes)}"
         )
     return Model(params, preparation, header)
-
-
-Array = NDArray[Any]
 
 
 def read_predictions(path: Path) -> tuple[dict[str, Array], tuple[str | int, ...]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_type_hints
 
@@ -12,13 +11,9 @@ import numpy as np
 
 from twolayer.network.model import Array, Params
 from twolayer.network.schedules import PlateauState
-from twolayer.runs.checkpoint import require_params
 from twolayer.solver.solver import Solver
 from twolayer.solver.state import Best, Progress
-from twolayer.utils.errors import RunError
 from twolayer.utils.jsonfile import shown
-
-"""Keys of the config that a run may go on with changed."""
 
 _MOST = 10**15  # epochs or steps: more than anybody can have done
 
@@ -37,33 +32,30 @@ def state_header(solver: Solver) -> dict[str, Any]:
     return {"updates": solver.state.t, "progress": asdict(solver.progress)}
 
 
-def restore(solver: Solver, arrays: Mapping[str, Array], header: Mapping[str, Any], path: Path | None = None) -> None:
+def restore(solver: Solver, arrays: Mapping[str, Array], header: Mapping[str, Any], *, same_rows: bool) -> None:
     """Puts a solver, made with the settings and the data of the run, where the checkpoint was.
 
     Args:
         solver: at its start; after an error, anywhere.
         arrays: those of `state_arrays`, from a file that may be anybody's.
         header: likewise, with what `state_header` gave.
-        path: that file; its counts must fit the solver's. None: they are from memory, perhaps of other rows.
+        same_rows: the checkpoint is from training on as many rows as the solver has, so its counts must fit.
 
     Raises:
-        RunError: if arrays or header are not those of such a solver.
+        ValueError: if arrays or header are not those of such a solver; the caller knows which file it was.
     """
-    where = "the checkpoint" if path is None else str(path)
-    for prefix in ("", "best/"):
-        require_params(arrays, where, prefix)
-    _fill(solver.params, arrays, "", where)
-    _fill(solver.best_params, arrays, "best/", where)
+    _fill(solver.params, arrays, "")
+    _fill(solver.best_params, arrays, "best/")
     for k, slot in enumerate(solver.state.slots):
-        _fill(slot.params, arrays, f"slot{k}/", where)
+        _fill(slot.params, arrays, f"slot{k}/")
     try:
         progress, updates = header["progress"], header["updates"]
         best, plateau = _made(Best, progress["best"]), _made(PlateauState, progress["plateau"])
         found: Progress = _made(Progress, {**progress, "best": best, "plateau": plateau})
-        if path is not None:
+        if same_rows:
             _require_possible(solver, found, updates)
     except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{where}: its header is not that of this training's checkpoint: {shown(error)}") from None
+        raise ValueError(f"the header is not that of this training's checkpoint: {shown(error)}") from None
     solver.progress, solver.state.t = found, updates
 
 
@@ -92,10 +84,12 @@ def _require_possible(solver: Solver, found: Progress, updates: object) -> None:
         raise ValueError(f"updates is {updates!r}")
 
 
-def _fill(params: Params, arrays: Mapping[str, Array], prefix: str, where: str) -> None:
+def _fill(params: Params, arrays: Mapping[str, Array], prefix: str) -> None:
     for name, array in params.named().items():
         found = arrays.get(prefix + name)
         if found is None or found.shape != array.shape or found.dtype != array.dtype:
             what = "nothing" if found is None else f"{found.dtype} {found.shape}"
-            raise RunError(f"{where}: array {prefix}{name}: found {what}; wanted: {array.dtype} {array.shape}")
+            raise ValueError(f"array {prefix}{name}: expected {array.dtype} {array.shape}, got {what}")
+        if prefix in ("", "best/") and not np.isfinite(found).all():  # a mean of squares may overflow
+            raise ValueError(f"array {prefix}{name}: expected finite numbers, got NaN or infinity")
         np.copyto(array, found)

@@ -19,7 +19,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import twolayer
 from twolayer.config import config_from_dict, dump_config
 from twolayer.runs.folder import RunFolder, create_run_folder_at
 from twolayer.sweep.journal import Outcome, require_data
@@ -27,8 +26,9 @@ from twolayer.sweep.study import PrunerSettings, dask_storage, join, load_optuna
 from twolayer.sweep.trial import Answer, Judge, Task, run_task
 from twolayer.utils.blas import at_most_threads
 from twolayer.utils.errors import TwoLayerError, import_extra
+from twolayer.utils.version import __version__
 
-LOOK_SECONDS = 1.0  # between two looks at whether the sweep was stopped
+LOOK_SECONDS = 1.0  # between two looks at who is there and whether the sweep was stopped
 DATA_VARIABLE = "TWOLAYER_DATA"
 FILES = ("config.yaml", "environment.json", "best.npz", "last.npz", "history.csv", "steps.csv")
 RESULTS = ("predictions.npz", "summary.json", "loss_curve.png")
@@ -38,8 +38,8 @@ _training = threading.Lock()  # one run at a time in a process, however many thr
 
 def what_is_missing(needs: Mapping[str, Any]) -> str:
     """On a worker: why it cannot train for a sweep, or ""."""
-    if twolayer.__version__ != needs["version"]:
-        return f"twolayer {twolayer.__version__} there, {needs['version']} here"
+    if __version__ != needs["version"]:
+        return f"twolayer {__version__} there, {needs['version']} here"
     try:
         _own_paths(needs["digests"])
     except TwoLayerError as error:
@@ -136,7 +136,6 @@ def files_of(run: RunFolder) -> dict[str, bytes]:
 
 
 MAX_ATTEMPTS = 5  # a run that was broken off so often has failed
-LOOK_SECONDS = 1.0  # between two looks at who is there
 CONNECT_SECONDS = 20.0
 NOBODY_SECONDS = 60.0  # without a usable worker before giving up
 
@@ -190,7 +189,7 @@ class DaskWorkers:
         self._name = f"twolayer-{os.getpid()}-{time.time_ns():x}"  # the same in all processes, and nobody else's
         self.storage = dask_storage(self._name, self._client)
         self._stop_event = distributed.Event(f"{self._name}-stop", client=self._client)
-        self._needs = {"digests": dict(digests), "version": twolayer.__version__}
+        self._needs = {"digests": dict(digests), "version": __version__}
         self._pruner, self._threads = tuple(pruner), threads
         self._fit: dict[str, bool] = {}
         self._running: list[_Running] = []

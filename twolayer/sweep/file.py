@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from twolayer.config import Config
-from twolayer.config.faults import Place, Report, did_you_mean, nearest, shown, similar_file
+from twolayer.config.errors_report import Place, Report, did_you_mean, nearest, shown, similar_file
 from twolayer.config.loading import apply_override
 from twolayer.config.schema import known_keys
 from twolayer.config.yaml_reader import Document, read_document

@@ -17,13 +17,13 @@ import numpy as np
 
 from twolayer.config import Config
 from twolayer.config.checking import check
-from twolayer.config.faults import Fault, Path, Place, Report, did_you_mean, shown
+from twolayer.config.errors_report import Fault, KeyPath, Place, Report, did_you_mean, shown
 from twolayer.config.yaml_reader import Document
 from twolayer.utils.errors import ConfigError
 
 Value = str | int | float | bool | None
 Kind = Literal["list", "uniform", "log_uniform", "integer"]
-Complain = Callable[[Path, str], None]
+Complain = Callable[[KeyPath, str], None]
 
 OPTIONS: dict[str, tuple[str, ...]] = {
     "uniform": ("points",),
@@ -113,7 +113,7 @@ class Dimension:
         return round(value) if whole else float(f"{value:.3g}")
 
 
-def read_dimension(key: str, written: Any, path: Path, complain: Complain) -> Dimension | None:
+def read_dimension(key: str, written: Any, path: KeyPath, complain: Complain) -> Dimension | None:
     """The dimension that a value of `space` says, or None with its faults told.
 
     Args:
@@ -136,7 +136,7 @@ def read_dimension(key: str, written: Any, path: Path, complain: Complain) -> Di
     return _read_range(key, kinds[0], dict(written), path, complain)
 
 
-def _read_list(key: str, written: list[Any], path: Path, complain: Complain) -> Dimension | None:
+def _read_list(key: str, written: list[Any], path: KeyPath, complain: Complain) -> Dimension | None:
     bad = [i for i, value in enumerate(written) if isinstance(value, dict | list)]
     for i in bad:
         complain((*path, i), f"found {shown(written[i])}, wanted a number, text, true, false or null")
@@ -153,10 +153,10 @@ def _read_list(key: str, written: list[Any], path: Path, complain: Complain) -> 
     return Dimension(key, "list", tuple(written))
 
 
-def _read_range(key: str, kind: str, written: dict[str, Any], path: Path, complain: Complain) -> Dimension | None:
+def _read_range(key: str, kind: str, written: dict[str, Any], path: KeyPath, complain: Complain) -> Dimension | None:
     ends = written.pop(kind)
     allowed = OPTIONS[kind]
-    problems: list[tuple[Path, str]] = []
+    problems: list[tuple[KeyPath, str]] = []
     number = int if kind == "integer" else (int, float)
     fits = isinstance(ends, list) and len(ends) == 2
     fits = fits and all(isinstance(end, number) and not isinstance(end, bool) and math.isfinite(end) for end in ends)

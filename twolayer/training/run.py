@@ -134,10 +134,10 @@ def resume(
         solver = make_solver(config, dataset)
         today = describe_environment(dataset.digests)
         try:
-            restore(solver, arrays, header, folder.last)
-        except RunError:  # a changed key or data file, if that is why, says more than an array that does not fit
+            restore(solver, arrays, header, same_rows=True)
+        except ValueError as error:  # a changed key or data file, if that is why, says more than an array's shape
             require_same_run(folder, header, stored, config, today, begun=0, force=True)
-            raise
+            raise RunError(f"{folder.last}: {error}") from None
         begun = -(-solver.progress.step // solver.steps_per_epoch)
         require_same_run(folder, header, stored, config, today, begun=begun, force=force)
         notes = (*lock.notices, *_renew_best(folder, model_file(solver, dataset.preparation)))

@@ -62,8 +62,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Array = NDArray[np.float64]
-
 
 class RedrawBudget:
     """Says when the picture may be drawn again while training: not before `seconds` have passed, and not before

@@ -123,7 +123,6 @@ TILES = 2_000_000  # multiplications up to which tiles beat BLAS
 NARROW = 16  # terms of each sum up to which tiles beat BLAS at any size
 
 
-ir: Any = import_extra("llvmlite.ir", "numba", "engine: numba")
 types, cgutils = numba.types, numba.core.cgutils
 
 

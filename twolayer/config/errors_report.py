@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from twolayer.utils.errors import ConfigError
 
-Path = tuple[str | int, ...]  # ("data", "train", "features"), list items by their number
+KeyPath = tuple[str | int, ...]  # ("data", "train", "features"), list items by their number
 
 MAX_FAULTS = 50
 _MAX_SHOWN = 60
@@ -60,7 +60,7 @@ class Fault(NamedTuple):
         place: where; None where nothing was read from a text.
     """
 
-    path: Path
+    path: KeyPath
     message: str
     place: Place | None
 
@@ -79,9 +79,9 @@ class Report:
     """
 
     faults: list[Fault] = field(default_factory=list)
-    unusable: set[Path] = field(default_factory=set)
+    unusable: set[KeyPath] = field(default_factory=set)
 
-    def add(self, path: Path, message: str, place: Place | None, *, judged: bool = False) -> None:
+    def add(self, path: KeyPath, message: str, place: Place | None, *, judged: bool = False) -> None:
         """Notes a fault.
 
         Args:
@@ -94,11 +94,11 @@ class Report:
         if not judged:
             self.unusable.add(path)
 
-    def is_inside_unusable(self, path: Path) -> bool:
+    def is_inside_unusable(self, path: KeyPath) -> bool:
         """Whether the value at this path or one around it was found at fault."""
         return any(path[:end] in self.unusable for end in range(len(path) + 1))
 
-    def is_usable(self, path: Path) -> bool:
+    def is_usable(self, path: KeyPath) -> bool:
         """Whether no value at this path, inside it or around it was found at fault."""
         return not (self.is_inside_unusable(path) or any(bad[: len(path)] == path for bad in self.unusable))
 
@@ -120,7 +120,7 @@ def _order(place: Place | None) -> tuple[int, int]:
     return (place.line, place.column) if place is not None else (0, 0)
 
 
-def dotted(path: Path) -> str:
+def dotted(path: KeyPath) -> str:
     """`solver.class_weight.3`, list items as `data.ignore[0]`; names that would spoil the line are quoted."""
     text = ""
     for part in path:
