@@ -18,7 +18,7 @@ from twolayer.utils.errors import import_extra
 
 if TYPE_CHECKING:
     import torch
-    from sklearn.neural_network import MLPClassifier  # type: ignore[import-untyped]
+    from sklearn.neural_network import MLPClassifier as MLP  # type: ignore[import-untyped]
 
 
 def params_from_torch(network: torch.nn.Sequential) -> Params:
@@ -67,7 +67,7 @@ def params_to_torch(params: Params) -> torch.nn.Sequential:
     return cast("torch.nn.Sequential", library.nn.Sequential(*layers))
 
 
-def params_from_mlp(mlp: MLPClassifier) -> Params:
+def params_from_mlp(mlp: MLP) -> Params:
     """The parameters of a fitted MLPClassifier, copied; the same probabilities for the same rows.
 
     Args:
@@ -90,7 +90,7 @@ def params_from_mlp(mlp: MLPClassifier) -> Params:
     return Params(W1, b1, W2, b2)
 
 
-def params_to_mlp(params: Params, classes: Sequence[Any] | Array | None = None) -> MLPClassifier:
+def params_to_mlp(params: Params, classes: Sequence[Any] | Array | None = None) -> MLP:
     """A fitted MLPClassifier with these parameters, copied; the same probabilities for the same rows.
 
     Args:
@@ -103,6 +103,7 @@ def params_to_mlp(params: Params, classes: Sequence[Any] | Array | None = None) 
     """
     import_extra("sklearn", "sklearn", "params_to_mlp")
     from sklearn.exceptions import ConvergenceWarning  # type: ignore[import-untyped]
+    from sklearn.neural_network import MLPClassifier
 
     labels = np.arange(params.n_classes) if classes is None else np.asarray(classes)
     if not np.array_equal(np.unique(labels), labels) or len(labels) != params.n_classes:
