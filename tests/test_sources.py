@@ -1,6 +1,6 @@
 """Where the five source texts err, mislead or leave something out: the printed version fails, the right one holds.
 
-twolayer/reference/README.md lists the texts and names each of these tests. The letters in the tests' names: softmax is
+docs/explanation/texts.md lists the texts and names each of these tests. The letters in the tests' names: softmax is
 "The Softmax Function", luther is Matt Luther's text, backprop is "Backpropogating Softmax Layer of a Neural Network",
 waite is Jesse Waite's, derivative is "Derivative of Cross Entropy Loss with Softmax Activation"."""
 
@@ -19,7 +19,7 @@ from twolayer.network.backprop import loss_and_gradients
 from twolayer.network.model import Array, Params, predict, softmax
 from twolayer.reference import complex_step, likelihood, negative_log_likelihood, two_loops
 
-README = Path(reference.__file__).with_name("README.md")
+TEXTS = Path(__file__).resolve().parent.parent / "docs" / "explanation" / "texts.md"
 
 S = np.array([[1.0, 2.0, 0.5], [0.0, -1.0, 3.0]])  # two rows of scores
 y = np.array([1, 0])
@@ -539,7 +539,7 @@ def test_derivative_one_hot_rows_and_class_indices_are_the_same_loss() -> None:
 # ---- the list itself ------------------------------------------------------------------------------------------------
 
 
-def test_the_readme_names_every_test_of_this_file_and_no_other() -> None:
-    named = set(re.findall(r"`(test_(?:softmax|luther|backprop|waite|derivative)_\w+)`", README.read_text()))
+def test_the_page_names_every_test_of_this_file_and_no_other() -> None:
+    named = set(re.findall(r"`(test_(?:softmax|luther|backprop|waite|derivative)_\w+)`", TEXTS.read_text("utf-8")))
     here = {name for name in globals() if re.match("test_(softmax|luther|backprop|waite|derivative)_", name)}
     assert named == here

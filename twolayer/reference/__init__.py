@@ -1,4 +1,4 @@
-"""The gradients of backprop.py again, written the slow ways: oracles for the tests and lessons to read (README.md).
+"""The gradients of backprop.py again, written the slow ways: oracles for the tests and lessons to read.
 
 All functions in `REFERENCES` have the signature (params, X, y, reg) -> (loss, gradients) and share no code with
 backprop.py; among themselves they share the forward pass and the loss of plain.py, and differ in how they

@@ -1,0 +1,204 @@
+"""The documentation is true: its commands and its Python run, the outputs it shows are what comes out, its links lead
+somewhere, and its generated pages are those of the code.
+
+Each page is one session: its blocks run in order, in a folder with `configs/` and `data/`, and share their Python
+names. A `text` block right after a block is that block's output; a line `...` in it stands for any lines. A comment
+before a block directs the test: `<!-- test: skip REASON -->`, `<!-- test: add KEY=VALUE ... -->` (appended to each
+command, so that a long training is short here; its output is not compared) and `<!-- test: exit N -->` (the expected
+exit code)."""
+
+from __future__ import annotations
+
+import io
+import re
+import runpy
+import shlex
+import shutil
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import twolayer
+from twolayer.__main__ import run
+from twolayer.commands import COMMANDS
+from twolayer.config import reference_table
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts)]
+# What needs the registry or a shell of its own; .ci/run installs by the README's command.
+ELSEWHERE = ("python -m pytest", "pip install", "source .venv")
+# Numbers on which machines agree closely; times and names of run folders differ and are masked.
+RELATIVE, ABSOLUTE = 0.05, 0.02
+_VARYING = re.compile(
+    r"-\d{8}-\d{6}(-\d+)?|\b[\d.,]+(?= (s|ms|us|rows/s|MiB|minutes?)\b)|best epoch \d+|epoch \d+|/tmp/\S*"
+)
+_NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*\.?\d*(?:e[-+]?\d+)?")
+
+
+class Block(NamedTuple):
+    """A fenced block that runs: its language, its text, the directive before it and the output shown after it."""
+
+    language: str
+    text: str
+    directive: str
+    output: str | None
+
+
+def blocks_of(page: str) -> list[Block]:
+    """Return the blocks of a page that run."""
+    found = re.finditer(
+        r"(?:^<!-- test: (?P<directive>.*?) -->\n+)?^```(?P<language>bash|python)\n(?P<text>.*?)^```\n"
+        r"(?:\n```text\n(?P<output>.*?)^```\n)?",
+        page,
+        re.MULTILINE | re.DOTALL,
+    )
+    return [Block(m["language"], m["text"], m["directive"] or "", m["output"]) for m in found]
+
+
+@pytest.fixture
+def clone(tmp_path, monkeypatch):
+    """A folder with what the pages name: configs, data and a table of your own; the current folder of the test."""
+    for folder in ("configs", "data", "docs/files"):
+        if (ROOT / folder).exists():
+            shutil.copytree(ROOT / folder, tmp_path / folder)
+    (tmp_path / "flowers.csv").write_text(
+        "id,sepal length,petal length,garden,species\n"
+        + "".join(f"{i},{5 + i % 3 + i % 7 / 10},{1 + i % 3 * 2},{'NS'[i % 2]},{'xyz'[i % 3]}\n" for i in range(90))
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["twolayer"])
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks_of(p.read_text("utf-8"))], ids=lambda p: p.stem)
+def test_the_blocks_of_a_page_run_and_print_what_it_shows(page: Path, clone: Path) -> None:
+    names: dict[str, object] = {"__name__": "__main__"}
+    for block in blocks_of(page.read_text("utf-8")):
+        word, _, rest = block.directive.partition(" ")
+        assert word in ("", "skip", "add", "exit"), block.directive
+        if word == "skip":
+            assert rest, "a skipped block needs a reason"
+            continue
+        if block.language == "python":
+            with redirect_stdout(io.StringIO()) as printed:
+                exec(compile(block.text, str(page), "exec"), names)
+            actual = printed.getvalue()
+        else:
+            code = int(rest) if word == "exit" else 0
+            actual = "".join(run_line(line, rest if word == "add" else "", code) for line in lines_of(block.text))
+        if block.output is not None and word != "add":
+            compare(actual, block.output, block.text)
+
+
+def lines_of(text: str) -> list[str]:
+    """Return the commands of a block, continued lines joined and comments removed."""
+    return [line for line in text.replace("\\\n", " ").splitlines() if line.split("#")[0].strip()]
+
+
+def run_line(line: str, more: str, code: int) -> str:
+    """Run one command line in this process and return what it printed: standard error, where it is to fail."""
+    line = line.rpartition("&& .venv/bin/")[2]  # the installation is .ci/run's to try
+    if line.startswith(ELSEWHERE):
+        return ""
+    words = shlex.split(line, comments=True) + shlex.split(more)
+    target = words[words.index(">") + 1] if ">" in words else None
+    words = words[: words.index(">")] if target else words
+    assert words[0] in ("twolayer", "python"), f"no way to run {line!r}; use a directive"
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        if words[0] == "python":
+            assert words[1].endswith(".py"), line
+            runpy.run_path(words[1], run_name="__main__")
+            actual = 0
+        else:
+            actual = run(words[1:])
+    assert actual == code, (line, out.getvalue(), err.getvalue())
+    if target:
+        Path(target).write_text(out.getvalue(), "utf-8")
+        return ""
+    return err.getvalue() if code else out.getvalue()
+
+
+def compare(actual: str, shown: str, block: str) -> None:
+    """Compare an output with the one that a page shows: words exactly, numbers closely, times not at all."""
+    lines = [line.rstrip() for line in actual.splitlines() if line.strip()]
+    place = 0
+    skipping = False
+    for line in (line.rstrip() for line in shown.splitlines() if line.strip()):
+        if line.strip() == "...":
+            skipping = True
+            continue
+        while skipping and place < len(lines) and not same_line(lines[place], line):
+            place += 1
+        assert place < len(lines), f"{line!r} is not printed by\n{block}\nbut:\n{actual}"
+        assert same_line(lines[place], line), f"shown:   {line}\nprinted: {lines[place]}\nby\n{block}\nwhole:\n{actual}"
+        place, skipping = place + 1, False
+    assert skipping or place == len(lines), f"also printed by\n{block}\n{lines[place:]}"
+
+
+def same_line(actual: str, shown: str) -> bool:
+    """Return whether two lines have equal words and close numbers."""
+    actual, shown = (re.sub(r"\s+", " ", _VARYING.sub("~", line)) for line in (actual, shown))
+    if _NUMBER.sub("#", actual) != _NUMBER.sub("#", shown):
+        return False
+    pairs = zip(_NUMBER.findall(actual), _NUMBER.findall(shown), strict=True)
+    numbers = [(float(a.replace(",", "")), float(b.replace(",", ""))) for a, b in pairs]
+    return all(abs(a - b) <= max(ABSOLUTE, RELATIVE * abs(b)) for a, b in numbers)
+
+
+def test_a_wrong_output_is_noticed() -> None:
+    compare("loss 0.52 in 3 s\nend\n", "loss 0.521 in 9 s\nend\n", "")
+    compare("a\nb\nc\n", "a\n...\n", "")
+    for actual, shown in (
+        ("loss 0.6\n", "loss 0.5\n"),
+        ("loss 0.5\n", "cost 0.5\n"),
+        ("a\nb\n", "a\n"),
+        ("a\n", "a\nb\n"),
+    ):
+        with pytest.raises(AssertionError):
+            compare(actual, shown, "")
+
+
+@pytest.fixture(scope="module")
+def generated() -> dict[Path, str]:
+    pages: dict[Path, str] = runpy.run_path(str(ROOT / "docs" / "generate.py"))["generated"]()
+    return pages
+
+
+def test_the_generated_pages_hold_every_command_and_every_key(generated: dict[Path, str]) -> None:
+    commands, config = generated.values()
+    assert all(f"\n## {name}\n" in commands and f"Usage: twolayer {name}" in commands for name in COMMANDS)
+    assert all(f"| `{row.key}` |" in config for row in reference_table())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+def test_every_link_of_a_page_leads_to_a_file(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        target = link.partition("#")[0]
+        if target and not re.match(r"https?:|mailto:", target) and "pictures/" not in target:
+            assert (page.parent / target).exists(), link
+
+
+def test_the_readme_is_short_and_its_first_screen_shows_picture_command_and_output() -> None:
+    lines = (ROOT / "README.md").read_text("utf-8").splitlines()
+    assert len(lines) <= 120
+    first = "\n".join(lines[:30])
+    assert "docs/optdigits.png" in first
+    assert ".venv/bin/twolayer train configs/optdigits.yaml" in first
+    assert "test accuracy 0.96" in first
+
+
+def test_the_ci_script_runs_the_readmes_test_command() -> None:
+    script, readme = (ROOT / ".ci/run").read_text("utf-8"), (ROOT / "README.md").read_text("utf-8")
+    assert ".venv/bin/pip install -q -e '.[dev]' && .venv/bin/python -m pytest" in readme
+    assert "pip install -q -e '.[dev]'" in script
+    assert '"$python" -m pytest' in script
+
+
+def test_every_public_name_is_in_the_python_reference() -> None:
+    page = (ROOT / "docs/reference/python.md").read_text("utf-8")
+    assert all(re.search(rf"\b{name}\b", page) for name in twolayer.__all__)
