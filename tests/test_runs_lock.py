@@ -96,3 +96,15 @@ def test_another_failure_of_locking_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(lock_module, "_lock", fails)
     with pytest.raises(RunError, match="the run cannot be locked: Input/output error; the device fails"):
         RunFolder(tmp_path).lock().acquire()
+
+
+def test_whether_a_run_is_in_use_can_be_asked_without_writing(tmp_path):
+    run = RunFolder(tmp_path)
+    assert not run.in_use()
+    assert list(tmp_path.iterdir()) == []
+    with run.lock():
+        assert run.in_use()
+        assert run.in_use()  # asking does not release it
+    assert not run.in_use()
+    with run.lock():
+        pass

@@ -12,6 +12,7 @@ import errno
 import os
 import shutil
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ class RunLock:
         except OSError as error:
             raise explain(error, self.path, "the run cannot be locked") from error
         try:
-            _lock(descriptor)
+            _lock_or_retry(descriptor)
         except OSError as error:
             if error.errno not in _NO_LOCKS_HERE:
                 os.close(descriptor)
@@ -106,14 +107,24 @@ class RunLock:
 if sys.platform == "win32":
     import msvcrt
 
-    def _lock(descriptor: int) -> None:
+    def _lock(descriptor: int, shared: bool = False) -> None:
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
 
 else:
     import fcntl
 
-    def _lock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    def _lock(descriptor: int, shared: bool = False) -> None:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+
+
+def _lock_or_retry(descriptor: int) -> None:
+    try:
+        _lock(descriptor)
+    except OSError as error:
+        if error.errno not in _LOCKED:
+            raise
+        time.sleep(0.05)  # `in_use` holds the lock for a few microseconds
+        _lock(descriptor)
 
 
 _TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR}
@@ -191,6 +202,20 @@ class RunFolder:
     def lock(self) -> RunLock:
         """The lock to hold while writing into the folder."""
         return RunLock(self.path / ".lock", self.path)
+
+    def in_use(self) -> bool:
+        """Return whether a process holds the run's lock, as far as the system can say; nothing is written."""
+        try:
+            descriptor = os.open(self.path / ".lock", os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            _lock(descriptor, shared=True)
+        except OSError as error:
+            return error.errno in _LOCKED
+        finally:
+            os.close(descriptor)
+        return False
 
     def remove_leftovers(self) -> None:
         """Removes the temporary files that a killed process left; only for the holder of the lock."""
