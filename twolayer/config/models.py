@@ -52,6 +52,13 @@ class Toy(_Section):
     classes: Annotated[int, Field(ge=2, le=1000)] = Field(3, description="number of classes")
 
 
+class Fold(_Section):
+    """Validation rows for cross-validation: one of several equal, stratified parts of the rows."""
+
+    fold: Annotated[int, Field(ge=1, le=100)] = Field(description="number of the part that is held out, from 1")
+    folds: Annotated[int, Field(ge=2, le=100)] = Field(description="number of parts")
+
+
 def _kind_of_source(value: Any) -> str:
     """Which of the forms of a source is meant: only that form's faults are then reported."""
     if isinstance(value, BaseModel):
@@ -59,7 +66,7 @@ def _kind_of_source(value: Any) -> str:
     if isinstance(value, dict):
         if "generator" in value:
             return "toy" if value["generator"] == "toy" else "spiral"
-        return "pair"
+        return "fold" if "fold" in value or "folds" in value else "pair"
     return "path" if isinstance(value, str) else "fraction"
 
 
@@ -70,6 +77,9 @@ _Toy = Annotated[Toy, Tag("toy")]
 _Fraction = Annotated[Fraction, Tag("fraction")]
 Source = Annotated[_Path | _Pair | _Spiral | _Toy, Discriminator(_kind_of_source)]
 FractionOrSource = Annotated[_Fraction | _Path | _Pair | _Spiral | _Toy, Discriminator(_kind_of_source)]
+FractionFoldOrSource = Annotated[
+    _Fraction | Annotated[Fold, Tag("fold")] | _Path | _Pair | _Spiral | _Toy, Discriminator(_kind_of_source)
+]
 
 
 class DataConfig(_Section):
@@ -82,8 +92,10 @@ class DataConfig(_Section):
     test: FractionOrSource | None = Field(
         None, description="test rows: a source, or the fraction of train held out first; null or 0: none"
     )
-    validation: FractionOrSource | None = Field(
-        0.15, description="validation rows: a fraction of what remains, stratified, or a source; null or 0: none"
+    validation: FractionFoldOrSource | None = Field(
+        0.15,
+        description="validation rows: a fraction of what remains, stratified, {fold: I, folds: K} for part I of K, or "
+        "a source; null or 0: none",
     )
     label: Column | None = Field(None, description="csv: column of the label, a name or a position (0 first, -1 last)")
     ignore: tuple[Column, ...] = Field((), strict=False, description="csv: columns left out, names or positions")

@@ -162,6 +162,12 @@ def _columns(values: Values) -> Iterator[Complaint]:
             yield "data.categorical", f"column {shown(column)} is also in 'ignore'; take it out of one of the lists"
 
 
+def _fold(values: Values) -> Iterator[Complaint]:
+    validation = values["data.validation"]
+    if isinstance(validation, dict) and "fold" in validation and validation["fold"] > validation["folds"]:
+        yield "data.validation.fold", f"expected a number from 1 to {validation['folds']}, got {validation['fold']}"
+
+
 def _step_epochs(values: Values) -> Iterator[Complaint]:
     if values["solver.schedule"] == "step" and not values.given("solver.step_epochs"):
         yield "solver.step_epochs", "missing key: schedule: step needs the epochs between two drops, e.g. 10"
@@ -192,6 +198,7 @@ RULES: list[Callable[[Values], Iterator[Complaint]]] = [
     *map(_table_only, TABLE_KEYS),
     _label_given,
     _columns,
+    _fold,
     _step_epochs,
     _monitor,
     _rates,

@@ -114,7 +114,9 @@ def _choices(parts: list[Schema]) -> list[str]:
 
 
 def _entry(key: str, schema: Schema) -> str:
-    return f"{key}: {schema['const']}" if "const" in schema else key if "default" in schema else f"{key}: FILE"
+    if "const" in schema:
+        return f"{key}: {schema['const']}"
+    return key if "default" in schema else f"{key}: {'FILE' if schema.get('format') == 'path' else 'N'}"
 
 
 def _range(schema: Schema) -> str:

@@ -18,7 +18,7 @@ from twolayer.data.labels import MISSING, Label, Labels, class_indices, without_
 from twolayer.data.preparation import Preparation, not_finite
 from twolayer.data.rows import Method, NotFiniteError, RowNumbers, Rows, ScaledRows, Scaling, fit_scaling
 from twolayer.data.sources import Raw, Source, files_of, read_more, read_training
-from twolayer.data.splits import row_type, stratified_split
+from twolayer.data.splits import is_fold, row_type, stratified_folds, stratified_split
 from twolayer.utils.randomness import generator
 from twolayer.utils.text import fault, shown
 
@@ -168,7 +168,8 @@ def load_dataset(
         train: a path (csv, csv.gz, npz, CIFAR-10 .bin), a list of CIFAR-10 files, {"features": PATH, "labels": PATH}
             of IDX or .npy files, or {"generator": NAME, ...}.
         test: likewise, or a fraction of `train`, taken before anything else; None or 0: no test rows.
-        validation: likewise, or a fraction of what remains; None or 0: no validation rows.
+        validation: likewise, a fraction of what remains, or {"fold": I, "folds": K}, part I (from 1) of K for
+            cross-validation; None or 0: no validation rows.
         label: the label's column in a csv, by name or position from 0 (-1: the last).
         ignore: columns of a csv to leave out.
         categorical: columns of a csv that become one-hot features.
@@ -203,7 +204,7 @@ def load_dataset(
         if name != "train" or overflow:  # fitting has seen that the training rows are finite
             _require_finite(split.X, raw, float_type)
     for part, (name, source) in enumerate((("validation", validation), ("test", test)), start=1):
-        if source is not None and not isinstance(source, int | float):
+        if source is not None and not isinstance(source, int | float) and not is_fold(source):
             splits[name] = _read_split(source, preparation, seed, part, notes)
     paths = [path for source in (train, test, validation) for path in files_of(source)]
     digests = {str(path): digest_of(path) for path in paths}
@@ -237,6 +238,18 @@ def _split(
         left = parts["train"]
         first, second = stratified_split(y if left is None else y[left], fraction, classes, rng, f"{name}, {part} rows")
         parts["train"], parts[part] = (first, second) if left is None else (left[first], left[second])
+    if is_fold(validation):
+        left = parts["train"]
+        fold = stratified_folds(
+            y if left is None else y[left],
+            validation["folds"],
+            classes,
+            generator(seed, "folds"),
+            f"{name}, {validation['folds']} folds",
+        )
+        held = fold == validation["fold"] - 1
+        first, second = (np.flatnonzero(each).astype(row_type(len(y))) for each in (~held, held))
+        parts["train"], parts["validation"] = (first, second) if left is None else (left[first], left[second])
     return parts
 
 

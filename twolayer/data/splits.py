@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,11 @@ RowNumbers = NDArray[np.integer[Any]]
 def row_type(n_rows: int) -> np.dtype[Any]:
     """The type for numbers of rows: int32 where it holds them."""
     return np.dtype(np.int32 if n_rows <= np.iinfo(np.int32).max else np.int64)
+
+
+def is_fold(source: object) -> TypeGuard[Mapping[str, int]]:
+    """Return whether a config's validation rows are one fold of the training source: {fold: I, folds: K}."""
+    return isinstance(source, Mapping) and "folds" in source
 
 
 def stratified_split(
@@ -54,6 +59,39 @@ def stratified_split(
         held[rng.choice(rows, share, replace=False, shuffle=False)] = True
     kind = row_type(len(y))
     return np.flatnonzero(~held).astype(kind), np.flatnonzero(held).astype(kind)
+
+
+def stratified_folds(
+    y: NDArray[np.integer[Any]],
+    folds: int,
+    classes: Sequence[object],
+    rng: np.random.Generator,
+    name: str,
+) -> NDArray[np.integer[Any]]:
+    """(N,) Return the fold of each row, 0 to folds - 1, for cross-validation.
+
+    The sizes of two folds, and their numbers of rows of a class, differ by at most one.
+
+    Args:
+        y: (N,) class indices.
+        folds: number of folds, at least 2.
+        classes: the C labels, for the message.
+        rng: draws which rows of a class go into which fold.
+        name: what is split, for the message.
+
+    Raises:
+        DataError: if a class has a single row, which no training rows would have when it is held out, or there are
+            fewer rows than folds.
+    """
+    counts = np.bincount(y, minlength=len(classes))
+    if counts.min() < 2:
+        raise fault(name, f"class {shown(classes[int(counts.argmin())])} has 1 row", "at least 2 rows of each class")
+    if len(y) < folds:
+        raise fault(name, f"{len(y)} rows", f"at least {folds}, one for each fold")
+    order = np.lexsort((rng.permutation(len(y)), y))  # class by class, in random order within a class
+    fold = np.empty(len(y), np.uint8)
+    fold[order] = np.arange(len(y)) % folds
+    return fold
 
 
 def _shares(counts: NDArray[np.integer[Any]], fraction: float) -> NDArray[np.int64]:

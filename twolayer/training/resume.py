@@ -30,7 +30,7 @@ def settings_of(config: Config) -> dict[str, Any]:
 def _is_file(key: str, value: Any) -> bool:
     if key not in ("data.train", "data.validation", "data.test"):
         return False
-    return isinstance(value, str) or (isinstance(value, dict) and "generator" not in value)
+    return isinstance(value, str) or (isinstance(value, dict) and "features" in value)
 
 
 def require_same_run(

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-Purpose = Literal["init", "split", "shuffle", "evaluate", "generate", "check", "test_split", "fuzz"]
+Purpose = Literal["init", "split", "shuffle", "evaluate", "generate", "check", "test_split", "fuzz", "folds"]
 
 # A fixed table: a number, once given, never changes its meaning, or old runs could not be repeated.
 PURPOSES: dict[Purpose, int] = {
@@ -21,6 +21,7 @@ PURPOSES: dict[Purpose, int] = {
     "check": 5,
     "test_split": 6,
     "fuzz": 7,
+    "folds": 8,
 }
 
 
