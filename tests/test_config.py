@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from twolayer.config import Config, config_from_dict, load_config, rules, value_fault
+from twolayer.config import Config, config_from_dict, load_config, rules, value_problem
 from twolayer.data import sources
 from twolayer.utils.errors import ConfigError
 
@@ -24,14 +24,14 @@ def write(folder: Path, text: str, name: str = "a.yaml") -> Path:
 def faults(path: Path, *overrides: str) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         load_config(path, overrides)
-    assert str(caught.value) == "\n".join(caught.value.faults)
-    return [fault.replace(f"{path.parent}{os.sep}", "") for fault in caught.value.faults]
+    assert str(caught.value) == "\n".join(caught.value.problems)
+    return [fault.replace(f"{path.parent}{os.sep}", "") for fault in caught.value.problems]
 
 
 def faults_of(values: dict[str, Any], *overrides: str) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         config_from_dict(values, overrides)
-    return caught.value.faults
+    return caught.value.problems
 
 
 def spiral(**sections: Any) -> dict[str, Any]:
@@ -66,9 +66,11 @@ solver:
     missing, typo, wrong_type, negative, choice, duplicate = found
     assert missing.endswith("no such file: 'nowhere.csv', that is nowhere.csv")
     assert typo == "a.yaml:5:3: solver.learning_rte: unknown key; did you mean 'learning_rate'?"
-    assert wrong_type.endswith("found 'many', wanted a whole number of at least 1")
-    assert negative.endswith("found -0.5, wanted a number greater than 0")
-    assert choice.endswith("wanted one of constant, step, exponential, cosine, plateau; did you mean 'cosine'?")
+    assert wrong_type.endswith("expected a whole number of at least 1, got 'many'")
+    assert negative.endswith("expected a number greater than 0, got -0.5")
+    assert choice.endswith(
+        "expected one of constant, step, exponential, cosine, plateau, got 'cosin'; did you mean 'cosine'?"
+    )
     assert "duplicate key, given before in line 9" in duplicate
 
 
@@ -81,7 +83,7 @@ def test_every_duplicate_is_told_and_faults_inside_a_section_given_twice_are_too
 def test_a_value_given_twice_is_still_judged(tmp_path: Path) -> None:
     found = faults(write(tmp_path, "data: {train: {generator: toy}}\nsolver:\n  reg: -1\n  reg: 2\n"))
     assert len(found) == 2
-    assert "found -1" in found[0]
+    assert "got -1" in found[0]
 
 
 def test_a_good_file_gives_typed_frozen_values_and_the_file_name_as_the_run_name(tmp_path: Path) -> None:
@@ -98,27 +100,31 @@ def test_a_good_file_gives_typed_frozen_values_and_the_file_name_as_the_run_name
     [
         ("seed", True, "a whole number of at least 0"),
         ("seed", 1.0, "a whole number"),
-        ("seed", -1, "found -1"),
+        ("seed", -1, "expected a whole number of at least 0, got -1"),
         ("data.validation", 1.0, "a number of at least 0 and below 1"),
         ("data.label", True, "a column's name or its position"),
-        ("data.ignore", "id", "found 'id', wanted a list"),
+        ("data.ignore", "id", "data.ignore: expected a list of a column's name or its position, got 'id'"),
         ("data.scale", "minmax", "one of none, center, standardize, max"),
         ("model.hidden", -1, "a whole number of at least 0"),
-        ("model.hidden", "64", "found '64'"),
+        ("model.hidden", "64", "model.hidden: expected a whole number of at least 0 and at most 1000000, got '64'"),
         ("model.dtype", "float31", "did you mean 'float32'"),
         ("solver.learning_rate", 0, "greater than 0"),
-        ("solver.learning_rate", float("nan"), "found nan"),
-        ("solver.reg", float("inf"), "found inf"),
-        ("solver.reg", "yes", "found 'yes'"),
+        ("solver.learning_rate", float("nan"), "solver.learning_rate: expected a number greater than 0, got nan"),
+        ("solver.reg", float("inf"), "solver.reg: expected a number of at least 0, got inf"),
+        ("solver.reg", "yes", "solver.reg: expected a number of at least 0, got 'yes'"),
         ("solver.momentum", 1, "below 1"),
         ("solver.batch_size", 0, "at least 1"),
         ("solver.patience", 0, "at least 1 or null"),
-        ("solver.class_weight", {"a": -1}, "solver.class_weight.a: found -1"),
+        ("solver.class_weight", {"a": -1}, "solver.class_weight.a: expected a number of at least 0, got -1"),
         ("solver.class_weight", "balance", "did you mean 'balanced'"),
-        ("solver.monitor", "seconds", "wanted one of val_accuracy"),
+        ("solver.monitor", "seconds", "expected one of val_accuracy"),
         ("run.dir", "", "a folder name"),
         ("run", None, "give it a key or remove the line"),
-        ("run", [], "found a list of 0"),
+        (
+            "run",
+            [],
+            "run: expected {dir, checkpoint_seconds, evaluate_rows, redraw_seconds, snapshot_epochs}, got a list of 0",
+        ),
     ],
 )
 def test_a_value_of_the_wrong_type_or_range_is_told_with_what_was_wanted(key: str, value: Any, wanted: str) -> None:
@@ -154,20 +160,20 @@ def test_an_unknown_key_is_told_with_the_nearest_known_one(unknown: dict[str, An
     [
         (
             {"generator": "spirl"},
-            ["data.train.generator: found 'spirl', wanted one of spiral, toy; did you mean 'spiral'?"],
+            ["data.train.generator: expected one of spiral, toy, got 'spirl'; did you mean 'spiral'?"],
         ),
-        ({"features": "x.npy"}, ["data.train.labels: missing key; wanted a file name"]),
+        ({"features": "x.npy"}, ["data.train.labels: missing key; expected a file name"]),
         ({}, ["data.train.features: missing key", "data.train.labels: missing key"]),
         ({"generator": "toy", "noise": 1}, ["data.train.noise: unknown key in this form"]),
-        (3, ["data.train: found 3, wanted a file name or {features: FILE, labels: FILE} or {generator: spiral"]),
-        (None, ["data.train: found nothing (null)"]),
+        (3, ["data.train: expected a file name or {features: FILE, labels: FILE} or {generator: spiral, "]),
+        (None, ["data.train: expected "]),
     ],
 )
 def test_of_a_source_only_the_form_that_was_meant_is_judged(source: Any, told: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
         config_from_dict({"data": {"train": source}}, require_files=False)
-    assert len(caught.value.faults) == len(told)
-    for fault, start in zip(caught.value.faults, told, strict=True):
+    assert len(caught.value.problems) == len(told)
+    for fault, start in zip(caught.value.problems, told, strict=True):
         assert fault.startswith(start)
 
 
@@ -176,7 +182,7 @@ def test_missing_keys_are_placed_at_what_is_around_them(tmp_path: Path) -> None:
     assert faults(write(tmp_path, "\nseed: 1\n"))[0].startswith("a.yaml:2:1: data: missing key")
     for empty in ("", "# nothing\n", "null\n", "- 1\n", "just words\n"):
         (fault,) = faults(write(tmp_path, empty))
-        assert "wanted the sections seed, data, model, solver, run" in fault
+        assert "expected the sections seed, data, model, solver, run" in fault
 
 
 def test_data_paths_start_from_the_file_and_those_of_overrides_from_the_current_folder(
@@ -232,10 +238,10 @@ def test_overrides_are_judged_with_the_file_and_placed_by_what_was_written(tmp_p
     path = write(tmp_path, "data: {train: {generator: toy}}\nsolver: {epoch: 3}\n")
     assert faults(path, "solver.reg=abc", "solver.lr=1", "nonsense", "=3", "solver.epochs=[1") == [
         "a.yaml:2:10: solver.epoch: unknown key; did you mean 'epochs'?",
-        "override solver.reg=abc: solver.reg: found 'abc', wanted a number of at least 0",
+        "override solver.reg=abc: solver.reg: expected a number of at least 0, got 'abc'",
         "override solver.lr=1: solver.lr: unknown key; did you mean 'learning_rate'?",
-        "override nonsense: wanted KEY=VALUE, e.g. solver.reg=1e-3",
-        "override =3: wanted KEY=VALUE, e.g. solver.reg=1e-3",
+        "override nonsense: expected KEY=VALUE, e.g. solver.reg=1e-3",
+        "override =3: expected KEY=VALUE, e.g. solver.reg=1e-3",
         "override solver.epochs=[1: solver.epochs: not valid YAML: expected ',' or ']', but got '<stream end>'",
     ]
 
@@ -300,7 +306,7 @@ def test_csv_needs_a_label_and_nothing_else_has_columns(name: str, is_csv: bool)
         try:
             config_from_dict({"data": {"train": name, **data}}, require_files=False)
         except ConfigError as error:
-            return error.faults
+            return error.problems
         return []
 
     assert bool(told({})) is is_csv
@@ -328,7 +334,7 @@ def test_columns_named_twice_are_told() -> None:
     data = {"train": "a.csv", "label": "c", "ignore": ["c", "x", "x"], "categorical": ["x"]}
     with pytest.raises(ConfigError) as caught:
         config_from_dict({"data": data}, require_files=False)
-    assert [fault.split(": ", 1)[1].split(";")[0] for fault in caught.value.faults] == [
+    assert [fault.split(": ", 1)[1].split(";")[0] for fault in caught.value.problems] == [
         "'c' is the label",
         "column 'x' stands here more than once",
         "column 'x' is also in 'ignore'",
@@ -394,21 +400,21 @@ def test_many_faults_end_in_a_count(tmp_path: Path) -> None:
     text = "data: {train: {generator: toy}}\n" + "".join(f"key{i}: 1\n" for i in range(80))
     found = faults(write(tmp_path, text))
     assert len(found) == 51
-    assert found[-1] == "... and 30 more faults"
+    assert found[-1] == "... and 30 more problems"
 
 
 @pytest.mark.parametrize(
     ("key", "value", "told"),
     [
         ("solver.reg", 1e-3, None),
-        ("solver.reg", -1, "found -1, wanted a number of at least 0"),
+        ("solver.reg", -1, "expected a number of at least 0, got -1"),
         ("solver.rge", 1, "unknown key; did you mean 'reg'?"),
         ("sover.reg", 1, "unknown key; did you mean 'solver'?"),
-        ("seed.x", 3, "found a mapping with 1 key, wanted a whole number of at least 0"),
+        ("seed.x", 3, "expected a whole number of at least 0, got a mapping with 1 key"),
         ("data.scale", "max", None),
-        ("data.train", {"generator": "spiral", "noise": -1}, "found -1, wanted a number of at least 0"),
+        ("data.train", {"generator": "spiral", "noise": -1}, "expected a number of at least 0, got -1"),
         ("solver.class_weight.a", 2, None),
     ],
 )
 def test_one_value_can_be_judged_by_itself(key: str, value: Any, told: str | None) -> None:
-    assert value_fault(key, value) == told
+    assert value_problem(key, value) == told

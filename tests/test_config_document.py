@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML, YAMLError
 
 from twolayer.config import load_config, yaml_value
-from twolayer.config.errors_report import Place, Report, dotted, nearest, shown
+from twolayer.config.errors_report import Place, Report, dotted
 from twolayer.config.yaml_reader import MAX_DEPTH, MAX_VALUES, Document, parse, read_document
 from twolayer.utils.errors import ConfigError
+from twolayer.utils.text import nearest, shown
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT
@@ -25,7 +26,7 @@ VALUES = st.recursive(SCALARS, lambda v: st.lists(v, max_size=4) | st.dictionari
 def read(text: str) -> tuple[Document | None, list[str]]:
     report = Report()
     document = parse(text, lambda mark: Place("a.yaml", mark.line, mark.column), report)
-    return document, report.error().faults
+    return document, report.error().problems
 
 
 def value(text: str) -> Any:
@@ -168,7 +169,7 @@ def test_a_file_that_is_no_text_is_told_as_such(tmp_path: Path, content: bytes, 
     (tmp_path / "a.yaml").write_bytes(content)
     with pytest.raises(ConfigError) as caught:
         load_config(tmp_path / "a.yaml")
-    (message,) = caught.value.faults
+    (message,) = caught.value.problems
     assert told in message
 
 

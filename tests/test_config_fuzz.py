@@ -116,7 +116,7 @@ def test_broken_bytes_are_accepted_or_refused_with_places(path: Path, content: b
     try:
         config = load_config(path, require_files=False)
     except ConfigError as error:
-        require_one_line_each(error.faults, (f"{path}:", "... and "))
+        require_one_line_each(error.problems, (f"{path}:", "... and "))
     else:
         require_round_trip(config, path)
 
@@ -149,6 +149,6 @@ def test_broken_structures_are_accepted_or_refused_by_key(path: Path, data: Any,
     try:
         config = config_from_dict(data, overrides, require_files=False)
     except ConfigError as error:
-        require_one_line_each(error.faults)
+        require_one_line_each(error.problems)
     else:
         require_round_trip(config, path)

@@ -145,62 +145,98 @@ ROWS = "a,b,y\n1,2,0\n3,4,1\n"
 @pytest.mark.parametrize(
     ("text", "keys", "said"),
     [
-        ("", {}, "t.csv: an empty file; wanted: rows of comma-separated cells"),
-        ("\n\r\n\n", {}, "t.csv: an empty file"),
-        ("a,b,y\n", {}, "t.csv: a header and no rows; wanted: at least one row"),
-        (ROWS + "5,6\n", {}, "t.csv:4: 2 cells; wanted: 3, as in the first row"),
-        (ROWS + "\n5,6,0,7\n", {}, "t.csv:5: 4 cells; wanted: 3"),
-        (ROWS + "5,abc,0\n", {}, "t.csv:4: column 'b': 'abc'; wanted: a number; name the column in 'categorical'"),
-        (ROWS + "5,1_000,0\n", {}, "t.csv:4: column 'b': '1_000'; wanted: a number"),
-        (ROWS + "5,٣,0\n", {}, "t.csv:4: column 'b': '٣'; wanted: a number"),
-        (ROWS + "5,0x1f,0\n", {}, "column 'b': '0x1f'; wanted: a number"),
-        (ROWS + "5,--3,0\n", {}, "column 'b': '--3'; wanted: a number"),
-        (ROWS + "5,1-3,0\n", {}, "column 'b': '1-3'; wanted: a number"),
-        (ROWS + "5,.,0\n", {}, "column 'b': '.'; wanted: a number"),
-        (ROWS + "5,1.2.3,0\n", {}, "column 'b': '1.2.3'; wanted: a number"),
+        ("", {}, "t.csv: expected rows of comma-separated cells, got an empty file"),
+        ("\n\r\n\n", {}, "t.csv: expected rows of comma-separated cells, got an empty file"),
+        ("a,b,y\n", {}, "t.csv: expected at least one row, got a header and no rows"),
+        (ROWS + "5,6\n", {}, "t.csv:4: expected 3 cells, as in the first row, got 2 cells"),
+        (ROWS + "\n5,6,0,7\n", {}, "t.csv:5: expected 3 cells, as in the first row, got 4 cells"),
+        (ROWS + "5,abc,0\n", {}, "t.csv:4: column 'b': expected a number, got 'abc'; name the column in 'categorical'"),
+        (ROWS + "5,1_000,0\n", {}, "t.csv:4: column 'b': expected a number, got '1_000'"),
+        (ROWS + "5,٣,0\n", {}, "t.csv:4: column 'b': expected a number, got '٣'"),
+        (ROWS + "5,0x1f,0\n", {}, "column 'b': expected a number, got '0x1f'"),
+        (ROWS + "5,--3,0\n", {}, "column 'b': expected a number, got '--3'"),
+        (ROWS + "5,1-3,0\n", {}, "column 'b': expected a number, got '1-3'"),
+        (ROWS + "5,.,0\n", {}, "column 'b': expected a number, got '.'"),
+        (ROWS + "5,1.2.3,0\n", {}, "column 'b': expected a number, got '1.2.3'"),
         (ROWS + '5,"x\ny",0\n6,"abc",1\n', {"ignore": ["a"]}, "t.csv:4: column 'b'"),
-        ('a,b,y\n"1\n",2,0\n3,abc,1\n', {}, "t.csv:4: column 'b': 'abc'"),
-        (ROWS + "5,,0\n", {}, "t.csv:4: column 'b': a missing cell; wanted: a number, or missing: drop or mean"),
-        (ROWS + "5,NA,0\n", {}, "t.csv:4: column 'b': a missing cell"),
-        (ROWS + "5,NaN,0\n", {}, "t.csv:4: column 'b': a missing cell"),
-        (ROWS + "5, ? ,0\n", {}, "t.csv:4: column 'b': a missing cell"),
-        (ROWS + "5,6,\n", {}, "t.csv:4: no label; wanted: a label in each row, or missing: drop or mean"),
-        ("a,b,y\n1,2,\n,4,?\n", {"missing": "mean"}, "t.csv: no label in any row; wanted: labels"),
-        ("a,b,y\n1,2,\n,4,?\n", {"missing": "drop"}, "t.csv: no label in any row; wanted: labels"),
-        (ROWS + "5,inf,0\n", {}, "t.csv:4: column 'b': 'inf'; wanted: a finite number"),
-        (ROWS + "5,-Infinity,0\n", {}, "column 'b': '-Infinity'; wanted: a finite number"),
-        (ROWS + "5,1e999,0\n", {}, "column 'b': '1e999'; wanted: a finite number"),
+        (
+            'a,b,y\n"1\n",2,0\n3,abc,1\n',
+            {},
+            "t.csv:4: column 'b': expected a number, got 'abc'; name the column in",
+        ),
+        (ROWS + "5,,0\n", {}, "column 'b': expected a number, or missing: drop or mean, got a missing cell"),
+        (ROWS + "5,NA,0\n", {}, "column 'b': expected a number, or missing: drop or mean, got a missing cell"),
+        (
+            ROWS + "5,NaN,0\n",
+            {},
+            "column 'b': expected a number, or missing: drop or mean, got a missing cell",
+        ),
+        (
+            ROWS + "5, ? ,0\n",
+            {},
+            "column 'b': expected a number, or missing: drop or mean, got a missing cell",
+        ),
+        (ROWS + "5,6,\n", {}, "t.csv:4: expected a label in each row, or missing: drop or mean, got no label"),
+        ("a,b,y\n1,2,\n,4,?\n", {"missing": "mean"}, "t.csv: expected labels, got no label in any row"),
+        ("a,b,y\n1,2,\n,4,?\n", {"missing": "drop"}, "t.csv: expected labels, got no label in any row"),
+        (ROWS + "5,inf,0\n", {}, "t.csv:4: column 'b': expected a finite number, got 'inf'"),
+        (ROWS + "5,-Infinity,0\n", {}, "column 'b': expected a finite number, got '-Infinity'"),
+        (ROWS + "5,1e999,0\n", {}, "column 'b': expected a finite number, got '1e999'"),
         (
             ROWS + "5,1e300,0\n",
             {"dtype": "float32"},
-            "t.csv:4: column 'b': NaN, infinity or a number too large; wanted: finite numbers that float32 holds",
+            "t.csv:4: column 'b': expected finite numbers that float32 holds, got NaN, infinity or a number too large",
         ),
-        (ROWS + "5,1e300,0\n", {"scale": "standardize"}, "t.csv:4: column 'b': NaN, infinity or a number too large"),
-        (ROWS, {"label": "Y"}, "t.csv:1: no label column 'Y'; wanted: one of 'a', 'b', 'y'; did you mean 'y'?"),
-        (ROWS, {"label": 3}, "t.csv:1: no label column 3; wanted: a position from 0 to 2, or -3 to -1"),
-        (ROWS, {"label": None}, "t.csv: no label column given"),
-        (ROWS, {"ignore": ["c"]}, "no ignore column 'c'"),
-        (ROWS, {"categorical": [-4]}, "no categorical column -4"),
+        (
+            ROWS + "5,1e300,0\n",
+            {"scale": "standardize"},
+            "column 'b': expected finite numbers that float64 holds, got NaN, infinity or",
+        ),
+        (ROWS, {"label": "Y"}, "t.csv:1: expected one of 'a', 'b', 'y', got label column 'Y'; did you mean 'y'?"),
+        (ROWS, {"label": 3}, "t.csv:1: expected a position from 0 to 2, or -3 to -1, got label column 3"),
+        (
+            ROWS,
+            {"label": None},
+            "expected label: the name or position (-1: the last) of the label's column, got none",
+        ),
+        (ROWS, {"ignore": ["c"]}, "t.csv:1: expected one of 'a', 'b', 'y', got ignore column 'c'"),
+        (
+            ROWS,
+            {"categorical": [-4]},
+            "expected a position from 0 to 2, or -3 to -1, got categorical column -4",
+        ),
         (ROWS, {"ignore": ["y"]}, "the label 'y' in 'ignore' or 'categorical'"),
         (ROWS, {"ignore": [0], "categorical": ["a"]}, "column 'a' in 'ignore' and in 'categorical'"),
         (ROWS, {"ignore": ["a", "b"]}, "3 columns, none of them a feature"),
-        ("a,a,y\n1,2,0\n", {}, "t.csv:1: 2 columns named 'a', the first at 0; wanted: each name once"),
+        ("a,a,y\n1,2,0\n", {}, "t.csv:1: expected each name once, got 2 columns named 'a', the first at 0"),
         (
             "a,b,y,,\n1,2,0,,\n",
             {"ignore": [3]},
-            "t.csv:1: 2 columns named '', the first at 3; wanted: each name once; or",
+            "or the columns without one in 'ignore', by position, got 2 columns named '', the first at 3",
         ),
-        ("a,b,y\n1,2,0\n3,4,0\n", {}, "t.csv: one class only, 0; wanted: two or more"),
+        ("a,b,y\n1,2,0\n3,4,0\n", {}, "t.csv: expected two or more classes, got one, 0; is it the label's column?"),
         (
             "a;b;y\n1;2;0\n",
             {},
-            "t.csv:1: no commas, but ';'; wanted: cells separated by commas; pandas.read_csv('t.csv', sep=';', "
+            "t.csv:1: expected cells separated by commas, got no commas, but ';'; pandas.read_csv('t.csv', sep=';', "
             "decimal=',').to_csv('commas.csv', index=False) writes such a file",
         ),
-        ('a,b,y\n1,"2,0\n3,4,1\n', {}, "t.csv:2: unexpected end of data; wanted: cells, quoted ones closed"),
-        ('a,b,y\n1,"2"3,0\n', {}, "t.csv:2: ',' expected after '\"'"),
-        ("a,b,y\n1," + "7" * 140_000 + ",0\n", {}, "t.csv:2: field larger than field limit"),
-        ("a,b,y\n1,2\0,0\n", {}, "t.csv: binary data; wanted: a CSV file in UTF-8"),
+        (
+            'a,b,y\n1,"2,0\n3,4,1\n',
+            {},
+            "quoted ones closed by one quote, got unexpected end of data",
+        ),
+        (
+            'a,b,y\n1,"2"3,0\n',
+            {},
+            "quoted ones closed by one quote, got ',' expected after '\"'",
+        ),
+        (
+            "a,b,y\n1," + "7" * 140_000 + ",0\n",
+            {},
+            "quoted ones closed by one quote, got field larger than field limit (131072)",
+        ),
+        ("a,b,y\n1,2\0,0\n", {}, "t.csv: expected a CSV file in UTF-8, got binary data"),
     ],
 )
 @pytest.mark.parametrize("quoted", [False, True])
@@ -215,22 +251,22 @@ def test_each_fault_is_told_with_its_place(tmp_path, text, keys, said, quoted):
 
 def test_text_that_is_not_utf8_is_told_with_its_line(tmp_path):
     (tmp_path / "t.csv").write_bytes("a,y\n1,x\n2,é\n".encode("latin-1"))
-    with pytest.raises(DataError, match=r"t.csv:3: byte 0xe9; wanted: UTF-8 text"):
+    with pytest.raises(DataError, match=r"t.csv:3: expected UTF-8 text, got byte 0xe9"):
         load(tmp_path / "t.csv")
     (tmp_path / "t.csv").write_bytes("a,y\n1,x\n".encode("utf-16"))
-    with pytest.raises(DataError, match=r"t.csv: UTF-16 text; wanted: UTF-8"):
+    with pytest.raises(DataError, match=r"t.csv: expected UTF-8, got UTF-16 text"):
         load(tmp_path / "t.csv")
 
 
 def test_a_label_column_that_is_a_quantity_is_refused(tmp_path):
     text = "a,y\n" + "".join(f"{i},{i}.5\n" for i in range(10_100))
-    with pytest.raises(DataError, match="more than 10,000 different labels; wanted: classes; a quantity"):
+    with pytest.raises(DataError, match="expected classes, got more than 10,000 different labels; a quantity"):
         load(csv(tmp_path, text))
 
 
 def test_a_column_of_too_many_categories_is_refused(tmp_path):
     text = "a,y\n" + "".join(f"k{i},{i % 2}\n" for i in range(1100))
-    with pytest.raises(DataError, match="column 'a': more than 1,000 different values; wanted: few categories"):
+    with pytest.raises(DataError, match="expected few categories, .*, got more than 1,000 different values"):
         load(csv(tmp_path, text), categorical=["a"])
 
 
@@ -264,13 +300,13 @@ def test_where_cells_get_means_rows_without_a_label_are_dropped(tmp_path):
 
 
 def test_a_feature_without_any_number_cannot_be_filled(tmp_path):
-    with pytest.raises(DataError, match="column 'a': no number in any training row"):
+    with pytest.raises(DataError, match="column 'a': expected at least one number in the training rows"):
         load(csv(tmp_path, "a,b,y\n,1,0\n,2,1\n"), missing="mean")
 
 
 @pytest.mark.parametrize("missing", ["refuse", "drop", "mean"])
 def test_a_column_without_any_category_is_refused(tmp_path, missing):
-    with pytest.raises(DataError, match="t.csv: column 'a': a missing cell in every row; wanted: some categories"):
+    with pytest.raises(DataError, match="column 'a': expected some categories, .*, got a missing cell in every row"):
         load(csv(tmp_path, "a,b,y\n?,1,0\n,2,1\n"), missing=missing, categorical=["a"])
 
 
@@ -290,13 +326,25 @@ def test_a_test_file_is_matched_by_names_whatever_their_order(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a,y\n1,n\n", "e.csv:1: no column 'b'; wanted: it among 'a', 'y'"),
-        ("a,b,b,y\n1,2,2,n\n", "e.csv:1: column name 'b' 2 times; wanted: each name once"),
-        ("a,b\n1,2\n", "e.csv:1: no label column 'y'; wanted: it among 'a', 'b'"),
-        ("u,v,w\n1,2,n\n", "e.csv:1: columns 'u', 'v', 'w'; wanted: the columns of the training: 'a', 'b'"),
-        ("1,2\n", "e.csv:1: 2 columns; wanted: 3, as in training"),
-        ("a,b,y\n1,2,n\n1,2,q\n", "e.csv:3: label 'q'; wanted: a label known from training: 'm', 'n'"),
-        ("a,b,y\n1,2,n\n1,,n\n", "e.csv:3: column 'b': a missing cell"),
+        (
+            "a,y\n1,n\n",
+            "e.csv:1: expected column 'b', got 'a', 'y'",
+        ),
+        ("a,b,b,y\n1,2,2,n\n", "e.csv:1: expected each name once, got column name 'b' 2 times"),
+        (
+            "a,b\n1,2\n",
+            "e.csv:1: expected label column 'y', got 'a', 'b'",
+        ),
+        ("u,v,w\n1,2,n\n", "e.csv:1: expected the columns of the training: 'a', 'b', got columns 'u', 'v', 'w'"),
+        (
+            "1,2\n",
+            "e.csv:1: expected 3 columns, as in training, got 2",
+        ),
+        ("a,b,y\n1,2,n\n1,2,q\n", "e.csv:3: expected a label known from training: 'm', 'n', got label 'q'"),
+        (
+            "a,b,y\n1,2,n\n1,,n\n",
+            "e.csv:3: column 'b': expected a number, or missing: drop or mean",
+        ),
     ],
 )
 def test_a_test_file_that_does_not_fit_the_training_is_told(tmp_path, text, said):
@@ -324,7 +372,7 @@ def test_after_dropped_rows_a_fault_is_still_told_at_its_line(tmp_path):
 def test_a_category_that_training_did_not_know_is_told(tmp_path):
     train = csv(tmp_path, "a,y\nred,0\ngreen,1\n")
     with pytest.raises(
-        DataError, match="e.csv:2: column 'a': 'grene'; wanted: a category known .*did you mean 'green'?"
+        DataError, match="e.csv:2: column 'a': expected a category known .*, got 'grene'; did you mean 'green'"
     ):
         load(train, test=csv(tmp_path, "a,y\ngrene,1\n", "e.csv"), categorical=["a"])
 
@@ -332,7 +380,10 @@ def test_a_category_that_training_did_not_know_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (gzip.compress(b"0,0\n" * (20 << 20), 1), "more than 67,108,864 bytes packed in .*; wanted: at most 100 times"),
+        (
+            gzip.compress(b"0,0\n" * (20 << 20), 1),
+            "expected at most 100 times the packed size, got more than 67,108,864",
+        ),
         (gzip.compress(b"a,y\n1,0\n2,1\n" * 50)[:-20], "the gzip file is cut short"),
         (gzip.compress(b"a,y\n1,0\n2,1\n" * 50)[:-6] + b"\1" * 6, "the gzip file is damaged"),
         (gzip.compress(gzip.compress(b"a,y\n" + bytes(50))), "binary data"),
@@ -348,8 +399,8 @@ def test_packed_files_that_are_bombs_broken_or_nested_are_refused(tmp_path, cont
 def test_what_is_no_file_is_told(tmp_path):
     for path, said in (
         (tmp_path / "none.csv", "cannot be read .No such file"),
-        (tmp_path, "a folder; wanted: a data file"),
-        ("/dev/zero", "a device or a pipe; wanted: a data file"),
+        (tmp_path, "expected a data file, got a folder"),
+        ("/dev/zero", "expected a data file, got a device or a pipe"),
         ("a\0b", "cannot be read"),
     ):
         with pytest.raises(DataError, match=said):

@@ -46,20 +46,20 @@ def train_on_csv(tmp_path, text, **data):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (GOOD + "1,2\n", r"rows\.csv:32: 2 cells; wanted: 3"),
-        (GOOD + "1,two,x\n", r"rows\.csv:32: column 'b': 'two'; wanted: a number"),
+        (GOOD + "1,2\n", r"rows\.csv:32: expected 3.*, got 2 cells"),
+        (GOOD + "1,two,x\n", r"rows\.csv:32: column 'b': expected a number.*, got 'two'"),
         (GOOD + "1,,x\n", r"rows\.csv:32: column 'b': .*missing"),
         (GOOD + "NA,1,x\n", r"rows\.csv:32: column 'a': .*missing"),
         (GOOD + "?,1,x\n", r"rows\.csv:32: column 'a': .*missing"),
         (GOOD + "NaN,1,x\n", r"rows\.csv:32: column 'a': .*missing"),
-        (GOOD + "1,-inf,x\n", r"rows\.csv:32: column 'b': '-inf'; wanted: a finite number"),
-        (GOOD.replace("kind", "sort"), r"rows\.csv:1: no label column 'kind'; wanted: one of 'a', 'b', 'sort'"),
-        ("", r"rows\.csv: an empty file"),
-        ("a,b,kind\n", r"rows\.csv: a header and no rows"),
-        ("a,b,kind\n1,2,x\n3,4,x\n", r"rows\.csv: one class only, 'x'; wanted: two or more"),
-        (GOOD.replace("a,b", "a,a"), r"rows\.csv:1: 2 columns named 'a'"),
-        (GOOD.replace("a,", "a;").replace(",", ";"), r"rows\.csv:1: no commas, but ';'"),
-        (GOOD.encode("utf-16"), r"rows\.csv: UTF-16 text"),
+        (GOOD + "1,-inf,x\n", r"rows\.csv:32: column 'b': expected a finite number.*, got '-inf'"),
+        (GOOD.replace("kind", "sort"), r"rows\.csv:1: expected one of 'a', 'b', 'sort'.*, got label column 'kind'"),
+        ("", r"rows\.csv: .*, got an empty file"),
+        ("a,b,kind\n", r"rows\.csv: .*, got a header and no rows"),
+        ("a,b,kind\n1,2,x\n3,4,x\n", r"rows\.csv: expected two or more classes, got one, 'x'"),
+        (GOOD.replace("a,b", "a,a"), r"rows\.csv:1: .*, got 2 columns named 'a'"),
+        (GOOD.replace("a,", "a;").replace(",", ";"), r"rows\.csv:1: .*, got no commas, but ';'"),
+        (GOOD.encode("utf-16"), r"rows\.csv: .*, got UTF-16 text"),
         ("a,b,kind\n1,2,\"x\n", r"rows\.csv:\d+: "),
     ],
 )  # fmt: skip
@@ -70,7 +70,7 @@ def test_a_fault_in_a_table_is_told_with_its_line_and_column(tmp_path, text, sai
 
 
 def test_a_class_too_rare_for_the_split_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"class 'w' has 1 row; wanted: at least 2 of each class"):
+    with pytest.raises(DataError, match=r"expected at least 2 of each class.*, got class 'w' has 1 row"):
         train_on_csv(tmp_path, GOOD + "1,2,w\n", validation=0.2)
 
 
@@ -99,12 +99,12 @@ PAIR = {"x": idx_bytes(images()), "y": idx_bytes(np.arange(12, dtype=np.uint8) %
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({"x": b"\x00\x00\x07\x03" + PAIR["x"][4:]}, r"x-ubyte\.gz: magic number 0x00000703; wanted: 0x00000803"),
-        ({"x": PAIR["x"][:-1]}, r"x-ubyte\.gz: 71 bytes of data; wanted: 72, as its header announces 12 x 2 x 3"),
+        ({"x": b"\x00\x00\x07\x03" + PAIR["x"][4:]}, r"x-ubyte\.gz: .*0x00000803.*, got magic number 0x00000703"),
+        ({"x": PAIR["x"][:-1]}, r"x-ubyte\.gz: expected 72 bytes of data, as its header announces 12 x 2 x 3, got 71"),
         ({"y": PAIR["y"][:7]}, r"y-ubyte\.gz: "),
-        ({"y": idx_bytes(np.zeros(11, np.uint8))}, r"12 rows of features and 11 labels; wanted: one label for each"),
+        ({"y": idx_bytes(np.zeros(11, np.uint8))}, r"expected one label for each.*, got 12 rows .* 11 labels"),
         ({"x": struct.pack(">BBBBIII", 0, 0, 8, 3, 2**32 - 1, 2**16, 2**16)},
-         r"x-ubyte\.gz: 0 bytes of data; wanted: 18,446,"),
+         r"x-ubyte\.gz: expected 18,446,.*, got 0"),
     ],
 )  # fmt: skip
 def test_a_fault_in_idx_files_is_told_with_what_was_found_and_wanted(tmp_path, content, said):
@@ -121,7 +121,7 @@ def test_a_signalling_nan_in_an_idx_file_is_told_without_a_warning(tmp_path, row
     bits[row, 1] = 0x7F800001
     write(tmp_path / "x-ubyte", struct.pack(">BBBBII", 0, 0, 0x0D, 2, 12, 2) + bits.tobytes())
     write(tmp_path / "y-ubyte", PAIR["y"])
-    with pytest.raises(DataError, match=rf"x-ubyte, row {row}: feature 1: NaN"):
+    with pytest.raises(DataError, match=rf"x-ubyte, row {row}: feature 1: .*, got NaN"):
         train_on(tmp_path, {"features": str(tmp_path / "x-ubyte"), "labels": str(tmp_path / "y-ubyte")})
 
 
@@ -137,7 +137,7 @@ def test_numbers_whose_squares_overflow_can_still_be_centered(tmp_path):
 @pytest.mark.parametrize("cut", [12, 60])
 def test_a_truncated_gz_file_is_told(tmp_path, cut):
     (tmp_path / "rows.csv.gz").write_bytes(gzip.compress(GOOD.encode())[:-cut])
-    with pytest.raises(DataError, match=r"rows\.csv\.gz: the gzip file is cut short"):
+    with pytest.raises(DataError, match=r"rows\.csv\.gz: .*, got the gzip file is cut short"):
         train_on(tmp_path, str(tmp_path / "rows.csv.gz"), label="kind")
 
 
@@ -150,10 +150,10 @@ def test_a_gz_bomb_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a\n1\n", r"new\.csv:1: no column 'b'"),
-        ("1\n", r"new\.csv:1: 1 columns; wanted: 3, or one less without the label"),
-        ("a,b\n1,2\n3,q\n", r"new\.csv:3: column 'b': 'q'; wanted: a number"),
-        ("", r"new\.csv: an empty file"),
+        ("a\n1\n", r"new\.csv:1: expected column 'b', got 'a'"),
+        ("1\n", r"new\.csv:1: expected 3 columns, or one less without the label, as in training, got 1"),
+        ("a,b\n1,2\n3,q\n", r"new\.csv:3: column 'b': expected a number.*, got 'q'"),
+        ("", r"new\.csv: .*, got an empty file"),
     ],
 )
 def test_a_fault_in_rows_to_be_predicted_is_told(tmp_path, text, said):
@@ -239,7 +239,7 @@ def test_a_hostile_config_ends_quickly_in_faults_with_places(tmp_path, monkeypat
     (tmp_path / "c.yaml").write_text(text)
     with pytest.raises(ConfigError, match=said) as caught:
         load_config("c.yaml")
-    assert all(fault.startswith(("c.yaml:", "... and")) for fault in caught.value.faults)
+    assert all(fault.startswith(("c.yaml:", "... and")) for fault in caught.value.problems)
     assert not Path("boom").exists()
 
 
@@ -418,11 +418,11 @@ def test_a_damaged_checkpoint_is_refused_by_name(tmp_path, keep):
         (lambda header: header.update(updates=True), r"updates is True"),
         (lambda header: header.update(updates=10**9), r"updates is 1000000000"),
         (lambda header: header.pop("settings"), r"says nothing of the settings"),
-        (lambda header: header.update(history_rows="x"), r"history_rows is x; wanted: the number of rows"),
+        (lambda header: header.update(history_rows="x"), r"history_rows is 'x'; wanted: the number of rows"),
         (lambda header: header.update(history_rows=-1), r"history_rows is -1"),
-        (lambda header: header.update(steps_rows=[1]), r"steps_rows is \[1\]"),
-        (lambda header: header.update(steps_rows=True), r"steps_rows is True"),
-        (lambda header: header.pop("steps_rows"), r"steps_rows is None"),
+        (lambda header: header.update(steps_rows=[1]), r"steps_rows is a list of 1"),
+        (lambda header: header.update(steps_rows=True), r"steps_rows is true"),
+        (lambda header: header.pop("steps_rows"), r"steps_rows is nothing"),
     ],
 )
 def test_a_checkpoint_that_says_what_no_training_would_is_refused(tmp_path, change, said):
@@ -451,7 +451,7 @@ def test_a_checkpoint_with_parameters_that_are_not_finite_is_refused(tmp_path, n
     [
         ("learning_rate: 0.1", "learning_rate: 0.2", r"learning_rate=0\.2 would make another run \(it is 0\.1\)"),
         ("seed: 0", "seed: 5", r"seed=5 would make another run \(it is 0\)"),
-        ("scale: standardize", "scale: max", r"data\.scale=max would make another run \(it is standardize\)"),
+        ("scale: standardize", "scale: max", r"data\.scale=max would make another run \(it is 'standardize'\)"),
         ("hidden: 3", "hidden: 4", r"model\.hidden=4 would make another run \(it is 3\)"),
     ],
 )  # fmt: skip

@@ -208,7 +208,7 @@ def test_what_a_message_quotes_of_a_file_is_short_and_printable(tmp_path):
 
 def test_another_kind_is_named_with_the_wanted_ones(tmp_path):
     write_arrays(tmp_path / "a.npz", {}, {"kind": "predictions"})
-    with pytest.raises(RunError, match=r"a\.npz: a file of kind predictions; wanted: model or checkpoint"):
+    with pytest.raises(RunError, match=r"a\.npz: a file of kind 'predictions'; wanted: model or checkpoint"):
         read_arrays(tmp_path / "a.npz", kinds=("model", "checkpoint"))
 
 

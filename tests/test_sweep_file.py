@@ -16,7 +16,7 @@ SHIPPED = sorted((Path(__file__).parent.parent / "configs" / "sweeps").glob("*.y
 def faults(path: Path, *overrides: str) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         load_sweep(path, overrides)
-    return [fault.replace(f"{path.parent}/", "") for fault in caught.value.faults]
+    return [fault.replace(f"{path.parent}/", "") for fault in caught.value.problems]
 
 
 def test_nine_planted_faults_are_all_reported_each_with_its_place(tmp_path):
@@ -39,36 +39,36 @@ worker: 3
     hiden, form, negative, word, choice, seed, sampler, trials, worker = found
     assert hiden.endswith("no key of a config; did you mean 'model.hidden'?")
     assert "unknown form; did you mean 'log_uniform'?" in form
-    assert negative.endswith("found -1, wanted a number of at least 0")
-    assert word.endswith("found 'many', wanted a number of at least 0")
+    assert negative.endswith("expected a number of at least 0, got -1")
+    assert word.endswith("expected a number of at least 0, got 'many'")
     assert choice.endswith("did you mean 'momentum'?")
     assert "say how many with 'seeds'" in seed
     assert sampler.endswith("did you mean 'grid'?")
-    assert trials.endswith("found 0, wanted a whole number of at least 1 or null")
+    assert trials.endswith("expected a whole number of at least 1 or null, got 0")
     assert worker.endswith("unknown key; did you mean 'workers'?")
 
 
 def test_faults_of_the_base_stand_in_the_same_report_with_their_own_places(tmp_path):
     path = write_sweep(tmp_path, "trials: none\n", base=BASE.replace("epochs: 6", "epoch: 6"))
     found = faults(path)
-    assert found[0].startswith("sweep.yaml:5:1: trials: found 'none'")
+    assert found[0].startswith("sweep.yaml:5:1: trials: expected a whole number of at least 1 or null, got 'none'")
     assert found[1].startswith("base.yaml:6:10: solver.epoch: unknown key; did you mean 'epochs'?")
 
 
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ("solver.reg: {uniform: [1, 0]}", "wanted the lower end first"),
-        ("solver.reg: {uniform: [0]}", "found [0], wanted two numbers, [LOW, HIGH]"),
+        ("solver.reg: {uniform: [1, 0]}", "expected the lower end first"),
+        ("solver.reg: {uniform: [0]}", "expected two numbers, [LOW, HIGH], got [0]"),
         ("solver.reg: {log_uniform: [0, 1]}", "a logarithmic range starts above 0"),
-        ("model.hidden: {integer: [1.5, 3]}", "wanted two whole numbers"),
+        ("model.hidden: {integer: [1.5, 3]}", "expected two whole numbers"),
         ("model.hidden: {integer: [1, 8], step: 2}", "8 cannot be reached from 1 in steps of 2"),
         ("model.hidden: {integer: [1, 8], stepp: 7}", "unknown key; did you mean 'step'?"),
         ("model.hidden: {integer: [1, 8], uniform: [1, 2]}", "two forms"),
-        ("model.hidden: []", "found 0 values"),
+        ("model.hidden: []", "sweep.yaml:3:3: space.model.hidden: expected 1 to 1000 values, got 0"),
         ("model.hidden: [4, 4]", "stands here more than once"),
-        ("model.hidden: [[4]]", "found a list of 1, wanted a number, text, true, false or null"),
-        ("model.hidden: 4", "wanted a list of values"),
+        ("model.hidden: [[4]]", "expected a number, text, true, false or null, got a list of 1"),
+        ("model.hidden: 4", "expected a list of values"),
         ("model.hidden: {integer: [1, 2000000]}", "at most 1000000"),
         ("solver.momentum: {uniform: [0.5, 1.0]}", "below 1"),
         ("data.label: [a]", "other rows make other figures"),
@@ -93,9 +93,9 @@ def test_a_space_that_the_config_would_refuse_is_refused_before_training(tmp_pat
         ("", "give a budget, trials or minutes"),
         ("sampler: grid\n", "a grid needs to know how many values"),
         ("trials: 3\nmin_epochs: 6\npruner: hyperband\n", "the training has 6 epochs"),
-        ("trials: true\n", "found true"),
-        ("minutes: .inf\n", "found inf"),
-        ("trials: 3\nrefit: 1\n", "found 1, wanted true or false"),
+        ("trials: true\n", "sweep.yaml:5:1: trials: expected a whole number of at least 1 or null, got true"),
+        ("minutes: .inf\n", "sweep.yaml:5:1: minutes: expected a number greater than 0 or null, got inf"),
+        ("trials: 3\nrefit: 1\n", "expected true or false, got 1"),
     ],
 )
 def test_settings_that_do_not_fit_are_told(tmp_path, more, message):
@@ -147,7 +147,7 @@ def test_a_space_of_many_corners_is_checked_for_values_that_do_not_go_together_t
     base = BASE.replace("epochs: 6", "epochs: 6, optimizer: sgd")  # which no point keeps
     assert load_sweep(write_sweep(tmp_path, space=space, base=base)).max_points == 3
     (found,) = faults(write_sweep(tmp_path, space=space.replace("0.8, 0.95", "0.8, 1, 0.95")))
-    assert found.startswith("sweep.yaml:4:26: space.solver.momentum: found 1, wanted")
+    assert found.startswith("sweep.yaml:4:26: space.solver.momentum: expected a number")
 
 
 def test_a_choice_takes_the_base_keys_of_the_old_choice_out_with_it(tmp_path):
@@ -176,7 +176,7 @@ def test_a_hostile_or_empty_file_is_a_report_and_no_traceback(tmp_path, text):
 def test_overrides_go_through_the_same_check(tmp_path):
     path = write_sweep(tmp_path)
     assert load_sweep(path, ["workers=4", "trials=null", "minutes=1.5"]).settings["workers"] == 4
-    assert faults(path, "workers=0") == ["override workers=0: workers: found 0, wanted a whole number from 1 to 512"]
+    assert faults(path, "workers=0") == ["override workers=0: workers: expected a whole number from 1 to 512, got 0"]
 
 
 def test_refit_needs_validation_rows_that_are_a_part_of_the_training_rows(tmp_path):
@@ -199,4 +199,4 @@ def test_shipped_sweeps_are_valid_and_every_key_of_theirs_is_commented(path):
 
 def test_the_space_needs_a_mapping(tmp_path):
     path = write_sweep(tmp_path, space=SPACE.partition("space:")[0] + "space: 3\n")
-    assert faults(path) == ["sweep.yaml:2:1: space: found 3, wanted a mapping"]
+    assert faults(path) == ["sweep.yaml:2:1: space: expected a mapping, got 3"]

@@ -72,7 +72,7 @@ class _Cases:
             config = make(rng)
         except ConfigError as error:
             starts = ("",) if self._values.exists() else (f"{self._path}:", "override ", "... and ")
-            for fault in error.faults or [""]:
+            for fault in error.problems or [""]:
                 if not (fault and fault.startswith(starts) and fault.isprintable()):
                     raise SurpriseError(f"a fault without its place, or not on one line: {fault!r}") from error
             return "refused"

@@ -13,7 +13,7 @@ from twolayer.config import load_config
 from twolayer.data.sources import files_of
 from twolayer.utils.errors import FileError
 from twolayer.utils.files import write_atomically
-from twolayer.utils.text import nearest, some
+from twolayer.utils.text import did_you_mean, shown, some
 
 SCHEMA_NAME = "twolayer.schema.json"
 
@@ -46,7 +46,9 @@ def write_example(name: str, folder: str | Path = ".") -> Sequence[Path]:
     """
     names = example_names()
     if name not in names:
-        raise FileError(f"no example {name!r}; wanted: one of {some(names, len(names))}{nearest(name, names)}")
+        raise FileError(
+            f"expected an example, one of {some(names, len(names))}, got {shown(name)}{did_you_mean(name, names)}"
+        )
     folder, home = Path(folder), shipped()
     config = home / "configs" / f"{name}.yaml"
     text = (

@@ -1,7 +1,7 @@
-"""The config: typed, strict and frozen, from YAML with overrides; all faults of a file in one report, each with its
+"""The config: typed, strict and frozen, from YAML with overrides; all problems of a file in one report, each with its
 place. `load_config` is the way in; the pieces that read a document and report on it serve sweep files, too."""
 
-from twolayer.config.checking import value_fault
+from twolayer.config.checking import value_problem
 from twolayer.config.dumping import differences, dump_config, yaml_value
 from twolayer.config.loading import config_from_dict, load_config
 from twolayer.config.models import Config, DataConfig, ModelConfig, RunConfig, SolverConfig
@@ -19,6 +19,6 @@ __all__ = [
     "dump_config",
     "load_config",
     "reference_table",
-    "value_fault",
+    "value_problem",
     "yaml_value",
 ]

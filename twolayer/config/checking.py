@@ -1,5 +1,5 @@
-"""Plain data -> Config, or all its faults in one report: pydantic judges each key, the rules judge them together, and
-every fault is told in one form: what was found, what was wanted, what to try.
+"""Plain data -> Config, or all its problems in one report: pydantic judges each key, the rules judge them together, and
+every problem is told in one form: what was found, what was wanted, what to try.
 
 The files that a config names: where their relative paths lead, and what is wrong with them, told before any of them
 is opened."""
@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from twolayer.config.errors_report import KeyPath, Place, Report, did_you_mean, nearest, shown, similar_file
+from twolayer.config.errors_report import KeyPath, Place, Report, hint_for, similar_file
 from twolayer.config.models import Config
 from twolayer.config.rules import (
     DEPENDENT_DEFAULTS,
@@ -26,8 +26,9 @@ from twolayer.config.rules import (
     check_rules,
     default_of,
 )
-from twolayer.config.schema import choices, known_keys, wanted
+from twolayer.config.schema import choices, expected, known_keys
 from twolayer.config.yaml_reader import Document
+from twolayer.utils.text import did_you_mean, expected_got, nearest, shown
 
 
 def make_paths_absolute(document: Document, report: Report, folders: dict[str, Path], *, require_files: bool) -> None:
@@ -35,9 +36,9 @@ def make_paths_absolute(document: Document, report: Report, folders: dict[str, P
 
     Args:
         document: changed in place.
-        report: gets the faults; paths already told to be at fault are left alone.
+        report: gets the problems; paths already told to be at problem are left alone.
         folders: for each `Place.source`, the folder that its relative paths start from; others: the current one.
-        require_files: whether a file that is not there is a fault.
+        require_files: whether a file that is not there is a problem.
     """
     for path, holder, key in _data_files(document.data):
         name = holder[key]
@@ -93,10 +94,10 @@ def check(document: Document, report: Report, folders: dict[str, Path], *, requi
         document: the data, overrides applied, with places.
         report: what was found so far.
         folders: for each `Place.source`, the folder that relative data paths start from; others: the current one.
-        require_files: whether a data file that is not there is a fault.
+        require_files: whether a data file that is not there is a problem.
 
     Raises:
-        ConfigError: with all faults.
+        ConfigError: with all problems.
     """
     data = document.data
 
@@ -120,7 +121,7 @@ def check(document: Document, report: Report, folders: dict[str, Path], *, requi
     return Config.model_validate(data)
 
 
-def value_fault(key: str, value: Any) -> str | None:
+def value_problem(key: str, value: Any) -> str | None:
     """What is wrong with one value by itself, apart from what other keys hold; for the spaces of sweeps.
 
     Args:
@@ -128,7 +129,7 @@ def value_fault(key: str, value: Any) -> str | None:
         value: plain data.
 
     Returns:
-        The message, e.g. `found -1, wanted a number of at least 0`, or None.
+        The message, e.g. `expected a number of at least 0, got -1`, or None.
     """
     path = tuple(key.split("."))
     data = value
@@ -157,11 +158,11 @@ def _complaints(errors: list[ErrorDetails], data: Any) -> Iterator[tuple[KeyPath
         if error["type"] == "extra_forbidden":
             yield path, _unknown_key(path)
         elif error["type"] == "missing":
-            yield path, f"missing key; wanted {wanted(path, required=True)}"
+            yield path, f"missing key; expected {expected(path, required=True)}"
         elif path:
-            yield path, f"found {shown(error['input'])}, wanted {wanted(path)}{_try(error['input'], path)}"
+            yield path, expected_got(expected(path), shown(error["input"]), _hint(error["input"], path))
         else:
-            yield path, f"found {shown(data)}, wanted the sections {', '.join(known_keys(()))}"
+            yield path, expected_got(f"the sections {', '.join(known_keys(()))}", shown(data))
 
 
 def _path_in(data: Any, error: ErrorDetails) -> KeyPath:
@@ -184,20 +185,19 @@ def _unknown_key(path: KeyPath) -> str:
     *outer, name = path
     known = known_keys(tuple(outer))
     if name in known:
-        return f"unknown key in this form; wanted {wanted(tuple(outer))}"
+        return f"unknown key in this form; expected {expected(tuple(outer))}"
     if nearest(str(name), known) is None:
         sections = [s for s in known_keys(()) if name in known_keys((s,))]
         if sections and tuple(outer) != (sections[0],):
             return f"unknown key here; it belongs under '{sections[0]}'"
-    return f"unknown key{did_you_mean(str(name), known)}"
+    return f"unknown key{hint_for(str(name), known)}"
 
 
-def _try(found: Any, path: KeyPath) -> str:
+def _hint(found: Any, path: KeyPath) -> str:
     """What to try: the nearest choice where a word was found, or a way out of an empty section."""
     if found is None and len(path) == 1:
-        return "; give it a key or remove the line"
-    guess = nearest(found, choices(path)) if isinstance(found, str) else None
-    return f"; did you mean '{guess}'?" if guess else ""
+        return "give it a key or remove the line"
+    return did_you_mean(found, choices(path)) if isinstance(found, str) else ""
 
 
 def _is_override(place: Place | None) -> bool:

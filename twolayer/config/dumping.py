@@ -89,7 +89,8 @@ def _is_unused(config: Config, name: str) -> bool:
 
 
 def _yaml_string(text: str) -> str:
-    if _PLAIN.fullmatch(text) and text[0] not in "-" and parse_scalar(text) == text:
+    like_number = re.match(r"[.+]?[0-9][0-9_.]*", text)  # other readers take 1_000 for a number
+    if _PLAIN.fullmatch(text) and text[0] not in "-" and not like_number and parse_scalar(text) == text:
         return text
     return '"' + "".join(_escaped(c) for c in text) + '"'
 

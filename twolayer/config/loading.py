@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from twolayer.config.checking import check
-from twolayer.config.errors_report import KeyPath, Place, Report, dotted, shown
+from twolayer.config.errors_report import KeyPath, Place, Report, dotted
 from twolayer.config.models import Config
 from twolayer.config.yaml_reader import MAX_DEPTH, Document, parse, read_document
+from twolayer.utils.text import shown
 
 
 def load_config(path: Path | str, overrides: Sequence[str] = (), *, require_files: bool = True) -> Config:
@@ -24,10 +25,10 @@ def load_config(path: Path | str, overrides: Sequence[str] = (), *, require_file
     Args:
         path: the YAML file.
         overrides: `KEY=VALUE`, e.g. `solver.reg=1e-3` or `data.train={generator: spiral}`; VALUE is YAML.
-        require_files: whether a data file that is not there is a fault.
+        require_files: whether a data file that is not there is a problem.
 
     Raises:
-        ConfigError: with all faults of file and overrides, each with its place.
+        ConfigError: with all problems of file and overrides, each with its place.
     """
     report = Report()
     document = read_document(path, report)
@@ -56,7 +57,7 @@ def config_from_dict(
         source: the file that the dict stands for, which names the config; None: `run`.
 
     Raises:
-        ConfigError: with all faults.
+        ConfigError: with all problems.
     """
     report = Report()
     document = Document(_plain_copy(values, (), report))
@@ -74,7 +75,7 @@ def apply_override(document: Document, override: str, number: int, report: Repor
         document: changed in place.
         override: `section.key=VALUE`.
         number: which override it is, from 0, for the order of the report.
-        report: gets the faults.
+        report: gets the problems.
     """
     key, equals, text = override.partition("=")
     place = Place(
@@ -82,13 +83,13 @@ def apply_override(document: Document, override: str, number: int, report: Repor
     )
     path: KeyPath = tuple(key.strip().split("."))
     if not equals or not all(path):
-        report.add((), "wanted KEY=VALUE, e.g. solver.reg=1e-3", place, judged=True)
+        report.add((), "expected KEY=VALUE, e.g. solver.reg=1e-3", place, judged=True)
         return
     value = parse(text, lambda mark: place, report, root=path)
     if value is None:
         return
     if not isinstance(document.data, dict):
-        return  # the file holds no mapping, which is told as its fault
+        return  # the file holds no mapping, which is told as its problem
     holder = document.data
     for depth, part in enumerate(path[:-1], start=1):
         if holder.get(part) is None:

@@ -60,7 +60,7 @@ class Fold(_Section):
 
 
 def _kind_of_source(value: Any) -> str:
-    """Which of the forms of a source is meant: only that form's faults are then reported."""
+    """Which of the forms of a source is meant: only that form's problems are then reported."""
     if isinstance(value, BaseModel):
         value = value.model_dump()
     if isinstance(value, dict):
@@ -104,7 +104,7 @@ class DataConfig(_Section):
     )
     missing: Literal["refuse", "drop", "mean"] = Field(
         "refuse",
-        description="a missing cell is a fault (refuse), drops its row, or gets the training mean (a label: drop)",
+        description="a missing cell is a problem (refuse), drops its row, or gets the training mean (a label: drop)",
     )
     scale: Literal["none", "center", "standardize", "max"] = Field(
         "standardize", description="scaling of the features, fitted on the training rows alone"

@@ -1,14 +1,15 @@
 """The rules between keys: which keys belong to which choice, what a choice needs, and what has to fit together. A rule
-that comes across a value already found at fault says nothing."""
+that comes across a value already found at problem says nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from twolayer.config.errors_report import KeyPath, Report, shown
+from twolayer.config.errors_report import KeyPath, Report
 from twolayer.config.models import Config
 from twolayer.utils.columns import needs_hidden_layer, needs_validation
+from twolayer.utils.text import shown
 
 # key: (the key that chooses, the choices that use it)
 OWNED_KEYS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -37,7 +38,7 @@ Complaint = tuple[str, str]  # (dotted key, message)
 
 
 class AlreadyTold(Exception):
-    """The rule needs a value that is at fault."""
+    """The rule needs a value that is at problem."""
 
 
 def default_of(key: str) -> Any:

@@ -62,7 +62,7 @@ def reference_table() -> list[Row]:
     return rows
 
 
-def wanted(path: KeyPath, *, required: bool = False) -> str:
+def expected(path: KeyPath, *, required: bool = False) -> str:
     """What the key at `path` wants, in words, e.g. `a number greater than 0`.
 
     Args:

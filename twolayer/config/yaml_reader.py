@@ -26,7 +26,8 @@ from ruamel.yaml.events import (
 )
 from ruamel.yaml.reader import ReaderError
 
-from twolayer.config.errors_report import KeyPath, Place, Report, shown, similar_file
+from twolayer.config.errors_report import KeyPath, Place, Report, similar_file
+from twolayer.utils.text import shown
 
 MAX_VALUES = 10_000  # aliases counted as often as they are used
 MAX_DEPTH = 20
@@ -49,7 +50,7 @@ class Mark(NamedTuple):
 
 
 class Refused(Exception):
-    """A fault after which nothing more can be made of the text."""
+    """A problem after which nothing more can be made of the text."""
 
     def __init__(self, message: str, mark: Mark) -> None:
         super().__init__(message)
@@ -244,11 +245,11 @@ class Document:
 
 
 def read_document(path: Path | str, report: Report) -> Document | None:
-    """The document in a file, or None with a fault in the report.
+    """The document in a file, or None with a problem in the report.
 
     Args:
         path: a UTF-8 file; its name stands in the report as it is given here.
-        report: gets the faults.
+        report: gets the problems.
     """
 
     def place_of(mark: Mark) -> Place:
@@ -263,14 +264,14 @@ def read_document(path: Path | str, report: Report) -> Document | None:
 
 
 def parse(text: str, place_of: PlaceOf, report: Report, root: KeyPath = ()) -> Document | None:
-    """The document in `text`, or None with a fault in the report if its structure cannot be read.
+    """The document in `text`, or None with a problem in the report if its structure cannot be read.
 
     Duplicate keys, tags and unknown aliases are noted, each at its place, and reading goes on.
 
     Args:
         text: one YAML document.
         place_of: turns a mark in the text into the place to report.
-        report: gets the faults.
+        report: gets the problems.
         root: path of the document's value in the data it belongs to.
     """
     try:
@@ -318,7 +319,7 @@ class _Reader:
                 where = f" in line {first.line}" if first.column else ""
                 self.report.add(here, f"duplicate key, given before{where}; remove one", place, judged=True)
                 if child.entries is not None and isinstance(mapping[name], dict):
-                    self.fill(mapping[name], child, here)  # so that the faults in it are told, too
+                    self.fill(mapping[name], child, here)  # so that the problems in it are told, too
 
 
 def _read_text(path: Path) -> str:

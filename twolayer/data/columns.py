@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from twolayer.utils.text import fault, nearest, shown, some
+from twolayer.utils.text import data_error, did_you_mean, shown, some
 
 Column = str | int
 """A column as a person names it: by its name, or by its position (0 the first, -1 the last)."""
@@ -96,20 +96,22 @@ def lay_out(where: str, first: Sequence[str], has_header: bool, choice: ColumnCh
     names = tuple(cell.strip() for cell in first) if has_header else None
     width = len(first)
     if choice.label is None:
-        raise fault(where, "no label column given", "label: the name or position (-1: the last) of the label's column")
+        raise data_error(where, "label: the name or position (-1: the last) of the label's column", "none")
     label = _position(where, choice.label, names, width, "label")
     ignored = {_position(where, column, names, width, "ignore") for column in choice.ignore}
     categorical = frozenset(_position(where, column, names, width, "categorical") for column in choice.categorical)
     if label in ignored or label in categorical:
-        raise fault(where, f"the label {shown(choice.label)} in 'ignore' or 'categorical'", "it in neither")
+        raise data_error(where, "it in neither", f"the label {shown(choice.label)} in 'ignore' or 'categorical'")
     if ignored & categorical:
         column = min(ignored & categorical)
-        raise fault(where, f"column {shown(first[column])} in 'ignore' and in 'categorical'", "it in one of them")
+        raise data_error(where, "it in one of them", f"column {shown(first[column])} in 'ignore' and in 'categorical'")
     if names is not None:
         require_distinct(where, names, ignored)
     features = tuple(position for position in range(width) if position != label and position not in ignored)
     if not features:
-        raise fault(where, f"{width} column" + "s" * (width != 1) + ", none of them a feature", "at least one feature")
+        raise data_error(
+            where, "at least one feature", f"{width} column" + "s" * (width != 1) + ", none of them a feature"
+        )
     return Layout(names, width, label, features, categorical)
 
 
@@ -124,8 +126,8 @@ def require_distinct(where: str, names: Sequence[str], ignored: Collection[int])
     name, count = Counter(counted).most_common(1)[0]
     if count > 1:
         found = f"{count} columns named {shown(name)}, the first at {names.index(name)}"
-        wanted = "each name once" if name else "each name once; or the columns without one in 'ignore', by position"
-        raise fault(f"{where}:1", found, wanted)
+        wanted = "each name once" if name else "each name once, or the columns without one in 'ignore', by position"
+        raise data_error(f"{where}:1", wanted, found)
 
 
 def find_columns(where: str, layout: Layout, first: Sequence[str], is_number: list[bool], need_label: bool) -> Places:
@@ -149,17 +151,15 @@ def find_columns(where: str, layout: Layout, first: Sequence[str], is_number: li
     known = set(layout.names or ())
     has_header = bool(known.intersection(cells) - {""}) if layout.names else not any(is_number)
     if layout.names and not has_header and not any(is_number):
-        raise fault(f"{where}:1", f"columns {some(cells)}", f"the columns of the training: {some(wanted)}")
+        raise data_error(f"{where}:1", f"the columns of the training: {some(wanted)}", f"columns {some(cells)}")
     if layout.names and has_header:
         return _by_name(where, layout, cells, need_label)
     with_label = len(first) == layout.width
     if not with_label and (layout.label is None or len(first) != layout.width - 1 or need_label):
-        count = (
-            f"{layout.width}"
-            if need_label or layout.label is None
-            else f"{layout.width}, or one less without the label"
+        count = f"{layout.width} columns" + ", or one less without the label" * (
+            not need_label and layout.label is not None
         )
-        raise fault(f"{where}:1", f"{len(first)} columns", f"{count}, as in training")
+        raise data_error(f"{where}:1", f"{count}, as in training", str(len(first)))
     if with_label:
         return Places(len(first), layout.features, layout.label, has_header)
     assert layout.label is not None
@@ -177,10 +177,10 @@ def _by_name(where: str, layout: Layout, cells: list[str], need_label: bool) -> 
         name = layout.names[position]
         count = counts[name]
         if count > 1:
-            raise fault(f"{where}:1", f"column name {shown(name)} {count} times", "each name once")
+            raise data_error(f"{where}:1", "each name once", f"column name {shown(name)} {count} times")
         if not count and (position != layout.label or need_label):
             what = "label column" if position == layout.label else "column"
-            raise fault(f"{where}:1", f"no {what} {shown(name)}", f"it among {some(cells)}{nearest(name, cells)}")
+            raise data_error(f"{where}:1", f"{what} {shown(name)}", some(cells), did_you_mean(name, cells))
         found[position] = at_name.get(name)
     features = tuple(at for position in layout.features if (at := found[position]) is not None)
     return Places(len(cells), features, found.get(layout.label) if layout.label is not None else None, True)
@@ -191,10 +191,10 @@ def _position(where: str, column: Column, names: tuple[str, ...] | None, width: 
     if isinstance(column, str):
         if names is None or column.strip() not in names:
             listed = some(names or ())
-            raise fault(
-                f"{where}:1", f"no {key} column {shown(column)}", f"one of {listed}{nearest(column, names or ())}"
+            raise data_error(
+                f"{where}:1", f"one of {listed}", f"{key} column {shown(column)}", did_you_mean(column, names or ())
             )
         return names.index(column.strip())
     if not -width <= column < width:
-        raise fault(f"{where}:1", f"no {key} column {column}", f"a position from 0 to {width - 1}, or -{width} to -1")
+        raise data_error(f"{where}:1", f"a position from 0 to {width - 1}, or -{width} to -1", f"{key} column {column}")
     return column % width

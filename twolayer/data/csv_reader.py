@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 from twolayer.data.columns import Layout, Places
 from twolayer.data.files import read_bytes
 from twolayer.data.labels import MAX_CLASSES, Labels, labels_of_cells, require_few
-from twolayer.utils.text import fault, shown
+from twolayer.network.model import Array
+from twolayer.utils.text import data_error, shown
 
-Array = NDArray[Any]
 Positions = NDArray[np.integer[Any]]
 
 MOST_DIGITS = 15
@@ -143,11 +143,11 @@ class CsvText:
         self._content = _checked(read_bytes(path), self.where)
         self.first, _, self._lines_of_first = next(self._records(), ([], 0, 0))
         if not self.first:
-            raise fault(self.where, "an empty file", "rows of comma-separated cells")
+            raise data_error(self.where, "rows of comma-separated cells", "an empty file")
         if len(self.first) == 1 and (other := next((mark for mark in ";\t|" if mark in self.first[0]), None)):
             how = f"sep={other!r}" + (", decimal=','" if other == ";" else "")
             way = f"pandas.read_csv({path.name!r}, {how}).to_csv('commas.csv', index=False) writes such a file"
-            raise fault(f"{self.where}:1", f"no commas, but {other!r}", f"cells separated by commas; {way}")
+            raise data_error(f"{self.where}:1", "cells separated by commas", f"no commas, but {other!r}", way)
         self.is_number = [_NUMBER.fullmatch(cell) is not None for cell in self.first]
 
     def line_blocks(self, has_header: bool) -> Iterator[bytes] | None:
@@ -200,7 +200,7 @@ class CsvText:
         for row, line, _ in self._records():
             if len(row) != width:
                 found = f"{len(row)} cell{'s' if len(row) != 1 else ''}"
-                raise fault(f"{self.where}:{line}", found, f"{width}, as in the first row")
+                raise data_error(f"{self.where}:{line}", f"{width} cells, as in the first row", found)
 
     def place(self, row: int, has_header: bool) -> str:
         """`file:line`, where row number `row` behind the header begins."""
@@ -217,7 +217,7 @@ class CsvText:
                     yield row, line, reader.line_num
                 line = reader.line_num + 1
         except csv.Error as error:
-            raise fault(f"{self.where}:{line}", f"{error}", "cells, quoted ones closed by one quote") from None
+            raise data_error(f"{self.where}:{line}", "cells, quoted ones closed by one quote", f"{error}") from None
 
     def _text(self) -> io.TextIOWrapper:
         return io.TextIOWrapper(io.BytesIO(self._content), encoding="utf-8", newline="")
@@ -226,16 +226,16 @@ class CsvText:
 def _checked(content: bytes, where: str) -> bytes:
     """The content without a byte order mark, if it is UTF-8 text."""
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise fault(where, "UTF-16 text", "UTF-8; save it as 'CSV UTF-8'")
+        raise data_error(where, "UTF-8", "UTF-16 text", "save it as 'CSV UTF-8'")
     if b"\0" in content:
-        raise fault(where, "binary data", "a CSV file in UTF-8")
+        raise data_error(where, "a CSV file in UTF-8", "binary data")
     if not content.isascii():
         try:
             content.decode()
         except UnicodeDecodeError as error:
             line = content.count(b"\n", 0, error.start) + 1
-            raise fault(
-                f"{where}:{line}", f"byte 0x{content[error.start]:02x}", "UTF-8 text; save it as 'CSV UTF-8'"
+            raise data_error(
+                f"{where}:{line}", "UTF-8 text", f"byte 0x{content[error.start]:02x}", "save it as 'CSV UTF-8'"
             ) from None
     return content.removeprefix(_BOM)
 
@@ -288,7 +288,7 @@ def parse_table(text: CsvText, layout: Layout, places: Places) -> Table:
             codes[position].append(parser.coded(position, column, len(block)))
         parser.done += len(block)
     if not parser.done:
-        raise fault(text.where, "a header and no rows" if places.has_header else "no rows", "at least one row")
+        raise data_error(text.where, "at least one row", "a header and no rows" if places.has_header else "no rows")
     categories = {
         position: labels_of_cells(np.concatenate(codes[position]), list(parser.codes[position]), MISSING_CELLS)
         for position in coded
@@ -332,8 +332,8 @@ class _Parser:
             require_few(distinct, self._text.where)
         elif distinct > MAX_CATEGORIES:
             place = f"{self._text.where}: {self._layout.title(position)}"
-            raise fault(
-                place, f"more than {MAX_CATEGORIES:,} different values", "few categories, or the column in 'ignore'"
+            raise data_error(
+                place, "few categories, or the column in 'ignore'", f"more than {MAX_CATEGORIES:,} different values"
             )
         return codes
 
@@ -383,8 +383,9 @@ class _Parser:
             infinite = math.isinf(float(cell))
         except ValueError:
             infinite = False
-        wanted = "a finite number" if infinite else "a number; name the column in 'categorical' or 'ignore'"
-        raise fault(f"{place}: {title}", shown(cell), wanted)
+        wanted = "a finite number" if infinite else "a number"
+        hint = "" if infinite else "name the column in 'categorical' or 'ignore'"
+        raise data_error(f"{place}: {title}", wanted, shown(cell), hint)
 
 
 class _NotNumberError(ValueError):

@@ -19,10 +19,9 @@ from twolayer.data.preparation import Preparation, not_finite
 from twolayer.data.rows import Method, NotFiniteError, RowNumbers, Rows, ScaledRows, Scaling, fit_scaling
 from twolayer.data.sources import Raw, Source, files_of, read_more, read_training
 from twolayer.data.splits import is_fold, row_type, stratified_folds, stratified_split
+from twolayer.network.model import Array
 from twolayer.utils.randomness import generator
-from twolayer.utils.text import fault, shown
-
-Array = NDArray[Any]
+from twolayer.utils.text import data_error, shown
 
 
 def settle_missing(raw: Raw, policy: str, notes: list[str]) -> tuple[Raw, RowNumbers | None]:
@@ -50,13 +49,13 @@ def settle_missing(raw: Raw, policy: str, notes: list[str]) -> tuple[Raw, RowNum
         row = int(np.argmax(bad))
         if cells[row]:
             column = raw.feature(int(np.argmax(np.isnan(raw.X[row]))))
-            raise fault(f"{raw.place(row)}: {column}", "a missing cell", "a number, or missing: drop or mean")
-        raise fault(raw.place(row), "no label", "a label in each row, or missing: drop or mean")
+            raise data_error(f"{raw.place(row)}: {column}", "a number, or missing: drop or mean", "a missing cell")
+        raise data_error(raw.place(row), "a label in each row, or missing: drop or mean", "no label")
     kept = np.flatnonzero(~bad).astype(row_type(len(bad)))
     if unlabelled.all():
-        raise fault(raw.name, "no label in any row", "labels; is it the label's column?")
+        raise data_error(raw.name, "labels", "no label in any row", "is it the label's column?")
     if not len(kept):
-        raise fault(raw.name, "a missing cell in every row", "some whole rows; missing: mean fills cells")
+        raise data_error(raw.name, "some whole rows", "a missing cell in every row", "missing: mean fills cells")
     lack = "with a missing cell" if policy == "drop" else "without a label"
     notes.append(f"{raw.name}: {len(bad) - len(kept):,} of {len(bad):,} rows dropped, each {lack}")
     labels = None if raw.labels is None else Labels(raw.labels.codes[kept], raw.labels.values)
@@ -78,7 +77,9 @@ def training_means(raw: Raw, rows: RowNumbers | None) -> Array:
     counts = there.sum(axis=0)
     if not counts.all():
         column = raw.feature(int(np.argmin(counts)))
-        raise fault(f"{raw.name}: {column}", "no number in any training row", "at least one; or the column in 'ignore'")
+        raise data_error(
+            f"{raw.name}: {column}", "at least one number in the training rows, or the column in 'ignore'", "none"
+        )
     means: Array = np.where(there, X, 0).sum(axis=0) / counts
     return means
 
@@ -215,7 +216,9 @@ def _training_labels(raw: Raw) -> Labels:
     assert raw.labels is not None
     labels = without_absent(raw.labels)
     if len(labels.values) < 2:
-        raise fault(raw.name, f"one class only, {shown(labels.values[0])}", "two or more; is it the label's column?")
+        raise data_error(
+            raw.name, "two or more classes", f"one, {shown(labels.values[0])}", "is it the label's column?"
+        )
     return labels
 
 
@@ -233,7 +236,7 @@ def _split(
         if not isinstance(fraction, int | float) or not fraction:
             continue
         if not 0 < fraction < 1:
-            raise fault(f"data.{part}", f"{fraction}", "a fraction between 0 and 1, or a source")
+            raise data_error(f"data.{part}", "a fraction between 0 and 1, or a source", f"{fraction}")
         rng = generator(seed, "split" if part == "validation" else "test_split")
         left = parts["train"]
         first, second = stratified_split(y if left is None else y[left], fraction, classes, rng, f"{name}, {part} rows")

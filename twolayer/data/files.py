@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from twolayer.utils.npy import UNPACKED_RATIO, unpacked_limit
-from twolayer.utils.text import fault
+from twolayer.utils.text import data_error
 
 Format = Literal["csv", "npz", "npy", "idx", "cifar"]
 
@@ -35,12 +35,12 @@ def file_size(path: Path) -> int:
     """
     try:
         if path.is_dir():
-            raise fault(path, "a folder", "a data file")
+            raise data_error(path, "a data file", "a folder")
         if path.exists() and not path.is_file():
-            raise fault(path, "a device or a pipe", "a data file")
+            raise data_error(path, "a data file", "a device or a pipe")
         return path.stat().st_size
     except (OSError, ValueError) as error:
-        raise fault(path, f"cannot be read ({getattr(error, 'strerror', None) or error})", "a data file") from None
+        raise data_error(path, "a data file", f"cannot be read ({getattr(error, 'strerror', None) or error})") from None
 
 
 def digest_of(path: Path) -> str:
@@ -57,7 +57,7 @@ def is_gzipped(path: Path) -> bool:
         with path.open("rb") as file:
             return file.read(2) == _GZIP
     except OSError as error:
-        raise fault(path, f"cannot be read ({error.strerror})", "a data file") from None
+        raise data_error(path, "a data file", f"cannot be read ({error.strerror})") from None
 
 
 def read_bytes(path: Path) -> bytes:
@@ -70,7 +70,7 @@ def read_bytes(path: Path) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise fault(path, f"cannot be read ({error.strerror})", "a data file") from None
+        raise data_error(path, "a data file", f"cannot be read ({error.strerror})") from None
     return _gunzip(content, path) if content[:2] == _GZIP else content
 
 
@@ -80,10 +80,12 @@ def _gunzip(packed: bytes, path: Path) -> bytes:
         with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
             content = file.read(limit + 1)
     except EOFError:
-        raise fault(path, "the gzip file is cut short", "a whole file; get or make it again") from None
+        raise data_error(path, "a whole file", "the gzip file is cut short", "get or make it again") from None
     except (OSError, zlib.error) as error:
-        raise fault(path, f"the gzip file is damaged ({error})", "a whole file; get or make it again") from None
+        raise data_error(path, "a whole file", f"the gzip file is damaged ({error})", "get or make it again") from None
     if len(content) > limit:
         found = f"more than {limit:,} bytes packed in {len(packed):,}"
-        raise fault(path, found, f"at most {UNPACKED_RATIO} times the packed size; unpack it yourself if you trust it")
+        raise data_error(
+            path, f"at most {UNPACKED_RATIO} times the packed size", found, "unpack it yourself if you trust it"
+        )
     return content

@@ -8,12 +8,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from twolayer.network.model import Array
 from twolayer.utils.randomness import generator
-from twolayer.utils.text import fault, nearest, shown, some
-
-Array = NDArray[Any]
+from twolayer.utils.text import data_error, did_you_mean, shown, some
 
 MAX_NUMBERS = 1 << 27  # a gibibyte of float64
 
@@ -103,21 +101,21 @@ def generate(source: Mapping[str, Any], seed: int, part: int) -> tuple[Array, Ar
     name = given.pop("generator", None)
     where = f"generator {name}"
     if not isinstance(name, str) or name not in GENERATORS:
-        raise fault("generator", shown(name), some(GENERATORS) + nearest(str(name), GENERATORS))
+        raise data_error("generator", f"one of {some(GENERATORS)}", shown(name), did_you_mean(str(name), GENERATORS))
     make = GENERATORS[name]
     known = make.__code__.co_varnames[1 : make.__code__.co_argcount]
     for key, value in given.items():
         if key not in known:
-            raise fault(where, f"key {shown(key)}", some(known) + nearest(key, known))
+            raise data_error(where, f"one of {some(known)}", f"key {shown(key)}", did_you_mean(key, known))
         whole = isinstance(_LEAST[key], int)
         if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not math.isfinite(value):
-            raise fault(where, f"{key}: {shown(value)}", "a whole number" if whole else "a finite number")
+            raise data_error(where, "a whole number" if whole else "a finite number", f"{key}: {shown(value)}")
         if value < _LEAST[key]:
-            raise fault(where, f"{key}: {value}", f"at least {_LEAST[key]}")
+            raise data_error(where, f"at least {_LEAST[key]}", f"{key}: {value}")
     count = given.get("rows", given.get("rows_per_class", 100) * given.get("classes", 3))
     if count * given.get("features", 4) > MAX_NUMBERS:
-        raise fault(where, f"{count:,} rows", f"at most {MAX_NUMBERS:,} numbers in all")
+        raise data_error(where, f"at most {MAX_NUMBERS:,} numbers in all", f"{count:,} rows")
     if count < given.get("classes", 3):
-        raise fault(where, f"{count} rows for {given.get('classes', 3)} classes", "at least one row of each class")
+        raise data_error(where, "at least one row of each class", f"{count} rows for {given.get('classes', 3)} classes")
     X, y = make(generator(seed, "generate", part), **given)
     return X, y, where

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from twolayer.data.files import file_size, is_gzipped, read_bytes
 from twolayer.utils.npy import map_array
-from twolayer.utils.text import fault
+from twolayer.utils.text import data_error
 
 MAX_AXES = 8
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -40,21 +40,21 @@ def read_idx(path: Path) -> NDArray[Any]:
 def _header(start: bytes, size: int, path: Path) -> tuple[np.dtype[Any], tuple[int, ...]]:
     """Type and shape, if a file of `size` bytes holds just that."""
     if len(start) < 4:
-        raise fault(path, f"{size} bytes", "an IDX file, which begins with a magic number of 4 bytes")
+        raise data_error(path, "an IDX file, which begins with a magic number of 4 bytes", f"{size} bytes")
     zeros, kind, n_axes = start[:2], start[2], start[3]
     if zeros != b"\0\0" or kind not in TYPES or not 0 < n_axes <= MAX_AXES:
         wanted = "0x00000803 (images of bytes), 0x00000801 (labels) or another IDX type"
-        raise fault(path, f"magic number 0x{start[:4].hex()}", wanted)
+        raise data_error(path, wanted, f"magic number 0x{start[:4].hex()}")
     if len(start) < 4 + 4 * n_axes:
-        raise fault(path, f"{size} bytes", f"a header of {4 + 4 * n_axes}, as there are {n_axes} axes")
+        raise data_error(path, f"a header of {4 + 4 * n_axes} bytes, as there are {n_axes} axes", f"{size} bytes")
     shape = tuple(int.from_bytes(start[at : at + 4], "big") for at in range(4, 4 + 4 * n_axes, 4))
     dtype = np.dtype(TYPES[kind])
     announced, there = math.prod(shape) * dtype.itemsize, size - 4 - 4 * n_axes
     if announced != there:
         times = " x ".join(f"{length:,}" for length in shape)
-        raise fault(path, f"{there:,} bytes of data", f"{announced:,}, as its header announces {times}")
+        raise data_error(path, f"{announced:,} bytes of data, as its header announces {times}", f"{there:,}")
     if not announced:
-        raise fault(path, f"axes of {shape}", "at least one row of at least one number")
+        raise data_error(path, "at least one row of at least one number", f"axes of {shape}")
     return dtype, shape
 
 
@@ -87,11 +87,11 @@ def read_cifar(paths: Sequence[Path]) -> tuple[NDArray[np.uint8], NDArray[np.uin
 def _rows(path: Path) -> NDArray[Any]:
     content = read_bytes(path)
     if not content or len(content) % ROW_BYTES:
-        raise fault(
-            path, f"{len(content):,} bytes", f"CIFAR-10's binary version: rows of {ROW_BYTES:,} bytes, at least one"
+        raise data_error(
+            path, f"CIFAR-10's binary version: rows of {ROW_BYTES:,} bytes, at least one", f"{len(content):,} bytes"
         )
     rows = np.frombuffer(content, np.uint8).reshape(-1, ROW_BYTES)
     bad = np.flatnonzero(rows[:, 0] >= CLASSES)
     if len(bad):
-        raise fault(f"{path}, row {bad[0]}", f"label {rows[bad[0], 0]}", "0 to 9; CIFAR-100 has another form")
+        raise data_error(f"{path}, row {bad[0]}", "0 to 9", f"label {rows[bad[0], 0]}", "CIFAR-100 has another form")
     return rows

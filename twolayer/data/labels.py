@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.utils.text import fault, nearest, shown, some
+from twolayer.network.model import Array
+from twolayer.utils.text import data_error, did_you_mean, shown, some
 
-Array = NDArray[Any]
 Label = str | int
 Place = Callable[[int], str]
 
@@ -42,9 +42,9 @@ def labels_of_array(array: Array, name: str) -> Labels:
             many different labels.
     """
     if array.ndim != 1:
-        raise fault(name, f"labels of shape {array.shape}", "one label for each row, shape (N,)")
+        raise data_error(name, "one label for each row, shape (N,)", f"labels of shape {array.shape}")
     if array.dtype.kind not in "biufUS":
-        raise fault(name, f"labels of type {array.dtype}", "whole numbers or text")
+        raise data_error(name, "whole numbers or text", f"labels of type {array.dtype}")
     distinct: Array | None = None
     for start in range(0, len(array), _BLOCK):
         block = array[start : start + _BLOCK]
@@ -52,14 +52,14 @@ def labels_of_array(array: Array, name: str) -> Labels:
             bad = np.flatnonzero(~(np.abs(block) <= 2.0**53) | (block != np.trunc(block)))
             if len(bad):
                 place = f"{name}, row {start + bad[0]}"
-                raise fault(place, f"label {block[bad[0]]}", "labels that are whole numbers or text")
+                raise data_error(place, "labels that are whole numbers or text", f"label {block[bad[0]]}")
         found = np.unique(block)
         distinct = found if distinct is None else np.union1d(distinct, found)
         require_few(len(distinct), name)
     if distinct is None:
-        raise fault(name, "no labels", "at least one row")
+        raise data_error(name, "at least one row", "no labels")
     if distinct.dtype.kind == "u" and distinct[-1] > np.iinfo(np.int64).max:
-        raise fault(name, f"label {distinct[-1]}", "whole numbers below 2**63, or text")
+        raise data_error(name, "whole numbers below 2**63, or text", f"label {distinct[-1]}")
     codes = np.empty(len(array), np.min_scalar_type(max(len(distinct) - 1, 0)))
     for start in range(0, len(array), _BLOCK):
         codes[start : start + _BLOCK] = np.searchsorted(distinct, array[start : start + _BLOCK])
@@ -93,7 +93,7 @@ def require_few(count: int, name: str) -> None:
     """
     if count > MAX_CLASSES:
         found = f"more than {MAX_CLASSES:,} different labels"
-        raise fault(name, found, "classes; a quantity cannot be learned as one. Is it the right column?")
+        raise data_error(name, "classes", found, "a quantity cannot be learned as one. Is it the right column?")
 
 
 def class_indices(labels: Labels, classes: Sequence[Label], place: Place) -> Array:
@@ -113,8 +113,8 @@ def class_indices(labels: Labels, classes: Sequence[Label], place: Place) -> Arr
     if len(unknown):
         value = labels.values[unknown[0]]
         row = int(np.argmax(labels.codes == unknown[0]))
-        hint = nearest(str(value), known)
-        raise fault(place(row), f"label {shown(value)}", f"a label known from training: {some(classes)}{hint}")
+        hint = did_you_mean(str(value), known)
+        raise data_error(place(row), f"a label known from training: {some(classes)}", f"label {shown(value)}", hint)
     indices: Array = mapping.astype(np.min_scalar_type(len(classes) - 1))[labels.codes]
     return indices
 

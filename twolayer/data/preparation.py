@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from twolayer.data import preparation as stored
 from twolayer.data.columns import Labelling, Layout
@@ -21,9 +21,9 @@ from twolayer.data.labels import MISSING, Label, class_indices
 from twolayer.data.rows import METHODS, ArrayRows, Rows, ScaledRows, Scaling
 from twolayer.data.sources import Raw, read_more
 from twolayer.data.table import TableForm, table_of
-from twolayer.utils.text import fault
+from twolayer.network.model import Array
+from twolayer.utils.text import data_error, expected_got, shown
 
-Array = NDArray[Any]
 Name = Callable[[int], str]
 
 _BLOCK_BYTES = 1 << 20
@@ -104,11 +104,11 @@ class Preparation:
         else:
             numbers = np.asarray(X)
             if numbers.dtype.kind not in "biuf":
-                raise fault("rows", f"values of type {numbers.dtype}", "numbers")
+                raise data_error("rows", "numbers", f"values of type {numbers.dtype}")
             if numbers.ndim > 2:
                 numbers = numbers.reshape(len(numbers), -1)
             if numbers.ndim != 2 or numbers.shape[1] != self.n_features:
-                raise fault("rows", f"shape {np.shape(X)}", f"(N, {self.n_features}), one row for each prediction")
+                raise data_error("rows", f"(N, {self.n_features}), one row for each prediction", f"shape {np.shape(X)}")
         filled = self.filled(numbers, place, lambda j: f"column {names[j]!r}")
         return self.ready(filled, place, lambda j: f"feature {names[j]!r}")
 
@@ -133,7 +133,7 @@ class Preparation:
             return X, None
         without = np.flatnonzero(raw.labels.codes == MISSING)
         if len(without):
-            raise fault(raw.place(int(without[0])), "no label", "a label in every row")
+            raise data_error(raw.place(int(without[0])), "a label in every row", "no label")
         return X, class_indices(raw.labels, self.classes, raw.label_place)
 
     def rows(self, raw: Raw) -> Rows:
@@ -159,8 +159,8 @@ class Preparation:
             return X
         row, column = map(int, np.argwhere(missing)[0])
         if self.fill is None:
-            raise fault(
-                f"{place(row)}: {feature(column)}", "a missing cell", "a number; the model has no means to fill it"
+            raise data_error(
+                f"{place(row)}: {feature(column)}", "a number", "a missing cell", "the model has no means to fill it"
             )
         return np.where(missing, self.fill, X)
 
@@ -210,8 +210,8 @@ class Preparation:
 
 def not_finite(place: str, feature: str, dtype: DTypeLike) -> Exception:
     """The fault of a NaN, an infinity or a number too large."""
-    return fault(
-        f"{place}: {feature}", "NaN, infinity or a number too large", f"finite numbers that {np.dtype(dtype)} holds"
+    return data_error(
+        f"{place}: {feature}", f"finite numbers that {np.dtype(dtype)} holds", "NaN, infinity or a number too large"
     )
 
 
@@ -341,4 +341,4 @@ def _vector(arrays: Mapping[str, Array], name: str) -> Array:
 
 def _require(good: Any, what: str, found: object, wanted: str) -> None:
     if not good:
-        raise ValueError(f"{what}: {str(found)[:80]}; wanted: {wanted}")
+        raise ValueError(f"{what}: {expected_got(wanted, shown(str(found)))}")

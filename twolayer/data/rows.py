@@ -11,7 +11,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from twolayer.network.model import Array
+
 RowNumbers = NDArray[np.integer[Any]]
 Method = Literal["none", "center", "standardize", "max"]
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from twolayer.data.columns import ColumnChoice, Labelling, Layout
 from twolayer.data.csv_reader import Table
@@ -18,10 +17,10 @@ from twolayer.data.generated import generate
 from twolayer.data.images import read_cifar, read_idx
 from twolayer.data.labels import Labels, labels_of_array
 from twolayer.data.table import TableForm, read_table, read_training_table
+from twolayer.network.model import Array
 from twolayer.utils.npy import read_npy, read_npz
-from twolayer.utils.text import as_data_error, fault, shown, some
+from twolayer.utils.text import as_data_error, data_error, shown, some
 
-Array = NDArray[Any]
 Source = str | Path | Sequence[str | Path] | Mapping[str, Any]
 
 FEATURE_KEYS = ("X", "x", "features", "data", "images", "X_train", "x_train")
@@ -95,7 +94,7 @@ def read_more(source: Source, form: TableForm | None, n_features: int, seed: int
         if is_table(source):
             if form is None and labels == "needed":
                 wanted = "rows with labels as in training: an npz or .bin file, or {features: FILE, labels: FILE}"
-                raise fault(str(source), "a csv, though the training rows are in none", wanted)
+                raise data_error(str(source), wanted, "a csv, though the training rows are in none")
             layout = form.layout if form else Layout(None, n_features, None, tuple(range(n_features)), frozenset())
             table = read_table(Path(str(source)), layout, labels)
             raw = _of_table(table, form or TableForm(layout, {}), str(source))
@@ -103,7 +102,7 @@ def read_more(source: Source, form: TableForm | None, n_features: int, seed: int
             name, X, y, label_name = _arrays(source, seed, part, need_labels=labels == "needed")
             raw = _of_arrays(name, X, None if labels == "left" else y, label_name)
     if raw.X.shape[1] != n_features:
-        raise fault(raw.name, f"{raw.X.shape[1]:,} features", f"{n_features:,}, as in training")
+        raise data_error(raw.name, f"{n_features:,} features, as in training", f"{raw.X.shape[1]:,}")
     return raw
 
 
@@ -132,13 +131,15 @@ def _of_table(table: Table, form: TableForm, name: str) -> Raw:
 def _of_arrays(name: str, X: Array, y: Array | None, label_name: str) -> Raw:
     """Rows of arrays: X (N, D), or (N, height, width) or (N, height, width, colours) pictures; y (N,)."""
     if X.dtype.kind not in "biuf":
-        raise fault(name, f"features of type {X.dtype}", "numbers")
+        raise data_error(name, "numbers", f"features of type {X.dtype}")
     if not 2 <= X.ndim <= 4 or not X.size:
-        raise fault(
-            name, f"features of shape {X.shape}", "(N, D), or pictures (N, height, width) or (N, height, width, 3)"
+        raise data_error(
+            name, "(N, D), or pictures (N, height, width) or (N, height, width, 3)", f"features of shape {X.shape}"
         )
     if y is not None and len(np.atleast_1d(y)) != len(X):
-        raise fault(name, f"{len(X):,} rows of features and {len(np.atleast_1d(y)):,} labels", "one label for each row")
+        raise data_error(
+            name, "one label for each row", f"{len(X):,} rows of features and {len(np.atleast_1d(y)):,} labels"
+        )
     labels = None if y is None else labels_of_array(y, label_name)
     return Raw(
         name,
@@ -158,13 +159,13 @@ def _arrays(source: Source, seed: int, part: int, need_labels: bool) -> tuple[st
             X, y, name = generate(source, seed, part)
             return name, X, y, name
         if set(source) != {"features", "labels"}:
-            raise fault("source", f"keys {some(source)}", "features and labels, or generator")
+            raise data_error("source", "features and labels, or generator", f"keys {some(source)}")
         features, labels = Path(source["features"]), Path(source["labels"])
         return str(features), _one_array(features), _one_array(labels), str(labels)
     if not isinstance(source, str | Path):
         paths = [Path(path) for path in source]
         if not paths or any(format_of(path) != "cifar" for path in paths):
-            raise fault("source", f"a list of {some(paths)}", "one file, or a list of CIFAR-10's .bin files")
+            raise data_error("source", "one file, or a list of CIFAR-10's .bin files", f"a list of {some(paths)}")
         return str(paths[0]), *read_cifar(paths), str(paths[0])
     path = Path(source)
     form = format_of(path)
@@ -173,7 +174,7 @@ def _arrays(source: Source, seed: int, part: int, need_labels: bool) -> tuple[st
     if form == "npz":
         return _pick(path, need_labels)
     if need_labels:
-        raise fault(path, "features without labels", "{features: FILE, labels: FILE}")
+        raise data_error(path, "{features: FILE, labels: FILE}", "features without labels")
     return str(path), _one_array(path), None, ""
 
 
@@ -182,10 +183,12 @@ def _one_array(path: Path) -> Array:
     form = format_of(path)
     if form == "npy":
         if is_gzipped(path):
-            raise fault(path, "a gzipped .npy file", "it unpacked, or an .npz")
+            raise data_error(path, "an .npy or .npz file", "a gzipped .npy file", "unpack it")
         return read_npy(path, mapped=True)
     if form in ("npz", "cifar"):
-        raise fault(path, "features and labels in one file", "its name alone, not {features: ..., labels: ...}")
+        raise data_error(
+            path, "the file's name alone, not {features: ..., labels: ...}", "features and labels in one file"
+        )
     return read_idx(path)
 
 
@@ -195,5 +198,5 @@ def _pick(path: Path, need_labels: bool) -> tuple[str, Array, Array | None, str]
     labels = [key for key in LABEL_KEYS if key in arrays]
     if len(features) != 1 or len(labels) > 1 or (need_labels and not labels):
         wanted = f"one of {some(FEATURE_KEYS)}" + f", and one of {some(LABEL_KEYS)}" * need_labels
-        raise fault(path, f"arrays {some(arrays)}", wanted)
+        raise data_error(path, wanted, f"arrays {some(arrays)}")
     return str(path), arrays[features[0]], arrays[labels[0]] if labels else None, f"{path} ({''.join(labels)})"

@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.utils.text import fault, shown
+from twolayer.utils.text import data_error, shown
 
 RowNumbers = NDArray[np.integer[Any]]
 
@@ -52,7 +52,9 @@ def stratified_split(
     if counts.min() < 2:
         rare = int(counts.argmin())
         found = f"class {shown(classes[rare])} has {counts[rare]} row{'s' if counts[rare] != 1 else ''}"
-        raise fault(name, found, "at least 2 of each class, one for each part; leave the class out or ask for no split")
+        raise data_error(
+            name, "at least 2 of each class, one for each part", found, "leave the class out or ask for no split"
+        )
     held = np.zeros(len(y), np.bool_)
     for index, share in enumerate(_shares(counts, fraction)):
         rows = np.flatnonzero(y == index)

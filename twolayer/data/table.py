@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from twolayer.data.columns import ColumnChoice, Labelling, Layout, find_columns, is_header, lay_out
 from twolayer.data.csv_reader import MISSING_CELLS, CsvText, Table, number_of, parse_table
 from twolayer.data.labels import MISSING, labels_of_cells
-from twolayer.utils.text import fault, nearest, shown, some
-
-Array = NDArray[Any]
+from twolayer.network.model import Array
+from twolayer.utils.text import data_error, did_you_mean, shown, some
 
 
 def table_of(X: Any, layout: Layout) -> Table:
@@ -49,17 +47,19 @@ def _columns(X: Any, layout: Layout) -> list[Any]:
         if layout.names:
             for name in wanted:
                 if names.count(name) != 1:
-                    raise fault(
-                        "rows", f"column {shown(name)} {names.count(name)} times", f"it once{nearest(name, names)}"
+                    raise data_error(
+                        "rows", f"column {shown(name)} once", f"it {names.count(name)} times", did_you_mean(name, names)
                     )
             return [np.asarray(X[X.columns[names.index(name)]]) for name in wanted]
         if len(names) != len(wanted):
-            raise fault("rows", f"{len(names)} columns", f"{len(wanted)}, the features in the order of the training")
+            raise data_error(
+                "rows", f"{len(wanted)} columns, the features in the order of the training", str(len(names))
+            )
         return [np.asarray(X[name]) for name in X.columns]
     cells = np.asarray(X, None if isinstance(X, np.ndarray) else object)
     if cells.ndim != 2 or cells.shape[1] != len(layout.features):
         names_wanted = some(layout.name(position) for position in layout.features)
-        raise fault("rows", f"shape {cells.shape}", f"(N, {len(layout.features)}): {names_wanted}")
+        raise data_error("rows", f"(N, {len(layout.features)}): {names_wanted}", f"shape {cells.shape}")
     return [cells[:, j] for j in range(cells.shape[1])]
 
 
@@ -70,7 +70,7 @@ def _numbers(column: Array, title: str) -> Array:
     for row, value in enumerate(column):
         number = number_of(_cell(value))
         if number is None:
-            raise fault(f"row {row}: {title}", shown(value), "a finite number")
+            raise data_error(f"row {row}: {title}", "a finite number", shown(value))
         numbers[row] = number
     return numbers
 
@@ -127,7 +127,9 @@ class TableForm:
         if n_rows * D > max(MAX_ENCODED, 8 * n_rows * len(self.layout.features)):
             widest = max(self.categories, key=lambda position: len(self.categories[position]))
             found = f"{D:,} features for {n_rows:,} rows, {len(self.categories[widest]):,} of them for one column"
-            raise fault(f"{where}: {self.layout.title(widest)}", found, "fewer categories, or the column in 'ignore'")
+            raise data_error(
+                f"{where}: {self.layout.title(widest)}", "fewer categories, or the column in 'ignore'", found
+            )
         X = np.zeros((n_rows, D))
         at, number = 0, 0
         for position in self.layout.features:
@@ -152,7 +154,9 @@ class TableForm:
             row = int(rows[unknown[0]])
             value = str(column.values[column.codes[row]])
             place = f"{table.place(row)}: {self.layout.title(position)}"
-            raise fault(place, shown(value), f"a category known from training: {some(known)}{nearest(value, known)}")
+            raise data_error(
+                place, f"a category known from training: {some(known)}", shown(value), did_you_mean(value, known)
+            )
         out[rows, codes] = 1
         out[column.codes == MISSING] = np.nan
 
@@ -167,7 +171,7 @@ def read_training_table(path: Path, choice: ColumnChoice) -> tuple[Table, TableF
     for position, values in known.items():
         if not values:
             place = f"{text.where}: {layout.title(position)}"
-            raise fault(place, "a missing cell in every row", "some categories, or the column in 'ignore'")
+            raise data_error(place, "some categories, or the column in 'ignore'", "a missing cell in every row")
     return table, TableForm(layout, known)
 
 

@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
+from twolayer.network.model import Array
 from twolayer.utils.errors import FileError, RunError
 from twolayer.utils.files import Content, write_atomically
-from twolayer.utils.jsonfile import MAX_BYTES, parse_object, shown
+from twolayer.utils.jsonfile import MAX_BYTES, parse_object
 from twolayer.utils.npy import read_npz
+from twolayer.utils.text import printable, shown
 from twolayer.utils.version import __version__
-
-Array = NDArray[Any]
 
 FORMAT = 1
 """Raised when a file of the new kind would be misread by an older twolayer."""
@@ -195,7 +194,7 @@ def _native(array: Array) -> Array:
 
 
 def _require_known_format(path: str | Path, header: Mapping[str, Any]) -> None:
-    found, writer = header.get("format"), shown(header.get("twolayer"))
+    found, writer = header.get("format"), printable(str(header.get("twolayer")))[:60]
     if type(found) is not int or found < 1:
         raise RunError(f"{path}: its header has no format version: not a file that twolayer wrote")
     if found > FORMAT:

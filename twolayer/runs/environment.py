@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from twolayer.utils.blas import blas_facts, usable_threads
-from twolayer.utils.jsonfile import shown
+from twolayer.utils.text import printable
 from twolayer.utils.version import __version__
 
 Environment = dict[str, Any]
@@ -173,4 +173,4 @@ def _at(environment: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
 
 
 def _in_words(value: Any) -> str:
-    return shown(" ".join(map(str, value)) if isinstance(value, list) else value)
+    return printable(" ".join(map(str, value)) if isinstance(value, list) else str(value))[:60]

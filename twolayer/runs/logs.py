@@ -19,7 +19,7 @@ from twolayer.utils import files as seam
 from twolayer.utils.columns import MONITORS
 from twolayer.utils.errors import RunError
 from twolayer.utils.files import CANNOT_READ, explained
-from twolayer.utils.jsonfile import shown
+from twolayer.utils.text import shown
 
 _MAX_BYTES = 64 << 20
 _MAX_HEADER_BYTES = 4096

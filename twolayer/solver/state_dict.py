@@ -13,7 +13,7 @@ from twolayer.network.model import Array, Params
 from twolayer.network.schedules import PlateauState
 from twolayer.solver.solver import Solver
 from twolayer.solver.state import Best, Progress
-from twolayer.utils.jsonfile import shown
+from twolayer.utils.text import printable
 
 _MOST = 10**15  # epochs or steps: more than anybody can have done
 
@@ -55,7 +55,7 @@ def restore(solver: Solver, arrays: Mapping[str, Array], header: Mapping[str, An
         if same_rows:
             _require_possible(solver, found, updates)
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"the header is not that of this training's checkpoint: {shown(error)}") from None
+        raise ValueError(f"the header is not that of this training's checkpoint: {printable(str(error))}") from None
     solver.progress, solver.state.t = found, updates
 
 

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from twolayer.network.model import Array
 from twolayer.views.style import MARK, TRAINING, VALIDATION, line_look, new_figure, plain, plain_number, save, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Array = NDArray[np.float64]
 PANELS_PER_ROW = 3
 MAX_LEGEND = 110  # letters of a curve's name
 

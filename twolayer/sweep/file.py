@@ -1,5 +1,5 @@
-"""A sweep file -> Sweep, or all faults of it and of its base config in one report, each with its place. Corners of the
-space are put into the base config and judged by the config's own checks before anything is trained.
+"""A sweep file -> Sweep, or all problems of it and of its base config in one report, each with its place. Corners of
+the space are put into the base config and judged by the config's own checks before anything is trained.
 
 The keys of a sweep file beside `space`: what each wants, its default and its meaning."""
 
@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from twolayer.config import Config
-from twolayer.config.errors_report import Place, Report, did_you_mean, nearest, shown, similar_file
+from twolayer.config.errors_report import Place, Report, hint_for, similar_file
 from twolayer.config.loading import apply_override
 from twolayer.config.schema import known_keys
 from twolayer.config.yaml_reader import Document, read_document
 from twolayer.sweep.space import FORMS, Dimension, Value, check_corners, config_with, read_dimension
 from twolayer.utils.columns import larger_is_better
 from twolayer.utils.errors import ConfigError
+from twolayer.utils.text import nearest, shown
 
 SAMPLERS = ("grid", "random", "tpe")
 PRUNERS = ("none", "median", "hyperband")
@@ -63,17 +64,17 @@ _LIMITS = {"seed": (0, 2**32 - 1), "seeds": (1, 1000), "min_epochs": (1, 10**9),
 _LIMITS |= {"workers": (1, 512), "threads": (1, 512)}
 
 
-def fault_of(name: str, data: Mapping[str, Any]) -> str | None:
+def problem_of(name: str, data: Mapping[str, Any]) -> str | None:
     """What is wrong with a key of a sweep file, or None."""
     key = KEYS[name]
     if name not in data:
-        return f"missing key; wanted {key.wants}" if key.default is ... else None
+        return f"missing key; expected {key.wants}" if key.default is ... else None
     value = data[name]
     if _fits(name, key, value):
         return None
     guess = nearest(value, key.choices) if isinstance(value, str) and key.choices else None
     hint = f"; did you mean '{guess}'?" if guess else ""
-    return f"found {shown(value)}, wanted {key.wants}{hint}"
+    return f"expected {key.wants}, got {shown(value)}{hint}"
 
 
 def _fits(name: str, key: Key, value: Any) -> bool:
@@ -172,7 +173,7 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
         overrides: `KEY=VALUE` for keys of the sweep file, such as `workers=4`.
 
     Raises:
-        ConfigError: with all faults.
+        ConfigError: with all problems.
     """
     path, report = Path(path), Report()
     document = read_document(path, report)
@@ -181,7 +182,7 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
     for number, override in enumerate(overrides):
         apply_override(document, override, number, report)
     if not isinstance(document.data, dict):
-        report.add((), f"found {shown(document.data)}, wanted the keys {', '.join(KEYS)}", document.place(()))
+        report.add((), f"expected the keys {', '.join(KEYS)}, got {shown(document.data)}", document.place(()))
         raise report.error()
 
     def complain(where: tuple[str | int, ...], message: str) -> None:
@@ -190,14 +191,14 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
     settings: dict[str, Any] = {}
     for name in document.data:
         if name not in KEYS:
-            hint = f"; it belongs under 'space': {{{name}: [...]}}" if "." in name else did_you_mean(name, list(KEYS))
+            hint = f"; it belongs under 'space': {{{name}: [...]}}" if "." in name else hint_for(name, list(KEYS))
             complain((name,), f"unknown key{hint}")
     for name, key in KEYS.items():
         settings[name] = document.data.get(name, key.default)
         if not report.is_usable((name,)):
             settings[name] = key.default
-        elif (fault := fault_of(name, document.data)) is not None:
-            complain((name,), fault)
+        elif (problem := problem_of(name, document.data)) is not None:
+            complain((name,), problem)
             settings[name] = key.default
     space = _read_space(document, report, settings["sampler"])
     base_report = Report()
@@ -205,11 +206,11 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
     if base is not None and base_document is not None:
         _check_base(base, settings, complain, document)
         check_corners(space, base_document, base_path, document, report)
-    if not report.faults:
+    if not report.problems:
         _check_together(space, settings, base, complain)
-    faults = [fault for each in (report, base_report) if each.faults for fault in each.error().faults]
-    if faults or base is None or base_document is None:
-        raise ConfigError(faults)
+    problems = [problem for each in (report, base_report) if each.problems for problem in each.error().problems]
+    if problems or base is None or base_document is None:
+        raise ConfigError(problems)
     return Sweep(path, base_path, base, tuple(space), settings, base_document)
 
 
@@ -226,8 +227,8 @@ def _read_space(document: Document, report: Report, sampler: str) -> list[Dimens
         where = ("space", key)
         if not report.is_usable(where):
             continue
-        if (fault := _key_fault(key)) is not None:
-            complain(where, fault)
+        if (problem := _key_fault(key)) is not None:
+            complain(where, problem)
             continue
         dimension = read_dimension(key, value, where, complain)
         if dimension is None:
@@ -257,7 +258,7 @@ def _key_fault(key: str) -> str | None:
 def _read_base(
     path: Path, written: Any, document: Document, report: Report, base_report: Report
 ) -> tuple[Path, Document | None, Config | None]:
-    """The base config with its document; its faults go into a report of their own."""
+    """The base config with its document; its problems go into a report of their own."""
     if not isinstance(written, str):
         return path, None, None
     place = document.place(("base",))
@@ -269,7 +270,7 @@ def _read_base(
     base_document = read_document(base_path, base_report)
     if base_document is None or not isinstance(base_document.data, dict):
         if base_document is not None:
-            base_report.add((), f"found {shown(base_document.data)}, wanted a config", base_document.place(()))
+            base_report.add((), f"expected a config, got {shown(base_document.data)}", base_document.place(()))
         return base_path, None, None
     try:
         return base_path, base_document, config_with(base_document, {}, {}, base_path, base_report)
@@ -299,7 +300,7 @@ def _check_together(
     """What has to fit together in the sweep file itself."""
     sampler, trials = settings["sampler"], settings["trials"]
     if not space:
-        complain(("space",), f"empty; wanted config keys with {FORMS}")
+        complain(("space",), f"empty; expected config keys with {FORMS}")
     elif sampler == "grid" and _grid_size(space) > MAX_GRID:
         complain(("space",), f"the grid has {_grid_size(space):,} points, at most {MAX_GRID:,} are possible")
     if sampler != "grid" and trials is None and settings["minutes"] is None:

@@ -18,7 +18,8 @@ from twolayer.sweep.space import Value
 from twolayer.utils import files as seam
 from twolayer.utils.errors import DataError, RunError
 from twolayer.utils.files import CANNOT_READ, explained
-from twolayer.utils.jsonfile import read_json, shown, write_json
+from twolayer.utils.jsonfile import read_json, write_json
+from twolayer.utils.text import shown
 
 
 def require_same_sweep(sweep: Sweep, folder: Path) -> dict[str, str]:

@@ -17,9 +17,10 @@ import numpy as np
 
 from twolayer.config import Config
 from twolayer.config.checking import check
-from twolayer.config.errors_report import Fault, KeyPath, Place, Report, did_you_mean, shown
+from twolayer.config.errors_report import ConfigProblem, KeyPath, Place, Report, hint_for
 from twolayer.config.yaml_reader import Document
 from twolayer.utils.errors import ConfigError
+from twolayer.utils.text import shown
 
 Value = str | int | float | bool | None
 Kind = Literal["list", "uniform", "log_uniform", "integer"]
@@ -114,24 +115,24 @@ class Dimension:
 
 
 def read_dimension(key: str, written: Any, path: KeyPath, complain: Complain) -> Dimension | None:
-    """The dimension that a value of `space` says, or None with its faults told.
+    """The dimension that a value of `space` says, or None with its problems told.
 
     Args:
         key: the config key.
         written: plain data.
         path: where it stands in the sweep file.
-        complain: called with the path and the message of each fault.
+        complain: called with the path and the message of each problem.
     """
     if isinstance(written, list):
         return _read_list(key, written, path, complain)
     if not isinstance(written, Mapping) or not written:
-        complain(path, f"found {shown(written)}, wanted {FORMS}")
+        complain(path, f"expected {FORMS}, got {shown(written)}")
         return None
     kinds = [name for name in written if name in OPTIONS]
     if len(kinds) != 1:
         first = next(iter(written))
-        hint = did_you_mean(first, list(OPTIONS)) if not kinds else "; of two ranges only one can count"
-        complain((*path, first), f"unknown form{hint}; wanted {FORMS}" if not kinds else f"two forms{hint}")
+        hint = hint_for(first, list(OPTIONS)) if not kinds else "; of two ranges only one can count"
+        complain((*path, first), f"unknown form{hint}; expected {FORMS}" if not kinds else f"two forms{hint}")
         return None
     return _read_range(key, kinds[0], dict(written), path, complain)
 
@@ -139,9 +140,9 @@ def read_dimension(key: str, written: Any, path: KeyPath, complain: Complain) ->
 def _read_list(key: str, written: list[Any], path: KeyPath, complain: Complain) -> Dimension | None:
     bad = [i for i, value in enumerate(written) if isinstance(value, dict | list)]
     for i in bad:
-        complain((*path, i), f"found {shown(written[i])}, wanted a number, text, true, false or null")
+        complain((*path, i), f"expected a number, text, true, false or null, got {shown(written[i])}")
     if not written or len(written) > MAX_CHOICES:
-        complain(path, f"found {len(written):,} values, wanted 1 to {MAX_CHOICES}")
+        complain(path, f"expected 1 to {MAX_CHOICES} values, got {len(written):,}")
         return None
     if bad:
         return None
@@ -162,19 +163,19 @@ def _read_range(key: str, kind: str, written: dict[str, Any], path: KeyPath, com
     fits = fits and all(isinstance(end, number) and not isinstance(end, bool) and math.isfinite(end) for end in ends)
     if not fits:
         what = "whole numbers" if kind == "integer" else "numbers"
-        problems.append(((*path, kind), f"found {_list_shown(ends)}, wanted two {what}, [LOW, HIGH]"))
+        problems.append(((*path, kind), f"expected two {what}, [LOW, HIGH], got {_list_shown(ends)}"))
     elif not ends[0] < ends[1]:
-        problems.append(((*path, kind), f"found [{ends[0]}, {ends[1]}], wanted the lower end first and the ends apart"))
+        problems.append(((*path, kind), f"expected the lower end first and the ends apart, got [{ends[0]}, {ends[1]}]"))
     for name in written:
         if name not in allowed:
-            problems.append(((*path, name), f"unknown key{did_you_mean(str(name), allowed)}"))
+            problems.append(((*path, name), f"unknown key{hint_for(str(name), allowed)}"))
     step, points, log = written.get("step", 1), written.get("points"), written.get("log", False)
     if type(step) is not int or step < 1:
-        problems.append(((*path, "step"), f"found {shown(step)}, wanted a whole number of at least 1"))
+        problems.append(((*path, "step"), f"expected a whole number of at least 1, got {shown(step)}"))
     if points is not None and (type(points) is not int or not 2 <= points <= MAX_CHOICES):
-        problems.append(((*path, "points"), f"found {shown(points)}, wanted a whole number from 2 to {MAX_CHOICES}"))
+        problems.append(((*path, "points"), f"expected a whole number from 2 to {MAX_CHOICES}, got {shown(points)}"))
     if type(log) is not bool:
-        problems.append(((*path, "log"), f"found {shown(log)}, wanted true or false"))
+        problems.append(((*path, "log"), f"expected true or false, got {shown(log)}"))
     if not problems:
         by_ratio = kind == "log_uniform" or log
         if by_ratio and ends[0] <= 0:
@@ -231,10 +232,10 @@ def config_with(
         places: where each value was written. A place in column 0 makes it an override, which takes the base's keys of
             an old choice (`solver.momentum`, when the optimizer is now adam) out with it.
         base_path: the document's file.
-        report: gets the faults.
+        report: gets the problems.
 
     Raises:
-        ConfigError: with all faults.
+        ConfigError: with all problems.
     """
     changed = copy.deepcopy(base)
     for key, value in values.items():
@@ -258,10 +259,10 @@ def check_corners(
 
     Args:
         space: the dimensions.
-        base: the document of the base config, without faults.
+        base: the document of the base config, without problems.
         base_path: its file.
         document: the sweep file, for places.
-        report: gets the faults, each at the value in the sweep file that it is about.
+        report: gets the problems, each at the value in the sweep file that it is about.
     """
     ends = [[_End(d.key, value, _place(document, d, i)) for i, value in enumerate(d.values)] for d in space]
     keys = {d.key for d in space}
@@ -269,14 +270,14 @@ def check_corners(
     told: set[str] = set()
 
     def judge(corner: tuple[_End, ...]) -> None:
-        for fault in _faults_at(corner, base, base_path):
+        for problem in _problems_at(corner, base, base_path):
             if len(corner) == 1:
-                if len(ends) > 1 and (_OTHER_CHOICE in fault.message or _key_of(fault) in keys):
+                if len(ends) > 1 and (_OTHER_CHOICE in problem.message or _key_of(problem) in keys):
                     continue  # the space may hold the choice that uses it, or the value it needs: whole corners tell
                 blamed.add(corner[0])
-            if str(fault) not in told:
-                told.add(str(fault))
-                report.add(fault.path, fault.message, fault.place)
+            if str(problem) not in told:
+                told.add(str(problem))
+                report.add(problem.path, problem.message, problem.place)
 
     for end in itertools.chain(*ends):
         judge((end,))
@@ -298,26 +299,26 @@ def _corners(space: Sequence[Dimension], ends: Sequence[Sequence[_End]]) -> Iter
         yield from itertools.product(*(choice if i in pair else choice[:1] for i, choice in enumerate(ends)))
 
 
-def _faults_at(corner: tuple[_End, ...], base: Document, base_path: Path) -> list[Fault]:
-    """What the config's rules say about some values, each fault at the value's own place."""
+def _problems_at(corner: tuple[_End, ...], base: Document, base_path: Path) -> list[ConfigProblem]:
+    """What the config's rules say about some values, each problem at the value's own place."""
     found = Report()
     overriding = {end.key: Place("", number, 0) for number, end in enumerate(corner)}
     with contextlib.suppress(ConfigError):
         config_with(base, {end.key: end.value for end in corner}, overriding, base_path, found)
     own = {end.key: end.place for end in corner}
-    faults = []
-    for fault in found.faults:
-        key = _key_of(fault)
+    problems = []
+    for problem in found.problems:
+        key = _key_of(problem)
         if key in own:
-            faults.append(Fault(("space", key), fault.message, own[key]))
+            problems.append(ConfigProblem(("space", key), problem.message, own[key]))
         else:  # a key of the base that does not go with a value of the space
             beside = ", ".join(f"{end.key}: {end.value}" for end in corner)
-            faults.append(fault._replace(message=f"{fault.message} (with {beside})"))
-    return faults
+            problems.append(problem._replace(message=f"{problem.message} (with {beside})"))
+    return problems
 
 
-def _key_of(fault: Fault) -> str:
-    return ".".join(map(str, fault.path[:2]))
+def _key_of(problem: ConfigProblem) -> str:
+    return ".".join(map(str, problem.path[:2]))
 
 
 def _place(document: Document, dimension: Dimension, index: int) -> Place | None:

@@ -10,7 +10,8 @@ from twolayer.runs.environment import differences_that_change_bits
 from twolayer.runs.folder import RunFolder
 from twolayer.solver.settings import SolverSettings
 from twolayer.utils.errors import RunError
-from twolayer.utils.jsonfile import read_json, shown
+from twolayer.utils.jsonfile import read_json
+from twolayer.utils.text import shown
 
 FREE_KEYS = {"run.dir", "run.checkpoint_seconds", "run.redraw_seconds", "run.snapshot_epochs"}
 

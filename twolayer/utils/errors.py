@@ -1,4 +1,4 @@
-"""The faults a user can cause or cure. Each carries a message that says where, what was found, what was
+"""The problems a user can cause or cure. Each carries a message that says where, what was found, what was
 wanted and what to try, and the exit code a command ends with; none of them ever shows a traceback."""
 
 from __future__ import annotations
@@ -8,21 +8,21 @@ from types import ModuleType
 
 
 class TwoLayerError(Exception):
-    """Input or environment at fault. The message is written for the person at the keyboard."""
+    """Input or environment at problem. The message is written for the person at the keyboard."""
 
     exit_code = 2
 
 
 class ConfigError(TwoLayerError):
-    """One or more faults in a config file or in its overrides.
+    """One or more problems in a config file or in its overrides.
 
     Attributes:
-        faults: one line each, `file:line:column: key: what is wrong; what to try`.
+        problems: one line each, `file:line:column: key: what is wrong; what to try`.
     """
 
-    def __init__(self, faults: list[str]) -> None:
-        super().__init__("\n".join(faults))
-        self.faults = faults
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
 
 
 class FileError(TwoLayerError):
@@ -30,11 +30,11 @@ class FileError(TwoLayerError):
 
 
 class DataError(FileError):
-    """A fault in a data file or in rows handed to a model."""
+    """A problem in a data file or in rows handed to a model."""
 
 
 class RunError(FileError):
-    """A fault in a run folder or in a model file."""
+    """A problem in a run folder or in a model file."""
 
 
 class MissingExtraError(TwoLayerError):

@@ -51,11 +51,6 @@ def read_json(path: str | Path) -> dict[str, Any]:
     return parse_object(text, str(path))
 
 
-def shown(value: object) -> str:
-    """A value out of somebody's file as it may stand in a message: on one line, printable and not long."""
-    return "".join(letter if letter.isprintable() else "?" for letter in str(value)[:60])
-
-
 def json_bytes(value: dict[str, Any]) -> bytes:
     """`value` as indented JSON in its own key order. JSON has no NaN and no infinity: they become null."""
     return (json.dumps(_finite(value), indent=2, allow_nan=False) + "\n").encode()

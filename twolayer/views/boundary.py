@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twolayer.network.model import Array
 from twolayer.utils.files import write_atomically
 from twolayer.views import style
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from PIL.Image import Image
 
-Array = NDArray[Any]
 PredictProba = Callable[[Array], Array]
 
 GRID = 180  # points of the plane along each axis

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from twolayer.network.model import Array
 from twolayer.views import style
 from twolayer.views.loss_curve import thinned
 from twolayer.views.run_data import Group, RunData, grouped
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-Array = NDArray[np.float64]
 By = Literal["epoch", "step", "seconds"]
 
 _BAND_POINTS = 400

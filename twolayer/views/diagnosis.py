@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from twolayer.network.model import Array
 from twolayer.views.style import within_reach
-
-Array = NDArray[np.float64]
 
 RATIO_HIGH = 0.1  # |update| / |weights| of one step: a weight matrix replaced in ten steps cannot settle
 RATIO_LARGE = 1e-2  # enough to blame the rate for a loss above that of guessing

@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from twolayer.network.model import Array
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.logs import read_history
 from twolayer.utils.errors import RunError
 from twolayer.views import style
 from twolayer.views.run_data import read_summary
-
-Array = NDArray[np.float64]
 
 
 def thinned(x: Array, y: Array, points: int = 800) -> tuple[Array, Array]:

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twolayer.network.model import Array
 from twolayer.runs.checkpoint import read_model_arrays
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.logs import read_history
 from twolayer.runs.saved_model import read_predictions
 from twolayer.utils.errors import RunError
-from twolayer.utils.jsonfile import read_json, shown
-
-Array = NDArray[Any]
+from twolayer.utils.jsonfile import read_json
+from twolayer.utils.text import shown
 
 # Keys that say where a run is or how it reports, not what it computes.
 _NOT_COMPARED = ("run.",)

@@ -14,7 +14,7 @@ from typing import Literal
 
 from twolayer.data.columns import ColumnChoice, is_header, require_distinct
 from twolayer.data.csv_reader import MISSING_CELLS, CsvText, number_of
-from twolayer.utils.text import fault, nearest, shown, some
+from twolayer.utils.text import data_error, did_you_mean, shown, some
 
 
 def is_numbered_header(text: CsvText, counts: Sequence[Counter[str]], at: int, label_is_given: bool) -> bool:
@@ -45,7 +45,9 @@ def is_numbered_header(text: CsvText, counts: Sequence[Counter[str]], at: int, l
     if not label_is_given:
         found = f"{shown(first[at])} in the first row and nowhere below it"
         name = shlex.quote(first[at])
-        raise fault(f"{text.where}:1", found, f"--label {name} if that row is a header, --label {at} if it is data")
+        raise data_error(
+            f"{text.where}:1", f"--label {name} if that row is a header, --label {at} if it is data", found
+        )
     return False
 
 
@@ -153,9 +155,11 @@ def guess_columns(path: Path, label: str | None, lacking: Sequence[str] = ()) ->
         require_distinct(str(path), names, {at for at, column in enumerate(guessed) if column.use == "ignore"})
     guess = TableGuess(tuple(guessed), rows)
     if len(guess.label.counts) < 2:
-        raise fault(path, f"label {shown(guess.label.reference)} has {len(guess.label.counts)} class", "two or more")
+        raise data_error(
+            path, "two or more", f"label {shown(guess.label.reference)} has {len(guess.label.counts)} class"
+        )
     if not guess.of("number") and not guess.of("categorical"):
-        raise fault(path, "no column that could be a feature", "numbers, or text with few different values")
+        raise data_error(path, "numbers, or text with few different values", "no column that could be a feature")
     return guess
 
 
@@ -172,7 +176,7 @@ def _read_columns(text: CsvText, has_header: bool) -> tuple[list[Column], int]:
     width = len(text.first)
     table = [[cell.strip() for cell in row] for block in text.row_blocks(width, has_header) for row in block]
     if not table:
-        raise fault(text.where, "no rows", "at least a few of each class")
+        raise data_error(text.where, "at least a few of each class", "no rows")
     names = [cell.strip() for cell in text.first] if has_header else []
     columns = []
     for position in range(width):
@@ -195,7 +199,7 @@ def _position(path: Path, label: str, columns: Sequence[Column]) -> int:
     if _is_position(label, len(columns)):
         return int(label) % len(columns)
     names = [str(reference) for reference in references]
-    raise fault(path, f"no column {shown(label)}", f"one of {some(names)}{nearest(label, names)}")
+    raise data_error(path, f"one of {some(names)}", f"column {shown(label)}", did_you_mean(label, names))
 
 
 def _unambiguous(path: Path, label: str, at: int, columns: Sequence[Column]) -> int:
@@ -203,8 +207,8 @@ def _unambiguous(path: Path, label: str, at: int, columns: Sequence[Column]) -> 
     named = [position for position, column in enumerate(columns) if column.reference == label and position != at]
     if named:
         found = f"--label {label}, the position of one column and the name of another"
-        raise fault(
-            path, found, f"--label {at - len(columns)} for the one, --label {named[0] - len(columns)} for the other"
+        raise data_error(
+            path, f"--label {at - len(columns)} for the one, --label {named[0] - len(columns)} for the other", found
         )
     return at
 
@@ -227,7 +231,7 @@ def _guess_label(path: Path, columns: Sequence[Column], rows: int, lacking: Sequ
     if fits:
         return min(fits, key=lambda position: (columns[position].numeric, len(columns[position].counts)))
     names = [column.reference for column in columns]
-    raise fault(path, f"no column that looks like a label among {some(names)}", "--label NAME (or its position)")
+    raise data_error(path, "--label NAME (or its position)", f"no column that looks like a label among {some(names)}")
 
 
 def _could_be_label(column: Column, rows: int) -> bool:

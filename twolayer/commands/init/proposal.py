@@ -21,7 +21,7 @@ from twolayer.data.files import format_of
 from twolayer.data.sources import is_table, read_training
 from twolayer.utils.errors import FileError
 from twolayer.utils.files import write_atomically
-from twolayer.utils.text import fault, shown, some
+from twolayer.utils.text import data_error, shown, some
 
 _LABELS_OF = (("images-idx3", "labels-idx1"), ("images", "labels"), ("features", "labels"), ("X", "y"), ("x", "y"))
 _TEST_OF = (("train", "test"), ("train", "t10k"), ("training", "test"), ("Train", "Test"), ("TRAIN", "TEST"))
@@ -34,7 +34,7 @@ def source_of(path: Path) -> Any:
         DataError: if there is no such file, or its labels are not found.
     """
     if not path.is_file():
-        raise fault(path, "no such file", "a csv, npz, npy or IDX file")
+        raise data_error(path, "a csv, npz, npy or IDX file", "no such file")
     if format_of(path) not in ("npy", "idx"):
         return str(path)
     for features, labels in _LABELS_OF:
@@ -43,8 +43,8 @@ def source_of(path: Path) -> Any:
             if name != path.name and (other := path.with_name(name)).is_file():
                 pair = (path, other) if here == features else (other, path)
                 return {"features": str(pair[0]), "labels": str(pair[1])}
-    raise fault(
-        path, "no file with its labels beside it", "names such as X.npy and y.npy, or ...images... and ...labels..."
+    raise data_error(
+        path, "names such as X.npy and y.npy, or ...images... and ...labels...", "no file with its labels beside it"
     )
 
 

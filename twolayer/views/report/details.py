@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from twolayer.config import Config
 from twolayer.data import Dataset, load_dataset
+from twolayer.network.model import Array
 from twolayer.runs.checkpoint import read_model_arrays
 from twolayer.runs.folder import RunFolder
 from twolayer.utils.errors import FileError
@@ -70,9 +71,6 @@ def evaluated(run: RunData) -> tuple[str, NDArray[Any], NDArray[Any]] | None:
         if y is not None and P is not None and len(y):
             return kind, y, P
     return None
-
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
