@@ -87,9 +87,9 @@ def stratified_folds(
     """
     counts = np.bincount(y, minlength=len(classes))
     if counts.min() < 2:
-        raise fault(name, f"class {shown(classes[int(counts.argmin())])} has 1 row", "at least 2 rows of each class")
+        raise data_error(name, "at least 2 rows of each class", f"1 of class {shown(classes[int(counts.argmin())])}")
     if len(y) < folds:
-        raise fault(name, f"{len(y)} rows", f"at least {folds}, one for each fold")
+        raise data_error(name, f"at least {folds} rows, one for each fold", f"{len(y)}")
     order = np.lexsort((rng.permutation(len(y)), y))  # class by class, in random order within a class
     fold = np.empty(len(y), np.uint8)
     fold[order] = np.arange(len(y)) % folds
