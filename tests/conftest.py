@@ -18,6 +18,24 @@ settings.load_profile("same each time")
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# With TWOLAYER_NO_SKIPS set, as .ci/run sets it, a test skipped for any other reason than these fails the session.
+ALLOWED_SKIPS = {
+    "NumPy has another BLAS than OpenBLAS": "a platform's own NumPy; the wheels of Linux have OpenBLAS",
+    "NumPy's own OpenBLAS is not there": "the same",
+}
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a session that skipped a test without an allowed reason, where the environment asks for that."""
+    if not os.environ.get("TWOLAYER_NO_SKIPS") or hasattr(session.config, "workerinput"):
+        return
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    reasons = [str(report.longrepr[-1]) for report in reporter.stats.get("skipped", ())]
+    refused = [each for each in reasons if not any(allowed in each for allowed in ALLOWED_SKIPS)]
+    if refused:
+        reporter.write_line(f"\n{len(refused)} tests were skipped that must run: {'; '.join(sorted(set(refused)))}")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
 
 @pytest.fixture(scope="session")
 def root() -> Path:

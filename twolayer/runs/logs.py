@@ -267,7 +267,7 @@ def read_steps(path: str | Path) -> dict[str, NDArray[np.float64]]:
     return read_columns(Path(path), STEPS_COLUMNS)
 
 
-def _cell(value: float | None) -> str:
+def _cell(value: float | np.floating[Any] | np.integer[Any] | None) -> str:
     if value is None:
         return ""
     if isinstance(value, float):

@@ -1,0 +1,61 @@
+"""Sphinx configuration: Markdown by MyST, the theme furo, the API by autodoc, the pictures drawn by training.
+
+    sphinx-build -W -b html docs docs/_build"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+DOCS = Path(__file__).resolve().parent
+sys.path[:0] = [str(DOCS.parent), str(DOCS)]
+
+import generate  # noqa: E402
+import pictures  # noqa: E402
+
+from twolayer.utils.version import __version__  # noqa: E402
+
+REPOSITORY = "https://github.com/twolayer/twolayer"
+
+project = "twolayer"
+author = "The twolayer authors"
+copyright = f"2026, {author}"
+release = version = __version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "sphinx.ext.viewcode"]
+exclude_patterns = ["_build", "**/.ipynb_checkpoints", "**/*.ipynb"]
+myst_enable_extensions = ["dollarmath", "amsmath", "deflist"]
+myst_heading_anchors = 3
+default_role = "code"  # a name in single backticks, as the docstrings have it
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+napoleon_google_docstring = True
+nitpicky = False
+
+html_theme = "furo"
+html_title = f"twolayer {release}"
+html_static_path: list[str] = []
+html_theme_options = {"source_repository": REPOSITORY, "source_branch": "main", "source_directory": "docs/"}
+
+
+def link_to_the_repository(app: object, name: str, source: list[str]) -> None:
+    """Turn links to files outside docs/ into links to the repository, and those to notebooks into downloads."""
+    up = "../" * (name.count("/") + 1)
+    source[0] = re.sub(rf"\]\({re.escape(up)}(?!\.)([^)]+)\)", rf"]({REPOSITORY}/blob/main/\1)", source[0])
+
+
+def plain_docstring(app: object, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Escape what the plain docstrings write and reStructuredText would read as markup: `*`, `|` and `name_`."""
+    for number, line in enumerate(lines):
+        pieces = re.split(r"(`[^`]*`)", line)
+        pieces[::2] = [re.sub(r"(?<!\\)([*|]|(?<=\w)_(?!\w))", r"\\\1", piece) for piece in pieces[::2]]
+        lines[number] = "".join(pieces)
+
+
+def setup(app: object) -> None:
+    """Write the generated pages and the pictures before the build, and register the two filters."""
+    generate.main()
+    pictures.main()
+    app.connect("source-read", link_to_the_repository)  # type: ignore[attr-defined]
+    app.connect("autodoc-process-docstring", plain_docstring)  # type: ignore[attr-defined]
