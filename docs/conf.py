@@ -1,6 +1,6 @@
 """Sphinx configuration: Markdown by MyST, the theme furo, the API by autodoc, the pictures drawn by training.
 
-    sphinx-build -W -b html docs docs/_build"""
+sphinx-build -W -b html docs docs/_build"""
 
 from __future__ import annotations
 
