@@ -182,7 +182,7 @@ def test_missing_keys_are_placed_at_what_is_around_them(tmp_path: Path) -> None:
     assert faults(write(tmp_path, "\nseed: 1\n"))[0].startswith("a.yaml:2:1: data: missing key")
     for empty in ("", "# nothing\n", "null\n", "- 1\n", "just words\n"):
         (fault,) = faults(write(tmp_path, empty))
-        assert "expected the sections seed, data, model, solver, run" in fault
+        assert "expected the keys seed, data, model, solver, run" in fault
 
 
 def test_data_paths_start_from_the_file_and_those_of_overrides_from_the_current_folder(

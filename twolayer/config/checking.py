@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from twolayer.config.errors_report import KeyPath, Place, Report, hint_for, similar_file
@@ -104,13 +104,7 @@ def check(document: Document, report: Report, folders: dict[str, Path], *, requi
     def complain(path: KeyPath, message: str) -> None:
         report.add(path, message, document.place(path))
 
-    try:
-        Config.model_validate(data)
-    except ValidationError as error:
-        details = error.errors(include_url=False, include_context=False)
-        for path, message in _complaints(details, data):
-            if not report.is_inside_unusable(path):
-                complain(path, message)
+    check_types(document, report, Config)
     _drop_left_over(document, report)
     check_rules(data, report, complain)
     make_paths_absolute(document, report, folders, require_files=require_files)
@@ -119,6 +113,19 @@ def check(document: Document, report: Report, folders: dict[str, Path], *, requi
     run["dir"] = os.path.abspath(os.path.expanduser(run.get("dir", default_of("run.dir"))))
     _fill_dependent_defaults(data, report)
     return Config.model_validate(data)
+
+
+def check_types(document: Document, report: Report, model: type[BaseModel]) -> None:
+    """Report every key of a document that is unknown, missing, of another type or out of range.
+
+    Args:
+        document: any document, such as a config or a sweep file.
+        report: gets the problems; nothing is added about paths that already have one.
+        model: what the document must be.
+    """
+    for path, message in _complaints(document.data, model):
+        if not report.is_inside_unusable(path):
+            report.add(path, message, document.place(path))
 
 
 def value_problem(key: str, value: Any) -> str | None:
@@ -135,34 +142,33 @@ def value_problem(key: str, value: Any) -> str | None:
     data = value
     for part in reversed(path):
         data = {part: data}
-    try:
-        Config.model_validate(data)
-    except ValidationError as error:
-        details = error.errors(include_url=False, include_context=False)
-        for told, message in _complaints(details, data):
-            if told[: len(path)] == path[: len(told)]:
-                return message
+    for told, message in _complaints(data, Config):
+        if told[: len(path)] == path[: len(told)]:
+            return message
     return None
 
 
-def _complaints(errors: list[ErrorDetails], data: Any) -> Iterator[tuple[KeyPath, str]]:
+def _complaints(data: Any, model: type[BaseModel]) -> Iterator[tuple[KeyPath, str]]:
     """Pydantic's errors in our words, one per path; an error around a deeper one (another branch of a union) is left
     out."""
     found: dict[KeyPath, ErrorDetails] = {}
-    for error in errors:
-        found.setdefault(_path_in(data, error), error)
+    try:
+        model.model_validate(data)
+    except ValidationError as invalid:
+        for error in invalid.errors(include_url=False, include_context=False):
+            found.setdefault(_path_in(data, error), error)
     around = {path[:end] for path in found for end in range(len(path))}
     for path, error in found.items():
         if path in around:
             continue
         if error["type"] == "extra_forbidden":
-            yield path, _unknown_key(path)
+            yield path, _unknown_key(path, model)
         elif error["type"] == "missing":
-            yield path, f"missing key; expected {expected(path, required=True)}"
+            yield path, f"missing key; expected {expected(path, model, required=True)}"
         elif path:
-            yield path, expected_got(expected(path), shown(error["input"]), _hint(error["input"], path))
+            yield path, expected_got(expected(path, model), shown(error["input"]), _hint(error["input"], path, model))
         else:
-            yield path, expected_got(f"the sections {', '.join(known_keys(()))}", shown(data))
+            yield path, expected_got(f"the keys {', '.join(known_keys((), model))}", shown(data))
 
 
 def _path_in(data: Any, error: ErrorDetails) -> KeyPath:
@@ -181,23 +187,23 @@ def _path_in(data: Any, error: ErrorDetails) -> KeyPath:
     return tuple(path)
 
 
-def _unknown_key(path: KeyPath) -> str:
+def _unknown_key(path: KeyPath, model: type[BaseModel]) -> str:
     *outer, name = path
-    known = known_keys(tuple(outer))
+    known = known_keys(tuple(outer), model)
     if name in known:
-        return f"unknown key in this form; expected {expected(tuple(outer))}"
+        return f"unknown key in this form; expected {expected(tuple(outer), model)}"
     if nearest(str(name), known) is None:
-        sections = [s for s in known_keys(()) if name in known_keys((s,))]
+        sections = [s for s in known_keys((), model) if name in known_keys((s,), model)]
         if sections and tuple(outer) != (sections[0],):
             return f"unknown key here; it belongs under '{sections[0]}'"
     return f"unknown key{hint_for(str(name), known)}"
 
 
-def _hint(found: Any, path: KeyPath) -> str:
+def _hint(found: Any, path: KeyPath, model: type[BaseModel]) -> str:
     """What to try: the nearest choice where a word was found, or a way out of an empty section."""
     if found is None and len(path) == 1:
         return "give it a key or remove the line"
-    return did_you_mean(found, choices(path)) if isinstance(found, str) else ""
+    return did_you_mean(found, choices(path, model)) if isinstance(found, str) else ""
 
 
 def _is_override(place: Place | None) -> bool:

@@ -184,6 +184,29 @@ class RunConfig(_Section):
     )
 
 
+class SweepFile(_Section):
+    """A sweep file: the keys beside it that may be overridden are those of its base config, such as `solver.epochs`."""
+
+    base: FilePath = Field(description="the config that every trial starts from, relative to the sweep file")
+    space: dict[str, Any] = Field(
+        description="the config keys to vary, each with its values", json_schema_extra={"format": "mapping"}
+    )
+    sampler: Literal["grid", "random", "tpe"] = Field("random", description="how the points are picked")
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="seed of the sampler")
+    seeds: int = Field(1, ge=1, le=1000, description="runs per point, with the base's seed, the next one, ...")
+    folds: int | None = Field(
+        None, ge=2, le=100, description="K-fold cross-validation of every point and seed; null: the base's validation"
+    )
+    pruner: Literal["none", "median", "hyperband"] = Field("none", description="which rule ends hopeless trials early")
+    min_epochs: Count = Field(1, description="epochs that every trial gets before a pruner may end it")
+    trials: int | None = Field(None, ge=1, le=1_000_000, description="maximum number of points; null: no limit")
+    minutes: Positive | None = Field(None, description="no new run starts after this time; null: no limit")
+    workers: int = Field(1, ge=1, le=512, description="processes that train side by side")
+    threads: int = Field(1, ge=1, le=512, description="BLAS threads of each process")
+    refit: bool = Field(False, description="train the winner once more on training and validation rows together")
+    dir: FolderPath = Field("runs/sweeps", description="folder of the sweep folders, relative to the current folder")
+
+
 class Config(_Section):
     """A whole run. Paths in `data` and `run.dir` are absolute once loaded.
 

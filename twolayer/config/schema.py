@@ -7,13 +7,21 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
+from pydantic import BaseModel
+
 from twolayer.config.errors_report import KeyPath
 from twolayer.config.models import Config
 from twolayer.config.rules import OWNED_KEYS, default_of
 
 Schema = dict[str, Any]
 
-_STRINGS = {"path": "a file name", "folder": "a folder name", "column": "a column's name"}
+_FORMATS = {
+    "path": "a file name",
+    "folder": "a folder name",
+    "column": "a column's name",
+    "position": "its position",
+    "mapping": "a mapping",
+}
 
 
 class Row(NamedTuple):
@@ -51,7 +59,7 @@ def config_schema() -> Schema:
 
 def reference_table() -> list[Row]:
     """Every key of the config in the order of the models, for the README."""
-    schema = _cached_schema()
+    schema = _inlined(Config)
     rows = []
     for section, entry in schema["properties"].items():
         keys = next(_branches(entry)).get("properties")
@@ -62,24 +70,25 @@ def reference_table() -> list[Row]:
     return rows
 
 
-def expected(path: KeyPath, *, required: bool = False) -> str:
+def expected(path: KeyPath, model: type[BaseModel] = Config, *, required: bool = False) -> str:
     """What the key at `path` wants, in words, e.g. `a number greater than 0`.
 
     Args:
         path: the key's path.
+        model: of the document.
         required: leave out the forms in which the key has a default.
     """
-    return describe({"anyOf": [schema for schema in _at(path) if not (required and "default" in schema)]})
+    return describe({"anyOf": [schema for schema in _at(path, model) if not (required and "default" in schema)]})
 
 
-def choices(path: KeyPath) -> list[str]:
+def choices(path: KeyPath, model: type[BaseModel] = Config) -> list[str]:
     """The words that may stand at `path`; none where there is no choice of words."""
-    return _choices([part for schema in _at(path) for part in _branches(schema)])
+    return _choices([part for schema in _at(path, model) for part in _branches(schema)])
 
 
-def known_keys(path: KeyPath) -> list[str]:
+def known_keys(path: KeyPath, model: type[BaseModel] = Config) -> list[str]:
     """The names that may stand in the mapping at `path`; none where any may."""
-    names = [name for schema in _at(path) for part in _branches(schema) for name in part.get("properties", ())]
+    names = [name for schema in _at(path, model) for part in _branches(schema) for name in part.get("properties", ())]
     return list(dict.fromkeys(names))
 
 
@@ -93,13 +102,15 @@ def describe(schema: Schema) -> str:
 
 
 def _describe_one(schema: Schema) -> str:
+    if schema.get("format") in _FORMATS:
+        return _FORMATS[schema["format"]]
     match schema.get("type"):
         case "integer" | "number" as kind:
-            if schema.get("format") == "position":
-                return "its position"
             return ("a whole number" if kind == "integer" else "a number") + _range(schema)
         case "string":
-            return _STRINGS.get(schema.get("format", ""), "text")
+            return "text"
+        case "boolean":
+            return "true or false"
         case "array":
             return f"a list of {describe(schema['items'])}"
         case "object" if "properties" in schema:
@@ -132,24 +143,33 @@ def _range(schema: Schema) -> str:
 
 
 @cache
-def _cached_schema() -> Schema:
-    return config_schema()
+def _inlined(model: type[BaseModel]) -> Schema:
+    """Return a model's schema with each reference replaced by what it refers to."""
+    schema = model.model_json_schema()
+
+    def inline(part: Any) -> Any:
+        if isinstance(part, dict):
+            if "$ref" in part:
+                part = {**schema["$defs"][part["$ref"].rpartition("/")[2]], **part}
+            return {key: inline(value) for key, value in part.items() if key not in ("$ref", "$defs")}
+        return [inline(item) for item in part] if isinstance(part, list) else part
+
+    inlined: Schema = inline(schema)
+    return inlined
 
 
 def _branches(schema: Schema) -> Iterator[Schema]:
-    """The alternatives of a schema, references followed."""
-    if "$ref" in schema:
-        yield from _branches(_cached_schema()["$defs"][schema["$ref"].rpartition("/")[2]])
-    elif alternatives := schema.get("anyOf") or schema.get("oneOf"):
+    """The alternatives of a schema."""
+    if alternatives := schema.get("anyOf") or schema.get("oneOf"):
         for alternative in alternatives:
             yield from _branches(alternative)
     else:
         yield {"enum": [schema["const"]]} if "const" in schema else schema
 
 
-def _at(path: KeyPath) -> list[Schema]:
+def _at(path: KeyPath, model: type[BaseModel]) -> list[Schema]:
     """The schemas that may stand at `path`."""
-    schemas: list[Schema] = [_cached_schema()]
+    schemas: list[Schema] = [_inlined(model)]
     for part in path:
         inner: list[Schema | None] = []
         for schema in (branch for outer in schemas for branch in _branches(outer)):
