@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.cases import MOMENTUM, REG, Work
 from twolayer.network.model import Array, Params, flat_copy, flat_zeros
 from twolayer.network.optim import OPTIMIZERS, Hyperparameters
-from twolayer.solver.engine import EngineName, TrainingState, UpdateRule, stretch_steps
+from twolayer.solver.engine import EngineName, TrainingState, UpdateRule, chunk_steps
 from twolayer.solver.solver import make_engine
 
 
@@ -28,19 +28,19 @@ class Ready(NamedTuple):
 
 
 def twolayer_engine(engine_name: EngineName, work: Work) -> Ready:
-    """This package's steps, in stretches as long as `Solver` makes them."""
+    """This package's steps, in chunkes as long as `Solver` makes them."""
     D, H, C, B = work.case.shape
     optimizer: str = "sgd" if work.case.optimizer == "sgd" else "momentum"
     slots = [flat_zeros(D, H, C, np.float32) for _ in range(OPTIMIZERS[optimizer].n_slots)]
     state = TrainingState(flat_copy(work.params), slots)
     engine = make_engine(engine_name, state, UpdateRule(optimizer, Hyperparameters(momentum=MOMENTUM), REG), B)
-    stretch = stretch_steps(B, D, H, 4)
+    chunk = chunk_steps(B, D, H, 4)
     rates = np.full(work.case.steps, work.case.learning_rate)
 
     def run_pass() -> None:
-        for first in range(0, work.case.steps, stretch):
-            rows = slice(first * B, (first + stretch) * B)
-            engine.run(work.X[rows], work.y[rows], None, rates[first : first + stretch])
+        for first in range(0, work.case.steps, chunk):
+            rows = slice(first * B, (first + chunk) * B)
+            engine.run(work.X[rows], work.y[rows], None, rates[first : first + chunk])
 
     return Ready(run_pass, state.flat.params.copy)
 

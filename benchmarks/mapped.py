@@ -92,9 +92,9 @@ def _serve(path: str, labels: str, kind: str, requests: IO[str], answers: IO[str
         while done < wanted:
             began = time.perf_counter()
             event = next(events)
-            stretch = event.stretch if isinstance(event, EpochEnd) else event
-            times.append((time.perf_counter() - began) / len(stretch.losses) * 1e6)
-            done += len(stretch.losses)
+            chunk = event.chunk if isinstance(event, EpochEnd) else event
+            times.append((time.perf_counter() - began) / len(chunk.losses) * 1e6)
+            done += len(chunk.losses)
             peak = max(peak, _anonymous_mib())
         answers.write(json.dumps({"us": float(np.median(times)), "anonymous_mib": peak}) + "\n")
         answers.flush()

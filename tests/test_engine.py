@@ -56,7 +56,7 @@ def slow_training(optimizer, X, y, weights, rates, reg, clip, hidden=6):
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_stretch_is_its_steps_done_one_by_one(engine, optimizer, weighted, clip, hidden):
+def test_a_chunk_is_its_steps_done_one_by_one(engine, optimizer, weighted, clip, hidden):
     X, y, w = rows(8 * B - 3)  # the last batch is short
     weights = w if weighted else None
     rates = np.linspace(0.05, 0.01, 8)

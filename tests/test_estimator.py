@@ -205,16 +205,16 @@ class TestGoingOn:
         with pytest.raises(ValueError, match="another optimizer: found 'sgd', wanted 'adam'"):
             model.set_params(hidden=8, optimizer="sgd").fit(X, y)
 
-    def test_with_another_monitor_plateau_measures_anew(self):
+    def test_with_another_monitor_the_count_starts_again(self):
         X, y = standardized(IRIS)
         model = TwoLayerClassifier(
             hidden=8, epochs=4, warm_start=True, validation=0.3, optimizer="sgd", schedule="plateau",
             plateau_patience=1, monitor="val_accuracy", learning_rate=0.05, random_state=0,
         )  # fmt: skip
-        model.fit(X, y)
-        assert model._checkpoint.header["progress"]["plateau"]["best"] < 0  # an accuracy, the larger the better
-        model.set_params(monitor="val_loss").fit(X, y)
-        assert model._checkpoint.header["progress"]["plateau"]["best"] == min(model.history_["val_loss"][4:])
+        best = model.fit(X, y)._checkpoint.header["progress"]["best"]
+        assert best["reference"] == max(model.history_["val_accuracy"])
+        best = model.set_params(monitor="val_loss").fit(X, y)._checkpoint.header["progress"]["best"]
+        assert best["reference"] == min(model.history_["val_loss"][4:])
 
     def test_after_early_stopping_going_on_waits_again(self):
         X, y = standardized(IRIS)
@@ -272,6 +272,32 @@ class TestValidationAndStopping:
         assert len(scores) < 200
         assert max(scores) == scores[model.best_epoch_ - 1]
         assert model.n_iter_ == model.best_epoch_ + 5
+
+    @pytest.mark.parametrize("tolerance", [0.0, 0.01])
+    def test_patience_ends_a_training_whose_accuracy_is_perfect(self, tolerance):
+        y = np.arange(400) % 2
+        X = standardized((np.random.default_rng(0).normal(size=(400, 2)) * 0.3 + 3 * y[:, None], y))[0]
+        model = TwoLayerClassifier(8, validation=0.25, patience=3, epochs=200, learning_rate=0.01, random_state=0)
+        model.set_params(min_delta=tolerance).fit(X, y)
+        values = np.array(model.history_["val_accuracy"])
+        assert model.n_iter_ == 1 + np.flatnonzero(values > values.max() - 1e-9)[0] + 3 < 30
+
+    def test_early_stopping_of_scikit_learns_own_test(self):
+        """Its problem, and what it asks: fewer epochs than allowed, and the score of the best epoch kept."""
+        X, y = load_iris(return_X_y=True)
+        X, y = X[y < 2], y[y < 2]
+        model = TwoLayerClassifier(50, validation=0.2, patience=10, min_delta=0.2, epochs=200, random_state=0)
+        model.fit(X, y)
+        assert model.n_iter_ < 200
+        assert model.history_["val_accuracy"][model.best_epoch_ - 1] == max(model.history_["val_accuracy"])
+
+    @pytest.mark.parametrize("monitor", ["roc_auc", "val_auc", lambda model, X, y: np.nan])
+    @pytest.mark.filterwarnings("ignore:Only one class is present")
+    def test_a_monitor_without_a_number_is_an_error(self, monitor):
+        X, y = make_classification(200, random_state=0)
+        one_class = X[y == 0], y[y == 0]
+        with pytest.raises(ValueError, match="expected a number after the first epoch, got (nan|None)"):
+            TwoLayerClassifier(8, epochs=60, monitor=monitor).fit(X, y, X_val=one_class[0], y_val=one_class[1])
 
     def test_a_scorer_sees_the_validation_rows_at_the_epochs_parameters(self):
         pandas = pytest.importorskip("pandas")

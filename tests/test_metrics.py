@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from twolayer.data.rows import ArrayRows
-from twolayer.network.model import Params, init_params, predict_proba
+from twolayer.network.model import Params, forward, init_params, predict, predict_proba
 from twolayer.solver.metrics import (
     Evaluator,
+    auc,
     balanced_class_weights,
     cross_entropy,
     hidden_activity,
@@ -80,3 +81,32 @@ def test_weight_changes_are_relative_to_the_weights_before():
     assert changes["update_ratio_W2"] == pytest.approx(0.1)
     assert changes["weight_norm_W2"] == pytest.approx(np.hypot(3, 4.5))
     assert changes["update_ratio_W1"] is changes["weight_norm_W1"] is None
+
+
+@pytest.mark.parametrize("n_classes", [2, 5])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_figures_for_rare_classes_are_scikit_learns(n_classes, dtype, monkeypatch):
+    metrics = pytest.importorskip("sklearn.metrics")
+    monkeypatch.setattr("twolayer.solver.metrics.BLOCK_BYTES", 7 * 10 * 8)
+    params = init_params(4, 6, n_classes, rng=RNG, dtype=dtype)
+    X = RNG.integers(-1, 2, (300, 4)).astype(dtype)  # few distinct rows: many scores are equal
+    y = RNG.choice(n_classes - (n_classes > 2), 300, p=None if n_classes > 2 else [0.95, 0.05])  # the last has no rows
+    result = Evaluator(params, ArrayRows(X), y, by_class=True)(params)
+    predicted, S = predict(params, X), forward(params, X)
+    assert result.f1 == pytest.approx(metrics.f1_score(y, predicted, average="macro"), rel=1e-12)
+    assert result.balanced_accuracy == pytest.approx(
+        np.mean(metrics.recall_score(y, predicted, average=None, labels=np.unique(y), zero_division=0)), rel=1e-12
+    )
+    if n_classes == 2:
+        assert result.auc == pytest.approx(metrics.roc_auc_score(y, S[:, 1] - S[:, 0]), rel=1e-12)
+        assert len(np.unique(S[:, 1] - S[:, 0])) < 100
+    else:
+        assert result.auc is None
+
+
+def test_auc_counts_ties_as_one_half_and_needs_both_classes():
+    y = np.array([0, 0, 1, 1])
+    assert auc(y, np.array([0.1, 0.5, 0.5, 0.9])) == (2 + 1.5) / 4
+    assert auc(y, np.zeros(4)) == 0.5
+    assert auc(np.ones(4, int), np.arange(4.0)) is None
+    assert np.isnan(auc(y, np.array([0, 1, np.nan, 2])))

@@ -113,7 +113,7 @@ def test_an_empty_or_torn_header_is_written_anew_for_a_run_at_step_0(tmp_path):
     ("damage", "message"),
     [
         (lambda lines: [*lines[:2], b"2,x" + b"," * 16 + b"\n", *lines[3:]], r"history\.csv:3: damaged row"),
-        (lambda lines: [*lines[:2], b"2,20\n", *lines[3:]], r"history\.csv:3: damaged row; wanted: 18 cells"),
+        (lambda lines: [*lines[:2], b"2,20\n", *lines[3:]], r"history\.csv:3: damaged row; wanted: 21 cells"),
         (lambda lines: [lines[0], lines[2], lines[1], lines[3]], r"history\.csv:3: damaged row.*steps that rise"),
         (lambda lines: [*lines[:2], lines[1], *lines[2:]], r"history\.csv:3: damaged row"),
         (lambda lines: [lines[0], *lines[2:]], "holds 2 rows up to step 30 where the checkpoint counts 3"),
@@ -217,8 +217,8 @@ def test_the_first_thousand_steps_are_logged_and_then_900_per_power_of_ten():
         ("", r"history\.csv:1: column epoch not found"),
         ("a,b\n1,2\n", r"history\.csv:1: column epoch not found, or found twice; wanted: epoch, step"),
         (",".join(HISTORY_COLUMNS) + ",step\n", r":1: column step not found, or found twice"),
-        (",".join(HISTORY_COLUMNS) + "\n" + "1," * 17 + "\n1,x" + "," * 16 + "\n", r"history\.csv:3: damaged row"),
-        (",".join(HISTORY_COLUMNS) + "\n1,2\n", r":2: damaged row; wanted: 18 numbers or empty cells"),
+        (",".join(HISTORY_COLUMNS) + "\n" + "1," * 20 + "\n1,x" + "," * 19 + "\n", r"history\.csv:3: damaged row"),
+        (",".join(HISTORY_COLUMNS) + "\n1,2\n", r":2: damaged row; wanted: 21 numbers or empty cells"),
         ("," * 100_000 + "\n", r":1: column epoch not found"),
         ("\0" * 5000, r":1: column epoch not found"),
     ],
@@ -241,7 +241,7 @@ def test_any_flipped_byte_or_truncation_of_a_history_is_read_or_refused_without_
 
 
 def test_a_history_with_a_column_more_and_a_row_still_being_written_is_read(tmp_path):
-    text = ",".join((*HISTORY_COLUMNS, "later")) + "\n" + "1," * 18 + "7\n" + "2,2"
+    text = ",".join((*HISTORY_COLUMNS, "later")) + "\n" + "1," * 21 + "7\n" + "2,2"
     (tmp_path / "history.csv").write_text(text)
     columns = read_history(tmp_path / "history.csv")
     assert columns["later"].tolist() == [7.0]

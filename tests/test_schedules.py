@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twolayer.network.schedules import SCHEDULES, PlateauState, Schedule, learning_rates
+from twolayer.network.schedules import SCHEDULES, Schedule, learning_rates
 
 
 def test_rates_worked_by_hand():
@@ -60,41 +60,10 @@ def test_rates_at_whole_epochs_are_pytorchs(name):
     np.testing.assert_allclose(learning_rates(schedule, 7 * np.arange(13), steps_per_epoch=7), wanted, rtol=1e-9)
 
 
-@pytest.mark.parametrize(("patience", "wanted_at"), [(0, [3, 4, 5]), (2, [5, 8])])
-def test_plateau_drops_when_patience_runs_out_and_counts_again(patience, wanted_at):
-    schedule = Schedule("plateau", 1.0, factor=0.5, plateau_patience=patience)
-    state, dropped_at = PlateauState(), []
-    for epoch, value in enumerate([3.0, 2.0, 1.0, 1.0, 1.5, 1.2, *[1.1] * 3]):
-        before, state = state, state.after_epoch(schedule, value)
-        if state.scale < before.scale:
-            assert state.scale == before.scale / 2
-            dropped_at.append(epoch)
-    assert dropped_at[: len(wanted_at)] == wanted_at
-    assert state.best == 1.0
-
-
-def test_plateau_takes_no_value_that_is_not_finite_for_an_improvement():
-    schedule, state = Schedule("plateau", 1.0, factor=0.5, plateau_patience=1), PlateauState()
-    for value in (math.nan, -math.inf, 3.0, math.nan, 2.0):
-        state = state.after_epoch(schedule, value)
-    assert state == PlateauState(scale=0.5, best=2.0, bad_epochs=0)
-
-
 def test_a_drop_of_plateau_lowers_the_warm_up_too():
     schedule = Schedule("plateau", 0.8, warmup_epochs=2)
     before, after = (learning_rates(schedule, np.arange(40), 10, scale) for scale in (1.0, 0.25))
     np.testing.assert_array_equal(after, 0.25 * before)
-
-
-def test_plateau_is_pytorchs_reduce_on_plateau():
-    torch = pytest.importorskip("torch")
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 1.0)
-    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=2, threshold=0)
-    schedule, state = Schedule("plateau", 1.0, factor=0.5, plateau_patience=2), PlateauState()
-    for value in np.random.default_rng(0).integers(0, 30, 60).astype(float):
-        theirs.step(value)
-        state = state.after_epoch(schedule, value)
-        assert state.scale == pytest.approx(optimizer.param_groups[0]["lr"])
 
 
 @given(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import itertools
 import json
@@ -18,10 +19,10 @@ from twolayer.network.schedules import SCHEDULES
 from twolayer.runs.logs import HISTORY_COLUMNS
 from twolayer.solver.settings import SolverSettings
 from twolayer.solver.solver import Solver
-from twolayer.solver.state import EpochEnd
+from twolayer.solver.state import Best, EpochEnd
 from twolayer.solver.state_dict import restore, state_arrays, state_header
 from twolayer.utils.columns import MONITORS
-from twolayer.utils.errors import DivergedError
+from twolayer.utils.errors import DivergedError, MonitorError
 from twolayer.utils.randomness import generator
 
 D, H, C, N = 5, 7, 3, 53
@@ -90,7 +91,7 @@ def test_an_epoch_visits_every_row_once_in_a_new_order(problem, batch_size):
 def test_the_short_last_batch_is_averaged_over_its_own_size(problem):
     params, X, y = problem
     solver = Solver(params, X, y, batch_size=50, epochs=1, shuffle=False, learning_rate=1e-300)
-    losses = np.concatenate([(e.stretch if isinstance(e, EpochEnd) else e).losses for e in solver.run()])
+    losses = np.concatenate([(e.chunk if isinstance(e, EpochEnd) else e).losses for e in solver.run()])
     expected = [loss_and_gradients(params, X[rows], y[rows])[0] for rows in (slice(0, 50), slice(50, 53))]
     np.testing.assert_allclose(losses, expected, rtol=1e-13)
 
@@ -144,7 +145,7 @@ def test_row_weights_of_zero_take_rows_out_and_an_empty_batch_is_skipped(problem
     solver = Solver(
         params, X[:30], y[:30], row_weights=weights[:30], batch_size=10, epochs=1, shuffle=False, optimizer="adam"
     )
-    losses = np.concatenate([(e.stretch if isinstance(e, EpochEnd) else e).losses for e in solver.run()])
+    losses = np.concatenate([(e.chunk if isinstance(e, EpochEnd) else e).losses for e in solver.run()])
     assert np.isnan(losses[1])
     assert not np.isnan(losses[[0, 2]]).any()
     plain = Solver(params, X[kept], y[kept], batch_size=10, epochs=1, shuffle=False, optimizer="adam")
@@ -167,22 +168,95 @@ def test_the_best_parameters_are_those_of_the_best_epoch(problem):
     assert same(solver.best_params, copies[best])
 
 
-def test_patience_counts_epochs_without_improvement(problem):
+def records_of(column, values, losses=None):
+    losses = values if losses is None else losses
+    for epoch, (value, loss) in enumerate(zip(values, losses, strict=True), 1):
+        yield {column: value, "val_loss": loss, "epoch": epoch, "step": 10 * epoch}
+
+
+def counts(column, values, losses=None, min_delta=0.0):
+    """The state after each epoch."""
+    best = Best(column, "val_loss")
+    return [best := best.after_epoch(record, min_delta) for record in records_of(column, values, losses)]
+
+
+def test_patience_counts_epochs_without_improvement_of_the_monitor(problem):
     params, X, y = problem
-    solver = Solver(
-        params,
-        X[:30],
-        y[:30],
-        validation=(X[30:], y[30:]),
-        epochs=500,
-        monitor="val_loss",
-        learning_rate=0.5,
-        patience=4,
-    )
-    records = list(solver)
-    values = [record["val_loss"] for record in records]
+    validation = X[30:], y[30:]
+    solver = Solver(params, X[:30], y[:30], validation=validation, epochs=500, learning_rate=0.5, patience=4)
+    values = [record["val_accuracy"] for record in solver]
     assert solver.progress.stopped_early
-    assert len(records) - (int(np.argmin(values)) + 1) == 4
+    assert len(values) - (int(np.argmax(values)) + 1) == 4
+
+
+def test_a_tie_moves_the_best_parameters_and_not_the_count():
+    states = counts("val_accuracy", [0.5, 0.5, 0.4, 0.5, 0.5], losses=[3.0, 2.0, 0.1, 2.5, 1.0])
+    assert [state.epoch for state in states] == [1, 2, 2, 2, 5]
+    assert [state.bad_epochs for state in states] == [0, 1, 2, 3, 4]
+
+
+def test_an_improvement_must_exceed_min_delta_since_the_last_one():
+    states = counts("val_loss", [1.0, 0.95, 0.9, 0.85, 0.75], min_delta=0.125)
+    assert [state.bad_epochs for state in states] == [0, 1, 2, 0, 1]
+    assert [state.epoch for state in states] == [1, 2, 3, 4, 5], "the best parameters follow every better value"
+
+
+def test_a_value_that_is_not_finite_is_no_improvement():
+    states = counts("val_accuracy", [0.5, math.nan, math.inf, None, 0.6])
+    assert [state.bad_epochs for state in states] == [0, 1, 2, 3, 0]
+    assert states[3].value == 0.5
+
+
+@pytest.mark.parametrize("min_delta", [0.0, 3.0])
+def test_patience_stops_where_keras_counting_does(min_delta):
+    """Its rule, written out: an improvement is beyond min_delta, the training stops when patience epochs had none."""
+    values = np.random.default_rng(0).integers(0, 30, 60).astype(float)
+    best, wait = math.inf, 0
+    for value, state in zip(values, counts("val_loss", list(values), min_delta=min_delta), strict=True):
+        wait += 1
+        if value < best - min_delta:
+            best, wait = value, 0
+        assert state.bad_epochs == wait
+
+
+def test_plateau_is_pytorchs_reduce_on_plateau_with_one_epoch_less(problem):
+    torch = pytest.importorskip("torch")
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 0.4)
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, "max", factor=0.5, patience=2, threshold=0)
+    values = np.random.default_rng(0).integers(0, 30, 60).astype(float)
+    scores = iter(values)
+    solver = Solver(
+        *problem, score=lambda params: next(scores), monitor="score", schedule="plateau", factor=0.5,
+        plateau_patience=3, learning_rate=0.4, epochs=len(values),
+    )  # fmt: skip
+    for value, record in zip(values, solver, strict=True):
+        assert record["learning_rate"] == pytest.approx(optimizer.param_groups[0]["lr"])
+        theirs.step(value)
+    assert solver.progress.plateau_scale < 0.1
+
+
+@pytest.mark.parametrize(("patience", "words"), [(5, "patience 5 stops the training before"), (6, None)])
+def test_a_drop_that_patience_makes_unreachable_is_warned_about(problem, patience, words):
+    expected = pytest.warns(UserWarning, match=words) if words else contextlib.nullcontext()
+    with expected:
+        Solver(*problem, schedule="plateau", plateau_patience=5, patience=patience, epochs=1)
+
+
+@pytest.mark.parametrize("value", [math.nan, -math.inf])
+def test_a_monitor_without_a_number_is_an_error_after_the_first_epoch(problem, value):
+    solver = Solver(*problem, score=lambda params: value, monitor="score", epochs=5)
+    with pytest.raises(MonitorError, match=f"monitor 'score': expected a number after the first epoch, got {value}"):
+        list(solver)
+    assert solver.progress.epoch == 0
+
+
+def test_auc_with_validation_rows_of_one_class_is_an_error(problem):
+    _, X, y = problem
+    params = init_params(D, H, 2, rng=np.random.default_rng(0), dtype=np.float64)
+    y = y % 2
+    solver = Solver(params, X, y, validation=(X[y == 0], y[y == 0]), monitor="val_auc", epochs=5)
+    with pytest.raises(MonitorError, match="monitor 'val_auc': expected a number .* got None"):
+        list(solver)
 
 
 def test_a_training_that_is_never_finite_keeps_the_initial_parameters(problem):
@@ -203,9 +277,9 @@ def test_any_column_can_be_monitored(problem, monitor):
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_a_state_saved_between_any_two_stretches_goes_on_to_the_same_bits(problem, optimizer, schedule, monkeypatch):
+def test_a_state_saved_between_any_two_chunkes_goes_on_to_the_same_bits(problem, optimizer, schedule, monkeypatch):
     params, X, y = problem
-    monkeypatch.setattr("twolayer.solver.engine.STRETCH_BYTES", 2 * 4 * D * 8)  # two batches a stretch
+    monkeypatch.setattr("twolayer.solver.engine.CHUNK_BYTES", 2 * 4 * D * 8)  # two batches a chunk
     settings = {
         "optimizer": optimizer, "schedule": schedule, "learning_rate": 0.05, "reg": 0.01, "batch_size": 4, "epochs": 4,
         "warmup_epochs": 0.5, "plateau_patience": 1, "monitor": "val_loss", "patience": 3, "max_grad_norm": 0.5,
@@ -238,7 +312,7 @@ def test_a_state_saved_between_any_two_stretches_goes_on_to_the_same_bits(proble
 def test_an_epoch_whose_last_batch_weighs_nothing_has_no_gradient_norm_and_goes_on_to_the_same_bits(problem, engine):
     params, X, y = problem
     y = np.where(np.arange(N) >= 48, 2, y % 2)  # unshuffled, the last batch is all of class 2
-    settings = {"class_weights": np.array([1, 1, 0.0]), "batch_size": 8, "shuffle": False, "monitor": "gradient_norm"}
+    settings = {"class_weights": np.array([1, 1, 0.0]), "batch_size": 8, "shuffle": False}
     straight = Solver(params, X, y, epochs=3, engine=engine, **settings)
     whole = list(straight)
     assert [record["gradient_norm"] for record in whole] == [None] * 3
@@ -278,7 +352,8 @@ def test_a_second_moment_that_overflows_is_a_divergence(problem, engine):
     solver = Solver(params, X, y, engine=engine, optimizer="adam", learning_rate=1e-30, batch_size=N, epochs=1)
     with pytest.raises(DivergedError, match=r"diverged at step 1: loss \d"):
         list(solver)
-    assert not solver.state.is_finite()
+    assert solver.state.is_finite(), "the state is that before the step"
+    assert same(solver.params, params)
 
 
 def test_a_divergence_is_explained_by_rows_of_the_training_alone(problem):
@@ -325,7 +400,7 @@ def test_learning_rates_of_the_steps_are_those_of_the_schedule(problem):
     solver = Solver(
         params, X, y, schedule="step", step_epochs=1, factor=0.5, learning_rate=0.4, batch_size=10, epochs=3
     )
-    rates = np.concatenate([(e.stretch if isinstance(e, EpochEnd) else e).rates for e in solver.run()])
+    rates = np.concatenate([(e.chunk if isinstance(e, EpochEnd) else e).rates for e in solver.run()])
     np.testing.assert_allclose(rates, np.repeat([0.4, 0.2, 0.1], 6), rtol=1e-15)
 
 
@@ -372,11 +447,11 @@ def test_a_misspelt_setting_is_refused(problem):
 def test_arrays_that_do_not_fit_are_refused(problem):
     params, X, y = problem
     for wrong, words in [
-        ((params, X[:, :-1], y), r"X must be \(N, 5\)"),
-        ((params, X, y[:-1]), r"y must be \(53,\) whole numbers"),
-        ((params, X, y + 1), "class indices from 0 to 2; got 1 to 3"),
+        ((params, X[:, :-1], y), r"X: expected \(N, 5\)"),
+        ((params, X, y[:-1]), r"y: expected \(53,\) whole numbers"),
+        ((params, X, y + 1), "class indices from 0 to 2, got 1 to 3"),
         ((params, X, y.astype(float)), "whole numbers"),
-        ((params, np.where(np.arange(N)[:, None] == 4, np.nan, X), y), "row 4, column 0 is nan"),
+        ((params, np.where(np.arange(N)[:, None] == 4, np.nan, X), y), "got nan in row 4, column 0"),
     ]:
         with pytest.raises(ValueError, match=words):
             Solver(*wrong)

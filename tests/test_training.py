@@ -10,7 +10,7 @@ import pytest
 from twolayer.network.optim import OPTIMIZERS
 from twolayer.network.schedules import SCHEDULES
 from twolayer.runs.checkpoint import read_arrays, write_arrays
-from twolayer.runs.logs import read_history
+from twolayer.runs.logs import SINCE_0_2, read_history
 from twolayer.runs.saved_model import load_model
 from twolayer.training.run import resume, train
 from twolayer.utils.errors import ConfigError, DivergedError, RunError
@@ -87,15 +87,15 @@ def test_reporting_options_leave_the_parameters_bit_identical(spiral, tmp_path):
 
 def without_times(path):
     columns = read_history(path)
-    return {name: values.tolist() for name, values in columns.items() if name != "seconds"}
+    return {
+        name: values.tolist() for name, values in columns.items() if name != "seconds" and not np.isnan(values).all()
+    }
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_an_interrupted_and_resumed_run_equals_one_never_stopped(tmp_path, optimizer, schedule, monkeypatch):
-    monkeypatch.setattr(
-        "twolayer.solver.engine.STRETCH_BYTES", 2 * 32 * 2 * 4
-    )  # so that runs stop inside an epoch, too
+    monkeypatch.setattr("twolayer.solver.engine.CHUNK_BYTES", 2 * 32 * 2 * 4)  # so that runs stop inside an epoch, too
     monkeypatch.setattr("twolayer.training.recorder.draw_loss_curve", lambda *arguments, **options: None)  # saves time
     config = tmp_path / "short.yaml"
     step_epochs = "step_epochs: 3," if schedule == "step" else ""
@@ -167,7 +167,7 @@ def test_more_epochs_on_resume_equal_more_epochs_from_the_start(spiral, tmp_path
 
 
 def test_fewer_epochs_on_resume_are_refused_once_the_next_one_has_begun(spiral, tmp_path, monkeypatch):
-    monkeypatch.setattr("twolayer.solver.engine.STRETCH_BYTES", 2 * 32 * 2 * 4)  # so that runs stop inside an epoch
+    monkeypatch.setattr("twolayer.solver.engine.CHUNK_BYTES", 2 * 32 * 2 * 4)  # so that runs stop inside an epoch
     constant = [*SHORT, "solver.schedule=constant"]
     _interrupting(monkeypatch, iter([7]))
     progress = train(spiral, constant, run_dir=tmp_path / "run").summary
@@ -259,7 +259,10 @@ def test_divergence_keeps_the_last_good_state_and_says_what_to_do(spiral, tmp_pa
     ("weights", "said"),
     [
         ({"10": 2.0}, "class_weight: no class '10' in the data"),
-        ({str(digit): 0.0 for digit in range(10)}, "class_weight: found 0 for every class in the data; wanted: one"),
+        (
+            {str(digit): 0.0 for digit in range(10)},
+            "class_weight: expected at least one weight above 0, got 0 for every class",
+        ),
     ],
 )
 def test_class_weights_are_given_by_label(root, tmp_path, weights, said):
@@ -271,3 +274,43 @@ def test_class_weights_are_given_by_label(root, tmp_path, weights, said):
 def test_shipped_configs_train(root, tmp_path, name):
     result = train(root / f"configs/{name}.yaml", ["solver.epochs=1"], run_dir=tmp_path / "run")
     assert result.summary["epochs"] == 1
+
+
+def test_a_run_of_version_0_1_is_resumed_to_the_same_bits(tmp_path):
+    """Its checkpoint lacks `reference`, keeps the plateau as a section, and its history lacks three columns."""
+    config = tmp_path / "short.yaml"
+    config.write_text("data: {train: {generator: spiral}, validation: 0.2}\nsolver: {epochs: 6, schedule: plateau}\n")
+    whole = train(config, run_dir=tmp_path / "whole")
+    run = train(config, run_dir=tmp_path / "old", stop=lambda record: record["epoch"] == 3).run_dir
+    arrays, header = read_arrays(run / "last.npz")
+    header.pop("format")
+    progress = header["progress"]
+    progress["best"].pop("reference")
+    progress["plateau"] = {"scale": progress.pop("plateau_scale"), "best": 0.1, "bad_epochs": 0}
+    write_arrays(run / "last.npz", arrays, header)
+    rows = [line.split(",") for line in (run / "history.csv").read_text().splitlines()]
+    kept = [at for at, name in enumerate(rows[0]) if name not in SINCE_0_2]
+    old = "\n".join(",".join(row[at] for at in kept) for row in rows) + "\n"
+    (run / "history.csv").write_text(old)
+    resume(run)
+    assert (run / "best.npz").read_bytes() == (whole.run_dir / "best.npz").read_bytes()
+    assert (run / "history.csv").read_text().startswith(old)
+    now, then = read_history(run / "history.csv"), read_history(whole.run_dir / "history.csv")
+    assert np.array_equal(now["val_loss"], then["val_loss"])
+    assert np.isnan(now["val_f1"]).all()
+
+
+def test_a_run_says_that_patience_makes_the_plateau_unreachable(tmp_path):
+    config = tmp_path / "short.yaml"
+    config.write_text(
+        "data: {train: {generator: spiral}, validation: 0.2}\n"
+        "solver: {epochs: 2, schedule: plateau, plateau_patience: 5, patience: 5}\n"
+    )
+    assert any("patience 5 stops the training before" in note for note in train(config, run_dir=tmp_path / "r").notes)
+
+
+def test_auc_as_the_monitor_of_three_classes_is_refused_by_its_key(tmp_path):
+    config = tmp_path / "short.yaml"
+    config.write_text("data: {train: {generator: spiral}, validation: 0.2}\nsolver: {monitor: val_auc}\n")
+    with pytest.raises(ConfigError, match="solver.monitor: val_auc needs two classes, the data has 3"):
+        train(config, run_dir=tmp_path / "r")

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from twolayer.config import Config
 from twolayer.data import Dataset, load_dataset
 from twolayer.network.backprop import loss_and_gradients
-from twolayer.network.model import Array, Params, forward, init_params
+from twolayer.network.model import Array, Params, forward
 from twolayer.reference import REFERENCES
 from twolayer.reference.gradcheck import check_gradients
-from twolayer.solver.metrics import Rows
+from twolayer.solver.metrics import RowSource
 from twolayer.solver.solver import Solver
+from twolayer.training.build import initial_params
 from twolayer.utils.randomness import generator
 
 LossAndGradients = Callable[..., tuple[float, Params]]
@@ -68,16 +69,7 @@ def check_config(config: Config) -> Iterator[Finding]:
     rng = generator(config.seed, "check")
     some = distinct_rows(dataset.train.X, dataset.train.y, rng, SOME_ROWS)
     X, y = rows_of(dataset.train.X, some), np.asarray(dataset.train.y)[some]
-    model = config.model
-    params = init_params(
-        dataset.n_features,
-        model.hidden,
-        len(dataset.classes),
-        rng=generator(config.seed, "init"),
-        init=model.init,
-        init_std=model.init_std,
-        dtype=np.float64,
-    )
+    params = initial_params(config, dataset, np.float64)
     yield initial_loss(params, X, y)
     yield penalty_rises(params, X, y, config.solver.reg)
     yield gradients_agree(params, X[:FEW_ROWS], y[:FEW_ROWS], config.solver.reg, rng)
@@ -211,7 +203,7 @@ def few_rows_memorised(params: Params, X: Array, y: Array) -> Finding:
     return Finding("FAIL", f"{words}; try more hidden units, data.scale=standardize, and look at the labels")
 
 
-def distinct_rows(X: Rows, y: Array, rng: np.random.Generator, limit: int) -> NDArray[np.intp]:
+def distinct_rows(X: RowSource, y: Array, rng: np.random.Generator, limit: int) -> NDArray[np.intp]:
     """Numbers of at most `limit` training rows, drawn at random, that are all different from each other."""
     drawn = rng.permutation(len(y))[: 2 * limit]
     rows = rows_of(X, drawn)
@@ -220,14 +212,14 @@ def distinct_rows(X: Rows, y: Array, rng: np.random.Generator, limit: int) -> ND
     return chosen
 
 
-def rows_of(X: Rows, numbers: NDArray[np.intp]) -> Array:
+def rows_of(X: RowSource, numbers: NDArray[np.intp]) -> Array:
     """The model-ready rows (B, D) of these numbers, float64 as the data was loaded."""
     out = np.empty((len(numbers), X.shape[1]), np.float64)
     X.take(numbers, out)
     return out
 
 
-def scan(X: Rows) -> tuple[Array, Array, Array, list[int]]:
+def scan(X: RowSource) -> tuple[Array, Array, Array, list[int]]:
     """Lowest value, highest value and root mean square of each feature, (D,) each, and a fingerprint of each row."""
     N, D = X.shape
     low, high, squares, fingerprints = np.full(D, np.inf), np.full(D, -np.inf), np.zeros(D), list[int]()

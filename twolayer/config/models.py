@@ -145,7 +145,10 @@ class SolverConfig(_Section):
         "left out: 0.1, 0.95 for exponential, 0.5 for plateau",
     )
     plateau_patience: int = Field(
-        5, ge=0, le=1_000_000_000, description="epochs without improvement before a drop, schedule: plateau"
+        5,
+        ge=0,
+        le=1_000_000_000,
+        description="lower the rate after this many epochs without improvement of monitor, schedule: plateau",
     )
     min_learning_rate: float = Field(0.0, ge=0, description="floor under the scheduled rate (not under the warm-up)")
     warmup_epochs: float = Field(0.0, ge=0, description="epochs over which the rate first rises to learning_rate")
@@ -161,7 +164,10 @@ class SolverConfig(_Section):
         "lowest; left out without validation rows: train_loss",
     )
     patience: Count | None = Field(
-        None, description="epochs without improvement of monitor before stopping; null: never stop early"
+        None, description="stop after this many epochs without improvement of monitor; null: never stop early"
+    )
+    min_delta: NotNegative = Field(
+        0.0, description="an improvement of monitor must be larger than this, for patience and plateau_patience"
     )
     max_grad_norm: Positive | None = Field(
         None, description="longer gradients (joint norm of all arrays) are shortened to this; null: never"

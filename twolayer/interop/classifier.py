@@ -109,7 +109,7 @@ class TwoLayerClassifier(ClassifierMixin, PredictsFromParams, BaseEstimator):  #
         min_learning_rate: floor under the rate.
         factor: of step, exponential and plateau; None takes 0.1, 0.95 and 0.5.
         step_epochs: of step, in epochs.
-        plateau_patience: of plateau, in epochs.
+        plateau_patience: of plateau: lower the rate after this many epochs without improvement of the monitor.
         reg: r, the L2 strength of equation (6). MLPClassifier divides its alpha by the rows of the batch: r = alpha /
             rows.
         batch_size: rows per update.
@@ -120,7 +120,8 @@ class TwoLayerClassifier(ClassifierMixin, PredictsFromParams, BaseEstimator):  #
         monitor: what picks the best epoch: a column of `history_`, a scikit-learn scorer or its name; None takes
             val_accuracy where there are validation rows, and else keeps the last epoch's parameters. A scorer looks at
             the validation rows, or at the training rows where there are none.
-        patience: epochs without improvement of the monitor before stopping; None never stops early.
+        patience: stop after this many epochs without improvement of the monitor; None never stops early.
+        min_delta: an improvement of the monitor must be larger than this, for `patience` and `plateau_patience`.
         max_grad_norm: bound on the joint norm of the gradients; None for no clipping.
         evaluate_rows: at most so many training rows in `history_`'s train_loss and train_accuracy.
         warm_start: fit goes on where the last call stopped, with the optimiser's state, for `epochs` more. At a
@@ -177,6 +178,7 @@ class TwoLayerClassifier(ClassifierMixin, PredictsFromParams, BaseEstimator):  #
         validation: float = 0.0,
         monitor: str | Scorer | None = None,
         patience: int | None = None,
+        min_delta: float = 0.0,
         max_grad_norm: float | None = None,
         evaluate_rows: int | None = 10_000,
         warm_start: bool = False,
@@ -208,6 +210,7 @@ class TwoLayerClassifier(ClassifierMixin, PredictsFromParams, BaseEstimator):  #
         self.validation = validation
         self.monitor = monitor
         self.patience = patience
+        self.min_delta = min_delta
         self.max_grad_norm = max_grad_norm
         self.evaluate_rows = evaluate_rows
         self.warm_start = warm_start

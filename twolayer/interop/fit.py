@@ -207,13 +207,11 @@ def go_on(solver: Solver, checkpoint: Checkpoint) -> None:
     new_best = solver.progress.best
     restore(solver, checkpoint.arrays, checkpoint.header, same_rows=False)
     done = solver.progress
-    best, plateau = done.best, done.plateau
-    if best.monitor != new_best.monitor:
-        best, plateau = new_best, replace(plateau, best=None, bad_epochs=0)
+    best = done.best if done.best.monitor == new_best.monitor else new_best
     if done.stopped_early:
         best = replace(best, bad_epochs=0)  # asked to go on, it gets its patience back
     step = done.epoch * solver.steps_per_epoch
-    solver.progress = replace(done, step=step, best=best, plateau=plateau, stopped_early=False)
+    solver.progress = replace(done, step=step, best=best, stopped_early=False)
 
 
 Callback = Callable[[Any, Mapping[str, float]], bool | None]
@@ -262,11 +260,11 @@ def train(
     with Progress(n_rows * (done + epochs), n_rows * done, done + epochs, quiet=not estimator.verbose) as progress:
         total, counted = 0.0, 0
         for event in solver.run():
-            stretch = event.stretch if isinstance(event, EpochEnd) else event
-            weighing = ~np.isnan(stretch.losses)
-            total += float((stretch.losses * stretch.batch_rows)[weighing].sum())
-            counted += int(stretch.batch_rows[weighing].sum())
-            progress.rows(int(stretch.batch_rows.sum()))
+            chunk = event.chunk if isinstance(event, EpochEnd) else event
+            weighing = ~np.isnan(chunk.losses)
+            total += float((chunk.losses * chunk.batch_rows)[weighing].sum())
+            counted += int(chunk.batch_rows[weighing].sum())
+            progress.rows(int(chunk.batch_rows.sum()))
             if isinstance(event, EpochEnd):
                 progress.epoch(event.record)
                 record = {name: np.nan if value is None else value for name, value in event.record.items()}

@@ -1,14 +1,13 @@
-"""Learning-rate schedules: pure functions from the step to the rate; plateau alone looks at the results, and its
-state is plain data that belongs to the checkpoint.
+"""Learning-rate schedules: pure functions from the step to the rate. `plateau` alone looks at the results: the
+solver counts its drops, and their product belongs to the checkpoint.
 
 Time is measured in epochs, e = step / steps_per_epoch, where `step` counts the updates already made. A warm-up
 multiplies the rate by (step + 1) / (warmup steps + 1) while it lasts, and the schedule's own clock starts after it."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -28,7 +27,7 @@ class Schedule:
         factor: what the rate is multiplied by: per `step_epochs` (step), per epoch (exponential), when the monitored
             value stops improving (plateau).
         step_epochs: epochs between two drops of `step`.
-        plateau_patience: epochs without improvement before `plateau` drops.
+        plateau_patience: `plateau` drops after this many epochs without improvement (0 counts as 1).
     """
 
     name: str = "constant"
@@ -77,29 +76,8 @@ SCHEDULES: dict[str, Callable[[Schedule, Array], Array]] = {
     "step": step,
     "exponential": exponential,
     "cosine": cosine,
-    "plateau": constant,  # times the drops counted in PlateauState
+    "plateau": constant,  # times `plateau_scale`
 }
-
-
-@dataclass(frozen=True)
-class PlateauState:
-    """What `plateau` remembers: the product of its drops, the best value so far, and epochs since it or a drop."""
-
-    scale: float = 1.0
-    best: float | None = None
-    bad_epochs: int = 0
-
-    def after_epoch(self, schedule: Schedule, value: float) -> PlateauState:
-        """The state after an epoch with this monitored value, where smaller is better and a value that is not finite is
-        never an improvement.
-
-        The rate drops once `plateau_patience` epochs have passed without a new best; the count then starts again.
-        """
-        if math.isfinite(value) and (self.best is None or value < self.best):
-            return replace(self, best=value, bad_epochs=0)
-        if self.bad_epochs + 1 <= schedule.plateau_patience:
-            return replace(self, bad_epochs=self.bad_epochs + 1)
-        return replace(self, scale=self.scale * schedule.factor, bad_epochs=0)
 
 
 def learning_rates(schedule: Schedule, steps: Array, steps_per_epoch: int, plateau_scale: float = 1.0) -> Array:
@@ -109,7 +87,7 @@ def learning_rates(schedule: Schedule, steps: Array, steps_per_epoch: int, plate
         schedule: which schedule, with its numbers.
         steps: (K,) for each update, how many updates came before it.
         steps_per_epoch: updates in an epoch, the short last batch counted.
-        plateau_scale: `PlateauState.scale`, 1 for the other schedules.
+        plateau_scale: the product of the drops of `plateau`, which the solver counts; 1 for the other schedules.
 
     Returns:
         (K,) rates, float64.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,9 @@ def read_log(path: Path) -> bytes:
     return data
 
 
-def read_columns(path: Path, wanted: tuple[str, ...]) -> dict[str, NDArray[np.float64]]:
-    """The columns of a log by name, NaN for an empty cell; a last row without its end is left out.
+def read_columns(path: Path, wanted: tuple[str, ...], optional: Collection[str] = ()) -> dict[str, NDArray[np.float64]]:
+    """The columns of a log by name, NaN for an empty cell or an absent `optional` column; a last row without its end is
+    left out.
 
     Raises:
         RunError: if the file cannot be read, a wanted column is missing, or a row is damaged.
@@ -47,7 +48,8 @@ def read_columns(path: Path, wanted: tuple[str, ...]) -> dict[str, NDArray[np.fl
     data = read_log(path)
     end = data.find(b"\n", 0, _MAX_HEADER_BYTES)
     columns = data[: max(end, 0)].decode("utf-8", "replace").strip().split(",")
-    missing = [column for column in wanted if columns.count(column) != 1]
+    absent = [column for column in optional if column not in columns]
+    missing = [column for column in wanted if columns.count(column) != 1 and column not in absent]
     if missing:
         raise RunError(f"{path}:1: column {missing[0]} not found, or found twice; wanted: {', '.join(wanted)}")
     numbers = array("d")
@@ -57,7 +59,8 @@ def read_columns(path: Path, wanted: tuple[str, ...]) -> dict[str, NDArray[np.fl
             raise RunError(f"{path}:{line_number}: damaged row; wanted: {len(columns)} numbers or empty cells")
         numbers.extend(values)
     table = np.array(numbers, np.float64).reshape(-1, len(columns))
-    return {column: table[:, columns.index(column)].copy() for column in columns}
+    found = {column: table[:, columns.index(column)].copy() for column in columns}
+    return found | {column: np.full(len(table), np.nan) for column in absent}
 
 
 def rows_up_to(data: bytes, start: int, step: int, columns: tuple[str, ...], path: Path) -> tuple[int, int]:
@@ -104,6 +107,7 @@ def _values(line: bytes, count: int) -> list[float] | None:
 
 _FIRST = ("epoch", "step", "learning_rate", "train_loss", "val_loss", "train_accuracy", "val_accuracy")
 HISTORY_COLUMNS = (*_FIRST, *(name for name in MONITORS if name not in _FIRST), "seconds")
+SINCE_0_2 = ("val_f1", "val_balanced_accuracy", "val_auc")  # columns that the histories of version 0.1 lack
 STEPS_COLUMNS = ("step", "epoch", "learning_rate", "loss")
 
 Row = Mapping[str, float | None]
@@ -113,6 +117,7 @@ class _Log:
     """A csv file that only grows, but for `cut_back`. Rows wait in memory until `flush` or `sync`."""
 
     columns: tuple[str, ...]
+    optional: tuple[str, ...] = ()  # columns that an older file may lack; it then goes on without them
 
     def __init__(self, path: str | Path) -> None:
         """Opens the file, making it if need be. One with rows in it takes no more before `cut_back`."""
@@ -183,6 +188,9 @@ class _Log:
             RunError: if the file is not this log, is damaged before that step or has lost rows.
         """
         data = read_log(self.path)
+        older = tuple(column for column in self.columns if column not in self.optional)
+        if self.optional and data.startswith(_line(older).encode()):
+            self.columns = older
         header = _line(self.columns).encode()
         kept, size = 0, 0
         if data.startswith(header):
@@ -214,6 +222,7 @@ class HistoryLog(_Log):
     """history.csv: one row per epoch, handed to the system at once so that the curves can be drawn from it."""
 
     columns = HISTORY_COLUMNS
+    optional = SINCE_0_2
 
     def append(self, row: Row) -> None:
         super().append(row)
@@ -259,7 +268,7 @@ def read_history(path: str | Path) -> dict[str, NDArray[np.float64]]:
     Raises:
         RunError: if the file cannot be read or is no history, naming the line.
     """
-    return read_columns(Path(path), HISTORY_COLUMNS)
+    return read_columns(Path(path), HISTORY_COLUMNS, SINCE_0_2)
 
 
 def read_steps(path: str | Path) -> dict[str, NDArray[np.float64]]:

@@ -1,6 +1,6 @@
 """The NumPy engine: one training step is backprop, then the update, both in place, with nothing allocated.
 
-An engine is whatever has `run`: it takes a stretch of consecutive batches and does one step for each. The compiled
+An engine is whatever has `run`: it takes a chunk of consecutive batches and does one step for each. The compiled
 engine (`compiled`) does the same steps, and `engines.make_engine` chooses."""
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from twolayer.network.optim import OPTIMIZERS, Hyperparameters
 
 EngineName = Literal["numpy", "numba"]
 
-STRETCH_BYTES = 1 << 25  # of rows in a stretch: so many that what a stretch costs by itself is little
-STRETCH_STEPS, STRETCH_WORK = 1000, 10**10  # steps and multiplications at most, so that nobody waits long for its end
+CHUNK_BYTES = 1 << 25  # of rows in a chunk: so many that what a chunk costs by itself is little
+CHUNK_STEPS, CHUNK_WORK = 1000, 10**10  # steps and multiplications at most, so that nobody waits long for its end
 BLOCK = 1 << 16  # numbers updated at a time: few enough to stay in cache, enough to forget what a call costs
 
 
@@ -63,7 +63,7 @@ class NonFiniteStepError(ArithmeticError):
     """A step's loss or gradient was not finite. The update was not made.
 
     Attributes:
-        losses: those of the good steps of the stretch before it.
+        losses: those of the good steps of the chunk before it.
         loss: the loss of the bad step.
         gradient_norm: the norm of its gradient.
     """
@@ -75,11 +75,11 @@ class NonFiniteStepError(ArithmeticError):
         self.gradient_norm = gradient_norm
 
 
-def stretch_steps(batch_rows: int, n_features: int, n_hidden: int, itemsize: int) -> int:
-    """How many batches make a stretch; numbers of `itemsize` bytes."""
+def chunk_steps(batch_rows: int, n_features: int, n_hidden: int, itemsize: int) -> int:
+    """How many batches make a chunk; numbers of `itemsize` bytes."""
     numbers = batch_rows * n_features
-    by_work = STRETCH_WORK // (2 * numbers * max(1, n_hidden))
-    return min(STRETCH_STEPS, max(1, min(STRETCH_BYTES // (numbers * itemsize), by_work)))
+    by_work = CHUNK_WORK // (2 * numbers * max(1, n_hidden))
+    return min(CHUNK_STEPS, max(1, min(CHUNK_BYTES // (numbers * itemsize), by_work)))
 
 
 class Engine(Protocol):
@@ -102,7 +102,7 @@ class Engine(Protocol):
         measure: bool = False,
         objective: bool = False,
     ) -> Array:
-        """One step for each batch of a stretch.
+        """One step for each batch of a chunk.
 
         Args:
             X: (n, D) the rows of K batches one after the other, in the parameters' float type; all batches are full
@@ -159,7 +159,7 @@ class NumpyEngine:
         measure: bool = False,
         objective: bool = False,
     ) -> Array:
-        """One step for each batch of a stretch; see `Engine.run`."""
+        """One step for each batch of a chunk; see `Engine.run`."""
         losses = np.full(len(rates), np.nan)
         if measure:
             self.gradient_norm = math.nan

@@ -1,5 +1,5 @@
-"""What a model is worth on some rows: mean cross-entropy, accuracy, how its hidden units respond; and the counts
-behind a table per class. All sums over rows are taken in float64."""
+"""What a model is worth on some rows: mean cross-entropy, accuracy, the figures for rare classes, how its hidden units
+respond. All sums over rows are taken in float64."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from twolayer.network.model import Array, Params, forward, softmax
 BLOCK_BYTES = 1 << 20  # of rows at a time
 
 
-class Rows(Protocol):
-    """Rows a model can be trained or evaluated on, wherever they are kept; see `data.rows`."""
+class RowSource(Protocol):
+    """Rows a model can be trained or evaluated on, in memory or not; see `data.rows`."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -22,7 +22,7 @@ class Rows(Protocol):
         ...
 
     def take(self, rows: NDArray[np.intp], out: Array) -> None:
-        """Fills `out` (B, D) with the rows of these numbers, ready for the model."""
+        """Fill `out` (B, D) with the rows of these numbers, ready for the model."""
         ...
 
 
@@ -33,35 +33,47 @@ class Evaluation(NamedTuple):
         loss: mean of equation (5), without the penalty.
         accuracy: share of rows whose highest score is the right class's.
         activation_mean: (H,) mean activation of each hidden unit; empty without a hidden layer.
-        fired: (H,) whether a hidden unit was above 0 for any row.
+        fired: (H,) True for a hidden unit that was above 0 for any row.
+        f1: mean over the classes of their F1, see `class_means`; None if not asked for.
+        balanced_accuracy: mean over the classes of their recall; None if not asked for.
+        auc: area under the ROC curve of the second class; None unless asked for, with two classes that both occur.
     """
 
     loss: float
     accuracy: float
     activation_mean: Array
     fired: NDArray[np.bool_]
+    f1: float | None = None
+    balanced_accuracy: float | None = None
+    auc: float | None = None
 
 
 class Evaluator:
     """Evaluates parameters on the same rows again and again, in blocks, with its arrays kept between calls."""
 
-    def __init__(self, like: Params, X: Rows, y: Array, rows: NDArray[np.intp] | None = None) -> None:
+    def __init__(
+        self, like: Params, X: RowSource, y: Array, rows: NDArray[np.intp] | None = None, *, by_class: bool = False
+    ) -> None:
         """
         Args:
             like: Params of the shape and float type that will be evaluated.
             X: (N, D) rows.
             y: (N,) class indices.
             rows: the numbers of the rows to evaluate on; all of them if None.
+            by_class: also compute `f1`, `balanced_accuracy` and `auc`.
         """
         D, H, C, dtype = like.n_features, like.n_hidden, like.n_classes, like.dtype
         self._source, self._y = X, y
         self._rows = rows
+        self._by_class = by_class
         self.n_rows = len(y) if rows is None else len(rows)
         self._block_rows = max(1, min(self.n_rows, BLOCK_BYTES // ((D + H) * dtype.itemsize)))
         self._X = np.empty((self._block_rows, D), dtype)
         self._A1 = np.empty((self._block_rows, H), dtype)
         self._S = np.empty((self._block_rows, C), dtype)
         self._ones = np.ones(self._block_rows, dtype)
+        self._predicted = np.empty(self.n_rows, np.intp)
+        self._log_odds = np.empty(self.n_rows if by_class and C == 2 else 0, dtype)
 
     def __call__(self, params: Params) -> Evaluation:
         """The figures at these parameters; NaN or infinite where they overflow."""
@@ -69,7 +81,7 @@ class Evaluator:
             return self._evaluate(params)
 
     def _evaluate(self, params: Params) -> Evaluation:
-        loss_sum, hits = 0.0, 0
+        loss_sum = 0.0
         activation_sum, highest = np.zeros(params.n_hidden), np.zeros(params.n_hidden, params.dtype)
         for start in range(0, self.n_rows, self._block_rows):
             stop = min(start + self._block_rows, self.n_rows)
@@ -77,14 +89,55 @@ class Evaluator:
             X, A1, S = (buffer[: len(rows)] for buffer in (self._X, self._A1, self._S))
             self._source.take(rows, X)
             forward(params, X, A1=A1, out=S)
-            y = self._y[rows]
-            hits += int(np.count_nonzero(S.argmax(axis=1) == y))
-            loss_sum += float(cross_entropy(S, y).sum(dtype=np.float64))
+            S.argmax(axis=1, out=self._predicted[start:stop])
+            if len(self._log_odds):
+                np.subtract(S[:, 1], S[:, 0], out=self._log_odds[start:stop])
+            loss_sum += float(cross_entropy(S, self._y[rows]).sum(dtype=np.float64))
             if params.n_hidden:
                 activation_sum += self._ones[: len(rows)] @ A1
                 np.maximum(highest, A1.max(axis=0), out=highest)
+        y = self._y if self._rows is None else self._y[self._rows]
         n = self.n_rows
-        return Evaluation(loss_sum / n, hits / n, activation_sum / n, highest > 0)
+        accuracy = int(np.count_nonzero(self._predicted == y)) / n
+        figures = Evaluation(loss_sum / n, accuracy, activation_sum / n, highest > 0)
+        if not self._by_class:
+            return figures
+        f1, balanced_accuracy = class_means(y, self._predicted, params.n_classes)
+        area = auc(y, self._log_odds) if len(self._log_odds) else None
+        return figures._replace(f1=f1, balanced_accuracy=balanced_accuracy, auc=area)
+
+
+def class_means(y: Array, predicted: Array, n_classes: int) -> tuple[float, float]:
+    """Macro F1 and balanced accuracy of class indices y (N,) and `predicted` (N,).
+
+    F1 of a class is 2 hits / (rows of it + rows predicted as it); its mean is over the classes that occur in either.
+    The balanced accuracy is the mean of hits / rows over the classes that have rows. Both as in scikit-learn.
+    """
+    hits = np.bincount(y[y == predicted], minlength=n_classes)
+    of_class = np.bincount(y, minlength=n_classes)
+    either = of_class + np.bincount(predicted, minlength=n_classes)
+    f1 = float((2 * hits[either > 0] / either[either > 0]).mean())
+    return f1, float((hits[of_class > 0] / of_class[of_class > 0]).mean())
+
+
+def auc(y: Array, scores: Array) -> float | None:
+    """The area under the ROC curve: how often a row of class 1 scores above one of class 0, a tie counting one half.
+
+    Args:
+        y: (N,) 0 or 1.
+        scores: (N,) larger for class 1.
+
+    Returns:
+        None if one of the classes has no rows; NaN if a score is NaN.
+    """
+    negative, positive = np.sort(scores[y == 0]), np.sort(scores[y == 1])
+    pairs = len(negative) * len(positive)
+    if pairs == 0:
+        return None
+    if np.isnan(negative[-1]) or np.isnan(positive[-1]):
+        return float("nan")
+    below, not_above = (int(np.searchsorted(negative, positive, side).sum()) for side in ("left", "right"))
+    return (below + not_above) / (2 * pairs)
 
 
 def cross_entropy(S: Array, y: Array) -> Array:
@@ -122,7 +175,7 @@ def weight_changes(before: Params, after: Params) -> dict[str, float | None]:
     return columns
 
 
-def probabilities(params: Params, X: Rows, block_rows: int = 4096) -> Array:
+def probabilities(params: Params, X: RowSource, block_rows: int = 4096) -> Array:
     """Class probabilities (N, C) on all rows."""
     P = np.empty((X.shape[0], params.n_classes), params.dtype)
     for start in range(0, len(P), block_rows):

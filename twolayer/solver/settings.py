@@ -1,23 +1,14 @@
-"""The settings of a training, checked once, when they are made.
-
-Whether the arrays a training is given fit each other, said in the words of the one who gave them."""
+"""The settings of a training, checked once, when they are made."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import Any, get_args
+from typing import get_args
 
-import numpy as np
-from numpy.typing import NDArray
-
-from twolayer.data.rows import ArrayRows
-from twolayer.network.backprop import require_weights
-from twolayer.network.model import Array, Params
 from twolayer.network.optim import OPTIMIZERS, Hyperparameters
 from twolayer.network.schedules import SCHEDULES, Schedule
 from twolayer.solver.engine import EngineName, UpdateRule
-from twolayer.solver.metrics import Rows
 
 
 @dataclass(frozen=True)
@@ -38,7 +29,7 @@ class SolverSettings:
         min_learning_rate: floor under the rate.
         factor: of step, exponential and plateau; None takes 0.1, 0.95 and 0.5.
         step_epochs: of step, in epochs.
-        plateau_patience: of plateau, in epochs.
+        plateau_patience: of plateau: lower the rate after this many epochs without improvement of the monitor.
         reg: r, the L2 strength of equation (6).
         batch_size: rows per update.
         epochs: how often every row is visited.
@@ -46,7 +37,8 @@ class SolverSettings:
         seed: of the shuffles and of the choice of evaluation rows.
         monitor: the column of the history that picks the best parameters; None takes val_accuracy, or train_loss
             without validation rows.
-        patience: epochs without improvement before stopping; None never stops early.
+        patience: stop after this many epochs without improvement of the monitor; None never stops early.
+        min_delta: an improvement of the monitor must be larger than this, for `patience` and `plateau_patience`.
         max_grad_norm: bound on the joint norm of the gradients; None for no clipping.
         evaluate_rows: at most so many training rows in train_loss and train_accuracy; None for all.
         objective: whether each step's reported loss includes the penalty, which costs a pass over the weights.
@@ -76,6 +68,7 @@ class SolverSettings:
     seed: int = 0
     monitor: str | None = None
     patience: int | None = None
+    min_delta: float = 0.0
     max_grad_norm: float | None = None
     evaluate_rows: int | None = None
     objective: bool = False
@@ -93,7 +86,7 @@ class SolverSettings:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name} must be greater than 0 and finite; got {value!r}")
-        for name in ("reg", "warmup_epochs", "min_learning_rate", "seed", "plateau_patience"):
+        for name in ("reg", "warmup_epochs", "min_learning_rate", "seed", "plateau_patience", "min_delta"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be 0 or more and finite; got {getattr(self, name)!r}")
 
@@ -117,53 +110,3 @@ class SolverSettings:
             step_epochs=self.step_epochs,
             plateau_patience=self.plateau_patience,
         )
-
-
-def fitting_rows(X: Array | Rows, y: Array, params: Params) -> tuple[Rows, NDArray[Any]]:
-    """The rows and their classes as the solver reads them.
-
-    Args:
-        X: (N, D) an array, converted to the parameters' float type, or anything like `metrics.Rows`.
-        y: (N,) class indices.
-        params: Params of a D-H-C network.
-
-    Raises:
-        ValueError: where they do not fit, or X has a NaN or an infinity.
-    """
-    y = np.asarray(y)
-    D, C = params.n_features, params.n_classes
-    if isinstance(X, np.ndarray):
-        if X.ndim != 2 or X.shape[1] != D:
-            raise ValueError(f"X must be (N, {D}), as the parameters have {D} features; got {X.shape}")
-        if not np.isfinite(X).all():
-            row, column = np.argwhere(~np.isfinite(X))[0]
-            raise ValueError(f"X must be finite; row {row}, column {column} is {X[row, column]}")
-        rows: Rows = ArrayRows(np.ascontiguousarray(X, params.dtype))
-    else:
-        rows = X
-    n = rows.shape[0]
-    if n == 0 or rows.shape[1] != D:
-        raise ValueError(f"X must be (N, {D}) with N >= 1; got {rows.shape}")
-    if y.shape != (n,) or not np.issubdtype(y.dtype, np.integer):
-        raise ValueError(f"y must be ({n},) whole numbers, one for each row of X; got {y.dtype} {y.shape}")
-    if y.min() < 0 or y.max() >= C:
-        raise ValueError(f"y must be class indices from 0 to {C - 1}; got {y.min()} to {y.max()}")
-    return rows, y if np.can_cast(y.dtype, np.intp) else y.astype(np.intp)
-
-
-def fitting_weights(
-    row_weights: Array | None, class_weights: Array | None, n_rows: int, n_classes: int
-) -> tuple[Array | None, Array | None]:
-    """The weights as arrays, both brought near 1 by powers of two: only their ratios count, and so any float type has
-    room for them.
-
-    Raises:
-        ValueError: for a wrong shape, a weight that is negative or not finite, or weights that are all 0.
-    """
-    checked: list[Array | None] = []
-    for name, weights, n in (("row_weights", row_weights, n_rows), ("class_weights", class_weights, n_classes)):
-        if weights is not None:
-            weights = require_weights(name, weights, n)
-            weights = np.ldexp(weights, -int(np.frexp(weights.max())[1]))
-        checked.append(weights)
-    return checked[0], checked[1]

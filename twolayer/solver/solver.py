@@ -1,32 +1,29 @@
-"""Minibatch gradient descent: the loop anyone can recite, one record per epoch, silent.
+"""Minibatch gradient descent: the loop of every textbook, one record per epoch, silent.
 
     for each epoch:
         shuffle the rows
-        for each stretch of batches:
+        for each chunk of batches:
             gather its rows, and let the engine do one step per batch
         evaluate, keep the best parameters, decide whether to stop
 
-What the solver has done so far is plain data, so a run can be saved between any two stretches and go on from there,
-bit for bit; see `solver_state`.
-
-The choice of the engine, by name; Numba is imported only for the engine that needs it.
-
-What to tell someone whose training diverged: where, with which numbers, and what to try, as far as they point."""
+What the solver has done so far is plain data, so a run can be saved between any two chunks and resumed from there,
+bit for bit; see `state_dict`."""
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twolayer.network.backprop import penalty
-from twolayer.network.model import Array, Params, flat_copy, flat_zeros
+from twolayer.network.model import Array, FlatParams, Params, flat_copy, flat_zeros
 from twolayer.network.optim import OPTIMIZERS
-from twolayer.network.schedules import PlateauState, learning_rates
+from twolayer.network.schedules import learning_rates
 from twolayer.solver.engine import (
     Engine,
     EngineName,
@@ -34,22 +31,24 @@ from twolayer.solver.engine import (
     NumpyEngine,
     TrainingState,
     UpdateRule,
-    stretch_steps,
+    chunk_steps,
 )
-from twolayer.solver.metrics import Evaluator, Rows, hidden_activity, weight_changes
-from twolayer.solver.settings import SolverSettings, fitting_rows, fitting_weights
-from twolayer.solver.state import Best, EpochEnd, Progress, Record, Stretch
+from twolayer.solver.inputs import checked_params, fitting_rows, fitting_weights
+from twolayer.solver.metrics import Evaluator, RowSource, hidden_activity, weight_changes
+from twolayer.solver.settings import SolverSettings
+from twolayer.solver.state import Best, Chunk, EpochEnd, Record, SolverProgress
 from twolayer.utils.blas import at_most_threads
-from twolayer.utils.columns import larger_is_better, require_monitor
+from twolayer.utils.columns import require_monitor
 from twolayer.utils.errors import DivergedError
 from twolayer.utils.randomness import generator
+from twolayer.utils.text import nearest
 
 
 def make_engine(name: EngineName, state: TrainingState, rule: UpdateRule, batch_size: int) -> Engine:
-    """The engine called `name`.
+    """Make the engine called `name`; Numba is imported only for the engine that needs it.
 
     Raises:
-        MissingExtraError: for `numba` where the extra `numba` is not installed.
+        MissingExtraError: for `numba` if the extra `numba` is not installed.
     """
     if name == "numpy":
         return NumpyEngine(state, rule, batch_size)
@@ -82,13 +81,13 @@ class Divergence(NamedTuple):
 
 
 def explain_divergence(found: Divergence, params: Params, X: Array, settings: SolverSettings) -> str:
-    """The message of a DivergedError.
+    """Return the message of a DivergedError: where, with which numbers, and what to try as far as they point.
 
     Args:
         found: what happened.
         params: the parameters at that point.
         X: (n, D) some rows of the training.
-        settings: what was asked for.
+        settings: those of the training.
     """
     weights = {name: W for name, W in params.named().items() if name.startswith("W")}
     with np.errstate(over="ignore", invalid="ignore"):
@@ -108,7 +107,16 @@ def explain_divergence(found: Divergence, params: Params, X: Array, settings: So
         remedies.insert(0, f"data.scale: standardize (a feature reaches {largest:.3g})")
     if settings.max_grad_norm is None and not found.gradient_norm < LARGE_GRADIENT:
         remedies.append("solver.max_grad_norm: 1")
-    return f"{message}. The best parameters so far were kept. Try {', or '.join(remedies)}"
+    return f"{message}. Try {', or '.join(remedies)}"
+
+
+def _settings(given: dict[str, Any]) -> SolverSettings:
+    """The settings; raises TypeError for a name that is none of them."""
+    known = [field.name for field in fields(SolverSettings)]
+    for name in given:
+        if name not in known:
+            raise TypeError(f"Solver has no setting {name!r}{nearest(name, known)} Settings: {', '.join(known)}")
+    return SolverSettings(**given)
 
 
 ONE_THREAD = 4_000_000  # operations in a batch's largest product; up to here a second thread does not help
@@ -124,6 +132,9 @@ class Solver:
         state: the numbers a step changes; with `progress` and `best_params` all that a checkpoint needs.
         threads: BLAS threads that products of this size are worth; None for as many as there are.
 
+    A loop over it may be interrupted anywhere, by Ctrl-C or an exception: the solver then returns to the last step that
+    `progress` counts, and the next loop continues with the bits of a training that was never interrupted.
+
     Example:
         >>> rng = np.random.default_rng(0)
         >>> X = rng.standard_normal((200, 2))
@@ -137,10 +148,10 @@ class Solver:
     def __init__(
         self,
         params: Params,
-        X: Array | Rows,
-        y: Array,
+        X: Any | RowSource,
+        y: Any,
         *,
-        validation: tuple[Array | Rows, Array] | None = None,
+        validation: tuple[Any | RowSource, Any] | None = None,
         row_weights: Array | None = None,
         class_weights: Array | None = None,
         score: Callable[[Params], float] | None = None,
@@ -148,22 +159,24 @@ class Solver:
     ) -> None:
         """
         Args:
-            params: the initial parameters; they are copied, and their float type is the training's.
-            X: (N, D) training rows, an array or anything like `metrics.Rows`.
+            params: the initial parameters, Params or a tuple of arrays (W1, b1, W2, b2); they are copied, and their
+                float type, float32 or float64, is the training's.
+            X: (N, D) training rows: an array, nested lists, a DataFrame, or anything like `metrics.RowSource`.
             y: (N,) class indices in 0..C-1.
             validation: (X, y) of the validation rows.
             row_weights: (N,) weights w >= 0 of the rows; the objective of a batch is sum w L / sum w.
             class_weights: (C,) weights of the classes; they multiply the rows' weights.
-            score: a figure of one's own, the larger the better; it becomes the column `score` of the records, which
-                `monitor` may name.
+            score: a custom metric of the parameters; larger is better. It becomes the column `score` of the records,
+                which `monitor` may name.
             **settings: the fields of `settings.SolverSettings`.
 
         Raises:
-            TypeError: for a setting that does not exist.
+            TypeError: for a setting that does not exist, or one of another type than its own.
             ValueError: for settings or arrays that do not fit.
-            MissingExtraError: where `engine="numba"` and the extra is not installed.
+            MissingExtraError: if `engine="numba"` and the extra is not installed.
         """
-        self.settings = SolverSettings(**settings)
+        self.settings = _settings(settings)
+        params = checked_params(params)
         shape, dtype = (params.n_features, params.n_hidden, params.n_classes), params.dtype
         self._X, self._y = fitting_rows(X, y, params)
         self._n_rows = len(self._y)
@@ -171,36 +184,53 @@ class Solver:
         self._evaluate_train, self._evaluate_validation = self._make_evaluators(params, validation)
         self._score = score
         self._schedule = self.settings.schedule_rule
+        patience, plateau_patience = self.settings.patience, self.settings.plateau_patience
+        if self._schedule.name == "plateau" and patience is not None and patience <= plateau_patience:
+            warnings.warn(
+                f"patience {patience} stops the training before plateau_patience {plateau_patience} can lower the "
+                "rate: both count epochs without improvement; make patience the larger one",
+                stacklevel=2,
+            )
 
         optimizer = OPTIMIZERS[self.settings.optimizer]
-        self.state = TrainingState(flat_copy(params), [flat_zeros(*shape, dtype) for _ in range(optimizer.n_slots)])
+        slots = [flat_zeros(*shape, dtype) for _ in range(optimizer.n_slots)]
+        self.state = TrainingState(flat_copy(params), slots)
+        self._before = _Moment(self.state)
         self.best_params = params.copy()
         monitor = self.settings.monitor or ("val_accuracy" if validation else "train_loss")
-        require_monitor(monitor, validation=bool(validation), hidden=params.n_hidden > 0, score=score is not None)
+        require_monitor(
+            monitor,
+            validation=validation is not None,
+            hidden=params.n_hidden > 0,
+            score=score is not None,
+            n_classes=params.n_classes,
+        )
         best = Best(monitor, tie_breaker="val_loss" if validation else "train_loss")
-        self.progress = Progress(0, 0, best, PlateauState(), stopped_early=False)
+        self.progress = SolverProgress(0, 0, best)
 
         batch_rows = min(self.settings.batch_size, self._n_rows)
         self._engine = make_engine(self.settings.engine, self.state, self.settings.update_rule, batch_rows)
         self.steps_per_epoch = -(-self._n_rows // batch_rows)
         self.threads = 1 if 2 * batch_rows * params.n_features * (params.n_hidden or shape[-1]) < ONE_THREAD else None
-        wanted = stretch_steps(batch_rows, params.n_features, params.n_hidden, dtype.itemsize)
-        self._stretch_steps = max(1, min(wanted, self.steps_per_epoch - 1))
-        n = self._stretch_steps * batch_rows
+        longest = chunk_steps(batch_rows, params.n_features, params.n_hidden, dtype.itemsize)
+        self._chunk_steps = max(1, min(longest, self.steps_per_epoch - 1))
+        n = self._chunk_steps * batch_rows
         self._gathered = np.empty(n, np.intp), np.empty((n, params.n_features), dtype), np.empty(n, self._y.dtype)
         self._order_of: tuple[int, NDArray[Any]] | None = None  # (epoch, its permutation)
 
     def _make_evaluators(
-        self, params: Params, validation: tuple[Array | Rows, Array] | None
+        self, params: Params, validation: tuple[Any | RowSource, Any] | None
     ) -> tuple[Evaluator, Evaluator | None]:
-        """One for training rows, or a fixed choice of them, and one for validation rows where there are any."""
+        """One for the training rows, or a fixed choice of them, and one for the validation rows if there are any."""
         chosen = None
         limit = self.settings.evaluate_rows
         if limit is not None and limit < self._n_rows:
             rng = generator(self.settings.seed, "evaluate")
             chosen = np.sort(rng.choice(self._n_rows, limit, replace=False, shuffle=False))
         train = Evaluator(params, self._X, self._y, chosen)
-        return train, Evaluator(params, *fitting_rows(*validation, params)) if validation else None
+        if validation is None:
+            return train, None
+        return train, Evaluator(params, *fitting_rows(*validation, params, "validation "), by_class=True)
 
     @property
     def params(self) -> Params:
@@ -209,7 +239,7 @@ class Solver:
 
     @property
     def finished(self) -> bool:
-        """Whether all epochs are done or patience has run out."""
+        """True once all epochs are done or patience has run out."""
         return self.progress.stopped_early or self.progress.epoch >= self.settings.epochs
 
     def __repr__(self) -> str:
@@ -217,43 +247,62 @@ class Solver:
         return f"Solver({self.params!r}, {asked.optimizer}, {self._n_rows:,} rows, epoch {epoch} of {asked.epochs})"
 
     def __iter__(self) -> Iterator[Record]:
-        """Trains on, and yields the record of each epoch."""
+        """Continue training; yield the record of each epoch."""
         return (event.record for event in self.run() if isinstance(event, EpochEnd))
 
-    def run(self) -> Iterator[Stretch | EpochEnd]:
-        """Trains on, and yields whenever the state is whole, so that the caller can save it or stop.
+    def run(self) -> Iterator[Chunk | EpochEnd]:
+        """Continue training; yield whenever the state is whole, so that the caller can save it or stop.
 
         Raises:
             DivergedError: at a step whose loss or gradient is not finite, or an epoch that leaves a number that is not.
+                The state is then that of the last yield.
+            MonitorError: if the monitor has no value after the first epoch.
         """
+        self._undo_uncounted_steps()
         while not self.finished:
             last = (self.progress.epoch + 1) * self.steps_per_epoch - 1  # the epoch's last step, which is measured
-            while (left := last - self.progress.step) > 0:
+            try:
                 with at_most_threads(self.threads):
-                    stretch = self._run_stretch(min(self._stretch_steps, left))
-                    self.progress = replace(self.progress, step=self.progress.step + len(stretch.rates))
-                yield stretch
-            with at_most_threads(self.threads):
-                end = self._end_epoch()
-            yield end
+                    self._before.take(self.state, self.progress.step)
+                    left = last - self.progress.step
+                    event = self._some_steps(min(self._chunk_steps, left)) if left > 0 else self._end_epoch()
+            except BaseException:
+                self._undo_uncounted_steps()
+                raise
+            yield event
+
+    def _undo_uncounted_steps(self) -> None:
+        """Return to the last step counted, where an interruption came after others had changed the state.
+
+        It can be repeated: if it is itself interrupted, the next `run` does it again.
+        """
+        if self._before.step == self.progress.step:
+            self._before.restore(self.state)
+
+    def forget_earlier_moment(self) -> None:
+        """Take the state as it is for that of `progress`: to be called by whoever has just set both."""
+        self._before.step = None
+
+    def _some_steps(self, n_steps: int) -> Chunk:
+        chunk = self._run_chunk(n_steps)
+        self.progress = replace(self.progress, step=self.progress.step + n_steps)
+        return chunk
 
     def _end_epoch(self) -> EpochEnd:
-        """The epoch's last step, a stretch of its own; then the record, the best parameters, the decision to stop. Only
-        then the step counts: the steps never tell of an epoch that the rest does not."""
-        before = self.params.copy()
-        stretch = self._run_stretch(1, measure=True)
-        record = self._record(before, stretch)
+        """The epoch's last step, a chunk of its own; then the record, the best parameters, the decision to stop."""
+        chunk = self._run_chunk(1, measure=True)
+        record = self._record(self._before.params, chunk)
         if not (math.isfinite(record["train_loss"] or 0.0) and self.state.is_finite()):
             norm = self._engine.gradient_norm
-            loss = math.nan if not math.isfinite(record["train_loss"] or 0.0) else float(stretch.losses[-1])
-            found = Divergence(stretch.first_step, float(stretch.rates[-1]), loss, norm, stretch.losses)
-            rows = self._gathered[1][: stretch.batch_rows[-1]]
+            loss = math.nan if not math.isfinite(record["train_loss"] or 0.0) else float(chunk.losses[-1])
+            found = Divergence(chunk.first_step, float(chunk.rates[-1]), loss, norm, chunk.losses)
+            rows = self._gathered[1][: chunk.batch_rows[-1]]
             raise DivergedError(explain_divergence(found, self.params, rows, self.settings))
         self._finish_epoch(record)
-        return EpochEnd(record, stretch)
+        return EpochEnd(record, chunk)
 
-    def _run_stretch(self, n_steps: int, measure: bool = False) -> Stretch:
-        """Gathers the rows of the next steps and lets the engine do them."""
+    def _run_chunk(self, n_steps: int, measure: bool = False) -> Chunk:
+        """Gather the rows of the next steps and let the engine do them."""
         first_step, size = self.progress.step, self.settings.batch_size
         start = first_step % self.steps_per_epoch * size
         stop = min(start + n_steps * size, self._n_rows)
@@ -262,7 +311,7 @@ class Solver:
         self._X.take(rows, X)
         np.take(self._y, rows, out=y, mode="clip")
         steps = np.arange(first_step, first_step + n_steps)
-        rates = learning_rates(self._schedule, steps, self.steps_per_epoch, self.progress.plateau.scale)
+        rates = learning_rates(self._schedule, steps, self.steps_per_epoch, self.progress.plateau_scale)
         weights = self._weights(rows, y)
         try:
             losses = self._engine.run(X, y, weights, rates, measure=measure, objective=self.settings.objective)
@@ -271,10 +320,10 @@ class Solver:
             found = Divergence(first_step + bad + 1, float(rates[bad]), error.loss, error.gradient_norm, error.losses)
             raise DivergedError(explain_divergence(found, self.params, X, self.settings)) from None
         batch_rows = np.minimum(size, stop - start - size * np.arange(n_steps))
-        return Stretch(self.progress.epoch + 1, first_step + 1, rates, losses, batch_rows)
+        return Chunk(self.progress.epoch + 1, first_step + 1, rates, losses, batch_rows)
 
     def _order(self) -> NDArray[Any]:
-        """The order in which this epoch visits the rows: a permutation, the same whenever it is asked for."""
+        """The order in which this epoch visits the rows: a permutation, the same at every call."""
         if self._order_of is None or self._order_of[0] != self.progress.epoch:
             order = np.arange(self._n_rows, dtype=np.min_scalar_type(self._n_rows))
             if self.settings.shuffle:
@@ -283,7 +332,7 @@ class Solver:
         return self._order_of[1]
 
     def _weights(self, rows: NDArray[np.intp], y: Array) -> Array | None:
-        """w of a stretch's rows, (n,) in the training's float type, or None where all weigh the same."""
+        """w of a chunk's rows, (n,) in the training's float type, or None if all weigh the same."""
         if self._row_weights is None and self._class_weights is None:
             return None
         weights = np.ones(len(rows)) if self._row_weights is None else self._row_weights[rows]
@@ -291,19 +340,22 @@ class Solver:
             weights = weights * self._class_weights[y]
         return weights.astype(self.params.dtype)
 
-    def _record(self, before: Params, last: Stretch) -> Record:
+    def _record(self, before: Params, last: Chunk) -> Record:
         """The epoch's record after its last step, all of it at the parameters after the epoch."""
         train = self._evaluate_train(self.params)
-        validation = self._evaluate_validation(self.params) if self._evaluate_validation else None
+        validation = self._evaluate_validation(self.params)._asdict() if self._evaluate_validation else {}
         decoupled = OPTIMIZERS[self.settings.optimizer].decoupled
         record: Record = {
             "epoch": self.progress.epoch + 1,
             "step": last.first_step,
             "learning_rate": float(last.rates[-1]),
             "train_loss": train.loss,
-            "val_loss": validation.loss if validation else None,
+            "val_loss": validation.get("loss"),
             "train_accuracy": train.accuracy,
-            "val_accuracy": validation.accuracy if validation else None,
+            "val_accuracy": validation.get("accuracy"),
+            "val_f1": validation.get("f1"),
+            "val_balanced_accuracy": validation.get("balanced_accuracy"),
+            "val_auc": validation.get("auc"),
             "penalty": 0.0 if decoupled else penalty(self.params, self.settings.reg),
             "gradient_norm": None if math.isnan(self._engine.gradient_norm) else self._engine.gradient_norm,
             **weight_changes(before, self.params),
@@ -312,14 +364,47 @@ class Solver:
         return record if self._score is None else {**record, "score": float(self._score(self.params))}
 
     def _finish_epoch(self, record: Record) -> None:
-        done = self.progress
-        best = done.best.after_epoch(record)
-        if best.bad_epochs == 0:
-            self.best_params = self.params.copy()
-        plateau = done.plateau
-        if self._schedule.name == "plateau":
-            value, sign = record[best.monitor], -1 if larger_is_better(best.monitor) else 1
-            plateau = plateau.after_epoch(self._schedule, math.nan if value is None else sign * value)
-        patience = self.settings.patience
-        stop = patience is not None and best.bad_epochs >= patience
-        self.progress = Progress(done.epoch + 1, done.step + 1, best, plateau, stop)
+        done, settings = self.progress, self.settings
+        best = done.best.after_epoch(record, settings.min_delta)
+        best_params = self.params.copy() if best.epoch == record["epoch"] else self.best_params
+        scale = done.plateau_scale
+        # The plateau and the patience share one count: the rate drops after every `plateau_patience` such epochs.
+        due = best.bad_epochs > 0 and best.bad_epochs % (self._schedule.plateau_patience or 1) == 0
+        if due and self._schedule.name == "plateau":
+            scale *= self._schedule.factor
+        stop = settings.patience is not None and best.bad_epochs >= settings.patience
+        progress = SolverProgress(done.epoch + 1, done.step + 1, best, scale, stop)
+        self.progress, self.best_params = progress, best_params
+
+
+class _Moment:
+    """A copy of a training's state at one step.
+
+    Attributes:
+        step: the steps counted at that moment; None while there is none.
+        params: the parameters then.
+    """
+
+    def __init__(self, like: TrainingState) -> None:
+        self.step: int | None = None
+        self._flat: FlatParams = flat_copy(like.flat.params)
+        self._vectors = [self._flat.vector, *(slot.vector.copy() for slot in like.slots)]
+        self._t = like.t
+
+    @property
+    def params(self) -> Params:
+        return self._flat.params
+
+    def take(self, state: TrainingState, step: int) -> None:
+        """Copy the state, which is that after `step` steps."""
+        self.step = None
+        for kept, flat in zip(self._vectors, (state.flat, *state.slots), strict=True):
+            np.copyto(kept, flat.vector)
+        self._t = state.t
+        self.step = step
+
+    def restore(self, state: TrainingState) -> None:
+        """Make the state what it was."""
+        for kept, flat in zip(self._vectors, (state.flat, *state.slots), strict=True):
+            np.copyto(flat.vector, kept)
+        state.t = self._t

@@ -11,22 +11,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twolayer.network.model import Array
-from twolayer.network.schedules import PlateauState
 from twolayer.utils.columns import larger_is_better
+from twolayer.utils.errors import MonitorError
+
+Record = dict[str, float | None]
 
 
 @dataclass(frozen=True)
 class Best:
-    """The best epoch so far by one column of the history, ties by another.
+    """The best epoch so far by one column of the history, ties by another; and how long the column has not improved.
+
+    The two are separate. The best parameters follow every better value, and at an equal value the lower tie breaker.
+    `bad_epochs` looks at the monitor alone: an equal value is no improvement, nor is one within `min_delta`.
 
     Attributes:
         monitor: the column that decides.
-        tie_breaker: the loss that decides between equals.
+        tie_breaker: the loss that decides between equal values.
         value: the best value of `monitor`; None before the first epoch.
         tie_value: the value of `tie_breaker` there.
         epoch: the epoch it was reached in; 0 before the first, when the best parameters are the initial ones.
         step: updates made by then.
-        bad_epochs: epochs since.
+        reference: the value that the last improvement reached; the next one must be better by more than `min_delta`.
+        bad_epochs: epochs since that improvement.
     """
 
     monitor: str
@@ -35,33 +41,41 @@ class Best:
     tie_value: float | None = None
     epoch: int = 0
     step: int = 0
+    reference: float | None = None
     bad_epochs: int = 0
 
-    def after_epoch(self, record: Mapping[str, float | None]) -> Best:
-        """The state after an epoch; `bad_epochs` is 0 if, and only if, it was the best so far.
+    def after_epoch(self, record: Mapping[str, float | None], min_delta: float = 0.0) -> Best:
+        """Return the state after an epoch. A value that is missing or not finite is never an improvement.
 
-        A value that is missing or not finite is never an improvement.
+        Raises:
+            MonitorError: if the monitor has no value in the first epoch.
         """
         value, tie_value = record[self.monitor], record[self.tie_breaker]
-        if value is None or tie_value is None or not math.isfinite(value):
-            return replace(self, bad_epochs=self.bad_epochs + 1)
-        if not self._improves(value, tie_value):
-            return replace(self, bad_epochs=self.bad_epochs + 1)
-        epoch, step = int(record["epoch"] or 0), int(record["step"] or 0)
-        return replace(self, value=value, tie_value=tie_value, epoch=epoch, step=step, bad_epochs=0)
+        after = replace(self, bad_epochs=self.bad_epochs + 1)
+        if value is None or not math.isfinite(value):
+            if self.value is None:
+                raise MonitorError(
+                    f"monitor {self.monitor!r}: expected a number after the first epoch, got {value}, so it cannot "
+                    "pick the best parameters; choose another monitor, or rows for which it is defined"
+                )
+            return after
+        sign = 1 if larger_is_better(self.monitor) else -1
+        if self.reference is None or sign * (value - self.reference) > min_delta:
+            after = replace(after, reference=value, bad_epochs=0)
+        if self._is_best(sign, value, tie_value):
+            epoch, step = int(record["epoch"] or 0), int(record["step"] or 0)
+            after = replace(after, value=value, tie_value=tie_value, epoch=epoch, step=step)
+        return after
 
-    def _improves(self, value: float, tie_value: float) -> bool:
+    def _is_best(self, sign: int, value: float, tie_value: float | None) -> bool:
         if self.value is None or self.tie_value is None:
             return True
         if value == self.value:
-            return tie_value < self.tie_value
-        return value > self.value if larger_is_better(self.monitor) else value < self.value
+            return tie_value is not None and tie_value < self.tie_value
+        return sign * value > sign * self.value
 
 
-Record = dict[str, float | None]
-
-
-class Stretch(NamedTuple):
+class Chunk(NamedTuple):
     """What happened in some consecutive steps.
 
     Attributes:
@@ -80,26 +94,26 @@ class Stretch(NamedTuple):
 
 
 class EpochEnd(NamedTuple):
-    """The end of an epoch: its record, and the stretch that ended it."""
+    """The end of an epoch: its record, and the chunk that ended it."""
 
     record: Record
-    stretch: Stretch
+    chunk: Chunk
 
 
 @dataclass(frozen=True)
-class Progress:
+class SolverProgress:
     """How far a training has come: all of its state that is not arrays.
 
     Attributes:
         epoch: epochs finished.
         step: steps done, those of the current epoch included.
         best: the best epoch so far.
-        plateau: the state of the schedule `plateau`.
+        plateau_scale: the product of the drops of schedule `plateau`.
         stopped_early: whether patience has run out.
     """
 
     epoch: int
     step: int
     best: Best
-    plateau: PlateauState
-    stopped_early: bool
+    plateau_scale: float = 1.0
+    stopped_early: bool = False

@@ -1,4 +1,4 @@
-"""A solver's state as arrays and a JSON-able header, for a checkpoint, and back again."""
+"""A solver's state as arrays and a header for JSON, for a checkpoint, and back again."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from typing import Any, get_args, get_type_hints
 import numpy as np
 
 from twolayer.network.model import Array, Params
-from twolayer.network.schedules import PlateauState
 from twolayer.solver.solver import Solver
-from twolayer.solver.state import Best, Progress
+from twolayer.solver.state import Best, SolverProgress
 from twolayer.utils.text import printable
 
-_MOST = 10**15  # epochs or steps: more than anybody can have done
+_MOST = 10**15  # epochs or steps: more than any training can have done
 
 
 def state_arrays(solver: Solver) -> dict[str, Array]:
@@ -28,17 +27,17 @@ def state_arrays(solver: Solver) -> dict[str, Array]:
 
 
 def state_header(solver: Solver) -> dict[str, Any]:
-    """Everything else: the solver's `Progress` and the count of updates."""
+    """Everything else: the solver's `SolverProgress` and the count of updates."""
     return {"updates": solver.state.t, "progress": asdict(solver.progress)}
 
 
 def restore(solver: Solver, arrays: Mapping[str, Array], header: Mapping[str, Any], *, same_rows: bool) -> None:
-    """Puts a solver, made with the settings and the data of the run, where the checkpoint was.
+    """Put a solver, made with the settings and the data of the run, where the checkpoint was.
 
     Args:
-        solver: at its start; after an error, anywhere.
-        arrays: those of `state_arrays`, from a file that may be anybody's.
-        header: likewise, with what `state_header` gave.
+        solver: at its start; after an error its state is undefined.
+        arrays: those of `state_arrays`, from an untrusted file.
+        header: what `state_header` gave, from the same file.
         same_rows: the checkpoint is from training on as many rows as the solver has, so its counts must fit.
 
     Raises:
@@ -49,14 +48,27 @@ def restore(solver: Solver, arrays: Mapping[str, Array], header: Mapping[str, An
     for k, slot in enumerate(solver.state.slots):
         _fill(slot.params, arrays, f"slot{k}/")
     try:
-        progress, updates = header["progress"], header["updates"]
-        best, plateau = _made(Best, progress["best"]), _made(PlateauState, progress["plateau"])
-        found: Progress = _made(Progress, {**progress, "best": best, "plateau": plateau})
+        progress, updates = _renewed(header["progress"]), header["updates"]
+        found: SolverProgress = _made(SolverProgress, {**progress, "best": _made(Best, progress["best"])})
         if same_rows:
             _require_possible(solver, found, updates)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"the header is not that of this training's checkpoint: {printable(str(error))}") from None
     solver.progress, solver.state.t = found, updates
+    solver.forget_earlier_moment()
+
+
+def _renewed(progress: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint calls `progress`; one of version 0.1 gets the fields it lacks.
+
+    There `bad_epochs` did not count ties, and the plateau had a count and a best value of its own.
+    """
+    renewed, best = dict(progress), progress["best"]
+    if "reference" not in best:
+        renewed["best"] = {**best, "reference": best["value"]}
+    if "plateau" in renewed:
+        renewed["plateau_scale"] = renewed.pop("plateau")["scale"]
+    return renewed
 
 
 def _made(kind: type[Any], values: Mapping[str, Any]) -> Any:
@@ -65,15 +77,15 @@ def _made(kind: type[Any], values: Mapping[str, Any]) -> Any:
     if set(values) != set(types):
         raise ValueError(f"{kind.__name__} needs {sorted(types)}")
     for name, value in values.items():
-        wanted = get_args(types[name]) if isinstance(types[name], UnionType) else (types[name],)
-        fits = isinstance(value, wanted) and (bool in wanted or not isinstance(value, bool))
-        fits = fits or (float in wanted and type(value) is int)
+        types_allowed = get_args(types[name]) if isinstance(types[name], UnionType) else (types[name],)
+        fits = isinstance(value, types_allowed) and (bool in types_allowed or not isinstance(value, bool))
+        fits = fits or (float in types_allowed and type(value) is int)
         if not fits or (type(value) is int and not 0 <= value <= _MOST):
             raise ValueError(f"{name} is {value!r}")
     return kind(**values)
 
 
-def _require_possible(solver: Solver, found: Progress, updates: object) -> None:
+def _require_possible(solver: Solver, found: SolverProgress, updates: object) -> None:
     """Raises ValueError for counts that contradict each other or the solver's."""
     at_start = solver.progress.best
     if found.step // solver.steps_per_epoch != found.epoch or found.best.epoch > found.epoch:

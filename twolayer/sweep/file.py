@@ -280,11 +280,12 @@ def _read_base(
 
 def _check_base(base: Config, settings: Mapping[str, Any], complain: Any, document: Document) -> None:
     """What a search asks of its base."""
-    if base.solver.monitor not in ("val_accuracy", "val_loss"):
+    ranking = ("val_accuracy", "val_loss", "val_f1", "val_balanced_accuracy", "val_auc")
+    if base.solver.monitor not in ranking:
         complain(
             ("base",),
             f"its solver.monitor is {base.solver.monitor}, and points are ranked by validation rows: "
-            "set data.validation, and monitor: val_accuracy or val_loss",
+            f"set data.validation, and monitor: one of {', '.join(ranking)}",
         )
     if settings["refit"] and not isinstance(base.data.validation, float | int):
         complain(

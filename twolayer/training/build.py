@@ -1,6 +1,5 @@
-"""What a config asks for: its rows, and its solver at the start.
-
-A config's network before its first step, and some of its training rows: what explain and gradcheck look at."""
+"""From a config to its rows, its initial parameters and its solver; and to a network with a few rows, for the commands
+that look at single ones."""
 
 from __future__ import annotations
 
@@ -8,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from twolayer.config import Config
 from twolayer.data import Dataset, load_dataset
@@ -26,7 +25,7 @@ class Start(NamedTuple):
         params: the network that training would start from.
         X: (B, D) model-ready rows.
         y: (B,) class indices.
-        row_numbers: (B,) where each row stands in its source file, counted from 0.
+        row_numbers: (B,) the position of each row in its source file, counted from 0.
         classes: the labels by index.
     """
 
@@ -38,7 +37,7 @@ class Start(NamedTuple):
 
 
 def load_start(config: Config, rows: Sequence[int] | None = None, n_rows: int = 20) -> Start:
-    """Loads the data of a config and draws its initial parameters.
+    """Load some rows of a config and draw its initial parameters.
 
     Args:
         config: the config.
@@ -46,7 +45,7 @@ def load_start(config: Config, rows: Sequence[int] | None = None, n_rows: int = 
         n_rows: how many to draw.
 
     Raises:
-        DataError: for a fault in the data, or a row that is not there.
+        DataError: for an error in the data, or a row number that does not exist.
     """
     dataset = load_dataset(**config.data.model_dump(), seed=config.seed, dtype="float64")
     N = len(dataset.train.y)
@@ -54,28 +53,34 @@ def load_start(config: Config, rows: Sequence[int] | None = None, n_rows: int = 
         rows = generator(config.seed, "check").permutation(N)[:n_rows].tolist()
     outside = [row for row in rows if not 0 <= row < N]
     if outside:
-        raise DataError(f"there is no training row {outside[0]}: the rows are counted from 0 to {N - 1}")
+        raise DataError(f"row {outside[0]}: expected a training row from 0 to {N - 1}")
     picked = np.array(rows, np.intp)
     X = np.empty((len(picked), dataset.n_features))
     dataset.train.X.take(picked, X)
-    params = init_params(
+    y, row_numbers = dataset.train.y[picked], dataset.train.row_numbers[picked]
+    params = initial_params(config, dataset, np.float64)
+    return Start(params, X, np.asarray(y, np.intp), np.asarray(row_numbers, np.intp), tuple(dataset.classes))
+
+
+def initial_params(config: Config, dataset: Dataset, dtype: DTypeLike | None = None) -> Params:
+    """The parameters that a training of this config starts from, in its float type or in `dtype`."""
+    model = config.model
+    return init_params(
         dataset.n_features,
-        config.model.hidden,
+        model.hidden,
         len(dataset.classes),
         rng=generator(config.seed, "init"),
-        init=config.model.init,
-        init_std=config.model.init_std,
-        dtype=np.float64,
+        init=model.init,
+        init_std=model.init_std,
+        dtype=model.dtype if dtype is None else dtype,
     )
-    y, row_numbers = dataset.train.y[picked], dataset.train.row_numbers[picked]
-    return Start(params, X, np.asarray(y, np.intp), np.asarray(row_numbers, np.intp), tuple(dataset.classes))
 
 
 def read_data(config: Config) -> Dataset:
     """The rows of a config.
 
     Raises:
-        DataError: for a fault in the data.
+        DataError: for an error in the data.
     """
     return load_dataset(**config.data.model_dump(), seed=config.seed, dtype=config.model.dtype)
 
@@ -84,30 +89,24 @@ def make_solver(config: Config, dataset: Dataset) -> Solver:
     """The solver of a config, at the start, on a dataset.
 
     Raises:
-        ConfigError: for a class weight of a label that is not in the data, or weights that are all 0.
+        ConfigError: for a class weight of a label that is not in the data, weights that are all 0, or a monitor that
+            has no value for these classes.
     """
-    rng = generator(config.seed, "init")
-    model = config.model
-    params = init_params(
-        dataset.n_features,
-        model.hidden,
-        len(dataset.classes),
-        rng=rng,
-        init=model.init,
-        init_std=model.init_std,
-        dtype=model.dtype,
-    )
+    n_classes = len(dataset.classes)
+    if config.solver.monitor == "val_auc" and n_classes != 2:
+        raise _config_error(
+            config, "solver.monitor", f"val_auc needs two classes, the data has {n_classes}; use val_balanced_accuracy"
+        )
     validation = dataset.validation
-    settings = config.solver.model_dump(exclude={"class_weight"})
     return Solver(
-        params,
+        initial_params(config, dataset),
         dataset.train.X,
         dataset.train.y,
         validation=(validation.X, validation.y) if validation else None,
         class_weights=_class_weights(config, dataset),
         seed=config.seed,
         evaluate_rows=config.run.evaluate_rows,
-        **settings,
+        **config.solver.model_dump(exclude={"class_weight"}),
     )
 
 
@@ -120,20 +119,20 @@ def _class_weights(config: Config, dataset: Dataset) -> Array | None:
     by_name = {str(label): index for index, label in enumerate(dataset.classes)}
     unknown = sorted(set(chosen) - set(by_name))
     if unknown:
-        raise ConfigError(
-            [
-                f"{config.source}: solver.class_weight: no class {label!r} in the data: {list(by_name)}"
-                for label in unknown
-            ]
+        raise _config_error(
+            config, "solver.class_weight", *(f"no class {label!r} in the data: {list(by_name)}" for label in unknown)
         )
     weights = np.ones(len(by_name))
     for label, weight in chosen.items():
         weights[by_name[label]] = weight
     if not weights.any():
-        raise ConfigError(
-            [
-                f"{config.source}: solver.class_weight: found 0 for every class in the data; wanted: one above 0 at "
-                "least; a class that is left out has 1"
-            ]
+        raise _config_error(
+            config,
+            "solver.class_weight",
+            "expected at least one weight above 0, got 0 for every class in the data; a class left out has 1",
         )
     return weights
+
+
+def _config_error(config: Config, key: str, *problems: str) -> ConfigError:
+    return ConfigError([f"{config.source}: {key}: {problem}" for problem in problems])

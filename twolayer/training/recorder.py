@@ -20,7 +20,7 @@ from twolayer.runs.folder import RunFolder
 from twolayer.runs.logs import HISTORY_COLUMNS, HistoryLog, StepsLog, read_history
 from twolayer.solver.metrics import Evaluator, probabilities
 from twolayer.solver.solver import Solver
-from twolayer.solver.state import EpochEnd, Record, Stretch
+from twolayer.solver.state import Chunk, EpochEnd, Record
 from twolayer.solver.state_dict import state_arrays, state_header
 from twolayer.training.resume import settings_of
 from twolayer.utils.blas import at_most_threads
@@ -115,10 +115,10 @@ class Recorder:
         """What went wrong without harm to the run."""
         return () if self._picture_fault is None else (self._picture_fault,)
 
-    def saw(self, event: Stretch | EpochEnd) -> None:
+    def saw(self, event: Chunk | EpochEnd) -> None:
         """Takes note of what the solver yielded, and saves when it is time."""
-        stretch = event.stretch if isinstance(event, EpochEnd) else event
-        self._log_steps(stretch)
+        chunk = event.chunk if isinstance(event, EpochEnd) else event
+        self._log_steps(chunk)
         if isinstance(event, EpochEnd):
             self._log_epoch(event.record)
         if time.perf_counter() - self._saved_at >= self._config.run.checkpoint_seconds:
@@ -155,12 +155,12 @@ class Recorder:
             first_line = str(error).partition("\n")[0]
             self._picture_fault = f"the loss curve could not be drawn: {kind}{first_line}"
 
-    def _log_steps(self, stretch: Stretch) -> None:
-        numbers = range(stretch.first_step, stretch.first_step + len(stretch.losses))
-        wanted = [k for k, step in enumerate(numbers) if StepsLog.wants(step) and not np.isnan(stretch.losses[k])]
+    def _log_steps(self, chunk: Chunk) -> None:
+        numbers = range(chunk.first_step, chunk.first_step + len(chunk.losses))
+        wanted = [k for k, step in enumerate(numbers) if StepsLog.wants(step) and not np.isnan(chunk.losses[k])]
         for k in wanted:
-            rate, loss = float(stretch.rates[k]), float(stretch.losses[k])
-            self._steps.append({"step": numbers[k], "epoch": stretch.epoch, "learning_rate": rate, "loss": loss})
+            rate, loss = float(chunk.rates[k]), float(chunk.losses[k])
+            self._steps.append({"step": numbers[k], "epoch": chunk.epoch, "learning_rate": rate, "loss": loss})
 
     def _log_epoch(self, record: Record) -> None:
         row = {**record, "seconds": self.seconds}
@@ -237,9 +237,10 @@ def _summary(dataset: Dataset, solver: Solver, seconds: float, status: str) -> d
     params, best = solver.best_params, solver.progress.best
     figures: dict[str, float | None] = {}
     for name, part in (("train", dataset.train), ("val", dataset.validation), ("test", dataset.test)):
-        result = Evaluator(params, part.X, part.y)(params) if part else None
-        figures[f"{name}_loss"] = result.loss if result else None
-        figures[f"{name}_accuracy"] = result.accuracy if result else None
+        by_class = name != "train"
+        result = Evaluator(params, part.X, part.y, by_class=by_class)(params)._asdict() if part else {}
+        for figure in ("loss", "accuracy", *(("f1", "balanced_accuracy", "auc") if by_class else ())):
+            figures[f"{name}_{figure}"] = result.get(figure)
     return {
         "status": status,
         "best_epoch": best.epoch,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ def train(
     if not isinstance(config, Config):
         config = load_config(config, overrides)
     dataset = read_data(config)
-    solver = make_solver(config, dataset)
+    solver, warned = _make_solver(config, dataset)
     files = {
         "config.yaml": dump_config(config).encode(),
         "environment.json": json_bytes(describe_environment(dataset.digests)),
@@ -99,7 +100,7 @@ def train(
     else:
         folder = create_run_folder_at(files, run_dir)
     with _way_on_told(folder), folder.lock() as lock:
-        return _run(config, dataset, solver, folder, {}, lock.notices, quiet, stop)
+        return _run(config, dataset, solver, folder, {}, (*warned, *lock.notices), quiet, stop)
 
 
 def resume(
@@ -131,7 +132,7 @@ def resume(
         arrays, header = read_model_arrays(folder.last, kinds=("checkpoint",))
         logs = logged_rows(header, folder.last)
         dataset = read_data(config)
-        solver = make_solver(config, dataset)
+        solver, warned = _make_solver(config, dataset)
         today = describe_environment(dataset.digests)
         try:
             restore(solver, arrays, header, same_rows=True)
@@ -140,7 +141,7 @@ def resume(
             raise RunError(f"{folder.last}: {error}") from None
         begun = -(-solver.progress.step // solver.steps_per_epoch)
         require_same_run(folder, header, stored, config, today, begun=begun, force=force)
-        notes = (*lock.notices, *_renew_best(folder, model_file(solver, dataset.preparation)))
+        notes = (*warned, *lock.notices, *_renew_best(folder, model_file(solver, dataset.preparation)))
         if solver.finished and folder.summary.exists():
             summary = stored_summary(folder.summary)
             if summary is None:
@@ -175,8 +176,8 @@ def _run(
         try:
             for event in solver.run():
                 recorder.saw(event)
-                stretch = event.stretch if isinstance(event, EpochEnd) else event
-                progress.rows(int(stretch.batch_rows.sum()))
+                chunk = event.chunk if isinstance(event, EpochEnd) else event
+                progress.rows(int(chunk.batch_rows.sum()))
                 if isinstance(event, EpochEnd):
                     progress.epoch(event.record)
                     if ask_stop is not None and ask_stop(event.record):
@@ -189,11 +190,27 @@ def _run(
         status = _status(solver, diverged)
         summary, verdicts = conclude(config, dataset, solver, folder, recorder, status)
     if diverged is not None:
-        raise DivergedError(f"{diverged}; they are in {folder.best}") from None
+        raise DivergedError(f"{diverged}. {_kept(solver, folder)}") from None
     history = {name: np.array(column) for name, column in recorder.columns.items()}
     interrupted = stop.signal_number if status == "interrupted" else None
     notes = (*notes, *dataset.notes, *recorder.notices, *map(str, verdicts))
     return TrainResult(folder.path, summary, history, load_model(folder.best), notes, interrupted)
+
+
+def _make_solver(config: Config, dataset: Dataset) -> tuple[Solver, tuple[str, ...]]:
+    """The solver at the start, and what it warns about."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        solver = make_solver(config, dataset)
+    return solver, tuple(str(warning.message) for warning in caught)
+
+
+def _kept(solver: Solver, folder: RunFolder) -> str:
+    """What best.npz holds after a divergence, in a sentence."""
+    epoch = solver.progress.best.epoch
+    if epoch == 0:
+        return f"No epoch was finished: {folder.best} holds the initial parameters"
+    return f"The best parameters so far, of epoch {epoch}, are in {folder.best}"
 
 
 def _status(solver: Solver, diverged: DivergedError | None) -> str:

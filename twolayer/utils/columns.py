@@ -9,6 +9,9 @@ Monitor = Literal[
     "val_loss",
     "train_accuracy",
     "train_loss",
+    "val_f1",
+    "val_balanced_accuracy",
+    "val_auc",
     "penalty",
     "gradient_norm",
     "update_ratio_W1",
@@ -25,8 +28,8 @@ MONITORS: tuple[str, ...] = get_args(Monitor)
 
 
 def larger_is_better(column: str) -> bool:
-    """Whether a column of the history is an accuracy or a score of one's own; of all others, less is better."""
-    return column.endswith(("accuracy", "score"))
+    """Return True for an accuracy, F1, AUC or a custom score; of all other columns, less is better."""
+    return column.endswith(("accuracy", "score", "f1", "auc"))
 
 
 def needs_validation(column: str) -> bool:
@@ -39,12 +42,14 @@ def needs_hidden_layer(column: str) -> bool:
     return column.endswith("W1") or column.startswith(("dead_", "activation_"))
 
 
-def require_monitor(monitor: str, *, validation: bool, hidden: bool, score: bool) -> None:
+def require_monitor(monitor: str, *, validation: bool, hidden: bool, score: bool, n_classes: int) -> None:
     """Raises ValueError for a column that no record has, or that has no values in a training without validation rows,
     a hidden layer or a score of one's own."""
     if monitor not in MONITORS and not (monitor == "score" and score):
         raise ValueError(f"monitor must be one of {', '.join(MONITORS)}, or score where there is one; got {monitor!r}")
     if needs_validation(monitor) and not validation:
         raise ValueError(f"monitor {monitor!r} needs validation rows")
+    if monitor == "val_auc" and n_classes != 2:
+        raise ValueError(f"monitor 'val_auc' needs two classes, got {n_classes}; use val_balanced_accuracy or val_f1")
     if needs_hidden_layer(monitor) and not hidden:
         raise ValueError(f"monitor {monitor!r} needs a hidden layer")

@@ -42,9 +42,13 @@ class MissingExtraError(TwoLayerError):
 
 
 class DivergedError(TwoLayerError):
-    """A step gave a non-finite loss or gradient; the last good parameters were kept."""
+    """A step gave a loss or a gradient that is not finite. The message says what is kept, and where."""
 
     exit_code = 3
+
+
+class MonitorError(TwoLayerError, ValueError):
+    """The figure that should pick the best parameters is not a number."""
 
 
 class CheckFailedError(TwoLayerError):

@@ -1,0 +1,122 @@
+"""The arrays a solver is given, in whatever form people have them: checked, and made ready."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twolayer.data.rows import ArrayRows
+from twolayer.network.backprop import require_weights
+from twolayer.network.model import Array, Params
+from twolayer.solver.metrics import RowSource
+
+_DIMENSIONS = {"W1": "(D, H)", "b1": "(H,)", "W2": "(H, C)", "b2": "(C,)"}
+
+
+def checked_params(params: Any) -> Params:
+    """Params of arrays that fit each other.
+
+    Raises:
+        ValueError: for an array of another shape or float type than the others, or one that is not finite; by name.
+    """
+    if not (isinstance(params, tuple) and len(params) == 4):
+        raise ValueError(f"params: expected Params(W1, b1, W2, b2), got {type(params).__name__}")
+    checked = Params(*params).map(np.asarray)
+    for name, array in checked.named().items():
+        if array.dtype not in (np.float32, np.float64) or array.dtype != checked.W2.dtype:
+            raise ValueError(
+                f"params.{name}: expected float32 or float64, the same for all arrays, got {array.dtype} "
+                f"(W2 is {checked.W2.dtype})"
+            )
+        if array.ndim != 1 + name.startswith("W"):
+            raise ValueError(f"params.{name}: expected {_DIMENSIONS[name]}, got {array.shape}")
+        if not np.isfinite(array).all():
+            raise ValueError(f"params.{name}: expected finite numbers, got {array[~np.isfinite(array)][0]}")
+    if (checked.W1 is None) != (checked.b1 is None):
+        raise ValueError("params: expected both W1 and b1 (a hidden layer) or neither, got one of them")
+    H, C = checked.W2.shape
+    expected = {"b2": (C,)} | ({} if checked.W1 is None else {"W1": (checked.W1.shape[0], H), "b1": (H,)})
+    for name, shape in expected.items():
+        found = checked.named()[name].shape
+        if found != shape:
+            raise ValueError(f"params.{name}: expected {shape} beside W2 {checked.W2.shape}, got {found}")
+    if min(checked.W2.shape) == 0:
+        raise ValueError(f"params.W2: expected at least one unit and one class, got {checked.W2.shape}")
+    return checked
+
+
+def fitting_rows(X: Any | RowSource, y: Any, params: Params, what: str = "") -> tuple[RowSource, NDArray[Any]]:
+    """The rows and their classes as the solver reads them.
+
+    Args:
+        X: (N, D) an array, nested lists or a DataFrame, converted to the parameters' float type; or a `RowSource`.
+        y: (N,) class indices.
+        params: Params of a D-H-C network.
+        what: goes before X and y in the messages.
+
+    Raises:
+        ValueError: if they do not fit, or a number of X is not finite in the parameters' float type.
+    """
+    D, C = params.n_features, params.n_classes
+    rows: RowSource = X if _is_row_source(X) else ArrayRows(_matrix(X, params, what))
+    y = np.asarray(y)
+    n = rows.shape[0]
+    if n == 0 or rows.shape[1] != D:
+        raise ValueError(f"{what}X: expected (N, {D}) with N >= 1, got {rows.shape}")
+    if y.shape != (n,) or not np.issubdtype(y.dtype, np.integer):
+        raise ValueError(f"{what}y: expected ({n},) whole numbers, one for each row of X; got {y.dtype} {y.shape}")
+    if y.min() < 0 or y.max() >= C:
+        raise ValueError(f"{what}y: expected class indices from 0 to {C - 1}, got {y.min()} to {y.max()}")
+    return rows, y if np.can_cast(y.dtype, np.intp) else y.astype(np.intp)
+
+
+def _is_row_source(X: Any) -> bool:
+    return hasattr(X, "take") and not hasattr(X, "__array__") and not hasattr(X, "toarray")
+
+
+def _matrix(X: Any, params: Params, what: str) -> Array:
+    """(N, D) in the parameters' float type, every number finite in it."""
+    if hasattr(X, "toarray") and hasattr(X, "nnz"):
+        raise ValueError(f"{what}X: expected a dense array, got a sparse one ({type(X).__name__}); give X.toarray()")
+    if np.ma.isMaskedArray(X):
+        raise ValueError(f"{what}X: expected numbers, got a masked array; fill it or drop the masked rows")
+    given = np.asarray(X)
+    if given.ndim != 2 or given.shape[1] != params.n_features:
+        raise ValueError(
+            f"{what}X: expected (N, {params.n_features}), as the parameters have {params.n_features} features; "
+            f"got {given.shape}"
+        )
+    if given.dtype.kind not in "biufO":
+        raise ValueError(f"{what}X: expected numbers, got {given.dtype}")
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            ready = np.ascontiguousarray(given, params.dtype)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{what}X: expected numbers: {error}") from None
+    if not np.isfinite(ready).all():
+        row, column = np.argwhere(~np.isfinite(ready))[0]
+        raise ValueError(
+            f"{what}X: expected finite numbers in {params.dtype}, got {given[row, column]} in row {row}, "
+            f"column {column}"
+        )
+    return ready
+
+
+def fitting_weights(
+    row_weights: Any, class_weights: Any, n_rows: int, n_classes: int
+) -> tuple[Array | None, Array | None]:
+    """The weights as arrays, both brought near 1 by powers of two: only their ratios count, and so any float type has
+    room for them.
+
+    Raises:
+        ValueError: for a wrong shape, a weight that is negative or not finite, or weights that are all 0.
+    """
+    checked: list[Array | None] = []
+    for name, weights, n in (("row_weights", row_weights, n_rows), ("class_weights", class_weights, n_classes)):
+        if weights is not None:
+            weights = require_weights(name, weights, n)
+            weights = np.ldexp(weights, -int(np.frexp(weights.max())[1]))
+        checked.append(weights)
+    return checked[0], checked[1]
