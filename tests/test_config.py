@@ -123,7 +123,7 @@ def test_a_good_file_gives_typed_frozen_values_and_the_file_name_as_the_run_name
         (
             "run",
             [],
-            "run: expected {dir, checkpoint_seconds, evaluate_rows, redraw_seconds, snapshot_epochs}, got a list of 0",
+            "{dir, checkpoint_seconds, evaluate_rows, redraw_seconds, refit, snapshot_epochs}, got a list of 0",
         ),
     ],
 )

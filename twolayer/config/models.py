@@ -23,18 +23,20 @@ FilePath = Annotated[str, Field(min_length=1, json_schema_extra={"format": "path
 FolderPath = Annotated[str, Field(min_length=1, json_schema_extra={"format": "folder"})]
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """A strict, frozen mapping of known keys."""
+
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class FilePair(_Section):
+class FilePair(Section):
     """Features and labels in a file each (IDX or npy)."""
 
     features: FilePath = Field(description="IDX or npy file of the features, one row or image per label")
     labels: FilePath = Field(description="IDX or npy file of the labels")
 
 
-class Spiral(_Section):
+class Spiral(Section):
     """Made rows: interleaved arms in the plane, one class each."""
 
     generator: Literal["spiral"] = Field(description="two features: points along spiral arms")
@@ -43,7 +45,7 @@ class Spiral(_Section):
     noise: NotNegative = Field(0.2, description="standard deviation of a point's angle, in radians")
 
 
-class Toy(_Section):
+class Toy(Section):
     """Made rows: the few of the source texts' example."""
 
     generator: Literal["toy"] = Field(description="a handful of normal rows with labels in turn")
@@ -52,7 +54,7 @@ class Toy(_Section):
     classes: Annotated[int, Field(ge=2, le=1000)] = Field(3, description="number of classes")
 
 
-class Fold(_Section):
+class Fold(Section):
     """Validation rows for cross-validation: one of several equal, stratified parts of the rows."""
 
     fold: Annotated[int, Field(ge=1, le=100)] = Field(description="number of the part that is held out, from 1")
@@ -82,7 +84,7 @@ FractionFoldOrSource = Annotated[
 ]
 
 
-class DataConfig(_Section):
+class DataConfig(Section):
     """Where the rows come from and how they are prepared."""
 
     train: Source = Field(
@@ -106,12 +108,28 @@ class DataConfig(_Section):
         "refuse",
         description="a missing cell is a problem (refuse), drops its row, or gets the training mean (a label: drop)",
     )
+    missing_values: tuple[str | int | float, ...] | None = Field(
+        None,
+        strict=False,
+        description="tables: spellings of a missing cell, e.g. [NA, '?', -999]; null: the usual ones",
+    )
+    unseen: Literal["none", "error"] = Field(
+        "none",
+        description="tables: a category that training never saw counts as none of the known ones (none) or is an error",
+    )
+    header: Literal["auto"] | bool = Field("auto", description="tables: whether the first row holds the names")
+    separator: (
+        Literal["auto", "tab"]
+        | Annotated[str, Field(min_length=1, max_length=1, json_schema_extra={"format": "character"})]
+    ) = Field("auto", description="text tables: what separates the cells, e.g. ';'; auto: found in the file")
+    decimal: Literal[".", ","] = Field(".", description="text tables: the decimal point")
+    encoding: str = Field("utf-8", min_length=1, description="text tables: the encoding, e.g. latin-1")
     scale: Literal["none", "center", "standardize", "max"] = Field(
         "standardize", description="scaling of the features, fitted on the training rows alone"
     )
 
 
-class ModelConfig(_Section):
+class ModelConfig(Section):
     """The network: D features, H hidden units, C classes."""
 
     hidden: int = Field(64, ge=0, le=1_000_000, description="H, hidden units; 0: softmax regression")
@@ -120,7 +138,7 @@ class ModelConfig(_Section):
     dtype: Literal["float32", "float64"] = Field("float32", description="float type of all arrays")
 
 
-class SolverConfig(_Section):
+class SolverConfig(Section):
     """Minibatch gradient descent."""
 
     engine: Literal["numpy", "numba"] = Field("numpy", description="who computes the steps; numba is compiled")
@@ -174,7 +192,7 @@ class SolverConfig(_Section):
     )
 
 
-class RunConfig(_Section):
+class RunConfig(Section):
     """What a run writes, and when; none of these changes the trained parameters."""
 
     dir: FolderPath = Field("runs", description="folder in which run folders are made; relative to the current folder")
@@ -185,12 +203,15 @@ class RunConfig(_Section):
         ge=0,
         description="least seconds between redraws of loss_curve.png; drawing never takes over 2 % of the time",
     )
+    refit: bool = Field(
+        False, description="train once more on training and validation rows, for as many steps as validation chose"
+    )
     snapshot_epochs: Count | None = Field(
         None, description="epochs between two saved copies of the parameters, for animations; null: none"
     )
 
 
-class SweepFile(_Section):
+class SweepFile(Section):
     """A sweep file: the keys beside it that may be overridden are those of its base config, such as `solver.epochs`."""
 
     base: FilePath = Field(description="the config that every trial starts from, relative to the sweep file")
@@ -213,7 +234,7 @@ class SweepFile(_Section):
     dir: FolderPath = Field("runs/sweeps", description="folder of the sweep folders, relative to the current folder")
 
 
-class Config(_Section):
+class Config(Section):
     """A whole run. Paths in `data` and `run.dir` are absolute once loaded.
 
     Attributes:

@@ -26,7 +26,8 @@ OWNED_KEYS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 # Files of arrays, which have no columns to name; every other file is read as csv.
 ARRAY_ENDINGS = (".npz", ".npy", ".bin", "ubyte", "ubyte.gz", ".idx", ".idx.gz")
-TABLE_KEYS = ("data.label", "data.ignore", "data.categorical")
+_OF_TABLES = "label ignore categorical missing_values unseen header separator decimal encoding"
+TABLE_KEYS = tuple(f"data.{name}" for name in _OF_TABLES.split())
 
 # Defaults that depend on another key: key -> (that key, its values with another default than the model's).
 DEPENDENT_DEFAULTS: dict[str, tuple[str, dict[str, float]]] = {
@@ -140,8 +141,8 @@ def _owned(key: str) -> Callable[[Values], Iterator[Complaint]]:
 
 def _table_only(key: str) -> Callable[[Values], Iterator[Complaint]]:
     def rule(values: Values) -> Iterator[Complaint]:
-        if values.given(key) and values.unused(key) and values[key] not in (None, []):
-            yield key, "only csv files have columns to name; remove it"
+        if values.given(key) and values.unused(key) and values[key] not in (default_of(key), []):
+            yield key, "used only for tables (csv and the like), and data.train is not one; remove it"
 
     return rule
 
@@ -163,6 +164,14 @@ def _columns(values: Values) -> Iterator[Complaint]:
             yield "data.categorical", f"column {shown(column)} is also in 'ignore'; take it out of one of the lists"
 
 
+def _encoding(values: Values) -> Iterator[Complaint]:
+    name = values["data.encoding"]
+    try:
+        "".encode(name)
+    except (LookupError, ValueError):
+        yield "data.encoding", f"unknown encoding {shown(name)}; utf-8, latin-1, cp1252 and utf-16 are common ones"
+
+
 def _fold(values: Values) -> Iterator[Complaint]:
     validation = values["data.validation"]
     if isinstance(validation, dict) and "fold" in validation and validation["fold"] > validation["folds"]:
@@ -182,6 +191,12 @@ def _monitor(values: Values) -> Iterator[Complaint]:
         yield "solver.monitor", f"{monitor} needs a hidden layer, and model.hidden is 0"
 
 
+def _min_delta(values: Values) -> Iterator[Complaint]:
+    unused = values["solver.patience"] is None and values["solver.schedule"] != "plateau"
+    if values["solver.min_delta"] and unused:
+        yield "solver.min_delta", "used only by patience and schedule: plateau; set one of them or remove 'min_delta'"
+
+
 def _rates(values: Values) -> Iterator[Complaint]:
     low, rate = values["solver.min_learning_rate"], values["solver.learning_rate"]
     if low > rate and not values.unused("solver.min_learning_rate"):
@@ -199,9 +214,11 @@ RULES: list[Callable[[Values], Iterator[Complaint]]] = [
     *map(_table_only, TABLE_KEYS),
     _label_given,
     _columns,
+    _encoding,
     _fold,
     _step_epochs,
     _monitor,
+    _min_delta,
     _rates,
     _warmup,
 ]

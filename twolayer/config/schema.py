@@ -18,6 +18,7 @@ Schema = dict[str, Any]
 _FORMATS = {
     "path": "a file name",
     "folder": "a folder name",
+    "character": "one character",
     "column": "a column's name",
     "position": "its position",
     "mapping": "a mapping",
@@ -96,7 +97,7 @@ def describe(schema: Schema) -> str:
     """A JSON Schema of one of our keys in words."""
     parts = list(_branches(schema))
     words = _choices(parts)
-    phrases = [f"one of {', '.join(words)}"] if words else []
+    phrases = [f"one of {', '.join(words)}" if len(words) > 1 else words[0]] if words else []
     phrases += [_describe_one(part) for part in parts if "enum" not in part]
     return " or ".join(dict.fromkeys(phrases))
 

@@ -243,7 +243,8 @@ def _read_space(document: Document, report: Report, sampler: str) -> list[Dimens
 
 def _key_fault(key: str) -> str | None:
     """Why a key cannot be searched over, or None."""
-    known = [f"{section}.{name}" for section in known_keys(()) for name in known_keys((section,))]
+    names = known_keys
+    known = [f"{section}.{name}" for section in names(()) for name in names((section,))]
     section = key.partition(".")[0]
     for refused in (key, section):
         if refused in NOT_SEARCHED and key not in DATA_KEYS and (key in known or key == "seed"):
