@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from twolayer.utils import npy as npyfile
 from twolayer.utils.errors import FileError
+from twolayer.utils.files import UNPACKED_FLOOR
 from twolayer.utils.npy import read_npy, read_npz
 
 ARRAYS = {
@@ -80,24 +81,33 @@ def test_a_mapped_array_is_not_loaded_and_not_writable(tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "starts with b''"),
+        (b"", "which starts with .* got b''"),
         (b"\x93NUMPZ\x01\x00", "a .npy file, which starts with"),
         (npy_bytes(header(), bytes(16), version=9), "version 9.0"),
-        (npy_bytes(header(), bytes(15)), "15 bytes of data; wanted: 16, as its header announces"),
-        (npy_bytes(header(), bytes(17)), "17 bytes of data; wanted: 16"),
+        (npy_bytes(header(), bytes(15)), "expected 16 bytes of data, as its header announces float64 .* got 15"),
+        (npy_bytes(header(), bytes(17)), "expected 16 bytes of data, .* got 17"),
         (npy_bytes(header("'|O'"), bytes(16)), "Python objects"),
-        (npy_bytes(header("[('a', '<f8')]"), bytes(16)), "NumPy does not write|elements of type"),
-        (npy_bytes(header("'<c16'"), bytes(32)), "elements of type '<c16'"),
+        (npy_bytes(header("[('a', '<f8')]"), bytes(16)), "elements of type"),
+        (npy_bytes(header("'<c16'"), bytes(32)), "elements of type 'complex128'"),
         (npy_bytes(header("'<M8[s]'"), bytes(16)), "elements of type"),
-        (npy_bytes(header(shape="(1000000000000,)"), bytes(16)), "8,000,000,000,000, as its header announces"),
+        (
+            npy_bytes(header(shape="(1000000000000,)"), bytes(16)),
+            "expected 8,000,000,000,000 bytes of data",
+        ),
         (npy_bytes(header(shape="(0, 999999999999999999)")), "axes that can be addressed"),
-        (npy_bytes(header(shape="(" + "9" * 5000 + ",)")), "at most 18 digits"),
+        (npy_bytes(header(shape="(" + "9" * 5000 + ",)")), "at most 32 axes|NumPy cannot read"),
         (npy_bytes(header(shape="(" + "1," * 40 + ")"), bytes(8)), "at most 32 axes"),
-        (npy_bytes(header(shape="(-2,)"), bytes(16)), "NumPy does not write"),
-        (npy_bytes("(" * 9000, bytes(16)), "NumPy does not write"),
-        (npy_bytes("__import__('os').system('true')", bytes(16)), "NumPy does not write"),
-        (npy_bytes(header(), bytes(16), version=2, length=4_000_000_000), "a header of 4,000,000,000 bytes"),
-        (npy_bytes(header("'|b1'"), b"\x01\x02"), "booleans other than 0 and 1"),
+        (npy_bytes(header(shape="(-2,)"), bytes(16)), "each 0 or more"),
+        (npy_bytes(header(shape="(True,)"), bytes(8)), "each 0 or more"),
+        (npy_bytes(header("'<U0'", "(9999999999,)")), "elements of type '<U0'"),
+        (npy_bytes(header("'<f8,<f8'", "(1,)"), bytes(16)), "elements of type"),
+        (npy_bytes(header("'(1000000000,)<f8'", "()")), "elements of type|cannot read"),
+        (npy_bytes("-" * 9000 + "1"), "NumPy cannot read"),
+        (npy_bytes("a" + ".a" * 4900), "NumPy cannot read"),
+        (npy_bytes("(" * 9000, bytes(16)), "NumPy cannot read"),
+        (npy_bytes("__import__('os').system('true')", bytes(16)), "NumPy cannot read"),
+        (npy_bytes(header(), bytes(16), version=2, length=4_000_000_000), "got 4,000,000,000 in"),
+        (npy_bytes(header("'|b1'"), b"\x01\x02"), "booleans, 0 or 1, got other bytes"),
         (npy_bytes(header("'<U1'"), struct.pack("<II", 65, 0x110000)), "characters that do not exist"),
         (npy_bytes(header("'<U1'"), struct.pack("<II", 65, 0xD800)), "characters that do not exist"),
     ],
@@ -123,7 +133,7 @@ def test_a_pickle_is_refused_and_not_run(tmp_path):
     np.savez(tmp_path / "a.npz", x=objects)
     (tmp_path / "b.npz").write_bytes((tmp_path / "a.npy").read_bytes())
     for read, name in ((read_npy, "a.npy"), (read_npz, "a.npz"), (read_npz, "b.npz")):
-        with pytest.raises(FileError, match="Python objects|not a whole .npz"):
+        with pytest.raises(FileError, match="Python objects|np.savez wrote, got a damaged one"):
             read(tmp_path / name)
     assert not (tmp_path / "ran").exists()
 
@@ -139,15 +149,15 @@ def refused_within(read, path, megabytes: float, said: str) -> None:
 
 
 def test_an_archive_far_larger_inside_than_outside_is_refused(tmp_path):
-    np.savez_compressed(tmp_path / "a.npz", x=np.zeros(npyfile.UNPACKED_FLOOR + 1, np.uint8))
-    refused_within(read_npz, tmp_path / "a.npz", 4, "bytes in an archive of .*at most 67,108,864")
+    np.savez_compressed(tmp_path / "a.npz", x=np.zeros(UNPACKED_FLOOR + 1, np.uint8))
+    refused_within(read_npz, tmp_path / "a.npz", 4, "expected at most 67,108,864 bytes inside")
 
 
 def test_an_archive_of_many_small_bombs_is_refused(tmp_path):
     buffer = io.BytesIO()
     np.save(buffer, np.zeros(1 << 20))
     path = zipped(tmp_path / "a.npz", [(f"{i}.npy", buffer.getvalue()) for i in range(9)], zipfile.ZIP_DEFLATED)
-    refused_within(read_npz, path, 4, "bytes in an archive of")
+    refused_within(read_npz, path, 4, "bytes inside; np.savez stores .*, got 75,")
 
 
 def test_a_member_that_unpacks_to_more_than_it_announces_is_cut_off(tmp_path):
@@ -161,7 +171,7 @@ def test_a_member_that_unpacks_to_more_than_it_announces_is_cut_off(tmp_path):
 
 def test_too_many_members_are_refused(tmp_path):
     path = zipped(tmp_path / "a.npz", [(f"{i}.npy", b"") for i in range(npyfile.MAX_MEMBERS + 1)])
-    refused_within(read_npz, path, 8, "1,001 members; wanted: at most 1,000")
+    refused_within(read_npz, path, 8, "expected at most 1,000 members, got 1,001")
 
 
 def test_a_table_of_contents_of_many_megabytes_is_not_even_read(tmp_path):
@@ -180,7 +190,7 @@ def test_a_table_of_contents_of_many_megabytes_is_not_even_read(tmp_path):
     ("members", "said"),
     [
         ([("x.npy", b""), ("x.npy", b"")], "two members 'x'"),
-        ([("x", b"")], "a member 'x'; wanted: only .npy members"),
+        ([("x", b"")], "expected only .npy members, .* got a member 'x'"),
         ([("../x.txt", b"")], "only .npy members"),
     ],
 )
@@ -192,17 +202,17 @@ def test_members_that_savez_does_not_write_are_refused(tmp_path, members, said):
 
 def test_other_compressions_are_refused(tmp_path):
     path = zipped(tmp_path / "a.npz", [("x.npy", b"aaaa")], zipfile.ZIP_LZMA)
-    with pytest.raises(FileError, match="compressed by method 14; wanted: stored or deflated"):
+    with pytest.raises(FileError, match="expected stored or deflated members, .* compressed by method 14"):
         read_npz(path)
 
 
 @pytest.mark.parametrize("read", [read_npy, read_npz])
-def test_what_is_no_file_is_told(tmp_path, read):
+def test_what_is_no_file_is_refused_with_its_kind(tmp_path, read):
     with pytest.raises(FileError, match="cannot be read: No such file"):
         read(tmp_path / "none")
-    with pytest.raises(FileError, match="not a file"):
+    with pytest.raises(FileError, match="expected a regular file, got a folder"):
         read(tmp_path)
-    with pytest.raises(FileError, match="not a file"):
+    with pytest.raises(FileError, match="expected a regular file, got a device"):
         read("/dev/null")
     with pytest.raises(FileError, match="cannot be read"):
         read("a\0b")

@@ -141,10 +141,10 @@ def test_a_full_disk_gives_one_error_and_leaves_no_file_open(tmp_path, without_p
     assert open_files() == before
 
 
-def test_a_log_that_cannot_go_on_leaves_no_file_open(tmp_path, without_pictures):
+def test_a_log_that_cannot_be_continued_leaves_no_file_open(tmp_path, without_pictures):
     run = train(config(), run_dir=tmp_path / "run", stop=lambda record: True).run_dir
     (run / "steps.csv").write_text("something else\n")
     before = open_files()
-    with pytest.raises(RunError, match="steps.csv:1: other columns"):
+    with pytest.raises(RunError, match="steps.csv:1: expected the columns"):
         resume(run)
     assert open_files() == before

@@ -16,10 +16,8 @@ import numpy as np
 import pytest
 
 import twolayer
-from twolayer.runs.environment import commit_of, describe_environment, differences_that_change_bits
+from twolayer.runs.environment import describe_environment, differences_that_change_bits
 from twolayer.utils import blas
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 def test_the_record_is_plain_json_and_names_no_host_and_no_person():
@@ -174,10 +172,9 @@ def test_an_environment_does_not_differ_from_itself_read_back_from_json():
         (("machine", "simd"), ["A", "B"], "processor features: A B then, "),
         (("machine", "libc"), "\x1b[2J\n" + "9" * 1000, "C library: \\x1b[2J\\n" + "9" * 51 + " then, "),
         (("data",), {"a.csv": "2"}, "data: a.csv has changed"),
-        (("data",), {"b.csv": "2"}, "data: other files than then"),
+        (("data",), {"b.csv": "2"}, "data: other files than before"),
         (("data",), {"b.csv": "1"}, None),
         (("python",), "3.0", None),
-        (("commit",), "other", None),
         (("machine", "release"), "other", None),
         (("thread_variables",), {"OMP_NUM_THREADS": "9"}, None),
         (("numba",), "0.1", None),
@@ -214,27 +211,3 @@ def make_git(folder, head, **files):
     for name, text in {"HEAD": head, **files}.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
-
-
-def test_the_commit_of_a_checkout_is_read_from_all_forms_of_git_folders(tmp_path):
-    main = "ref: refs/heads/main\n"
-    packed = f"# pack-refs with: peeled\n{'f' * 40} refs/heads/other\n{COMMIT} refs/heads/main\n"
-    make_git(tmp_path / "loose/.git", main, **{"refs/heads/main": COMMIT + "\n"})
-    make_git(tmp_path / "packed/.git", main, **{"packed-refs": packed})
-    make_git(tmp_path / "both/.git", main, **{"refs/heads/main": COMMIT, "packed-refs": packed.replace("0", "9")})
-    make_git(tmp_path / "detached/.git", COMMIT + "\n")
-    make_git(tmp_path / "loose/.git/worktrees/linked", main, commondir="../..\n")
-    (tmp_path / "linked").mkdir()
-    (tmp_path / "linked/.git").write_text(f"gitdir: {tmp_path / 'loose/.git/worktrees/linked'}\n")
-    for name in ("loose", "packed", "both", "detached", "linked"):
-        assert commit_of(tmp_path / name) == COMMIT, name
-
-
-def test_without_a_checkout_or_a_commit_there_is_none(tmp_path):
-    assert commit_of(tmp_path) is None
-    make_git(tmp_path / ".git", "ref: refs/heads/main\n")
-    assert commit_of(tmp_path) is None
-    (tmp_path / ".git" / "HEAD").write_text("what is this\n")
-    assert commit_of(tmp_path) is None
-    (tmp_path / ".git" / "HEAD").write_bytes(b"\xff\xfe")
-    assert commit_of(tmp_path) is None

@@ -104,7 +104,7 @@ def test_an_empty_folder_is_filled_in_place(tmp_path, monkeypatch):
 def test_a_folder_with_something_in_it_is_refused_and_left_alone(tmp_path, content, beside):
     for name in [content, *beside]:
         (tmp_path / name).write_bytes(b"mine")
-    with pytest.raises(RunError, match=f"not empty, {re.escape(content)} is in it; choose a new or empty folder"):
+    with pytest.raises(RunError, match=f"got one with {re.escape(content)} in it; choose a new or empty folder"):
         create_run_folder_at(FILES, tmp_path)
     assert {each.name for each in tmp_path.iterdir()} == {content, *beside}
     assert (tmp_path / content).read_bytes() == b"mine"
@@ -112,15 +112,15 @@ def test_a_folder_with_something_in_it_is_refused_and_left_alone(tmp_path, conte
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_that_says_what_the_run_would_is_no_reason_to_take_the_folder(tmp_path, name):
-    write_new(tmp_path / name, FILES[name], durable=False)
-    with pytest.raises(RunError, match=f"not empty, {re.escape(name)} is in it"):
+    write_new(tmp_path / name, FILES[name])
+    with pytest.raises(RunError, match=f"expected an empty folder, got one with {re.escape(name)} in it"):
         create_run_folder_at(FILES, tmp_path)
 
 
 def test_a_folder_in_the_place_of_a_file_is_refused(tmp_path):
     (tmp_path / "config.yaml").mkdir()
     (tmp_path / ".lock").write_bytes(b"")
-    with pytest.raises(RunError, match=r"not empty, config\.yaml is in it"):
+    with pytest.raises(RunError, match=r"got one with config\.yaml in it"):
         create_run_folder_at(FILES, tmp_path)
 
 
@@ -129,7 +129,7 @@ def test_a_filling_that_fails_removes_what_it_wrote_and_nothing_else(tmp_path, m
         if path.name == "environment.json":
             (tmp_path / "best.npz").write_bytes(b"mine")  # at the last moment
             raise RunError("no room")
-        write_new(path, content, durable=False)
+        write_new(path, content)
 
     monkeypatch.setattr("twolayer.runs.folder.write_atomically", fail_at_the_second)
     with pytest.raises(RunError, match="no room"):
@@ -210,7 +210,7 @@ kill_at_every_operation(attempt, check)
 def test_the_message_about_a_wrong_path_says_what_was_meant(tmp_path):
     with pytest.raises(RunError, match=r"nowhere: no such run folder$"):
         open_run(tmp_path / "nowhere")
-    with pytest.raises(RunError, match=r"not a run folder: config\.yaml and last\.npz not found in it"):
+    with pytest.raises(RunError, match=r"expected a run folder, .* got one without config\.yaml and last\.npz"):
         open_run(tmp_path)
     older = create_run_folder(FILES, parent=tmp_path / "runs", name="a", now=NOW)
     newer = create_run_folder(FILES, parent=tmp_path / "runs", name="b", now=NOW)
@@ -221,12 +221,10 @@ def test_the_message_about_a_wrong_path_says_what_was_meant(tmp_path):
         open_run(tmp_path / "runs")
     with pytest.raises(RunError, match=rf"no such run folder; the newest run in {tmp_path / 'runs'} is {newer.path}"):
         open_run(tmp_path / "runs" / "c")
-    with pytest.raises(
-        RunError, match=rf"best\.npz: a file; the folder of a run is wanted; did you mean {older.path}\?"
-    ):
+    with pytest.raises(RunError, match=rf"best\.npz: expected a run folder, got a file; did you mean {older.path}\?"):
         open_run(older.best)
     older.last.unlink()
-    with pytest.raises(RunError, match=r"not a run folder: last\.npz not found in it"):
+    with pytest.raises(RunError, match=r"got one without last\.npz"):
         open_run(older.path)
 
 
@@ -245,7 +243,7 @@ def test_the_folder_of_snapshots_is_made_once_and_refused_where_it_cannot_be(tmp
     assert run.snapshots.is_dir()
     run.snapshots.rmdir()
     run.snapshots.write_bytes(b"")
-    with pytest.raises(RunError, match="snapshots: cannot be written: File exists"):
+    with pytest.raises(RunError, match="snapshots: cannot be written: expected a folder, got a file"):
         run.make_snapshots_folder()
 
 

@@ -86,7 +86,7 @@ def test_a_file_system_without_locks_gives_a_notice_and_no_refusal(tmp_path, mon
 
     monkeypatch.setattr(lock_module, "_lock", no_locks)
     with RunFolder(tmp_path).lock() as lock:
-        assert "has no locks: see to it that only one process" in str(lock.notice)
+        assert "has no locks: make sure that only one process" in str(lock.notice)
 
 
 def test_another_failure_of_locking_is_an_error(tmp_path, monkeypatch):
@@ -94,7 +94,7 @@ def test_another_failure_of_locking_is_an_error(tmp_path, monkeypatch):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(lock_module, "_lock", fails)
-    with pytest.raises(RunError, match="the run cannot be locked: Input/output error; the device fails"):
+    with pytest.raises(RunError, match="the run cannot be locked: Input/output error; the device is failing"):
         RunFolder(tmp_path).lock().acquire()
 
 

@@ -73,7 +73,7 @@ def command(
         draw_loss_curve(views[0].history, path, views[0].best_epoch, views[0].name, by=by, scale=scale)
     else:
         draw_curves(views, path, by=cast(By, by), scale=scale, bands=bands)
-        write_atomically(path.with_suffix(".csv"), table_csv(views).encode(errors="replace"), durable=False)
+        write_atomically(path.with_suffix(".csv"), table_csv(views).encode(errors="replace"))
     click.echo(table_text(views))
     click.echo(f"\n{path}")
 

@@ -9,7 +9,7 @@ import zlib
 from pathlib import Path
 from typing import Literal
 
-from twolayer.utils.npy import UNPACKED_RATIO, unpacked_limit
+from twolayer.utils.files import UNPACKED_RATIO, unpacked_limit
 from twolayer.utils.text import data_error
 
 Format = Literal["csv", "npz", "npy", "idx", "cifar"]

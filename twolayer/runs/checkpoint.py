@@ -1,5 +1,5 @@
-"""Arrays and one JSON header in a file that plain `np.load` opens: the same bytes for the same content, never a
-pickle, and a checksum over all that is read, so that a damaged file is refused and never gives other numbers."""
+"""Arrays and one JSON header in a file that plain `np.load` opens: the same bytes for the same content, never a pickle,
+and a checksum over all that is read, so that a damaged file is refused instead of giving other numbers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from twolayer.utils.text import printable, shown
 from twolayer.utils.version import __version__
 
 FORMAT = 1
-"""Raised when a file of the new kind would be misread by an older twolayer."""
+"""To be raised when an older twolayer would misread a new file."""
 
 HEADER = "header"
 _CHECKSUM = "sha256"
@@ -31,10 +31,10 @@ _ZIP64_FROM = 1 << 31
 
 
 def packed(arrays: Mapping[str, Array], header: Mapping[str, Any]) -> Content:
-    """The content of a file for `write_atomically`: an uncompressed .npz of the arrays and the header.
+    """Return the content of a file for `write_atomically`: an uncompressed .npz of the arrays and the header.
 
     The member `header` is the JSON as UTF-8 bytes: `json.loads(bytes(np.load(path)["header"]))` reads it.
-    Numbers in it that are not finite stand as NaN and Infinity, the way Python's json writes and reads them.
+    Numbers in it that are not finite are written as NaN and Infinity, as Python's json reads and writes them.
 
     Args:
         arrays: by name; of booleans, numbers or text.
@@ -62,23 +62,24 @@ def packed(arrays: Mapping[str, Array], header: Mapping[str, Any]) -> Content:
     return write
 
 
-def write_arrays(
-    path: str | Path, arrays: Mapping[str, Array], header: Mapping[str, Any], *, durable: bool = True
-) -> None:
-    """Writes arrays and a header to an .npz file, whole or not at all; see `packed` and `write_atomically`.
+def write_arrays(path: str | Path, arrays: Mapping[str, Array], header: Mapping[str, Any]) -> None:
+    """Write arrays and a header to an .npz file, whole or not at all; see `packed` and `write_atomically`.
 
     Raises:
         RunError: if the file cannot be written; what was there before stays.
     """
-    write_atomically(path, packed(arrays, header), durable=durable)
+    write_atomically(path, packed(arrays, header))
 
 
-def read_arrays(path: str | Path, kinds: Collection[str] = ()) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Reads what `write_arrays` wrote, and nothing else.
+def read_arrays(
+    path: str | Path, kinds: Collection[str] = (), *, follow: bool = False
+) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Read what `write_arrays` wrote, and nothing else.
 
     Args:
         path: the .npz file.
-        kinds: the values of the header's "kind" that will do; empty for any.
+        kinds: the accepted values of the header's "kind"; empty for any.
+        follow: accept a link to the file, for a path that the user gave; in a run folder links are refused.
 
     Returns:
         The arrays by name, and the header with "format" and "twolayer" in it.
@@ -87,74 +88,74 @@ def read_arrays(path: str | Path, kinds: Collection[str] = ()) -> tuple[dict[str
         RunError: if the file cannot be read, is damaged, comes from a newer format or is of another kind.
     """
     try:
-        arrays = read_npz(Path(path))
+        arrays = read_npz(Path(path), follow=follow)
     except FileError as error:
         raise error if isinstance(error, RunError) else RunError(str(error)) from None
     text = arrays.pop(HEADER, None)
     if text is None or text.dtype != np.uint8 or text.ndim != 1:
-        raise RunError(f"{path}: has no header: not a file that twolayer wrote; a best.npz or last.npz is wanted")
+        raise RunError(f"{path}: expected a best.npz or last.npz that twolayer wrote, got a file without its header")
     header = parse_object(text.tobytes(), f"{path} (header)")
     _require_known_format(path, header)
     found = header.pop(_CHECKSUM, None)
     if found != _digest(header, arrays):
         raise RunError(
-            f"{path}: damaged or changed: its content does not fit its checksum; "
+            f"{path}: damaged or changed: its content does not match its checksum; "
             "take another copy of the file, or train again from the run's config.yaml"
         )
     if kinds and header.get("kind") not in tuple(kinds):
-        raise RunError(f"{path}: a file of kind {shown(header.get('kind'))}; wanted: {' or '.join(kinds)}")
+        raise RunError(f"{path}: expected a file of kind {' or '.join(kinds)}, got {shown(header.get('kind'))}")
     return {name: _native(array) for name, array in arrays.items()}, header
 
 
 def read_model_arrays(
-    path: str | Path, kinds: Collection[str] = ("model", "checkpoint", "snapshot")
+    path: str | Path, kinds: Collection[str] = ("model", "checkpoint", "snapshot"), *, follow: bool = False
 ) -> tuple[dict[str, Array], dict[str, Any]]:
-    """`read_arrays` for a file with parameters, which are checked by `require_params`."""
-    arrays, header = read_arrays(path, kinds)
+    """Call `read_arrays` for a file with parameters and check them by `require_params`."""
+    arrays, header = read_arrays(path, kinds, follow=follow)
     require_params(arrays, path)
     return arrays, header
 
 
 def require_params(arrays: Mapping[str, Array], path: str | Path, prefix: str = "") -> dict[str, Array | None]:
-    """The parameters among a file's arrays, checked: they are there, fit each other and are finite.
+    """Return the parameters among a file's arrays, checked: present, of matching shapes and finite.
 
     Args:
         arrays: W2 (H, C) and b2 (C,), with W1 (D, H) and b1 (H,) or without both; all float32 or all float64.
         path: the file, for the message.
-        prefix: stands before each name, e.g. `"best/"`.
+        prefix: comes before each name, e.g. `"best/"`.
 
     Returns:
-        W1, b1, W2, b2 by those names, None where there is none.
+        W1, b1, W2, b2 by those names, None for an absent one.
 
     Raises:
-        RunError: naming the file, the array, what was found and what was wanted.
+        RunError: naming the file, the array, what was expected and what was found.
     """
     dimensions = {"W1": 2, "b1": 1, "W2": 2, "b2": 1}
     params = {name: arrays.get(prefix + name) for name in dimensions}
     with_hidden = params["W1"] is not None or params["b1"] is not None
-    wanted = tuple(dimensions) if with_hidden else ("W2", "b2")
+    required = tuple(dimensions) if with_hidden else ("W2", "b2")
     dtype = None
-    for name in wanted:
+    for name in required:
         array = params[name]
         if array is None:
-            raise RunError(f"{path}: array {prefix + name} is missing; wanted: {', '.join(wanted)}")
+            raise RunError(f"{path}: expected the arrays {', '.join(required)}, got no {prefix + name}")
         dtype = dtype or array.dtype
         if array.dtype != dtype or dtype not in (np.float32, np.float64):
             raise RunError(
-                f"{path}: array {prefix + name} is {array.dtype}; wanted: float32 or float64, the same for all"
+                f"{path}: array {prefix + name}: expected float32 or float64, the same for all, got {array.dtype}"
             )
         if array.ndim != dimensions[name] or 0 in array.shape:
             raise RunError(
-                f"{path}: array {prefix + name} has shape {array.shape}; wanted: {dimensions[name]} axes, none empty"
+                f"{path}: array {prefix + name}: expected {dimensions[name]} axes, none empty, got shape {array.shape}"
             )
         if not np.isfinite(array).all():
-            raise RunError(f"{path}: array {prefix + name} holds NaN or infinity; wanted: finite numbers")
+            raise RunError(f"{path}: array {prefix + name}: expected finite numbers, got NaN or infinity")
     for first, second, axis in (("W1", "b1", 0), ("W1", "W2", 0), ("W2", "b2", 0)):
         a, b = params[first], params[second]
         if a is not None and b is not None and a.shape[1] != b.shape[axis]:
             raise RunError(
-                f"{path}: {prefix + first} {a.shape} and {prefix + second} {b.shape} do not fit each other; "
-                f"wanted: {second} with {a.shape[1]} in its first axis"
+                f"{path}: array {prefix + second}: expected {a.shape[1]} in axis {axis}, as {first} {a.shape} has "
+                f"columns, got shape {b.shape}"
             )
     return params
 
@@ -164,7 +165,7 @@ def _canonical(header: Mapping[str, Any]) -> bytes:
 
 
 def _digest(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> str:
-    """SHA-256 over the header and, name by name, each array's name, dtype, shape and bytes."""
+    """Return the SHA-256 over the header and, name by name, each array's name, dtype, shape and bytes."""
     digest = hashlib.sha256(_canonical(header) + b"\n")
     for name in sorted(arrays):
         array = arrays[name]
@@ -196,7 +197,7 @@ def _native(array: Array) -> Array:
 def _require_known_format(path: str | Path, header: Mapping[str, Any]) -> None:
     found, writer = header.get("format"), printable(str(header.get("twolayer")))[:60]
     if type(found) is not int or found < 1:
-        raise RunError(f"{path}: its header has no format version: not a file that twolayer wrote")
+        raise RunError(f"{path}: expected a file that twolayer wrote, got a header without a format version")
     if found > FORMAT:
         raise RunError(
             f"{path}: written by twolayer {writer} in file format {found}; this is twolayer {__version__}, which "

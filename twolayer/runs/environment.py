@@ -1,14 +1,13 @@
-"""What a run's numbers depend on besides its config: versions, BLAS and its threads, the machine, the commit, the
-data. Recorded with the run, and compared before it goes on: the last bits of a product change with any of them."""
+"""What a run's numbers depend on besides its config: versions, BLAS and its threads, the machine, the data.
+
+Recorded with the run, and compared before it is resumed: the last bits of a product change with any of them."""
 
 from __future__ import annotations
 
 import os
 import platform
-import re
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,7 @@ _THREAD_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
 )
 
-# What must be the same for the same bits: where it stands in the environment, and the word for it.
+# What must be the same for the same bits: its place in the environment, and its name in messages.
 _BITS = (
     (("twolayer",), "twolayer"),
     (("numpy",), "numpy"),
@@ -46,9 +45,9 @@ _BITS = (
 
 
 def describe_environment(data: Mapping[str, str] | None = None) -> Environment:
-    """The content of environment.json; nothing in it names the person or the host.
+    """Return the content of environment.json; nothing in it names the person or the host.
 
-    To be called once the engine is loaded: numba and scipy are recorded if they are imported.
+    Call it once the engine is loaded: numba and scipy are recorded if they are imported.
 
     Args:
         data: SHA-256 of each data file by its path.
@@ -56,7 +55,6 @@ def describe_environment(data: Mapping[str, str] | None = None) -> Environment:
     numba = sys.modules.get("numba")
     return {
         "twolayer": __version__,
-        "commit": commit_of(Path(__file__).resolve().parents[2]),
         "python": platform.python_version(),
         "numpy": np.__version__,
         "numba": getattr(numba, "__version__", None),
@@ -70,15 +68,15 @@ def describe_environment(data: Mapping[str, str] | None = None) -> Environment:
 
 
 def differences_that_change_bits(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Where two environments differ so that a resumed run need not equal one never stopped, bit for bit.
+    """Return the differences between two environments that can change the bits of a resumed run.
 
     Args:
         old: the environment of the run, as read from its environment.json.
-        new: the environment of now.
+        new: today's environment.
 
     Returns:
-        One phrase for each difference, e.g. `"BLAS threads: 2 then, 1 now"`; none if there is none. What only one
-        of them knows (such as a package that was not imported) is no difference.
+        One phrase for each difference, e.g. `"BLAS threads: 2 then, 1 now"`. An entry that only one of them has (such
+        as a package that was not imported) is no difference.
     """
     found = []
     for keys, word in _BITS:
@@ -89,38 +87,8 @@ def differences_that_change_bits(old: Mapping[str, Any], new: Mapping[str, Any])
     if isinstance(then, dict) and isinstance(now, dict):
         found += [f"data: {path} has changed" for path in now if path in then and then[path] != now[path]]
         if then.keys() != now.keys() and sorted(map(str, then.values())) != sorted(map(str, now.values())):
-            found.append("data: other files than then")
+            found.append("data: other files than before")
     return found
-
-
-def commit_of(checkout: Path) -> str | None:
-    """The commit that is checked out in a folder, read from its .git without running git; None if there is none.
-
-    Args:
-        checkout: the folder that holds .git, a folder or (in a linked working tree) a file that names one.
-    """
-    try:
-        found = _read_head(checkout)
-    except (OSError, ValueError):
-        return None
-    return found if re.fullmatch("[0-9a-f]{40,64}", found) else None
-
-
-def _read_head(checkout: Path) -> str:
-    git = checkout / ".git"
-    if git.is_file():
-        git = checkout / git.read_text("utf-8").removeprefix("gitdir:").strip()
-    head = (git / "HEAD").read_text("utf-8").strip()
-    if not head.startswith("ref:"):
-        return head
-    branch = head.removeprefix("ref:").strip()
-    shared = git / "commondir"
-    folders = [git, git / shared.read_text("utf-8").strip()] if shared.is_file() else [git]
-    for folder in folders:
-        if (folder / branch).is_file():
-            return (folder / branch).read_text("utf-8").strip()
-    packed = (folders[-1] / "packed-refs").read_text("utf-8").splitlines()
-    return next((line.split()[0] for line in packed if line.endswith(f" {branch}")), "")
 
 
 def _machine() -> dict[str, Any]:
@@ -137,7 +105,7 @@ def _machine() -> dict[str, Any]:
 
 
 def _processor() -> str | None:
-    """The processor's model name, where the system keeps it in a file."""
+    """Return the processor's model name, where the system keeps it in a file."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
             for line in file.read(4096).splitlines():
@@ -149,7 +117,7 @@ def _processor() -> str | None:
 
 
 def _simd() -> list[str] | None:
-    """The processor features that NumPy found and uses."""
+    """Return the processor features that NumPy found and uses."""
     try:
         config: Any = np.show_config(mode="dicts")
         extensions = config["SIMD Extensions"]

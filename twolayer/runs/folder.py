@@ -1,10 +1,13 @@
-"""The run folder: what stands where in it, how it comes into being whole, and how one is found again.
+"""The run folder: its files, how it is created whole, and how it is found again.
 
 It is filled under a temporary name and then renamed, so from its first appearance it holds its config and a good
-checkpoint. What a killed process leaves is a hidden folder that nobody looks at.
+checkpoint. A killed process leaves at most a hidden folder that nothing reads.
 
-A run in use is locked, so that two processes never write into one folder. The system holds the lock for the
-open file and drops it when the process ends, however it ends: a stale lock cannot be."""
+It is a box: a name of the run that is a link, a pipe, a device or a socket is refused, so that nothing outside of the
+folder is read or written. The folder itself may be a link.
+
+A run in use is locked, so that two processes never write into one folder. The system holds the lock for the open file
+and drops it when the process ends, in whatever way: there are no stale locks."""
 
 from __future__ import annotations
 
@@ -14,14 +17,14 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatch
 from pathlib import Path
 from types import TracebackType
 
-from twolayer.utils import files as seam
+from twolayer.utils import files
 from twolayer.utils.errors import RunError
 from twolayer.utils.files import (
     CANNOT_READ,
@@ -30,7 +33,11 @@ from twolayer.utils.files import (
     explain,
     explained,
     leftovers,
+    make_folders,
+    open_regular,
+    open_to_read,
     remove,
+    require_regular,
     temporary_path,
     write_atomically,
     write_new,
@@ -60,15 +67,13 @@ class RunLock:
         self._descriptor: int | None = None
 
     def acquire(self) -> RunLock:
-        """Takes the lock at once or not at all.
+        """Take the lock at once or not at all.
 
         Raises:
             RunError: if another process (or another RunLock of this one) holds it, or the file cannot be opened.
         """
-        try:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as error:
-            raise explain(error, self.path, "the run cannot be locked") from error
+        with explained(self.path, "the run cannot be locked"):
+            descriptor = open_regular(self.path, os.O_RDWR | os.O_CREAT)
         try:
             _lock_or_retry(descriptor)
         except OSError as error:
@@ -80,7 +85,7 @@ class RunLock:
                     f"{self.run}: this run is in use by another twolayer process: "
                     "wait until it ends or stop it with Ctrl-C, then try again"
                 ) from None
-            self.notice = f"{self.run}: this file system has no locks: see to it that only one process uses the run"
+            self.notice = f"{self.run}: this file system has no locks: make sure that only one process uses the run"
         self._descriptor = descriptor
         return self
 
@@ -90,7 +95,7 @@ class RunLock:
         return () if self.notice is None else (self.notice,)
 
     def release(self) -> None:
-        """Gives the lock back; does nothing without one."""
+        """Give the lock back; does nothing without one."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -147,7 +152,7 @@ class RunFolder:
 
     @property
     def environment(self) -> Path:
-        """Versions, BLAS, threads, machine, commit, data digests."""
+        """Versions, BLAS, threads, machine, data digests."""
         return self.path / "environment.json"
 
     @property
@@ -167,12 +172,12 @@ class RunFolder:
 
     @property
     def best(self) -> Path:
-        """The model: the best parameters and all it takes to predict from raw rows."""
+        """The model: the best parameters and all that prediction from raw rows needs."""
         return self.path / "best.npz"
 
     @property
     def last(self) -> Path:
-        """The checkpoint from which the run goes on."""
+        """The checkpoint from which the run resumes."""
         return self.path / "last.npz"
 
     @property
@@ -182,25 +187,47 @@ class RunFolder:
 
     @property
     def summary(self) -> Path:
-        """The final numbers; not there before the run ended or was interrupted."""
+        """The final numbers; absent until the run ends or is interrupted."""
         return self.path / "summary.json"
 
     @property
     def snapshots(self) -> Path:
-        """The folder of parameter snapshots, if they were asked for."""
+        """The folder of parameter snapshots, with `run.snapshot_epochs`."""
         return self.path / "snapshots"
 
     def snapshot(self, epoch: int) -> Path:
         """The parameters after one epoch."""
         return self.snapshots / f"epoch-{epoch:05d}.npz"
 
+    def snapshot_files(self) -> list[Path]:
+        """The snapshots, by epoch."""
+        return sorted(self.snapshots.glob("epoch-*.npz"))
+
     def make_snapshots_folder(self) -> None:
-        """Makes `snapshots`, if it is not there; raises RunError."""
+        """Create `snapshots` if absent; raises RunError."""
         with explained(self.snapshots):
-            seam.disk.make_folders(self.snapshots)
+            require_regular(self.snapshots, folder=True)
+            make_folders(self.snapshots)
+
+    def require_box(self) -> None:
+        """Refuse links, pipes, devices and sockets among the names of the run.
+
+        Raises:
+            RunError: naming the first one.
+        """
+        for path in (*self._files, self.path / ".lock"):
+            with explained(path, CANNOT_READ):
+                require_regular(path)
+        with explained(self.snapshots, CANNOT_READ):
+            require_regular(self.snapshots, folder=True)
+
+    @property
+    def _files(self) -> tuple[Path, ...]:
+        named = (self.config, self.environment, self.history, self.steps, self.predictions)
+        return (*named, self.best, self.last, self.loss_curve, self.summary)
 
     def lock(self) -> RunLock:
-        """The lock to hold while writing into the folder."""
+        """Return the lock to hold while writing into the folder."""
         return RunLock(self.path / ".lock", self.path)
 
     def in_use(self) -> bool:
@@ -218,33 +245,34 @@ class RunFolder:
         return False
 
     def remove_leftovers(self) -> None:
-        """Removes the temporary files that a killed process left; only for the holder of the lock."""
-        files = (self.config, self.environment, self.predictions, self.best, self.last, self.loss_curve, self.summary)
-        for path in files:
-            for leftover in leftovers(path):
-                remove(leftover)
+        """Remove the temporary files that a killed process left; only for the holder of the lock."""
+        names = {path.name for path in self._files}
+        for each in leftovers(self.path, names.__contains__):
+            remove(each)
+        for each in leftovers(self.snapshots, lambda name: fnmatch(name, "epoch-*.npz")):
+            remove(each)
 
 
 def create_run_folder(
-    files: Mapping[str, Content], *, parent: str | Path, name: str, now: datetime | None = None
+    content: Mapping[str, Content], *, parent: str | Path, name: str, now: datetime | None = None
 ) -> RunFolder:
-    """Makes `parent`/`name`-YYYYmmdd-HHMMSS, or the same with -2, -3, ... where that is taken.
+    """Create the folder `parent`/`name`-YYYYmmdd-HHMMSS, with -2, -3, ... where that is taken.
 
     Args:
-        files: what is in it from the first moment, by file name: config.yaml, environment.json, best.npz and
+        content: what is in it from the first moment, by file name: config.yaml, environment.json, best.npz and
             last.npz of step 0.
-        parent: the folder of runs, made if need be.
+        parent: the folder of runs, created if absent.
         name: the config's name.
         now: the local time for the name; None for the clock's.
 
     Raises:
-        RunError: if the system refuses; nothing but perhaps an empty `parent` is left.
+        RunError: if the system refuses; at most an empty `parent` is left.
     """
     parent = Path(parent)
     with explained(parent, "the folder of runs cannot be made"):
-        seam.disk.make_folders(parent)
+        make_folders(parent)
     stem = f"{name}-{now or datetime.now():%Y%m%d-%H%M%S}"
-    temporary = _filled_temporary(parent / stem, files)
+    temporary = _filled_temporary(parent / stem, content)
     target, number = parent / stem, 1
     while not _appears(temporary, target):
         number += 1
@@ -252,74 +280,78 @@ def create_run_folder(
     return RunFolder(target)
 
 
-def create_run_folder_at(files: Mapping[str, Content], run_dir: str | Path) -> RunFolder:
-    """Makes the run folder `run_dir`, which must not exist or be empty; see `create_run_folder`.
+def create_run_folder_at(content: Mapping[str, Content], run_dir: str | Path) -> RunFolder:
+    """Create the run folder `run_dir`, which must not exist or be empty; see `create_run_folder`.
 
-    An empty folder is filled in place, last.npz at the end: it may be a mount point or somebody's current folder,
-    which cannot be replaced. What a killed process left of the same filling counts as empty.
+    An empty folder is filled in place, last.npz at the end: it may be a mount point or a current folder, which cannot
+    be replaced. What a killed process left of the same filling counts as empty.
 
     Raises:
         RunError: if there is something in the folder or the system refuses.
     """
     run = RunFolder(Path(run_dir))
     with explained(run.path, "the run folder cannot be made"):
-        there = run.path.exists()
-        seam.disk.make_folders(run.path.parent)
-    if there:
-        _fill_in_place(run, files)
+        exists = run.path.exists()
+        make_folders(run.path.parent)
+    if exists:
+        _fill_in_place(run, content)
         return run
-    temporary = _filled_temporary(run.path, files)
+    temporary = _filled_temporary(run.path, content)
     if not _appears(temporary, run.path):
         shutil.rmtree(temporary, ignore_errors=True)
-        _require_empty(run, files)
+        _require_empty(run, content)
         raise RunError(f"{run.path}: another process made this folder at the same moment; choose another one")
     return run
 
 
 def open_run(path: str | Path) -> RunFolder:
-    """The run folder at `path`.
+    """Return the run folder at `path`.
 
     Raises:
-        RunError: if there is none; the message names what was found and, where one can tell, what was meant.
+        RunError: if there is none (the message says what was found and, if it can be guessed, what was meant), or if
+            one of its names is not a file; see `RunFolder.require_box`.
     """
     run = RunFolder(Path(path))
     with explained(run.path, CANNOT_READ):
-        if run.config.is_file() and run.last.is_file():
-            return run
-        raise RunError(f"{path}: {_what_it_is(run)}")
+        if not run.path.is_dir() or _missing(run):
+            raise RunError(f"{path}: {_what_it_is(run)}")
+    run.require_box()
+    return run
+
+
+def _missing(run: RunFolder) -> list[str]:
+    return [each.name for each in (run.config, run.last) if not os.path.lexists(each)]
 
 
 def _what_it_is(run: RunFolder) -> str:
-    """What a path is that is no run folder, and what may have been meant."""
+    """Describe a path that is not a run folder, and what may have been meant."""
     if run.path.is_dir():
         if newest := _newest_run(run.path):
             return f"not a run folder but a folder of runs; the newest in it is {newest}"
-        missing = " and ".join(each.name for each in (run.config, run.last) if not each.is_file())
-        return f"not a run folder: {missing} not found in it; a folder that 'train' made is wanted"
+        return f"expected a run folder, which 'train' creates, got one without {' and '.join(_missing(run))}"
     if run.path.exists():
         meant = f"; did you mean {run.path.parent}?" if RunFolder(run.path.parent).last.is_file() else ""
-        return f"a file; the folder of a run is wanted{meant}"
+        return f"expected a run folder, got a file{meant}"
     newest = _newest_run(run.path.parent)
     return "no such run folder" + (f"; the newest run in {run.path.parent} is {newest}" if newest else "")
 
 
 def _newest_run(folder: Path) -> Path | None:
-    try:
+    with suppress(OSError):
         runs = [each for each in folder.iterdir() if not each.name.startswith(".") and RunFolder(each).last.is_file()]
         return max(runs, key=lambda each: RunFolder(each).last.stat().st_mtime, default=None)
-    except OSError:
-        return None
+    return None
 
 
-def _filled_temporary(target: Path, files: Mapping[str, Content]) -> Path:
-    """A new hidden folder beside `target` that holds the files, on the device."""
+def _filled_temporary(target: Path, content: Mapping[str, Content]) -> Path:
+    """Create a hidden folder beside `target` that holds the files, on the device."""
     temporary = temporary_path(target)
     with explained(target, "the run folder cannot be made"):
         try:
-            seam.disk.make_folder(temporary)
-            for name, content in files.items():
-                write_new(temporary / name, content, durable=True)
-            seam.disk.sync_folder(temporary)
+            files.disk.make_folder(temporary)
+            for name, each in content.items():
+                write_new(temporary / name, each)
+            files.disk.sync_folder(temporary)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
@@ -327,45 +359,48 @@ def _filled_temporary(target: Path, files: Mapping[str, Content]) -> Path:
 
 
 def _appears(temporary: Path, target: Path) -> bool:
-    """Renames the filled folder to its name; False if that is taken."""
+    """Rename the filled folder to its name; return False if that is taken."""
     with explained(target, "the run folder cannot be made"):
         try:
-            seam.disk.rename_folder(temporary, target)
+            files.disk.rename_folder(temporary, target)
         except BaseException as error:
             if isinstance(error, OSError) and error.errno in _TAKEN:
                 return False
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-        seam.disk.sync_folder(target.parent)
+        files.disk.sync_folder(target.parent)
     return True
 
 
-def _fill_in_place(run: RunFolder, files: Mapping[str, Content]) -> None:
-    _require_empty(run, files)
+def _fill_in_place(run: RunFolder, content: Mapping[str, Content]) -> None:
+    _require_empty(run, content)
     with run.lock(), ExitStack() as undo:
-        _require_empty(run, files)
-        for name in sorted(files, key=lambda name: name == run.last.name):
+        _require_empty(run, content)
+        for name in sorted(content, key=lambda name: name == run.last.name):
             undo.callback(remove, run.path / name)
-            write_atomically(run.path / name, files[name])
+            write_atomically(run.path / name, content[name])
         undo.pop_all()
 
 
-def _require_empty(run: RunFolder, files: Mapping[str, Content]) -> None:
-    """Raises RunError if the folder holds more than the beginnings of this filling, cut short."""
+def _require_empty(run: RunFolder, content: Mapping[str, Content]) -> None:
+    """Raise RunError if the folder holds more than the beginnings of this filling, cut short."""
     with explained(run.path, "the run folder cannot be used"):
         found = sorted(each.name for each in run.path.iterdir())
         locked = run.lock().path.name in found
-        foreign = [name for name in found if not (locked and _is_beginning(run, name, files))]
+        foreign = [name for name in found if not (locked and _is_beginning(run, name, content))]
     if foreign:
         raise RunError(
-            f"{run.path}: not empty, {foreign[0]} is in it; choose a new or empty folder, "
-            "or resume the run if there is one in it"
+            f"{run.path}: expected an empty folder, got one with {foreign[0]} in it; choose a new or empty folder, "
+            "or resume the run if it is one"
         )
 
 
-def _is_beginning(run: RunFolder, name: str, files: Mapping[str, Content]) -> bool:
-    """Whether this filling could have left a file: one with other content is the user's, whatever its name."""
+def _is_beginning(run: RunFolder, name: str, content: Mapping[str, Content]) -> bool:
+    """Check whether this filling could have left a file: one with other content is the user's, whatever its name."""
     path = run.path / name
-    if name in files and path != run.last:
-        return path.is_file() and path.read_bytes() == content_bytes(files[name])
-    return path == run.lock().path or any(fnmatch(name, f".{each}.*.tmp") for each in files)
+    if name in content and path != run.last:
+        expected = content_bytes(content[name])
+        with suppress(OSError), open_to_read(path) as file:
+            return file.read(len(expected) + 1) == expected
+        return False
+    return path == run.lock().path or any(fnmatch(name, f".{each}.*.tmp") for each in content)

@@ -1,7 +1,7 @@
-"""history.csv and steps.csv: rows are appended and, when a run goes on, cut back to where its checkpoint stands,
-so that the file of an interrupted run is the file of one never stopped.
+"""history.csv and steps.csv: rows are appended and, on resume, cut back to the checkpoint, so that the file of an
+interrupted run equals that of a run that never stopped.
 
-The rows of a csv log: how they are found in its bytes, whole, torn or damaged."""
+A row is whole, torn (without its end) or damaged; readers bound the length of a row and of the file."""
 
 from __future__ import annotations
 
@@ -15,56 +15,49 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.utils import files as seam
+from twolayer.utils import files
 from twolayer.utils.columns import MONITORS
 from twolayer.utils.errors import RunError
-from twolayer.utils.files import CANNOT_READ, explained
+from twolayer.utils.files import explained, read_at_most
 from twolayer.utils.text import shown
 
 _MAX_BYTES = 64 << 20
-_MAX_HEADER_BYTES = 4096
+_MAX_LINE_BYTES = 4096  # several times what the widest row takes
+_MAX_DAMAGED_LINES = 1000  # at the end of a file, after a power cut
+_REMEDY = "put the file back as it was, or start the run again in a new folder"
 
 
-def read_log(path: Path) -> bytes:
-    """The bytes of a log.
-
-    Raises:
-        RunError: if it cannot be read or is larger than any log.
-    """
-    with explained(path, CANNOT_READ), path.open("rb") as file:
-        data = file.read(_MAX_BYTES + 1)
-    if len(data) > _MAX_BYTES:
-        raise RunError(f"{path}: larger than {_MAX_BYTES:,} bytes: not a log that a run wrote")
-    return data
-
-
-def read_columns(path: Path, wanted: tuple[str, ...], optional: Collection[str] = ()) -> dict[str, NDArray[np.float64]]:
-    """The columns of a log by name, NaN for an empty cell or an absent `optional` column; a last row without its end is
-    left out.
+def read_columns(
+    path: Path, required: tuple[str, ...], optional: Collection[str] = ()
+) -> dict[str, NDArray[np.float64]]:
+    """Return the columns of a log by name, NaN for an empty cell or an absent `optional` column; a last row without its
+    end is left out.
 
     Raises:
-        RunError: if the file cannot be read, a wanted column is missing, or a row is damaged.
+        RunError: if the file cannot be read, a required column is missing, or a row is damaged.
     """
-    data = read_log(path)
-    end = data.find(b"\n", 0, _MAX_HEADER_BYTES)
+    data = read_at_most(path, _MAX_BYTES)
+    end = data.find(b"\n", 0, _MAX_LINE_BYTES)
     columns = data[: max(end, 0)].decode("utf-8", "replace").strip().split(",")
-    absent = [column for column in optional if column not in columns]
-    missing = [column for column in wanted if columns.count(column) != 1 and column not in absent]
-    if missing:
-        raise RunError(f"{path}:1: column {missing[0]} not found, or found twice; wanted: {', '.join(wanted)}")
+    at = {column: k for k, column in enumerate(columns)}
+    absent = [column for column in optional if column not in at]
+    missing = [column for column in required if column not in at and column not in absent]
+    if missing or len(at) < len(columns):
+        got = f"no {missing[0]}" if missing else "a column twice"
+        raise RunError(f"{path}:1: expected the columns {', '.join(required)}, each once, got {got}")
     numbers = array("d")
     for line_number, line, _ in _lines(data, end + 1):
         values = _values(line, len(columns))
         if values is None:
-            raise RunError(f"{path}:{line_number}: damaged row; wanted: {len(columns)} numbers or empty cells")
+            raise RunError(f"{path}:{line_number}: expected {len(columns)} numbers or empty cells, got a damaged row")
         numbers.extend(values)
-    table = np.array(numbers, np.float64).reshape(-1, len(columns))
-    found = {column: table[:, columns.index(column)].copy() for column in columns}
+    table = np.frombuffer(numbers, np.float64).reshape(-1, len(columns))
+    found = {column: table[:, k].copy() for column, k in at.items()}
     return found | {column: np.full(len(table), np.nan) for column in absent}
 
 
 def rows_up_to(data: bytes, start: int, step: int, columns: tuple[str, ...], path: Path) -> tuple[int, int]:
-    """How many whole rows stand in `data` from `start` on up to `step`, and where the last of them ends.
+    """Count the whole rows in `data` from `start` up to `step`; return their number and where the last one ends.
 
     Raises:
         RunError: if one among them is damaged.
@@ -73,22 +66,24 @@ def rows_up_to(data: bytes, start: int, step: int, columns: tuple[str, ...], pat
     at = columns.index("step")
     for line_number, line, end in _lines(data, start):
         values = _values(line, len(columns))
-        if values is None:  # a power failure can leave anything at the end of a file, so look what follows
+        if values is None:  # a power cut can leave anything at the end of a file, so look at what follows
             damaged = damaged or line_number
         elif values[at] > step:
             break
-        elif damaged or not values[at] > previous:
+        if (values is not None and (damaged or not values[at] > previous)) or (
+            damaged and line_number - damaged > _MAX_DAMAGED_LINES
+        ):
             raise RunError(
-                f"{path}:{damaged or line_number}: damaged row; wanted: {len(columns)} cells, steps that rise; "
-                "put the file back as it was, or start the run again in a new folder"
+                f"{path}:{damaged or line_number}: expected {len(columns)} cells and rising steps, got a damaged row; "
+                f"{_REMEDY}"
             )
-        else:
+        if values is not None:
             kept, size, previous = kept + 1, end, values[at]
     return kept, size
 
 
 def _lines(data: bytes, start: int) -> Iterator[tuple[int, bytes, int]]:
-    """Line number, content and end of every line from `start`, where line 2 begins; not of one without an end."""
+    """Yield number, content and end of every line from `start`, where line 2 begins; not of one without an end."""
     number = 2
     while (newline := data.find(b"\n", start)) >= 0:
         yield number, data[start:newline], newline + 1
@@ -97,7 +92,7 @@ def _lines(data: bytes, start: int) -> Iterator[tuple[int, bytes, int]]:
 
 def _values(line: bytes, count: int) -> list[float] | None:
     cells = line.split(b",", count)
-    if len(cells) != count:
+    if len(cells) != count or len(line) > _MAX_LINE_BYTES:
         return None
     try:
         return [float(cell) if cell.strip() else np.nan for cell in cells]
@@ -114,19 +109,19 @@ Row = Mapping[str, float | None]
 
 
 class _Log:
-    """A csv file that only grows, but for `cut_back`. Rows wait in memory until `flush` or `sync`."""
+    """A csv file that only grows, except in `cut_back`. Rows wait in memory until `flush` or `sync`."""
 
     columns: tuple[str, ...]
-    optional: tuple[str, ...] = ()  # columns that an older file may lack; it then goes on without them
+    optional: tuple[str, ...] = ()  # columns that an older file may lack; it then continues without them
 
     def __init__(self, path: str | Path) -> None:
-        """Opens the file, making it if need be. One with rows in it takes no more before `cut_back`."""
+        """Open the file, creating it if absent. One with rows in it takes no more before `cut_back`."""
         self.path = Path(path)
         self.rows = 0
         self._names = frozenset(self.columns)
         self._waiting: list[str] = []
         with explained(self.path):
-            self._descriptor = seam.disk.open_to_append(self.path)
+            self._descriptor = files.disk.open_to_append(self.path)
             self._size = os.fstat(self._descriptor).st_size
         self._ready = self._size == 0
         if self._ready:
@@ -138,45 +133,45 @@ class _Log:
                 raise
 
     def append(self, row: Row) -> None:
-        """Takes one row: a value for every column, None for an empty cell.
+        """Take one row: a value for every column, None for an empty cell.
 
         Floats are written in the shortest form that reads back as the same float64.
         """
         if row.keys() != self._names:
-            raise ValueError(f"a row needs {self.columns}; got {tuple(row)}")
+            raise ValueError(f"expected a row with {self.columns}, got {tuple(row)}")
         if not self._ready:
-            raise ValueError(f"{self.path} has rows; cut_back says where to go on")
+            raise ValueError(f"{self.path} has rows; call cut_back first")
         self._waiting.append(_line([_cell(row[column]) for column in self.columns]))
         self.rows += 1
 
     def flush(self) -> None:
-        """Hands the waiting rows to the system: other processes see them, and a killed process loses none.
+        """Hand the waiting rows to the system: other processes see them, and a killed process loses none.
 
         Raises:
-            RunError: if the system refuses; the file is then as it was before, and the rows go on waiting.
+            RunError: if the system refuses; the file is then as it was before, and the rows still wait.
         """
         if not self._waiting:
             return
         data = "".join(self._waiting).encode()
         with explained(self.path):
             try:
-                seam.disk.write(self._descriptor, data)
+                files.disk.write(self._descriptor, data)
             except BaseException:
-                with contextlib.suppress(OSError):  # a torn row would stand in the way of the next one
-                    seam.disk.truncate(self._descriptor, self._size)
+                with contextlib.suppress(OSError):  # the next row must not be glued to a torn one
+                    files.disk.truncate(self._descriptor, self._size)
                 raise
         self._size += len(data)
         self._waiting.clear()
 
     def sync(self) -> None:
-        """`flush`, and waits until the rows are on the device. To be called before last.npz is written: the log
-        must never end before the checkpoint does."""
+        """`flush`, and wait until the rows are on the device. Call it before last.npz is written: the log must never
+        end before the checkpoint does."""
         self.flush()
         with explained(self.path):
-            seam.disk.sync(self._descriptor)
+            files.disk.sync(self._descriptor)
 
     def cut_back(self, step: int, rows: int | None = None) -> None:
-        """Drops the rows after `step`, and a last row that was not written to its end.
+        """Drop the rows after `step`, and a last row that was not written to its end.
 
         What stays is byte for byte what was there. Cutting needs no space on the disk.
 
@@ -187,7 +182,7 @@ class _Log:
         Raises:
             RunError: if the file is not this log, is damaged before that step or has lost rows.
         """
-        data = read_log(self.path)
+        data = read_at_most(self.path, _MAX_BYTES)
         older = tuple(column for column in self.columns if column not in self.optional)
         if self.optional and data.startswith(_line(older).encode()):
             self.columns = older
@@ -196,22 +191,21 @@ class _Log:
         if data.startswith(header):
             kept, size = rows_up_to(data, len(header), step, self.columns, self.path)
         elif not header.startswith(data):
-            raise RunError(f"{self.path}:1: other columns than this twolayer writes; wanted: {header.decode().strip()}")
+            raise RunError(f"{self.path}:1: expected the columns {header.decode().strip()}, got others; {_REMEDY}")
         if rows is not None and kept != rows:
             raise RunError(
-                f"{self.path}: holds {kept:,} rows up to step {step:,} where the checkpoint counts {rows:,}: "
-                "put the file back as it was, or start the run again in a new folder"
+                f"{self.path}: expected {rows:,} rows up to step {step:,} (as in last.npz), got {kept:,}; {_REMEDY}"
             )
         if size < len(data):
             with explained(self.path):
-                seam.disk.truncate(self._descriptor, size)
-                seam.disk.sync(self._descriptor)
+                files.disk.truncate(self._descriptor, size)
+                files.disk.sync(self._descriptor)
         self._size, self.rows, self._ready = size, kept, True
         self._waiting = [] if size else [_line(self.columns)]
         self.flush()
 
     def close(self) -> None:
-        """Flushes and closes; the log takes nothing after that."""
+        """Flush and close; the log takes nothing after that."""
         try:
             self.flush()
         finally:
@@ -230,24 +224,24 @@ class HistoryLog(_Log):
 
 
 class StepsLog(_Log):
-    """steps.csv: the loss of the batches, for the steps that `wants` names."""
+    """steps.csv: the loss of the batches, for the steps that `wants` chooses."""
 
     columns = STEPS_COLUMNS
 
     @staticmethod
     def wants(step: int) -> bool:
-        """Whether step 1, 2, ... is logged: all of the first 1,000, then 900 evenly spaced per power of ten.
+        """Check whether step 1, 2, ... is logged: all of the first 1,000, then 900 evenly spaced per power of ten.
 
-        It depends on the step alone, so an interrupted run logs what one never stopped does.
+        It depends on the step alone, so an interrupted run logs the same steps.
         """
         return step <= 1000 or step % 10 ** (len(str(step)) - 3) == 0
 
 
 def logged_rows(checkpoint: Mapping[str, Any], path: Path) -> dict[str, int]:
-    """How many rows history.csv and steps.csv had at a checkpoint, as `history_rows` and `steps_rows`.
+    """Return how many rows history.csv and steps.csv had at a checkpoint, as `history_rows` and `steps_rows`.
 
     Args:
-        checkpoint: the header of a last.npz, which may be anybody's.
+        checkpoint: the header of a last.npz, not yet trusted.
         path: that file, for the message.
 
     Raises:
@@ -257,13 +251,13 @@ def logged_rows(checkpoint: Mapping[str, Any], path: Path) -> dict[str, int]:
     for name in ("history_rows", "steps_rows"):
         count = checkpoint.get(name)
         if type(count) is not int or count < 0:
-            raise RunError(f"{path}: {name} is {shown(count)}; wanted: the number of rows of a log, as a run writes it")
+            raise RunError(f"{path}: {name}: expected the number of rows of a log, got {shown(count)}")
         rows[name] = count
     return rows
 
 
 def read_history(path: str | Path) -> dict[str, NDArray[np.float64]]:
-    """The columns of a history.csv by name, NaN for an empty cell; a last row still being written is left out.
+    """Return the columns of a history.csv by name, NaN for an empty cell; a last row still being written is left out.
 
     Raises:
         RunError: if the file cannot be read or is no history, naming the line.
@@ -272,7 +266,7 @@ def read_history(path: str | Path) -> dict[str, NDArray[np.float64]]:
 
 
 def read_steps(path: str | Path) -> dict[str, NDArray[np.float64]]:
-    """The columns of a steps.csv by name; see `read_history`."""
+    """Return the columns of a steps.csv by name; see `read_history`."""
     return read_columns(Path(path), STEPS_COLUMNS)
 
 

@@ -67,9 +67,9 @@ def load_model(path: str | Path) -> Model:
         RunError: if there is none, or the file is damaged or not a model.
     """
     path = Path(path)
-    if path.is_dir():
+    if in_folder := path.is_dir():
         path = RunFolder(path).best
-    arrays, header = read_model_arrays(path, kinds=("model",))
+    arrays, header = read_model_arrays(path, kinds=("model",), follow=not in_folder)
     params = Params(arrays.get("W1"), arrays.get("b1"), arrays["W2"], arrays["b2"])
     try:
         preparation = Preparation.from_stored(header.get("preparation"), arrays)

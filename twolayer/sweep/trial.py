@@ -69,7 +69,10 @@ def run_task(task: Task, folder: Path, judge: Judge | None = None) -> Outcome:
             except RunError as error:
                 return _start_again(task, folder, judge, str(error))
         else:
-            for beginning in (folder, *leftovers(folder)):  # of a filling that was cut short
+            for beginning in (
+                folder,
+                *leftovers(folder.parent, {folder.name}.__contains__),
+            ):  # of a filling that was cut short
                 shutil.rmtree(beginning, ignore_errors=True)
             summary = training.train(config, run_dir=folder, stop=watch).summary
     except DivergedError as error:

@@ -180,7 +180,7 @@ class Recorder:
         arrays: dict[str, Array] = {**self._solver.params.named(), **self._preparation.to_arrays()}
         header = {"kind": "snapshot", "epoch": epoch, "preparation": self._preparation.to_header()}
         self._folder.make_snapshots_folder()
-        write_atomically(self._folder.snapshot(epoch), packed(arrays, header), durable=False)
+        write_atomically(self._folder.snapshot(epoch), packed(arrays, header))
 
 
 _COUNTS = (

@@ -27,7 +27,7 @@ from twolayer.training.build import make_solver, read_data
 from twolayer.training.recorder import Recorder, checkpoint_file, conclude, model_file, stored_summary
 from twolayer.training.resume import require_same_run
 from twolayer.utils.errors import DivergedError, RunError
-from twolayer.utils.files import Content, content_bytes, write_atomically
+from twolayer.utils.files import Content, content_bytes, open_to_read, write_atomically
 from twolayer.utils.jsonfile import json_bytes
 from twolayer.utils.process import StopRequest
 from twolayer.utils.progress import Progress
@@ -237,8 +237,9 @@ def _renew_best(folder: RunFolder, content: Content) -> tuple[str, ...]:
     """Makes best.npz anew from what last.npz holds, if it is missing, damaged or not of the same moment."""
     wanted = content_bytes(content)
     try:
-        if folder.best.read_bytes() == wanted:
-            return ()
+        with open_to_read(folder.best) as file:
+            if file.read(len(wanted) + 1) == wanted:
+                return ()
         read_model_arrays(folder.best, kinds=("model",))
         notes: tuple[str, ...] = ()  # whole, and of a moment after the checkpoint: the training will come there again
     except (OSError, RunError):

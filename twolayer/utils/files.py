@@ -1,29 +1,37 @@
-"""Files are written whole or not at all: into a temporary file beside the target, flushed to the device, and
-renamed over it, so that whoever opens the target sees the old file or the new one, never a part.
+"""Write files whole or not at all, and open regular files only.
 
-Every change that the package makes on the disk passes through the few methods of `disk`, so that a test can
-put another object in its place and let any one of them fail."""
+A file is written under a temporary name beside its target, flushed to the device and renamed, so a reader sees the old
+file or the new one, never a part. Every change on the disk passes through the methods of `disk`, so that a test can
+replace it and let any operation fail.
+
+Files that may come from anyone are opened by `open_regular`: never a pipe, a device or a socket, never a sparse file
+of a size that nothing has written, and inside a run folder never a link that leads out of it."""
 
 from __future__ import annotations
 
-import contextlib
 import errno
+import hashlib
 import io
 import os
+import re
 import secrets
+import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from glob import escape
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from twolayer.utils import files as seam
 from twolayer.utils.errors import RunError
 
 CANNOT_READ = "cannot be read"
 Buffer = bytes | bytearray | memoryview
 
+UNPACKED_RATIO = 100
+UNPACKED_FLOOR = 64 << 20  # bytes
+
 _O_BINARY = getattr(os, "O_BINARY", 0)  # Windows would turn \n into \r\n
+_O_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)  # Windows has neither
+_O_NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 # Some network file systems cannot flush a folder; there is nothing a caller could do about it.
 _NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
 
@@ -31,21 +39,29 @@ _REMEDIES = {
     errno.ENOSPC: "free some space on that disk or choose a folder on another one",
     errno.EDQUOT: "free some of your quota or choose a folder on another disk",
     errno.EFBIG: "raise the file-size limit (ulimit -f) or choose another file system",
-    errno.EACCES: "choose a folder you may write to, or have its permissions changed",
-    errno.EPERM: "choose a folder you may write to, or have its permissions changed",
+    errno.EACCES: "choose a folder you may write to, or change its permissions",
+    errno.EPERM: "choose a folder you may write to, or change its permissions",
     errno.EROFS: "choose a folder on a disk that is not read-only",
-    errno.ENOENT: "make its folder first, or see whether that was moved or deleted",
+    errno.ENOENT: "create its folder first, or check whether it was moved or deleted",
     errno.ENOTDIR: "a part of the path is a file; choose another path",
-    errno.EISDIR: "a folder stands in the way; choose another path or move it",
+    errno.EISDIR: "a folder with that name already exists; choose another path",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
-    errno.EIO: "the device fails: save what you can and choose another disk",
+    errno.EIO: "the device is failing: save what you can and choose another disk",
 }
 _READING_REMEDIES = {
-    errno.ENOENT: "see whether the name is right, or whether it was moved or deleted",
-    errno.EACCES: "have its permissions changed, or read a copy",
-    errno.EPERM: "have its permissions changed, or read a copy",
-    errno.EISDIR: "a file is wanted",
+    errno.ENOENT: "check the name, and whether it was moved or deleted",
+    errno.EACCES: "change its permissions, or read a copy",
+    errno.EPERM: "change its permissions, or read a copy",
+    errno.EISDIR: "choose a file",
+}
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
 }
 
 
@@ -53,29 +69,29 @@ class Disk:
     """The operations that change something. All raise OSError."""
 
     def create(self, path: Path) -> int:
-        """Opens a new file for writing; returns its descriptor. The file must not exist."""
+        """Open a new file for writing and return its descriptor. The file must not exist."""
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _O_BINARY, 0o666)
 
     def open_to_append(self, path: Path) -> int:
-        """Opens a file for appending, making it if need be; returns its descriptor."""
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _O_BINARY, 0o666)
+        """Open a file for appending, creating it if absent, and return its descriptor; see `open_regular`."""
+        return open_regular(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def write(self, descriptor: int, data: Buffer) -> None:
-        """Hands all of `data` to the system."""
+        """Hand all of `data` to the system."""
         rest = memoryview(data).cast("B")
         while rest:
             rest = rest[os.write(descriptor, rest) :]
 
     def truncate(self, descriptor: int, size: int) -> None:
-        """Cuts a file down to its first `size` bytes; needs no space."""
+        """Cut a file to its first `size` bytes; needs no space."""
         os.ftruncate(descriptor, size)
 
     def sync(self, descriptor: int) -> None:
-        """Waits until a file's bytes are on the device."""
+        """Wait until a file's bytes are on the device."""
         os.fsync(descriptor)
 
     def sync_folder(self, path: Path) -> None:
-        """Waits until a folder's entries are on the device, where the system can do that."""
+        """Wait until a folder's entries are on the device, where the system can do that."""
         if os.name == "nt":
             return
         descriptor = os.open(path, os.O_RDONLY)
@@ -88,32 +104,32 @@ class Disk:
             os.close(descriptor)
 
     def replace(self, source: Path, target: Path) -> None:
-        """Renames a file over another in one step."""
+        """Rename a file over another in one step; a link at `target` is replaced, not followed."""
         os.replace(source, target)
 
     def rename_folder(self, source: Path, target: Path) -> None:
-        """Renames a folder in one step; fails if `target` is a folder with something in it."""
+        """Rename a folder in one step; fails if `target` is a folder that is not empty."""
         os.rename(source, target)
 
     def make_folder(self, path: Path) -> None:
-        """Makes one folder, which must not exist."""
+        """Create one folder, which must not exist."""
         os.mkdir(path)
 
-    def make_folders(self, path: Path) -> None:
-        """Makes a folder and those above it, where they are not there yet."""
-        os.makedirs(path, exist_ok=True)
+    def remove(self, path: Path) -> None:
+        """Remove a file, or a link itself."""
+        os.unlink(path)
 
 
 disk = Disk()
 
 
 def explain(error: OSError, path: Path, cannot: str) -> RunError:
-    """The error to show for a failed operation: the path, the system's reason, what to try.
+    """Return the error to show for a failed operation: the path, the system's reason, what to try.
 
     Args:
-        error: what the system said.
+        error: what the system reported.
         path: the file or folder.
-        cannot: what cannot be done, e.g. `"cannot be written"`.
+        cannot: what failed, e.g. `"cannot be written"`.
     """
     remedies = _REMEDIES | _READING_REMEDIES if cannot == CANNOT_READ else _REMEDIES
     remedy = remedies.get(error.errno or 0)
@@ -122,11 +138,92 @@ def explain(error: OSError, path: Path, cannot: str) -> RunError:
 
 @contextmanager
 def explained(path: Path, cannot: str = "cannot be written") -> Iterator[None]:
-    """Turns an OSError inside into a `RunError` about `path`; see `explain`."""
+    """Turn an OSError inside into a `RunError` about `path`; see `explain`."""
     try:
         yield
     except OSError as error:
         raise explain(error, path, cannot) from error
+
+
+def unpacked_limit(packed_bytes: int) -> int:
+    """Return how many bytes a file that takes `packed_bytes` may unpack to."""
+    return max(UNPACKED_FLOOR, UNPACKED_RATIO * packed_bytes)
+
+
+def require_regular(path: Path, *, follow: bool = False, folder: bool = False) -> None:
+    """Raise OSError if `path` exists and is not a regular file (or, with `folder`, not a folder).
+
+    Args:
+        path: the file.
+        follow: accept a link to a regular file.
+        folder: expect a folder.
+    """
+    with suppress(FileNotFoundError):
+        _require_kind(os.stat(path) if follow else os.lstat(path), folder)
+
+
+def open_regular(path: Path, flags: int = os.O_RDONLY, *, follow: bool = False) -> int:
+    """Open a regular file without waiting and return its descriptor.
+
+    The kind is checked before opening, since opening a device can have effects, and again on what was opened. A file
+    whose size is mostly holes is treated as a packed one: see `unpacked_limit`.
+
+    Args:
+        path: the file.
+        flags: as of `os.open`.
+        follow: accept a link to a regular file, for a path that the user gave; in a run folder links are refused.
+
+    Raises:
+        OSError: if the file is of another kind, its size is made of holes, or the system refuses.
+    """
+    try:
+        require_regular(path, follow=follow)
+        descriptor = os.open(path, flags | _O_BINARY | _O_NONBLOCK | (0 if follow else _O_NOFOLLOW), 0o666)
+    except ValueError as error:  # a NUL in the name
+        raise OSError(errno.EINVAL, str(error)) from None
+    try:
+        found = os.fstat(descriptor)
+        _require_kind(found)
+        limit = unpacked_limit(512 * getattr(found, "st_blocks", found.st_size))
+        if found.st_size > limit:
+            size = f"{found.st_size:,} bytes of which {512 * found.st_blocks:,} are on the disk"
+            raise OSError(errno.EINVAL, f"expected at most {limit:,} bytes, got a sparse file of {size}")
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def open_to_read(path: Path, *, follow: bool = False) -> BinaryIO:
+    """Return a regular file opened for reading; see `open_regular`."""
+    return os.fdopen(open_regular(path, follow=follow), "rb")
+
+
+def read_at_most(path: Path, limit: int) -> bytes:
+    """Return the content of a small file of a run, without following links.
+
+    Raises:
+        RunError: if the file cannot be read or holds more than `limit` bytes.
+    """
+    with explained(path, CANNOT_READ), open_to_read(path) as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise RunError(f"{path}: expected at most {limit:,} bytes, got more; take another copy of the file")
+    return content
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal; raises OSError."""
+    with open_to_read(path, follow=True) as file:
+        return hashlib.file_digest(cast(io.BufferedReader, file), "sha256").hexdigest()
+
+
+def _require_kind(found: os.stat_result, folder: bool = False) -> None:
+    kind = stat.S_IFMT(found.st_mode)
+    if kind != (stat.S_IFDIR if folder else stat.S_IFREG):
+        expected = "a folder" if folder else "a regular file"
+        got = _KINDS.get(kind, "a file" if kind == stat.S_IFREG else "something else")
+        raise OSError(errno.EINVAL, f"expected {expected}, got {got}")
 
 
 Content = bytes | Callable[[BinaryIO], object]
@@ -136,7 +233,7 @@ _BUFFER_BYTES = 1 << 16
 
 
 class _Sink(io.RawIOBase):
-    """A new file whose bytes pass through `disk`. It has no fileno(), so nobody can write beside it."""
+    """A new file whose bytes pass through `disk`. It has no fileno(), so nothing can write around it."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__()
@@ -152,12 +249,12 @@ class _Sink(io.RawIOBase):
         return os.lseek(self._descriptor, offset, whence)
 
     def write(self, data: Buffer) -> int:  # type: ignore[override]
-        seam.disk.write(self._descriptor, data)
+        disk.write(self._descriptor, data)
         return memoryview(data).nbytes
 
 
 def content_bytes(content: Content) -> bytes:
-    """The bytes of a content."""
+    """Return the bytes of a content."""
     if not callable(content):
         return content
     file = io.BytesIO()
@@ -166,27 +263,49 @@ def content_bytes(content: Content) -> bytes:
 
 
 def temporary_path(path: Path) -> Path:
-    """A hidden name beside `path` that nobody else uses."""
+    """Return a hidden name beside `path` that nothing else uses."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
 
 
-def leftovers(path: Path) -> list[Path]:
-    """What killed processes left of their temporary files or folders for `path`."""
-    return list(path.parent.glob(f".{escape(path.name)}.*.tmp"))
+def leftovers(folder: Path, names: Callable[[str], object]) -> list[Path]:
+    """Return the temporary files and folders that killed processes left in `folder`.
+
+    Args:
+        folder: where to look; may be absent.
+        names: which targets to look for, e.g. `{"best.npz"}.__contains__`.
+    """
+    if not folder.is_dir():
+        return []
+    found = ((each, re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.tmp", each.name)) for each in folder.iterdir())
+    return [each for each, match in found if match and names(match[1])]
 
 
 def remove(path: Path) -> None:
-    """Removes a file, if it is there and the system lets it go."""
-    with contextlib.suppress(OSError):
-        path.unlink()
+    """Remove a file, if it exists and the system allows it."""
+    with suppress(OSError):
+        disk.remove(path)
 
 
-def write_new(path: Path, content: Content, *, durable: bool) -> None:
-    """Writes a file that must not exist yet, flushed to the device if `durable`; raises OSError.
+def make_folders(path: Path) -> None:
+    """Create a folder and those above it that are absent, each on the device; raises OSError."""
+    absent = []
+    while not path.is_dir():
+        absent.append(path)
+        path = path.parent
+    for folder in reversed(absent):
+        with suppress(FileExistsError):  # another process may be creating it
+            disk.make_folder(folder)
+        if not folder.is_dir():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(folder))
+        disk.sync_folder(folder.parent)
 
-    What was written of it before a failure stays there: removing it is the caller's part.
+
+def write_new(path: Path, content: Content) -> None:
+    """Write a file that must not exist yet, flushed to the device; raises OSError.
+
+    What was written before a failure stays; the caller removes it.
     """
-    descriptor = seam.disk.create(path)
+    descriptor = disk.create(path)
     sink = _Sink(descriptor)
     try:
         if callable(content):
@@ -195,21 +314,20 @@ def write_new(path: Path, content: Content, *, durable: bool) -> None:
             file.flush()
         else:
             sink.write(content)
-        if durable:
-            seam.disk.sync(descriptor)
+        disk.sync(descriptor)
     finally:
         sink.close()  # so that a buffer left over after a failure is not written when it is collected
         os.close(descriptor)
 
 
-def write_atomically(path: str | Path, content: Content, *, durable: bool = True) -> None:
-    """Writes or replaces a file in one step: whatever happens, `path` holds the old bytes or all of the new.
+def write_atomically(path: str | Path, content: Content) -> None:
+    """Write or replace a file in one step: whatever happens, `path` holds the old bytes or all of the new.
+
+    When it returns, the bytes and the name are on the device, so a power cut cannot undo it.
 
     Args:
         path: the file; its folder must exist.
         content: the bytes, or a function that writes them into the binary file it is given.
-        durable: wait until the bytes and the name are on the device, so that a power failure cannot undo it.
-            False is for what can be made again, such as pictures.
 
     Raises:
         RunError: if the system refuses (disk full, no permission, file-size limit, ...); `path` is as before.
@@ -218,10 +336,9 @@ def write_atomically(path: str | Path, content: Content, *, durable: bool = True
     temporary = temporary_path(path)
     with explained(path):
         try:
-            write_new(temporary, content, durable=durable)
-            seam.disk.replace(temporary, path)
+            write_new(temporary, content)
+            disk.replace(temporary, path)
         except BaseException:
             remove(temporary)
             raise
-        if durable:
-            seam.disk.sync_folder(path.parent)
+        disk.sync_folder(path.parent)

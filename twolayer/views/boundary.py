@@ -113,7 +113,7 @@ def animate_boundary(
     buffer = io.BytesIO()
     times = [FRAME_MS] * (len(flat) - 1) + [LAST_FRAME_MS]
     flat[0].save(buffer, "GIF", save_all=True, append_images=flat[1:], duration=times, loop=0, optimize=False)
-    write_atomically(path, buffer.getvalue(), durable=False)
+    write_atomically(path, buffer.getvalue())
 
 
 def _frame(plane: Plane, epoch: int, model: PredictProba, history: Mapping[str, Array]) -> Image:

@@ -164,6 +164,7 @@ def evaluate_run(path: Path) -> Figures:
     if not folder.path.is_dir():
         found = "not a run folder" if folder.path.exists() else "no such run folder"
         raise RunError(f"{path}: {found}; wanted: a run's folder, or a model file with rows by --data FILE")
+    folder.require_box()
     if not folder.predictions.exists():
         raise RunError(f"{path}: has no predictions.npz: a run that has ended is wanted; give rows by --data FILE")
     arrays, classes = read_predictions(folder.predictions)

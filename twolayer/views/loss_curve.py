@@ -237,6 +237,7 @@ def _columns_of(history: Any) -> tuple[Columns, int | None]:
     """The columns by name, and the best epoch where it is known."""
     if isinstance(history, str | Path):
         folder = RunFolder(Path(history))
+        folder.require_box()
         if not folder.history.is_file():
             raise RunError(f"{history}: no history.csv in it; a run folder is wanted")
         return dict(read_history(folder.history)), read_summary(folder.summary).get("best_epoch")

@@ -88,6 +88,7 @@ def read_run(path: str | Path, config: Mapping[str, Any]) -> RunData:
     folder = RunFolder(Path(path))
     if not folder.path.is_dir():
         raise RunError(f"{path}: no such folder; a run folder is wanted, such as one in runs/")
+    folder.require_box()
     if not folder.history.exists():
         raise RunError(f"{path}: no history.csv in it: not a run folder, or no epoch has ended yet")
     history = read_history(folder.history)

@@ -136,6 +136,6 @@ def save(figure: Figure, target: Path | BinaryIO) -> None:
     if isinstance(target, Path):
         buffer = io.BytesIO()
         figure.savefig(buffer, format=kind, **options)
-        write_atomically(target, buffer.getvalue(), durable=False)
+        write_atomically(target, buffer.getvalue())
     else:
         figure.savefig(target, format=kind, **options)

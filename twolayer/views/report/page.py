@@ -66,7 +66,7 @@ def write_report(
         + "\n".join(parts)
         + "\n</body></html>\n"
     )
-    write_atomically(path, page.encode(errors="replace"), durable=False)
+    write_atomically(path, page.encode(errors="replace"))
     return note
 
 
