@@ -243,7 +243,7 @@ def test_a_checkpoint_that_does_not_fit_is_not_blamed_on_other_versions(spiral, 
 
 def test_a_folder_with_something_in_it_is_refused(spiral, tmp_path):
     (tmp_path / "mine.txt").write_text("precious")
-    with pytest.raises(RunError, match="not empty, mine.txt is in it"):
+    with pytest.raises(RunError, match="got one with mine.txt in it"):
         train(spiral, SHORT, run_dir=tmp_path)
 
 

@@ -233,7 +233,7 @@ class RunFolder:
     def in_use(self) -> bool:
         """Return whether a process holds the run's lock, as far as the system can say; nothing is written."""
         try:
-            descriptor = os.open(self.path / ".lock", os.O_RDONLY)
+            descriptor = open_regular(self.path / ".lock")
         except OSError:
             return False
         try:

@@ -5,6 +5,7 @@ What is made at a training's end from its best parameters: predictions, the summ
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -39,9 +40,13 @@ def model_file(solver: Solver, preparation: Preparation) -> Content:
     return packed({**solver.best_params.named(), **preparation.to_arrays()}, header)
 
 
-def checkpoint_file(solver: Solver, config: Config, history_rows: int = 0, steps_rows: int = 0) -> Content:
-    """last.npz: all that the training needs to go on, with what settings it was made, how long its logs were."""
-    header = {"kind": "checkpoint", "settings": settings_of(config), **state_header(solver)}
+def checkpoint_file(
+    solver: Solver, config: Config, digests: Mapping[str, str], history_rows: int = 0, steps_rows: int = 0
+) -> Content:
+    """last.npz: all that the training needs to resume, with its settings, the SHA-256 of its data files (by path) and
+    the length of its logs."""
+    header = {"kind": "checkpoint", "settings": settings_of(config), "data": sorted(digests.values())}
+    header |= state_header(solver)
     return packed(state_arrays(solver), {**header, "history_rows": history_rows, "steps_rows": steps_rows})
 
 
@@ -54,6 +59,7 @@ class Recorder:
         preparation: what best.npz carries beside the parameters.
         config: the run's config.
         resumed: whether the logs have rows that a checkpoint vouches for, as many as the next two say.
+        digests: SHA-256 of the data files by path.
         history_rows: rows of history.csv at the checkpoint.
         steps_rows: rows of steps.csv at the checkpoint.
     """
@@ -65,11 +71,13 @@ class Recorder:
         preparation: Preparation,
         config: Config,
         *,
+        digests: Mapping[str, str],
         resumed: bool = False,
         history_rows: int = 0,
         steps_rows: int = 0,
     ) -> None:
         self._folder, self._solver, self._preparation, self._config = folder, solver, preparation, config
+        self._digests = digests
         with ExitStack() as opened:
             self._history = HistoryLog(folder.history)
             opened.callback(self._history.close)
@@ -135,7 +143,7 @@ class Recorder:
         self._steps.sync()
         if self._solver.progress.best.epoch != self._saved_best_epoch:
             self.save_best()
-        content = checkpoint_file(self._solver, self._config, self._history.rows, self._steps.rows)
+        content = checkpoint_file(self._solver, self._config, self._digests, self._history.rows, self._steps.rows)
         write_atomically(self._folder.last, content)
         self._saved_at = time.perf_counter()
 

@@ -67,7 +67,11 @@ def require_same_run(
         if key not in FREE_KEYS:
             _require_more_epochs(folder, key, old, new, stored, begun)
     found = differences_that_change_bits(read_json(folder.environment), environment)
-    if data := [each for each in found if each.startswith("data:")]:
+    data = [each for each in found if each.startswith("data:")]
+    trained_on = checkpoint.get("data")  # not in checkpoints of 0.1
+    if not data and trained_on is not None and trained_on != sorted(environment["data"].values()):
+        data = [f"data: {folder.last.name} was trained on other files"]
+    if data:
         raise RunError(f"{folder.path}: cannot go on: {'; '.join(data)}. Put the file back, or start a new run")
     if found and not force:
         raise RunError(

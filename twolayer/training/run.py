@@ -93,7 +93,7 @@ def train(
         "config.yaml": dump_config(config).encode(),
         "environment.json": json_bytes(describe_environment(dataset.digests)),
         "best.npz": model_file(solver, dataset.preparation),
-        "last.npz": checkpoint_file(solver, config),
+        "last.npz": checkpoint_file(solver, config, dataset.digests),
     }
     if run_dir is None:
         folder = create_run_folder(files, parent=config.run.dir, name=config.name)
@@ -170,7 +170,9 @@ def _run(
     diverged: DivergedError | None = None
     with (
         StopRequest() as stop,
-        Recorder(folder, solver, dataset.preparation, config, resumed=bool(logs), **logs) as recorder,
+        Recorder(
+            folder, solver, dataset.preparation, config, digests=dataset.digests, resumed=bool(logs), **logs
+        ) as recorder,
         Progress(n_rows * epochs, done_rows, epochs, quiet=quiet) as progress,
     ):
         try:

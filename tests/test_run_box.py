@@ -1,0 +1,177 @@
+"""A run folder is a box: whatever is put in the place of one of its files, nothing outside is read or written."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+
+from twolayer.commands.curves import load_runs
+from twolayer.config import config_from_dict
+from twolayer.runs.folder import RunFolder, open_run
+from twolayer.runs.saved_model import load_model
+from twolayer.training.run import resume, train
+from twolayer.utils.errors import RunError
+from twolayer.utils.files import UNPACKED_FLOOR, open_regular, open_to_read, read_at_most
+from twolayer.views.evaluation import evaluate_run
+from twolayer.views.loss_curve import plot
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes and links")
+
+NAMES = [
+    *("config.yaml", "environment.json", "history.csv", "steps.csv", "predictions.npz", "best.npz", "last.npz"),
+    *("loss_curve.png", "summary.json", ".lock", "snapshots"),
+]
+READERS = {
+    "train --resume": lambda run: resume(run, ["solver.epochs=4"]),
+    "curves, report": lambda run: load_runs((run,)),
+    "evaluate": evaluate_run,
+    "plot": plot,
+}
+CONFIG = {
+    "data": {"train": {"generator": "spiral", "rows_per_class": 10}, "test": 0.2},
+    "model": {"hidden": 4},
+    "solver": {"epochs": 2},
+    "run": {"snapshot_epochs": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    return train(config_from_dict(CONFIG), run_dir=tmp_path_factory.mktemp("box") / "run").run_dir
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def put(kind: str, path: Path) -> None:
+    """Replaces a file of a run."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    match kind:
+        case "a pipe":
+            os.mkfifo(path)
+        case "a socket":
+            here = os.getcwd()
+            os.chdir(path.parent)  # a socket's path must be short
+            with socket.socket(socket.AF_UNIX) as server:
+                server.bind(path.name)
+            os.chdir(here)
+        case "a folder":
+            path.mkdir()
+        case "a file":
+            path.write_bytes(b"x")
+        case "a link to a device":
+            path.symlink_to("/dev/zero")
+        case "a link to itself":
+            path.symlink_to(path.name)
+        case "a link to nothing":
+            path.symlink_to("nothing")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "kind", ["a pipe", "a socket", "a folder", "a link to a device", "a link to itself", "a link to nothing"]
+)
+def test_what_is_not_a_file_is_refused_by_name_at_once(run, name, kind):
+    put("a file" if (name, kind) == ("snapshots", "a folder") else kind, run / name)
+    for reader in READERS.values():
+        with pytest.raises(RunError, match=rf"{name}: cannot be read: expected a .*, got a ") as caught:
+            reader(run)
+        assert ("a symbolic link" in str(caught.value)) == kind.startswith("a link")
+    assert not (run / "nothing").exists()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_link_to_a_good_file_outside_is_neither_read_nor_written(run, name, tmp_path):
+    outside = tmp_path / "outside"
+    shutil.move(run / name, outside)
+    (run / name).symlink_to(outside)
+    before = content_of(outside)
+    for reader in READERS.values():
+        with pytest.raises(RunError, match=rf"{name}: cannot be read: expected a .*, got a symbolic link"):
+            reader(run)
+    assert content_of(outside) == before
+
+
+def content_of(path: Path) -> object:
+    return sorted((each.name, each.read_bytes()) for each in path.iterdir()) if path.is_dir() else path.read_bytes()
+
+
+def test_a_snapshot_that_is_a_link_is_replaced_and_its_target_left_alone(run, tmp_path):
+    put("a link to nothing", run / "snapshots" / "epoch-00002.npz")
+    resume(run, ["solver.epochs=2", "run.snapshot_epochs=1"])
+    assert not (run / "snapshots" / "nothing").exists()
+
+
+def test_the_run_folder_itself_may_be_a_link_and_so_may_a_model_that_is_named(run, tmp_path):
+    (tmp_path / "current").symlink_to(run)
+    (tmp_path / "model.npz").symlink_to(run / "best.npz")
+    classes = load_model(run).classes
+    assert load_model(tmp_path / "current").classes == load_model(tmp_path / "model.npz").classes == classes
+    assert open_run(tmp_path / "current").path == tmp_path / "current"
+    assert resume(tmp_path / "current", ["solver.epochs=3"]).summary["epochs"] == 3
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a socket", "a link to a device", "a link to itself"])
+def test_a_model_that_is_no_file_is_refused_whether_it_is_named_or_in_a_run(run, kind):
+    put(kind, run / "best.npz")
+    for path in (run, run / "best.npz"):
+        with pytest.raises(RunError, match=r"best\.npz: cannot be read: "):
+            load_model(path)
+
+
+def test_what_changed_between_the_check_and_the_opening_is_still_refused(run, monkeypatch):
+    monkeypatch.setattr("twolayer.utils.files.require_regular", lambda *arguments, **options: None)
+    put("a link to nothing", run / "history.csv")
+    for flags in (os.O_RDONLY, os.O_WRONLY | os.O_CREAT):
+        with pytest.raises(OSError, match="symbolic links"):
+            open_regular(run / "history.csv", flags)
+    put("a pipe", run / "history.csv")
+    with pytest.raises(OSError, match="expected a regular file, got a pipe"):
+        open_regular(run / "history.csv")
+
+
+def test_a_file_whose_size_is_made_of_holes_is_refused_before_it_is_read(tmp_path):
+    path = tmp_path / "sparse"
+    with path.open("wb") as file:
+        file.write(b"a,b\n")
+        file.truncate(UNPACKED_FLOOR)
+    open_to_read(path).close()
+    os.truncate(path, 1 << 40)
+    with pytest.raises(OSError, match=r"got a sparse file of 1,099,511,627,776 bytes of which 4,096 are on the disk"):
+        open_to_read(path)
+    with pytest.raises(RunError, match="sparse: cannot be read: expected at most"):
+        read_at_most(path, 100)
+
+
+def test_leftovers_of_snapshots_are_removed_on_resume(run):
+    for name in (".epoch-00001.npz.0123abcd.tmp", ".mine.0123abcd.tmp"):
+        (run / "snapshots" / name).write_bytes(b"")
+    RunFolder(run).remove_leftovers()
+    hidden = [each.name for each in (run / "snapshots").iterdir() if each.name.startswith(".")]
+    assert hidden == [".mine.0123abcd.tmp"]
+
+
+@pytest.mark.parametrize("edit", [lambda facts: facts.pop("data"), lambda facts: facts.update(data=None)])
+def test_an_edited_environment_does_not_switch_the_check_of_the_data_off(tmp_path, edit):
+    rows = tmp_path / "rows.csv"
+    rows.write_text("a,kind\n" + "".join(f"{k},{'xy'[k % 2]}\n" for k in range(30)))
+    config = {**CONFIG, "data": {"train": str(rows), "label": "kind"}}
+    run = train(config_from_dict(config), run_dir=tmp_path / "run").run_dir
+    facts = json.loads((run / "environment.json").read_text())
+    edit(facts)
+    (run / "environment.json").write_text(json.dumps(facts))
+    resume(run, ["solver.epochs=3"])
+    rows.write_text(rows.read_text().replace("7,y", "8,y"))
+    for force in (False, True):
+        with pytest.raises(RunError, match=r"cannot .*: data: last\.npz was trained on other files"):
+            resume(run, ["solver.epochs=4"], force=force)
