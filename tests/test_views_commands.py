@@ -190,7 +190,7 @@ def test_a_run_that_was_killed_or_goes_on_is_shown_as_far_as_it_got(trained, tmp
         ("predictions.npz", lambda arrays, header: header.update(classes=5), "names no classes"),
         ("summary.json", lambda summary: summary.update(test_accuracy=10**39), "test_accuracy is 1000"),
         ("summary.json", lambda summary: summary.update(test_accuracy=10**400), "over 40 digits"),
-        ("summary.json", lambda summary: summary.update(test_accuracy="high"), "test_accuracy is high"),
+        ("summary.json", lambda summary: summary.update(test_accuracy="high"), "test_accuracy is 'high'"),
         ("summary.json", lambda summary: summary.update(best_epoch=[1]), "best_epoch is"),
     ],
 )
