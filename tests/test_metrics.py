@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -16,7 +18,7 @@ from twolayer.solver.metrics import (
     probabilities,
     weight_changes,
 )
-from twolayer.views.evaluation import class_figures, confusion_matrix
+from twolayer.views.evaluation import Figures, class_figures, confusion_matrix
 
 RNG = np.random.default_rng(5)
 
@@ -110,3 +112,51 @@ def test_auc_counts_ties_as_one_half_and_needs_both_classes():
     assert auc(y, np.zeros(4)) == 0.5
     assert auc(np.ones(4, int), np.arange(4.0)) is None
     assert np.isnan(auc(y, np.array([0, 1, np.nan, 2])))
+
+
+class TestEvaluate:
+    """What `evaluate` shows of some probabilities."""
+
+    def figures(self, n_classes=2):
+        y = np.repeat([0, 1], [60, 4]) if n_classes == 2 else RNG.integers(0, n_classes, 200)
+        P = RNG.dirichlet(np.ones(n_classes) * 2, len(y))
+        if n_classes == 2:
+            P[:, 0] = np.maximum(P[:, 0], 0.51)  # nothing is predicted as the rare class
+            P[:, 1] = 1 - P[:, 0]
+        return y, P, Figures.of("test rows", [f"c{k}" for k in range(n_classes)], y, P)
+
+    def test_the_means_are_scikit_learns(self):
+        metrics = pytest.importorskip("sklearn.metrics")
+        for n_classes in (2, 4):
+            y, P, figures = self.figures(n_classes)
+            predicted = P.argmax(axis=1)
+            assert figures.balanced_accuracy == pytest.approx(metrics.balanced_accuracy_score(y, predicted))
+            assert figures.f1 == pytest.approx(metrics.f1_score(y, predicted, average="macro", zero_division=0))
+            if n_classes == 2:
+                assert figures.auc == pytest.approx(metrics.roc_auc_score(y, P[:, 1]))
+
+    def test_a_model_that_finds_none_of_the_rare_class_is_said_to_beat_nothing(self):
+        text = self.figures()[2].table()
+        assert "always guessing c0, the most frequent class: accuracy 0.9375" in text
+        assert "balanced accuracy 0.5000, macro F1 0.4839, AUC" in text
+        assert "The model does not beat that guess." in text
+
+    def test_a_model_that_beats_the_guess_gets_no_such_line(self):
+        y = np.arange(20) % 4
+        P = 0.1 + 0.6 * np.eye(4)[y]
+        assert "does not beat" not in Figures.of("rows", [1, 2, 3, 4], y, P).table()
+
+    def test_the_json_holds_what_the_table_shows(self):
+        y, P, figures = self.figures(3)
+        found = json.loads(json.dumps(figures.as_json(), allow_nan=False))
+        assert found["rows"] == len(y)
+        assert found["accuracy"] == (P.argmax(axis=1) == y).mean()
+        assert [each["label"] for each in found["classes"]] == ["c0", "c1", "c2"]
+        assert sum(each["rows"] for each in found["classes"]) == sum(map(sum, found["confusion"])) == len(y)
+        assert found["auc"] is None
+        assert found["most_frequent"]["accuracy"] == np.bincount(y).max() / len(y)
+
+    def test_auc_keeps_apart_what_rounds_to_one(self):
+        P0 = np.array([1e-9, 1e-10, 1e-11, 1e-12], np.float32)
+        P = np.stack([P0, 1 - P0], axis=1).astype(np.float32)
+        assert Figures.of("rows", ["a", "b"], np.array([0, 0, 1, 1]), P).auc == 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -12,13 +13,16 @@ import click
 @click.option(
     "--data", type=click.Path(path_type=Path), help="Rows with labels to evaluate on, instead of the run's test rows."
 )
-def command(run: Path, data: Path | None) -> None:
-    """Print test loss, accuracy, a table per class and the confusion matrix of RUN (a run folder or a model file).
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+def command(run: Path, data: Path | None, as_json: bool) -> None:
+    """Print loss, accuracy, a table per class and the confusion matrix of RUN (a run folder or a model file).
 
     \b
     twolayer evaluate runs/digits
     twolayer evaluate runs/digits --data data/optdigits-test.csv.gz
+    twolayer evaluate runs/digits --json
     """
     from twolayer.views.evaluation import evaluate_file, evaluate_run
 
-    click.echo((evaluate_run(run) if data is None else evaluate_file(run, data)).table())
+    figures = evaluate_run(run) if data is None else evaluate_file(run, data)
+    click.echo(json.dumps(figures.as_json(), indent=2) if as_json else figures.table())

@@ -1,6 +1,5 @@
-"""A model's figures on rows with labels: the run's own test rows, or those of another file.
-
-Whether a probability means what it says: of the rows predicted with 80 % confidence, are 80 % right?"""
+"""A model's figures on rows with labels, the run's test rows or those of another file: loss, accuracy, the table per
+class, and its calibration (of the rows predicted with 80 % confidence, are 80 % right?)."""
 
 from __future__ import annotations
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from twolayer.network.model import Array
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.saved_model import load_model, read_predictions
+from twolayer.solver.metrics import auc, class_means
 from twolayer.utils.errors import DataError, RunError
 
 N_BINS = 10
@@ -72,9 +72,8 @@ def most_confident_mistakes(y: NDArray[Any], P: NDArray[Any], limit: int = 12) -
 
 def confusion_matrix(y: Array, predicted: Array, n_classes: int) -> NDArray[np.int64]:
     """Counts (C, C): how many rows of class i (down) were predicted as class j (across)."""
-    counts = np.zeros((n_classes, n_classes), np.int64)
-    np.add.at(counts, (y, predicted), 1)
-    return counts
+    counts = np.bincount(np.asarray(y, np.intp) * n_classes + predicted, minlength=n_classes**2)
+    return counts.reshape(n_classes, n_classes).astype(np.int64)
 
 
 class ClassFigures(NamedTuple):
@@ -108,13 +107,15 @@ WIDEST_MATRIX = 30  # classes; a larger confusion matrix does not fit a terminal
 
 @dataclass(frozen=True)
 class Figures:
-    """Loss and accuracy on some rows.
+    """A model's figures on some rows.
 
     Attributes:
         source: the rows, in words.
         classes: the C labels.
         loss: mean cross-entropy, nats.
         accuracy: share of rows whose most probable label is right.
+        balanced_accuracy, f1: means over the classes, see `metrics.class_means`.
+        auc: for two classes that both occur, else None; see `metrics.auc`.
         confusion: (C, C) counts, true class down, predicted across.
     """
 
@@ -122,6 +123,9 @@ class Figures:
     classes: Sequence[str | int]
     loss: float
     accuracy: float
+    balanced_accuracy: float
+    f1: float
+    auc: float | None
     confusion: NDArray[np.int64]
 
     @classmethod
@@ -130,18 +134,39 @@ class Figures:
         right = P[np.arange(len(y)), y].astype(np.float64)
         loss = float(-np.log(np.maximum(right, np.finfo(P.dtype).tiny)).mean())
         predicted = P.argmax(axis=1)
-        return cls(source, classes, loss, float((predicted == y).mean()), confusion_matrix(y, predicted, len(classes)))
+        f1, balanced_accuracy = class_means(y, predicted, len(classes))
+        area = None
+        if len(classes) == 2:
+            with np.errstate(divide="ignore"):
+                logs = np.log(P.astype(np.float64))  # log-odds keep apart what rounds to a probability of 1
+            area = auc(y, logs[:, 1] - logs[:, 0])
+        confusion = confusion_matrix(y, predicted, len(classes))
+        return cls(source, classes, loss, float((predicted == y).mean()), balanced_accuracy, f1, area, confusion)
+
+    @property
+    def baseline(self) -> tuple[str | int, float]:
+        """The most frequent class of these rows, and the accuracy of always guessing it."""
+        counts = self.confusion.sum(axis=1)
+        return self.classes[int(counts.argmax())], float(counts.max() / counts.sum())
 
     def table(self) -> str:
         """All of it as text."""
         figures = class_figures(self.confusion)
         names = [str(label) for label in self.classes]
         width = max(5, *(len(name) for name in names))
+        frequent, baseline = self.baseline
+        means = f"balanced accuracy {self.balanced_accuracy:.4f}, macro F1 {self.f1:.4f}"
         lines = [
             f"{self.source}: {self.confusion.sum():,} rows, loss {self.loss:.4f}, accuracy {self.accuracy:.4f}",
-            "",
-            f"{'class':>{width}}  precision  recall      f1    rows",
+            means if self.auc is None else f"{means}, AUC {self.auc:.4f}",
+            f"always guessing {frequent}, the most frequent class: accuracy {baseline:.4f}",
         ]
+        if self.accuracy <= baseline:
+            lines += [
+                "The model does not beat that guess. If the rarer classes matter, try solver.class_weight=balanced and",
+                "solver.monitor=val_balanced_accuracy, and judge by the recall of each class below.",
+            ]
+        lines += ["", f"{'class':>{width}}  precision  recall      f1    rows"]
         for name, precision, recall, f1, rows in zip(names, *figures, strict=True):
             lines.append(f"{name:>{width}}  {precision:9.4f}  {recall:6.4f}  {f1:6.4f}  {rows:6,}")
         if len(names) > WIDEST_MATRIX:
@@ -153,25 +178,48 @@ class Figures:
             lines.append(f"{name:>{width}}" + "".join(f"{count:>{cell}}" for count in counts))
         return "\n".join(lines)
 
+    def as_json(self) -> dict[str, Any]:
+        """All of it as plain data; a loss that is not finite is None."""
+        per_class = (figures.tolist() for figures in class_figures(self.confusion))
+        names = ("label", *ClassFigures._fields[:3], "rows")
+        frequent, baseline = self.baseline
+        return {
+            "source": self.source,
+            "rows": int(self.confusion.sum()),
+            "loss": self.loss if np.isfinite(self.loss) else None,
+            "accuracy": self.accuracy,
+            "balanced_accuracy": self.balanced_accuracy,
+            "f1": self.f1,
+            "auc": self.auc if self.auc is not None and np.isfinite(self.auc) else None,
+            "most_frequent": {"label": frequent, "accuracy": baseline},
+            "classes": [dict(zip(names, row, strict=True)) for row in zip(self.classes, *per_class, strict=True)],
+            "confusion": self.confusion.tolist(),
+        }
+
 
 def evaluate_run(path: Path) -> Figures:
-    """The figures on a run's test rows, or on its validation rows where it has no test rows.
+    """The figures on a run's test rows, or on its validation rows if it has no test rows.
 
     Raises:
         RunError: if there is no such run, it has not ended, or it has neither.
     """
     folder = RunFolder(path)
     if not folder.path.is_dir():
-        found = "not a run folder" if folder.path.exists() else "no such run folder"
-        raise RunError(f"{path}: {found}; wanted: a run's folder, or a model file with rows by --data FILE")
+        found = "a file" if folder.path.exists() else "nothing"
+        raise RunError(f"{path}: expected a run folder, got {found}; for a model file give rows with --data FILE")
     folder.require_box()
     if not folder.predictions.exists():
-        raise RunError(f"{path}: has no predictions.npz: a run that has ended is wanted; give rows by --data FILE")
+        if runs := sorted(each.parent.name for each in folder.path.glob("*/best.npz")):
+            shown = ", ".join(runs[:5]) + (", ..." if len(runs) > 5 else "")
+            raise RunError(f"{path}: expected a run folder, got a folder of {len(runs)} runs: {shown}; choose one")
+        raise RunError(
+            f"{path}: expected a run that has ended, got a folder without predictions.npz; give rows with --data FILE"
+        )
     arrays, classes = read_predictions(folder.predictions)
     for part in ("test", "validation"):
         if f"{part}_y" in arrays:
             return Figures.of(f"{part} rows", classes, arrays[f"{part}_y"], arrays[f"{part}_proba"])
-    raise RunError(f"{path}: the run has neither test rows nor validation rows: give rows by --data FILE")
+    raise RunError(f"{path}: the run has neither test rows nor validation rows; give rows with --data FILE")
 
 
 def evaluate_file(model_path: Path, file: Path) -> Figures:
@@ -184,7 +232,5 @@ def evaluate_file(model_path: Path, file: Path) -> Figures:
     model = load_model(model_path)
     X, y = model.preparation.read(file)
     if y is None:
-        raise DataError(
-            f"{file}: has no label column {model.preparation.label!r}: to evaluate, each row needs its label"
-        )
+        raise DataError(f"{file}: expected a label column {model.preparation.label!r}, as each row needs its label")
     return Figures.of(str(file), model.classes, y, model.probabilities(X))
