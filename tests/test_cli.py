@@ -90,7 +90,7 @@ def test_six_planted_faults_are_all_reported_at_once_with_their_places(run_twola
         (["train", "configs/toy.yaml", "--resume", "runs/x"], "--resume RUN goes on with that run's own config"),
         (["train", "configs/toy.yaml", "--force"], "--force goes with --resume"),
         (["train", "configs/toy.yaml", "solver.epocs=3"], "did you mean 'epochs'?"),
-        (["train", "--resume", "nowhere"], "nowhere: expected a run folder, got nothing"),
+        (["train", "--resume", "nowhere"], "nowhere: no such run folder"),
         (["train", "--nonsense"], "No such option"),
         (["train", "data/letter-train.csv.gz"], "twolayer init data/letter-train.csv.gz"),
         (["train", "nowhere.csv"], "nowhere.csv: no such file"),
