@@ -70,10 +70,12 @@ def test_the_command_prints_numbers_and_draws_a_picture(
 
 
 def test_a_picture_of_values_is_drawn(tmp_path: Path) -> None:
-    from twolayer.commands.experiment import Panel, draw_panels
+    from twolayer.commands.experiment import ClaimPanel, draw_panels
 
     path = tmp_path / "ladder.svg"
-    draw_panels("Speed", (Panel("times", "microseconds", values=(("slow", 100.0, "1x"), ("fast", 2.0, "50x"))),), path)
+    draw_panels(
+        "Speed", (ClaimPanel("times", "microseconds", values=(("slow", 100.0, "1x"), ("fast", 2.0, "50x"))),), path
+    )
     assert "<svg" in path.read_text()
 
 

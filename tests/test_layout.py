@@ -44,6 +44,7 @@ HOMES = {
     "numba": {"solver"},
     "onnx": {"interop"},
     "optuna": {"sweep"},
+    "plotille": {"views"},
     "PIL": {"views"},
     "pyarrow": {"data"},
     "pydantic": {"config"},
@@ -155,7 +156,7 @@ def test_files_functions_folders_and_the_package_have_a_readable_size():
         relative(folder): len(names)
         for folder in {PACKAGE, *(path.parent for path in FILES)}
         if len(names := [each for each in folder.iterdir() if each.name != "__pycache__"])
-        > (16 if folder == PACKAGE else 14)
+        > {PACKAGE: 16, PACKAGE / "commands": 18}.get(folder, 14)  # one file a command
     }
     assert (long_files, long_functions, full_folders) == ({}, {}, {})
     assert sum(lines.values()) <= 19_000

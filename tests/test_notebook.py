@@ -70,11 +70,11 @@ class TestPlot:
     def test_what_cannot_be_drawn_is_said(self, records, tmp_path):
         with pytest.raises(ValueError, match="the history is empty"):
             twolayer.plot([])
-        with pytest.raises(ValueError, match="by must be a column of the history"):
+        with pytest.raises(ValueError, match="by: expected a column of the history"):
             twolayer.plot(records, by="seconds")
         with pytest.raises(RunError, match=r"no history\.csv"):
             twolayer.plot(tmp_path)
-        with pytest.raises(TypeError, match="wanted a history"):
+        with pytest.raises(TypeError, match="expected a history"):
             twolayer.plot(3)
 
 

@@ -5,6 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -70,13 +71,40 @@ def test_one_run_is_redrawn_in_its_folder_and_its_table_printed(trained):
 def test_several_runs_are_overlaid_with_a_table_beside_them(trained, tmp_path):
     output = run(curves, trained / "images4", trained / "images8", "-o", tmp_path / "both.svg", "--by", "seconds")
     assert (tmp_path / "both.svg").exists()
-    assert "hidden=4" in output
-    assert "hidden=8" in (tmp_path / "both.csv").read_text()
+    header, *rows = output.splitlines()[:3]
+    assert header.split()[:2] == ["run", "hidden"]
+    assert {row.split()[1] for row in rows} == {"4", "8"}
+    assert (tmp_path / "both.csv").read_text().startswith("run,hidden,epochs")
+
+
+def test_a_folder_of_runs_is_taken_whole_and_what_cannot_be_read_is_named(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "runs")
+    (tmp_path / "runs" / "spiral" / "history.csv").unlink()
+    result = CliRunner().invoke(curves, [str(tmp_path / "runs"), "-o", str(tmp_path / "all.png")])
+    assert "left out" in result.stderr
+    assert "spiral" in result.stderr
+    assert "images4" in result.stdout
+    assert "images8" in result.stdout
+    assert "spiral" not in result.stdout
+    run(report, tmp_path / "runs", "-o", tmp_path / "all.html")
+    with pytest.raises(RunError, match="expected a run folder"):
+        run(curves, tmp_path)
+
+
+def test_other_figures_are_drawn_and_plotted_in_the_terminal(trained, tmp_path):
+    pytest.importorskip("plotille")
+    output = run(curves, trained / "images4", "--show", "learning_rate,dead_share")
+    assert output.rstrip().endswith("learning_rate-dead_share.png")
+    before = sorted(path.name for path in (trained / "images4").iterdir())
+    output = run(curves, trained / "images4", trained / "images8", "--text", "--show", "gradient_norm")
+    assert "norm of the gradient" in output
+    assert sorted(path.name for path in (trained / "images4").iterdir()) == before
+    for options in (["--show", "loss,nothing"], ["--sort", "nothing"]):
+        with pytest.raises(click.UsageError, match="expected"):
+            run(curves, trained / "images4", *options)
 
 
 def test_a_picture_of_another_kind_is_refused(trained, tmp_path):
-    import click
-
     with pytest.raises(click.UsageError, match=r"\.png, \.svg, \.pdf"):
         run(curves, trained / "spiral", "-o", tmp_path / "a.jpg")
     with pytest.raises(click.UsageError, match="one RUN"):
@@ -112,7 +140,7 @@ def test_facts_that_no_run_would_write_do_not_stop_the_views(trained, tmp_path, 
 
 
 def test_a_boundary_needs_two_features_and_an_animation_snapshots(trained, tmp_path):
-    with pytest.raises(DataError, match="2 features; this run's have 16"):
+    with pytest.raises(DataError, match="2 features to draw a boundary, got 16"):
         run(curves, trained / "images4", "--boundary")
     shutil.copytree(trained / "spiral", tmp_path / "bare", ignore=shutil.ignore_patterns("snapshots"))
     with pytest.raises(RunError, match="snapshot_epochs"):
@@ -188,10 +216,10 @@ def test_a_run_that_was_killed_or_goes_on_is_shown_as_far_as_it_got(trained, tmp
         ("predictions.npz", lambda arrays, header: arrays["test_y"].fill(3), "class indices below 3"),
         ("predictions.npz", lambda arrays, header: arrays.pop("test_rows"), "does not fit together"),
         ("predictions.npz", lambda arrays, header: header.update(classes=5), "names no classes"),
-        ("summary.json", lambda summary: summary.update(test_accuracy=10**39), "test_accuracy is 1000"),
+        ("summary.json", lambda summary: summary.update(test_accuracy=10**39), "number or null, got 1000"),
         ("summary.json", lambda summary: summary.update(test_accuracy=10**400), "over 40 digits"),
-        ("summary.json", lambda summary: summary.update(test_accuracy="high"), "test_accuracy is 'high'"),
-        ("summary.json", lambda summary: summary.update(best_epoch=[1]), "best_epoch is"),
+        ("summary.json", lambda summary: summary.update(test_accuracy="high"), "number or null, got 'high'"),
+        ("summary.json", lambda summary: summary.update(best_epoch=[1]), "best_epoch: expected"),
     ],
 )
 def test_a_file_that_no_run_would_write_is_refused(trained, tmp_path, file, damage, said):
@@ -223,7 +251,5 @@ def test_changed_data_files_are_noticed(trained, tmp_path):
 
 @pytest.mark.parametrize("image", ["8", "x8", "0x8", "8x-1", "axb"])
 def test_a_shape_that_is_none_is_refused(trained, image):
-    import click
-
     with pytest.raises(click.UsageError, match="ROWSxCOLUMNS"):
         run(report, trained / "images4", "--image", image)

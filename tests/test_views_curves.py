@@ -8,11 +8,13 @@ import pytest
 from view_runs import config_with, made_history, made_run
 
 from twolayer.runs.folder import RunFolder
+from twolayer.runs.logs import HISTORY_COLUMNS
 from twolayer.utils.errors import RunError
 from twolayer.views import style
-from twolayer.views.curves import TABLE_HEADER, draw_curves, group_curve, table_csv, table_text
-from twolayer.views.loss_curve import loss_curve_figure
-from twolayer.views.run_data import RunData, differing_keys, flattened, grouped, read_run
+from twolayer.views.loss_curve import curves_figure, draw_curves, loss_curve_figure, text_plot
+from twolayer.views.panels import PANELS, THICK, THIN, X_AXES, downsample_window, group_curve, panels_named
+from twolayer.views.run_data import RunData, differing_keys, flattened, grouped, read_run, run_folders, sweep_statuses
+from twolayer.views.table import run_names, run_table
 
 
 def run(name="a", history=None, summary=None, **changes):
@@ -139,21 +141,127 @@ def test_losses_at_the_ends_of_the_numbers_are_drawn(scale, loss):
     style.save(loss_curve_figure(history, scale=scale, by="seconds"), io.BytesIO())
 
 
-def test_the_table_holds_final_and_best_values():
+def two_runs():
     loss, accuracy = np.linspace(2, 0.5, 9), np.linspace(0.1, 0.9, 9)
     loss[4], accuracy[6] = 0.25, 0.95
-    runs = [
+    return [
         run("a", made_history(9, val_loss=loss, val_accuracy=accuracy), {"best_epoch": 7, "test_accuracy": 0.875}),
-        run("b", made_history(9, val_loss=np.full(9, np.nan), val_accuracy=np.full(9, np.nan)), {}),
+        run("b", made_history(9, val_loss=np.full(9, np.nan), val_accuracy=np.full(9, np.nan)), {}, solver__reg=0.5),
     ]
-    rows = list(csv.DictReader(io.StringIO(table_csv(runs))))
-    wanted = {"final val loss": "0.5000", "lowest val loss": "0.2500", "best val accuracy": "0.9500", "run": "a"}
-    wanted |= {"best epoch": "7", "epochs": "9", "test accuracy": "0.8750", "final val accuracy": "0.9000"}
-    assert {name: rows[0][name] for name in wanted} == wanted
+
+
+def test_the_table_holds_names_differing_keys_final_and_best_values():
+    rows = list(csv.DictReader(io.StringIO(run_table(two_runs()).as_csv())))
+    expected = {"final val loss": "0.5000", "lowest val loss": "0.2500", "best val accuracy": "0.9500", "run": "a"}
+    expected |= {"best epoch": "7", "epochs": "9", "test accuracy": "0.8750", "final val accuracy": "0.9000"}
+    expected |= {"reg": "0.0001"}
+    assert {name: rows[0][name] for name in expected} == expected
     assert rows[1]["lowest val loss"] == rows[1]["test accuracy"] == rows[1]["best epoch"] == ""
-    lines = table_text(runs).splitlines()
-    assert lines[0].split() == " ".join(TABLE_HEADER).split()
-    assert len(lines) == 3
+    assert rows[1]["reg"] == "0.5"
+
+
+def test_the_table_has_no_empty_column():
+    (_, bare) = two_runs()
+    header = run_table([bare]).header
+    assert "test accuracy" not in header
+    assert "best val accuracy" not in header
+    assert "status" not in header
+    assert len(run_table([bare]).for_terminal().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("sort", "order"),
+    [
+        (None, ["c", "b", "a"]),
+        ("learning_rate", ["b", "a", "c"]),
+        ("solver.learning_rate", ["b", "a", "c"]),
+        ("best val accuracy", ["c", "b", "a"]),
+        ("lowest_val_loss", ["a", "b", "c"]),
+        ("run", ["a", "b", "c"]),
+    ],
+)
+def test_the_best_run_is_first_or_the_table_is_sorted_by_a_column(sort, order):
+    runs = [
+        run(name, made_history(5, val_accuracy=[accuracy] * 5, val_loss=[accuracy] * 5), solver__learning_rate=rate)
+        for name, accuracy, rate in (("a", 0.7, 0.2), ("b", 0.8, 0.1), ("c", 0.9, 0.3))
+    ]
+    assert [row[0] for row in run_table(runs, sort).rows] == order
+
+
+def test_a_column_to_sort_by_that_does_not_exist_is_refused_with_the_nearest_name():
+    with pytest.raises(ValueError, match="did you mean 'learning_rate'"):
+        run_table([run("a", solver__learning_rate=1.0), run("b")], "learning_rte")
+
+
+def test_runs_of_one_name_are_told_apart_by_their_paths():
+    assert run_names([run("x/a"), run("y/a")]) == ["x/a", "y/a"]
+
+
+def test_a_folder_of_runs_and_a_sweep_stand_for_their_runs(tmp_path):
+    for place in ("runs/b", "runs/a", "sweep/runs/0000-seed0", "sweep/runs/0001-seed0"):
+        folder = made_run(tmp_path / place)
+        for name in ("config.yaml", "last.npz"):
+            (folder / name).touch()
+    (tmp_path / "sweep" / "journal.jsonl").write_text(
+        '{"run": "0001-seed0", "status": "pruned", "reason": "", "seconds": 1}\n{"run": "0000-se'
+    )
+    (tmp_path / "runs" / ".c.tmp").mkdir()
+    assert [path.name for path in run_folders(tmp_path / "runs")] == ["a", "b"]
+    assert [path.name for path in run_folders(tmp_path / "sweep")] == ["0000-seed0", "0001-seed0"]
+    assert [path.name for path in run_folders(tmp_path / "runs" / "a")] == ["a"]
+    assert run_folders(tmp_path / "none") == []
+    assert sweep_statuses(tmp_path / "sweep" / "journal.jsonl") == {"0001-seed0": "pruned"}
+
+
+def test_every_monitored_column_has_a_panel():
+    shown = {column for panel in PANELS.values() for column in panel.lines}
+    assert set(HISTORY_COLUMNS) - shown == set(X_AXES)
+
+
+def test_a_panel_is_found_by_its_own_name_or_a_columns():
+    assert [panel.name for panel in panels_named(["dead_share", "update_ratio_W1"])] == ["dead_share", "update_ratio"]
+    with pytest.raises(ValueError, match="did you mean 'accuracy'"):
+        panels_named(["acuracy"])
+
+
+@pytest.mark.parametrize("window", [(400.0, 600.0), (0.0, 99_999.0), (99_000.0, 2e5), (5.5, 5.6)])
+def test_a_zoomed_curve_is_exact_in_the_window_and_whole_outside(window):
+    x, y = np.arange(100_000.0), np.random.default_rng(0).standard_normal(100_000)
+    a, b = downsample_window(x, y, *window)
+    assert len(a) <= 1300
+    assert (np.diff(a) > 0).all()
+    np.testing.assert_array_equal(b, y[a.astype(int)])
+    assert (a[0], a[-1]) == (0, 99_999)
+    inside = (x >= window[0]) & (x <= window[1])
+    if inside.sum() < 800:
+        assert set(x[inside]) <= set(a)
+        assert a[a < window[0]].max(initial=-1) == x[x < window[0]].max()  # the line reaches the edge
+
+
+@pytest.mark.parametrize("panels", [["learning_rate"], ["loss", "update_ratio", "activation"], list(PANELS)])
+def test_any_choice_of_panels_is_drawn_for_one_run_and_for_several(tmp_path, panels):
+    chosen = panels_named(panels)
+    for runs in ([run()], [run("a"), run("b", solver__reg=0.5)]):
+        draw_curves(runs, tmp_path / "a.png", panels=chosen)
+    axes = curves_figure(grouped([run()]), chosen).axes
+    assert [each.get_ylabel() for each in axes] == [panel.axis for panel in chosen]
+
+
+def test_training_is_thin_and_validation_thick_for_one_run_and_for_several():
+    for runs in ([run()], [run("a"), run("b", solver__reg=0.5)]):
+        lines = [line for line in curves_figure(grouped(runs)).axes[0].lines if len(line.get_xdata()) > 2]
+        widths = {line.get_label(): (line.get_linewidth(), line.get_linestyle()) for line in lines}
+        assert widths == {"training": (THIN, "-"), "validation": (THICK, "-")}
+
+
+def test_a_plot_in_the_terminal_names_the_runs_and_stays_within_its_width():
+    pytest.importorskip("plotille")
+    runs = [run("a", solver__learning_rate=rate) for rate in (0.1, 0.3)]
+    text = text_plot(runs, panels_named(["loss", "accuracy"]), "epoch", width=80)
+    assert "learning_rate=0.1" in text
+    assert "cross-entropy (nats)" in text
+    assert "accuracy" in text
+    assert max(map(len, text.splitlines())) <= 80
 
 
 def test_a_run_folder_is_read_back(tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from view_runs import made_history
 
+from twolayer.views import style
 from twolayer.views.loss_curve import RedrawBudget, draw_loss_curve, loss_curve_figure, plot
 from twolayer.views.style import log_ticks
 
@@ -64,7 +65,8 @@ def test_losses_that_span_little_start_at_zero_and_others_are_logarithmic():
 )
 @pytest.mark.parametrize("scale", ["linear", "log"])
 def test_any_loss_can_be_drawn(tmp_path, train_loss, scale):
-    draw_loss_curve(made_history(len(train_loss), train_loss=train_loss), tmp_path / "a.png", 1, scale=scale)
+    figure = loss_curve_figure(made_history(len(train_loss), train_loss=train_loss), 1, scale=scale)
+    style.save(figure, tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -154,3 +156,10 @@ def test_plot_takes_records_columns_and_what_train_returns(tmp_path):
     assert picture._repr_png_().startswith(b"\x89PNG")
     with pytest.raises(ValueError, match="no epoch to draw"):
         plot([])
+
+
+def test_plot_overlays_a_list_of_trainings():
+    histories = [made_history(5), made_history(8)]
+    axes = plot(histories).figure.axes[0]
+    assert sorted(len(line.get_xdata()) for line in axes.lines) == [5, 5, 8, 8]
+    assert [text.get_text().strip() for text in axes.figure.legends[0].get_texts()][:2] == ["training 1", "training 2"]

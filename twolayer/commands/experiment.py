@@ -27,13 +27,11 @@ from twolayer.utils.randomness import generator
 from twolayer.views import style
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from twolayer.views.style import Axes
 
 
 @dataclass(frozen=True)
-class Curve:
+class LabelledCurve:
     """One line: its label in the legend, and its points."""
 
     label: str
@@ -42,7 +40,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Panel:
+class ClaimPanel:
     """What one pair of axes shows.
 
     Attributes:
@@ -61,7 +59,7 @@ class Panel:
     title: str
     xlabel: str
     ylabel: str = ""
-    curves: tuple[Curve, ...] = ()
+    curves: tuple[LabelledCurve, ...] = ()
     points: tuple[tuple[float, float, str], ...] = ()
     text_at: tuple[float, float] = (7, 5)
     values: tuple[tuple[str, float, str], ...] = ()
@@ -70,7 +68,7 @@ class Panel:
     dots: bool = False
 
 
-def draw_panels(title: str, panels: tuple[Panel, ...], path: Path) -> None:
+def draw_panels(title: str, panels: tuple[ClaimPanel, ...], path: Path) -> None:
     """Draws the panels side by side into a picture file.
 
     Args:
@@ -91,7 +89,7 @@ def draw_panels(title: str, panels: tuple[Panel, ...], path: Path) -> None:
     style.save(figure, path)
 
 
-def _draw_curves(axes: Axes, panel: Panel) -> None:
+def _draw_curves(axes: Axes, panel: ClaimPanel) -> None:
     for number, curve in enumerate(panel.curves):
         color, dash = style.OKABE_ITO[number % 4], style.DASHES[number % len(style.DASHES)]
         marker = "o" if panel.dots else None
@@ -108,7 +106,7 @@ def _draw_curves(axes: Axes, panel: Panel) -> None:
         axes.legend(frameon=False, fontsize=9)
 
 
-def _draw_values(axes: Axes, panel: Panel) -> None:
+def _draw_values(axes: Axes, panel: ClaimPanel) -> None:
     names = [name for name, _, _ in panel.values]
     values = [value for _, value, _ in panel.values]
     axes.plot(values, range(len(names)), "o", color=style.TRAINING, markersize=8)
@@ -136,7 +134,7 @@ class Experiment:
     """
 
     title: str
-    panels: tuple[Panel, ...]
+    panels: tuple[ClaimPanel, ...]
     findings: tuple[str, ...]
 
 
@@ -147,24 +145,24 @@ def exaggeration() -> Experiment:
     x2 - x1 > log(x2 / x1).
     """
     gap = np.linspace(0, 5, 301)  # x2 - x1
-    curves = [Curve("softmax, whatever x1 is", gap, _larger_share(gap))]
+    curves = [LabelledCurve("softmax, whatever x1 is", gap, _larger_share(gap))]
     for x1 in (0.1, 1.0):
-        curves.append(Curve(f"x2 / (x1 + x2), x1 = {x1:g}", gap, (x1 + gap) / (2 * x1 + gap)))
+        curves.append(LabelledCurve(f"x2 / (x1 + x2), x1 = {x1:g}", gap, (x1 + gap) / (2 * x1 + gap)))
     crossing = gap[1:][(curves[0].y > curves[1].y)[1:]][0]
     shares = [0.2 / 0.3]
     x = np.array([0.1, 0.2])
     for _ in range(5):
         shares.append(float(softmax(x[None])[0, 1]))
         x = np.exp(np.minimum(x, 700.0))
-    repeated = Curve("", np.arange(6), np.array(shares))
+    repeated = LabelledCurve("", np.arange(6), np.array(shares))
     points = tuple((float(i), share, f"{share:.3f}") for i, share in enumerate(shares) if i in (0, 1, 3))
     return Experiment(
         "Does softmax exaggerate the largest score?",
         (
-            Panel("The larger of two numbers, x2", "x2 - x1", "share of x2", tuple(curves),
+            ClaimPanel("The larger of two numbers, x2", "x2 - x1", "share of x2", tuple(curves),
                   ((float(crossing), float(_larger_share(crossing[None])[0]), f"from {crossing:.1f} on"),),
                   text_at=(-20, -16)),
-            Panel("exp taken several times, then the share of .2 beside .1", "times exp is taken", "share of .2",
+            ClaimPanel("exp taken several times, then the share of .2 beside .1", "times exp is taken", "share of .2",
                   (repeated,), points, dots=True),
         ),
         (
@@ -187,11 +185,11 @@ def loss() -> Experiment:
     return Experiment(
         "What a probability of the right class costs",
         (
-            Panel("the loss of a row, (5)", "probability p of the right class", "-log p (nats)",
-                  (Curve("", p, -np.log(p)),),
+            ClaimPanel("the loss of a row, (5)", "probability p of the right class", "-log p (nats)",
+                  (LabelledCurve("", p, -np.log(p)),),
                   tuple((float(a), float(c), f"{a:g}: {c:.3f}") for a, c in zip(marked, costs, strict=True))),
-            Panel("its slope along the right score, (7)", "probability p of the right class", "dL/ds = p - 1",
-                  (Curve("", p, p - 1),), tuple((float(a), float(a - 1), f"{a - 1:+.2f}") for a in marked),
+            ClaimPanel("its slope along the right score, (7)", "probability p of the right class", "dL/ds = p - 1",
+                  (LabelledCurve("", p, p - 1),), tuple((float(a), float(a - 1), f"{a - 1:+.2f}") for a in marked),
                   text_at=(9, -10)),
         ),
         tuple(f"p = {a:4g}: loss {c:.5f}, slope {a - 1:+.2f}" for a, c in zip(marked, costs, strict=True)),
@@ -218,15 +216,17 @@ def separable(steps: int = 10_000, regs: tuple[float, ...] = (0.0, 1e-3, 1e-2, 1
                 norm.append(float(np.linalg.norm(params.W2 - 0.5 * gradients.W2)))
                 data_loss.append(total - reg / 2 * float((params.W2**2).sum()))
             params = gradient_step(params, gradients, alpha=0.5)
-        norms.append(Curve(f"r = {reg:g}", at, np.array(norm)))
-        losses.append(Curve(f"r = {reg:g}", at, np.array(data_loss)))
+        norms.append(LabelledCurve(f"r = {reg:g}", at, np.array(norm)))
+        losses.append(LabelledCurve(f"r = {reg:g}", at, np.array(data_loss)))
         middle = norm[np.searchsorted(at, steps // 10)]
         findings.append(f"r = {reg:<6g} |W| {middle:8.4f} after {steps // 10:,} steps, {norm[-1]:8.4f} after {steps:,}")
     return Experiment(
         "Two classes that a line parts: do the weights stop growing?",
         (
-            Panel("size of the weights", "steps", "|W|", tuple(norms), log_x=True),
-            Panel("mean loss, penalty apart", "steps", "cross-entropy (nats)", tuple(losses), log_x=True, log_y=True),
+            ClaimPanel("size of the weights", "steps", "|W|", tuple(norms), log_x=True),
+            ClaimPanel(
+                "mean loss, penalty apart", "steps", "cross-entropy (nats)", tuple(losses), log_x=True, log_y=True
+            ),
         ),
         tuple(findings),
     )
@@ -262,7 +262,7 @@ def ladder(seconds: float = 0.4) -> Experiment:
     return Experiment(
         f"One batch of {N} rows through a {D}-{H}-{C} network and back",
         (
-            Panel(
+            ClaimPanel(
                 "median time; how many times as fast as two loops",
                 "microseconds per batch (references in float64, the others in float32)",
                 values=values,

@@ -8,15 +8,18 @@ import click
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, required=True, metavar="RUN|FOLDER...", type=click.Path(path_type=Path))
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="The page; left out, RUN/report.html or report.html."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="The page.  [default: RUN/report.html or report.html]",
 )
 @click.option(
     "--by", type=click.Choice(["epoch", "step", "seconds"]), default="epoch", help="The x axis.", show_default=True
 )
-@click.option("--scale", type=click.Choice(["linear", "log"]), help="Of the losses; left out, whichever shows more.")
-@click.option("--bands/--no-bands", default=True, help="Runs that differ in the seed alone as their mean, in a band.")
+@click.option("--scale", type=click.Choice(["linear", "log"]), help="Of the losses; by default whichever shows more.")
+@click.option("--bands/--no-bands", default=True, help="Runs that differ in the seed alone: their mean, in a band.")
 @click.option(
     "--image", metavar="ROWSxCOLUMNS", help="Show csv rows as pictures, e.g. 8x8; IDX and CIFAR files say it."
 )
@@ -24,6 +27,8 @@ def command(
     runs: tuple[Path, ...], output: Path | None, by: str, scale: str | None, bands: bool, image: str | None
 ) -> None:
     """Write one page about RUN, or about several runs side by side, that works without a network.
+
+    A FOLDER of runs stands for all of them.
 
     It holds the curves, the diagnosis, confusion matrix, figures per class, calibration, first-layer weights, the most
     confident mistakes, config and environment. With the extra 'report' the curves can be zoomed and switched.
@@ -34,15 +39,17 @@ def command(
     """
     from typing import cast
 
-    from twolayer.commands.curves import load_runs
-    from twolayer.views.curves import By
+    from twolayer.views.panels import By
     from twolayer.views.report.details import details_of
     from twolayer.views.report.page import write_report
+    from twolayer.views.run_data import load_runs
 
     shape = _image_shape(image)
-    loaded = load_runs(runs)
+    loaded, notes = load_runs(runs)
+    for left_out in notes:
+        click.echo(left_out, err=True)
     details = [details_of(run, config, shape) for run, config in loaded]
-    path = output or (runs[0] / "report.html" if len(loaded) == 1 else Path("report.html"))
+    path = output or (loaded[0][0].path / "report.html" if len(loaded) == 1 else Path("report.html"))
     note = write_report([run for run, _ in loaded], details, path, by=cast(By, by), scale=scale, bands=bands)
     if note:
         click.echo(f"the curves are a picture: {note}", err=True)
@@ -54,5 +61,5 @@ def _image_shape(text: str | None) -> tuple[int, int] | None:
         return None
     rows, _, columns = text.partition("x")
     if not (rows.isdecimal() and columns.isdecimal() and 0 < int(rows) < 10_000 and 0 < int(columns) < 10_000):
-        raise click.UsageError(f"--image {text}: wanted ROWSxCOLUMNS, such as 8x8")
+        raise click.UsageError(f"--image {text}: expected ROWSxCOLUMNS, such as 8x8")
     return int(rows), int(columns)

@@ -29,7 +29,7 @@ from twolayer.solver.solver import Solver
 from twolayer.solver.state import EpochEnd
 from twolayer.solver.state_dict import restore, state_arrays, state_header
 from twolayer.utils.columns import MONITORS, needs_validation
-from twolayer.utils.progress import Progress
+from twolayer.utils.progress import ProgressBar
 from twolayer.utils.randomness import generator
 
 FLOATS = (np.float64, np.float32)
@@ -257,7 +257,7 @@ def train(
     records = [dict(zip(past, values, strict=True)) for values in zip(*past.values(), strict=True)]
     moving = _shadow(estimator, solver.params)
     n_rows = len(rows.y)
-    with Progress(n_rows * (done + epochs), n_rows * done, done + epochs, quiet=not estimator.verbose) as progress:
+    with ProgressBar(n_rows * (done + epochs), n_rows * done, done + epochs, quiet=not estimator.verbose) as progress:
         total, counted = 0.0, 0
         for event in solver.run():
             chunk = event.chunk if isinstance(event, EpochEnd) else event

@@ -9,10 +9,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from twolayer.network.model import Array
-from twolayer.views.style import MARK, TRAINING, VALIDATION, line_look, new_figure, plain, plain_number, save, tidy
+from twolayer.views.style import (
+    MARK,
+    TRAINING,
+    VALIDATION,
+    color_map,
+    line_look,
+    new_figure,
+    plain,
+    plain_number,
+    save,
+    tidy,
+)
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from twolayer.views.style import Axes
 
 PANELS_PER_ROW = 3
 MAX_LEGEND = 110  # letters of a curve's name
@@ -74,8 +85,6 @@ def draw_parallel_coordinates(
         path: the picture.
         larger: whether larger values are better, and so are drawn darker.
     """
-    from matplotlib import colormaps
-
     figure = new_figure(2.2 * (len(keys) + 1) + 1, 4)
     axes = figure.add_subplot()
     metrics = _metrics(points)
@@ -83,7 +92,7 @@ def draw_parallel_coordinates(
     columns.append(_positions(metrics.tolist(), False))
     heights = np.column_stack([_unit(positions, ticks) for positions, ticks in columns])  # (points, axes)
     goodness = heights[:, -1] if larger else 1 - heights[:, -1]
-    colours = colormaps["cividis_r"](0.1 + 0.9 * goodness)
+    colours = color_map("cividis_r")(0.1 + 0.9 * goodness)
     for line, colour, z in zip(heights[::-1], colours[::-1], goodness[::-1], strict=True):
         axes.plot(range(len(columns)), line, color=colour, linewidth=1, alpha=0.8, zorder=2 + z)
     axes.plot(range(len(columns)), heights[0], color=VALIDATION, linewidth=2.2, zorder=4)

@@ -30,7 +30,7 @@ from twolayer.utils.errors import DivergedError, RunError
 from twolayer.utils.files import Content, content_bytes, open_to_read, write_atomically
 from twolayer.utils.jsonfile import json_bytes
 from twolayer.utils.process import StopRequest
-from twolayer.utils.progress import Progress
+from twolayer.utils.progress import ProgressBar
 
 Stop = Callable[[Record], bool]
 
@@ -173,7 +173,7 @@ def _run(
         Recorder(
             folder, solver, dataset.preparation, config, digests=dataset.digests, resumed=bool(logs), **logs
         ) as recorder,
-        Progress(n_rows * epochs, done_rows, epochs, quiet=quiet) as progress,
+        ProgressBar(n_rows * epochs, done_rows, epochs, quiet=quiet) as progress,
     ):
         try:
             for event in solver.run():

@@ -12,7 +12,7 @@ from tqdm import tqdm
 PLAIN_LINES = 20  # about so many in a training whose output goes to a file
 
 
-class Progress:
+class ProgressBar:
     """Shows how a training goes on; use it as a context manager.
 
     Args:
@@ -42,7 +42,7 @@ class Progress:
         )
         self._bar.set_description_str(f"epoch 0/{epochs}", refresh=False)
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressBar:
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -11,9 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.network.model import Array
+from twolayer.config import Config
+from twolayer.network.model import Array, Params
+from twolayer.runs.checkpoint import read_model_arrays
+from twolayer.runs.folder import RunFolder
+from twolayer.runs.saved_model import Model, load_model
+from twolayer.utils.errors import DataError
 from twolayer.utils.files import write_atomically
 from twolayer.views import style
+from twolayer.views.panels import PANELS
+from twolayer.views.report.details import raw_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,6 +85,37 @@ class Plane:
         axes.set_ylabel(style.plain(self.names[1]))
 
 
+def plane_of(run: Path, config: Config, classes: Sequence[Any]) -> Plane:
+    """Return the plane of a run's training rows, read again from their files.
+
+    Raises:
+        DataError: if they do not have two features.
+        FileError: if a file is gone or cannot be read.
+    """
+    rows = raw_rows(config, "train")
+    if rows.X.shape[1] != 2:
+        raise DataError(f"{run}: expected rows of 2 features to draw a boundary, got {rows.X.shape[1]}")
+    return Plane(rows.X, rows.y, classes, rows.names)
+
+
+def snapshot_models(run: Path) -> list[tuple[int, Model]]:
+    """Return the models of a run's snapshots, each with its epoch, in their order.
+
+    Raises:
+        RunError: if one of the files is damaged.
+    """
+    paths = sorted(RunFolder(run).snapshots.glob("epoch-*.npz"))
+    if not paths:
+        return []
+    preparation = load_model(run).preparation
+    frames = []
+    for path in paths:
+        arrays, header = read_model_arrays(path, kinds=("snapshot",))
+        params = Params(arrays.get("W1"), arrays.get("b1"), arrays["W2"], arrays["b2"])
+        frames.append((int(header["epoch"]), Model(params, preparation)))
+    return sorted(frames, key=lambda frame: frame[0])
+
+
 def draw_boundary(plane: Plane, predict_proba: PredictProba, path: Path) -> None:
     """The plane as a model sees it, as .png, .svg or .pdf.
 
@@ -127,16 +165,14 @@ def _frame(plane: Plane, epoch: int, model: PredictProba, history: Mapping[str, 
     epochs = history["epoch"]
     shown = epochs <= epoch
     losses = []
-    for name, label, colour, dash in (
-        ("train_loss", "training", style.TRAINING, "--"),
-        ("val_loss", "validation", style.VALIDATION, "-"),
-    ):
+    for index, (name, (label, width)) in enumerate(PANELS["loss"].lines.items()):
         curve = style.within_reach(np.asarray(history.get(name, ()), float))
         if np.isfinite(curve).any():
-            right.plot(epochs[shown], curve[shown], dash, color=colour, linewidth=1.8, label=label)
+            colour = style.column_color(name, index)
+            right.plot(epochs[shown], curve[shown], color=colour, linewidth=width, label=label)
             right.plot(epochs[shown][-1:], curve[shown][-1:], "o", color=colour, markersize=5)
             losses.append(curve)
-    style.tidy(right, "epoch", "cross-entropy (nats)")
+    style.tidy(right, "epoch", PANELS["loss"].axis)
     style.scale_losses(right, losses)
     right.set_xlim(0, float(epochs[-1]) * 1.02)
     if losses:

@@ -1,70 +1,39 @@
-"""loss_curve.png: training and validation loss at the same weights, the accuracies beside them, the best epoch marked.
-Drawn at the end of a training, and now and then during it, within a budget of time.
+"""Curves of runs as pictures: loss_curve.png of a run, several runs overlaid, and `twolayer.plot` for notebooks.
 
-Curves thinned to what a screen can show: the lowest and the highest value of each stretch stay, so no spike is
-lost and none is made up.
-
-`twolayer.plot`: a history's curves where one works with it: shown by a notebook, or saved."""
+One run has a colour for training and one for validation; several runs have a colour each, and bands where only the
+seed differs. Training is thin and validation thick everywhere."""
 
 from __future__ import annotations
 
 import io
 import time
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from twolayer.network.model import Array
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.logs import read_history
-from twolayer.utils.errors import RunError
+from twolayer.utils.errors import RunError, import_extra
+from twolayer.utils.text import printable
 from twolayer.views import style
-from twolayer.views.run_data import read_summary
-
-
-def thinned(x: Array, y: Array, points: int = 800) -> tuple[Array, Array]:
-    """At most `points` points of a curve, in their order: first, last, and each stretch's extremes.
-
-    Args:
-        x: (N,) positions, rising.
-        y: (N,) values. Extremes are those of the finite ones; a stretch without any keeps one NaN, so that the gap
-            is seen.
-        points: how many points may remain, 4 at least.
-
-    Returns:
-        (x, y) of what remains; the arrays themselves if they are short enough.
-    """
-    N = len(y)
-    if points >= N:
-        return x, y
-    stretches = max(1, (points - 2) // 2)
-    edges = np.linspace(0, N, stretches + 1).astype(np.intp)
-    lowest = _extremes(np.where(np.isfinite(y), y, np.inf), edges)
-    highest = _extremes(np.where(np.isfinite(y), -y, np.inf), edges)
-    keep = np.unique(np.concatenate([[0], lowest, highest, [N - 1]]))
-    return x[keep], y[keep]
-
-
-def _extremes(y: Array, edges: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Index of the lowest value in each stretch edges[k] <= i < edges[k + 1]."""
-    return np.array([a + int(y[a:b].argmin()) for a, b in pairwise(edges)], np.intp)
-
+from twolayer.views.panels import MAIN_PANELS, X_AXES, By, Panel, group_curve
+from twolayer.views.run_data import RunData, RunGroup, grouped, read_summary
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+
+Columns = dict[str, NDArray[np.float64]]
+_TRAIN_AND_VALIDATION = {"training", "validation"}
 
 
 class RedrawBudget:
-    """Says when the picture may be drawn again while training: not before `seconds` have passed, and not before
-    the training has run for so long that all drawing so far is at most `share` of it.
+    """Decide when the picture may be drawn again while training: not before `seconds` have passed, and not before
+    the training has run long enough that all drawing so far is at most `share` of its time.
 
     Args:
         seconds: least time between two drawings; `run.redraw_seconds`.
@@ -86,13 +55,13 @@ class RedrawBudget:
         self.started = self.last = clock()
 
     def due(self) -> bool:
-        """Whether the picture may be drawn now."""
+        """Return whether the picture may be drawn now."""
         now = self.clock()
         trained = now - self.started - self.spent
         return now - self.last >= self.seconds and self.spent + self.next_cost <= self.share * trained
 
     def draw(self, draw: Callable[[], object]) -> None:
-        """Calls `draw` and takes its time into account."""
+        """Call `draw` and take its time into account."""
         began = self.clock()
         draw()
         self.last = self.clock()
@@ -101,16 +70,10 @@ class RedrawBudget:
 
 
 def draw_loss_curve(
-    history: Mapping[str, ArrayLike],
-    path: Path,
-    best_epoch: int | None = None,
-    title: str = "",
-    *,
-    by: str = "epoch",
-    scale: str | None = None,
+    history: Mapping[str, ArrayLike], path: Path, best_epoch: int | None = None, title: str = ""
 ) -> None:
-    """Draws `loss_curve_figure` into a PNG file (or .svg, .pdf, by the name's ending), replaced whole."""
-    style.save(loss_curve_figure(history, best_epoch, title, by=by, scale=scale), path)
+    """Draw `loss_curve_figure` into a PNG file (or .svg, .pdf, by the name's ending), replaced whole."""
+    style.save(loss_curve_figure(history, best_epoch, title), path)
 
 
 def loss_curve_figure(
@@ -118,75 +81,168 @@ def loss_curve_figure(
     best_epoch: int | None = None,
     title: str = "",
     *,
-    by: str = "epoch",
+    by: By = "epoch",
     scale: str | None = None,
 ) -> Figure:
-    """The two panels, loss and accuracy.
+    """Draw loss and accuracy of one run.
 
     Args:
-        history: columns of history.csv by name, each with one value per epoch, NaN where there is none: epoch,
-            train_loss, val_loss (nats), train_accuracy, val_accuracy (shares of the rows, 0 to 1).
-        best_epoch: the epoch to mark, the one whose parameters were kept.
+        history: columns of history.csv by name, one value per epoch, NaN where there is none.
+        best_epoch: the epoch to mark, the one whose parameters were kept; None or 0: none.
         title: a line above the panels, such as the run's name.
-        by: the x axis: `epoch`, `step` or `seconds`, a column of the history.
-        scale: `linear`, `log` or None (whichever shows more) for the losses.
+        by: the x axis, a column of the history.
+        scale: of the losses: `linear`, `log` or None (whichever shows more).
     """
-    columns = {
-        name: style.within_reach(np.asarray(history[name], float)) for name in (*_COLUMNS, by) if name in history
-    }
-    x = columns[by]
-    figure = style.new_figure(9, 3.7)
-    left, right = figure.subplots(1, 2)
-    figure.subplots_adjust(left=0.088, right=0.985, bottom=0.14, top=0.83, wspace=0.22)
-    for axes, quantity in ((left, "loss"), (right, "accuracy")):
-        for name, label, color, dash in _LINES:
-            curve = columns.get(f"{name}_{quantity}")
-            if curve is not None and np.isfinite(curve).any():
-                marker = "o" if len(curve) == 1 else None
-                axes.plot(*thinned(x, curve), dash, color=color, label=label, marker=marker, linewidth=1.8)
-        _mark_best(axes, columns, quantity, best_epoch, x)
-    style.tidy(left, style.AXIS_LABELS[by], "cross-entropy (nats)")
-    style.tidy(right, style.AXIS_LABELS[by], "accuracy (share of rows)")
-    style.scale_losses(left, [columns[name] for name in ("train_loss", "val_loss") if name in columns], scale)
-    handles, labels = left.get_legend_handles_labels()
+    columns = {name: np.asarray(values, float) for name, values in history.items()}
+    run = RunData(Path(title), columns, summary={"best_epoch": best_epoch or 0})
+    return curves_figure([RunGroup(title, (run,))], by=by, scale=scale, title=title)
+
+
+def draw_curves(
+    runs: Sequence[RunData],
+    target: Path | BinaryIO,
+    *,
+    panels: Sequence[Panel] = MAIN_PANELS,
+    by: By = "epoch",
+    scale: str | None = None,
+    bands: bool = True,
+) -> None:
+    """Draw `curves_figure` of some runs into a .png, .svg or .pdf file, or as PNG into an open one.
+
+    Args:
+        runs: at least one.
+        target: the file.
+        panels: what to draw.
+        by: the x axis.
+        scale: of the losses: `linear`, `log` or None (whichever shows more).
+        bands: draw runs that differ in the seed alone as one curve, their mean, in a band from lowest to highest.
+    """
+    title = runs[0].name if len(runs) == 1 else ""
+    style.save(curves_figure(grouped(runs, by_seed=bands), panels, by=by, scale=scale, title=title), target)
+
+
+def curves_figure(
+    groups: Sequence[RunGroup],
+    panels: Sequence[Panel] = MAIN_PANELS,
+    *,
+    by: By = "epoch",
+    scale: str | None = None,
+    title: str = "",
+) -> Figure:
+    """Draw a panel for each of `panels`, two in a row; one group of runs with its best epoch marked, or several."""
+    single = len(groups) == 1 and len(groups[0].runs) == 1
+    handles, labels = ([], []) if single else _legend(groups)
+    entries = max(1, min(4, 105 // (max(map(len, labels), default=0) + 6)))
+    below = 0.5 if single else 0.6 + 0.2 * -(-len(labels) // entries)  # inches for the axis and the legend
+    above = 0.62 if title or single else 0.2
+    rows = -(-len(panels) // 2)
+    height = 2.58 * rows + 0.6 * (rows - 1) + below + above
+    figure = style.new_figure(9, height)
+    axes_of = figure.subplots(rows, min(2, len(panels)), squeeze=False).ravel()
+    figure.subplots_adjust(0.088, below / height, 0.985, 1 - above / height, wspace=0.22, hspace=0.24)
+    for axes, panel in zip(axes_of, panels, strict=False):
+        drawn: list[NDArray[np.float64]] = []
+        for index, group in enumerate(groups):
+            drawn += _draw_group(axes, panel, group, by, None if single else style.line_look(index))
+        style.tidy(axes, X_AXES[by], panel.axis)
+        if panel.name == "loss" or (panel.log and style.wants_log(drawn)):
+            style.scale_losses(axes, drawn, scale)
+        if {words for words, _ in panel.lines.values()} - _TRAIN_AND_VALIDATION and len(panel.lines) > 1:
+            axes.legend(frameon=False, fontsize=9)
+    for axes in axes_of[len(panels) :]:
+        axes.remove()
+    if single:
+        handles, labels = axes_of[0].get_legend_handles_labels()
+    place: dict[str, Any] = {"loc": "upper right", "ncols": 3, "bbox_to_anchor": (0.99, 1 - 0.15 / height)}
+    if not single:
+        place = {"loc": "lower left", "ncols": entries, "bbox_to_anchor": (0.06, 0.0), "fontsize": 9}
     if handles:
-        figure.legend(handles, labels, loc="upper right", ncols=3, frameon=False, bbox_to_anchor=(0.99, 0.955))
+        figure.legend(handles, labels, frameon=False, **place)
     if title:
-        figure.text(0.02, 0.93, title, fontsize=12, fontweight="bold", parse_math=False)
+        figure.text(0.02, 1 - 0.26 / height, title, fontsize=12, fontweight="bold", parse_math=False)
     return figure
 
 
-_COLUMNS = ("epoch", "train_loss", "val_loss", "train_accuracy", "val_accuracy")
-_LINES = (("train", "training", style.TRAINING, "--"), ("val", "validation", style.VALIDATION, "-"))
+def _draw_group(
+    axes: Axes, panel: Panel, group: RunGroup, by: By, look: tuple[str, style.Dash] | None
+) -> list[NDArray[np.float64]]:
+    """Draw a panel's lines of a group in its look, or (None) in a colour for each line with the best epoch marked.
+
+    Returns:
+        Their values, the band's among them.
+    """
+    values, last = [], None
+    for index, (column, (words, width)) in enumerate(panel.lines.items()):
+        curve = group_curve(group, column, by)
+        if curve is None:
+            continue
+        color, dash = look or (style.column_color(column, index), "solid")
+        marker = "o" if len(curve.x) == 1 else None
+        axes.plot(curve.x, curve.y, linestyle=dash, color=color, linewidth=width, marker=marker, label=words)
+        values.append(curve.y)
+        if curve.low is not None and curve.high is not None and column.startswith("val_"):
+            axes.fill_between(curve.x, curve.low, curve.high, color=color, alpha=0.18, linewidth=0)
+            values += [curve.low, curve.high]
+        last = column
+    if look is None and last is not None:
+        _mark_best(axes, group.runs[0], last, by)
+    return values
 
 
-def _mark_best(axes: Axes, columns: dict[str, Array], quantity: str, best_epoch: int | None, x: Array) -> None:
-    """A thin line at the best epoch and a dot on the curve it was picked from."""
-    at = np.flatnonzero(columns["epoch"] == best_epoch)
-    if not at.size:
-        return
-    k = at[0]
-    axes.axvline(x[k], color=style.MARK, linewidth=1, linestyle=":")
-    for name in (f"val_{quantity}", f"train_{quantity}"):
-        curve = columns.get(name)
-        if curve is not None and np.isfinite(curve[k]):
-            axes.plot(x[k], curve[k], "o", color=style.MARK, markersize=6, label=f"best epoch {best_epoch}")
-            return
+def _mark_best(axes: Axes, run: RunData, column: str, by: By) -> None:
+    """Draw a thin line at the best epoch, and a dot on the panel's last line: validation, where there is one."""
+    at = np.flatnonzero(run.history["epoch"] == run.best_epoch)
+    if at.size:
+        x, y = (style.within_reach(run.history[name])[at[0]] for name in (by, column))
+        axes.axvline(x, color=style.MARK, linewidth=1, linestyle=":")
+        axes.plot(x, y, "o", color=style.MARK, markersize=6, label=f"best epoch {run.best_epoch}")
 
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+def _legend(groups: Sequence[RunGroup]) -> tuple[list[Artist], list[str]]:
+    """Return one entry for each group, and what thick, thin and shaded mean."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
 
-Columns = dict[str, NDArray[np.float64]]
+    looks = [style.line_look(index) for index in range(len(groups))]
+    handles: list[Artist] = [Line2D([], [], color=color, linestyle=dash, linewidth=2.2) for color, dash in looks]
+    labels = [style.legend_name(group.label) for group in groups]
+    handles += [Line2D([], [], color=style.MARK, linewidth=2.2), Line2D([], [], color=style.MARK, linewidth=1)]
+    labels += ["thick: validation", "thin: training"]
+    if any(len(group.runs) > 1 for group in groups):
+        handles.append(Patch(color=style.MARK, alpha=0.18))
+        labels.append("band: lowest to highest run")
+    return handles, labels
+
+
+def text_plot(runs: Sequence[RunData], panels: Sequence[Panel], by: By, width: int, height: int = 15) -> str:
+    """Draw the last line of each panel (validation, where there is one) in characters, a colour for each run.
+
+    Raises:
+        MissingExtraError: without plotille.
+    """
+    plotille = import_extra("plotille", "report", "a plot in the terminal")
+    colors = ("blue", "red", "green", "magenta", "cyan", "yellow", "white")
+    parts = []
+    for panel in panels:
+        plot = plotille.Figure()
+        plot.width, plot.height = max(10, width - 30), height
+        plot.x_label, plot.y_label = by, panel.name
+        for index, group in enumerate(grouped(runs, by_seed=False)):
+            curves = [group_curve(group, column, by, 4 * width) for column in panel.lines]
+            curve = next((curve for curve in reversed(curves) if curve is not None), None)
+            if curve is not None:
+                keep = np.isfinite(curve.y)
+                label = printable(group.label)
+                plot.plot(curve.x[keep].tolist(), curve.y[keep].tolist(), lc=colors[index % 7], label=label)
+        parts.append(f"{panel.axis}\n{plot.show(legend=True)}")
+    return "\n\n".join(parts)
 
 
 class Picture:
     """A figure that a notebook shows as the value of its cell.
 
     Attributes:
-        figure: matplotlib's, to change as one likes.
+        figure: matplotlib's, to change as you like.
     """
 
     def __init__(self, figure: Figure, what: str) -> None:
@@ -194,7 +250,7 @@ class Picture:
         self._what = what
 
     def save(self, path: str | Path) -> None:
-        """Writes it as .png, .svg or .pdf, as the name says."""
+        """Write it as .png, .svg or .pdf, by the name's ending."""
         style.save(self.figure, Path(path))
 
     def _repr_png_(self) -> bytes:
@@ -209,52 +265,62 @@ class Picture:
 def plot(
     history: Any, *, best_epoch: int | None = None, title: str = "", by: str = "epoch", scale: str | None = None
 ) -> Picture:
-    """Draws training and validation loss and accuracy.
+    """Draw training and validation loss and accuracy, of one training or of several overlaid.
 
     Args:
         history: what `train` returns or its `history`; the records that a `Solver` yields; a fitted TwoLayerClassifier
-            or its `history_`; or a run folder.
+            or its `history_`; or a run folder. A list of these overlays them.
         best_epoch: the epoch to mark; None takes the one that `history` knows of, if it does.
         title: a line above the panels.
         by: the x axis: `epoch`, `step`, or for runs `seconds`.
-        scale: `linear`, `log` or None (whichever shows more) for the losses.
+        scale: of the losses: `linear`, `log` or None (whichever shows more).
 
     Raises:
         ValueError: if there is no epoch to draw.
         RunError: for a folder that holds no run, or a damaged one.
     """
-    columns, known_best = _columns_of(history)
-    if not len(columns.get("epoch", ())):
-        raise ValueError("no epoch to draw: the history is empty")
-    if by not in columns:
-        raise ValueError(f"by must be a column of the history ({', '.join(columns)}); got {by!r}")
-    figure = loss_curve_figure(columns, best_epoch or known_best, title, by=by, scale=scale)
-    n_epochs = len(columns["epoch"])
-    return Picture(figure, f"loss and accuracy over {n_epochs} epoch{'s' * (n_epochs > 1)}")
+    several = isinstance(history, list | tuple) and bool(history) and not _is_record(history[0])
+    groups = []
+    for number, one in enumerate(history if several else [history], start=1):
+        columns, known_best, name = _columns_of(one)
+        if not len(columns.get("epoch", ())):
+            raise ValueError("no epoch to draw: the history is empty")
+        if by not in columns:
+            raise ValueError(f"by: expected a column of the history ({', '.join(columns)}), got {by!r}")
+        run = RunData(Path(name), columns, summary={"best_epoch": best_epoch or known_best or 0})
+        groups.append(RunGroup(name or f"training {number}", (run,)))
+    figure = curves_figure(groups, by=cast(By, by), scale=scale, title=title)
+    n_epochs = max(len(group.runs[0].history["epoch"]) for group in groups)
+    of = f" of {len(groups)} trainings" if several else ""
+    return Picture(figure, f"loss and accuracy over {n_epochs} epoch{'s' * (n_epochs > 1)}{of}")
 
 
-def _columns_of(history: Any) -> tuple[Columns, int | None]:
-    """The columns by name, and the best epoch where it is known."""
+def _is_record(value: Any) -> bool:
+    return isinstance(value, Mapping) and isinstance(value.get("epoch"), int | float)
+
+
+def _columns_of(history: Any) -> tuple[Columns, int | None, str]:
+    """Return the columns by name, the best epoch and the run's name, where they are known."""
     if isinstance(history, str | Path):
         folder = RunFolder(Path(history))
         folder.require_box()
         if not folder.history.is_file():
-            raise RunError(f"{history}: no history.csv in it; a run folder is wanted")
-        return dict(read_history(folder.history)), read_summary(folder.summary).get("best_epoch")
+            raise RunError(f"{history}: no history.csv in it; give a run folder")
+        return dict(read_history(folder.history)), read_summary(folder.summary).get("best_epoch"), folder.path.name
     if hasattr(history, "history_"):
-        return _arrays(history.history_), history.best_epoch_
+        return _arrays(history.history_), history.best_epoch_, ""
     if hasattr(history, "history"):
-        return _arrays(history.history), history.summary.get("best_epoch")
+        return _arrays(history.history), history.summary.get("best_epoch"), Path(getattr(history, "run_dir", "")).name
     if isinstance(history, Mapping):
-        return _arrays(history), None
+        return _arrays(history), None, ""
     if isinstance(history, Sequence):
         names = dict.fromkeys(name for record in history for name in record)
-        return _arrays({name: [record.get(name) for record in history] for name in names}), None
+        return _arrays({name: [record.get(name) for record in history] for name in names}), None, ""
     raise TypeError(
-        f"wanted a history, records, a training's result, an estimator or a run folder; got {type(history)}"
+        f"expected a history, records, a training's result, an estimator or a run folder, got {type(history)}"
     )
 
 
 def _arrays(columns: Mapping[str, Any]) -> Columns:
-    """Lists as arrays, NaN for None."""
+    """Return lists as arrays, NaN for None."""
     return {name: np.array(values, dtype=np.float64) for name, values in columns.items()}

@@ -1,8 +1,10 @@
-"""What the views know of a run: its folder read once, its config as flat keys, and the keys that set runs apart."""
+"""What the views know of a run: its folder read once, its config as flat keys, and the keys in which runs differ."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,18 +12,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twolayer.config import Config, load_config
 from twolayer.network.model import Array
 from twolayer.runs.checkpoint import read_model_arrays
-from twolayer.runs.folder import RunFolder
+from twolayer.runs.folder import RunFolder, open_run
 from twolayer.runs.logs import read_history
 from twolayer.runs.saved_model import read_predictions
-from twolayer.utils.errors import RunError
+from twolayer.utils.columns import larger_is_better
+from twolayer.utils.errors import RunError, TwoLayerError
 from twolayer.utils.jsonfile import read_json
 from twolayer.utils.text import shown
 
 # Keys that say where a run is or how it reports, not what it computes.
 _NOT_COMPARED = ("run.",)
 SEED = "seed"
+ENDED = ("finished", "stopped_early")
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,7 @@ class RunData:
         environment: environment.json.
         predictions: arrays of predictions.npz; empty before the end.
         classes: C labels; empty before the end.
+        status: finished, stopped_early, interrupted, diverged, pruned, running, or gone: the process was killed.
     """
 
     path: Path
@@ -45,6 +51,7 @@ class RunData:
     environment: Mapping[str, Any] = field(default_factory=dict)
     predictions: Mapping[str, Array] = field(default_factory=dict)
     classes: Sequence[Any] = ()
+    status: str = "finished"
 
     @property
     def name(self) -> str:
@@ -52,14 +59,22 @@ class RunData:
         return self.path.name
 
     @property
+    def monitor(self) -> str:
+        """The column that picks the best epoch."""
+        return str((self.config.get("solver") or {}).get("monitor") or "val_accuracy")
+
+    @property
     def best_epoch(self) -> int | None:
-        """The epoch whose parameters were kept, once the run has ended."""
+        """The epoch whose parameters were kept; while the run goes on, the best so far by its monitor."""
         epoch = self.summary.get("best_epoch")
-        return epoch if isinstance(epoch, int) and epoch > 0 else None
+        if isinstance(epoch, int):
+            return epoch if epoch > 0 else None
+        k = best_index(self.column(self.monitor), self.monitor)
+        return None if k is None else int(self.history["epoch"][k])
 
     @property
     def n_classes(self) -> int:
-        """C; before the end that of best.npz, which a run has from its first moment; 0 if somebody took it away.
+        """C; before the end that of best.npz, which a run has from its first moment; 0 if the file is gone.
 
         Raises:
             RunError: if that file is damaged.
@@ -70,47 +85,131 @@ class RunData:
         return len(read_model_arrays(best, kinds=("model",))[0]["b2"])
 
     def column(self, name: str) -> NDArray[np.float64]:
-        """A column of the history; empty if it is not there or holds no number."""
+        """Return a column of the history; empty if it is absent or holds no number."""
         values = self.history.get(name, np.empty(0))
         return values if np.isfinite(values).any() else np.empty(0)
 
+    def at_best(self, name: str) -> float | None:
+        """Return a column's value at the best epoch."""
+        values, at = self.column(name), np.flatnonzero(self.history.get("epoch", np.empty(0)) == self.best_epoch)
+        return float(values[at[0]]) if at.size and values.size and np.isfinite(values[at[0]]) else None
+
+
+def best_index(values: NDArray[np.float64], column: str) -> int | None:
+    """Return the index of a column's best value, the first of equal ones; None if there is no number."""
+    if not np.isfinite(values).any():
+        return None
+    return int(np.nanargmax(values) if larger_is_better(column) else np.nanargmin(values))
+
+
+def run_folders(place: Path) -> list[Path]:
+    """Return the run folder at `place` or those in it, by name: of a folder of runs, a sweep, or a folder of sweeps.
+
+    The list is empty where there are none.
+    """
+    if _is_run(place):
+        return [place]
+    found = []
+    with suppress(OSError):
+        for each in sorted(place.iterdir()):
+            if _is_run(each):
+                found.append(each)
+            elif (each / "journal.jsonl").is_file() or (each.name == "runs" and (place / "journal.jsonl").is_file()):
+                found += run_folders(each)
+    return found
+
+
+def _is_run(path: Path) -> bool:
+    folder = RunFolder(path)
+    return not path.name.startswith(".") and folder.config.is_file() and folder.last.is_file()
+
+
+def sweep_statuses(path: Path) -> dict[str, str]:
+    """Return what a sweep's journal says of its runs, by name: finished, pruned, diverged or failed."""
+    statuses = {}
+    with suppress(OSError):
+        for line in path.read_bytes().splitlines():
+            with suppress(ValueError, KeyError, TypeError):
+                entry = json.loads(line)
+                statuses[str(entry["run"])] = str(entry["status"])
+    return statuses
+
+
+def status_of(folder: RunFolder, summary: Mapping[str, Any], journal: Mapping[str, str] | None = None) -> str:
+    """Return the status of a run, see `RunData`: whether a process uses it, else what the run left."""
+    if folder.in_use():
+        return "running"
+    status = str(summary.get("status", "gone"))
+    return (journal or {}).get(folder.path.name, status) if status not in ENDED else status
+
+
+def load_runs(places: Sequence[Path]) -> tuple[list[tuple[RunData, Config]], list[str]]:
+    """Read runs with their configs, wherever their data files have gone.
+
+    Args:
+        places: run folders, or folders of runs or of a sweep.
+
+    Returns:
+        The runs, and a note on each that had to be left out of a folder.
+
+    Raises:
+        RunError: if a place is neither, or a run that was named cannot be read.
+    """
+    runs, notes = [], []
+    for place in places:
+        named = _is_run(place)
+        paths = run_folders(place) or [open_run(place).path]  # which raises, and says what it found
+        for path in paths:
+            try:
+                config = load_config(RunFolder(path).config, require_files=False)
+                runs.append((read_run(path, config.model_dump()), config))
+            except TwoLayerError as error:
+                if named:
+                    raise
+                notes.append(f"left out: {error}")
+    if not runs:
+        raise RunError(f"{places[0]}: no run in it has finished an epoch" + "".join(f"\n{note}" for note in notes))
+    return runs, notes
+
 
 def read_run(path: str | Path, config: Mapping[str, Any]) -> RunData:
-    """Reads a run folder.
+    """Read a run folder.
 
     Args:
         path: the folder.
-        config: its resolved config as nested dictionaries; the views do not read YAML.
+        config: its resolved config as nested dictionaries.
 
     Raises:
         RunError: if the folder is no run folder, holds no epoch yet, or a file in it is damaged.
     """
     folder = RunFolder(Path(path))
     if not folder.path.is_dir():
-        raise RunError(f"{path}: no such folder; a run folder is wanted, such as one in runs/")
+        raise RunError(f"{path}: no such folder; give a run folder, such as one in runs/")
     folder.require_box()
     if not folder.history.exists():
         raise RunError(f"{path}: no history.csv in it: not a run folder, or no epoch has ended yet")
     history = read_history(folder.history)
     if not len(history.get("epoch", ())):
-        raise RunError(f"{folder.history}: holds no epoch yet; wait for the first one to end")
+        raise RunError(f"{folder.history}: holds no epoch yet; wait until the first one ends")
     predictions: dict[str, Array] = {}
     classes: Sequence[Any] = ()
     if folder.predictions.exists():
         predictions, classes = read_predictions(folder.predictions)
+    summary = read_summary(folder.summary)
     return RunData(
         path=folder.path.resolve(),
         history=history,
         config=config,
-        summary=read_summary(folder.summary),
+        summary=summary,
         environment=read_json(folder.environment) if folder.environment.exists() else {},
         predictions=predictions,
         classes=classes,
+        status=status_of(folder, summary, sweep_statuses(folder.path.parent.parent / "journal.jsonl")),
     )
 
 
 def read_summary(path: Path) -> dict[str, Any]:
-    """What summary.json holds, nothing before there is one; it may be anybody's, so what the views show is checked.
+    """Read summary.json, which may be untrusted, and check what the views show; empty if absent.
 
     Raises:
         RunError: if the file cannot be read, or a figure in it is no number of a common size.
@@ -119,12 +218,12 @@ def read_summary(path: Path) -> dict[str, Any]:
     for name in ("best_epoch", "test_accuracy"):
         value = summary.get(name)
         if value is not None and not (isinstance(value, int | float) and abs(value) < 1 << 53):
-            raise RunError(f"{path}: {name} is {shown(value)}; wanted: a number or null, as a run writes it")
+            raise RunError(f"{path}: {name}: expected a number or null, got {shown(value)}")
     return summary
 
 
 def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested sections as dotted keys: {"solver": {"reg": 0}} becomes {"solver.reg": 0}."""
+    """Return nested sections as dotted keys: {"solver": {"reg": 0}} becomes {"solver.reg": 0}."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, Mapping):
@@ -135,7 +234,7 @@ def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def differing_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The dotted keys whose values are not the same in all configs, in the first config's order."""
+    """Return the dotted keys whose values are not the same in all configs, in the first config's order."""
     flat = [flattened(config) for config in configs]
     keys = dict.fromkeys(key for one in flat for key in one)
     return [
@@ -146,13 +245,13 @@ def differing_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def short_names(keys: Sequence[str]) -> dict[str, str]:
-    """Dotted keys without their sections, where that leaves them different."""
+    """Return dotted keys without their sections, where that leaves them different."""
     last = [key.rsplit(".", 1)[-1] for key in keys]
     return {key: name if last.count(name) == 1 else key for key, name in zip(keys, last, strict=True)}
 
 
 def value_text(value: Any) -> str:
-    """A config's value as a legend shows it: short numbers, YAML's words."""
+    """Return a config's value as a legend shows it: short numbers, YAML's words."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, float):
@@ -163,7 +262,7 @@ def value_text(value: Any) -> str:
 
 
 @dataclass(frozen=True)
-class Group:
+class RunGroup:
     """Runs that differ in their seed alone, or a single run.
 
     Attributes:
@@ -175,8 +274,8 @@ class Group:
     runs: tuple[RunData, ...]
 
 
-def grouped(runs: Sequence[RunData], by_seed: bool = True) -> list[Group]:
-    """Groups of runs whose configs are the same but for the seed, labelled by what sets the groups apart.
+def grouped(runs: Sequence[RunData], by_seed: bool = True) -> list[RunGroup]:
+    """Group runs whose configs differ in the seed alone, labelled by the keys in which the groups differ.
 
     Args:
         runs: at least one.
@@ -196,5 +295,5 @@ def grouped(runs: Sequence[RunData], by_seed: bool = True) -> list[Group]:
         label = ", ".join(f"{names[key]}={value_text(flat.get(key))}" for key in shown)
         if len(same) > 1:
             label = f"{label}, mean of {len(same)} runs" if label else f"mean of {len(same)} runs"
-        groups.append(Group(label or same[0].name, tuple(same)))
+        groups.append(RunGroup(label or same[0].name, tuple(same)))
     return groups

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from matplotlib.axes import Axes as Axes
     from matplotlib.figure import Figure
 
 # Okabe and Ito, "Color Universal Design" (2008): told apart with every common kind of colour blindness.
@@ -23,7 +23,6 @@ OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "
 Dash = Literal["solid", "dashed", "dotted", "dashdot"]
 DASHES: tuple[Dash, ...] = ("solid", "dashed", "dotted", "dashdot")
 DPI = 100
-AXIS_LABELS = {"epoch": "epoch", "step": "step (updates)", "seconds": "training time (s)"}
 LARGEST = 1e37  # what is larger is drawn here: with a margin, it must fit into float32, in which a report keeps curves
 LOG_FROM = 20.0  # losses that span a larger factor are drawn on a logarithmic scale
 
@@ -31,6 +30,11 @@ LOG_FROM = 20.0  # losses that span a larger factor are drawn on a logarithmic s
 def line_look(index: int) -> tuple[str, Dash]:
     """Colour and dash pattern of the index-th curve; the pattern changes where the colours begin again."""
     return OKABE_ITO[index % len(OKABE_ITO)], DASHES[index // len(OKABE_ITO) % len(DASHES)]
+
+
+def column_color(column: str, index: int) -> str:
+    """Return the colour of a column of a single run: blue for training, vermilion for validation, else by its place."""
+    return VALIDATION if column.startswith("val_") else OKABE_ITO[index]
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -122,6 +126,13 @@ def scale_losses(axes: Axes, losses: list[NDArray[Any]], scale: str | None = Non
 def _positive(losses: list[NDArray[Any]]) -> NDArray[np.float64]:
     values = np.concatenate([np.asarray(curve, float).ravel() for curve in losses]) if losses else np.empty(0)
     return values[np.isfinite(values) & (values > 1 / LARGEST)]
+
+
+def color_map(name: str) -> Any:
+    """Return a colour map of matplotlib."""
+    from matplotlib import colormaps
+
+    return colormaps[name]
 
 
 def save(figure: Figure, target: Path | BinaryIO) -> None:

@@ -10,13 +10,15 @@ from typing import Any
 
 from twolayer.utils.errors import MissingExtraError
 from twolayer.utils.files import write_atomically
-from twolayer.views.curves import TABLE_HEADER, By, draw_curves, table_rows
 from twolayer.views.diagnosis import RULES, Evidence, diagnose
 from twolayer.views.evaluation import reliability
+from twolayer.views.loss_curve import draw_curves
+from twolayer.views.panels import By
 from twolayer.views.report import html, pictures
 from twolayer.views.report.details import Details, evaluated
 from twolayer.views.report.html import text
-from twolayer.views.run_data import RunData, differing_keys, flattened, grouped
+from twolayer.views.run_data import RunData, differing_keys, flattened
+from twolayer.views.table import run_names, run_table
 
 MAX_UNITS = 64  # pictures of weights for one run; several runs share them
 MAX_CELLS = 40  # of a row that is no picture
@@ -44,18 +46,17 @@ def write_report(
     Returns:
         A note for the reader of the terminal: which extra would make the curves interactive, or nothing.
     """
+    table = run_table(runs)
     head, curves, note = _curves(runs, by, scale, bands)
     title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
     parts = [
         f"<h1>{text(title)}</h1>",
         curves,
-        html.table(TABLE_HEADER, table_rows(runs)),
+        html.table(table.header, table.as_text()),
         _config(runs),
     ]
-    labels = [group.label for group in grouped(runs, by_seed=False)]
     units = max(8, MAX_UNITS // len(runs))
-    for index, (run, detail, label) in enumerate(zip(runs, details, labels, strict=True)):
-        name = run.name if label == run.name else f"{run.name}: {label}"
+    for index, (run, detail, name) in enumerate(zip(runs, details, run_names(runs), strict=True)):
         body = "\n".join(_about(run, detail, units))
         opened = " open" if index == 0 else ""
         parts.append(f"<h2>{text(name)}</h2><details{opened}><summary>Details</summary>{body}</details>")
@@ -72,7 +73,7 @@ def write_report(
 
 def _curves(runs: Sequence[RunData], by: By, scale: str | None, bands: bool) -> tuple[str, str, str]:
     """(head, body, note): interactive curves where Bokeh is installed, a picture elsewhere."""
-    from twolayer.views.report.interactive import interactive_curves
+    from twolayer.views.interactive import interactive_curves
 
     hint = '<p class="note">Thick: validation, thin: training. Click a name in the legend to hide its curves.</p>'
     try:
@@ -147,7 +148,7 @@ def verdicts_on(run: RunData) -> tuple[Any, ...]:
             history=run.history,
             n_classes=run.n_classes,
             config=run.config,
-            status=str(run.summary.get("status", "running")),
+            status=run.status,
             validation_y=run.predictions.get("validation_y"),
             validation_proba=run.predictions.get("validation_proba"),
             classes=run.classes,
