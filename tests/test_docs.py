@@ -17,9 +17,11 @@ import shutil
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
 import twolayer
 from twolayer.__main__ import run
@@ -31,7 +33,7 @@ PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").rglob("*.m
 # What needs the registry or a shell of its own; .ci/run installs by the README's command.
 ELSEWHERE = ("python -m pytest", "pip install", "source .venv")
 # Numbers on which machines agree closely; times and names of run folders differ and are masked.
-RELATIVE, ABSOLUTE = 0.05, 0.02
+RELATIVE, ABSOLUTE = 0.05, 0.01
 _VARYING = re.compile(
     r"-\d{8}-\d{6}(-\d+)?|\b[\d.,]+(?= (s|ms|us|rows/s|MiB|minutes?)\b)|best epoch \d+|epoch \d+|/tmp/\S*"
 )
@@ -160,6 +162,25 @@ def test_a_wrong_output_is_noticed() -> None:
     ):
         with pytest.raises(AssertionError):
             compare(actual, shown, "")
+
+
+NOTEBOOKS = sorted((ROOT / "docs").rglob("*.ipynb"))
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the notebook's own libraries
+def test_a_notebook_runs_and_its_outputs_are_of_the_kind_it_shows(notebook: Path, clone: Path) -> None:
+    shown = nbformat.read(notebook, as_version=4)
+    again = nbformat.read(notebook, as_version=4)
+    NotebookClient(again, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(clone)}}).execute()
+    for before, after in zip(shown.cells, again.cells, strict=True):
+        if before.cell_type == "code":
+            assert kinds_of(after.outputs) == kinds_of(before.outputs), before.source
+
+
+def kinds_of(outputs: list[Any]) -> set[str]:
+    """Return the kinds of a cell's outputs: the streams it wrote to, the forms of its values."""
+    return {kind for each in outputs for kind in ([each["name"]] if each.output_type == "stream" else each["data"])}
 
 
 @pytest.fixture(scope="module")

@@ -159,6 +159,14 @@ def test_softmax_is_unchanged_by_any_shift_as_the_text_says(constant: float) -> 
     np.testing.assert_allclose(softmax(S + constant), softmax(S), rtol=1e-12)
 
 
+def test_softmax_is_a_soft_arg_max_and_not_a_soft_max() -> None:
+    scores = np.array([[1.0, 3.0, 2.0]])
+    for sharpness in (50.0, 500.0):  # the sharper, the nearer to the one-hot arg max, and never to the maximum 3
+        np.testing.assert_allclose(softmax(sharpness * scores), [[0, 1, 0]], atol=1e-12)
+    smooth_maximum = np.log(np.exp(50 * scores).sum()) / 50
+    assert smooth_maximum == pytest.approx(3, abs=1e-12)
+
+
 # ---- Matt Luther ----------------------------------------------------------------------------------------------------
 
 
@@ -304,6 +312,39 @@ def test_luther_loss_does_not_tell_right_from_wrong_predictions() -> None:
     assert loss_of_scores(right, label) == pytest.approx(2.213, abs=5e-4)
     assert loss_of_scores(wrong, label) == pytest.approx(0.770, abs=5e-4)
     assert loss_of_scores(np.zeros((1, 3)), label) == pytest.approx(math.log(3))
+
+
+def minimum_of_the_loss(X: Array, y: Array, reg: float) -> Params:
+    """Softmax regression after enough full steps that its gradient is 0 to rounding."""
+    params = Params(None, None, np.zeros((X.shape[1], 2)), np.zeros(2))
+    for _ in range(20_000):
+        _, gradients = loss_and_gradients(params, X, y, reg)
+        params = Params(None, None, params.W2 - 0.5 * gradients.W2, params.b2 - 0.5 * gradients.b2)
+    return params
+
+
+def test_luther_the_minimum_of_the_sum_is_the_minimum_of_neither_part() -> None:
+    X, y, reg = np.array([[1.0, 0.2], [2.0, -0.5], [-1.0, 0.3], [0.5, -0.1]]), np.array([0, 0, 1, 1]), 0.1
+    params = minimum_of_the_loss(X, y, reg)
+    _, of_the_sum = loss_and_gradients(params, X, y, reg)
+    _, of_the_data = loss_and_gradients(params, X, y, 0.0)
+    of_the_penalty = reg * params.W2
+    assert np.abs(of_the_sum.W2).max() < 1e-12
+    assert np.abs(of_the_penalty).max() > 0.01  # the penalty could be smaller
+    np.testing.assert_allclose(of_the_data.W2, -of_the_penalty, atol=1e-12)  # and so could the mean loss
+    assert loss_and_gradients(minimum_of_the_loss(X, y, 0.0), X, y)[0] < loss_and_gradients(params, X, y)[0] - 0.05
+
+
+def test_luther_r_of_0_needs_no_zero_weights_and_zero_weights_still_leave_the_biases() -> None:
+    params = Params(None, None, np.ones((3, 2)), np.zeros(2))
+    X, y = np.ones((4, 3)), np.array([0, 0, 0, 1])
+    assert loss_and_gradients(params, X, y, 0.0)[0] == loss_and_gradients(params, X, y)[0]  # R = 0, W = 1
+    frequencies = np.array([0.75, 0.25])
+    constant = Params(None, None, np.zeros((3, 2)), np.log(frequencies))
+    loss, gradients = loss_and_gradients(constant, X, y, 1.0)
+    assert loss == pytest.approx(-(frequencies * np.log(frequencies)).sum())  # R = 0 again
+    assert loss < math.log(2)  # less than that of a network that knows nothing
+    np.testing.assert_allclose(gradients.b2, 0, atol=1e-15)
 
 
 # ---- "Backpropogating Softmax Layer of a Neural Network" ------------------------------------------------------------
@@ -478,14 +519,25 @@ def test_waite_separable_data_let_the_weights_grow_without_bound_only_without_re
         assert norms[-1] == pytest.approx(norms[-2], rel=1e-6)
 
 
+def test_waite_probabilities_differ_from_row_to_row() -> None:
+    X, y, W = np.array([[1.0, 2.0], [3.0, -1.0]]), np.array([0, 1]), np.array([[0.3, -0.2], [0.1, 0.4]])
+    s, Y = softmax(X @ W), np.eye(2)[y]
+    right = sum(np.outer(X[n], s[n] - Y[n]) for n in range(2))
+    np.testing.assert_allclose(right, 2 * loss_and_gradients(Params(None, None, W, np.zeros(2)), X, y)[1].W2)
+    for one in range(2):  # as printed: one s and one y* for every n
+        printed = sum(np.outer(X[n], s[one] - Y[one]) for n in range(2))
+        assert np.abs(printed - right).max() > 0.5
+
+
 # ---- "Derivative of Cross Entropy Loss with Softmax Activation" ------------------------------------------------------
 
 
 def test_derivative_minus_log_point_9_is_0_105() -> None:
     scores = np.log(np.array([[0.9, 0.1]]))
-    assert loss_of_scores(scores, np.array([0])) == pytest.approx(0.10536, abs=5e-6)  # printed: 0.10
-    assert round(-math.log(0.9), 2) == 0.11
-    assert loss_of_scores(scores, np.array([1])) == pytest.approx(2.30259, abs=5e-6)  # printed: 2.3
+    assert loss_of_scores(scores, np.array([0])) == pytest.approx(0.10536, abs=5e-6)
+    assert round(-math.log(0.9), 2) == 0.11  # printed: 0.10
+    assert loss_of_scores(scores, np.array([1])) == pytest.approx(2.30259, abs=5e-6)
+    assert round(-math.log(0.1), 1) == 2.3  # as printed
 
 
 def test_derivative_case_j_is_i_needs_y_i_of_1() -> None:
@@ -534,6 +586,12 @@ def test_derivative_one_hot_rows_and_class_indices_are_the_same_loss() -> None:
     np.testing.assert_allclose(by_index[1].W2, by_row[1].W2, atol=1e-16)
     soft = np.array([[0.2, 0.3, 0.5], [1.0, 0.0, 0.0]])
     np.testing.assert_allclose(loss_and_gradients(params, S, soft)[1].b2, (softmax(S) - soft).mean(axis=0), atol=1e-16)
+
+
+def test_derivative_of_y_log_p_is_0_where_y_is_0() -> None:
+    p = np.array([0.2, 0.5, 0.3])
+    for y_1, expected in ((0.0, 0.0), (1.0, 5.0)):
+        assert numeric_slope(lambda p, y_1=y_1: y_1 * np.log(p[0]), p)[0] == pytest.approx(expected, rel=1e-8)
 
 
 # ---- the list itself ------------------------------------------------------------------------------------------------
