@@ -1,4 +1,4 @@
-"""A small base config and sweep file for the tests of sweeps, and workers that train in this process."""
+"""A small base config and sweep file for the tests of sweeps, and a pool that runs its jobs in this process."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from twolayer.sweep.journal import Outcome
-from twolayer.sweep.trial import Task, run_task
+from twolayer.utils.workers.pool import Job, JobResult, UnusableWorkerError, call
 
 BASE = """\
 data:
@@ -34,27 +33,30 @@ def write_sweep(folder: Path, more: str = "trials: 3\n", *, space: str = SPACE, 
     return path
 
 
-class InProcessWorkers:
-    """Trains a task when somebody waits for it."""
+class InProcessPool:
+    """Runs a job when it is waited for, in place of the processes of a `LocalPool`."""
 
-    def __init__(self, count: int, threads: int, folder: Path, judge: Any) -> None:
-        self.storage = None
-        self._count, self._folder, self._judge = count, folder, judge
-        self._tasks: deque[Task] = deque()
+    def __init__(self, count: int, threads: int, folder: Path, answer: Any) -> None:
+        self._count, self._answer = count, answer
+        self._jobs: deque[Job] = deque()
 
     def free(self) -> int:
-        return self._count - len(self._tasks)
+        return self._count - len(self._jobs)
 
-    def submit(self, task: Task) -> None:
-        self._tasks.append(task)
+    def submit(self, job: Job) -> None:
+        self._jobs.append(job)
 
-    def wait(self, seconds: float) -> list[tuple[Task, Outcome]]:
-        task = self._tasks.popleft()
-        judge = None if task.point is None else lambda epoch, value: self._judge(task, epoch, value)
-        return [(task, run_task(task, self._folder / "runs" / task.name, judge))]
+    def wait(self, seconds: float) -> list[JobResult]:
+        job = self._jobs.popleft()
+        kind, value = call(
+            job.function, job.arguments, lambda message: self._answer(job, message) if job.asks else "go"
+        )
+        if kind == "unusable":
+            raise UnusableWorkerError(value)
+        return [JobResult(job, **{kind: value})]
 
     def stop(self) -> None:
-        self._tasks.clear()
+        self._jobs.clear()
 
     def close(self) -> None:
         pass

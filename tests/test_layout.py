@@ -37,8 +37,8 @@ LEVELS = {
 HOMES = {
     "bokeh": {"views"},
     "click": {"commands", "__main__"},
-    "dask": {"sweep"},
-    "distributed": {"sweep"},
+    "dask": {"utils"},
+    "distributed": {"utils"},
     "llvmlite": {"solver"},
     "matplotlib": {"views"},
     "numba": {"solver"},

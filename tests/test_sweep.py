@@ -5,15 +5,18 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from sweep_files import BASE, SPACE, InProcessWorkers, write_sweep
+from sweep_files import BASE, SPACE, InProcessPool, write_sweep
 
 pytest.importorskip("optuna")
 from twolayer.__main__ import run as run_command
@@ -22,14 +25,14 @@ from twolayer.runs.logs import read_history
 from twolayer.sweep import file as sweep_file
 from twolayer.sweep import report, search
 from twolayer.sweep.file import load_sweep
-from twolayer.sweep.journal import Outcome
-from twolayer.sweep.local import LocalWorkers
 from twolayer.sweep.search import run_sweep
 from twolayer.sweep.trial import Task, run_task
+from twolayer.sweep.workers import TrialWorkers
 from twolayer.training import recorder as recording
 from twolayer.training import run as training
-from twolayer.utils.errors import DataError, RunError
+from twolayer.utils.errors import DataError, RunError, TwoLayerError
 from twolayer.utils.jsonfile import read_json
+from twolayer.utils.workers.local import LocalPool
 
 PICTURES = ("against-keys.png", "parallel-coordinates.png", "best-curves.png")
 
@@ -37,7 +40,7 @@ PICTURES = ("against-keys.png", "parallel-coordinates.png", "best-curves.png")
 @pytest.fixture
 def in_process(monkeypatch):
     """Trains in this process and draws nothing, which takes most of the time of a small run."""
-    monkeypatch.setattr(search, "LocalWorkers", InProcessWorkers)
+    monkeypatch.setattr(search, "LocalPool", InProcessPool)
     monkeypatch.setattr(recording, "draw_loss_curve", lambda *arguments, **options: None)
     monkeypatch.setattr(report, "_draw", lambda *arguments: None)
 
@@ -48,7 +51,7 @@ def table(folder: Path) -> list[dict[str, str]]:
 
 
 def test_a_sweep_leaves_ordinary_runs_a_ranked_table_pictures_and_a_config_to_train(tmp_path, monkeypatch):
-    monkeypatch.setattr(search, "LocalWorkers", InProcessWorkers)
+    monkeypatch.setattr(search, "LocalPool", InProcessPool)
     drawn, draw = [], report.draw_best_curves
     monkeypatch.setattr(report, "draw_best_curves", lambda *given: (drawn.append(given), draw(*given)))
     folder = tmp_path / "out"
@@ -216,6 +219,82 @@ def test_with_one_worker_a_sweep_in_two_sessions_is_the_sweep_in_one(tmp_path, m
 
 
 @pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize("pruner", ["none", "hyperband"])
+def test_cross_validation_trains_every_fold_of_every_seed_ranks_by_their_mean_and_resumes(tmp_path, pruner):
+    more = f"trials: 6\nseeds: 2\nfolds: 3\nrefit: true\npruner: {pruner}\n"
+    path = write_sweep(tmp_path, more)
+    whole = run_sweep(path, folder=tmp_path / "whole")
+    run_sweep(path, ["trials=2", "refit=false"], folder=tmp_path / "parts")
+    shutil.rmtree(tmp_path / "parts" / "runs" / "0000-seed0-fold1")
+    run_sweep(path, folder=tmp_path / "parts")
+    assert (tmp_path / "whole" / "results.csv").read_bytes() == (tmp_path / "parts" / "results.csv").read_bytes()
+    finished = [row for row in table(tmp_path / "whole") if row["status"] == "finished"]
+    assert finished
+    for row in finished:
+        names = row["runs"].split()
+        assert names == [f"{int(row['point']):04d}-seed{seed}-fold{fold}" for seed in (0, 1) for fold in (1, 2, 3)]
+        values = [read_json(tmp_path / "whole" / "runs" / name / "summary.json")["val_accuracy"] for name in names]
+        assert float(row["val_accuracy_mean"]) == pytest.approx(np.mean(values))
+        assert float(row["val_accuracy_standard_error"]) == pytest.approx(np.std(values, ddof=1) / np.sqrt(6))
+    assert [len(each.runs) for each in whole.ranking if each.status == "pruned"] in ([], [1] * (6 - len(finished)))
+    assert whole.summary["best"]["tied"] >= 1
+    assert any(line.startswith("ranked by the mean over 3 folds x 2 seeds") for line in whole.lines)
+    held_out = []
+    for fold in (1, 2, 3):
+        with np.load(
+            tmp_path / "whole" / "runs" / f"{whole.winner.number:04d}-seed0-fold{fold}" / "predictions.npz"
+        ) as file:
+            held_out += file["validation_rows"].tolist()
+            test_rows = file["test_rows"]
+    assert sorted(held_out + test_rows.tolist()) == list(range(90))
+
+
+@pytest.mark.usefixtures("in_process")
+def test_an_override_of_the_base_makes_another_sweep_of_it(tmp_path):
+    path = write_sweep(tmp_path, "trials: 1\n")
+    run_sweep(path, ["solver.epochs=2"], folder=tmp_path / "out")
+    assert table(tmp_path / "out")[0]["epochs"] == "2"
+    with pytest.raises(RunError, match="base.solver.epochs: 2 then, 6 now"):
+        run_sweep(path, folder=tmp_path / "out")
+    run_sweep(path, ["solver.epochs=2", "trials=2"], folder=tmp_path / "out")
+    assert [row["epochs"] for row in table(tmp_path / "out")] == ["2", "2"]
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_sweep_that_an_older_version_began_is_resumed(tmp_path):
+    path = write_sweep(tmp_path, "trials: 1\n")
+    run_sweep(path, folder=tmp_path / "out")
+    then = read_json(tmp_path / "out" / "sweep.json")
+    for key in ("folds", "base.solver.max_grad_norm"):  # as if they were newer
+        del then[key]
+    (tmp_path / "out" / "sweep.json").write_text(json.dumps(then))
+    assert len(run_sweep(path, ["trials=2"], folder=tmp_path / "out").ranking) == 2
+    del then["base.solver.epochs"]
+    (tmp_path / "out" / "sweep.json").write_text(json.dumps(then))
+    with pytest.raises(RunError, match="base.solver.epochs: 40 then, 6 now"):
+        run_sweep(path, folder=tmp_path / "out")
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_disk_that_is_full_stops_the_sweep_and_no_run_counts_as_failed(tmp_path, monkeypatch):
+    path = write_sweep(tmp_path, "trials: 2\n", base=SHORT)
+    train = training.train
+
+    def full(config, **options):
+        if len(list((tmp_path / "out" / "runs").iterdir())) == 1:
+            raise RunError("last.npz: cannot be written: No space left on device") from OSError(28, "")
+        return train(config, **options)
+
+    monkeypatch.setattr(training, "train", full)
+    with pytest.raises(TwoLayerError, match="No space left on device"):
+        run_sweep(path, folder=tmp_path / "out")
+    monkeypatch.setattr(training, "train", train)
+    run_sweep(path, folder=tmp_path / "out")
+    assert [row["status"] for row in table(tmp_path / "out")] == ["finished", "finished"]
+    assert (tmp_path / "out" / "journal.jsonl").read_text().count('"run"') == 2
+
+
+@pytest.mark.usefixtures("in_process")
 def test_a_sweep_that_has_ended_trains_nothing_again(tmp_path, monkeypatch):
     path = write_sweep(tmp_path, "trials: 2\nrefit: true\n")
     run_sweep(path, folder=tmp_path / "out")
@@ -303,11 +382,11 @@ def test_killed_and_interrupted_with_two_workers_it_ends_with_the_same_trials_an
         out, _ = process.communicate(timeout=60)
         if number == signal.SIGINT:
             assert process.returncode == 130
-            assert b"to go on: twolayer sweep" in out
+            assert b"to resume: twolayer sweep" in out
     process = sweep_process(path, folder)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
-    monkeypatch.setattr(search, "LocalWorkers", InProcessWorkers)
+    monkeypatch.setattr(search, "LocalPool", InProcessPool)
     monkeypatch.setattr(recording, "draw_loss_curve", lambda *arguments, **options: None)
     run_sweep(path, folder=tmp_path / "whole")
     names = sorted(each.name for each in (tmp_path / "whole" / "runs").iterdir())
@@ -324,7 +403,10 @@ def test_killed_and_interrupted_with_two_workers_it_ends_with_the_same_trials_an
 def test_a_run_that_its_worker_broke_off_goes_on_unless_that_always_happens(tmp_path, name):
     number = getattr(signal, name)
     sweep = load_sweep(write_sweep(tmp_path, base=LONG))
-    workers = LocalWorkers(1, 1, tmp_path, lambda task, epoch, value: "go")
+    pools = []
+    workers = TrialWorkers(
+        tmp_path, lambda *message: "go", lambda answer: pools.append(LocalPool(1, 1, tmp_path, answer)) or pools[0]
+    )
     point = {"model.hidden": 4, "solver.learning_rate": 0.1}
     try:
         workers.submit(Task("once", sweep.config(point).model_dump()))
@@ -332,7 +414,7 @@ def test_a_run_that_its_worker_broke_off_goes_on_unless_that_always_happens(tmp_
         deadline = time.monotonic() + 60
         while not history.exists() and time.monotonic() < deadline:
             workers.wait(0.01)
-        os.kill(workers._workers[0].process.pid, number)
+        os.kill(pools[0]._workers[0].process.pid, number)
         ended = []
         while not ended and time.monotonic() < deadline:
             ended = workers.wait(0.5)
@@ -342,10 +424,10 @@ def test_a_run_that_its_worker_broke_off_goes_on_unless_that_always_happens(tmp_
         workers.submit(Task("always", sweep.config(point).model_dump()))
         ended = []
         while not ended and time.monotonic() < deadline:
-            os.kill(workers._workers[0].process.pid, number)
+            os.kill(pools[0]._workers[0].process.pid, number)
             ended = workers.wait(0.5)
         assert ended[0][1].status == "failed"
-        assert "broken off 3 times, last by " in ended[0][1].reason
+        assert re.match("(broken off|interrupted) 3 times, last by ", ended[0][1].reason)
     finally:
         workers.close()
 
@@ -353,12 +435,12 @@ def test_a_run_that_its_worker_broke_off_goes_on_unless_that_always_happens(tmp_
 @pytest.mark.usefixtures("in_process")
 def test_a_training_on_all_rows_that_was_broken_off_is_not_taken_for_a_finished_one(tmp_path, monkeypatch):
     def wait(self, seconds):
-        ended = InProcessWorkers.wait(self, seconds)
-        return [(task, Outcome("interrupted") if "refit" in task.name else outcome) for task, outcome in ended]
+        ended = InProcessPool.wait(self, seconds)
+        return [replace(each, value=("interrupted", "")) if "refit" in each.job.name else each for each in ended]
 
-    monkeypatch.setattr(search, "LocalWorkers", type("Workers", (InProcessWorkers,), {"wait": wait}))
+    monkeypatch.setattr(search, "LocalPool", type("Pool", (InProcessPool,), {"wait": wait}))
     path = write_sweep(tmp_path, "trials: 1\nrefit: true\n")
-    with pytest.raises(RunError, match=r"refit-0000: training on all rows interrupted: start the sweep again"):
+    with pytest.raises(RunError, match=r"refit-0000: training on all rows failed: interrupted 3 times"):
         run_sweep(path, folder=tmp_path / "out")
 
 
@@ -367,7 +449,7 @@ def test_the_command_reports_faults_and_exits_with_2(tmp_path, capsys):
     assert run_command(["sweep", str(path)]) == 2
     assert "trials: expected a whole number of at least 1 or null, got 0" in capsys.readouterr().err
     assert run_command(["sweep", str(path), str(path)]) == 2
-    assert "one SWEEP is wanted" in capsys.readouterr().err
+    assert "expected one SWEEP" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("in_process")

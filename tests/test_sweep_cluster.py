@@ -11,19 +11,22 @@ import threading
 import time
 
 import pytest
-from sweep_files import InProcessWorkers, write_sweep
+from sweep_files import InProcessPool, write_sweep
 
-pytest.importorskip("optuna_integration")
+pytest.importorskip("optuna")
 pytest.importorskip("distributed")
 from twolayer.config import load_config
-from twolayer.sweep import cluster, search
-from twolayer.sweep.cluster import what_is_missing
+from twolayer.sweep import search
 from twolayer.sweep.file import load_sweep
 from twolayer.sweep.journal import require_same_sweep
 from twolayer.sweep.search import run_sweep
-from twolayer.sweep.trial import Task
+from twolayer.sweep.workers import worker_check
 from twolayer.utils.errors import TwoLayerError
 from twolayer.utils.jsonfile import read_json
+from twolayer.utils.version import __version__
+from twolayer.utils.workers import cluster
+from twolayer.utils.workers.cluster import ClusterAddress, check_on_worker
+from twolayer.utils.workers.pool import Job
 
 pytestmark = [
     pytest.mark.skipif(os.name == "nt", reason="signals of POSIX"),
@@ -80,11 +83,11 @@ def test_a_worker_killed_half_way_costs_its_run_alone_and_the_results_are_those_
     elsewhere.mkdir()
     shutil.copy(tmp_path / "rows.csv", elsewhere)
     (tmp_path / "dask").mkdir()
-    cluster = Cluster(tmp_path / "dask", elsewhere)
+    dask = Cluster(tmp_path / "dask", elsewhere)
     said = []
     try:
-        victim = cluster.add_worker()
-        cluster.add_worker()
+        victim = dask.add_worker()
+        dask.add_worker()
         journal = tmp_path / "out" / "journal.jsonl"
 
         def kill():
@@ -94,10 +97,10 @@ def test_a_worker_killed_half_way_costs_its_run_alone_and_the_results_are_those_
 
         killer = threading.Thread(target=kill, daemon=True)
         killer.start()
-        result = run_sweep(path, folder=tmp_path / "out", scheduler=cluster.address, say=said.append)
+        result = run_sweep(path, folder=tmp_path / "out", cluster=ClusterAddress(dask.address), say=said.append)
         killer.join(10)
     finally:
-        cluster.close()
+        dask.close()
     assert victim.returncode == -signal.SIGKILL
     assert sorted(each.number for each in result.ranking) == list(range(6))
     assert {each.status for each in result.ranking} == {"finished"}
@@ -105,40 +108,40 @@ def test_a_worker_killed_half_way_costs_its_run_alone_and_the_results_are_those_
     assert best.data.train == str(tmp_path / "rows.csv")
     run = load_config(tmp_path / "out" / "runs" / "0000-seed0" / "config.yaml")
     assert run.data.train == str(tmp_path / "rows.csv")
-    monkeypatch.setattr(search, "LocalWorkers", InProcessWorkers)
+    monkeypatch.setattr(search, "LocalPool", InProcessPool)
     run_sweep(path, folder=tmp_path / "here")
     assert (tmp_path / "out" / "results.csv").read_bytes() == (tmp_path / "here" / "results.csv").read_bytes()
 
 
-def end_the_process(*arguments):
+def end_the_process(ask):
     os._exit(1)
 
 
-def test_a_run_that_always_ends_its_worker_has_failed_and_what_waits_for_a_worker_stops_at_once(tmp_path, monkeypatch):
+def usable(ask):
+    return ""
+
+
+def test_a_job_that_always_ends_its_worker_has_failed_and_what_waits_for_a_worker_stops_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(cluster, "MAX_ATTEMPTS", 2)
-    monkeypatch.setattr(cluster, "train_remotely", end_the_process)
-    config = load_sweep(write_sweep(tmp_path)).config({"model.hidden": 4}).model_dump()
     (tmp_path / "dask").mkdir()
     processes, said = Cluster(tmp_path / "dask", tmp_path), []
     try:
         for _ in range(2):
             processes.add_worker()
-        workers = cluster.DaskWorkers(
-            processes.address, tmp_path, {}, cluster.PrunerSettings("none", 1, 6), 1, said.append
-        )
+        check = cluster.WorkerCheck("test_sweep_cluster:usable", {})
+        pool = cluster.ClusterPool(ClusterAddress(processes.address), check, 1, said.append)
         deadline, ended = time.monotonic() + 60, []
-        workers.submit(Task("always", config))
+        pool.submit(Job("always", "test_sweep_cluster:end_the_process", {}))
         while not ended and time.monotonic() < deadline:
-            ended = workers.wait(0.5)
-        assert [(task.name, outcome.status) for task, outcome in ended] == [("always", "failed")]
-        assert "broken off 2 times, last on tcp://127.0.0.1:" in ended[0][1].reason
-        assert len(said) == 1
-        assert said[0].endswith("always is tried again")
+            ended = pool.wait(0.5)
+        assert [(each.job.name, each.value) for each in ended] == [("always", None)]
+        assert "broken off 2 times, last on tcp://127.0.0.1:" in ended[0].error
+        assert [line for line in said if "always is tried again" in line]
 
-        workers.submit(Task("waiting", config))
-        workers.stop()
-        assert [(task.name, outcome.status) for task, outcome in workers.wait(0)] == [("waiting", "interrupted")]
-        workers.close()
+        pool.submit(Job("waiting", "test_sweep_cluster:end_the_process", {}))
+        pool.stop()
+        assert [(each.job.name, each.stopped) for each in pool.wait(0)] == [("waiting", True)]
+        pool.close()
     finally:
         processes.close()
 
@@ -147,7 +150,7 @@ def test_a_scheduler_that_is_not_there_is_told_with_the_command_to_start_one(tmp
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.2)
     path = write_sweep(tmp_path)
     with pytest.raises(TwoLayerError, match="no Dask scheduler answers.*start one with: dask scheduler"):
-        run_sweep(path, folder=tmp_path / "out", scheduler="tcp://127.0.0.1:9")
+        run_sweep(path, folder=tmp_path / "out", cluster=ClusterAddress("tcp://127.0.0.1:9"))
 
 
 def test_a_worker_with_other_data_or_another_version_is_not_used(tmp_path, monkeypatch):
@@ -155,17 +158,15 @@ def test_a_worker_with_other_data_or_another_version_is_not_used(tmp_path, monke
     (tmp_path / "out").mkdir()
     sweep = load_sweep(write_sweep(tmp_path, base=TABLE))
     digests = require_same_sweep(sweep, tmp_path / "out")
-    import twolayer
-
-    needs = {"digests": digests, "version": twolayer.__version__}
-    assert what_is_missing(needs) == ""
-    assert "0.0 here" in what_is_missing({**needs, "version": "0.0"})
+    check = worker_check(digests)
+    assert check_on_worker(__version__, check)[1] == ""
+    assert "0.0 here" in check_on_worker("0.0", check)[1]
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.setenv("TWOLAYER_DATA", str(elsewhere))
-    assert "rows.csv: no such file on" in what_is_missing(needs)
+    assert "rows.csv: no such file on" in check_on_worker(__version__, check)[1]
     (elsewhere / "rows.csv").write_text(ROWS + "1,1,1\n", encoding="utf-8")
-    assert "its SHA-256 differs" in what_is_missing(needs)
+    assert "its SHA-256 differs" in check_on_worker(__version__, check)[1]
 
 
 def test_other_data_than_the_sweep_began_with_is_refused(tmp_path):

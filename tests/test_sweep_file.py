@@ -42,7 +42,7 @@ worker: 3
     assert negative.endswith("expected a number of at least 0, got -1")
     assert word.endswith("expected a number of at least 0, got 'many'")
     assert choice.endswith("did you mean 'momentum'?")
-    assert "say how many with 'seeds'" in seed
+    assert "set their number with 'seeds'" in seed
     assert sampler.endswith("did you mean 'grid'?")
     assert trials.endswith("expected a whole number of at least 1 or null, got 0")
     assert worker.endswith("unknown key; did you mean 'workers'?")
@@ -71,13 +71,13 @@ def test_faults_of_the_base_stand_in_the_same_report_with_their_own_places(tmp_p
         ("model.hidden: 4", "expected a list of values"),
         ("model.hidden: {integer: [1, 2000000]}", "at most 1000000"),
         ("solver.momentum: {uniform: [0.5, 1.0]}", "below 1"),
-        ("data.label: [a]", "other rows make other figures"),
+        ("data.label: [a]", "results on other rows do not compare"),
         ("run.dir: [a, b]", "never changes what is learned"),
         ("solver.monitor: [val_loss]", "what the points are ranked by"),
         ("solver.beta1: [0.9, 0.8]", "not used by optimizer: momentum"),
         ("solver.warmup_epochs: [1, 100]", "longer than the training"),
         ("learning_rate: [1, 2]", "did you mean 'solver.learning_rate'?"),
-        ("solver.reg: {uniform: [0, 1], points: 3}", "only sampler: grid uses it"),
+        ("solver.reg: {uniform: [0, 1], points: 3}", "only used by sampler: grid, not by random"),
     ],
 )
 def test_a_space_that_the_config_would_refuse_is_refused_before_training(tmp_path, entry, message):
@@ -91,8 +91,8 @@ def test_a_space_that_the_config_would_refuse_is_refused_before_training(tmp_pat
     ("more", "message"),
     [
         ("", "give a budget, trials or minutes"),
-        ("sampler: grid\n", "a grid needs to know how many values"),
-        ("trials: 3\nmin_epochs: 6\npruner: hyperband\n", "the training has 6 epochs"),
+        ("sampler: grid\n", "a grid needs the number of values"),
+        ("trials: 3\nmin_epochs: 6\npruner: hyperband\n", "min_epochs: expected fewer than the training's 6, got 6"),
         ("trials: true\n", "sweep.yaml:5:1: trials: expected a whole number of at least 1 or null, got true"),
         ("minutes: .inf\n", "sweep.yaml:5:1: minutes: expected a number greater than 0 or null, got inf"),
         ("trials: 3\nrefit: 1\n", "expected true or false, got 1"),
@@ -175,8 +175,49 @@ def test_a_hostile_or_empty_file_is_a_report_and_no_traceback(tmp_path, text):
 
 def test_overrides_go_through_the_same_check(tmp_path):
     path = write_sweep(tmp_path)
-    assert load_sweep(path, ["workers=4", "trials=null", "minutes=1.5"]).settings["workers"] == 4
-    assert faults(path, "workers=0") == ["override workers=0: workers: expected a whole number from 1 to 512, got 0"]
+    assert load_sweep(path, ["workers=4", "trials=null", "minutes=1.5"]).settings.workers == 4
+    (found,) = faults(path, "workers=0")
+    assert found.startswith("override workers=0: workers: expected a whole number of at least 1 and at most 512, got 0")
+
+
+def test_overrides_of_base_keys_are_checked_as_train_checks_them(tmp_path):
+    path = write_sweep(tmp_path)
+    sweep = load_sweep(path, ["solver.epochs=8", "trials=5", "model.hidden=12"][:2])
+    assert sweep.base.solver.epochs == 8
+    assert sweep.config({"model.hidden": 4}).solver.epochs == 8
+    assert sweep.settings.trials == 5
+    found = faults(path, "solver.epochs=0", "solver.epoch=8", "trials=0")
+    assert [problem.split(": ")[:2] for problem in found] == [
+        ["override trials=0", "trials"],
+        ["override solver.epochs=0", "solver.epochs"],
+        ["override solver.epoch=8", "solver.epoch"],
+    ]
+    assert "did you mean 'epochs'" in found[2]
+    (both,) = faults(path, "model.hidden=12")
+    assert "space.model.hidden: varied here and set by the override model.hidden=12" in both
+
+
+def test_an_override_of_the_base_is_as_good_as_written_in_its_file(tmp_path, monkeypatch):
+    """A point's choice takes the keys of another choice out again; a file is relative to the current folder."""
+    space = "base: base.yaml\nspace:\n  solver.optimizer: [adam, momentum]\n"
+    sweep = load_sweep(write_sweep(tmp_path, space=space), ["solver.momentum=0.8", "solver.schedule=cosine"])
+    assert sweep.config({"solver.optimizer": "adam"}).solver.learning_rate == 0.001
+    assert sweep.config({"solver.optimizer": "momentum"}).solver.momentum == 0.8
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "rows.csv").write_text("x,y\n" + "".join(f"{i},{i % 2}\n" for i in range(20)))
+    monkeypatch.chdir(tmp_path / "here")
+    sweep = load_sweep(tmp_path / "sweep.yaml", ["data.train=rows.csv", "data.label=y"])
+    assert sweep.config({"solver.optimizer": "adam"}).data.train == str(tmp_path / "here" / "rows.csv")
+
+
+def test_folds_need_validation_rows_that_are_a_part_of_the_training_rows(tmp_path):
+    (tmp_path / "rows.csv").write_text("x,y\n" + "".join(f"{i},{i % 2}\n" for i in range(20)))
+    base = "data: {train: rows.csv, validation: rows.csv, label: y}\n"
+    (found,) = faults(write_sweep(tmp_path, "trials: 3\nfolds: 5\n", base=base))
+    assert "sweep.yaml:6:1: folds: folds are parts of the training rows" in found
+    sweep = load_sweep(write_sweep(tmp_path, "trials: 3\nfolds: 3\nseeds: 2\n"))
+    config = sweep.config({"model.hidden": 4}, sweep.repeats[4])
+    assert (config.seed, config.data.validation.fold, config.data.validation.folds) == (1, 2, 3)
 
 
 def test_refit_needs_validation_rows_that_are_a_part_of_the_training_rows(tmp_path):
@@ -185,7 +226,7 @@ def test_refit_needs_validation_rows_that_are_a_part_of_the_training_rows(tmp_pa
     base = "data: {train: rows.csv, validation: rows.csv, label: y}\n"
     assert load_sweep(write_sweep(tmp_path, base=base))
     (found,) = faults(write_sweep(tmp_path, "trials: 3\nrefit: true\n", base=base))
-    assert "sweep.yaml:6:1: refit: the validation rows are a file of their own" in found
+    assert "sweep.yaml:6:1: refit: the validation rows are a file" in found
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)

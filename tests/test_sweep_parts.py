@@ -12,7 +12,7 @@ from sweep_files import BASE, write_sweep
 
 from twolayer.sweep.file import load_sweep
 from twolayer.sweep.journal import Journal, Outcome
-from twolayer.sweep.points import PointResult, border_warnings, point_result, ranked, winner_of
+from twolayer.sweep.points import PointResult, boundary_warnings, point_result, ranked, winner_of
 from twolayer.sweep.report import refit_config
 from twolayer.sweep.space import Dimension
 from twolayer.utils.errors import RunError
@@ -212,28 +212,47 @@ def test_points_are_ranked_by_mean_then_loss_then_number_and_the_unranked_come_l
     assert winner_of(sweep, results[:1]) is None
 
 
+def test_with_folds_points_within_one_standard_error_are_tied_and_the_smaller_network_wins(tmp_path):
+    sweep = load_sweep(write_sweep(tmp_path, "trials: 3\nfolds: 4\n"))
+
+    def point(number, mean, hidden, spread):
+        return PointResult(number, {"model.hidden": hidden}, "finished", ("run",) * 4, mean, spread, 0.5, 6, (3,) * 4)
+
+    # The standard error of the best, point 0, is 0.02 / sqrt(4) = 0.01.
+    results = [
+        point(0, 0.900, 16, 0.02),
+        point(1, 0.891, 8, 0.5),
+        point(2, 0.889, 4, 0.5),
+        point(3, 0.892, 8, 0.5),
+        PointResult(4, {"model.hidden": 4}, "pruned", ("run",)),
+    ]
+    assert [each.number for each in ranked(sweep, results)] == [3, 1, 0, 2, 4]
+    without = load_sweep(write_sweep(tmp_path))
+    assert [each.number for each in ranked(without, results)] == [0, 3, 1, 2, 4]
+
+
 def test_a_point_is_the_mean_over_its_seeds_of_validation_figures_alone(sweep, tmp_path):
-    accuracies, names = [0.7, 0.9, 0.95], {seed: f"run{seed}" for seed in range(3)}
-    for name, accuracy in zip(names.values(), accuracies, strict=True):
+    accuracies, names = [0.7, 0.9, 0.95], ["run0", "run1", "run2"]
+    for name, accuracy in zip(names, accuracies, strict=True):
         (tmp_path / "runs" / name).mkdir(parents=True)
         summary = {"val_accuracy": accuracy, "val_loss": 1 - accuracy, "epochs": 6, "best_epoch": 4}
         (tmp_path / "runs" / name / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
-    result = point_result(sweep, tmp_path, 0, {}, names, dict.fromkeys(names, Outcome("finished")))
+    result = point_result(sweep, tmp_path, 0, {}, dict.fromkeys(names, Outcome("finished")))
     assert result.mean == pytest.approx(statistics.fmean(accuracies))
     assert result.spread == pytest.approx(np.std(accuracies, ddof=1))
     assert (result.epochs, result.best_epochs) == (18, (4, 4, 4))
-    some = {0: Outcome("finished"), 1: Outcome("diverged", "why"), 2: Outcome("finished")}
-    assert point_result(sweep, tmp_path, 0, {}, names, some).mean is None
-    assert point_result(sweep, tmp_path, 0, {}, names, some).reason == "why"
+    some = {"run0": Outcome("finished"), "run1": Outcome("diverged", "why"), "run2": Outcome("finished")}
+    assert point_result(sweep, tmp_path, 0, {}, some).mean is None
+    assert point_result(sweep, tmp_path, 0, {}, some).reason == "why"
 
 
 def test_a_best_point_on_the_border_is_told_with_the_way_out_unless_there_is_none(tmp_path):
     space = "base: base.yaml\nspace:\n  model.hidden: [4, 8]\n  solver.reg: [0, 0.1]\n  solver.momentum: [0.5, 0.9]\n"
     sweep = load_sweep(write_sweep(tmp_path, space=space))
     winner = finished(0, 0.9, values={"model.hidden": 8, "solver.reg": 0, "solver.momentum": 0.9})
-    (warning,) = border_warnings(sweep, winner)
+    (warning,) = boundary_warnings(sweep, winner)
     assert warning == (
-        "the best model.hidden, 8, lies on the upper border of the space: extend it upwards, to 16 for a start"
+        "the best model.hidden, 8, lies on the upper boundary of the space: extend it upwards, to 16 for a start"
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import click
 
@@ -28,6 +29,20 @@ COMMANDS = {
     "sweep": "hyperparameter search",
     "schema": "JSON Schema of the config, for editors",
 }
+
+
+def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that name a Dask scheduler and how to talk to it."""
+    for name, metavar, text in reversed(
+        (
+            ("--scheduler", "ADDRESS", "Work on a Dask cluster, e.g. tcp://host:8786 or tls://host:8786."),
+            ("--tls-ca-file", "PEM", "Certificate authority of a tls:// cluster [default: Dask's configuration]."),
+            ("--tls-cert", "PEM", "This machine's certificate for a tls:// cluster."),
+            ("--tls-key", "PEM", "The certificate's private key."),
+        )
+    ):
+        command = click.option(name, metavar=metavar, help=text)(command)
+    return command
 
 
 def files_and_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

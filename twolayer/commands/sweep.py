@@ -1,4 +1,4 @@
-"""`twolayer sweep`: a hyperparameter search that can be stopped at any time and goes on where it stopped."""
+"""`twolayer sweep`: a hyperparameter search that can be stopped at any time and resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -7,52 +7,59 @@ from pathlib import Path
 
 import click
 
-from twolayer.commands import files_and_overrides
+from twolayer.commands import cluster_options, files_and_overrides
 
 
 @click.command()
 @click.argument("sweep_and_overrides", metavar="SWEEP [KEY=VALUE ...]", nargs=-1, required=True)
-@click.option("--sweep-dir", type=click.Path(path_type=Path), help="The sweep's own folder; left out, DIR/NAME.")
-@click.option("--scheduler", metavar="ADDRESS", help="Train on a Dask cluster, e.g. tcp://host:8786.")
+@click.option("--sweep-dir", type=click.Path(path_type=Path), help="The sweep's own folder [default: DIR/NAME].")
 @click.option("--retry-failed", is_flag=True, help="Try runs again that failed for another reason than divergence.")
-@click.option("--quiet", is_flag=True, help="Show nothing but the result.")
+@cluster_options
+@click.option("--quiet", is_flag=True, help="Show only the result.")
 def command(
     sweep_and_overrides: tuple[str, ...],
     sweep_dir: Path | None,
-    scheduler: str | None,
     retry_failed: bool,
+    scheduler: str | None,
+    tls_ca_file: str | None,
+    tls_cert: str | None,
+    tls_key: str | None,
     quiet: bool,
 ) -> int:
-    """Search for good hyperparameters as the file SWEEP says, or go on with that search.
+    """Search for good hyperparameters as the file SWEEP says, or resume that search.
 
-    An argument with an equals sign overrides a key of the file: workers=4, trials=100. Every trial is a run folder
-    in the sweep's folder; the same command again goes on where the last one stopped.
+    An argument with an equals sign overrides a key of the file (workers=4, trials=100) or of its base config
+    (solver.epochs=8). Every trial is a run folder in the sweep's folder; the same command again resumes where the
+    last one stopped.
 
     \b
     twolayer sweep configs/sweeps/optdigits.yaml
-    twolayer sweep configs/sweeps/letter.yaml workers=4
+    twolayer sweep configs/sweeps/letter.yaml workers=4 solver.epochs=8
     twolayer sweep configs/sweeps/letter.yaml --scheduler tcp://192.168.1.10:8786
     """
     files, overrides = files_and_overrides(sweep_and_overrides)
     if len(files) != 1:
-        raise click.UsageError(f"one SWEEP is wanted, a YAML file; got {len(files)}: {', '.join(files) or 'none'}")
+        raise click.UsageError(f"expected one SWEEP (a YAML file), got {', '.join(files) or 'none'}")
 
     from twolayer.sweep.search import run_sweep
+    from twolayer.utils.workers.cluster import ClusterAddress
 
+    cluster = None if scheduler is None else ClusterAddress(scheduler, tls_ca_file, tls_cert, tls_key)
     result = run_sweep(
         files[0],
         overrides,
         folder=sweep_dir,
-        scheduler=scheduler,
+        cluster=cluster,
         retry_failed=retry_failed,
         quiet=quiet,
         say=lambda text: click.echo(text, err=True),
     )
     click.echo("\n".join(result.lines))
     if result.signal_number is not None:
-        where = ["--sweep-dir", str(sweep_dir)] if sweep_dir is not None else []
-        where += ["--scheduler", scheduler] if scheduler is not None else []
-        click.echo(f"interrupted; to go on: twolayer sweep {shlex.join([*sweep_and_overrides, *where])}")
+        options = {"sweep-dir": sweep_dir, "scheduler": scheduler}
+        options |= {"tls-ca-file": tls_ca_file, "tls-cert": tls_cert, "tls-key": tls_key}
+        given = [part for name, value in options.items() if value is not None for part in (f"--{name}", str(value))]
+        click.echo(f"interrupted; to resume: twolayer sweep {shlex.join([*sweep_and_overrides, *given])}")
         return 128 + result.signal_number
     if result.ranking and result.winner is None:
         click.echo("twolayer: no point has finished; the reasons are in results.csv", err=True)

@@ -226,7 +226,7 @@ class SweepFile(Section):
     )
     pruner: Literal["none", "median", "hyperband"] = Field("none", description="which rule ends hopeless trials early")
     min_epochs: Count = Field(1, description="epochs that every trial gets before a pruner may end it")
-    trials: int | None = Field(None, ge=1, le=1_000_000, description="maximum number of points; null: no limit")
+    trials: Count | None = Field(None, description="maximum number of points; null: no limit")
     minutes: Positive | None = Field(None, description="no new run starts after this time; null: no limit")
     workers: int = Field(1, ge=1, le=512, description="processes that train side by side")
     threads: int = Field(1, ge=1, le=512, description="BLAS threads of each process")

@@ -1,105 +1,46 @@
 """A sweep file -> Sweep, or all problems of it and of its base config in one report, each with its place. Corners of
-the space are put into the base config and judged by the config's own checks before anything is trained.
-
-The keys of a sweep file beside `space`: what each wants, its default and its meaning."""
+the space are put into the base config and checked by the config's own rules before anything is trained."""
 
 from __future__ import annotations
 
-import math
+import copy
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from twolayer.config import Config
-from twolayer.config.errors_report import Place, Report, hint_for, similar_file
+from twolayer.config.checking import check, check_types
+from twolayer.config.errors_report import KeyPath, Place, Report, similar_file
 from twolayer.config.loading import apply_override
+from twolayer.config.models import Fold, SweepFile
 from twolayer.config.schema import known_keys
 from twolayer.config.yaml_reader import Document, read_document
 from twolayer.sweep.space import FORMS, Dimension, Value, check_corners, config_with, read_dimension
-from twolayer.utils.columns import larger_is_better
+from twolayer.utils.columns import larger_is_better, needs_validation
 from twolayer.utils.errors import ConfigError
 from twolayer.utils.text import nearest, shown
 
-SAMPLERS = ("grid", "random", "tpe")
-PRUNERS = ("none", "median", "hyperband")
+Complain = Callable[[KeyPath, str], None]
 
-
-class Key(NamedTuple):
-    """One key.
-
-    Attributes:
-        default: `...` where the key is required.
-        wants: in words.
-        meaning: for the reference table.
-        choices: the words that may stand there, if it is one of some words.
-    """
-
-    default: Any
-    wants: str
-    meaning: str
-    choices: tuple[str, ...] = ()
-
-
-KEYS: dict[str, Key] = {
-    "base": Key(..., "a file name", "the config that every trial starts from, relative to the sweep file"),
-    "space": Key(..., "a mapping", "the config keys to vary, each with its values"),
-    "sampler": Key("random", f"one of {', '.join(SAMPLERS)}", "who picks the points", SAMPLERS),
-    "seed": Key(0, "a whole number from 0 to 4294967295", "what the sampler draws from"),
-    "seeds": Key(1, "a whole number from 1 to 1000", "runs per point, with the base's seed, the next one, ..."),
-    "pruner": Key("none", f"one of {', '.join(PRUNERS)}", "who ends hopeless trials early", PRUNERS),
-    "min_epochs": Key(1, "a whole number of at least 1", "epochs that every trial gets before a pruner may end it"),
-    "trials": Key(None, "a whole number of at least 1 or null", "at most so many points; null: no limit"),
-    "minutes": Key(None, "a number greater than 0 or null", "no new run starts after so long; null: no limit"),
-    "workers": Key(1, "a whole number from 1 to 512", "processes that train side by side"),
-    "threads": Key(1, "a whole number from 1 to 512", "BLAS threads of each process"),
-    "refit": Key(False, "true or false", "train the winner once more on training and validation rows together"),
-    "dir": Key("runs/sweeps", "a folder name", "folder of the sweep folders, relative to the current folder"),
-}
-
-# Keys that may be others when a sweep goes on: they change neither the points nor what is learned at one.
+# Keys that may change when a sweep is resumed: they change neither the points nor the result of one.
 FREE_KEYS = ("trials", "minutes", "workers", "refit", "dir")
-_LIMITS = {"seed": (0, 2**32 - 1), "seeds": (1, 1000), "min_epochs": (1, 10**9), "trials": (1, 10**6)}
-_LIMITS |= {"workers": (1, 512), "threads": (1, 512)}
-
-
-def problem_of(name: str, data: Mapping[str, Any]) -> str | None:
-    """What is wrong with a key of a sweep file, or None."""
-    key = KEYS[name]
-    if name not in data:
-        return f"missing key; expected {key.wants}" if key.default is ... else None
-    value = data[name]
-    if _fits(name, key, value):
-        return None
-    guess = nearest(value, key.choices) if isinstance(value, str) and key.choices else None
-    hint = f"; did you mean '{guess}'?" if guess else ""
-    return f"expected {key.wants}, got {shown(value)}{hint}"
-
-
-def _fits(name: str, key: Key, value: Any) -> bool:
-    if value is None:
-        return key.default is None
-    if key.choices:
-        return isinstance(value, str) and value in key.choices
-    if name in _LIMITS:
-        low, high = _LIMITS[name]
-        return type(value) is int and low <= value <= high
-    if name == "minutes":
-        return type(value) in (int, float) and math.isfinite(value) and value > 0
-    if name == "refit":
-        return type(value) is bool
-    return isinstance(value, dict) if name == "space" else isinstance(value, str) and bool(value)
-
-
 MAX_GRID = 100_000
 NOT_SEARCHED = {
-    "seed": "the runs of a point differ in their seeds: say how many with 'seeds'",
-    "data": "other rows make other figures, which do not compare; of the section data only scale and missing vary",
+    "seed": "the runs of a point differ in their seeds: set their number with 'seeds'",
+    "data": "results on other rows do not compare; of the section data only scale and missing vary",
     "run": "the section run never changes what is learned",
     "solver.monitor": "it is what the points are ranked by, and must be the same for all",
 }
 DATA_KEYS = ("data.scale", "data.missing")
+
+
+class Repeat(NamedTuple):
+    """What distinguishes the runs of a point: the seed and, in cross-validation, the fold held out, from 1."""
+
+    seed: int
+    fold: int | None
 
 
 @dataclass(frozen=True)
@@ -109,16 +50,16 @@ class Sweep:
     Attributes:
         path: the sweep file.
         base_path: the config it starts from.
-        base: that config.
+        base: that config, overrides applied.
         space: one dimension for each key.
-        settings: the other keys of the file, see `keys.KEYS`.
+        settings: the other keys of the file.
     """
 
     path: Path
     base_path: Path
     base: Config
     space: tuple[Dimension, ...]
-    settings: Mapping[str, Any]
+    settings: SweepFile
     _document: Document = field(repr=False)
 
     @property
@@ -137,114 +78,121 @@ class Sweep:
         return larger_is_better(self.monitor)
 
     @property
-    def seeds(self) -> list[int]:
-        """The seeds of each point's runs."""
-        return [self.base.seed + i for i in range(self.settings["seeds"])]
+    def repeats(self) -> list[Repeat]:
+        """The runs of each point."""
+        folds = [None] if self.settings.folds is None else list(range(1, self.settings.folds + 1))
+        return [Repeat(self.base.seed + i, fold) for i in range(self.settings.seeds) for fold in folds]
 
     @property
     def max_points(self) -> int | None:
-        """At most so many points; None if only time limits them."""
-        limits = [self.settings["trials"]] if self.settings["trials"] is not None else []
-        if self.settings["sampler"] == "grid":
+        """The maximum number of points; None if only time limits them."""
+        limits = [self.settings.trials] if self.settings.trials is not None else []
+        if self.settings.sampler == "grid":
             limits.append(_grid_size(self.space))
         return min(limits, default=None)
 
     @property
     def has_test_source(self) -> bool:
-        """Whether the test rows come from a source of their own, and not out of the training rows'."""
+        """Whether the test rows come from their own source, not from the training rows' one."""
         return not isinstance(self.base.data.test, float | int | None)
 
-    def config(self, point: Mapping[str, Value], **changes: Any) -> Config:
-        """The base config with a point's values and further changes (`solver__epochs=10`).
+    def config(self, point: Mapping[str, Value], repeat: Repeat | None = None, **changes: Any) -> Config:
+        """Return the base config with a point's values, a run's seed and fold, and further changes.
+
+        Args:
+            point: values by dotted key.
+            repeat: which of the point's runs; None: with the base's seed and validation rows.
+            changes: such as `solver__epochs=10`.
 
         Raises:
             ConfigError: if they do not fit together.
         """
-        values = {**point, **{key.replace("__", "."): value for key, value in changes.items()}}
+        values = dict(point)
+        if repeat is not None:
+            values["seed"] = repeat.seed
+            if repeat.fold is not None:
+                values["data.validation"] = {"fold": repeat.fold, "folds": self.settings.folds}  # type: ignore[assignment]
+        values |= {key.replace("__", "."): value for key, value in changes.items()}
         places = {key: Place(f"{self.path}: point", number, 0) for number, key in enumerate(values)}
         return config_with(self._document, values, places, self.base_path, Report())
 
 
 def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
-    """Reads and checks a sweep file.
+    """Read and check a sweep file.
 
     Args:
         path: the YAML file; `base` is relative to its folder.
-        overrides: `KEY=VALUE` for keys of the sweep file, such as `workers=4`.
+        overrides: `KEY=VALUE` for keys of the sweep file, such as `workers=4`, and of its base config, such as
+            `solver.epochs=8`; paths in the latter are relative to the current folder.
 
     Raises:
         ConfigError: with all problems.
     """
-    path, report = Path(path), Report()
+    path, report, base_report = Path(path), Report(), Report()
     document = read_document(path, report)
     if document is None:
         raise report.error()
+    for_base = {number: override for number, override in enumerate(overrides) if _is_for_base(override)}
     for number, override in enumerate(overrides):
-        apply_override(document, override, number, report)
-    if not isinstance(document.data, dict):
-        report.add((), f"expected the keys {', '.join(KEYS)}, got {shown(document.data)}", document.place(()))
-        raise report.error()
+        if number not in for_base:
+            apply_override(document, override, number, report)
 
-    def complain(where: tuple[str | int, ...], message: str) -> None:
+    def complain(where: KeyPath, message: str) -> None:
         report.add(where, message, document.place(where))
 
-    settings: dict[str, Any] = {}
-    for name in document.data:
-        if name not in KEYS:
-            hint = f"; it belongs under 'space': {{{name}: [...]}}" if "." in name else hint_for(name, list(KEYS))
-            complain((name,), f"unknown key{hint}")
-    for name, key in KEYS.items():
-        settings[name] = document.data.get(name, key.default)
-        if not report.is_usable((name,)):
-            settings[name] = key.default
-        elif (problem := problem_of(name, document.data)) is not None:
-            complain((name,), problem)
-            settings[name] = key.default
-    space = _read_space(document, report, settings["sampler"])
-    base_report = Report()
-    base_path, base_document, base = _read_base(path, settings["base"], document, report, base_report)
-    if base is not None and base_document is not None:
-        _check_base(base, settings, complain, document)
+    for name in document.data if isinstance(document.data, dict) else ():
+        if "." in name:
+            complain((name,), f"unknown key; it belongs under 'space': {{{name}: [...]}}")
+    check_types(document, report, SweepFile)
+    if not isinstance(document.data, dict):
+        raise report.error()
+    usable = {key: value for key, value in document.data.items() if report.is_usable((key,))}
+    if isinstance(document.data.get("space"), dict):
+        usable["space"] = document.data["space"]  # whose keys are checked one by one
+    settings = SweepFile.model_construct(**{"base": "", "space": {}} | usable)
+    space = _read_space(document, settings, report, complain)
+    base_path = _base_path(path, settings, document, report)
+    base_document, base = _read_base(base_path, for_base, base_report) if base_path is not None else (None, None)
+    if base is not None and base_document is not None and base_path is not None:
+        _check_base(base, settings, document, complain)
         check_corners(space, base_document, base_path, document, report)
     if not report.problems:
-        _check_together(space, settings, base, complain)
+        _check_together(space, settings, base, for_base.values(), complain)
     problems = [problem for each in (report, base_report) if each.problems for problem in each.error().problems]
-    if problems or base is None or base_document is None:
+    if problems or base is None or base_document is None or base_path is None:
         raise ConfigError(problems)
     return Sweep(path, base_path, base, tuple(space), settings, base_document)
 
 
-def _read_space(document: Document, report: Report, sampler: str) -> list[Dimension]:
-    written = document.data.get("space")
-    if not isinstance(written, dict):
-        return []  # told already
+def _is_for_base(override: str) -> bool:
+    """Return whether an override names a key of the base config: one inside a section."""
+    section, dot, _ = override.partition("=")[0].strip().partition(".")
+    return bool(dot) and section in known_keys(())
 
-    def complain(where: tuple[str | int, ...], message: str) -> None:
-        report.add(where, message, document.place(where))
 
+def _read_space(document: Document, settings: SweepFile, report: Report, complain: Complain) -> list[Dimension]:
     space = []
-    for key, value in written.items():
+    for key, value in settings.space.items():
         where = ("space", key)
         if not report.is_usable(where):
             continue
-        if (problem := _key_fault(key)) is not None:
+        if (problem := _key_problem(key)) is not None:
             complain(where, problem)
             continue
         dimension = read_dimension(key, value, where, complain)
         if dimension is None:
             continue
-        if sampler == "grid" and dimension.kind in ("uniform", "log_uniform") and dimension.points is None:
-            complain(where, "a grid needs to know how many values: add points: 5, or give a list")
-        elif sampler != "grid" and dimension.points is not None:
-            complain((*where, "points"), f"only sampler: grid uses it, and the sampler is {sampler}; remove it")
+        if settings.sampler == "grid" and dimension.kind in ("uniform", "log_uniform") and dimension.points is None:
+            complain(where, "a grid needs the number of values: add points: 5, or give a list")
+        elif settings.sampler != "grid" and dimension.points is not None:
+            complain((*where, "points"), f"only used by sampler: grid, not by {settings.sampler}; remove it")
         space.append(dimension)
     return space
 
 
-def _key_fault(key: str) -> str | None:
-    """Why a key cannot be searched over, or None."""
-    names = known_keys
-    known = [f"{section}.{name}" for section in names(()) for name in names((section,))]
+def _key_problem(key: str) -> str | None:
+    """Return why a key cannot be searched over, or None."""
+    known = [f"{section}.{name}" for section in known_keys(()) for name in known_keys((section,))]
     section = key.partition(".")[0]
     for refused in (key, section):
         if refused in NOT_SEARCHED and key not in DATA_KEYS and (key in known or key == "seed"):
@@ -256,64 +204,87 @@ def _key_fault(key: str) -> str | None:
     return f"no key of a config; did you mean '{guess}'?" if guess else "no key of a config, such as solver.reg"
 
 
-def _read_base(
-    path: Path, written: Any, document: Document, report: Report, base_report: Report
-) -> tuple[Path, Document | None, Config | None]:
-    """The base config with its document; its problems go into a report of their own."""
-    if not isinstance(written, str):
-        return path, None, None
+def _base_path(path: Path, settings: SweepFile, document: Document, report: Report) -> Path | None:
+    """Return the base config's path, or None if there is no such file."""
+    if not settings.base:
+        return None
     place = document.place(("base",))
     folder = Path() if place is not None and place.column == 0 else path.parent
-    base_path = folder / os.path.expanduser(written)
-    if not base_path.is_file():
-        report.add(("base",), f"no such file: {shown(written)}, that is {base_path}{similar_file(base_path)}", place)
-        return base_path, None, None
-    base_document = read_document(base_path, base_report)
-    if base_document is None or not isinstance(base_document.data, dict):
-        if base_document is not None:
-            base_report.add((), f"expected a config, got {shown(base_document.data)}", base_document.place(()))
-        return base_path, None, None
+    base_path = folder / os.path.expanduser(settings.base)
+    if base_path.is_file():
+        return base_path
+    where = f"{shown(settings.base)}, that is {base_path}"
+    report.add(("base",), f"no such file: {where}{similar_file(base_path)}", place)
+    return None
+
+
+def _read_base(base_path: Path, overrides: Mapping[int, str], report: Report) -> tuple[Document | None, Config | None]:
+    """Return the base config's document, with the overrides in it, and the config; problems go into its own report."""
+    document = read_document(base_path, report)
+    if document is None:
+        return None, None
+    if not isinstance(document.data, dict):
+        check_types(document, report, Config)
+        return None, None
+    for number, override in overrides.items():
+        apply_override(document, override, number, report)
+    checked = copy.deepcopy(document)
     try:
-        return base_path, base_document, config_with(base_document, {}, {}, base_path, base_report)
+        config = check(checked, report, {str(base_path): base_path.absolute().parent}, require_files=True)
     except ConfigError:
-        return base_path, base_document, None
+        return document, None
+    config._source = base_path
+    if overrides:  # from here on they are as good as written in the file: a point's choice may take them out again
+        for section, keys in document.data.items():
+            if isinstance(keys, dict):
+                kept = checked.data[section]
+                document.data[section] = {key: kept[key] for key in keys if key in kept}
+        document.places = {path: place for path, place in document.places.items() if place.column}
+    return document, config
 
 
-def _check_base(base: Config, settings: Mapping[str, Any], complain: Any, document: Document) -> None:
-    """What a search asks of its base."""
-    ranking = ("val_accuracy", "val_loss", "val_f1", "val_balanced_accuracy", "val_auc")
-    if base.solver.monitor not in ranking:
+def _check_base(base: Config, settings: SweepFile, document: Document, complain: Complain) -> None:
+    """Check what a search needs of its base."""
+    if not needs_validation(base.solver.monitor):
         complain(
             ("base",),
             f"its solver.monitor is {base.solver.monitor}, and points are ranked by validation rows: "
-            f"set data.validation, and monitor: one of {', '.join(ranking)}",
+            "set data.validation, and a monitor such as val_accuracy or val_loss",
         )
-    if settings["refit"] and not isinstance(base.data.validation, float | int):
-        complain(
-            ("refit",) if "refit" in document.data else ("base",),
-            "the validation rows are a file of their own, which cannot be joined to the training rows: "
-            "set refit: false, or data.validation: a fraction",
-        )
+    if isinstance(base.data.validation, float | int | Fold):
+        return
+    remedy = "or set data.validation to a fraction"
+    if settings.folds is not None:
+        complain(("folds",), f"folds are parts of the training rows, but validation is a file: remove it {remedy}")
+    if settings.refit:
+        where = ("refit",) if "refit" in document.data else ("base",)
+        complain(where, f"the validation rows are a file and cannot join the training rows: set refit: false {remedy}")
 
 
 def _check_together(
-    space: Sequence[Dimension], settings: Mapping[str, Any], base: Config | None, complain: Any
+    space: Sequence[Dimension],
+    settings: SweepFile,
+    base: Config | None,
+    overrides: Iterable[str],
+    complain: Complain,
 ) -> None:
-    """What has to fit together in the sweep file itself."""
-    sampler, trials = settings["sampler"], settings["trials"]
+    """Check what has to fit together in the sweep file itself."""
     if not space:
         complain(("space",), f"empty; expected config keys with {FORMS}")
-    elif sampler == "grid" and _grid_size(space) > MAX_GRID:
+    elif settings.sampler == "grid" and _grid_size(space) > MAX_GRID:
         complain(("space",), f"the grid has {_grid_size(space):,} points, at most {MAX_GRID:,} are possible")
-    if sampler != "grid" and trials is None and settings["minutes"] is None:
-        complain(("sampler",), f"{sampler} never ends by itself: give a budget, trials or minutes")
+    if settings.sampler != "grid" and settings.trials is None and settings.minutes is None:
+        complain(("sampler",), f"{settings.sampler} never ends by itself: give a budget, trials or minutes")
+    for override in overrides:
+        key = override.partition("=")[0].strip()
+        if any(dimension.key == key for dimension in space):
+            complain(("space", key), f"varied here and set by the override {override}; remove one")
     varied = {d.key for d in space if d.varies}
-    if settings["pruner"] != "none" and "solver.epochs" in varied:
-        complain(
-            ("space", "solver.epochs"), f"pruner: {settings['pruner']} compares trials of equal length; fix the epochs"
-        )
-    if settings["pruner"] == "hyperband" and base is not None and settings["min_epochs"] >= base.solver.epochs:
-        complain(("min_epochs",), f"found {settings['min_epochs']}, the training has {base.solver.epochs} epochs")
+    if settings.pruner != "none" and "solver.epochs" in varied:
+        where = ("space", "solver.epochs")
+        complain(where, f"pruner: {settings.pruner} compares trials of equal length; fix the epochs")
+    if settings.pruner == "hyperband" and base is not None and settings.min_epochs >= base.solver.epochs:
+        complain(("min_epochs",), f"expected fewer than the training's {base.solver.epochs}, got {settings.min_epochs}")
 
 
 def _grid_size(space: Sequence[Dimension]) -> int:

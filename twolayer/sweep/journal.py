@@ -1,6 +1,5 @@
-"""A sweep's memory: a file that only grows, one JSON line for every point that was picked and every run that ended.
-
-Whether going on makes the same sweep: what may change between two sessions, and what makes it another one."""
+"""A sweep's memory: a file that only grows, one JSON line for every point that was picked and every run that ended; and
+the check that a resumed sweep is the same one."""
 
 from __future__ import annotations
 
@@ -8,11 +7,14 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from twolayer.config.models import SweepFile
+from twolayer.config.rules import default_of
 from twolayer.sweep.file import FREE_KEYS, Sweep
 from twolayer.sweep.space import Value
 from twolayer.utils import files as seam
@@ -23,17 +25,17 @@ from twolayer.utils.text import shown
 
 
 def require_same_sweep(sweep: Sweep, folder: Path) -> dict[str, str]:
-    """Notes what the sweep is in sweep.json, or compares it with what stands there.
+    """Write what the sweep is into sweep.json, or compare it with what that file says.
 
     Args:
-        sweep: as asked for now.
+        sweep: the sweep of this session.
         folder: the sweep folder, locked.
 
     Returns:
         SHA-256 of each data file by its path.
 
     Raises:
-        RunError: if a key or a data file would make another sweep of it, naming the first few.
+        RunError: if a key or a data file has changed, naming the first few.
     """
     digests = {path: _digest(Path(path)) for path in data_files(sweep.base.data.model_dump())}
     today = _description(sweep, digests)
@@ -43,21 +45,30 @@ def require_same_sweep(sweep: Sweep, folder: Path) -> dict[str, str]:
         return digests
     then = read_json(path)
     changed = [
-        f"{key}: {shown(then.get(key))} then, {shown(today.get(key))} now"
+        f"{key}: {shown(then.get(key, _default(key)))} then, {shown(today.get(key))} now"
         for key in dict.fromkeys([*then, *today])
-        if then.get(key) != today.get(key)
+        if then.get(key, _default(key)) != today.get(key)
     ]
     if changed:
         more = f"; and {len(changed) - 5} more" if len(changed) > 5 else ""
         raise RunError(
-            f"{folder}: holds another sweep: {'; '.join(changed[:5])}{more}. Put that back to go on, or start this one "
-            f"in a folder of its own with --sweep-dir; only {', '.join(FREE_KEYS)} may change"
+            f"{folder}: holds another sweep: {'; '.join(changed[:5])}{more}. Undo that to resume it, or start this one "
+            f"in a new folder with --sweep-dir; only {', '.join(FREE_KEYS)} may change"
         )
     return digests
 
 
+def _default(key: str) -> Any:
+    """Return the value of a key that did not exist yet when an older version began the sweep."""
+    if key in SweepFile.model_fields:
+        return SweepFile.model_fields[key].default
+    with suppress(KeyError):
+        return default_of(key.removeprefix("base.")) if key.startswith("base.") else None
+    return None
+
+
 def data_files(source: Any) -> Iterator[str]:
-    """The files that a config's section `data` names."""
+    """Yield the files that a config's section `data` names."""
     for key in ("train", "test", "validation"):
         value = source[key]
         if isinstance(value, str):
@@ -72,16 +83,16 @@ def _digest(path: Path) -> str:
 
 
 def require_data(digests: dict[str, str], where: str = "") -> None:
-    """Raises DataError unless all files are here with these digests."""
-    for name, wanted in digests.items():
+    """Raise DataError unless all files exist with these digests."""
+    for name, digest in digests.items():
         if not Path(name).is_file():
             raise DataError(f"{name}: no such file{where}")
-        if _digest(Path(name)) != wanted:
+        if _digest(Path(name)) != digest:
             raise DataError(f"{name}: another file{where}: its SHA-256 differs from the one the sweep began with")
 
 
 def _description(sweep: Sweep, digests: dict[str, str]) -> dict[str, Any]:
-    """Flat, so that differences can be named."""
+    """Return what the sweep is, flat, so that differences can be named."""
     flat: dict[str, Any] = {}
     for section, value in sweep.base.model_dump(mode="json").items():
         if section == "run":
@@ -90,8 +101,9 @@ def _description(sweep: Sweep, digests: dict[str, str]) -> dict[str, Any]:
             flat |= {f"base.{section}.{key}": entry for key, entry in value.items()}
         else:
             flat[f"base.{section}"] = value
-    flat |= {f"space.{key}": value for key, value in sweep.settings["space"].items()}
-    flat |= {key: value for key, value in sweep.settings.items() if key not in (*FREE_KEYS, "base", "space")}
+    settings = sweep.settings.model_dump()
+    flat |= {f"space.{key}": value for key, value in settings["space"].items()}
+    flat |= {key: value for key, value in settings.items() if key not in (*FREE_KEYS, "base", "space")}
     return flat | {f"SHA-256 of {path}": digest for path, digest in digests.items()}
 
 
@@ -100,11 +112,11 @@ ENDED = ("finished", "pruned", "diverged", "failed")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run.
+    """How a run ended.
 
     Attributes:
-        status: `finished`, `pruned`, `diverged` or `failed`, which are for good, or `interrupted`.
-        reason: of diverged and failed ones.
+        status: `finished`, `pruned`, `diverged` or `failed`, which are final, or `interrupted`.
+        reason: why it diverged or failed.
     """
 
     status: str
@@ -113,12 +125,12 @@ class Outcome:
 
 @dataclass
 class Memory:
-    """What a journal says.
+    """The content of a journal.
 
     Attributes:
         points: the values of each point, in the order in which they were picked.
-        outcomes: of each run that ended, by its name.
-        seconds: time spent on the sweep before.
+        outcomes: how each run ended, by its name.
+        seconds: time spent on the sweep in earlier sessions.
     """
 
     points: list[dict[str, Value]] = field(default_factory=list)
@@ -130,10 +142,10 @@ class Journal:
     """The file, open for appending; a line that a killed process left unfinished is cut off first.
 
     Args:
-        path: the file, made if need be; the caller holds the sweep folder's lock.
+        path: the file, created if absent; the caller holds the sweep folder's lock.
 
     Attributes:
-        memory: what it said when it was opened.
+        memory: its content when it was opened.
 
     Raises:
         RunError: if it cannot be read, or a line before the last is damaged.
@@ -164,11 +176,11 @@ class Journal:
         os.close(self._descriptor)
 
     def picked(self, number: int, point: Mapping[str, Value]) -> None:
-        """Writes down a new point."""
+        """Record a new point."""
         self._append({"point": number, "values": dict(point)})
 
     def ended(self, run: str, outcome: Outcome, seconds: float) -> None:
-        """Writes down a run's end, and the time spent on the sweep so far."""
+        """Record a run's end, and the time spent on the sweep so far."""
         self._append({"run": run, "status": outcome.status, "reason": outcome.reason, "seconds": round(seconds, 3)})
 
     def _append(self, entry: Mapping[str, Any]) -> None:

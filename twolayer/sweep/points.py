@@ -1,9 +1,9 @@
-"""The points of a search and their runs: which run is next, what became of each, and what Optuna is told of it.
-
-What the points came to: mean and spread over their seeds, ranked by the validation metric, never by test rows."""
+"""The points of a search and their runs: which run is next, how each ended, and the ranking of the points by the
+validation metric over seeds and folds, never by test rows."""
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections import deque
@@ -16,7 +16,7 @@ import numpy as np
 
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.logs import read_history
-from twolayer.sweep.file import Sweep
+from twolayer.sweep.file import Repeat, Sweep
 from twolayer.sweep.journal import ENDED, Journal, Outcome
 from twolayer.sweep.space import Value
 from twolayer.sweep.study import PrunerSettings, Study
@@ -27,18 +27,18 @@ from twolayer.utils.jsonfile import read_json
 
 @dataclass(frozen=True)
 class PointResult:
-    """A point, as far as it got.
+    """A point and its figures so far.
 
     Attributes:
         number: its number, from 0.
         values: by config key.
         status: finished, pruned, diverged, failed or unfinished.
         runs: names of its run folders.
-        mean: of the monitored column at each run's best epoch; None unless finished.
-        spread: standard deviation over the seeds; None for fewer than two.
-        loss: mean of val_loss there, which decides between equals.
-        epochs: trained, all runs together.
-        best_epochs: of the runs.
+        mean: mean over the runs of the monitored column at the best epoch; None unless finished.
+        spread: standard deviation over the runs; None for fewer than two.
+        loss: mean of val_loss at the best epochs, which decides between equal means.
+        epochs: trained epochs, all runs together.
+        best_epochs: best epoch of each run.
         reason: why it diverged or failed.
     """
 
@@ -53,46 +53,46 @@ class PointResult:
     best_epochs: tuple[int, ...] = ()
     reason: str = ""
 
+    @property
+    def standard_error(self) -> float | None:
+        """Standard error of the mean, the runs taken as independent; None for fewer than two."""
+        return None if self.spread is None else self.spread / math.sqrt(len(self.runs))
+
 
 def point_result(
-    sweep: Sweep,
-    folder: Path,
-    number: int,
-    values: Mapping[str, Value],
-    names: Mapping[int, str],
-    outcomes: Mapping[int, Outcome],
+    sweep: Sweep, folder: Path, number: int, values: Mapping[str, Value], outcomes: Mapping[str, Outcome]
 ) -> PointResult:
-    """The result of a point whose runs have ended.
+    """Return the result of a point whose runs have ended.
 
     Args:
         sweep: the sweep.
         folder: its folder.
-        number: the point's.
-        values: the point's.
-        names: of its run folders by seed.
-        outcomes: of its runs by seed.
+        number: the point's number.
+        values: the point's values.
+        outcomes: of its runs, by the name of the run folder.
+
+    Raises:
+        RunError: if a run's summary.json lacks a figure.
     """
-    runs = tuple(names[seed] for seed in names if seed in outcomes)
-    folders = {seed: RunFolder(folder / "runs" / names[seed]) for seed in names if seed in outcomes}
-    bad = [seed for seed in folders if outcomes[seed].status != "finished"]
-    if bad:
-        epochs = sum(_epochs(run) for run in folders.values())
-        first = outcomes[bad[0]]
-        return PointResult(number, values, first.status, runs, epochs=epochs, reason=first.reason)
-    summaries = [read_json(run.summary) for run in folders.values()]
+    runs = tuple(outcomes)
+    folders = [RunFolder(folder / "runs" / name) for name in runs]
+    bad = next((outcome for outcome in outcomes.values() if outcome.status != "finished"), None)
+    if bad is not None:
+        return PointResult(number, values, bad.status, runs, epochs=sum(map(_epochs, folders)), reason=bad.reason)
+    summaries = [read_json(run.summary) for run in folders]
     try:
         metrics = [float(summary[sweep.monitor]) for summary in summaries]
         losses = [float(summary["val_loss"]) for summary in summaries]
         epochs, best = sum(int(s["epochs"]) for s in summaries), tuple(int(s["best_epoch"]) for s in summaries)
     except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{folder / 'runs' / runs[0]}: a summary.json without the figures to rank by: {error}") from None
+        raise RunError(f"{folder / 'runs' / runs[0]}: its summary.json lacks a figure to rank by: {error}") from None
     spread = statistics.stdev(metrics) if len(metrics) > 1 else None
     mean, loss = statistics.fmean(metrics), statistics.fmean(losses)
     return PointResult(number, values, "finished", runs, mean, spread, loss, epochs, best)
 
 
 def best_so_far(run: Path, monitor: str, *, larger: bool) -> Iterator[tuple[int, float]]:
-    """Each epoch of a run and the best value of a column up to it."""
+    """Yield each epoch of a run and the best value of a column up to it."""
     try:
         history = read_history(RunFolder(run).history)
     except RunError:
@@ -104,28 +104,44 @@ def best_so_far(run: Path, monitor: str, *, larger: bool) -> Iterator[tuple[int,
             yield int(epoch), float(value)
 
 
+def _by_mean(sweep: Sweep, result: PointResult) -> tuple[float, ...]:
+    """Sort key of finished points: by the mean, equal ones by val_loss, then by number."""
+    assert result.mean is not None
+    assert result.loss is not None
+    return (-result.mean if sweep.larger_is_better else result.mean, result.loss, result.number)
+
+
 def ranked(sweep: Sweep, results: Sequence[PointResult]) -> list[PointResult]:
-    """Best first: the finished by their mean, equal ones by val_loss, then by number; then the others by number."""
-    sign = -1 if sweep.larger_is_better else 1
+    """Return the points, best first: the finished by their mean, then the others by number.
 
-    def key(result: PointResult) -> tuple[Any, ...]:
-        if result.mean is None or result.loss is None:
-            return (1, result.number)
-        return (0, sign * result.mean, result.loss, result.number)
+    In cross-validation, points within one standard error of the best mean count as tied with it, and of these the
+    networks with fewer hidden units come first.
+    """
+    finished = sorted((each for each in results if each.mean is not None), key=lambda each: _by_mean(sweep, each))
+    tied = within_one_error(sweep, finished)
+    tied.sort(key=lambda each: int(each.values.get("model.hidden", sweep.base.model.hidden) or 0))  # stable
+    others = sorted((each for each in results if each.mean is None), key=lambda each: each.number)
+    return tied + finished[len(tied) :] + others
 
-    return sorted(results, key=key)
+
+def within_one_error(sweep: Sweep, finished: Sequence[PointResult]) -> list[PointResult]:
+    """Return the points tied with the best in cross-validation, of finished points sorted by their mean; else none."""
+    if sweep.settings.folds is None or not finished:
+        return []
+    best, error = finished[0].mean or 0.0, finished[0].standard_error or 0.0
+    return [each for each in finished if abs((each.mean or 0.0) - best) <= error]
 
 
 def winner_of(sweep: Sweep, results: Sequence[PointResult]) -> PointResult | None:
-    """The best point, or None where none has finished."""
+    """Return the best point, or None if none has finished."""
     first = next(iter(ranked(sweep, results)), None)
     return first if first is not None and first.mean is not None else None
 
 
-def border_warnings(sweep: Sweep, winner: PointResult) -> list[str]:
-    """For each key of which the winner's value lies on the border of the space: which way to extend it, and how far.
+def boundary_warnings(sweep: Sweep, winner: PointResult) -> list[str]:
+    """Return, for each key whose winning value lies on the boundary of the space, which way to extend it and how far.
 
-    Nothing is said of a border beyond which the config allows no value.
+    A boundary beyond which the config allows no value is left out.
     """
     warnings = []
     for dimension in sweep.space:
@@ -140,7 +156,7 @@ def border_warnings(sweep: Sweep, winner: PointResult) -> list[str]:
             continue
         end, direction = ("lower", "downwards") if side == "low" else ("upper", "upwards")
         warnings.append(
-            f"the best {dimension.key}, {value:.4g}, lies on the {end} border of the space: "
+            f"the best {dimension.key}, {value:.4g}, lies on the {end} boundary of the space: "
             f"extend it {direction}, to {further:g} for a start"
         )
     return warnings
@@ -160,53 +176,61 @@ class _Point:
     Attributes:
         number: its number, from 0.
         values: by config key.
-        waiting: seeds whose runs are still to be handed out.
-        outcomes: by seed.
-        result: once all its runs have ended.
+        waiting: the runs still to be handed out.
+        outcomes: by run.
+        result: set once all its runs have ended.
     """
 
     number: int
     values: dict[str, Value]
-    waiting: deque[int]
-    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    waiting: deque[Repeat]
+    outcomes: dict[Repeat, Outcome] = field(default_factory=dict)
     result: PointResult | None = None
 
 
-def run_name(number: int, seed: int) -> str:
-    """Name of the run folder of a point and a seed."""
-    return f"{number:04d}-seed{seed}"
+def run_name(number: int, repeat: Repeat) -> str:
+    """Return the name of the run folder of a point, a seed and a fold."""
+    return f"{number:04d}-seed{repeat.seed}" + ("" if repeat.fold is None else f"-fold{repeat.fold}")
 
 
 class Points:
-    """Hands out the runs of the points, one after another, and takes in how they end.
+    """Hands out the runs of the points, one after another, and records how they end.
 
     Args:
         sweep: the sweep.
         folder: its folder, locked.
-        journal: in it.
+        journal: the folder's journal.
         retry_failed: forget the runs that failed.
 
     Attributes:
-        pruner: what Optuna's pruner needs to know.
+        pruner: settings of the pruner.
+        best: the best finished point so far, by its mean, or None.
     """
 
     def __init__(self, sweep: Sweep, folder: Path, journal: Journal, retry_failed: bool) -> None:
         self.sweep, self.folder, self.journal = sweep, folder, journal
-        self.pruner = PrunerSettings(sweep.settings["pruner"], sweep.settings["min_epochs"], self._epochs(sweep))
+        first = {d.key: d.values[0] for d in sweep.space}  # with a pruner, all runs have the same epochs
+        epochs = sweep.config(first).solver.epochs
+        self.pruner = PrunerSettings(sweep.settings.pruner, sweep.settings.min_epochs, epochs)
+        self.best: PointResult | None = None
+        self._prunes = sweep.settings.pruner != "none"
+        self._repeats = sweep.repeats
         self._outcomes = {
             name: outcome
             for name, outcome in journal.memory.outcomes.items()
             if not (retry_failed and outcome.status == "failed")
         }
         self._points: list[_Point] = []
+        self._open: dict[int, _Point] = {}  # those without a result
+        self._tasks: dict[str, tuple[_Point, Repeat]] = {}  # handed out
         self._started = time.monotonic()
-        self._study: Study
-
-    @staticmethod
-    def _epochs(sweep: Sweep) -> int:
-        """Epochs of every run, where they are the same for all, as they are with a pruner."""
-        first = {d.key: d.values[0] for d in sweep.space}
-        return sweep.config(first).solver.epochs
+        self._study = Study(
+            sweep.space,
+            sampler=sweep.settings.sampler,
+            seed=sweep.settings.seed,
+            maximize=sweep.larger_is_better,
+            pruner=self.pruner,
+        )
 
     @property
     def seconds(self) -> float:
@@ -215,40 +239,38 @@ class Points:
 
     @property
     def n_runs(self) -> int | None:
-        """How many runs there will be, if only their number limits them."""
+        """The number of runs, or None if only time limits it."""
         total = self.sweep.max_points
-        return None if total is None else max(total, len(self._points)) * len(self.sweep.seeds)
+        return None if total is None else max(total, len(self._points)) * len(self._repeats)
 
     @property
     def n_ended(self) -> int:
-        """How many have ended for good."""
+        """The number of runs that have ended for good."""
         return sum(len(point.outcomes) for point in self._points)
 
-    def start(self, storage: Any) -> None:
-        """Makes the study and tells it all that the journal knows."""
-        settings = self.sweep.settings
-        self._study = Study(
-            self.sweep.space,
-            sampler=settings["sampler"],
-            seed=settings["seed"],
-            maximize=self.sweep.larger_is_better,
-            pruner=self.pruner,
-            storage=storage,
-        )
+    def restore(self) -> None:
+        """Give the study everything that the journal knows.
+
+        Raises:
+            RunError: if a point of the journal is not one of the space.
+        """
         for number, values in enumerate(self.journal.memory.points):
-            self._study.restore(values)
-            self._points.append(self._point(number, values))
-        for point in self._points:
-            for seed in list(point.waiting):
-                outcome = self._outcomes.get(run_name(point.number, seed))
-                if outcome is not None and self._is_there(run_name(point.number, seed), outcome):
-                    point.waiting.remove(seed)
-                    point.outcomes[seed] = outcome
+            try:
+                self._study.restore(values)
+            except (ValueError, TypeError, KeyError) as error:
+                problem = f"point {number} is not in this sweep's space: {' '.join(str(error).split())}"
+                raise RunError(f"{self.journal.path}: {problem}; restore the file, or use a new folder") from None
+            point = self._add(number, values)
+            for repeat in list(point.waiting):
+                outcome = self._outcomes.get(run_name(number, repeat))
+                if outcome is not None and self._has_folder(run_name(number, repeat), outcome):
+                    point.waiting.remove(repeat)
+                    point.outcomes[repeat] = outcome
             self._replay(point)
             self._conclude_if_done(point)
 
     def judge(self, task: Task, epoch: int, value: float) -> Answer:
-        """Whether a judged run is to go on after an epoch."""
+        """Return whether a judged run continues after an epoch."""
         assert task.point is not None
         return "prune" if self._study.report(task.point, epoch, value) else "go"
 
@@ -256,92 +278,103 @@ class Points:
         """See `Study.importances`."""
         return self._study.importances()
 
-    def _point(self, number: int, values: dict[str, Value]) -> _Point:
-        return _Point(number, values, deque(self.sweep.seeds))
+    def has_next(self) -> bool:
+        """Return whether there is a run that has not been handed out."""
+        most = self.sweep.max_points
+        waiting = any(point.waiting for point in self._open.values())
+        return self._within_time() and (waiting or most is None or len(self._points) < most)
 
     def next(self) -> Task | None:
-        """The next run to hand out, or None if there is none now.
+        """Return the next run to hand out, or None if there is none now.
 
-        A run of values that the config's rules refuse, which no corner showed, has failed.
+        A run with values that the config's rules refuse, which no corner showed, has failed.
         """
         while (point := self._point_to_train()) is not None:
-            seed = point.waiting.popleft()
+            repeat = point.waiting.popleft()
             try:
-                return self._task(point, seed)
+                return self._task(point, repeat)
             except ConfigError as error:
-                self._end(point, seed, Outcome("failed", str(error)))
+                self._end(point, repeat, Outcome("failed", str(error)))
         return None
 
     def _point_to_train(self) -> _Point | None:
-        """A point with a run to hand out, a new one if all others are under way."""
-        for point in self._points:
-            if not point.waiting or not self._within_time():
-                continue
-            first = self.sweep.seeds[0]
-            if self.pruner.name != "none" and point.waiting[0] != first and first not in point.outcomes:
-                continue  # the first run decides whether the point is hopeless
-            return point
+        """Return a point with a run to hand out, a new one if no other has any."""
+        if not self._within_time():
+            return None
+        first = self._repeats[0]
+        for point in self._open.values():
+            undecided = self._prunes and first not in point.outcomes  # the first run decides whether it is hopeless
+            if point.waiting and not (undecided and point.waiting[0] != first):
+                return point
         most = self.sweep.max_points
-        if not self._within_time() or (most is not None and len(self._points) >= most):
+        if most is not None and len(self._points) >= most:
             return None
         number, values = self._study.ask()
         self.journal.picked(number, values)
-        self._points.append(self._point(number, values))
+        return self._add(number, values)
+
+    def _add(self, number: int, values: dict[str, Value]) -> _Point:
+        self._points.append(_Point(number, values, deque(self._repeats)))
+        self._open[number] = self._points[-1]
         return self._points[-1]
 
     def _within_time(self) -> bool:
-        minutes = self.sweep.settings["minutes"]
+        minutes = self.sweep.settings.minutes
         return minutes is None or self.seconds < 60 * minutes
 
-    def _task(self, point: _Point, seed: int) -> Task:
-        judged = self.pruner.name != "none" and seed == self.sweep.seeds[0]
-        changes: dict[str, Any] = {"seed": seed, "run__snapshot_epochs": None}
+    def _task(self, point: _Point, repeat: Repeat) -> Task:
+        changes: dict[str, Any] = {"run__snapshot_epochs": None}
         if self.sweep.has_test_source:
-            changes["data__test"] = None  # nobody looks at the test rows before there is a winner
-        config = self.sweep.config(point.values, **changes).model_dump()
-        return Task(run_name(point.number, seed), config, point.number if judged else None)
+            changes["data__test"] = None  # the test rows are for the winner only
+        config = self.sweep.config(point.values, repeat, **changes).model_dump()
+        judged = self._prunes and repeat == self._repeats[0]
+        name = run_name(point.number, repeat)
+        self._tasks[name] = (point, repeat)
+        return Task(name, config, point.number if judged else None)
 
     def take(self, task: Task, outcome: Outcome) -> None:
-        """Writes down how a run ended, unless it was only interrupted."""
-        if outcome.status not in ENDED:
-            return
-        number, seed = task.name.split("-seed")
-        self._end(self._points[int(number)], int(seed), outcome)
+        """Record how a run ended, unless it was only interrupted."""
+        point, repeat = self._tasks.pop(task.name)
+        if outcome.status in ENDED:
+            self._end(point, repeat, outcome)
 
-    def _end(self, point: _Point, seed: int, outcome: Outcome) -> None:
-        self.journal.ended(run_name(point.number, seed), outcome, self.seconds)
-        point.outcomes[seed] = outcome
+    def _end(self, point: _Point, repeat: Repeat, outcome: Outcome) -> None:
+        self.journal.ended(run_name(point.number, repeat), outcome, self.seconds)
+        point.outcomes[repeat] = outcome
         self._conclude_if_done(point)
 
     def _conclude_if_done(self, point: _Point) -> None:
-        """Once all runs of a point have ended, makes its result and tells Optuna."""
-        first = point.outcomes.get(self.sweep.seeds[0])
-        if self.pruner.name != "none" and first is not None and first.status != "finished":
+        """Once all runs of a point have ended, make its result and tell Optuna."""
+        first = point.outcomes.get(self._repeats[0])
+        if self._prunes and first is not None and first.status != "finished":
             point.waiting.clear()  # the first run was judged for all
-        elif len(point.outcomes) < len(self.sweep.seeds):
+        elif len(point.outcomes) < len(self._repeats):
             return
-        point.result = point_result(
-            self.sweep, self.folder, point.number, point.values, self._names(point), point.outcomes
-        )
-        self._study.tell(point.number, point.result.mean)
+        ended = {run_name(point.number, each): point.outcomes[each] for each in self._repeats if each in point.outcomes}
+        result = point.result = point_result(self.sweep, self.folder, point.number, point.values, ended)
+        del self._open[point.number]
+        self._study.tell(point.number, result.mean)
+        if result.mean is not None:
+            best = [result] if self.best is None else [self.best, result]
+            self.best = min(best, key=lambda each: _by_mean(self.sweep, each))
 
     def _replay(self, point: _Point) -> None:
-        """Shows the pruner what an ended run reported in an earlier session."""
-        first = self.sweep.seeds[0]
-        if self.pruner.name != "none" and first in point.outcomes:
+        """Show the pruner what an ended run reported in an earlier session."""
+        first = self._repeats[0]
+        if self._prunes and first in point.outcomes:
             run = self.folder / "runs" / run_name(point.number, first)
             for epoch, value in best_so_far(run, self.sweep.monitor, larger=self.sweep.larger_is_better):
                 self._study.report(point.number, epoch, value)
 
-    def _is_there(self, name: str, outcome: Outcome) -> bool:
+    def _has_folder(self, name: str, outcome: Outcome) -> bool:
         return outcome.status != "finished" or (self.folder / "runs" / name / "summary.json").is_file()
 
-    def _names(self, point: _Point) -> dict[int, str]:
-        return {seed: run_name(point.number, seed) for seed in self.sweep.seeds}
-
     def results(self) -> list[PointResult]:
-        """Of all points, those that are not done yet without a value."""
+        """Return the results of all points; those that are not done have no value."""
         return [
-            point.result or PointResult(point.number, point.values, "unfinished", tuple(self._names(point).values()))
+            point.result
+            or PointResult(
+                point.number, point.values, "unfinished", tuple(run_name(point.number, each) for each in self._repeats)
+            )
             for point in self._points
         ]

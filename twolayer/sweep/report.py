@@ -1,6 +1,5 @@
-"""What a sweep leaves: results.csv, best.yaml, summary.json, pictures, and the words for the person who waited.
-
-The winner once more, on training and validation rows together; and the winner's figures on the test rows."""
+"""What a sweep leaves: results.csv, best.yaml, summary.json, pictures, and the same in words; the config of the refit
+on training and validation rows together, and the winner's figures on the test rows."""
 
 from __future__ import annotations
 
@@ -21,24 +20,23 @@ from twolayer.solver.metrics import Evaluator
 from twolayer.solver.settings import SolverSettings
 from twolayer.sweep.charts import PointView, draw_against_keys, draw_best_curves, draw_parallel_coordinates
 from twolayer.sweep.file import Sweep
-from twolayer.sweep.points import PointResult, border_warnings, ranked, winner_of
+from twolayer.sweep.points import PointResult, boundary_warnings, ranked, winner_of, within_one_error
 from twolayer.sweep.space import Value
 from twolayer.utils.files import write_atomically
 from twolayer.utils.jsonfile import write_json
 
 
 def refit_name(winner: PointResult) -> str:
-    """Name of the run folder."""
+    """Return the name of its run folder."""
     return f"refit-{winner.number:04d}"
 
 
 def refit_config(sweep: Sweep, winner: PointResult) -> Config:
-    """The winner's config without validation rows.
+    """Return the winner's config without validation rows.
 
     No row is left to pick the best epoch by. A schedule that ends with the training (cosine) keeps all its epochs,
-    since its last rates are what makes the last epochs good; with any other one the training ends at the mean of the
-    best epochs of the winner's runs. Of these the parameters of the lowest training loss are kept, and patience,
-    which would wait for that, is off.
+    because its last, small rates make the last epochs good; with any other schedule the training ends at the mean of
+    the best epochs of the winner's runs. The parameters with the lowest training loss are kept, and patience is off.
     """
     changes: dict[str, Any] = {
         "data__validation": 0,
@@ -56,7 +54,7 @@ def refit_config(sweep: Sweep, winner: PointResult) -> Config:
 
 
 def test_accuracy(config: Config, run: Path) -> float | None:
-    """The accuracy of a run's best parameters on the test rows of a config; None where it has none.
+    """Return the accuracy of a run's best parameters on the test rows of a config; None if it has none.
 
     Args:
         config: the run's, with its test rows put back.
@@ -75,13 +73,13 @@ CURVES = 5
 
 @dataclass(frozen=True)
 class SweepResult:
-    """What a sweep came to.
+    """The results of a sweep.
 
     Attributes:
         folder: the sweep folder.
         ranking: the points, best first, those without a value last.
         winner: the best, or None.
-        summary: as in summary.json.
+        summary: content of summary.json.
         lines: the same in words.
         signal_number: the signal that interrupted it, or None.
     """
@@ -102,12 +100,12 @@ def conclude(
     seconds: float,
     signal_number: int | None,
 ) -> SweepResult:
-    """Writes results.csv, pictures, summary.json and, where a point has finished, best.yaml.
+    """Write results.csv, pictures, summary.json and, if a point has finished, best.yaml.
 
     Args:
         sweep: the sweep.
         folder: its folder.
-        results: of all points.
+        results: the results of all points.
         importances: share of each key in the differences between points.
         seconds: time spent, all sessions together.
         signal_number: the signal that interrupted it; the test rows are then left alone.
@@ -128,10 +126,14 @@ def conclude(
     lines += _table(sweep, ranking)
     if winner is not None:
         write_atomically(folder / "best.yaml", dump_config(sweep.config(winner.values)).encode())
-        warnings = border_warnings(sweep, winner)
+        warnings = boundary_warnings(sweep, winner)
         summary["best"] = {"point": winner.number, "values": dict(winner.values), "runs": list(winner.runs)}
         summary["best"] |= {"mean": winner.mean, "spread": winner.spread, "val_loss": winner.loss}
         summary["borders"] = warnings
+        if sweep.settings.folds is not None:
+            tied = len(within_one_error(sweep, [each for each in ranking if each.mean is not None]))
+            summary["best"] |= {"standard_error": winner.standard_error, "tied": tied}
+            lines += ["", _folds_line(sweep, winner, tied)]
         lines += ["", *(f"note: {warning}" for warning in warnings)]
         if importances:
             shares = ", ".join(f"{key} {share:.0%}" for key, share in sorted(importances.items(), key=lambda x: -x[1]))
@@ -145,9 +147,17 @@ def conclude(
     return SweepResult(folder, ranking, winner, summary, tuple(lines), signal_number)
 
 
-def headline(sweep: Sweep, results: Sequence[PointResult]) -> str:
-    """The best so far, for the bar."""
-    winner = winner_of(sweep, results)
+def _folds_line(sweep: Sweep, winner: PointResult, tied: int) -> str:
+    settings = sweep.settings
+    runs = f"{settings.folds} folds" + (f" x {settings.seeds} seeds" if settings.seeds > 1 else "")
+    return (
+        f"ranked by the mean over {runs}; {tied} points lie within one standard error of the best mean, and of these "
+        f"the one with the fewest hidden units wins (its standard error: {winner.standard_error or 0:.4f})"
+    )
+
+
+def headline(sweep: Sweep, winner: PointResult | None) -> str:
+    """Return the best point so far, for the bar."""
     if winner is None:
         return "none has finished yet"
     varied = [d.key for d in sweep.space if d.varies]
@@ -156,15 +166,17 @@ def headline(sweep: Sweep, results: Sequence[PointResult]) -> str:
 
 
 def results_csv(sweep: Sweep, ranking: Sequence[PointResult]) -> str:
-    """The table of all points as csv. It holds no time and no host: the same trials make the same bytes."""
+    """Return the table of all points as CSV, without times or hosts: the same trials make the same bytes."""
     keys = [d.key for d in sweep.space]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     metric = sweep.monitor
-    head = ["rank", "point", *keys, "status", f"{metric}_mean", f"{metric}_spread", "val_loss_mean"]
+    folds = sweep.settings.folds is not None
+    errors = [f"{metric}_standard_error"] if folds else []
+    head = ["rank", "point", *keys, "status", f"{metric}_mean", f"{metric}_spread", *errors, "val_loss_mean"]
     writer.writerow([*head, "best_epochs", "epochs", "runs", "reason"])
     for rank, result in enumerate(ranking, start=1):
-        figures = [result.mean, result.spread, result.loss]
+        figures = [result.mean, result.spread, *([result.standard_error] if folds else []), result.loss]
         writer.writerow(
             [
                 "" if result.mean is None else rank,
@@ -182,13 +194,15 @@ def results_csv(sweep: Sweep, ranking: Sequence[PointResult]) -> str:
 
 
 def _table(sweep: Sweep, ranking: Sequence[PointResult]) -> list[str]:
-    """The best points, in columns."""
+    """Return lines with the best points in columns, and the numbers of the others."""
     keys = [d.key for d in sweep.space if d.varies]
-    several = sweep.settings["seeds"] > 1
-    rows = [["rank", "point", sweep.monitor, *(["spread"] if several else []), "val_loss", *keys]]
+    folds, several = sweep.settings.folds is not None, len(sweep.repeats) > 1
+    spreads = ["std. error" if folds else "spread"] if several else []
+    rows = [["rank", "point", sweep.monitor, *spreads, "val_loss", *keys]]
     finished = [result for result in ranking if result.mean is not None]
     for rank, result in enumerate(finished[:TABLE_ROWS], start=1):
-        spread = [f"{result.spread:.4f}" if result.spread is not None else ""] if several else []
+        figure = result.standard_error if folds else result.spread
+        spread = [f"{figure:.4f}" if figure is not None else ""] if several else []
         values = [_short(result.values[key]) for key in keys]
         rows.append([str(rank), str(result.number), f"{result.mean:.4f}", *spread, f"{result.loss:.4f}", *values])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
@@ -204,16 +218,16 @@ def _table(sweep: Sweep, ranking: Sequence[PointResult]) -> list[str]:
 
 
 def _test_figures(sweep: Sweep, folder: Path, winner: PointResult) -> dict[str, Any]:
-    """The winner's accuracy on the test rows, the only look at them."""
+    """Return the winner's accuracy on the test rows, which nothing else has looked at."""
     figures: dict[str, Any] = {"accuracy": None, "spread": None, "refit_accuracy": None}
-    configs = [sweep.config(winner.values, seed=seed) for seed in sweep.seeds]
+    configs = [sweep.config(winner.values, repeat) for repeat in sweep.repeats]
     runs = [folder / "runs" / name for name in winner.runs]
     found = [test_accuracy(config, run) for config, run in zip(configs, runs, strict=True)]
     accuracies = [accuracy for accuracy in found if accuracy is not None]
     if accuracies:
         figures["accuracy"] = statistics.fmean(accuracies)
         figures["spread"] = statistics.stdev(accuracies) if len(accuracies) > 1 else None
-    if sweep.settings["refit"]:
+    if sweep.settings.refit:
         config = sweep.config(winner.values, data__validation=0, solver__monitor="train_loss")
         figures["refit_accuracy"] = test_accuracy(config, folder / "runs" / refit_name(winner))
     return figures
@@ -222,9 +236,9 @@ def _test_figures(sweep: Sweep, folder: Path, winner: PointResult) -> dict[str, 
 def _test_lines(sweep: Sweep, folder: Path, winner: PointResult, figures: Mapping[str, Any]) -> list[str]:
     lines = []
     if figures["accuracy"] is not None:
-        spread = f" (spread {figures['spread']:.4f} over {len(winner.runs)} seeds)" if figures["spread"] else ""
+        spread = f" (spread {figures['spread']:.4f} over {len(winner.runs)} runs)" if figures["spread"] else ""
         lines.append(f"the winner's test accuracy: {figures['accuracy']:.4f}{spread}")
-    if sweep.settings["refit"]:
+    if sweep.settings.refit:
         accuracy = "" if figures["refit_accuracy"] is None else f": test accuracy {figures['refit_accuracy']:.4f}"
         place = folder / "runs" / refit_name(winner)
         lines.append(f"trained again on training and validation rows together{accuracy}; in {place}")
@@ -232,7 +246,7 @@ def _test_lines(sweep: Sweep, folder: Path, winner: PointResult, figures: Mappin
 
 
 def _draw(sweep: Sweep, folder: Path, ranking: Sequence[PointResult]) -> None:
-    """against-keys.png, parallel-coordinates.png and best-curves.png."""
+    """Draw against-keys.png, parallel-coordinates.png and best-curves.png."""
     logarithmic = {d.key: d.is_log for d in sweep.space if d.varies}
     points = [PointView(r.number, {k: r.values[k] for k in logarithmic}, r.mean, r.spread) for r in ranking]
     points = [point for point in points if point.metric is not None]
@@ -247,7 +261,8 @@ def _draw(sweep: Sweep, folder: Path, ranking: Sequence[PointResult]) -> None:
             values = ", ".join(f"{key.rpartition('.')[2]} {_short(result.values[key])}" for key in logarithmic)
             history = read_history(RunFolder(folder / "runs" / result.runs[0]).history)
             curves.append((f"{result.number}: {values}", history["epoch"], history[sweep.monitor]))
-    draw_best_curves(curves, f"{sweep.monitor} with seed {sweep.seeds[0]}", folder / "best-curves.png")
+    run = f"seed {sweep.base.seed}" + (", fold 1" if sweep.settings.folds is not None else "")
+    draw_best_curves(curves, f"{sweep.monitor} with {run}", folder / "best-curves.png")
 
 
 def _short(value: Value) -> str:

@@ -1,4 +1,4 @@
-"""One run of a sweep: trained from the start or gone on with, in an ordinary run folder, judged after each epoch."""
+"""One run of a sweep: trained from the start or resumed, in an ordinary run folder, judged after each epoch."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from twolayer.sweep.journal import Outcome
 from twolayer.utils.columns import larger_is_better
 from twolayer.utils.errors import DivergedError, RunError, TwoLayerError
 from twolayer.utils.files import leftovers
+from twolayer.utils.workers.pool import Ask, UnusableWorkerError
 
 Answer = Literal["go", "prune", "stop"]
 Judge = Callable[[int, float], Answer]
 """Called with an epoch and the best value of the monitored column so far."""
 
-LOCK_SECONDS = 60.0  # what a worker whose sweep was killed may take to end its run
+LOCK_SECONDS = 60.0  # a worker whose sweep was killed may take this long to end its run
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,9 @@ class Task:
     """A run to train, as plain data that can be sent anywhere.
 
     Attributes:
-        name: of the run folder.
+        name: name of the run folder.
         config: all keys of its config.
-        point: number of the point that a pruner judges by this run; None for a run that nobody judges.
+        point: number of the point that a pruner judges by this run; None for a run that is not judged.
     """
 
     name: str
@@ -41,23 +42,40 @@ class Task:
     point: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """For `Task(**...)`."""
+        """Return the arguments of `Task(**...)`."""
         return asdict(self)
 
 
+def train_here(ask: Ask, task: dict[str, Any], folder: str) -> tuple[str, str]:
+    """Run a task on a worker that shares the sweep folder; return status and reason."""
+    outcome = run_task(Task(**task), Path(folder), judge_by(ask))
+    return outcome.status, outcome.reason
+
+
+def judge_by(ask: Ask) -> Judge:
+    """Return a judge that asks the caller."""
+
+    def judge(epoch: int, value: float) -> Answer:
+        answer = ask({"epoch": epoch, "value": value})
+        return "prune" if answer == "prune" else "stop" if answer == "stop" else "go"
+
+    return judge
+
+
 def run_task(task: Task, folder: Path, judge: Judge | None = None) -> Outcome:
-    """Trains, or goes on where the run in `folder` stopped; tells by the outcome whatever goes wrong.
+    """Train, or resume the run in `folder`; anything that goes wrong with it is part of the outcome.
 
     Args:
         task: what to train.
-        folder: the run's own folder; it need not be there.
-        judge: asked after each epoch, also about those of an earlier session.
-    """
-    from twolayer.training import (
-        run as training,  # here: it takes its time, and the worker's thread variables come first
-    )
+        folder: the run's own folder; it need not exist.
+        judge: called after each epoch, and first for those of an earlier session.
 
-    watch = _Watch(task.config["solver"]["monitor"], judge)
+    Raises:
+        UnusableWorkerError: if the folder cannot be written (disk full, no permission), which says nothing of the run.
+    """
+    from twolayer.training import run as training  # here, because it takes its time
+
+    watch = _BestSoFar(task.config["solver"]["monitor"], judge)
     try:
         config = config_from_dict(task.config, source=Path(f"{task.name}.yaml"))
         if RunFolder(folder).last.is_file():
@@ -67,12 +85,11 @@ def run_task(task: Task, folder: Path, judge: Judge | None = None) -> Outcome:
             try:
                 summary = training.resume(folder, stop=watch).summary
             except RunError as error:
+                if isinstance(error.__cause__, OSError):
+                    raise
                 return _start_again(task, folder, judge, str(error))
         else:
-            for beginning in (
-                folder,
-                *leftovers(folder.parent, {folder.name}.__contains__),
-            ):  # of a filling that was cut short
+            for beginning in (folder, *leftovers(folder.parent, {folder.name}.__contains__)):  # not filled completely
                 shutil.rmtree(beginning, ignore_errors=True)
             summary = training.train(config, run_dir=folder, stop=watch).summary
     except DivergedError as error:
@@ -80,8 +97,10 @@ def run_task(task: Task, folder: Path, judge: Judge | None = None) -> Outcome:
     except MemoryError:
         return Outcome("failed", "out of memory: a smaller model.hidden or solver.batch_size needs less")
     except TwoLayerError as error:
+        if isinstance(error, RunError) and isinstance(error.__cause__, OSError):
+            raise UnusableWorkerError(str(error)) from None
         return Outcome("failed", str(error))
-    except Exception as error:  # of whatever kind: the other trials must not suffer
+    except Exception as error:  # the other trials must not suffer from it
         return Outcome("failed", f"{type(error).__name__}: {error}")
     if summary["status"] != "interrupted":
         return Outcome("diverged" if summary["status"] == "diverged" else "finished")
@@ -89,7 +108,7 @@ def run_task(task: Task, folder: Path, judge: Judge | None = None) -> Outcome:
 
 
 def _start_again(task: Task, folder: Path, judge: Judge | None, reason: str) -> Outcome:
-    """A run that cannot go on here (other versions, a damaged file) is trained anew; what it had is kept beside."""
+    """Train a run from the start that cannot be resumed here (other versions, a damaged file); keep what it had."""
     aside = folder.with_name(f".{folder.name}.{time.time_ns():x}.aside")
     folder.rename(aside)
     outcome = run_task(task, folder, judge)
@@ -97,7 +116,7 @@ def _start_again(task: Task, folder: Path, judge: Judge | None, reason: str) -> 
 
 
 def _wait_until_unused(run: RunFolder) -> None:
-    """Until the worker of a killed sweep has saved its state and gone."""
+    """Wait until the worker of a killed sweep has saved its state and exited."""
     deadline = time.monotonic() + LOCK_SECONDS
     while True:
         try:
@@ -109,8 +128,8 @@ def _wait_until_unused(run: RunFolder) -> None:
             time.sleep(0.1)
 
 
-class _Watch:
-    """Keeps the best value so far and passes it on to the judge."""
+class _BestSoFar:
+    """Keeps the best value of the monitored column and passes it on to the judge."""
 
     def __init__(self, monitor: str, judge: Judge | None) -> None:
         self._monitor, self._judge = monitor, judge
@@ -127,12 +146,12 @@ class _Watch:
         return self.answer != "go"
 
     def replay(self, run: RunFolder) -> Answer:
-        """Shows the judge the epochs up to the run's checkpoint."""
+        """Show the judge the epochs up to the run's checkpoint."""
         try:
             rows = logged_rows(read_arrays(run.last, kinds=("checkpoint",))[1], run.last)["history_rows"]
             columns = read_history(run.history) if rows else {}
         except RunError:
-            return "go"  # resume will say what is wrong
+            return "go"  # resume will report what is wrong
         for row in range(min(rows, len(columns.get("epoch", ())))):
             if self({name: float(columns[name][row]) for name in ("epoch", self._monitor)}):
                 break
