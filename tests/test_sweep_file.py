@@ -182,7 +182,7 @@ def test_overrides_go_through_the_same_check(tmp_path):
 
 def test_overrides_of_base_keys_are_checked_as_train_checks_them(tmp_path):
     path = write_sweep(tmp_path)
-    sweep = load_sweep(path, ["solver.epochs=8", "trials=5", "model.hidden=12"][:2])
+    sweep = load_sweep(path, ["solver.epochs=8", "trials=5"])
     assert sweep.base.solver.epochs == 8
     assert sweep.config({"model.hidden": 4}).solver.epochs == 8
     assert sweep.settings.trials == 5
