@@ -11,7 +11,8 @@ import numpy as np
 from benchmarks.cases import MOMENTUM, REG, Work
 from twolayer.network.model import Array, Params, flat_copy, flat_zeros
 from twolayer.network.optim import OPTIMIZERS, Hyperparameters
-from twolayer.solver.engine import EngineName, TrainingState, UpdateRule, chunk_steps
+from twolayer.network.settings import EngineName
+from twolayer.solver.engine import TrainingState, UpdateRule, chunk_steps
 from twolayer.solver.solver import make_engine
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from twolayer.network.model import init_params
-from twolayer.solver.engine import EngineName
+from twolayer.network.settings import EngineName
 from twolayer.solver.solver import Solver
 from twolayer.solver.state import Record
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import ast
+import inspect
+import math
 import subprocess
 import sys
 from collections import defaultdict
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 
 import pytest
 
 import twolayer
+from twolayer.config import SolverConfig, value_problem
+from twolayer.interop.classifier import TwoLayerClassifier
+from twolayer.network.settings import DEPENDENT_DEFAULTS, SolverSettings
 
 PACKAGE = Path(twolayer.__file__).parent
 
@@ -238,3 +244,35 @@ def test_the_import_paths_of_the_0_1_readme_still_work_and_warn(old, name):
     with pytest.warns(DeprecationWarning, match=f"use twolayer.{name}"):
         exec(f"from twolayer.{old} import {name} as found", namespace := {})
     assert namespace["found"] is getattr(twolayer, name)
+
+
+def test_the_settings_have_one_set_of_names_ranges_and_defaults():
+    """The config's section is derived from SolverSettings; the estimator's signature is written by hand."""
+    solver = {each.name: each.default for each in fields(SolverSettings)}
+    config = {name: key.default for name, key in SolverConfig.model_fields.items()}
+    estimator = {name: each.default for name, each in inspect.signature(TwoLayerClassifier).parameters.items()}
+    assert config.keys() == solver.keys() - {"shuffle", "seed", "evaluate_rows", "objective"} | {"class_weight"}
+    assert solver.keys() - estimator.keys() == {"seed", "objective"}  # the estimator has random_state
+    differ = {
+        "optimizer": ("sgd", "momentum", "adam"),
+        "epochs": (10, 40, 100),
+        "monitor": (None, "val_accuracy", None),
+    }
+    dependent = {name: (None, values[config[chooser]], None) for name, (chooser, values) in DEPENDENT_DEFAULTS.items()}
+    for name in config.keys() - {"class_weight"}:
+        found = (solver[name], config[name], estimator[name])
+        assert found == (differ | dependent).get(name, (solver[name],) * 3), name
+
+
+@pytest.mark.parametrize("name", [each.name for each in fields(SolverSettings) if each.metadata["bounds"]])
+def test_the_config_and_the_solver_refuse_the_same_values(name):
+    if name not in SolverConfig.model_fields:
+        return
+    for value in (-1, 0, 1e-300, 0.5, 1, 1.5, 2, 10**9, 10**9 + 1, math.inf, math.nan, True, "1"):
+        try:
+            SolverSettings(**{name: value})
+        except (TypeError, ValueError):
+            taken = False
+        else:
+            taken = True
+        assert (value_problem(f"solver.{name}", value) is None) == taken, value

@@ -16,8 +16,8 @@ from twolayer.network.backprop import loss_and_gradients
 from twolayer.network.model import Params, init_params
 from twolayer.network.optim import OPTIMIZERS
 from twolayer.network.schedules import SCHEDULES
+from twolayer.network.settings import SolverSettings
 from twolayer.runs.logs import HISTORY_COLUMNS
-from twolayer.solver.settings import SolverSettings
 from twolayer.solver.solver import Solver
 from twolayer.solver.state import Best, EpochEnd
 from twolayer.solver.state_dict import restore, state_arrays, state_header
@@ -407,19 +407,19 @@ def test_learning_rates_of_the_steps_are_those_of_the_schedule(problem):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"optimizer": "sdg"}, "optimizer must be one of sgd, momentum"),
-        ({"schedule": "cosin"}, "schedule must be one of"),
-        ({"engine": "cuda"}, "engine must be one of numpy, numba"),
-        ({"momentum": 1.0}, "momentum must be at least 0 and less than 1"),
-        ({"learning_rate": 0}, "learning_rate must be greater than 0"),
-        ({"reg": -1e-4}, "reg must be 0 or more"),
-        ({"reg": math.nan}, "reg must be 0 or more"),
-        ({"batch_size": 0}, "batch_size must be greater than 0"),
-        ({"schedule": "step", "step_epochs": 0}, "step_epochs must be greater than 0"),
-        ({"factor": -1}, "factor must be greater than 0"),
-        ({"factor": math.nan}, "factor must be greater than 0"),
-        ({"plateau_patience": -3}, "plateau_patience must be 0 or more"),
-        ({"warmup_epochs": math.inf}, "warmup_epochs must be 0 or more and finite"),
+        ({"optimizer": "sdg"}, "optimizer: expected one of sgd, momentum, .*, got 'sdg'"),
+        ({"schedule": "cosin"}, "schedule: expected one of"),
+        ({"engine": "cuda"}, "engine: expected one of numpy, numba, got 'cuda'"),
+        ({"momentum": 1.0}, "momentum: expected a number of at least 0 and below 1, got 1.0"),
+        ({"learning_rate": 0}, "learning_rate: expected a number greater than 0, got 0"),
+        ({"reg": -1e-4}, "reg: expected a number of at least 0"),
+        ({"reg": math.nan}, "reg: expected a number of at least 0"),
+        ({"batch_size": 0}, "batch_size: expected a whole number of at least 1, got 0"),
+        ({"schedule": "step", "step_epochs": 0}, "step_epochs: expected a number greater than 0"),
+        ({"factor": -1}, "factor: expected a number greater than 0 and at most 1"),
+        ({"factor": math.nan}, "factor: expected a number greater than 0 and at most 1"),
+        ({"plateau_patience": -3}, "plateau_patience: expected a whole number of at least 0"),
+        ({"warmup_epochs": math.inf}, "warmup_epochs: expected a number of at least 0, got inf"),
         ({"monitor": "val_acc"}, "monitor must be one of val_accuracy, .* got 'val_acc'"),
         ({"monitor": "score"}, "monitor must be one of"),
         ({"monitor": "val_loss"}, "monitor 'val_loss' needs validation rows"),
@@ -428,6 +428,32 @@ def test_learning_rates_of_the_steps_are_those_of_the_schedule(problem):
 def test_a_setting_out_of_range_is_refused(problem, changes, words):
     with pytest.raises(ValueError, match=words):
         Solver(*problem, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"epochs": 1.5}, "epochs: expected a whole number of at least 1, got 1.5"),
+        ({"epochs": True}, "epochs: expected a whole number of at least 1, got True"),
+        ({"patience": "3"}, "patience: expected a whole number of at least 1, got '3'"),
+        ({"shuffle": "yes"}, "shuffle: expected True or False, got 'yes'"),
+        ({"reg": None}, "reg: expected a number of at least 0, got None"),
+        ({"optimizer": 3}, "optimizer: expected one of sgd, .*, got 3"),
+    ],
+)
+def test_a_setting_of_another_type_is_refused(changes, words):
+    with pytest.raises(TypeError, match=words):
+        SolverSettings(**changes)
+
+
+def test_numbers_of_numpy_are_taken_and_defaults_follow_the_optimizer_and_the_schedule():
+    settings = SolverSettings(epochs=np.int64(3), reg=np.float64(0.5), optimizer="adam", schedule="plateau")
+    assert (type(settings.epochs), type(settings.reg)) == (int, float)
+    assert (settings.learning_rate, settings.factor) == (0.001, 0.5)
+    assert (SolverSettings().learning_rate, SolverSettings(learning_rate=0.3, optimizer="adam").learning_rate) == (
+        0.1,
+        0.3,
+    )
 
 
 @pytest.mark.parametrize("monitor", ["dead_share", "update_ratio_W1", "activation_max"])

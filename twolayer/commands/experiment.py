@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from twolayer.network.backprop import loss_and_gradients
 from twolayer.network.model import Array, Params, flat_copy, init_params, softmax
+from twolayer.network.settings import EngineName
 from twolayer.reference import gradient_step, one_loop, ones_vectors, outer_products, two_loops
-from twolayer.solver.engine import EngineName, TrainingState, UpdateRule
+from twolayer.solver.engine import TrainingState, UpdateRule
 from twolayer.solver.solver import make_engine
 from twolayer.utils.errors import MissingExtraError
 from twolayer.utils.randomness import generator

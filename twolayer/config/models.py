@@ -4,11 +4,13 @@ report, the JSON Schema, the README's table and the dumped comments are all made
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import NoneType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, PrivateAttr, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, PrivateAttr, Tag, create_model
 
-from twolayer.utils.columns import Monitor
+from twolayer.network.settings import DEPENDENT_DEFAULTS, OWNERS, SolverSettings, settings_in_order
+from twolayer.utils.columns import MONITORS
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -138,58 +140,60 @@ class ModelConfig(Section):
     dtype: Literal["float32", "float64"] = Field("float32", description="float type of all arrays")
 
 
-class SolverConfig(Section):
-    """Minibatch gradient descent."""
+ClassWeight = Literal["none", "balanced"] | dict[str, NotNegative]
+_CLASS_WEIGHT = "weight of each class in the loss: none, balanced, or {label: weight}, others 1"
 
-    engine: Literal["numpy", "numba"] = Field("numpy", description="who computes the steps; numba is compiled")
-    optimizer: Literal["sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw"] = Field(
-        "momentum", description="the update, equation (13) or a refinement of it"
-    )
-    learning_rate: float = Field(0.1, gt=0, description="a of the updates; left out: 0.001 for rmsprop, adam, adamw")
-    momentum: Decay = Field(0.9, description="mu of momentum and nesterov")
-    rho: Decay = Field(0.99, description="decay of rmsprop's mean of squares")
-    beta1: Decay = Field(0.9, description="decay of the mean of gradients, adam and adamw")
-    beta2: Decay = Field(0.999, description="decay of the mean of squares, adam and adamw")
-    epsilon: float = Field(1e-8, gt=0, description="added to the root of the squares, rmsprop, adam and adamw")
-    schedule: Literal["constant", "step", "exponential", "cosine", "plateau"] = Field(
-        "constant", description="how the learning rate falls"
-    )
-    step_epochs: float = Field(10.0, gt=0, description="epochs between two drops, schedule: step")
-    factor: float = Field(
-        0.1,
-        gt=0,
-        le=1,
-        description="multiplies the rate: per drop (step, plateau) or epoch (exponential); "
-        "left out: 0.1, 0.95 for exponential, 0.5 for plateau",
-    )
-    plateau_patience: int = Field(
-        5,
-        ge=0,
-        le=1_000_000_000,
-        description="lower the rate after this many epochs without improvement of monitor, schedule: plateau",
-    )
-    min_learning_rate: float = Field(0.0, ge=0, description="floor under the scheduled rate (not under the warm-up)")
-    warmup_epochs: float = Field(0.0, ge=0, description="epochs over which the rate first rises to learning_rate")
-    reg: float = Field(0.0, ge=0, description="L2 strength r of equation (6)")
-    batch_size: Count = Field(64, description="rows per update")
-    epochs: Count = Field(40, description="passes over the training rows")
-    class_weight: Literal["none", "balanced"] | dict[str, NotNegative] = Field(
-        "none", description="weight of each class in the loss: none, balanced, or {label: weight}, others 1"
-    )
-    monitor: Monitor = Field(
-        "val_accuracy",
-        description="column of the history that picks the best parameters, accuracies the highest, others the "
-        "lowest; left out without validation rows: train_loss",
-    )
-    patience: Count | None = Field(
-        None, description="stop after this many epochs without improvement of monitor; null: never stop early"
-    )
-    min_delta: NotNegative = Field(
-        0.0, description="an improvement of monitor must be larger than this, for patience and plateau_patience"
-    )
-    max_grad_norm: Positive | None = Field(
-        None, description="longer gradients (joint norm of all arrays) are shortened to this; null: never"
-    )
+# What the section `solver` has differently from SolverSettings.
+_DEFAULTS: dict[str, Any] = {"optimizer": "momentum", "epochs": 40, "monitor": "val_accuracy"}
+_ELSEWHERE = ("shuffle", "seed", "evaluate_rows", "objective")
+
+
+def _solver_fields() -> dict[str, Any]:
+    """Return the keys of the section `solver`, derived from the fields of SolverSettings."""
+    hints = get_type_hints(SolverSettings)
+    keys: dict[str, Any] = {}
+    for each in settings_in_order():
+        name, meaning = each.name, each.metadata["meaning"]
+        if name in _ELSEWHERE:
+            continue
+        if name == "monitor":
+            keys["class_weight"] = (ClassWeight, Field("none", description=_CLASS_WEIGHT))
+        default = _DEFAULTS.get(name, each.default)
+        if name in OWNERS:
+            meaning += f" ({', '.join(OWNERS[name][1])})"
+        if name in DEPENDENT_DEFAULTS:
+            chooser, values = DEPENDENT_DEFAULTS[name]
+            default = values[_DEFAULTS.get(chooser, getattr(SolverSettings, chooser))]
+            meaning += f"; left out: {_by_choice(values)}"
+        kind = next(kind for kind in get_args(hints[name]) or (hints[name],) if kind is not NoneType)
+        if choices := MONITORS if name == "monitor" else each.metadata["choices"]:
+            kind = Literal[choices]
+        kind = Annotated[kind, Field(**each.metadata["bounds"])]
+        keys[name] = (kind if default is not None else kind | None, Field(default, description=meaning))
+    return keys
+
+
+def _by_choice(values: dict[str, float]) -> str:
+    """Return the default, and after it the choices that have another, e.g. `0.1, 0.001 for rmsprop, adam, adamw`."""
+    usual = next(iter(values.values()))
+    others: dict[float, list[str]] = {}
+    for choice, value in values.items():
+        if value != usual:
+            others.setdefault(value, []).append(choice)
+    return ", ".join([f"{usual}", *(f"{value} for {', '.join(names)}" for value, names in others.items())])
+
+
+if TYPE_CHECKING:
+
+    class SolverConfig(Section, SolverSettings):
+        """Minibatch gradient descent."""
+
+        class_weight: ClassWeight = "none"
+        monitor: str = "val_accuracy"
+
+else:
+    SolverConfig = create_model("SolverConfig", __base__=Section, **_solver_fields())
+    SolverConfig.__doc__ = "Minibatch gradient descent."
 
 
 class RunConfig(Section):

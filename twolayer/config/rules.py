@@ -8,31 +8,24 @@ from typing import Any
 
 from twolayer.config.errors_report import KeyPath, Report
 from twolayer.config.models import Config
+from twolayer.network import settings
+from twolayer.network.settings import OWNERS
 from twolayer.utils.columns import needs_hidden_layer, needs_validation
 from twolayer.utils.text import shown
 
 # key: (the key that chooses, the choices that use it)
 OWNED_KEYS: dict[str, tuple[str, tuple[str, ...]]] = {
     "model.init_std": ("model.init", ("normal",)),
-    "solver.momentum": ("solver.optimizer", ("momentum", "nesterov")),
-    "solver.rho": ("solver.optimizer", ("rmsprop",)),
-    "solver.beta1": ("solver.optimizer", ("adam", "adamw")),
-    "solver.beta2": ("solver.optimizer", ("adam", "adamw")),
-    "solver.epsilon": ("solver.optimizer", ("rmsprop", "adam", "adamw")),
-    "solver.step_epochs": ("solver.schedule", ("step",)),
-    "solver.factor": ("solver.schedule", ("step", "exponential", "plateau")),
-    "solver.plateau_patience": ("solver.schedule", ("plateau",)),
-    "solver.min_learning_rate": ("solver.schedule", ("step", "exponential", "cosine", "plateau")),
+    **{f"solver.{name}": (f"solver.{chooser}", choices) for name, (chooser, choices) in OWNERS.items()},
 }
 # Files of arrays, which have no columns to name; every other file is read as csv.
 ARRAY_ENDINGS = (".npz", ".npy", ".bin", "ubyte", "ubyte.gz", ".idx", ".idx.gz")
 _OF_TABLES = "label ignore categorical missing_values unseen header separator decimal encoding"
 TABLE_KEYS = tuple(f"data.{name}" for name in _OF_TABLES.split())
 
-# Defaults that depend on another key: key -> (that key, its values with another default than the model's).
+# Defaults that depend on another key: key -> (that key, the default for each of its values).
 DEPENDENT_DEFAULTS: dict[str, tuple[str, dict[str, float]]] = {
-    "solver.learning_rate": ("solver.optimizer", {"rmsprop": 0.001, "adam": 0.001, "adamw": 0.001}),
-    "solver.factor": ("solver.schedule", {"exponential": 0.95, "plateau": 0.5}),
+    f"solver.{name}": (f"solver.{chooser}", values) for name, (chooser, values) in settings.DEPENDENT_DEFAULTS.items()
 }
 
 Complaint = tuple[str, str]  # (dotted key, message)
@@ -73,7 +66,7 @@ class Values:
             return "train_loss"
         if key in DEPENDENT_DEFAULTS:
             chooser, values = DEPENDENT_DEFAULTS[key]
-            return values.get(self[chooser], default_of(key))
+            return values[self[chooser]]
         default = default_of(key)
         if default is ...:
             raise AlreadyTold

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from twolayer.config.errors_report import KeyPath
 from twolayer.config.models import Config
 from twolayer.config.rules import OWNED_KEYS, default_of
+from twolayer.network.fields import range_in_words
 
 Schema = dict[str, Any]
 
@@ -132,15 +133,8 @@ def _entry(key: str, schema: Schema) -> str:
 
 
 def _range(schema: Schema) -> str:
-    low, high = schema.get("minimum"), schema.get("maximum")
-    parts = [
-        f"of at least {low}" if low is not None and low > -(10**9) else "",
-        f"greater than {schema['exclusiveMinimum']}" if "exclusiveMinimum" in schema else "",
-        f"at most {high}" if high is not None and high < 10**9 else "",
-        f"below {schema['exclusiveMaximum']}" if schema.get("exclusiveMaximum", 2**63) < 2**63 else "",
-    ]
-    text = " and ".join(part for part in parts if part)
-    return f" {text}" if text else ""
+    bounds = {"minimum": "ge", "exclusiveMinimum": "gt", "maximum": "le", "exclusiveMaximum": "lt"}
+    return range_in_words(**{name: schema[key] for key, name in bounds.items() if key in schema})
 
 
 @cache

@@ -37,7 +37,7 @@ from twolayer.interop.fit import (
 )
 from twolayer.network.model import Array, Init, Params, forward, predict, predict_proba
 from twolayer.network.schedules import Schedule
-from twolayer.solver.engine import EngineName
+from twolayer.network.settings import EngineName
 
 
 class PredictsFromParams:

@@ -24,7 +24,7 @@ from sklearn.utils import check_random_state, check_scalar, compute_class_weight
 from sklearn.utils.validation import _check_sample_weight, validate_data  # type: ignore[import-untyped]
 
 from twolayer.network.model import Array, Params, init_params
-from twolayer.solver.settings import SolverSettings
+from twolayer.network.settings import SolverSettings
 from twolayer.solver.solver import Solver
 from twolayer.solver.state import EpochEnd
 from twolayer.solver.state_dict import restore, state_arrays, state_header
@@ -216,9 +216,8 @@ def go_on(solver: Solver, checkpoint: Checkpoint) -> None:
 
 Callback = Callable[[Any, Mapping[str, float]], bool | None]
 
-_FROM_FIT = ("epochs", "seed", "monitor", "objective", "learning_rate")
+_FROM_FIT = ("epochs", "seed", "monitor", "objective")
 _SETTINGS = [field.name for field in fields(SolverSettings) if field.name not in _FROM_FIT]
-_SMALL_RATE = ("rmsprop", "adam", "adamw")
 
 
 def seed_of(estimator: Any) -> int:
@@ -282,9 +281,6 @@ def _make_solver(
     for name in ("hidden", "batch_size"):
         check_scalar(getattr(estimator, name), name, Integral, min_val=int(name != "hidden"))
     settings = {name: getattr(estimator, name) for name in _SETTINGS}
-    rate = estimator.learning_rate
-    if rate is None:
-        rate = 0.001 if estimator.optimizer in _SMALL_RATE else 0.1
     params = _initial(estimator, rows, seed) if initial_params is None else initial_params
     checkpoint: Checkpoint | None = getattr(estimator, "_checkpoint", None)
     dtype = rows.X.dtype if checkpoint is None else checkpoint.arrays["W2"].dtype
@@ -300,7 +296,6 @@ def _make_solver(
         seed=seed,
         monitor=monitor.column,
         objective=True,
-        learning_rate=rate,
         **settings,
     )
 

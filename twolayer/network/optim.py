@@ -1,8 +1,9 @@
-"""The updates: six ways to turn a gradient into a step. Each is one function on vectors of any length, working in
-place, and one row of the table `OPTIMIZERS`; its state is as many vectors of the same length as the row says.
+"""The updates: six ways to turn a gradient into a step. Each is one function that works in place on vectors of any
+length, and one row of the table `OPTIMIZERS`, which says how many state vectors of that length it keeps, which
+hyperparameters it uses and its default learning rate.
 
-`q` is a piece of the parameters, `g` the gradient there (r W included, but for adamw), `a` the rate. All three
-vectors may be overwritten; `g` serves as scratch and holds nothing of meaning afterwards."""
+`q` is a piece of the parameters, `g` the gradient there (including r W, except for adamw), `a` the learning rate, `t`
+the number of the step from 1. `g` and `scratch` are overwritten and hold nothing of meaning afterwards."""
 
 from __future__ import annotations
 
@@ -13,26 +14,19 @@ from typing import NamedTuple
 
 import numpy as np
 
+from twolayer.network.fields import setting
 from twolayer.network.model import Array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Hyperparameters:
-    """The numbers of the updates, named as in the config; each optimiser reads its own.
+    """The numbers of the updates; the rows of `OPTIMIZERS` say which of them each optimiser uses."""
 
-    Attributes:
-        momentum: mu, of momentum and nesterov.
-        rho: decay of rmsprop's mean of squares.
-        beta1: decay of adam's mean of gradients.
-        beta2: decay of adam's mean of squares.
-        epsilon: keeps the denominators from 0; where it stands is in each docstring.
-    """
-
-    momentum: float = 0.9
-    rho: float = 0.99
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
+    momentum: float = setting(0.9, "mu, how much of the velocity a step keeps", ge=0, lt=1)
+    rho: float = setting(0.99, "decay of the mean of squared gradients", ge=0, lt=1)
+    beta1: float = setting(0.9, "decay of the mean of gradients", ge=0, lt=1)
+    beta2: float = setting(0.999, "decay of the mean of squared gradients", ge=0, lt=1)
+    epsilon: float = setting(1e-8, "added to the root of the mean of squares", gt=0)
 
 
 def sgd(q: Array, g: Array, state: tuple[Array, ...], scratch: Array, a: float, t: int, h: Hyperparameters) -> None:
@@ -66,7 +60,7 @@ def nesterov(
 
 
 def rmsprop(q: Array, g: Array, state: tuple[Array, ...], scratch: Array, a: float, t: int, h: Hyperparameters) -> None:
-    """c <- rho c + (1 - rho) g^2;  Q <- Q - a g / (sqrt(c) + eps). Epsilon stands outside the root."""
+    """c <- rho c + (1 - rho) g^2;  Q <- Q - a g / (sqrt(c) + eps). Epsilon is outside the root."""
     (c,) = state
     np.multiply(g, g, out=scratch)
     scratch *= 1 - h.rho
@@ -106,21 +100,25 @@ class Optimizer(NamedTuple):
 
     Attributes:
         update: the function.
-        n_slots: how many state vectors it keeps.
-        decoupled: whether L2 acts on the weights directly, Q <- Q - a r W before the update, in place of
-            adding r W to the gradient (adamw, after Loshchilov and Hutter, 2019).
+        n_slots: number of state vectors.
+        uses: the fields of `Hyperparameters` that it reads.
+        learning_rate: the default.
+        decoupled: apply L2 to the weights directly, Q <- Q - a r W before the update, instead of adding r W to the
+            gradient (adamw, after Loshchilov and Hutter, 2019).
     """
 
     update: Callable[[Array, Array, tuple[Array, ...], Array, float, int, Hyperparameters], None]
     n_slots: int
+    uses: tuple[str, ...] = ()
+    learning_rate: float = 0.1
     decoupled: bool = False
 
 
 OPTIMIZERS: dict[str, Optimizer] = {
     "sgd": Optimizer(sgd, n_slots=0),
-    "momentum": Optimizer(momentum, n_slots=1),
-    "nesterov": Optimizer(nesterov, n_slots=1),
-    "rmsprop": Optimizer(rmsprop, n_slots=1),
-    "adam": Optimizer(adam, n_slots=2),
-    "adamw": Optimizer(adam, n_slots=2, decoupled=True),
+    "momentum": Optimizer(momentum, n_slots=1, uses=("momentum",)),
+    "nesterov": Optimizer(nesterov, n_slots=1, uses=("momentum",)),
+    "rmsprop": Optimizer(rmsprop, n_slots=1, uses=("rho", "epsilon"), learning_rate=0.001),
+    "adam": Optimizer(adam, n_slots=2, uses=("beta1", "beta2", "epsilon"), learning_rate=0.001),
+    "adamw": Optimizer(adam, n_slots=2, uses=("beta1", "beta2", "epsilon"), learning_rate=0.001, decoupled=True),
 }

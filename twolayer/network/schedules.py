@@ -8,41 +8,48 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
+from twolayer.network.fields import count, setting
 from twolayer.network.model import Array
 
 
+@dataclass(frozen=True, kw_only=True)
+class ScheduleNumbers:
+    """The numbers of the schedules; the rows of `SCHEDULES` say which of them each schedule uses."""
+
+    step_epochs: float = setting(10.0, "epochs between two drops", gt=0)
+    factor: float = setting(None, "multiplies the rate: per drop, or per epoch for exponential", gt=0, le=1)
+    plateau_patience: int = count(5, "lower the rate after this many epochs without improvement of monitor", ge=0)
+    min_learning_rate: float = setting(0.0, "floor under the scheduled rate, not under the warm-up", ge=0)
+    warmup_epochs: float = setting(0.0, "epochs over which the rate first rises to learning_rate", ge=0)
+
+
 @dataclass(frozen=True)
-class Schedule:
+class Schedule(ScheduleNumbers):
     """What the rate depends on, besides the step.
 
     Attributes:
-        name: a key of `SCHEDULES`, or `plateau`.
+        name: a key of `SCHEDULES`.
         learning_rate: the rate at the start (after the warm-up).
         epochs: the horizon of `cosine`, in epochs, the warm-up included.
-        warmup_epochs: length of the linear warm-up, in epochs; 0 for none.
-        min_learning_rate: floor under the scheduled rate (the warm-up may go below).
-        factor: what the rate is multiplied by: per `step_epochs` (step), per epoch (exponential), when the monitored
-            value stops improving (plateau).
-        step_epochs: epochs between two drops of `step`.
-        plateau_patience: `plateau` drops after this many epochs without improvement (0 counts as 1).
     """
 
     name: str = "constant"
     learning_rate: float = 0.1
     epochs: float = 1.0
-    warmup_epochs: float = 0.0
-    min_learning_rate: float = 0.0
-    factor: float = 0.1
-    step_epochs: float = 10.0
-    plateau_patience: int = 5
+
+    def __post_init__(self) -> None:
+        given: float | None = self.factor
+        if given is None:
+            object.__setattr__(self, "factor", SCHEDULES[self.name].factor)
 
     @property
     def has_horizon(self) -> bool:
-        """Whether the rate depends on how many epochs were planned, so that more of them make another run."""
-        return self.name == "cosine"
+        """Whether the rate depends on the number of planned epochs, so that a run cannot be resumed for more."""
+        return SCHEDULES[self.name].has_horizon
 
 
 def constant(schedule: Schedule, e: Array) -> Array:
@@ -71,17 +78,34 @@ def cosine(schedule: Schedule, e: Array) -> Array:
     return schedule.min_learning_rate + span * (1 + np.cos(np.pi * done)) / 2
 
 
-SCHEDULES: dict[str, Callable[[Schedule, Array], Array]] = {
-    "constant": constant,
-    "step": step,
-    "exponential": exponential,
-    "cosine": cosine,
-    "plateau": constant,  # times `plateau_scale`
+class ScheduleKind(NamedTuple):
+    """A row of the table.
+
+    Attributes:
+        rate: the function of the epochs since the warm-up, (K,) -> (K,).
+        uses: the fields of `ScheduleNumbers` that it reads; each schedule may have a warm-up.
+        factor: the default of `factor`.
+        has_horizon: whether the rate depends on the number of planned epochs.
+    """
+
+    rate: Callable[[Schedule, Array], Array]
+    uses: tuple[str, ...] = ()
+    factor: float = 0.1
+    has_horizon: bool = False
+
+
+SCHEDULES: dict[str, ScheduleKind] = {
+    "constant": ScheduleKind(constant),
+    "step": ScheduleKind(step, uses=("step_epochs", "factor", "min_learning_rate")),
+    "exponential": ScheduleKind(exponential, uses=("factor", "min_learning_rate"), factor=0.95),
+    "cosine": ScheduleKind(cosine, uses=("min_learning_rate",), has_horizon=True),
+    # times `plateau_scale`
+    "plateau": ScheduleKind(constant, uses=("factor", "plateau_patience", "min_learning_rate"), factor=0.5),
 }
 
 
 def learning_rates(schedule: Schedule, steps: Array, steps_per_epoch: int, plateau_scale: float = 1.0) -> Array:
-    """The rates of some updates.
+    """Return the rates of some updates.
 
     Args:
         schedule: which schedule, with its numbers.
@@ -98,6 +122,6 @@ def learning_rates(schedule: Schedule, steps: Array, steps_per_epoch: int, plate
     """
     warmup_steps = schedule.warmup_epochs * steps_per_epoch
     e = np.maximum(steps - warmup_steps, 0) / steps_per_epoch
-    rates = np.maximum(SCHEDULES[schedule.name](schedule, e) * plateau_scale, schedule.min_learning_rate)
+    rates = np.maximum(SCHEDULES[schedule.name].rate(schedule, e) * plateau_scale, schedule.min_learning_rate)
     rising = schedule.learning_rate * plateau_scale * (steps + 1) / (warmup_steps + 1)
     return np.where(steps < warmup_steps, rising, rates)

@@ -8,15 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from twolayer.network.backprop import Workspace, data_loss_and_gradients, penalty
 from twolayer.network.model import Array, FlatParams
 from twolayer.network.optim import OPTIMIZERS, Hyperparameters
-
-EngineName = Literal["numpy", "numba"]
 
 CHUNK_BYTES = 1 << 25  # of rows in a chunk: so many that what a chunk costs by itself is little
 CHUNK_STEPS, CHUNK_WORK = 1000, 10**10  # steps and multiplications at most, so that nobody waits long for its end

@@ -24,9 +24,9 @@ from twolayer.network.backprop import penalty
 from twolayer.network.model import Array, FlatParams, Params, flat_copy, flat_zeros
 from twolayer.network.optim import OPTIMIZERS
 from twolayer.network.schedules import learning_rates
+from twolayer.network.settings import EngineName, SolverSettings
 from twolayer.solver.engine import (
     Engine,
-    EngineName,
     NonFiniteStepError,
     NumpyEngine,
     TrainingState,
@@ -35,13 +35,12 @@ from twolayer.solver.engine import (
 )
 from twolayer.solver.inputs import checked_params, fitting_rows, fitting_weights
 from twolayer.solver.metrics import Evaluator, RowSource, hidden_activity, weight_changes
-from twolayer.solver.settings import SolverSettings
 from twolayer.solver.state import Best, Chunk, EpochEnd, Record, SolverProgress
 from twolayer.utils.blas import at_most_threads
 from twolayer.utils.columns import require_monitor
 from twolayer.utils.errors import DivergedError
 from twolayer.utils.randomness import generator
-from twolayer.utils.text import nearest
+from twolayer.utils.text import did_you_mean
 
 
 def make_engine(name: EngineName, state: TrainingState, rule: UpdateRule, batch_size: int) -> Engine:
@@ -115,7 +114,9 @@ def _settings(given: dict[str, Any]) -> SolverSettings:
     known = [field.name for field in fields(SolverSettings)]
     for name in given:
         if name not in known:
-            raise TypeError(f"Solver has no setting {name!r}{nearest(name, known)} Settings: {', '.join(known)}")
+            raise TypeError(
+                f"Solver has no setting {name!r}{did_you_mean(name, known)}; its settings: {', '.join(known)}"
+            )
     return SolverSettings(**given)
 
 
@@ -209,7 +210,9 @@ class Solver:
         self.progress = SolverProgress(0, 0, best)
 
         batch_rows = min(self.settings.batch_size, self._n_rows)
-        self._engine = make_engine(self.settings.engine, self.state, self.settings.update_rule, batch_rows)
+        given = self.settings
+        rule = UpdateRule(given.optimizer, given, given.reg, given.max_grad_norm)
+        self._engine = make_engine(given.engine, self.state, rule, batch_rows)
         self.steps_per_epoch = -(-self._n_rows // batch_rows)
         self.threads = 1 if 2 * batch_rows * params.n_features * (params.n_hidden or shape[-1]) < ONE_THREAD else None
         longest = chunk_steps(batch_rows, params.n_features, params.n_hidden, dtype.itemsize)

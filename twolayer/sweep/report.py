@@ -13,11 +13,11 @@ from typing import Any
 
 from twolayer.config import Config, dump_config
 from twolayer.data import load_dataset
+from twolayer.network.settings import SolverSettings
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.logs import read_history
 from twolayer.runs.saved_model import load_model
 from twolayer.solver.metrics import Evaluator
-from twolayer.solver.settings import SolverSettings
 from twolayer.sweep.charts import PointView, draw_against_keys, draw_best_curves, draw_parallel_coordinates
 from twolayer.sweep.file import Sweep
 from twolayer.sweep.points import PointResult, boundary_warnings, ranked, winner_of, within_one_error

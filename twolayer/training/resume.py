@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from twolayer.config import Config, differences
+from twolayer.network.settings import SolverSettings
 from twolayer.runs.environment import differences_that_change_bits
 from twolayer.runs.folder import RunFolder
-from twolayer.solver.settings import SolverSettings
 from twolayer.utils.errors import RunError
 from twolayer.utils.jsonfile import read_json
 from twolayer.utils.text import shown

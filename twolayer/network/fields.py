@@ -1,0 +1,79 @@
+"""A setting is a dataclass field that carries its default, range, choices and meaning. Checks, config keys and the
+documentation's tables are derived from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import field, fields
+from functools import cache
+from numbers import Integral, Real
+from types import NoneType
+from typing import Any, get_args, get_type_hints
+
+LARGEST = 1_000_000_000  # of a count
+_KINDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "True or False", str: "text"}
+
+
+def setting(default: Any, meaning: str, *, choices: Iterable[str] = (), **bounds: float) -> Any:
+    """Return a dataclass field.
+
+    Args:
+        default: None for an optional setting, or one whose default depends on another.
+        meaning: one line for the config's comments and the documentation.
+        choices: the words that it may be.
+        bounds: of a number: `ge`, `gt`, `le`, `lt`, with pydantic's meanings.
+    """
+    return field(default=default, metadata={"meaning": meaning, "choices": tuple(choices), "bounds": bounds})
+
+
+def count(default: int | None, meaning: str, *, ge: int = 1) -> Any:
+    """Return a dataclass field for a whole number of at least `ge`."""
+    return setting(default, meaning, ge=ge, le=LARGEST)
+
+
+def check_settings(settings: Any) -> None:
+    """Check the type, range and choices of every setting of a frozen dataclass; NumPy's numbers become Python's.
+
+    Raises:
+        TypeError: for another type, e.g. True where a number is expected.
+        ValueError: for a value out of range or none of the choices.
+    """
+    hints = _hints(type(settings))
+    for each in fields(settings):
+        name, value = each.name, getattr(settings, each.name)
+        if value is None and each.default is None:
+            continue
+        choices, bounds = each.metadata["choices"], each.metadata["bounds"]
+        kind = str if choices else next(k for k in get_args(hints[name]) or (hints[name],) if k is not NoneType)
+        accepted: Any = {int: Integral, float: Real}.get(kind, kind)
+        words = f"one of {', '.join(choices)}" if choices else _KINDS[kind] + range_in_words(**bounds)
+        message = f"{name}: expected {words}, got {value!r}"
+        if not isinstance(value, accepted) or (kind is not bool and type(value) is bool):
+            raise TypeError(message)
+        if value not in choices if choices else bounds and not _is_within(value, **bounds):
+            raise ValueError(message)
+        object.__setattr__(settings, name, kind(value))
+
+
+def range_in_words(
+    ge: float | None = None, gt: float | None = None, le: float | None = None, lt: float | None = None
+) -> str:
+    """Return ` of at least 0 and below 1`; bounds of a milliard and more are left out."""
+    parts = [
+        f"of at least {ge}" if ge is not None and ge > -LARGEST else "",
+        f"greater than {gt}" if gt is not None else "",
+        f"at most {le}" if le is not None and le < LARGEST else "",
+        f"below {lt}" if lt is not None and lt < 2**63 else "",
+    ]
+    text = " and ".join(part for part in parts if part)
+    return f" {text}" if text else ""
+
+
+_hints: Any = cache(get_type_hints)
+
+
+def _is_within(
+    value: float, ge: float = -math.inf, gt: float = -math.inf, le: float = math.inf, lt: float = math.inf
+) -> bool:
+    return math.isfinite(value) and ge <= value <= le and gt < value < lt

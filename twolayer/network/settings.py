@@ -1,0 +1,101 @@
+"""The settings of a training: each one's default, type, range and meaning, written once. The config's section `solver`,
+its JSON Schema, its rules and the documentation's table are derived from here; a test compares the estimator's."""
+
+from __future__ import annotations
+
+from dataclasses import Field, dataclass, fields
+from typing import Any, Literal, NamedTuple, get_args
+
+from twolayer.network.fields import check_settings, count, setting
+from twolayer.network.optim import OPTIMIZERS, Hyperparameters
+from twolayer.network.schedules import SCHEDULES, Schedule, ScheduleNumbers
+
+EngineName = Literal["numpy", "numba"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SolverSettings(Hyperparameters, ScheduleNumbers):
+    """What the solver does with the rows; the names are those of the config's section `solver`.
+
+    A `learning_rate` or `factor` that is left out (None) becomes the default of the optimizer or schedule.
+
+    Raises:
+        TypeError: for a setting of another type.
+        ValueError: for a name that is none of the choices or a number out of range.
+    """
+
+    engine: EngineName = setting(  # noqa: RUF009
+        "numpy", "backend that runs the training steps; numba is compiled (extra numba)", choices=get_args(EngineName)
+    )
+    optimizer: str = setting("sgd", "the update, equation (13) or a refinement of it", choices=OPTIMIZERS)
+    learning_rate: float = setting(None, "a of the updates, at its highest", gt=0)
+    schedule: str = setting("constant", "how the learning rate falls", choices=SCHEDULES)
+    reg: float = setting(0.0, "L2 strength r of equation (6)", ge=0)
+    batch_size: int = count(64, "rows per update")
+    epochs: int = count(10, "passes over the training rows")
+    shuffle: bool = setting(True, "visit the rows in a new random order in each epoch")
+    seed: int = setting(0, "of the shuffles and of the choice of evaluation rows", ge=0, lt=2**63)
+    monitor: str | None = setting(
+        None,
+        "column of the history that picks the best parameters; left out: val_accuracy, or train_loss without "
+        "validation rows",
+    )
+    patience: int | None = count(
+        None, "stop after this many epochs without improvement of monitor; null: never stop early"
+    )
+    min_delta: float = setting(
+        0.0, "an improvement of monitor must be larger than this, for patience and plateau_patience", ge=0
+    )
+    max_grad_norm: float | None = setting(None, "clip gradients to this global norm; null: no clipping", gt=0)
+    evaluate_rows: int | None = count(None, "maximum number of training rows in train_loss and train_accuracy")
+    objective: bool = setting(False, "report each step's loss with the penalty, which costs a pass over the weights")
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        for name, dependent in DEPENDENT_DEFAULTS.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, dependent.values[getattr(self, dependent.chooser)])
+
+    @property
+    def schedule_rule(self) -> Schedule:
+        """The part that the learning rate depends on."""
+        numbers = {each.name: getattr(self, each.name) for each in fields(ScheduleNumbers)}
+        return Schedule(self.schedule, self.learning_rate, self.epochs, **numbers)
+
+
+class Dependent(NamedTuple):
+    """A default that depends on another setting: its value for each choice."""
+
+    chooser: str
+    values: dict[str, float]
+
+
+DEPENDENT_DEFAULTS = {
+    "learning_rate": Dependent("optimizer", {name: row.learning_rate for name, row in OPTIMIZERS.items()}),
+    "factor": Dependent("schedule", {name: row.factor for name, row in SCHEDULES.items()}),
+}
+
+
+def _owners() -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Return for each setting that only some choices use: the setting that chooses, and those choices."""
+    found: dict[str, tuple[str, tuple[str, ...]]] = {}
+    for chooser, table in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+        for choice, row in table.items():
+            for name in row.uses:
+                found[name] = (chooser, (*found.get(name, (chooser, ()))[1], choice))
+    return found
+
+
+OWNERS = _owners()
+
+
+def settings_in_order() -> list[Field[Any]]:
+    """Return the fields of `SolverSettings` as the config lists them: each choice before the numbers it uses."""
+    after = {"learning_rate": fields(Hyperparameters), "schedule": fields(ScheduleNumbers)}
+    inherited = {each.name for group in after.values() for each in group}
+    own = [each for each in fields(SolverSettings) if each.name not in inherited]
+    return [each for first in own for each in (first, *after.get(first.name, ()))]
+
+
+_ATTRIBUTES = [f"        {each.name}: {each.metadata['meaning']}." for each in settings_in_order()]
+SolverSettings.__doc__ = "\n".join([f"{SolverSettings.__doc__}", "    Attributes:", *_ATTRIBUTES])
