@@ -21,6 +21,7 @@ from tests.fuzz.damage import fuzz_damage
 from tests.fuzz.data import fuzz_data
 from tests.fuzz.disk import fuzz_disk
 from tests.fuzz.kills import KILLS, fuzz_kills
+from tests.fuzz.power import PowerCutDisk, fuzz_power
 from tests.fuzz.training import warm_up
 from twolayer.network.optim import OPTIMIZERS
 from twolayer.training.verify_resume import Verdict
@@ -62,6 +63,25 @@ def test_a_disk_that_is_full_at_a_write(campaign, tmp_path, monkeypatch):
     monkeypatch.setattr("twolayer.training.recorder.draw_loss_curve", lambda *arguments, **options: None)
     tally = fuzz_disk(campaign, tmp_path, every=41)
     require_none_failed(tally, "went on to the same end", "left nothing behind, and began anew")
+
+
+def test_a_power_cut_at_an_operation(campaign, tmp_path, monkeypatch):
+    monkeypatch.setattr("twolayer.training.recorder.draw_loss_curve", lambda *arguments, **options: None)
+    tally = fuzz_power(campaign, tmp_path, every=11)
+    require_none_failed(tally, *(f"{lost}: resumed to the same end" for lost in ("bytes lost", "bytes and names lost")))
+    assert tally.counts["bytes lost: no run yet"] < tally.counts["bytes lost: resumed to the same end"] / 4
+
+
+@pytest.mark.parametrize(("operation", "lost"), [("sync", "bytes lost"), ("sync_folder", "bytes and names lost")])
+def test_a_power_cut_shows_what_was_not_flushed(campaign, tmp_path, monkeypatch, operation, lost):
+    monkeypatch.setattr("twolayer.training.recorder.draw_loss_curve", lambda *arguments, **options: None)
+    monkeypatch.setattr(PowerCutDisk, operation, lambda *arguments: None)
+    tally = fuzz_power(campaign, tmp_path, every=40)
+    words = {
+        "sync": "bytes lost: resumed to the same end",
+        "sync_folder": "bytes and names lost: resumed to the same end",
+    }
+    assert tally.counts[words[lost]] == 0
 
 
 def test_kills_are_counted_where_they_hit_and_runs_that_differ_fail(campaign, tmp_path, monkeypatch):

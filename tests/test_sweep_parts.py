@@ -181,12 +181,24 @@ def test_a_journal_reads_back_what_was_written_whatever_stands_at_its_torn_end(t
 
 
 @pytest.mark.parametrize(
-    "line", ["nonsense", "[1]", '{"point": 5, "values": {}}', '{"run": "a", "status": "odd"}', "{}"]
+    "line",
+    [
+        *("nonsense", "[1]", "{}", "[" * 100_000, '{"point": 5, "values": {}}', '{"point": true, "values": {}}'),
+        *('{"point": 1, "values": 5}', '{"point": 1, "values": {"a": [1]}}', '{"point": 1, "values": {"a": NaN}}'),
+        *('{"point": 1, "values": {"a": 1e999}}', '{"run": "a", "status": "odd"}'),
+        *(
+            f'{{"run": {run}, "status": "failed", "reason": {reason}, "seconds": {seconds}}}'
+            for run, reason, seconds in [
+                *((1, '""', 1), ('"a"', 1, 1), ('"a"', '""', "9" * 400), ('"a"', '""', "NaN"), ('"a"', '""', -1)),
+                ('"a"', '""', "true"),
+            ]
+        ),
+    ],
 )
 def test_a_damaged_journal_is_refused_with_its_line(tmp_path, line):
     path = tmp_path / "journal.jsonl"
     path.write_text('{"point": 0, "values": {}}\n' + line + "\n", encoding="utf-8")
-    with pytest.raises(RunError, match=r"journal\.jsonl:2: not a line of a sweep's journal"):
+    with pytest.raises(RunError, match=r"journal\.jsonl:2: expected a line of a sweep's journal"):
         Journal(path)
 
 

@@ -1,25 +1,21 @@
-"""A disk that is full from some operation on, in the place of the real one: what every write of a run must survive."""
+"""Disks that fail at some operation, in the place of the real one: what every write of a run must survive."""
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
 
-from twolayer.utils import files as seam
-
-OPERATIONS = ["create", "open_to_append", "write", "sync", "sync_folder", "replace"]
-OPERATIONS += ["rename_folder", "make_folder", "make_folders"]
-# truncate is not among them: it works on a full disk.
+from twolayer.utils import files
 
 
-class FaultyDisk(seam.Disk):
+class FaultyDisk(files.Disk):
     """Does what `Disk` does until operation number `fail_at`, which is cut short; counts in `count`.
 
-    A write that is cut short has written half of its bytes. After the first fault all further ones fail, too, as on
-    a full disk.
+    A write that is cut short has written half of its bytes. All operations after the first failure fail as well.
+    `truncate` and `remove` are not counted: they work on a full disk.
     """
 
     def __init__(self, fail_at: float) -> None:
@@ -30,7 +26,12 @@ class FaultyDisk(seam.Disk):
         """What happens in place of an operation that fails."""
         raise NotImplementedError
 
-    def write(self, descriptor: int, data: seam.Buffer) -> None:
+    def _step(self) -> None:
+        self.count += 1
+        if self.count >= self.fail_at:
+            self.fault()
+
+    def write(self, descriptor: int, data: files.Buffer) -> None:
         self.count += 1
         if self.count >= self.fail_at:
             whole = memoryview(data).cast("B")
@@ -38,20 +39,33 @@ class FaultyDisk(seam.Disk):
             self.fault()
         super().write(descriptor, data)
 
+    def create(self, path: Path) -> int:
+        self._step()
+        return super().create(path)
 
-def _counted(name: str) -> Callable[..., Any]:
-    def operation(self: FaultyDisk, *arguments: Any) -> Any:
-        self.count += 1
-        if self.count >= self.fail_at:
-            self.fault()
-        return getattr(seam.Disk, name)(self, *arguments)
+    def open_to_append(self, path: Path) -> int:
+        self._step()
+        return super().open_to_append(path)
 
-    return operation
+    def sync(self, descriptor: int) -> None:
+        self._step()
+        super().sync(descriptor)
 
+    def sync_folder(self, path: Path) -> None:
+        self._step()
+        super().sync_folder(path)
 
-for _name in OPERATIONS:
-    if _name != "write":
-        setattr(FaultyDisk, _name, _counted(_name))
+    def replace(self, source: Path, target: Path) -> None:
+        self._step()
+        super().replace(source, target)
+
+    def rename_folder(self, source: Path, target: Path) -> None:
+        self._step()
+        super().rename_folder(source, target)
+
+    def make_folder(self, path: Path) -> None:
+        self._step()
+        super().make_folder(path)
 
 
 class FullDisk(FaultyDisk):
@@ -62,11 +76,11 @@ class FullDisk(FaultyDisk):
 
 
 @contextmanager
-def using_disk(disk: seam.Disk) -> Iterator[seam.Disk]:
+def using_disk(disk: files.Disk) -> Iterator[files.Disk]:
     """Puts `disk` in the place of the real one."""
-    real = seam.disk
-    seam.disk = disk
+    real = files.disk
+    files.disk = disk
     try:
         yield disk
     finally:
-        seam.disk = real
+        files.disk = real

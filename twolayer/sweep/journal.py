@@ -3,8 +3,8 @@ the check that a resumed sweep is the same one."""
 
 from __future__ import annotations
 
-import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -17,11 +17,11 @@ from twolayer.config.models import SweepFile
 from twolayer.config.rules import default_of
 from twolayer.sweep.file import FREE_KEYS, Sweep
 from twolayer.sweep.space import Value
-from twolayer.utils import files as seam
+from twolayer.utils import files
 from twolayer.utils.errors import DataError, RunError
-from twolayer.utils.files import CANNOT_READ, explained
-from twolayer.utils.jsonfile import read_json, write_json
-from twolayer.utils.text import shown
+from twolayer.utils.files import CANNOT_READ, explained, read_at_most, sha256_of
+from twolayer.utils.jsonfile import parse_object, read_json, write_json
+from twolayer.utils.text import printable, shown
 
 
 def require_same_sweep(sweep: Sweep, folder: Path) -> dict[str, str]:
@@ -78,8 +78,8 @@ def data_files(source: Any) -> Iterator[str]:
 
 
 def _digest(path: Path) -> str:
-    with explained(path, CANNOT_READ), path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    with explained(path, CANNOT_READ):
+        return sha256_of(path)
 
 
 def require_data(digests: dict[str, str], where: str = "") -> None:
@@ -107,6 +107,8 @@ def _description(sweep: Sweep, digests: dict[str, str]) -> dict[str, Any]:
     return flat | {f"SHA-256 of {path}": digest for path, digest in digests.items()}
 
 
+_MAX_BYTES = 64 << 20
+_MOST_SECONDS = 1e12
 ENDED = ("finished", "pruned", "diverged", "failed")
 
 
@@ -154,15 +156,14 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         with explained(path):
-            self._descriptor = seam.disk.open_to_append(path)
+            self._descriptor = files.disk.open_to_append(path)
         try:
-            with explained(path, CANNOT_READ):
-                data = path.read_bytes()
+            data = read_at_most(path, _MAX_BYTES)
             whole = data.rfind(b"\n") + 1
             self.memory = _read(path, data[:whole])
             with explained(path):
                 if whole < len(data):
-                    seam.disk.truncate(self._descriptor, whole)
+                    files.disk.truncate(self._descriptor, whole)
         except BaseException:
             os.close(self._descriptor)
             raise
@@ -185,27 +186,42 @@ class Journal:
 
     def _append(self, entry: Mapping[str, Any]) -> None:
         with explained(self.path):
-            seam.disk.write(self._descriptor, json.dumps(entry).encode() + b"\n")
-            seam.disk.sync(self._descriptor)
+            files.disk.write(self._descriptor, json.dumps(entry).encode() + b"\n")
+            files.disk.sync(self._descriptor)
 
 
 def _read(path: Path, data: bytes) -> Memory:
     memory = Memory()
-    for number, line in enumerate(data.splitlines(), start=1):
+    for number, line in enumerate(data.split(b"\n")[:-1], start=1):
         try:
-            entry = json.loads(line)
-            if "point" in entry:
-                if entry["point"] != len(memory.points):
-                    raise ValueError(f"point {entry['point']} where point {len(memory.points)} is next")
-                memory.points.append(dict(entry["values"]))
-            elif entry["status"] in ENDED:
-                memory.outcomes[str(entry["run"])] = Outcome(entry["status"], str(entry["reason"]))
-                memory.seconds = max(memory.seconds, float(entry["seconds"]))
-            else:
-                raise ValueError(f"unknown status {entry['status']!r}")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            _take(parse_object(line, "the line"), memory)
+        except (RunError, ValueError, KeyError, TypeError) as error:
+            reason = printable(str(error)[:200])
             raise RunError(
-                f"{path}:{number}: not a line of a sweep's journal ({error}); put the file back as it was, or start "
-                "the sweep in a new folder"
+                f"{path}:{number}: expected a line of a sweep's journal, got another one ({reason}); "
+                "put the file back as it was, or start the sweep in a new folder"
             ) from None
     return memory
+
+
+def _take(entry: Mapping[str, Any], memory: Memory) -> None:
+    """Add a journal's line to the memory; raises ValueError, KeyError or TypeError for what no sweep writes."""
+    if "point" in entry:
+        number, values = entry["point"], entry["values"]
+        if type(number) is not int or number != len(memory.points):
+            raise ValueError(f"expected point {len(memory.points)}, got {shown(number)}")
+        if not isinstance(values, dict):
+            raise ValueError(f"values: expected a mapping, got {shown(values)}")
+        for key, value in values.items():
+            finite = not isinstance(value, float) or math.isfinite(value)
+            if not (finite and isinstance(value, bool | int | float | str | None)):
+                raise ValueError(f"{shown(key)}: expected a number, text, true, false or null, got {shown(value)}")
+        memory.points.append(values)
+        return
+    run, status, reason, seconds = (entry[name] for name in ("run", "status", "reason", "seconds"))
+    if not (isinstance(run, str) and isinstance(reason, str) and status in ENDED):
+        raise ValueError(f"expected a run, one of {', '.join(ENDED)}, and a reason, got {shown(status)}")
+    if type(seconds) not in (int, float) or not 0 <= seconds < _MOST_SECONDS:
+        raise ValueError(f"seconds: expected a number from 0, got {shown(seconds)}")
+    memory.outcomes[run] = Outcome(status, reason)
+    memory.seconds = max(memory.seconds, float(seconds))
