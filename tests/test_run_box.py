@@ -8,17 +8,20 @@ import shutil
 import socket
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from twolayer.commands.curves import load_runs
 from twolayer.config import config_from_dict
+from twolayer.runs.checkpoint import read_arrays, write_arrays
 from twolayer.runs.folder import RunFolder, open_run
 from twolayer.runs.saved_model import load_model
 from twolayer.training.run import resume, train
 from twolayer.utils.errors import RunError
 from twolayer.utils.files import UNPACKED_FLOOR, open_regular, open_to_read, read_at_most
+from twolayer.views.boundary import snapshot_models
 from twolayer.views.evaluation import evaluate_run
 from twolayer.views.loss_curve import plot
+from twolayer.views.run_data import load_runs
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes and links")
 
@@ -151,6 +154,39 @@ def test_a_file_whose_size_is_made_of_holes_is_refused_before_it_is_read(tmp_pat
         open_to_read(path)
     with pytest.raises(RunError, match="sparse: cannot be read: expected at most"):
         read_at_most(path, 100)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda arrays, header: header.pop("epoch"), r"epoch: expected a number from 0, got nothing"),
+        (lambda arrays, header: header.update(epoch="x"), r"epoch: .*, got 'x'"),
+        (lambda arrays, header: header.update(epoch=float("inf")), r"epoch: .*, got inf"),
+        (lambda arrays, header: header.update(epoch=-1), r"epoch: .*, got -1"),
+        (
+            lambda arrays, header: arrays.update(W1=np.ones((5, 4), np.float32)),
+            "expected a network like Params",
+        ),
+        (lambda arrays, header: header.update(kind="model"), "expected a file of kind snapshot"),
+    ],
+)
+def test_a_snapshot_that_no_run_would_write_is_refused(run, change, said):
+    path = run / "snapshots" / "epoch-00001.npz"
+    arrays, header = read_arrays(path)
+    header.pop("format")
+    change(arrays, header)
+    write_arrays(path, arrays, header)
+    with pytest.raises(RunError, match=rf"epoch-00001\.npz: {said}"):
+        snapshot_models(run)
+
+
+@pytest.mark.parametrize("line", [b"[" * 100_000, b'{"run": "run", "status": ' + b"1" * 5000 + b"}", b"\xff", b"{}"])
+def test_a_journal_of_any_content_does_not_stop_the_views(finished, tmp_path, line):
+    (tmp_path / "journal.jsonl").write_bytes(line + b"\n" + b'{"run": "run", "status": "pruned"}\n')
+    shutil.copytree(finished, tmp_path / "runs" / "run")
+    (tmp_path / "runs" / "again").symlink_to(tmp_path)
+    loaded, _ = load_runs((tmp_path,))
+    assert [run.name for run, _ in loaded] == ["run"]
 
 
 def test_leftovers_of_snapshots_are_removed_on_resume(run):

@@ -16,8 +16,9 @@ from twolayer.network.model import Array, Params
 from twolayer.runs.checkpoint import read_model_arrays
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.saved_model import Model, load_model
-from twolayer.utils.errors import DataError
+from twolayer.utils.errors import DataError, RunError
 from twolayer.utils.files import write_atomically
+from twolayer.utils.text import shown
 from twolayer.views import style
 from twolayer.views.panels import PANELS
 from twolayer.views.report.details import raw_rows
@@ -102,17 +103,22 @@ def snapshot_models(run: Path) -> list[tuple[int, Model]]:
     """Return the models of a run's snapshots, each with its epoch, in their order.
 
     Raises:
-        RunError: if one of the files is damaged.
+        RunError: if one of the files is damaged, or of another network than the run's.
     """
-    paths = sorted(RunFolder(run).snapshots.glob("epoch-*.npz"))
+    paths = RunFolder(run).snapshot_files()
     if not paths:
         return []
-    preparation = load_model(run).preparation
+    model = load_model(run)
     frames = []
     for path in paths:
         arrays, header = read_model_arrays(path, kinds=("snapshot",))
         params = Params(arrays.get("W1"), arrays.get("b1"), arrays["W2"], arrays["b2"])
-        frames.append((int(header["epoch"]), Model(params, preparation)))
+        epoch = header.get("epoch")
+        if type(epoch) is not int or epoch < 0:
+            raise RunError(f"{path}: epoch: expected a number from 0, got {shown(epoch)}")
+        if (params.n_features, params.n_classes) != (model.params.n_features, model.params.n_classes):
+            raise RunError(f"{path}: expected a network like {model.params}, as in best.npz, got {params}")
+        frames.append((epoch, Model(params, model.preparation)))
     return sorted(frames, key=lambda frame: frame[0])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,13 +19,15 @@ from twolayer.runs.logs import read_history
 from twolayer.runs.saved_model import read_predictions
 from twolayer.utils.columns import larger_is_better
 from twolayer.utils.errors import RunError, TwoLayerError
-from twolayer.utils.jsonfile import read_json
+from twolayer.utils.files import read_at_most
+from twolayer.utils.jsonfile import parse_object, read_json
 from twolayer.utils.text import shown
 
 # Keys that say where a run is or how it reports, not what it computes.
 _NOT_COMPARED = ("run.",)
 SEED = "seed"
 ENDED = ("finished", "stopped_early")
+_MAX_JOURNAL_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,8 @@ def run_folders(place: Path) -> list[Path]:
         for each in sorted(place.iterdir()):
             if _is_run(each):
                 found.append(each)
+            elif each.is_symlink():
+                continue  # a link to a folder above would have no end
             elif (each / "journal.jsonl").is_file() or (each.name == "runs" and (place / "journal.jsonl").is_file()):
                 found += run_folders(each)
     return found
@@ -127,10 +130,10 @@ def _is_run(path: Path) -> bool:
 def sweep_statuses(path: Path) -> dict[str, str]:
     """Return what a sweep's journal says of its runs, by name: finished, pruned, diverged or failed."""
     statuses = {}
-    with suppress(OSError):
-        for line in path.read_bytes().splitlines():
-            with suppress(ValueError, KeyError, TypeError):
-                entry = json.loads(line)
+    with suppress(RunError):
+        for line in read_at_most(path, _MAX_JOURNAL_BYTES).splitlines():
+            with suppress(RunError, KeyError):
+                entry = parse_object(line, str(path))
                 statuses[str(entry["run"])] = str(entry["status"])
     return statuses
 
@@ -161,7 +164,7 @@ def load_runs(places: Sequence[Path]) -> tuple[list[tuple[RunData, Config]], lis
         paths = run_folders(place) or [open_run(place).path]  # which raises, and says what it found
         for path in paths:
             try:
-                config = load_config(RunFolder(path).config, require_files=False)
+                config = load_config(open_run(path).config, require_files=False)
                 runs.append((read_run(path, config.model_dump()), config))
             except TwoLayerError as error:
                 if named:
