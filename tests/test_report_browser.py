@@ -1,10 +1,10 @@
 """The report in a real browser with the network off: no console error, curves visible, a legend click hides a curve."""
 
 import io
-import shutil
 
 import numpy as np
 import pytest
+from browser import BROWSER, DRIVER, FIND, new_browser
 from PIL import Image
 from view_runs import config_with, made_history, made_run
 
@@ -16,48 +16,14 @@ from twolayer.views.style import OKABE_ITO
 pytest.importorskip("bokeh")
 webdriver = pytest.importorskip("selenium.webdriver")
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-DRIVER = shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER), reason="needs Chromium and its driver")
 
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND",  # the network is off: no name can be looked up
-    "--window-size=1200,1000",
-)
 LABELS = ("hidden=8", "hidden=64")
-
-# Bokeh keeps its elements in nested shadow roots, which selectors do not enter.
-FIND = """
-function find(root, label) {
-  for (const each of root.querySelectorAll('*')) {
-    if (each.children.length == 0 && each.textContent.trim() == label && each.offsetWidth > 0) return each;
-    const inside = each.shadowRoot && find(each.shadowRoot, label);
-    if (inside) return inside;
-  }
-  return null;
-}
-return find(document, arguments[0]);
-"""
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    driver = new_browser(tmp_path_factory.mktemp("profile"))
     yield driver
     driver.quit()
 

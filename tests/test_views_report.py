@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from view_runs import config_with, made_history, made_run
 
+from twolayer.views.diagnosis import verdicts_on
 from twolayer.views.evaluation import reliability
 from twolayer.views.report.details import Details, Mistake, evaluated
-from twolayer.views.report.page import html, pictures, verdicts_on, write_report
+from twolayer.views.report.page import html, pictures, write_report
 from twolayer.views.run_data import read_run
 
 EVIL = [

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from twolayer.config import config_from_dict, dump_config
 from twolayer.runs.checkpoint import write_arrays
 from twolayer.runs.logs import HISTORY_COLUMNS
 
@@ -83,3 +84,18 @@ def made_run(folder, *, history=None, summary=None, predictions=None, classes=()
     if predictions is not None:
         write_arrays(folder / "predictions.npz", predictions, {"kind": "predictions", "classes": list(classes)})
     return folder
+
+
+def made_live_run(folder, *, history=None, steps=(), **changes):
+    """A run folder with a config that loads, as `watch` reads it."""
+    config = config_from_dict({"data": {"train": {"generator": "spiral"}}})
+    values = config.model_dump()
+    for name, value in changes.items():
+        section, _, key = name.partition("__")
+        values[section][key] = value
+    path = made_run(folder, history=history)
+    (path / "config.yaml").write_text(dump_config(config_from_dict(values)), encoding="utf-8")
+    (path / "last.npz").touch()
+    rows = ["step,epoch,learning_rate,loss", *(f"{step},{epoch},0.1,{loss}" for step, epoch, loss in steps)]
+    (path / "steps.csv").write_text("\n".join(rows) + "\n")
+    return path

@@ -18,6 +18,7 @@ COMMANDS = {
     "predict": "labels or probabilities for raw rows",
     "curves": "redraw or overlay loss curves",
     "report": "one HTML page to look at or send",
+    "watch": "follow runs while they train, in the browser",
     "check": "look at data, initial loss and gradients before training",
     "gradcheck": "analytic gradients against numeric ones and every reference",
     "explain": "one real row through all equations",

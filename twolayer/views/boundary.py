@@ -99,8 +99,8 @@ def plane_of(run: Path, config: Config, classes: Sequence[Any]) -> Plane:
     return Plane(rows.X, rows.y, classes, rows.names)
 
 
-def snapshot_models(run: Path) -> list[tuple[int, Model]]:
-    """Return the models of a run's snapshots, each with its epoch, in their order.
+def snapshot_models(run: Path, last: bool = False) -> list[tuple[int, Model]]:
+    """Return the models of a run's snapshots (or of the last one alone), each with its epoch, in their order.
 
     Raises:
         RunError: if one of the files is damaged, or of another network than the run's.
@@ -110,7 +110,7 @@ def snapshot_models(run: Path) -> list[tuple[int, Model]]:
         return []
     model = load_model(run)
     frames = []
-    for path in paths:
+    for path in paths[-1:] if last else paths:
         arrays, header = read_model_arrays(path, kinds=("snapshot",))
         params = Params(arrays.get("W1"), arrays.get("b1"), arrays["W2"], arrays["b2"])
         epoch = header.get("epoch")
@@ -120,6 +120,18 @@ def snapshot_models(run: Path) -> list[tuple[int, Model]]:
             raise RunError(f"{path}: expected a network like {model.params}, as in best.npz, got {params}")
         frames.append((epoch, Model(params, model.preparation)))
     return sorted(frames, key=lambda frame: frame[0])
+
+
+def newest_model(run: Path) -> tuple[int, Model]:
+    """Return the model of a run's last snapshot, or its best one where no snapshots are kept, with its epoch.
+
+    Raises:
+        RunError: if the file is damaged.
+    """
+    if snapshots := snapshot_models(run, last=True):
+        return snapshots[0]
+    header = read_model_arrays(RunFolder(run).best, kinds=("model",))[1]
+    return int(header["epoch"]), load_model(run)
 
 
 def draw_boundary(plane: Plane, predict_proba: PredictProba, path: Path) -> None:

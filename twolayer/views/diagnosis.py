@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from twolayer.network.model import Array
+from twolayer.views.run_data import RunData
 from twolayer.views.style import within_reach
 
 RATIO_HIGH = 0.1  # |update| / |weights| of one step: a weight matrix replaced in ten steps cannot settle
@@ -101,6 +102,25 @@ def diagnose(evidence: Evidence) -> tuple[Verdict, ...]:
             if name in _ENOUGH:
                 break
     return tuple(found)
+
+
+def verdicts_on(run: RunData) -> tuple[Verdict, ...]:
+    """Return `diagnose` of a run folder's files.
+
+    Raises:
+        RunError: if its model is damaged.
+    """
+    return diagnose(
+        Evidence(
+            history=run.history,
+            n_classes=run.n_classes,
+            config=run.config,
+            status=run.status,
+            validation_y=run.predictions.get("validation_y"),
+            validation_proba=run.predictions.get("validation_proba"),
+            classes=run.classes,
+        )
+    )
 
 
 Said = tuple[str, str] | None  # evidence and remedy

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from twolayer.network.model import Array
 from twolayer.utils.errors import import_extra
 from twolayer.views import style
 from twolayer.views.panels import MAIN_PANELS, THICK, X_AXES, By, Panel, group_curve
@@ -51,7 +51,9 @@ def interactive_curves(
         curves = [{column: group_curve(group, column, by, POINTS) for column in panel.lines} for group in groups]
         values = [curve.y for shown in curves for curve in shown.values() if curve is not None]
         log = panel.log and (style.wants_log(values) if scale is None else scale == "log")
-        plot = new_panel(panel, by, log=log, values=values, x_range=plots[0].x_range if plots else None)
+        positive = np.concatenate([one[np.isfinite(one) & (one > 0)] for one in values] or [np.empty(0)])
+        ticks = style.log_ticks(positive.min() / 1.2, positive.max() * 1.2) if log and positive.size else ()
+        plot = new_panel(panel, by, log=log, ticks=ticks, x_range=plots[0].x_range if plots else None)
         plots.append(plot)
         for index, group in enumerate(groups):
             for k, (column, (words, width)) in enumerate(panel.lines.items()):
@@ -61,7 +63,9 @@ def interactive_curves(
                 color, dash = style.line_look(index)
                 color = style.column_color(column, k) if single else color
                 key, name = (index, words if single else ""), words if single else f"{group.label} ({words})"
-                line = add_line(plot, curve.x, curve.y, color=color, dash=dash, width=width, name=name)
+                line = add_line(
+                    plot, curve.x, curve.y, color=color, dash=dash, width=width, name=name, dot=len(curve.x) == 1
+                )
                 drawn = entries.setdefault(key, [])
                 drawn.append(line)
                 if curve.low is not None and curve.high is not None and width == THICK:
@@ -80,7 +84,7 @@ def new_panel(
     by: By,
     *,
     log: bool = False,
-    values: Sequence[NDArray[np.float64]] = (),
+    ticks: Sequence[float] = (),
     x_range: Any = None,
     height: int = 380,
 ) -> Figure:
@@ -90,7 +94,7 @@ def new_panel(
         panel: what it will show.
         by: the x axis.
         log: draw the y axis on a logarithmic scale.
-        values: what will be drawn, for the ticks of that scale.
+        ticks: of the y axis; Bokeh's own leave most of a short logarithmic range without any.
         x_range: another panel's, to be linked with it.
         height: in pixels.
     """
@@ -114,35 +118,35 @@ def new_panel(
         axis.major_label_text_font_size = "13px"
     tooltips = [("", "$name"), (by, "@x{0,0.[00]}"), (panel.name, "@y{0.0000}")]
     plot.add_tools(HoverTool(tooltips=tooltips, mode="mouse", line_policy="nearest"))
-    positive = np.concatenate([one[np.isfinite(one) & (one > 0)] for one in values]) if log and values else np.empty(0)
-    if positive.size:  # Bokeh's own ticks leave most of a short range without any
-        plot.yaxis.ticker = style.log_ticks(float(positive.min()) / 1.2, float(positive.max()) * 1.2)
+    if ticks:
+        plot.yaxis.ticker = list(ticks)
         plot.yaxis.formatter = PrintfTickFormatter(format="%g")
     return plot
 
 
 def add_line(
     plot: Figure,
-    x: NDArray[np.float64],
-    y: NDArray[np.float64],
+    x: Array,
+    y: Array,
     *,
     color: str,
     width: float,
     name: str,
     dash: style.Dash = "solid",
     alpha: float = 1.0,
+    dot: bool = False,
 ) -> GlyphRenderer[Any]:
-    """Draw a curve, a dot where it is a single point; its renderer's `data_source` holds `x` and `y`."""
+    """Draw a curve, or a dot; its renderer's `data_source` holds `x` and `y`."""
     from bokeh.models import ColumnDataSource
 
     source = ColumnDataSource(points_of(x, y))
-    if len(x) == 1:
+    if dot:
         return plot.scatter("x", "y", source=source, color=color, size=8, alpha=alpha, name=safe_text(name))
     look: dict[str, Any] = {"color": color, "line_dash": dash, "line_width": width, "alpha": alpha}
     return plot.line("x", "y", source=source, name=safe_text(name), **look)
 
 
-def points_of(x: NDArray[np.float64], y: NDArray[np.float64]) -> dict[str, NDArray[np.float32]]:
+def points_of(x: Array, y: Array) -> dict[str, Array]:
     """Return a curve's source: float32 is half the size, and a screen shows no more digits."""
     return {"x": x.astype(np.float32), "y": style.within_reach(y).astype(np.float32)}
 

@@ -16,7 +16,6 @@ from twolayer.views.run_data import ENDED, RunData, best_index, differing_keys, 
 
 Cell = str | float | int | None
 
-_BEST_OF = ("val_loss", "val_accuracy", "val_balanced_accuracy", "val_f1", "val_auc")
 _FORMS: dict[str, str] = {"seconds": ".2f", "epochs": "d", "best epoch": "d"}
 
 
@@ -71,19 +70,19 @@ def run_table(runs: Sequence[RunData], sort: str | None = None) -> RunTable:
     columns |= different_values(runs)
     if any(run.status not in ENDED for run in runs):
         columns["status"] = [run.status for run in runs]
-    for name, figure in _figures().items():
+    for name, figure in FIGURES.items():
         values = [figure(run) for run in runs]
         if any(value is not None for value in values):
             columns[name] = values
     monitored: list[Cell] = [run.at_best(runs[0].monitor) for run in runs]
-    order = _sorted(monitored, larger_is_better(runs[0].monitor))
+    order = sort_order(monitored, larger_is_better(runs[0].monitor))
     if sort is not None:
         names = {key.replace(" ", "_"): key for key in columns}
         key = sort.rpartition(".")[2].replace(" ", "_")
         if key not in names:
             raise ValueError(f"--sort: expected one of {', '.join(names)}, got {sort!r}{did_you_mean(key, names)}")
         name = names[key]
-        order = _sorted(columns[name], larger_is_better(name.rpartition(" ")[2]))
+        order = sort_order(columns[name], larger_is_better(name.rpartition(" ")[2]))
     return RunTable(tuple(columns), [tuple(values[k] for values in columns.values()) for k in order], order)
 
 
@@ -100,22 +99,6 @@ def different_values(runs: Sequence[RunData]) -> dict[str, list[Cell]]:
     return {names[key]: [_cell(one.get(key)) for one in flat] for key in keys}
 
 
-def _figures() -> dict[str, Callable[[RunData], Cell]]:
-    figures: dict[str, Callable[[RunData], Cell]] = {
-        "epochs": lambda run: len(run.column("epoch")),
-        "best epoch": lambda run: run.best_epoch,
-        "final train loss": lambda run: _last(run, "train_loss"),
-        "final val loss": lambda run: _last(run, "val_loss"),
-        "final val accuracy": lambda run: _last(run, "val_accuracy"),
-    }
-    for column in _BEST_OF:
-        words = f"{'lowest' if column == 'val_loss' else 'best'} {column.replace('_', ' ')}"
-        figures[words] = lambda run, column=column: _best(run, column)  # type: ignore[misc]
-    figures["test accuracy"] = lambda run: run.summary.get("test_accuracy")
-    figures["seconds"] = lambda run: _last(run, "seconds")
-    return figures
-
-
 def _last(run: RunData, name: str) -> Cell:
     values = run.column(name)
     return float(values[-1]) if values.size and np.isfinite(values[-1]) else None
@@ -126,11 +109,27 @@ def _best(run: RunData, name: str) -> Cell:
     return None if k is None else float(run.column(name)[k])
 
 
+FIGURES: dict[str, Callable[[RunData], Cell]] = {
+    "epochs": lambda run: len(run.column("epoch")),
+    "best epoch": lambda run: run.best_epoch,
+    "final train loss": lambda run: _last(run, "train_loss"),
+    "final val loss": lambda run: _last(run, "val_loss"),
+    "final val accuracy": lambda run: _last(run, "val_accuracy"),
+    "lowest val loss": lambda run: _best(run, "val_loss"),
+    "best val accuracy": lambda run: _best(run, "val_accuracy"),
+    "best val balanced accuracy": lambda run: _best(run, "val_balanced_accuracy"),
+    "best val f1": lambda run: _best(run, "val_f1"),
+    "best val auc": lambda run: _best(run, "val_auc"),
+    "test accuracy": lambda run: run.summary.get("test_accuracy"),
+    "seconds": lambda run: _last(run, "seconds"),
+}
+
+
 def _cell(value: Any) -> Cell:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else value_text(value)
 
 
-def _sorted(values: Sequence[Cell], descending: bool) -> list[int]:
+def sort_order(values: Sequence[Cell], descending: bool) -> list[int]:
     """Return the order of some values: numbers, then words, then what is absent."""
 
     def key(k: int) -> tuple[int, float, str]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twolayer.views import style
+from twolayer.views.diagnosis import RULES, Verdict
 from twolayer.views.evaluation import Reliability, class_figures, confusion_matrix
 
 MAX_MATRIX = 40  # classes; a larger confusion matrix is listed by its largest confusions
@@ -59,6 +60,16 @@ def table(header: Sequence[object], rows: Iterable[Sequence[object]], kind: str 
         for row in rows
     )
     return f'<div class="wide"><table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def verdicts(found: Sequence[Verdict]) -> str:
+    """Return what the diagnosis says of a run."""
+    if not found:
+        return f'<p class="fine">Nothing stands out. Looked for: {text(", ".join(RULES))}.</p>'
+    return "".join(
+        f'<p class="alarm"><b>{text(one.name)}</b>: {text(one.evidence)}<br>Try: {text(one.remedy)}</p>'
+        for one in found
+    )
 
 
 def class_table(counts: NDArray[np.int64], classes: Sequence[Any]) -> str:

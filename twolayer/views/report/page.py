@@ -6,11 +6,10 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from twolayer.utils.errors import MissingExtraError
 from twolayer.utils.files import write_atomically
-from twolayer.views.diagnosis import RULES, Evidence, diagnose
+from twolayer.views.diagnosis import verdicts_on
 from twolayer.views.evaluation import reliability
 from twolayer.views.loss_curve import draw_curves
 from twolayer.views.panels import By
@@ -110,7 +109,7 @@ def _value(value: object) -> str:
 
 
 def _about(run: RunData, detail: Details, units: int) -> list[str]:
-    parts = ["<h3>Diagnosis</h3>", _verdicts(run)]
+    parts = ["<h3>Diagnosis</h3>", html.verdicts(verdicts_on(run))]
     judged = evaluated(run)
     if judged is None:
         parts.append('<p class="note">The run kept no predictions: no confusion matrix, no calibration.</p>')
@@ -139,31 +138,6 @@ def _about(run: RunData, detail: Details, units: int) -> list[str]:
         rows = html.table(("", "value"), list(environment.items()), "text")
         parts.append(f"<details><summary>Environment</summary>{rows}</details>")
     return parts
-
-
-def verdicts_on(run: RunData) -> tuple[Any, ...]:
-    """`diagnose` on what a run folder holds."""
-    return diagnose(
-        Evidence(
-            history=run.history,
-            n_classes=run.n_classes,
-            config=run.config,
-            status=run.status,
-            validation_y=run.predictions.get("validation_y"),
-            validation_proba=run.predictions.get("validation_proba"),
-            classes=run.classes,
-        )
-    )
-
-
-def _verdicts(run: RunData) -> str:
-    found = verdicts_on(run)
-    if not found:
-        return f'<p class="fine">Nothing stands out. Looked for: {text(", ".join(RULES))}.</p>'
-    return "".join(
-        f'<p class="alarm"><b>{text(one.name)}</b>: {text(one.evidence)}<br>Try: {text(one.remedy)}</p>'
-        for one in found
-    )
 
 
 def _mistakes(detail: Details, kind: str) -> list[str]:

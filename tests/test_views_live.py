@@ -1,0 +1,198 @@
+"""What `watch` reads: growing logs by their new bytes alone, runs in every state, none of them changed."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from view_runs import made_history, made_live_run
+
+from twolayer.runs.folder import RunFolder
+from twolayer.runs.logs import HISTORY_COLUMNS, read_history
+from twolayer.views.live import following
+from twolayer.views.live.following import Follower, LogTail
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch):
+    """Looks in quick succession read the files each time, and nothing is put off for want of time."""
+    monkeypatch.setattr(following, "INTERVAL", 0.0)
+    monkeypatch.setattr(following, "SLICE", 60.0)
+    monkeypatch.setattr(following, "ASK_AGAIN", 0.0)
+
+
+def lines(count, first=1, columns=HISTORY_COLUMNS):
+    return b"".join(
+        b",".join(b"%d" % k if name == "epoch" else b"0.5" for name in columns) + b"\n"
+        for k in range(first, first + count)
+    )
+
+
+HEADER = ",".join(HISTORY_COLUMNS).encode() + b"\n"
+
+
+def test_a_growing_log_is_read_by_its_new_bytes_alone(tmp_path, monkeypatch):
+    path = tmp_path / "history.csv"
+    path.write_bytes(HEADER + lines(3) + b"4,0.")  # the last row is still being written
+    tail = LogTail(path)
+    assert tail.read()
+    assert tail.by_name()["epoch"].tolist() == [1, 2, 3]
+    assert not tail.read()
+
+    read = []
+    opened = following.open_to_read
+
+    monkeypatch.setattr(following, "open_to_read", lambda path: Counting(opened(path), read))
+    with path.open("r+b") as file:
+        file.seek(0, os.SEEK_END)
+        file.seek(-4, os.SEEK_CUR)
+        file.write(lines(2, first=4))
+    assert tail.read()
+    assert tail.by_name()["epoch"].tolist() == [1, 2, 3, 4, 5]
+    assert sum(read) < len(lines(2)) + 100
+
+
+class Counting:
+    """A file that notes how many bytes are read."""
+
+    def __init__(self, file, sizes):
+        self.file, self.sizes = file, sizes
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.file.close()
+
+    def seek(self, place):
+        return self.file.seek(place)
+
+    def read(self, size):
+        data = self.file.read(size)
+        self.sizes.append(len(data))
+        return data
+
+
+def test_a_log_that_a_resumed_run_cut_back_is_read_again(tmp_path):
+    path = tmp_path / "history.csv"
+    path.write_bytes(HEADER + lines(9))
+    tail = LogTail(path)
+    tail.read()
+    path.write_bytes(HEADER + lines(2))
+    assert tail.read()
+    assert tail.by_name()["epoch"].tolist() == [1, 2]
+    path.write_bytes(HEADER + lines(2) + lines(9, first=30))  # cut back and longer again between two looks
+    tail.read()
+    path.write_bytes(HEADER + lines(20, first=100))
+    assert tail.read()
+    assert tail.by_name()["epoch"].tolist() == list(range(100, 120))
+
+
+def test_a_log_longer_than_a_chunk_is_read_in_several_looks_and_agrees_with_the_other_reader(tmp_path, monkeypatch):
+    monkeypatch.setattr(following, "CHUNK", 1000)
+    folder = made_live_run(tmp_path / "run", history=made_history(50, val_loss=[np.nan] * 50))
+    tail = LogTail(folder / "history.csv")
+    looks = 0
+    while tail.read():
+        looks += 1
+    assert looks > 5
+    expected = read_history(folder / "history.csv")
+    for name, values in tail.by_name().items():
+        np.testing.assert_array_equal(values, expected[name])
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x00" * 5000, b"a,b\n1,2\n", HEADER[:20], HEADER + b"x,y\n" + lines(1), b"\xff\n\xff\n"]
+)
+def test_a_broken_log_is_no_error(tmp_path, content):
+    folder = made_live_run(tmp_path / "run")
+    (folder / "history.csv").write_bytes(content)
+    (folder / "steps.csv").write_bytes(content)
+    follower = Follower([tmp_path])
+    follower.look()
+    (run,) = follower.runs.values()
+    assert len(run.data.history.get("epoch", ())) == (1 if b"x,y" in content else 0)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "summary.json", "predictions.npz"])
+@pytest.mark.parametrize("content", [b"", b"\x00\xff", b"{" * 10_000])
+def test_a_broken_file_of_a_run_is_named_and_what_was_read_stays(tmp_path, name, content):
+    folder = made_live_run(tmp_path / "run")
+    follower = Follower([tmp_path])
+    follower.look()
+    (run,) = follower.runs.values()
+    assert (run.problem, run.data.status, len(run.data.column("epoch"))) == ("", "finished", 40)
+    (folder / name).write_bytes(content)
+    os.utime(folder / name, (1, 1))
+    follower.look()
+    assert name in run.problem
+    assert "\n" not in run.problem
+    assert len(run.data.column("epoch")) == 40
+
+
+def test_a_run_is_running_while_it_is_locked_and_gone_when_nothing_ended_it(tmp_path):
+    folder = made_live_run(tmp_path / "run")
+    (folder / "summary.json").unlink()
+    follower = Follower([folder])
+    with RunFolder(folder).lock():
+        follower.look()
+        (run,) = follower.runs.values()
+        assert run.data.status == "running"
+    follower.look()
+    assert run.data.status == "gone"
+
+
+def test_runs_appear_and_vanish(tmp_path):
+    follower = Follower([tmp_path])
+    follower.look()
+    assert not follower.runs
+    first = made_live_run(tmp_path / "a")
+    follower.look()
+    made_live_run(tmp_path / "b")
+    follower.look()
+    assert [path.name for path in follower.runs] == ["a", "b"]
+    for path in first.iterdir():
+        path.unlink()
+    first.rmdir()
+    follower.look()
+    assert [path.name for path in follower.runs] == ["b"]
+
+
+def test_runs_of_a_sweep_are_marked_as_pruned(tmp_path):
+    folder = made_live_run(tmp_path / "runs" / "0003-seed0")
+    (folder / "summary.json").write_text('{"status": "interrupted"}')
+    (tmp_path / "journal.jsonl").write_text('{"run": "0003-seed0", "status": "pruned", "reason": "", "seconds": 1}\n')
+    follower = Follower([tmp_path])
+    follower.look()
+    assert [run.data.status for run in follower.runs.values()] == ["pruned"]
+
+
+def test_nothing_is_written_and_a_look_at_runs_that_rest_opens_no_file(tmp_path, monkeypatch):
+    folder = made_live_run(tmp_path / "run")
+
+    def state():
+        return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in Path(folder).iterdir()}
+
+    before = state()
+    follower = Follower([tmp_path])
+    follower.look()
+    monkeypatch.setattr(following, "ASK_AGAIN", 60.0)
+    monkeypatch.setattr(following, "open_to_read", lambda path: pytest.fail(f"opened {path}"))
+    monkeypatch.setattr(following, "load_config", lambda *_, **__: pytest.fail("read the config"))
+    (run,) = follower.runs.values()
+    version = run.version
+    follower.look()
+    assert run.version == version
+    assert state() == before
+
+
+def test_a_look_at_five_hundred_runs_ends_in_time_and_goes_on_at_the_next(tmp_path, monkeypatch):
+    for k in range(12):
+        made_live_run(tmp_path / f"run{k:02}", history=made_history(3))
+    monkeypatch.setattr(following, "SLICE", 0.0)  # one run a look
+    follower = Follower([tmp_path])
+    for k in range(12):
+        assert sum(run.version > 0 for run in follower.runs.values()) == k
+        done = follower.look()
+    assert all(run.version for run in follower.runs.values())
+    assert not done

@@ -1,0 +1,109 @@
+"""The server of `watch`: Bokeh's, on the loopback address unless another is asked for, for its own pages only."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import webbrowser
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twolayer.utils.errors import TwoLayerError, import_extra
+from twolayer.views.live.following import Follower
+
+if TYPE_CHECKING:
+    from bokeh.document import Document
+
+LOOPBACK = "127.0.0.1"
+_TRIES = 20  # ports after the one asked for
+
+
+def serve(places: Sequence[Path], address: str, port: int, browse: bool, say: Callable[[str], None]) -> None:
+    """Serve the page until the process is interrupted.
+
+    Args:
+        places: run folders, folders of runs, or sweeps.
+        address: to listen on.
+        port: the first to try; 0 takes any that is free.
+        browse: open the page in the browser, where there is one.
+        say: shows a line to the user.
+
+    Raises:
+        TwoLayerError: if no port can be had, or (`MissingExtraError`) without Bokeh.
+    """
+    import_extra("bokeh", "report", "watch")
+    from bokeh.application import Application
+    from bokeh.application.handlers import FunctionHandler
+    from bokeh.server.server import Server
+    from bokeh.settings import settings
+    from tornado.ioloop import IOLoop
+
+    from twolayer.views.live.page import WatchPage
+
+    settings.log_level = "warn"  # of the browser's console
+    for name in ("bokeh", "tornado"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    port = _free_port(address, port)
+    hosts = [f"{host}:{port}" for host in _hosts(address)]
+    follower = Follower(places)
+
+    def document(page: Document) -> None:
+        context: Any = page.session_context
+        host = context.request.headers.get("Host", "")
+        if host in hosts:  # a page of another site that has its name resolve to this machine gets nothing
+            WatchPage(page, follower)
+
+    loop = IOLoop()
+    application = Application(FunctionHandler(document))
+    server = Server(
+        {"/": application},
+        io_loop=loop,
+        address=address,
+        port=port,
+        allow_websocket_origin=hosts,
+        check_unused_sessions_milliseconds=5000,
+        unused_session_lifetime_milliseconds=10_000,
+    )
+    url = f"http://{hosts[0]}/"
+    say(url)
+    if address != LOOPBACK:
+        say(f"{address}: every computer that reaches this address can read these runs; there is no password")
+    server.start()
+    try:
+        if browse and _has_browser():
+            loop.add_callback(webbrowser.open, url)
+        loop.start()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        server.stop()
+        loop.close(all_fds=True)
+
+
+def _hosts(address: str) -> list[str]:
+    """Return the names by which a browser may call the server."""
+    if address == LOOPBACK:
+        return [LOOPBACK, "localhost"]
+    return list(dict.fromkeys([address, LOOPBACK, "localhost", socket.gethostname(), socket.getfqdn()]))
+
+
+def _free_port(address: str, port: int) -> int:
+    error: OSError | None = None
+    for candidate in range(port, port + _TRIES) if port else [0]:
+        try:
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((address, candidate))
+                return int(probe.getsockname()[1])
+        except OSError as refused:
+            error = refused
+    reason = error.strerror if error is not None else ""
+    raise TwoLayerError(f"--address {address} --port {port}: {reason}; choose another port or address")
+
+
+def _has_browser() -> bool:
+    """Return whether a browser would open a window here, not take over the terminal."""
+    return sys.platform in ("win32", "darwin") or bool({"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys())
