@@ -10,10 +10,10 @@ import pytest
 pytest.importorskip("sklearn")
 
 import joblib
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_breast_cancer, load_iris, make_classification
-from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -42,6 +42,12 @@ def same_params(a, b):
     [
         TwoLayerClassifier(),
         TwoLayerClassifier(hidden=0, optimizer="nesterov", schedule="exponential", epochs=40, reg=1e-3),
+        TwoLayerClassifier(class_weight="balanced"),
+        TwoLayerClassifier(optimizer="rmsprop", min_delta=0.1),
+        TwoLayerClassifier(hidden=16, optimizer="momentum", learning_rate=0.05, schedule="cosine"),
+        TwoLayerClassifier(hidden=16, optimizer="adamw", learning_rate=0.01, reg=1e-3, max_grad_norm=1.0),
+        TwoLayerClassifier(hidden=16, optimizer="sgd", shuffle=False, init="xavier", warmup_epochs=2),
+        TwoLayerClassifier(init="normal", init_std=0.1, learning_rate=0.01, schedule="step", evaluate_rows=None),
     ]
 )
 def test_scikit_learns_own_check_passes(estimator, check):
@@ -200,9 +206,9 @@ class TestGoingOn:
     def test_another_network_or_optimizer_cannot_go_on(self):
         X, y = standardized(IRIS)
         model = TwoLayerClassifier(hidden=8, epochs=2, warm_start=True, random_state=0).fit(X, y)
-        with pytest.raises(ValueError, match=r"other shapes: found .*\(4, 9\).*wanted .*\(4, 8\)"):
+        with pytest.raises(ValueError, match=r"other shapes: expected .*\(4, 8\).*got .*\(4, 9\)"):
             model.set_params(hidden=9).fit(X, y)
-        with pytest.raises(ValueError, match="another optimizer: found 'sgd', wanted 'adam'"):
+        with pytest.raises(ValueError, match="other optimizer: expected adam, got sgd"):
             model.set_params(hidden=8, optimizer="sgd").fit(X, y)
 
     def test_with_another_monitor_the_count_starts_again(self):
@@ -329,7 +335,51 @@ class TestValidationAndStopping:
         assert records[0]["train_loss"] == model.train_loss_curve_[0]
 
 
+class TestInterruption:
+    @pytest.mark.parametrize("validation", [0.0, 0.3])
+    def test_ctrl_c_keeps_the_parameters_so_far_with_a_warning(self, validation):
+        X, y = standardized(IRIS)
+        calls = []
+
+        def interrupted(model, record):
+            calls.append(record)
+            if record["epoch"] == 4:
+                raise KeyboardInterrupt
+
+        settings = {"hidden": 4, "validation": validation, "random_state": 0}
+        model = TwoLayerClassifier(epochs=10**6, **settings)
+        with pytest.warns(UserWarning, match=r"interrupted after 4 epochs; its parameters are kept"):
+            model.fit(X, y, callback=interrupted)
+        assert same_params(model, TwoLayerClassifier(epochs=4, **settings).fit(X, y))
+        assert model.n_iter_ == len(model.history_["train_loss"]) == 4
+
+    def test_ctrl_c_before_the_first_epoch_ends_leaves_the_earlier_model(self):
+        X, y = standardized(IRIS)
+
+        def interrupted(model, X, y):
+            raise KeyboardInterrupt
+
+        model = TwoLayerClassifier(4, epochs=2, random_state=0).fit(X, y)
+        before = model.predict_proba(X)
+        with pytest.raises(KeyboardInterrupt):
+            model.set_params(monitor=interrupted).fit(X, y)
+        assert np.array_equal(model.predict_proba(X), before)
+
+
 class TestWeights:
+    def test_balanced_class_weights_count_a_row_of_weight_two_as_two_rows(self):
+        X, y = standardized(IRIS)
+        w = np.where(y == 0, 3, 1)
+        rows = np.repeat(np.arange(150), w)
+        settings = {"hidden": 6, "epochs": 30, "shuffle": False, "random_state": 0, "class_weight": "balanced"}
+        weighted = TwoLayerClassifier(batch_size=150, **settings).fit(X, y, sample_weight=w)
+        repeated = TwoLayerClassifier(batch_size=len(rows), **settings).fit(X[rows], y[rows])
+        np.testing.assert_allclose(weighted.predict_proba(X), repeated.predict_proba(X), atol=1e-10)
+
+    def test_a_weight_for_a_label_that_does_not_occur_is_refused(self):
+        with pytest.raises(ValueError, match=r"class_weight: expected labels of y, \[0, 1, 2\]; got \[7\]"):
+            TwoLayerClassifier(epochs=1, class_weight={0: 2.0, 7: 1.0}).fit(*IRIS)
+
     def test_class_weights_equal_the_same_weights_row_by_row(self):
         X, y = standardized(IRIS)
         weights = {0: 1.0, 1: 5.0, 2: 0.5}
@@ -373,11 +423,11 @@ class TestFaults:
             ({"epochs": 0}, "epochs"),
             ({"batch_size": 0}, "batch_size"),
             ({"optimizer": "lbfgs"}, "optimizer: expected one of sgd"),
-            ({"init": "orthogonal"}, "init must be one of he, xavier, normal; got 'orthogonal'"),
+            ({"init": "orthogonal"}, "init: expected one of he, xavier, normal, got 'orthogonal'"),
             ({"learning_rate": -1.0}, "learning_rate: expected a number greater than 0"),
             ({"monitor": "val_loss"}, "needs validation rows"),
             ({"monitor": "acuracy"}, "monitor must be a column of the history"),
-            ({"validation": 1.5}, "validation must be a fraction"),
+            ({"validation": 1.5}, "validation: expected a number of at least 0 and below 1"),
             ({"validation": 0.01}, "validation=0.01 of 150 rows cannot be held out"),
             ({"class_weight": {7: 1.0}, "validation": 0.0}, "class"),
             ({"random_state": -1}, "random_state"),
@@ -386,6 +436,23 @@ class TestFaults:
     def test_a_parameter_that_cannot_be_is_named(self, parameters, message):
         with pytest.raises((ValueError, TypeError), match=message):
             TwoLayerClassifier(**{"epochs": 1, "random_state": 0} | parameters).fit(*IRIS)
+
+    def test_validation_rows_that_look_unscaled_are_warned_about(self):
+        X, y = IRIS
+        model = make_pipeline(StandardScaler(), TwoLayerClassifier(8, epochs=2, random_state=0))
+        rows = {"twolayerclassifier__X_val": 10 * X[1::2] + 50, "twolayerclassifier__y_val": y[1::2]}
+        with pytest.warns(UserWarning, match="X_val looks unscaled beside X.*transform_input"):
+            model.fit(10 * X[::2] + 50, y[::2], **rows)
+
+    def test_a_pipeline_transforms_validation_rows_that_it_is_told_of(self):
+        X, y = IRIS
+        with config_context(enable_metadata_routing=True):
+            model = TwoLayerClassifier(8, epochs=5, random_state=0).set_fit_request(X_val=True, y_val=True)
+            pipeline = make_pipeline(StandardScaler(), model, transform_input=["X_val"])
+            pipeline.fit(10 * X[::2] + 50, y[::2], X_val=10 * X[1::2] + 50, y_val=y[1::2])
+        assert pipeline[-1].history_["val_accuracy"][pipeline[-1].best_epoch_ - 1] == pipeline.score(
+            10 * X[1::2] + 50, y[1::2]
+        )
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -407,34 +474,85 @@ class TestFaults:
     @pytest.mark.parametrize(
         "parameters", [{"validation": 0.1}, {"patience": 3}, {"class_weight": "balanced"}, {"schedule": "cosine"}]
     )
-    def test_partial_fit_refuses_what_needs_all_rows_or_the_end(self, parameters):
-        with pytest.raises(ValueError, match="partial_fit cannot be used with"):
-            TwoLayerClassifier(**parameters).partial_fit(*IRIS, classes=[0, 1, 2])
+    def test_partial_fit_is_hidden_where_all_rows_or_the_end_are_needed(self, parameters):
+        model = TwoLayerClassifier(**parameters)
+        assert not hasattr(model, "partial_fit")
+        with pytest.raises(AttributeError, match="no attribute 'partial_fit'") as caught:
+            model.partial_fit(*IRIS, classes=[0, 1, 2])
+        assert "partial_fit cannot be used with validation" in str(caught.value.__cause__)
+        assert hasattr(TwoLayerClassifier(), "partial_fit")
 
-    def test_a_diverging_training_says_so(self):
+    @pytest.mark.parametrize(
+        ("parameters", "words"),
+        [
+            ({"hidden": True}, "hidden: expected a whole number.*, got True"),
+            ({"patience": 2.5}, "patience: expected a whole number.*, got 2.5"),
+            ({"shuffle": "yes"}, "shuffle: expected True or False, got 'yes'"),
+            ({"epochs": 1.5}, "epochs must be"),
+            ({"reg": "1e-3"}, "reg: expected a number.*, got '1e-3'"),
+            ({"batch_size": 32.0}, "batch_size: expected a whole number.*, got 32.0"),
+            ({"validation": "0.2"}, "validation: expected a number.*, got '0.2'"),
+            ({"warm_start": 1}, "warm_start: expected True or False, got 1"),
+        ],
+    )
+    def test_a_parameter_of_another_type_is_refused_in_words(self, parameters, words):
+        with pytest.raises(TypeError, match=words):
+            TwoLayerClassifier(**{"epochs": 1} | parameters).fit(*IRIS)
+
+    def test_numpys_numbers_are_numbers(self):
+        model = TwoLayerClassifier(np.int64(4), reg=np.float64(0), shuffle=np.bool_(True), epochs=np.int32(1))
+        assert model.fit(*IRIS).n_iter_ == 1
+
+    def test_a_diverging_training_says_so_and_what_is_kept(self):
         X, y = IRIS
         model = TwoLayerClassifier(hidden=0, optimizer="sgd", learning_rate=1e30, random_state=0)
-        with pytest.raises(DivergedError, match="learning_rate"):
+        with pytest.raises(DivergedError, match=r"Try a StandardScaler .*estimator is what it was before this call"):
             model.fit(np.float32(1e9 * X), y)
         assert not hasattr(model, "coefs_")
 
     @pytest.mark.parametrize(
-        ("parameters", "X", "y"),
+        "fails",
         [
-            ({"epochs": 0}, IRIS[0], np.where(IRIS[1] > 0, "other", "setosa")),
-            ({"learning_rate": -1.0}, IRIS[0], 2 - IRIS[1]),
-            ({}, IRIS[0] * np.nan, IRIS[1]),
+            lambda model: model.set_params(epochs=0).fit(IRIS[0], np.where(IRIS[1] > 0, "other", "setosa")),
+            lambda model: model.fit(IRIS[0] * np.nan, IRIS[1]),
+            lambda model: model.set_params(optimizer="sgd", learning_rate=1e6, init="xavier").fit(
+                1e200 * IRIS[0], IRIS[1]
+            ),
+            lambda model: model.fit(*IRIS, callback=lambda model, record: 1 / 0),
+            lambda model: model.set_params(monitor=lambda model, X, y: np.nan).fit(*IRIS),
+            lambda model: model.set_params(hidden=8).partial_fit(*IRIS),
         ],
-        ids=["other classes", "as many classes", "rows"],
+        ids=["epochs", "rows", "divergence", "callback", "scorer", "partial_fit"],
     )
-    def test_a_fit_that_fails_leaves_no_model(self, parameters, X, y):
-        model = TwoLayerClassifier(epochs=1).fit(*IRIS)
-        with pytest.raises(ValueError, match="epochs|learning_rate|NaN"):
-            model.set_params(**parameters).fit(X, y)
-        with pytest.raises(NotFittedError):
-            model.predict(IRIS[0])
-        with pytest.raises(ValueError, match="classes must be passed on the first call"):
-            model.partial_fit(*IRIS)
+    def test_a_call_that_fails_leaves_the_earlier_model_as_it_was(self, fails):
+        model = TwoLayerClassifier(4, epochs=2, random_state=0).fit(*IRIS)
+        before = pickle.dumps({name: value for name, value in vars(model).items() if name.endswith("_")})
+        with pytest.raises((ValueError, DivergedError, ZeroDivisionError)):
+            fails(model)
+        assert pickle.dumps({name: value for name, value in vars(model).items() if name.endswith("_")}) == before
+        assert model.set_params(epochs=1, monitor=None).predict(IRIS[0]).shape == (150,)
+
+    def test_warm_start_refuses_other_labels_and_fewer(self):
+        X, y = standardized(IRIS)
+        model = TwoLayerClassifier(4, epochs=1, warm_start=True).fit(X, y)
+        for labels in (y[y < 2], y[y < 2] + 5):
+            with pytest.raises(ValueError, match=r"expected the labels of the last fit.*\[0, 1, 2\]; got"):
+                model.fit(X[y < 2], labels)
+        assert model.fit(X, y).n_iter_ == 2
+
+    def test_a_finite_row_that_float32_cannot_hold_is_an_error(self):
+        X, y = standardized(IRIS)
+        model = TwoLayerClassifier(4, epochs=1).fit(X.astype(np.float32), y)
+        row = np.array([[0, 1e39, 0, 0]])
+        for call in (model.predict, model.predict_proba, model.decision_function):
+            with pytest.raises(ValueError, match=r"X: expected finite float32 numbers, got 1e\+39 in row 0, column 1"):
+                call(row)
+        with pytest.raises(ValueError, match="expected finite float32 numbers, got 1e\\+39 in row 1"):
+            model.partial_fit(np.r_[X[:1], row], y[:2])
+        model = TwoLayerClassifier(0, epochs=1).fit(X, y)
+        model.coefs_[0][...] = 2
+        with pytest.raises(ValueError, match="scores of row 0 overflow float64"):
+            model.predict(np.full((1, 4), 1e308))
 
     def test_start_parameters_of_another_shape_are_refused(self):
         params = init_params(3, 8, 3, rng=np.random.default_rng(0))

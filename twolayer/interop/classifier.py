@@ -1,6 +1,4 @@
-"""TwoLayerClassifier: scikit-learn's contract over the same solver that trains from a config; no second trainer.
-
-Everything a fitted estimator says about rows, from its parameters."""
+"""TwoLayerClassifier: scikit-learn's contract over the same solver that trains from a config; no second trainer."""
 
 # ruff: noqa: E402  the check of the extra comes before the imports that need it
 
@@ -16,6 +14,7 @@ from twolayer.utils.errors import import_extra
 import_extra("sklearn", "sklearn", "TwoLayerClassifier")
 
 from sklearn.base import BaseEstimator, ClassifierMixin  # type: ignore[import-untyped]
+from sklearn.utils.metaestimators import available_if  # type: ignore[import-untyped]
 from sklearn.utils.multiclass import (  # type: ignore[import-untyped]
     _check_partial_fit_first_call,
     check_classification_targets,
@@ -27,17 +26,21 @@ from twolayer.interop.fit import (
     Callback,
     FitRows,
     Scorer,
+    adopt,
     encode,
-    forget,
     row_weights,
     seed_of,
     split_off,
     train,
+    trial_copy,
     validation_rows,
 )
-from twolayer.network.model import Array, Init, Params, forward, predict, predict_proba
-from twolayer.network.schedules import Schedule
+from twolayer.network.model import Array, Init, Params, forward, softmax
+from twolayer.network.schedules import SCHEDULES, Schedule
 from twolayer.network.settings import EngineName
+from twolayer.solver.inputs import finite_rows
+
+_BLOCK_ROWS = 4096  # predicted at a time
 
 
 class PredictsFromParams:
@@ -48,24 +51,27 @@ class PredictsFromParams:
     intercepts_: list[Array]
 
     def predict(self, X: Any) -> Array:
-        """The label (N,) with the highest score for each row; the first of equals."""
-        indices = predict(*self._params_and_rows(X))
-        return self.classes_[indices]
+        """Return the label (N,) with the highest score for each row; the first of equals."""
+        best = self._scores(X).argmax(axis=1)
+        labels: Array = self.classes_[best]
+        return labels
 
     def predict_proba(self, X: Any) -> Array:
-        """Class probabilities (N, C), equation (4)."""
-        return predict_proba(*self._params_and_rows(X))
+        """Return class probabilities (N, C), equation (4)."""
+        S = self._scores(X)
+        return softmax(S, out=S)
 
     def predict_log_proba(self, X: Any) -> Array:
-        """Their logarithms (N, C), finite where a probability rounds to 0."""
-        S = forward(*self._params_and_rows(X))
+        """Return their logarithms (N, C), finite where a probability rounds to 0."""
+        S = self._scores(X)
         S -= S.max(axis=1, keepdims=True)
         S -= np.log(np.exp(S).sum(axis=1, keepdims=True))
         return S
 
     def decision_function(self, X: Any) -> Array:
-        """The scores S (N, C) of equation (3); for two classes their difference (N,), the log-odds of the second."""
-        S = forward(*self._params_and_rows(X))
+        """Return the scores S (N, C) of equation (3); for two classes their difference (N,), the log-odds of the
+        second."""
+        S = self._scores(X)
         return S[:, 1] - S[:, 0] if len(self.classes_) == 2 else S
 
     @property
@@ -79,18 +85,40 @@ class PredictsFromParams:
         self.coefs_ = [W for W in (params.W1, params.W2) if W is not None]
         self.intercepts_ = [b for b in (params.b1, params.b2) if b is not None]
 
-    def _params_and_rows(self, X: Any) -> tuple[Params, Array]:
+    def _scores(self, X: Any) -> Array:
+        """S (N, C); raises ValueError for a row that overflows."""
         check_is_fitted(self, "coefs_")
-        X = validate_data(self, X, dtype=FLOATS, reset=False)
-        return self.params_, X.astype(self.coefs_[-1].dtype, copy=False)
+        params = self.params_
+        X = finite_rows(validate_data(self, X, dtype=FLOATS, reset=False), params.dtype, "X")
+        S = np.empty((len(X), params.n_classes), params.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for start in range(0, len(X), _BLOCK_ROWS):
+                rows = slice(start, start + _BLOCK_ROWS)
+                forward(params, X[rows], out=S[rows])
+        if not np.isfinite(S).all():
+            row = int(np.argmin(np.isfinite(S).all(axis=1)))
+            raise ValueError(f"X: the scores of row {row} overflow {params.dtype}; its numbers are far too large")
+        return S
+
+
+def _fits_in_parts(estimator: TwoLayerClassifier) -> bool:
+    """Raise AttributeError if a parameter needs all rows, or the number of epochs, at once."""
+    needs_all = estimator.validation or estimator.patience is not None or estimator.class_weight == "balanced"
+    if needs_all or (estimator.schedule in SCHEDULES and Schedule(estimator.schedule).has_horizon):
+        raise AttributeError(
+            "partial_fit cannot be used with validation, patience, class_weight='balanced' or schedule='cosine'"
+        )
+    return True
 
 
 class TwoLayerClassifier(ClassifierMixin, PredictsFromParams, BaseEstimator):  # type: ignore[misc]
     """A network with one hidden layer of ReLU units and a softmax, trained by minibatch gradient descent.
 
-    Rows are taken as they are: put a StandardScaler before it in a Pipeline. Float32 rows train and predict in float32,
-    all others in float64. The parameters have the names and meanings of the config's sections `model` and `solver`;
-    those that the chosen optimizer or schedule does not use have no effect.
+    Rows are taken as they are: put a StandardScaler before it in a Pipeline, and give the Pipeline
+    `transform_input=["X_val"]` if `fit` gets `X_val`. Float32 rows train and predict in float32, all others in float64.
+    A call of `fit` that fails leaves the estimator as it was; one that Ctrl-C ends keeps the parameters so far. The
+    parameters have the names and meanings of the config's sections `model` and `solver`; those that the chosen
+    optimizer or schedule does not use have no effect.
 
     Args:
         hidden: H, hidden units; 0 gives softmax regression.
@@ -114,25 +142,26 @@ class TwoLayerClassifier(ClassifierMixin, PredictsFromParams, BaseEstimator):  #
             rows.
         batch_size: rows per update.
         epochs: passes over the rows in a call of fit.
-        shuffle: whether each epoch visits the rows in a new order.
-        class_weight: None, `balanced`, or weights by label.
+        shuffle: visit the rows in a new order in each epoch.
+        class_weight: None, `balanced` (sample weights are counted), or weights by label, 1 for those left out.
         validation: fraction of the rows that fit holds out, every class in proportion; 0 for none.
         monitor: what picks the best epoch: a column of `history_`, a scikit-learn scorer or its name; None takes
-            val_accuracy where there are validation rows, and else keeps the last epoch's parameters. A scorer looks at
-            the validation rows, or at the training rows where there are none.
+            val_accuracy if there are validation rows, and otherwise keeps the last epoch's parameters. A scorer looks
+            at the validation rows, or at the training rows if there are none.
         patience: stop after this many epochs without improvement of the monitor; None never stops early.
         min_delta: an improvement of the monitor must be larger than this, for `patience` and `plateau_patience`.
         max_grad_norm: bound on the joint norm of the gradients; None for no clipping.
         evaluate_rows: at most so many training rows in `history_`'s train_loss and train_accuracy.
-        warm_start: fit goes on where the last call stopped, with the optimiser's state, for `epochs` more. At a
-            constant rate and with an integer `random_state` 10 + 10 epochs are 20, bit for bit.
+        warm_start: fit continues where the last call stopped, with the optimiser's state, for `epochs` more, on rows
+            with the same labels. At a constant rate and with an integer `random_state` 10 + 10 epochs are 20, bit for
+            bit.
         random_state: an integer, a RandomState or None.
         verbose: show a bar.
 
     Attributes:
         classes_: (C,) labels, sorted.
         n_features_in_: D.
-        feature_names_in_: (D,) column names, where X had any.
+        feature_names_in_: (D,) column names, if X had any.
         coefs_: [W1 (D, H), W2 (H, C)], those of the best epoch; [W2 (D, C)] without a hidden layer.
         intercepts_: [b1 (H,), b2 (C,)].
         n_iter_: epochs so far, those of all calls.
@@ -140,8 +169,8 @@ class TwoLayerClassifier(ClassifierMixin, PredictsFromParams, BaseEstimator):  #
         loss_curve_: for each epoch the mean of the batches' objectives (6) before their updates, as MLPClassifier's;
             batches of zero weight have none.
         train_loss_curve_: mean cross-entropy of the training rows after each epoch, which compares with the next.
-        validation_loss_curve_: that of the validation rows; None where there are none.
-        history_: all columns of the records by name, a list with one value per epoch each, NaN where there is none.
+        validation_loss_curve_: that of the validation rows; None without any.
+        history_: all columns of the records by name, a list with one value per epoch each, NaN for none.
 
     Example:
         >>> from sklearn.datasets import load_iris
@@ -228,45 +257,55 @@ class TwoLayerClassifier(ClassifierMixin, PredictsFromParams, BaseEstimator):  #
         initial_params: Params | None = None,
         callback: Callback | None = None,
     ) -> TwoLayerClassifier:
-        """Trains on rows and labels; with `warm_start`, on from where the last call stopped.
+        """Train on rows and labels; with `warm_start`, continue from where the last call stopped.
 
         Args:
             X: (N, D) rows: an array, or a pandas or polars frame.
             y: (N,) labels: numbers or strings.
             sample_weight: (N,) weights w >= 0; the objective of a batch is sum w L / sum w. The curves and accuracies
                 stay unweighted.
-            X_val: validation rows of one's own, in place of the fraction `validation`.
+            X_val: your own validation rows, in place of the fraction `validation`. In a Pipeline only those named in
+                its `transform_input` pass through the steps before; X_val that looks unscaled beside X is warned about.
             y_val: their labels.
             initial_params: where to start, in place of random parameters.
             callback: called after each epoch as callback(model, record): the model as it is then, ready to predict, and
-                the epoch's figures. Training ends where it returns True.
+                the epoch's figures. Training ends if it returns True.
 
         Raises:
             ValueError: for parameters, rows or labels that cannot be used.
             DivergedError: if a step gave a loss or gradient that is not finite.
         """
-        going_on = self.warm_start and hasattr(self, "_checkpoint")
-        if not going_on:
-            forget(self)
-        X, y = validate_data(self, X, y, dtype=FLOATS, reset=not going_on)
+        resumed = self.warm_start and hasattr(self, "_checkpoint")
+        model = trial_copy(self, keep=resumed)
+        X, y = validate_data(model, X, y, dtype=FLOATS, reset=not resumed)
         check_classification_targets(y)
-        if not going_on:
-            self.classes_ = np.unique(y)
-        if len(self.classes_) < 2:
-            raise ValueError(f"y has one class, {self.classes_.tolist()}; two or more classes are wanted")
-        if going_on and initial_params is not None:
-            raise ValueError("initial_params cannot be given where warm_start goes on from the last fit")
-        rows = FitRows(X, encode(y, self.classes_), row_weights(sample_weight, X), validation_rows(self, X_val, y_val))
+        classes = np.unique(y)
+        if not resumed:
+            model.classes_ = classes
+        elif not np.array_equal(classes, model.classes_):
+            raise ValueError(
+                f"y: expected the labels of the last fit, as warm_start continues it, {model.classes_.tolist()}; got "
+                f"{classes.tolist()}"
+            )
+        if len(classes) < 2:
+            raise ValueError(f"y: expected two or more classes, got one class, {classes.tolist()}")
+        if resumed and initial_params is not None:
+            raise ValueError("initial_params: cannot be given when warm_start continues the last fit")
+        rows = FitRows(X, encode(y, classes), row_weights(sample_weight, X), validation_rows(model, X, X_val, y_val))
         seed = seed_of(self)
         if self.validation:
             if rows.validation is not None:
                 raise ValueError("give either the parameter validation or X_val and y_val, not both")
             rows = split_off(rows, self.validation, seed)
-        train(self, rows, self.epochs, seed, initial_params, callback)
+        train(model, rows, self.epochs, seed, initial_params, callback)
+        adopt(self, model)
         return self
 
+    @available_if(_fits_in_parts)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> TwoLayerClassifier:
-        """One more epoch, on these rows alone; the newest parameters are kept.
+        """Train one more epoch, on these rows alone; the newest parameters are kept.
+
+        It does not exist with parameters that need all rows, or the number of epochs, at once.
 
         Args:
             X: (N, D) rows.
@@ -275,19 +314,14 @@ class TwoLayerClassifier(ClassifierMixin, PredictsFromParams, BaseEstimator):  #
             sample_weight: (N,) weights w >= 0.
 
         Raises:
-            ValueError: for what cannot be used, or parameters that need all rows, or the number of epochs, at once.
+            ValueError: for what cannot be used.
         """
-        needs_all_rows = self.validation or self.patience is not None or self.class_weight == "balanced"
-        if needs_all_rows or Schedule(self.schedule).has_horizon:
-            raise ValueError(
-                "partial_fit cannot be used with validation, patience, class_weight='balanced' or schedule='cosine'"
-            )
         first = not hasattr(self, "_checkpoint")
-        if first:
-            forget(self)
-        X, y = validate_data(self, X, y, dtype=FLOATS, reset=first)
+        model = trial_copy(self, keep=not first)
+        X, y = validate_data(model, X, y, dtype=FLOATS, reset=first)
         check_classification_targets(y)
-        _check_partial_fit_first_call(self, classes)
-        rows = FitRows(X, encode(y, self.classes_), row_weights(sample_weight, X))
-        train(self, rows, 1, seed_of(self))
+        _check_partial_fit_first_call(model, classes)
+        rows = FitRows(X, encode(y, model.classes_), row_weights(sample_weight, X))
+        train(model, rows, 1, seed_of(self))
+        adopt(self, model)
         return self

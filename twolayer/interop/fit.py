@@ -1,34 +1,33 @@
-"""From an estimator's parameters to a solver, and from what the solver yields to the fitted attributes.
-
-Rows, labels and weights of one call of fit, checked in scikit-learn's words and split for validation.
-
-What picks an estimator's best parameters: a column of the history, or any of scikit-learn's scorers.
-
-What a fitted estimator keeps of its solver, so that `warm_start` and `partial_fit` go on where it stopped, the
-optimiser's state and the count of epochs included."""
+"""A call of fit, from the arguments to the fitted attributes: rows, labels and weights checked in scikit-learn's words
+and split for validation; what picks the best parameters; the solver; and what of it an estimator keeps, so that
+`warm_start` and `partial_fit` continue where it stopped, with the optimiser's state and the count of epochs."""
 
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator  # type: ignore[import-untyped]
 from sklearn.metrics import get_scorer, get_scorer_names  # type: ignore[import-untyped]
 from sklearn.model_selection import train_test_split  # type: ignore[import-untyped]
-from sklearn.utils import check_random_state, check_scalar, compute_class_weight  # type: ignore[import-untyped]
+from sklearn.utils import check_random_state, check_scalar  # type: ignore[import-untyped]
 from sklearn.utils.validation import _check_sample_weight, validate_data  # type: ignore[import-untyped]
 
-from twolayer.network.model import Array, Params, init_params
+from twolayer.network.fields import check_settings, count, setting
+from twolayer.network.model import Array, Init, Params, init_params
 from twolayer.network.settings import SolverSettings
+from twolayer.solver.metrics import balanced_class_weights
 from twolayer.solver.solver import Solver
 from twolayer.solver.state import EpochEnd
 from twolayer.solver.state_dict import restore, state_arrays, state_header
 from twolayer.utils.columns import MONITORS, needs_validation
+from twolayer.utils.errors import DivergedError
 from twolayer.utils.progress import ProgressBar
 from twolayer.utils.randomness import generator
 
@@ -52,15 +51,10 @@ class FitRows(NamedTuple):
 
 
 def encode(y: Array, classes: Array, name: str = "y") -> NDArray[np.intp]:
-    """Class indices (N,) of labels y (N,).
-
-    Args:
-        y: the labels.
-        classes: (C,) all labels, sorted.
-        name: what to call y in the message.
+    """Class indices (N,) of labels y (N,); `classes` (C,) are all labels, sorted.
 
     Raises:
-        ValueError: for a label that is not among the classes.
+        ValueError: for a label that is not among the classes; `name` is what the message calls y.
     """
     unknown = np.setdiff1d(y, classes)
     if len(unknown):
@@ -69,7 +63,7 @@ def encode(y: Array, classes: Array, name: str = "y") -> NDArray[np.intp]:
 
 
 def row_weights(sample_weight: Any, X: Array) -> Array | None:
-    """The rows' weights (N,) in float64, or None where none are given."""
+    """The rows' weights (N,) in float64, or None if none are given."""
     if sample_weight is None:
         return None
     weights: Array = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
@@ -78,8 +72,8 @@ def row_weights(sample_weight: Any, X: Array) -> Array | None:
     return weights
 
 
-def validation_rows(estimator: BaseEstimator, X_val: Any, y_val: Any) -> tuple[Array, NDArray[np.intp]] | None:
-    """The validation rows given to fit, or None.
+def validation_rows(estimator: BaseEstimator, X: Array, X_val: Any, y_val: Any) -> tuple[Array, Array] | None:
+    """The validation rows given to fit, or None; a warning if they look unscaled beside the training rows X.
 
     Raises:
         ValueError: if one of the two is missing, or they do not fit the training rows.
@@ -89,22 +83,33 @@ def validation_rows(estimator: BaseEstimator, X_val: Any, y_val: Any) -> tuple[A
     if X_val is None or y_val is None:
         raise ValueError("X_val and y_val go together: give both or neither")
     X_val, y_val = validate_data(estimator, X_val, y_val, dtype=FLOATS, reset=False)
+    if _looks_unscaled(X, X_val):
+        warnings.warn(
+            "X_val looks unscaled beside X: most of its columns are centred or spread very differently. In a Pipeline "
+            "the steps before do not transform X_val unless it is named: Pipeline(steps, transform_input=['X_val']), "
+            "with sklearn.set_config(enable_metadata_routing=True) and set_fit_request(X_val=True, y_val=True)",
+            stacklevel=3,
+        )
     return X_val, encode(y_val, estimator.classes_, "y_val")
+
+
+def _looks_unscaled(X: Array, X_val: Array) -> bool:
+    """True if most columns of X_val are centred 5 standard deviations of X away, or spread 10 times as much or less."""
+    spread, spread_val = X.std(axis=0), X_val.std(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        away = np.abs(X_val.mean(axis=0) - X.mean(axis=0)) > 5 * spread
+        ratio = spread_val / spread
+        other = away | (ratio > 10) | ((ratio < 0.1) & (len(X_val) >= 10))
+    varying = spread > 0
+    return bool(varying.any() and other[varying].mean() > 0.5)
 
 
 def split_off(rows: FitRows, fraction: float, seed: int) -> FitRows:
     """Holds a fraction of the rows out for validation, every class in proportion.
 
-    Args:
-        rows: all rows.
-        fraction: greater than 0, less than 1.
-        seed: of the choice.
-
     Raises:
-        ValueError: if there are too few rows of a class, or for a fraction out of range.
+        ValueError: if there are too few rows of a class.
     """
-    if not 0 < fraction < 1:
-        raise ValueError(f"validation must be a fraction from 0 up to, but not including, 1; got {fraction!r}")
     try:
         train, held_out = train_test_split(
             np.arange(len(rows.y)), test_size=fraction, stratify=rows.y, random_state=seed % 2**32
@@ -123,7 +128,7 @@ class Monitor(NamedTuple):
 
     Attributes:
         column: the column of the records that decides; None keeps the last epoch's parameters.
-        scorer: scorer(estimator, X, y) that fills the column `score`; None where the solver has the column.
+        scorer: scorer(estimator, X, y) that fills the column `score`; None if the solver has the column.
     """
 
     column: str | None
@@ -137,10 +142,10 @@ def resolve_monitor(monitor: str | Scorer | None, patience: int | None, has_vali
         monitor: a column of the history, the name of a scorer, a scorer, or None: val_accuracy with validation rows;
             without, nothing is chosen unless there is a patience, which then looks at train_loss.
         patience: as the estimator's.
-        has_validation: whether there are validation rows.
+        has_validation: if there are validation rows.
 
     Raises:
-        ValueError: for an unknown name, or a column of validation rows where there are none.
+        ValueError: for an unknown name, or a column of validation rows without any.
     """
     if monitor is None:
         return Monitor("val_accuracy" if has_validation else None if patience is None else "train_loss", None)
@@ -182,13 +187,8 @@ def checkpoint_of(solver: Solver) -> Checkpoint:
     return Checkpoint(arrays, state_header(solver), solver.settings.optimizer, solver.settings.seed)
 
 
-def epochs_done(checkpoint: Checkpoint | None) -> int:
-    """Epochs finished at the checkpoint."""
-    return 0 if checkpoint is None else int(checkpoint.header["progress"]["epoch"])
-
-
-def go_on(solver: Solver, checkpoint: Checkpoint) -> None:
-    """Puts a new solver, perhaps on other rows, where the checkpoint was.
+def resume_from(solver: Solver, checkpoint: Checkpoint) -> None:
+    """Put a new solver, perhaps on other rows, where the checkpoint was.
 
     Steps are counted as if all epochs so far had been on the rows at hand; with the same rows that is what they were.
 
@@ -197,27 +197,39 @@ def go_on(solver: Solver, checkpoint: Checkpoint) -> None:
     """
     shapes = {name: array.shape for name, array in solver.params.named().items()}
     before = {name: array.shape for name, array in checkpoint.arrays.items() if "/" not in name}
-    if shapes != before:
-        raise ValueError(f"training cannot go on with other shapes: found {shapes}, wanted {before}; fit a clone")
-    if solver.settings.optimizer != checkpoint.optimizer:
-        raise ValueError(
-            f"training cannot go on with another optimizer: found {solver.settings.optimizer!r}, wanted "
-            f"{checkpoint.optimizer!r}; fit a clone"
-        )
+    for what, expected, got in (
+        ("shapes", before, shapes),
+        ("optimizer", checkpoint.optimizer, solver.settings.optimizer),
+    ):
+        if got != expected:
+            raise ValueError(f"training cannot continue with other {what}: expected {expected}, got {got}; fit a clone")
     new_best = solver.progress.best
     restore(solver, checkpoint.arrays, checkpoint.header, same_rows=False)
     done = solver.progress
     best = done.best if done.best.monitor == new_best.monitor else new_best
     if done.stopped_early:
-        best = replace(best, bad_epochs=0)  # asked to go on, it gets its patience back
-    step = done.epoch * solver.steps_per_epoch
-    solver.progress = replace(done, step=step, best=best, stopped_early=False)
+        best = replace(best, bad_epochs=0)  # asked to continue, it gets its patience back
+    solver.progress = replace(done, step=done.epoch * solver.steps_per_epoch, best=best, stopped_early=False)
 
 
 Callback = Callable[[Any, Mapping[str, float]], bool | None]
 
 _FROM_FIT = ("epochs", "seed", "monitor", "objective")
 _SETTINGS = [field.name for field in fields(SolverSettings) if field.name not in _FROM_FIT]
+
+
+@dataclass(frozen=True)
+class EstimatorSettings:
+    """The estimator's parameters that are not the solver's, checked as those are."""
+
+    hidden: int = count(64, "H, hidden units", ge=0)
+    init: Init = setting("he", "how the weights are drawn", choices=get_args(Init))  # noqa: RUF009
+    init_std: float = setting(0.01, "standard deviation of the weights", gt=0)
+    validation: float = setting(0.0, "fraction of the rows held out", ge=0, lt=1)
+    warm_start: bool = setting(False, "continue the last fit")
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 def seed_of(estimator: Any) -> int:
@@ -230,33 +242,67 @@ def seed_of(estimator: Any) -> int:
     return int(check_random_state(given).randint(2**31 - 1))
 
 
-def forget(estimator: Any) -> None:
-    """Takes out all that earlier calls of fit left behind, so that one that fails leaves no mixture of two models."""
-    for name in [name for name in vars(estimator) if name.endswith("_") or name == "_checkpoint"]:
-        delattr(estimator, name)
+def _learnt(estimator: Any) -> dict[str, Any]:
+    return {name: value for name, value in vars(estimator).items() if name.endswith("_") or name == "_checkpoint"}
+
+
+def trial_copy(estimator: Any, *, keep: bool) -> Any:
+    """A copy to train, so that a call of fit that fails changes nothing; with what was learnt, or without."""
+    EstimatorSettings(**{each.name: getattr(estimator, each.name) for each in fields(EstimatorSettings)})
+    model = copy.copy(estimator)
+    for name in () if keep else _learnt(estimator):
+        delattr(model, name)
+    return model
+
+
+def adopt(estimator: Any, model: Any) -> None:
+    """Make what the copy has learnt the estimator's, in place of what it knew."""
+    known = _learnt(estimator)
+    estimator.__dict__ = {name: value for name, value in vars(estimator).items() if name not in known} | _learnt(model)
 
 
 def train(
-    estimator: Any,
+    model: Any,
     rows: FitRows,
     epochs: int,
     seed: int,
     initial_params: Params | None = None,
     callback: Callback | None = None,
 ) -> None:
-    """Trains for some epochs, on from the estimator's checkpoint where it has one, and sets the fitted attributes."""
-    checkpoint: Checkpoint | None = getattr(estimator, "_checkpoint", None)
+    """Train for some epochs, on from the model's checkpoint if it has one, and set the fitted attributes."""
+    checkpoint: Checkpoint | None = getattr(model, "_checkpoint", None)
     check_scalar(epochs, "epochs", Integral, min_val=1)
-    done = epochs_done(checkpoint)
-    monitor = resolve_monitor(estimator.monitor, estimator.patience, rows.validation is not None)
-    solver = _make_solver(estimator, rows, done + int(epochs), seed, monitor, initial_params)
+    done = 0 if checkpoint is None else int(checkpoint.header["progress"]["epoch"])
+    monitor = resolve_monitor(model.monitor, model.patience, rows.validation is not None)
+    solver = _make_solver(model, rows, done + int(epochs), seed, monitor, initial_params)
     if checkpoint is not None:
-        go_on(solver, checkpoint)
-    past: dict[str, list[float]] = getattr(estimator, "history_", {})
+        resume_from(solver, checkpoint)
+    past: dict[str, list[float]] = getattr(model, "history_", {})
     records = [dict(zip(past, values, strict=True)) for values in zip(*past.values(), strict=True)]
-    moving = _shadow(estimator, solver.params)
-    n_rows = len(rows.y)
-    with ProgressBar(n_rows * (done + epochs), n_rows * done, done + epochs, quiet=not estimator.verbose) as progress:
+    chosen = monitor.column is not None
+    try:
+        _train_epochs(model, rows, solver, records, callback)
+    except KeyboardInterrupt:
+        if solver.progress.epoch == done:
+            raise
+        kept = f"the best of them, epoch {solver.progress.best.epoch}," if chosen else "the newest ones"
+        warnings.warn(
+            f"fit was interrupted after {solver.progress.epoch} epochs; its parameters are kept, {kept} are the model",
+            stacklevel=3,
+        )
+    except DivergedError as error:
+        words = str(error).replace("data.scale: standardize", "a StandardScaler").replace("solver.", "")
+        raise DivergedError(f"{words}. The estimator is what it was before this call") from None
+    _set_fitted(model, solver, records, chosen=chosen)
+
+
+def _train_epochs(
+    model: Any, rows: FitRows, solver: Solver, records: list[dict[str, float]], callback: Callback | None
+) -> None:
+    """Run the solver to its end, or until the callback ends it; append the records of its epochs."""
+    moving = _shadow(model, solver.params)
+    n_rows, done, epochs = len(rows.y), solver.progress.epoch, solver.settings.epochs
+    with ProgressBar(n_rows * epochs, n_rows * done, epochs, quiet=not model.verbose) as progress:
         total, counted = 0.0, 0
         for event in solver.run():
             chunk = event.chunk if isinstance(event, EpochEnd) else event
@@ -271,18 +317,15 @@ def train(
                 total, counted = 0.0, 0
                 if callback is not None and callback(moving, records[-1]):
                     break
-    _set_fitted(estimator, solver, records, chosen=monitor.column is not None)
 
 
 def _make_solver(
-    estimator: Any, rows: FitRows, epochs: int, seed: int, monitor: Monitor, initial_params: Params | None
+    model: Any, rows: FitRows, epochs: int, seed: int, monitor: Monitor, initial_params: Params | None
 ) -> Solver:
     """A solver of these parameters, at the start."""
-    for name in ("hidden", "batch_size"):
-        check_scalar(getattr(estimator, name), name, Integral, min_val=int(name != "hidden"))
-    settings = {name: getattr(estimator, name) for name in _SETTINGS}
-    params = _initial(estimator, rows, seed) if initial_params is None else initial_params
-    checkpoint: Checkpoint | None = getattr(estimator, "_checkpoint", None)
+    settings = {name: getattr(model, name) for name in _SETTINGS}
+    params = _initial(model, rows, seed) if initial_params is None else initial_params
+    checkpoint: Checkpoint | None = getattr(model, "_checkpoint", None)
     dtype = rows.X.dtype if checkpoint is None else checkpoint.arrays["W2"].dtype
     return Solver(
         params.map(lambda array: np.asarray(array, dtype)),
@@ -290,8 +333,8 @@ def _make_solver(
         rows.y,
         validation=rows.validation,
         row_weights=rows.weights,
-        class_weights=_class_weights(estimator, rows),
-        score=_scorer(estimator, rows, monitor),
+        class_weights=_class_weights(model, rows),
+        score=_scorer(model, rows, monitor),
         epochs=epochs,
         seed=seed,
         monitor=monitor.column,
@@ -300,60 +343,64 @@ def _make_solver(
     )
 
 
-def _initial(estimator: Any, rows: FitRows, seed: int) -> Params:
-    if estimator.init not in ("he", "xavier", "normal"):
-        raise ValueError(f"init must be one of he, xavier, normal; got {estimator.init!r}")
+def _initial(model: Any, rows: FitRows, seed: int) -> Params:
     return init_params(
         rows.X.shape[1],
-        int(estimator.hidden),
-        len(estimator.classes_),
+        int(model.hidden),
+        len(model.classes_),
         rng=generator(seed, "init"),
-        init=estimator.init,
-        init_std=estimator.init_std,
+        init=model.init,
+        init_std=model.init_std,
         dtype=rows.X.dtype,
     )
 
 
-def _class_weights(estimator: Any, rows: FitRows) -> Array | None:
-    if estimator.class_weight is None:
+def _class_weights(model: Any, rows: FitRows) -> Array | None:
+    given, classes = model.class_weight, model.classes_.tolist()
+    if given is None:
         return None
-    classes = estimator.classes_
-    weights: Array = compute_class_weight(estimator.class_weight, classes=classes, y=classes[rows.y])
-    return weights
+    if isinstance(given, Mapping):
+        unknown = [label for label in given if label not in set(classes)]
+        if unknown:
+            raise ValueError(f"class_weight: expected labels of y, {classes}; got {unknown}")
+        return np.array([given.get(label, 1.0) for label in classes])
+    if given != "balanced":
+        raise ValueError(f"class_weight: expected None, 'balanced' or weights by label, got {given!r}")
+    return balanced_class_weights(rows.y, len(classes), rows.weights)
 
 
-def _scorer(estimator: Any, rows: FitRows, monitor: Monitor) -> Callable[[Params], float] | None:
+def _scorer(model: Any, rows: FitRows, monitor: Monitor) -> Callable[[Params], float] | None:
     """The scorer as a function of the parameters alone, on the validation rows or else the training rows."""
     if monitor.scorer is None:
         return None
     scorer = monitor.scorer
     X, y = rows.validation or (rows.X, rows.y)
-    labels = estimator.classes_[y]
+    labels = model.classes_[y]
 
     def score(params: Params) -> float:
-        model = _shadow(estimator, params)
-        vars(model).pop("feature_names_in_", None)  # X has lost them
-        return float(scorer(model, X, labels))
+        shadow = _shadow(model, params)
+        vars(shadow).pop("feature_names_in_", None)  # X has lost them
+        return float(scorer(shadow, X, labels))
 
     return score
 
 
-def _shadow(estimator: Any, params: Params) -> Any:
-    """The estimator with other parameters; the arrays are not copied, so they may move on."""
-    shadow = copy.copy(estimator)
+def _shadow(model: Any, params: Params) -> Any:
+    """The model with other parameters; the arrays are not copied, so they may move on."""
+    shadow = copy.copy(model)
     shadow.params_ = params
     return shadow
 
 
-def _set_fitted(estimator: Any, solver: Solver, records: list[dict[str, float]], *, chosen: bool) -> None:
+def _set_fitted(model: Any, solver: Solver, records: list[dict[str, float]], *, chosen: bool) -> None:
     names = dict.fromkeys(name for record in records for name in record)
     history = {name: [record.get(name, np.nan) for record in records] for name in names}
-    estimator.params_ = (solver.best_params if chosen else solver.params).copy()
-    estimator.n_iter_ = solver.progress.epoch
-    estimator.best_epoch_ = solver.progress.best.epoch if chosen else solver.progress.epoch
-    estimator.history_ = history
-    estimator.loss_curve_ = history["objective"]
-    estimator.train_loss_curve_ = history["train_loss"]
+    model.params_ = (solver.best_params if chosen else solver.params).copy()
+    model.n_iter_ = solver.progress.epoch
+    model.best_epoch_ = solver.progress.best.epoch if chosen else solver.progress.epoch
+    model.history_ = history
+    model.loss_curve_ = history["objective"]
+    model.train_loss_curve_ = history["train_loss"]
     measured = any(np.isfinite(history["val_loss"]))
-    estimator.validation_loss_curve_ = history["val_loss"] if measured else None
-    estimator._checkpoint = checkpoint_of(solver)
+    model.validation_loss_curve_ = history["val_loss"] if measured else None
+    model._checkpoint = checkpoint_of(solver)

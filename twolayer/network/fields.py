@@ -11,6 +11,8 @@ from numbers import Integral, Real
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
+import numpy as np
+
 LARGEST = 1_000_000_000  # of a count
 _KINDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "True or False", str: "text"}
 
@@ -46,7 +48,7 @@ def check_settings(settings: Any) -> None:
             continue
         choices, bounds = each.metadata["choices"], each.metadata["bounds"]
         kind = str if choices else next(k for k in get_args(hints[name]) or (hints[name],) if k is not NoneType)
-        accepted: Any = {int: Integral, float: Real}.get(kind, kind)
+        accepted: Any = {int: Integral, float: Real, bool: bool | np.bool_}.get(kind, kind)
         words = f"one of {', '.join(choices)}" if choices else _KINDS[kind] + range_in_words(**bounds)
         message = f"{name}: expected {words}, got {value!r}"
         if not isinstance(value, accepted) or (kind is not bool and type(value) is bool):

@@ -88,19 +88,25 @@ def _matrix(X: Any, params: Params, what: str) -> Array:
             f"{what}X: expected (N, {params.n_features}), as the parameters have {params.n_features} features; "
             f"got {given.shape}"
         )
-    if given.dtype.kind not in "biufO":
-        raise ValueError(f"{what}X: expected numbers, got {given.dtype}")
+    return finite_rows(given, params.dtype, f"{what}X")
+
+
+def finite_rows(X: Array, dtype: np.dtype[Any], name: str) -> Array:
+    """X (N, D) in another float type, in C order.
+
+    Raises:
+        ValueError: for anything but numbers, or one that is not finite in that type.
+    """
+    if X.dtype.kind not in "biufO":
+        raise ValueError(f"{name}: expected numbers, got {X.dtype}")
     try:
         with np.errstate(over="ignore", invalid="ignore"):
-            ready = np.ascontiguousarray(given, params.dtype)
+            ready = np.ascontiguousarray(X, dtype)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{what}X: expected numbers: {error}") from None
+        raise ValueError(f"{name}: expected numbers: {error}") from None
     if not np.isfinite(ready).all():
         row, column = np.argwhere(~np.isfinite(ready))[0]
-        raise ValueError(
-            f"{what}X: expected finite numbers in {params.dtype}, got {given[row, column]} in row {row}, "
-            f"column {column}"
-        )
+        raise ValueError(f"{name}: expected finite {dtype} numbers, got {X[row, column]} in row {row}, column {column}")
     return ready
 
 

@@ -168,8 +168,8 @@ def weight_changes(before: Params, after: Params) -> dict[str, float | None]:
     columns: dict[str, float | None] = {}
     for name in ("W1", "W2"):
         old, new = getattr(before, name), getattr(after, name)
-        norm = None if old is None else float(np.linalg.norm(old))
         with np.errstate(over="ignore", invalid="ignore"):
+            norm = None if old is None else float(np.linalg.norm(old))
             columns[f"update_ratio_{name}"] = float(np.linalg.norm(new - old)) / norm if norm else None
             columns[f"weight_norm_{name}"] = None if new is None else float(np.linalg.norm(new))
     return columns
@@ -186,8 +186,11 @@ def probabilities(params: Params, X: RowSource, block_rows: int = 4096) -> Array
     return P
 
 
-def balanced_class_weights(y: Array, n_classes: int) -> Array:
-    """N / (C n_c) for each class c: every class then weighs the same in the objective. Returns (C,)."""
-    counts = np.bincount(y, minlength=n_classes)
-    weights: Array = len(y) / (n_classes * np.maximum(counts, 1))
-    return weights
+def balanced_class_weights(y: Array, n_classes: int, weights: Array | None = None) -> Array:
+    """N / (C n_c) for each class c, so that every class weighs the same in the objective. Returns (C,).
+
+    With weights (N,) of the rows, N and n_c are sums of weights: a row of weight 2 counts as two rows.
+    """
+    counts = np.bincount(y, weights, minlength=n_classes)
+    balanced: Array = counts.sum() / (n_classes * np.where(counts > 0, counts, 1))
+    return balanced
