@@ -134,7 +134,7 @@ def test_a_gradient_of_the_wrong_shape_is_a_fault_in_words() -> None:
     ("form", "got"),
     [
         (lambda loss, gradients: (loss, tuple(gradients)), "(float, tuple)"),
-        (lambda loss, gradients: (loss, gradients.named()), "(float, dict)"),
+        (lambda loss, gradients: (loss, {"dW1": gradients.W1}), "(float, dict)"),
         (lambda loss, gradients: (loss, gradients.W1, gradients.W2), "(float, ndarray, ndarray)"),
         (lambda loss, gradients: loss, "float"),
     ],
@@ -251,3 +251,44 @@ def test_the_command_checks_the_network_of_a_config(tmp_path: Path, capsys: pyte
     output = capsys.readouterr().out
     assert "spiral, 20 rows, after 20 steps" in output
     assert "penalty" in output
+
+
+def summed(params: Params, X: Array, y: Array, reg: float) -> tuple[float, dict[str, Array]]:
+    """A student's: parameters and gradients by name, and the gradient of the sum where the loss is the mean."""
+    loss, gradients = loss_and_gradients(Params(*(params[n] for n in ("W1", "b1", "W2", "b2"))), X, y, reg)  # type: ignore[call-overload]
+    data = loss_and_gradients(Params(*params), X, y)[1]
+    return loss, {name: getattr(gradients, name) + (len(X) - 1) * getattr(data, name) for name in params._fields}
+
+
+def test_a_function_of_dicts_is_checked_and_the_one_factor_is_named() -> None:
+    problem = random_problem(np.random.default_rng(0), shape=(8, 3, 5, 4), reg=0.1)
+    result = check(summed, problem)
+    assert not result.passed
+    assert result.hints == ("data: W1, b1, W2, b2 are 8 times too large; 8 = N: divide by N",)
+    assert "8 = N: divide by N" in result.table()
+    assert "divide by N" in result._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (lambda g, p: g._replace(W1=-g.W1), "data: W1 is -1 times too large; multiply by -1"),
+        (lambda g, p: g._replace(W2=g.W2 / p.n_classes), "data: W2 is 0.25 times too large; 0.25 = 1/C: multiply by C"),
+        (lambda g, p: g._replace(W1=g.W1 + 0.1), None),
+    ],
+)
+def test_hints_name_sign_and_sizes_and_say_nothing_else(wrong: Callable[..., Params], words: str | None) -> None:
+    def function(params: Params, X: Array, y: Array, reg: float) -> tuple[float, Params]:
+        loss, gradients = loss_and_gradients(params, X, y, reg)
+        return loss, wrong(gradients, params)
+
+    result = check(function, random_problem(np.random.default_rng(0), shape=(8, 3, 5, 4), reg=0.0))
+    assert not result.passed
+    assert result.hints == (() if words is None else (words,))
+
+
+def test_the_table_is_the_value_of_a_notebook_cell() -> None:
+    problem = standard_problems()[0]
+    result = check(loss_and_gradients, problem)
+    assert result._repr_html_().startswith("<pre>error")
+    assert result.table().split("\n")[1] in result._repr_html_()

@@ -465,9 +465,96 @@ def test_without_a_hidden_layer_nothing_of_it_can_be_monitored(problem, monitor)
     assert list(Solver(params, X, y, monitor="weight_norm_W2", epochs=1))
 
 
-def test_a_misspelt_setting_is_refused(problem):
-    with pytest.raises(TypeError, match="learning_rte"):
+def test_a_misspelt_setting_is_refused_with_the_name_that_is_meant(problem):
+    with pytest.raises(TypeError, match="Solver has no setting 'learning_rte'; did you mean 'learning_rate'"):
         Solver(*problem, learning_rte=0.1)
+
+
+def test_lists_and_frames_train_as_arrays_do(problem):
+    params, X, y = problem
+    expected = list(Solver(params, X, y, epochs=2, validation=(X, y)))
+    assert list(Solver(params, X.tolist(), y.tolist(), epochs=2, validation=(X.tolist(), y.tolist()))) == expected
+    for library in ("pandas", "polars"):
+        frames = pytest.importorskip(library)
+        frame, labels = frames.DataFrame({f"c{k}": column for k, column in enumerate(X.T)}), frames.Series(y)
+        assert list(Solver(params, frame, labels, epochs=2, validation=(frame, labels))) == expected
+
+
+def test_what_is_no_dense_matrix_of_finite_numbers_is_refused_in_words(problem):
+    params, X, y = problem
+    float32 = params.map(lambda array: array.astype(np.float32))
+    sparse = pytest.importorskip("scipy.sparse")
+    for start, rows, words in [
+        (params, sparse.csr_matrix(X), r"X: expected a dense array, got a sparse one .*X\.toarray\(\)"),
+        (params, np.ma.masked_array(X, mask=X > 2), "X: expected numbers, got a masked array"),
+        (params, X.astype(str), "X: expected numbers, got <U"),
+        (params, X + 1j, "X: expected numbers, got complex128"),
+        (params, X[0], r"X: expected \(N, 5\)"),
+        (float32, X * 1e300, r"X: expected finite float32 numbers, got .*e\+\d+ in row 0, column 0"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            Solver(start, rows, y)
+        with pytest.raises(ValueError, match=f"validation {words}"):
+            Solver(start, X, y, validation=(rows, y))
+
+
+def test_parameters_that_do_not_fit_each_other_are_named(problem):
+    params, X, y = problem
+    for wrong, words in [
+        (params._replace(b1=np.zeros(1)), r"params.b1: expected \(7,\) beside W2 \(7, 3\), got \(1,\)"),
+        (params._replace(b1=params.b1[None]), r"params.b1: expected \(H,\), got \(1, 7\)"),
+        (params._replace(W2=np.zeros((9, 3))), r"params.W1: expected \(5, 9\) beside W2"),
+        (params._replace(W1=params.W1.astype(np.float32)), "params.W1: expected float32 or float64, the same"),
+        (params.map(lambda array: array.astype(np.float16)), "params.W1: expected float32 or float64.*float16"),
+        (params._replace(b2=np.array([0, np.nan, 0])), "params.b2: expected finite numbers, got nan"),
+        (params._replace(b1=None), "expected both W1 and b1"),
+        ({"W1": params.W1}, r"expected Params\(W1, b1, W2, b2\), got dict"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            Solver(wrong, X, y)
+
+
+class RowsThatInterrupt:
+    """Rows that raise KeyboardInterrupt at some calls, after the engine has done steps with earlier rows."""
+
+    def __init__(self, X, at):
+        self.X, self.shape, self.calls, self.at = X, X.shape, 0, set(at)
+
+    def take(self, rows, out):
+        self.calls += 1
+        if self.calls in self.at:
+            raise KeyboardInterrupt
+        np.take(self.X, rows, axis=0, out=out)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_loop_that_is_interrupted_and_continued_gives_the_bits_of_one_never_interrupted(problem, engine, monkeypatch):
+    params, X, y = problem
+    monkeypatch.setattr("twolayer.solver.engine.CHUNK_BYTES", 2 * 8 * D * 8)
+    settings = {"batch_size": 8, "epochs": 4, "optimizer": "adam", "engine": engine, "monitor": "train_loss"}
+    whole = Solver(params, X, y, **settings)
+    records = list(whole)
+    solver, found, interruptions = Solver(params, RowsThatInterrupt(X, [2, 5, 6, 7, 12]), y, **settings), [], 0
+    run_engine, calls = solver._engine.run, itertools.count()
+
+    def steps_then_interrupt(*arguments, **keywords):
+        losses = run_engine(*arguments, **keywords)
+        if next(calls) in (1, 4, 9):
+            raise KeyboardInterrupt  # when the state has moved and nothing has counted it
+        return losses
+
+    solver._engine.run = steps_then_interrupt
+    while not solver.finished:
+        try:
+            for record in solver:
+                found.append(record)
+        except KeyboardInterrupt:
+            interruptions += 1
+            assert solver.state.t == solver.progress.step
+    assert interruptions == 8
+    assert found == records
+    assert same(solver.params, whole.params)
+    assert same(solver.best_params, whole.best_params)
 
 
 def test_arrays_that_do_not_fit_are_refused(problem):

@@ -1,16 +1,15 @@
-"""Checks a loss and its gradients twice: against finite differences of its own loss, and against references.
+"""Check a loss and its gradients twice: against finite differences of its own loss, and against references.
 
 A gradient that is wrong alone disagrees with its own loss. A loss and a gradient that are wrong together agree, and
-only an independent implementation tells; so both comparisons are made, of the data loss, the penalty and the sum.
-
-What a gradient check found: every comparison with its error, the kinks left out, and the table of it all."""
+only an independent implementation shows it; so both comparisons are made, of the data loss, the penalty and the sum."""
 
 from __future__ import annotations
 
+import html
 import itertools
 import math
 import textwrap
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -34,10 +33,11 @@ class Comparison:
         oracle: `differences`, or the name of a reference.
         part: `data` (the function at reg = 0), `penalty` (at reg, minus at 0), `total` (at reg).
         array: `loss`, or the parameter array's name.
-        error: max|a - n| / max(max|a|, max|n|, 1e-8) over the entries compared; inf if any is not finite.
+        error: `relative_error` over the entries compared.
         tolerance: the largest error for gradients of ordinary size.
         allowed: the tolerance, plus what rounding explains here; see `check_gradients`.
-        entries: how many entries were compared; 0 where every entry crossed a kink.
+        entries: how many were compared; 0 if every one crossed a kink.
+        factor: k, if the array is k times what the oracle says and that is all that is wrong.
     """
 
     oracle: str
@@ -47,6 +47,7 @@ class Comparison:
     tolerance: float
     allowed: float
     entries: int
+    factor: float | None = None
 
     @property
     def passed(self) -> bool:
@@ -60,13 +61,7 @@ class Comparison:
 
 
 class Kink(NamedTuple):
-    """An entry whose centred difference says nothing: between its two probes a ReLU changes sides.
-
-    Attributes:
-        array: `W1` or `b1`.
-        entry: where in the array.
-        rows: the rows of X whose hidden unit changes sides.
-    """
+    """An entry of W1 or b1 whose centred difference says nothing: between its probes a ReLU changes sides in `rows`."""
 
     array: str
     entry: tuple[int, ...]
@@ -82,12 +77,14 @@ class GradientCheck:
         kinks: entries left out of the comparisons with differences.
         faults: what is wrong before any number is compared, such as a gradient's shape; in words.
         skipped: references that could not be run on this problem, each with the reason.
+        hints: factors that explain failures, and what to change, in words.
     """
 
     comparisons: tuple[Comparison, ...]
     kinks: tuple[Kink, ...]
     faults: tuple[str, ...]
     skipped: Mapping[str, str]
+    hints: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -125,9 +122,15 @@ class GradientCheck:
             lines.append("!: wrong, as neither the tolerance nor rounding allows such an error")
         if any(comparison.only_rounding for comparison in self.comparisons):
             lines.append("~0: all rounding, as the gradient is almost 0")
+        for hint in self.hints:
+            lines += textwrap.wrap(hint, 79, subsequent_indent="  ")
         for fault in self.faults:
             lines += textwrap.wrap(f"FAULT: {fault}", 79, subsequent_indent="  ")
         return "\n".join(line.rstrip() for line in lines)
+
+    def _repr_html_(self) -> str:
+        """The table, as a notebook shows it when it is the value of a cell."""
+        return f"<pre>{html.escape(self.table())}</pre>"
 
 
 def _cell(comparison: Comparison | None) -> str:
@@ -152,16 +155,6 @@ def worst_of(checks: Sequence[GradientCheck]) -> GradientCheck:
 def _badness(comparison: Comparison) -> tuple[bool, float]:
     return not comparison.passed, -1.0 if comparison.only_rounding or not comparison.entries else comparison.error
 
-
-__all__ = [
-    "Comparison",
-    "GradientCheck",
-    "Kink",
-    "LossAndGradients",
-    "check_gradients",
-    "relative_error",
-    "worst_of",
-]
 
 DIFFERENCE_TOLERANCE = 1e-6
 REFERENCE_TOLERANCE = 1e-12
@@ -190,7 +183,7 @@ def check_gradients(
     max_entries: int | None = None,
     rng: np.random.Generator | None = None,
 ) -> GradientCheck:
-    """Checks a function's gradients against differences of its own loss, and loss and gradients against references.
+    """Check a function's gradients against differences of its own loss, and loss and gradients against references.
 
     All is done in float64. An error passes up to 1e-6 (differences) or 1e-12 (references, times the largest score if
     that is above 1, since rounding a score is a relative error of its exponential), plus what rounding explains where
@@ -198,8 +191,8 @@ def check_gradients(
     the differences, and reported as a kink, if a ReLU changes sides between its two probes.
 
     Args:
-        loss_and_gradients: the function to check, called as `loss_and_gradients(params, X, y, reg)`; it returns the
-            loss, penalty included, and Params of gradients.
+        loss_and_gradients: the function to check, called as `loss_and_gradients(params, X, y, reg)`; `params.W1` and
+            `params["W1"]` both work. It returns the loss, penalty included, and the gradients as Params or a dict.
         params: where to check.
         X: (N, D).
         y: (N,) class indices, or (N, C) one-hot rows.
@@ -212,7 +205,7 @@ def check_gradients(
         A `GradientCheck`: `.passed`, `.comparisons`, `.kinks`, `.table()`.
 
     Raises:
-        TypeError: if the function returns anything but a loss and Params.
+        TypeError: if the function returns anything but a loss and gradients by name.
         ValueError: if its loss is not one number, or `max_entries` comes without `rng`.
 
     Example:
@@ -270,12 +263,13 @@ class _Checker:
             for part, arrays in theirs.items():
                 names = [name for name in arrays if name in ours[part]]
                 comparisons += [self.compare(oracle, part, n, ours[part][n], arrays[n], ours) for n in names]
-        return GradientCheck(tuple(comparisons), tuple(kinks), tuple(self.faults), skipped)
+        hints = tuple(_hints(comparisons, {"N": len(self.X), "C": self.params.n_classes}))
+        return GradientCheck(tuple(comparisons), tuple(kinks), tuple(self.faults), skipped, hints)
 
     def evaluate(self, function: LossAndGradients, reg: float) -> dict[str, Array]:
         """Loss and gradients by name; what does not fit the parameters becomes a fault and is left out."""
-        params, X, y = self.params.copy(), self.X.copy(), self.y.copy()
-        loss, gradients = _pair(function(params, X, y, reg), self.params.named())
+        params, X, y = _ByName(*self.params.copy()), self.X.copy(), self.y.copy()
+        loss, gradients = _pair(function(params, X, y, reg), self.params.named().keys())
         found: dict[str, Array] = {"loss": np.asarray(loss, np.float64)}
         if found["loss"].ndim:
             raise ValueError(f"the loss must be one number; got an array of shape {found['loss'].shape}")
@@ -311,7 +305,7 @@ class _Checker:
             for change in (step, -step):
                 array[entry] = before + change
                 places.append(array[entry])
-                losses.append(float(self.function(params.copy(), self.X.copy(), self.y.copy(), reg)[0]))
+                losses.append(float(self.function(_ByName(*params.copy()), self.X.copy(), self.y.copy(), reg)[0]))
             array[entry] = before
             return float((losses[0] - losses[1]) / (places[0] - places[1]))
 
@@ -338,27 +332,56 @@ class _Checker:
             largest = size if name == "loss" else float(np.abs(total[name]).max())
             explained = 8 * _EPS * (largest + self.largest_score * self.reach.get(name, 1.0))
         allowed = tolerance + explained / _denominator(a, n)
-        return Comparison(oracle, part, name, relative_error(a, n), tolerance, allowed, entries=a.size)
+        error = relative_error(a, n)
+        factor = None if error <= allowed else _factor(a, n)
+        return Comparison(oracle, part, name, error, tolerance, allowed, a.size, factor)
 
 
-def _pair(result: Any, names: Collection[str]) -> tuple[Any, Any]:
+class _ByName(Params):
+    """Params whose arrays can be had as `params["W1"]`, as in a dict."""
+
+    def __getitem__(self, key: Any) -> Any:
+        return getattr(self, key) if isinstance(key, str) else super().__getitem__(key)
+
+
+def _pair(result: Any, names: Set[str]) -> tuple[Any, Any]:
     """What a function returned, if that is a loss and something with a gradient of each name."""
     if not isinstance(result, tuple | list):
         got = type(result).__name__
+    elif len(result) == 2 and isinstance(result[1], Mapping) and not names.isdisjoint(result[1]):
+        return result[0], Params(*(result[1].get(name) for name in Params._fields))  # type: ignore[arg-type]
     elif len(result) == 2 and all(hasattr(result[1], name) for name in names):
         return result[0], result[1]
     else:
         got = f"({', '.join(type(value).__name__ for value in result)})"
     raise TypeError(
-        f"the function must return (loss, gradients), the gradients as twolayer.Params(W1, b1, W2, b2); got {got}"
+        f"the function must return (loss, gradients), these as Params(W1, b1, W2, b2) or a dict of the names; got {got}"
     )
 
 
+def _factor(a: Array, n: Array) -> float | None:
+    """k, if a = k n to six digits in more than one entry."""
+    a, n = np.ravel(a), np.ravel(n)
+    k = float(a @ n) / float(n @ n) if a.size > 1 and n.any() else 0.0  # NaN where one is not finite
+    return k if k and np.abs(a - k * n).max() <= 1e-6 * np.abs(a).max() else None
+
+
+def _hints(comparisons: Sequence[Comparison], sizes: Mapping[str, int]) -> Iterator[str]:
+    """A sentence for each part whose failures one factor explains."""
+    for part in PARTS[:2]:
+        factors = {each.array: each.factor for each in comparisons if each.part == part and each.factor is not None}
+        for k in dict.fromkeys(round(factor, 5) for factor in factors.values()):
+            arrays = [name for name, factor in factors.items() if round(factor, 5) == k]
+            remedy = "multiply by -1" if k == -1 else f"divide by {k:g}"
+            for name, size in sizes.items():
+                remedy = f"{k:g} = {name}: divide by {name}" if k == size else remedy
+                remedy = f"{k:g} = 1/{name}: multiply by {name}" if abs(k * size - 1) < 1e-4 else remedy
+            yield f"{part}: {', '.join(arrays)} {'are' if len(arrays) > 1 else 'is'} {k:g} times too large; {remedy}"
+
+
 def _named(against: LossAndGradients | Mapping[str, LossAndGradients] | None) -> dict[str, LossAndGradients]:
-    if against is None:
-        return {}
-    if isinstance(against, Mapping):
-        return dict(against)
+    if against is None or isinstance(against, Mapping):
+        return dict(against or {})
     return {getattr(against, "__name__", "reference").replace("_", " "): against}
 
 
