@@ -64,6 +64,7 @@ class _Running:
     job: Job
     worker: str
     future: Any
+    answers: Any = None  # the queue of a job that asks
 
 
 def check_on_worker(version: str, check: WorkerCheck) -> tuple[str, str]:
@@ -150,7 +151,7 @@ class ClusterPool:
         self._client: Any = None
         try:
             self._connect(CONNECT_SECONDS)
-        except (OSError, ValueError, TimeoutError) as error:
+        except Exception as error:  # OSError, ValueError of a wrong address, or what TLS and Dask's configuration raise
             raise TwoLayerError(
                 f"--scheduler {cluster.address}: no Dask scheduler answers ({error}); start one with: dask scheduler"
             ) from None
@@ -238,7 +239,9 @@ class ClusterPool:
                 each = self._running.get(message["key"])
                 if each is not None and self._client is not None:
                     answer = "stop" if self._stopping else self._answer(each.job, message["message"])
-                    self._distributed.Queue(message["key"], client=self._client).put(answer, timeout=ANSWER_SECONDS)
+                    each.answers = each.answers or self._distributed.Queue(message["key"], client=self._client)
+                    with contextlib.suppress(TimeoutError, OSError):  # a lost connection is seen at the next look
+                        each.answers.put(answer, timeout=ANSWER_SECONDS)
                 message = self._messages.get_nowait()
 
     def _look(self) -> None:

@@ -1,0 +1,273 @@
+"""A sweep on two hosts that share nothing but a cable: the results are those of one machine, whatever breaks."""
+
+from __future__ import annotations
+
+import csv
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hosts import PORT, Host, two_hosts, wait_until, why_not
+from sweep_files import InProcessPool
+
+pytest.importorskip("optuna")
+pytest.importorskip("distributed")
+from twolayer.sweep import report, search
+from twolayer.sweep.search import run_sweep
+from twolayer.training import recorder
+
+pytestmark = pytest.mark.skipif(bool(reason := why_not()), reason=reason or "possible")
+
+ROWS = "a,b,y\n" + "".join(f"{i % 17},{i % 13},{(i % 17 > 8) ^ (i % 13 > 6):d}\n" for i in range(400))
+BASE = """\
+data: {train: rows.csv, label: y, validation: 0.25}
+model: {hidden: 8}
+solver: {epochs: EPOCHS, batch_size: 16}
+run: {redraw_seconds: 1000}
+"""
+SPACE = """\
+base: base.yaml
+space:
+  model.hidden: [4, 8]
+  solver.learning_rate: {log_uniform: [0.01, 1.0]POINTS}
+"""
+
+
+class TwoHosts:
+    """A scheduler and a worker on host a, a worker and the caller on host b, whose sweep files are in its work folder.
+
+    Attributes:
+        a, b: the hosts.
+        worker_a, worker_b: their workers.
+        scheduler: its process, on host a.
+    """
+
+    def __init__(self, a: Host, b: Host) -> None:
+        self.a, self.b = a, b
+        self.address = f"tcp://{a.address}:{PORT}"
+        (a.folder / "data" / "rows.csv").write_text(ROWS)
+        (b.folder / "data" / "rows.csv").write_text(ROWS)
+        self.work = b.folder / "work"
+        (self.work / "rows.csv").write_text(ROWS)
+        self._n_callers = 0
+        self.restart()
+
+    def restart(self) -> None:
+        """Start the scheduler and the workers, which end with their scheduler, if they do not run."""
+        for name, start in (
+            ("scheduler", self.a.start_scheduler),
+            ("worker_a", lambda: self.a.start_worker(self.address)),
+            ("worker_b", lambda: self.b.start_worker(self.address)),
+        ):
+            former = getattr(self, name, None)
+            if former is not None:
+                former.kill()
+                former.wait()
+            setattr(self, name, start())
+
+    def write_sweep(self, more: str, epochs: int = 6, points: str = "") -> Path:
+        (self.work / "base.yaml").write_text(BASE.replace("EPOCHS", str(epochs)))
+        (self.work / "sweep.yaml").write_text(SPACE.replace("POINTS", points) + more)
+        return self.work / "sweep.yaml"
+
+    def start_caller(self, folder: str) -> Caller:
+        self._n_callers += 1
+        return Caller(self, folder, f"caller{self._n_callers}")
+
+    def here(self, folder: Path) -> bytes:
+        """Return results.csv of the same sweep on one machine."""
+        run_sweep(self.work / "sweep.yaml", folder=folder)
+        return (folder / "results.csv").read_bytes()
+
+
+class Caller:
+    """A process `twolayer sweep` on host b."""
+
+    def __init__(self, hosts: TwoHosts, folder: str, log: str) -> None:
+        self.folder, self.log = hosts.work / folder, hosts.b.folder / log
+        command = [sys.executable, "-m", "twolayer", "sweep", "sweep.yaml", "--sweep-dir", folder]
+        # Another TWOLAYER_DATA than the worker's: the caller reads the file that its config names.
+        self.process = hosts.b.start(*command, "--scheduler", hosts.address, "--quiet", log=log)
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def n_ended(self) -> int:
+        journal = self.folder / "journal.jsonl"
+        return journal.read_text().count('"run"') if journal.exists() else 0
+
+    def results(self) -> bytes:
+        """Wait for the end; return results.csv."""
+        try:
+            self.process.wait(90)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(self.said()) from None
+        assert self.process.returncode == 0, self.said()
+        return (self.folder / "results.csv").read_bytes()
+
+    def assert_each_run_is_whole_and_ended_once(self) -> None:
+        with (self.folder / "results.csv").open() as file:
+            names = sorted(name for row in csv.DictReader(file) for name in row["runs"].split())
+        assert sorted(each.name for each in (self.folder / "runs").iterdir()) == names
+        for name in names:
+            files = {each.name for each in (self.folder / "runs" / name).iterdir()}
+            assert {"config.yaml", "history.csv", "best.npz", "last.npz", "summary.json", "loss_curve.png"} <= files
+        assert self.n_ended() == len(names)
+
+
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory):
+    with two_hosts(tmp_path_factory.mktemp("hosts")) as (a, b):
+        yield TwoHosts(a, b)
+
+
+@pytest.fixture(autouse=True)
+def in_process(monkeypatch):
+    """The same sweep on one machine trains in this process and draws nothing."""
+    monkeypatch.setattr(search, "LocalPool", InProcessPool)
+    monkeypatch.setattr(recorder, "draw_loss_curve", lambda *arguments, **options: None)
+    monkeypatch.setattr(report, "_draw", lambda *arguments: None)
+
+
+@pytest.mark.parametrize(("sampler", "points"), [("grid", ", points: 3"), ("random", "")])
+def test_the_results_are_those_of_one_machine(hosts, tmp_path, sampler, points):
+    hosts.write_sweep(f"sampler: {sampler}\ntrials: 6\nrefit: true\n", points=points)
+    caller = hosts.start_caller(sampler)
+    assert caller.results() == hosts.here(tmp_path / "here")
+    assert (caller.folder / "runs").is_dir()
+    assert "on host-a" in caller.said()
+    assert "on host-b" in caller.said()
+
+
+@pytest.mark.parametrize("more", ["sampler: tpe\n", "pruner: hyperband\n"])
+def test_a_search_that_learns_from_its_results_runs_to_the_end(hosts, more):
+    hosts.write_sweep(more + "trials: 8\n", epochs=9)
+    caller = hosts.start_caller(more.split()[1])
+    rows = list(csv.DictReader(caller.results().decode().splitlines()))
+    assert sorted(int(row["point"]) for row in rows) == list(range(8))
+    assert {row["status"] for row in rows} <= {"finished", "pruned"}
+    caller.assert_each_run_is_whole_and_ended_once()
+
+
+@pytest.fixture
+def slow(hosts):
+    """A sweep whose runs take long enough to be interrupted in the middle."""
+    hosts.write_sweep("trials: 5\n", epochs=EPOCHS)
+    return hosts
+
+
+EPOCHS = 150
+
+
+def test_a_worker_killed_in_mid_trial_costs_its_run_alone(slow, tmp_path):
+    caller = slow.start_caller("killed")
+    wait_until(slow.b.runs_in_training, "a run on host b")
+    slow.worker_b.send_signal(signal.SIGKILL)
+    assert caller.results() == slow.here(tmp_path / "here")
+    caller.assert_each_run_is_whole_and_ended_once()
+    assert "on host-b is gone; 000" in caller.said()
+    slow.worker_b = slow.b.start_worker(slow.address)
+
+
+def test_a_cut_of_seconds_changes_nothing_and_a_cut_for_good_costs_the_runs_of_that_host(slow, tmp_path):
+    """The cable of host a, where a worker is; host b has the scheduler for this test, so that the caller keeps it."""
+    scheduler = slow.b.start_scheduler()
+    workers = [host.start_worker(f"tcp://{slow.b.address}:{PORT}") for host in (slow.a, slow.b)]
+    address, slow.address = slow.address, f"tcp://{slow.b.address}:{PORT}"
+    try:
+        caller = slow.start_caller("cut")
+        wait_until(slow.a.runs_in_training, "a run on host a")
+        slow.a.connect(False)
+        time.sleep(2)
+        slow.a.connect(True)
+        wait_until(lambda: slow.a.runs_in_training() and caller.n_ended(), "another run on host a")
+        slow.a.connect(False)
+        assert caller.results() == slow.here(tmp_path / "here")
+        caller.assert_each_run_is_whole_and_ended_once()
+        assert caller.said().count("is gone") == 1
+        assert "on host-a is gone" in caller.said()
+    finally:
+        slow.a.connect(True)
+        slow.address = address
+        for process in (*workers, scheduler):
+            process.kill()
+    slow.restart()
+
+
+def test_a_scheduler_killed_and_started_again_while_the_caller_waits(slow, tmp_path):
+    caller = slow.start_caller("scheduler")
+    wait_until(lambda: caller.n_ended() and slow.b.runs_in_training(), "a run after the first")
+    slow.scheduler.send_signal(signal.SIGKILL)
+    slow.scheduler.wait()
+    slow.restart()
+    assert caller.results() == slow.here(tmp_path / "here")
+    caller.assert_each_run_is_whole_and_ended_once()
+    assert f"connection to the scheduler {slow.address} lost" in caller.said()
+    assert f"connected to the scheduler {slow.address} again" in caller.said()
+
+
+def test_a_caller_killed_and_started_again_resumes_and_its_orphans_stop(slow, tmp_path):
+    caller = slow.start_caller("caller")
+    wait_until(lambda: caller.n_ended() and slow.b.runs_in_training(), "a run after the first")
+    ended = caller.n_ended()
+    caller.process.send_signal(signal.SIGKILL)
+    caller.process.wait()
+    histories = {run: run.stat().st_mtime for run in (caller.folder / "runs").glob("*/history.csv")}
+    again = slow.start_caller("caller")
+    assert again.results() == slow.here(tmp_path / "here")
+    again.assert_each_run_is_whole_and_ended_once()
+    assert len(histories) >= ended
+    assert {run: run.stat().st_mtime for run in histories} == histories  # none was trained twice
+
+
+def test_a_second_caller_with_the_same_folder_is_refused(slow):
+    first = slow.start_caller("both")
+    wait_until(first.n_ended, "the first run")
+    second = slow.start_caller("both")
+    assert second.process.wait(60) == 2
+    assert "in use by another twolayer process" in second.said()
+    first.results()
+    first.assert_each_run_is_whole_and_ended_once()
+
+
+def test_a_host_with_a_full_disk_and_workers_that_do_not_fit_are_named_and_not_used(slow, tmp_path):
+    preload = tmp_path / "older.py"
+    preload.write_text("import twolayer.utils.version as v\nv.__version__ = '0.0.1'\n")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "rows.csv").write_text(ROWS + "1,1,1\n")
+    full = f"mkdir -p {slow.a.folder}/small && mount -t tmpfs -o size=16k none {slow.a.folder}/small && "
+    slow.worker_a.kill()
+    more = [
+        slow.a.start_worker(slow.address, "--preload", str(preload)),
+        slow.a.start_worker(slow.address, TWOLAYER_DATA=str(tmp_path / "other")),
+        slow.a.start_worker(slow.address, mounts=full, TMPDIR=f"{slow.a.folder}/small"),
+    ]
+    caller = slow.start_caller("full")
+    try:
+        assert caller.results() == slow.here(tmp_path / "here")
+    finally:
+        for process in more:
+            process.kill()
+    caller.assert_each_run_is_whole_and_ended_once()
+    said = caller.said()
+    assert "on host-a is not used: twolayer 0.0.1 there" in said
+    assert "on host-a is not used: " in said
+    assert "its SHA-256 differs" in said
+    assert "on host-a is not used any more: " in said
+    assert "No space left on device" in said
+
+
+def test_a_host_that_joins_late_gets_runs(slow, tmp_path):
+    slow.worker_a.kill()
+    slow.worker_b.kill()
+    caller = slow.start_caller("late")
+    wait_until(lambda: (caller.folder / "sweep.json").exists(), "the start of the sweep")
+    slow.worker_a = slow.a.start_worker(slow.address)
+    wait_until(slow.a.runs_in_training, "a run on host a")
+    slow.worker_b = slow.b.start_worker(slow.address)
+    wait_until(slow.b.runs_in_training, "a run on host b")
+    assert caller.results() == slow.here(tmp_path / "here")
+    caller.assert_each_run_is_whole_and_ended_once()

@@ -1,0 +1,366 @@
+"""Predictions for many files, or for files larger than memory, by a pool of workers: one answer file per input, written
+whole or not at all; started again, it skips the inputs and the pieces that are done.
+
+On a cluster the pieces and the model travel to the workers, so that no file system has to be shared."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from twolayer.data.pieces import CutFile, Piece, cut, write_piece
+from twolayer.runs.folder import RunFolder, RunLock
+from twolayer.runs.saved_model import Model, answer_rows, load_model
+from twolayer.utils.errors import TwoLayerError
+from twolayer.utils.files import CANNOT_READ, explained, write_atomically
+from twolayer.utils.jsonfile import read_json, write_json
+from twolayer.utils.process import StopRequest
+from twolayer.utils.progress import Tally
+from twolayer.utils.workers.cluster import ClusterAddress, ClusterPool, WorkerCheck
+from twolayer.utils.workers.local import LocalPool
+from twolayer.utils.workers.pool import Ask, Job, JobResult, Pool, UnusableWorkerError
+
+POLL_SECONDS = 0.5
+_COPY_BYTES = 1 << 20
+
+
+@dataclass
+class FilesResult:
+    """What `predict_files` did.
+
+    Attributes:
+        answers: the answer files of all inputs that have one, in the order of the inputs.
+        skipped: number of them that were there before.
+        errors: one message per input that has none.
+        notes: what to know about the inputs.
+        signal_number: the signal that interrupted it, or None.
+    """
+
+    answers: list[Path] = field(default_factory=list)
+    skipped: int = 0
+    errors: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    signal_number: int | None = None
+
+
+@dataclass
+class _Input:
+    """An input that is not done: its pieces, those without an answer, and the folder of the answers so far."""
+
+    path: Path
+    answer: Path
+    identity: dict[str, Any]
+    pieces: Sequence[Piece]
+    parts: Path
+    missing: set[int]
+    failed: bool = False
+
+
+def predict_files(
+    model_path: Path,
+    files: Sequence[Path],
+    folder: Path,
+    *,
+    options: Mapping[str, Any],
+    workers: int = 1,
+    threads: int = 1,
+    cluster: ClusterAddress | None = None,
+    quiet: bool = True,
+    say: Callable[[str], None] = lambda text: None,
+) -> FilesResult:
+    """Predict the rows of files; the answers of `NAME.csv` are in `folder/NAME.csv`.
+
+    Args:
+        model_path: a run folder or an .npz file.
+        files: the inputs.
+        folder: where the answers go; made if absent.
+        options: keywords of `answer_rows`, as JSON has them.
+        workers: processes on this machine.
+        threads: BLAS threads of each.
+        cluster: a Dask scheduler in place of processes.
+        quiet: show no bar.
+        say: called with a line for each event on the cluster.
+
+    Raises:
+        RunError: if the model cannot be read, or the folder is in use or cannot be written.
+        TwoLayerError: if two inputs have the same answer file, or an answer would replace an input.
+    """
+    answers = answer_paths(files, folder)
+    model = load_model(model_path)
+    file = RunFolder(model_path).best if model_path.is_dir() else model_path
+    with explained(file, CANNOT_READ):
+        model_bytes = file.read_bytes()
+    with explained(folder, "the folder of the answers cannot be made"):
+        folder.mkdir(parents=True, exist_ok=True)
+    with RunLock(folder / ".lock", folder):
+        pool: Pool
+        if cluster is None:
+            pool = LocalPool(workers, threads, folder)
+        else:
+            pool = ClusterPool(cluster, WorkerCheck(f"{__name__}:{check_worker.__name__}", {}), threads, say)
+        try:
+            work = _Work(model, file, model_bytes, answers, dict(options), travels=cluster is not None)
+            return work.run(pool, quiet)
+        finally:
+            pool.close()
+
+
+def answer_paths(files: Sequence[Path], folder: Path) -> dict[Path, Path]:
+    """Return the answer file of each input.
+
+    Raises:
+        TwoLayerError: if two are the same, or one is an input.
+    """
+    answers: dict[Path, Path] = {}
+    for path in files:
+        stem = path.name.removesuffix(".gz")
+        answers[path] = folder / f"{stem.rpartition('.')[0] or stem}.csv"
+    inputs = {path.resolve() for path in files}
+    for path, answer in answers.items():
+        twin = next((other for other in answers if other != path and answers[other] == answer), None)
+        if twin is not None:
+            raise TwoLayerError(f"{path}: its answer file {answer} is also that of {twin}; rename one of them")
+        if answer.resolve() in inputs:
+            raise TwoLayerError(f"{path}: its answer file {answer} is an input; choose another folder with -o")
+    return answers
+
+
+class _Work:
+    """All inputs of one call: hands out the pieces, puts the answers together."""
+
+    def __init__(
+        self,
+        model: Model,
+        file: Path,
+        content: bytes,
+        answers: Mapping[Path, Path],
+        options: dict[str, Any],
+        travels: bool,
+    ) -> None:
+        self._file, self._content, self._answers, self._options = file, content, answers, options
+        self._travels = travels
+        self._digest = sha256(content).hexdigest()
+        form = model.preparation.form
+        self._reading = getattr(form, "reading", None)
+        self._has_header = bool(form and form.layout.names) or getattr(self._reading, "header", None) is True
+        self._inputs: dict[str, tuple[_Input, int]] = {}  # by job
+        self._result = FilesResult()
+
+    def run(self, pool: Pool, quiet: bool) -> FilesResult:
+        jobs = self._jobs()
+        running = 0
+        with StopRequest() as stop, Tally(None, 0, "piece", quiet=quiet) as tally:
+            exhausted = False
+            while stop.signal_number is None and not (exhausted and not running):
+                while pool.free() > 0 and not exhausted:
+                    job = next(jobs, None)
+                    exhausted = job is None
+                    if job is not None:
+                        pool.submit(job)
+                        running += 1
+                if running:
+                    for ended in pool.wait(POLL_SECONDS):
+                        running -= 1
+                        self._take(ended)
+                        tally.done(ended.job.name, f"{len(self._result.answers)} of {len(self._answers)} files")
+                elif not exhausted:
+                    pool.wait(POLL_SECONDS)  # for a worker
+            if stop.signal_number is not None:
+                pool.stop()
+        self._result.signal_number = stop.signal_number
+        done = set(self._result.answers)
+        self._result.answers = [answer for answer in self._answers.values() if answer in done]
+        return self._result
+
+    def _jobs(self) -> Iterator[Job]:
+        """Yield a job for each piece without an answer; what can be skipped is found on the way."""
+        for path, answer in self._answers.items():
+            try:
+                each = self._open(path, answer)
+            except TwoLayerError as error:
+                self._result.errors.append(str(error))
+                continue
+            if each is None:
+                continue
+            if not each.missing:
+                self._finish(each)
+            for number in sorted(each.missing):
+                if not each.failed:
+                    yield self._job(each, number)
+
+    def _open(self, path: Path, answer: Path) -> _Input | None:
+        """Return an input, or None if its answer is there."""
+        encoding = getattr(self._reading, "encoding", "utf-8")
+        with explained(path, CANNOT_READ):
+            found: CutFile = cut(path, has_header=self._has_header, encoding=encoding)
+        identity = {"input": found.sha256, "model": self._digest, "options": self._options}
+        if _is_done(answer, identity):
+            self._result.answers.append(answer)
+            self._result.skipped += 1
+            return None
+        key = sha256(json.dumps([identity, found.pieces]).encode()).hexdigest()[:16]
+        parts = answer.with_name(f".{answer.name}.{key}.parts")
+        with explained(parts):
+            parts.mkdir(exist_ok=True)
+        missing = {i for i in range(len(found.pieces)) if not _part(parts, i).is_file()}
+        return _Input(path, answer, identity, found.pieces, parts, missing)
+
+    def _job(self, each: _Input, number: int) -> Job:
+        name = f"{each.path}" if len(each.pieces) == 1 else f"{each.path} {number + 1}/{len(each.pieces)}"
+        self._inputs[name] = (each, number)
+        arguments: dict[str, Any] = {"source": str(each.path), "piece": list(each.pieces[number]), "number": number}
+        arguments["options"] = self._options
+        function: Callable[..., Any] = answer_here
+        if self._travels:
+            function = answer_there
+            with tempfile.TemporaryDirectory(prefix="twolayer-") as scratch, explained(each.path, CANNOT_READ):
+                small = Path(scratch) / each.path.name
+                write_piece(each.path, each.pieces[number], small)
+                arguments |= {"content": small.read_bytes(), "model": self._content, "digest": self._digest}
+        else:
+            arguments |= {"part": str(_part(each.parts, number)), "model": str(self._file.absolute())}
+        return Job(name, f"{__name__}:{function.__name__}", arguments)
+
+    def _take(self, ended: JobResult) -> None:
+        each, number = self._inputs.pop(ended.job.name)
+        if ended.stopped or each.failed:
+            return
+        if ended.error:
+            each.failed = True
+            self._result.errors.append(ended.error)
+            return
+        notes, *content = ended.value
+        if content:
+            write_atomically(_part(each.parts, number), content[0])
+        self._result.notes += [note for note in notes if note not in self._result.notes]
+        each.missing.discard(number)
+        if not each.missing:
+            self._finish(each)
+
+    def _finish(self, each: _Input) -> None:
+        """Put the answer file together from its parts."""
+
+        def write(out: Any) -> None:
+            for number in range(len(each.pieces)):
+                with _part(each.parts, number).open("rb") as part:
+                    shutil.copyfileobj(part, out, _COPY_BYTES)
+
+        write_atomically(each.answer, write)
+        with explained(each.answer, CANNOT_READ):
+            write_json(_record(each.answer), {**each.identity, "answer": _sha256(each.answer)})
+        shutil.rmtree(each.parts, ignore_errors=True)
+        self._result.answers.append(each.answer)
+
+
+def _part(parts: Path, number: int) -> Path:
+    return parts / f"{number:06d}.csv"
+
+
+def _record(answer: Path) -> Path:
+    """The file that says of which input, model and options an answer is."""
+    return answer.with_name(f".{answer.name}.json")
+
+
+def _is_done(answer: Path, identity: Mapping[str, Any]) -> bool:
+    try:
+        return answer.is_file() and read_json(_record(answer)) == {**identity, "answer": _sha256(answer)}
+    except (TwoLayerError, OSError):
+        return False
+
+
+def _sha256(path: Path) -> str:
+    digest = sha256()
+    with path.open("rb") as file:
+        while block := file.read(_COPY_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def check_worker(ask: Ask) -> str:
+    """Return why this worker cannot predict, or ""."""
+    return ""
+
+
+@lru_cache(maxsize=2)
+def _model_of_file(path: str) -> Model:
+    return load_model(path)
+
+
+_received: dict[str, Model] = {}  # on a worker of a cluster, by digest
+
+
+def answer_here(
+    ask: Ask, model: str, source: str, piece: list[int], number: int, part: str, options: dict[str, Any]
+) -> tuple[list[str]]:
+    """Predict a piece on a worker of this machine and write its part of the answer; return the notes."""
+    with tempfile.TemporaryDirectory(prefix="twolayer-") as scratch:
+        path = Path(scratch) / Path(source).name
+        with explained(Path(source), CANNOT_READ):
+            write_piece(Path(source), Piece(*piece), path)
+        notes, content = _answer(_model_of_file(model), path, Path(source), Piece(*piece), number, options)
+    write_atomically(part, content)
+    return (notes,)
+
+
+def answer_there(
+    ask: Ask,
+    model: bytes,
+    digest: str,
+    source: str,
+    piece: list[int],
+    number: int,
+    content: bytes,
+    options: dict[str, Any],
+) -> tuple[list[str], bytes]:
+    """Predict a piece that was sent to a worker of a cluster; return the notes and the part of the answer."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="twolayer-") as scratch:
+            if digest not in _received:
+                (Path(scratch) / "model.npz").write_bytes(model)
+                _received.clear()
+                _received[digest] = load_model(Path(scratch) / "model.npz")
+            path = Path(scratch) / Path(source).name
+            path.write_bytes(content)
+            return _answer(_received[digest], path, Path(source), Piece(*piece), number, options)
+    except OSError as error:
+        raise UnusableWorkerError(f"{error.filename or tempfile.gettempdir()}: {error.strerror or error}") from None
+
+
+def _answer(
+    model: Model, path: Path, source: Path, piece: Piece, number: int, options: Mapping[str, Any]
+) -> tuple[list[str], bytes]:
+    """Return notes and the CSV of a piece's answer; only that of the first piece has a header."""
+    notes: list[str] = []
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    try:
+        rows = answer_rows(model, path, notes=notes, **options)
+        head = next(rows)
+        if number == 0:
+            writer.writerow(head)
+        writer.writerows(rows)
+    except TwoLayerError as error:
+        raise type(error)(_with_place(str(error), path, source, piece)) from error.__cause__
+    return [_with_place(note, path, source, piece) for note in notes], out.getvalue().encode()
+
+
+def _with_place(text: str, path: Path, source: Path, piece: Piece) -> str:
+    """Return a message about a piece as one about its file, with the file's numbers of lines."""
+    offset = piece.first_line - (2 if piece.header else 1)
+
+    def line(found: re.Match[str]) -> str:
+        return f"{source}:{int(found[1]) + offset}"
+
+    if piece.stop:
+        text = re.sub(re.escape(str(path)) + r":(\d+)", line, text)
+    return text.replace(str(path), str(source))
