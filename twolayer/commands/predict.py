@@ -4,33 +4,101 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
 import sys
 from pathlib import Path
 
 import click
 
+from twolayer.commands import cluster_options
+
 
 @click.command()
 @click.argument("model_path", metavar="MODEL", type=click.Path(path_type=Path))
-@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
-@click.option("--proba", is_flag=True, help="Also the probability of every class, a column each.")
-def command(model_path: Path, file: Path, proba: bool) -> None:
-    """Predict the rows of FILE (csv, npz, npy or IDX) by MODEL, a run folder or an .npz file.
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--proba", is_flag=True, help="Add a column with the probability of every class.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path),
+    help="Folder of the answers, NAME.csv for each FILE; for a single FILE also a file that ends in .csv.",
+)  # fmt: skip
+@click.option("--workers", type=click.IntRange(1, 512), help="Number of processes on this machine [default: 1].")
+@cluster_options
+@click.option("--quiet", is_flag=True, help="Show only the result.")
+def command(
+    model_path: Path,
+    files: tuple[Path, ...],
+    proba: bool,
+    output: Path | None,
+    workers: int | None,
+    scheduler: str | None,
+    tls_ca_file: str | None,
+    tls_cert: str | None,
+    tls_key: str | None,
+    quiet: bool,
+) -> int:
+    """Predict the rows of each FILE (csv, parquet, npz, npy or IDX) by MODEL, a run folder or an .npz file.
 
-    Prints csv in UTF-8: the predicted label of each row. FILE needs the columns that the model was trained on, by name
-    where it has names; a label column is not needed and not looked at.
+    The answer is CSV in UTF-8 with the predicted label of each row, printed for a single FILE without -o. FILE needs
+    the columns that the model was trained on, by name where it has names; a label column is neither needed nor read.
+
+    With -o FOLDER each answer is written whole or not at all, large files are worked on in pieces, and the same command
+    again skips what is done.
 
     \b
     twolayer predict runs/digits new-rows.csv > labels.csv
+    twolayer predict runs/digits day-*.csv -o answers --workers 4
+    twolayer predict runs/digits day-*.parquet -o answers --scheduler tcp://192.168.1.10:8786
     """
-    from twolayer.runs.saved_model import load_model
+    spread = len(files) > 1 or workers is not None or scheduler is not None
+    if spread and output is None:
+        raise click.UsageError("several FILEs, --workers and --scheduler need -o FOLDER for the answers")
+    if output is None or (output.suffix == ".csv" and not output.is_dir()):
+        if spread:
+            raise click.UsageError(f"expected a folder for -o, got {output}")
+        _predict_one(model_path, files[0], proba, output)
+        return 0
 
-    model = load_model(model_path)
-    P = model.predict_file(file)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a redirect on Windows has an encoding that lacks most letters
-        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
-    out = csv.writer(sys.stdout, lineterminator="\n")
-    out.writerow(["label", *(f"p({label})" for label in model.classes)] if proba else ["label"])
-    for p in P:
-        label = model.classes[int(p.argmax())]
-        out.writerow([label, *(repr(float(each)) for each in p)] if proba else [label])
+    from twolayer.runs.predict_files import predict_files
+    from twolayer.utils.workers.cluster import ClusterAddress
+
+    cluster = None if scheduler is None else ClusterAddress(scheduler, tls_ca_file, tls_cert, tls_key)
+    result = predict_files(
+        model_path,
+        files,
+        output,
+        options={"proba": proba},
+        workers=workers or 1,
+        cluster=cluster,
+        quiet=quiet,
+        say=lambda text: click.echo(text, err=True),
+    )
+    for note in result.notes:
+        click.echo(f"note: {note}", err=True)
+    for error in result.errors:
+        click.echo(f"twolayer: {error}", err=True)
+    skipped = f", {result.skipped} of them from before" if result.skipped else ""
+    click.echo(f"{len(result.answers)} of {len(files)} files have their answers in {output}{skipped}")
+    if result.signal_number is not None:
+        click.echo(f"interrupted; to resume: twolayer {shlex.join(sys.argv[1:])}", err=True)
+        return 128 + result.signal_number
+    return 2 if result.errors else 0
+
+
+def _predict_one(model_path: Path, file: Path, proba: bool, output: Path | None) -> None:
+    """Print the answer for one file, or write it, whole or not at all."""
+    from twolayer.runs.predict_files import answer_rows
+    from twolayer.runs.saved_model import load_model
+    from twolayer.utils.files import write_atomically
+
+    notes: list[str] = []
+    rows = answer_rows(load_model(model_path), file, notes, proba=proba)
+    if output is not None:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        write_atomically(output, text.getvalue().encode())
+    else:
+        if isinstance(sys.stdout, io.TextIOWrapper):  # a redirect on Windows has an encoding that lacks most letters
+            sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+        csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
+    for note in notes:
+        click.echo(f"note: {note}", err=True)

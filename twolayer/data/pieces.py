@@ -8,6 +8,8 @@ import hashlib
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from twolayer.utils.files import sha256_of
+
 PIECE_BYTES = 8 << 20  # of a file; smaller files are one piece
 _BLOCK_BYTES = 1 << 20
 _ASCII_LIKE = ("utf-8", "utf8", "latin-1", "latin1", "iso-8859-1", "cp1252", "windows-1252", "ascii")
@@ -53,10 +55,10 @@ def cut(path: Path, *, has_header: bool, encoding: str = "utf-8", piece_bytes: i
     """
     name = path.name.lower()
     if name.endswith((".parquet", ".pq")):
-        return CutFile(_row_groups(path, piece_bytes), _sha256(path))
+        return CutFile(_row_groups(path, piece_bytes), sha256_of(path))
     is_text = name.endswith((".csv", ".tsv", ".txt", ".tab", ".data")) and encoding.lower() in _ASCII_LIKE
     if not is_text or path.stat().st_size <= piece_bytes:
-        return CutFile((Piece(),), _sha256(path))
+        return CutFile((Piece(),), sha256_of(path))
     with path.open("rb") as file:
         return _cut_records(file, has_header, piece_bytes)
 
@@ -76,11 +78,6 @@ def write_piece(path: Path, piece: Piece, target: Path) -> None:
                 source.seek(start)
                 for at in range(start, stop, _BLOCK_BYTES):
                     out.write(source.read(min(_BLOCK_BYTES, stop - at)))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _row_groups(path: Path, piece_bytes: int) -> tuple[Piece, ...]:

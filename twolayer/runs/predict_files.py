@@ -20,9 +20,9 @@ from typing import Any
 
 from twolayer.data.pieces import CutFile, Piece, cut, write_piece
 from twolayer.runs.folder import RunFolder, RunLock
-from twolayer.runs.saved_model import Model, answer_rows, load_model
+from twolayer.runs.saved_model import Model, load_model
 from twolayer.utils.errors import TwoLayerError
-from twolayer.utils.files import CANNOT_READ, explained, write_atomically
+from twolayer.utils.files import CANNOT_READ, explained, sha256_of, write_atomically
 from twolayer.utils.jsonfile import read_json, write_json
 from twolayer.utils.process import StopRequest
 from twolayer.utils.progress import Tally
@@ -64,6 +64,19 @@ class _Input:
     parts: Path
     missing: set[int]
     failed: bool = False
+
+
+def answer_rows(model: Model, path: Path, notes: list[str], *, proba: bool = False) -> Iterator[list[Any]]:
+    """Yield the header and the rows of a file's answer: the label of each row, and all probabilities if asked for.
+
+    Raises:
+        DataError: for any error in the file, before the header.
+    """
+    P = model.predict_file(path)
+    yield ["label", *(f"p({label})" for label in model.classes)] if proba else ["label"]
+    for p in P:
+        label = model.classes[int(p.argmax())]
+        yield [label, *(repr(float(each)) for each in p)] if proba else [label]
 
 
 def predict_files(
@@ -257,7 +270,7 @@ class _Work:
 
         write_atomically(each.answer, write)
         with explained(each.answer, CANNOT_READ):
-            write_json(_record(each.answer), {**each.identity, "answer": _sha256(each.answer)})
+            write_json(_record(each.answer), {**each.identity, "answer": sha256_of(each.answer)})
         shutil.rmtree(each.parts, ignore_errors=True)
         self._result.answers.append(each.answer)
 
@@ -273,17 +286,9 @@ def _record(answer: Path) -> Path:
 
 def _is_done(answer: Path, identity: Mapping[str, Any]) -> bool:
     try:
-        return answer.is_file() and read_json(_record(answer)) == {**identity, "answer": _sha256(answer)}
+        return answer.is_file() and read_json(_record(answer)) == {**identity, "answer": sha256_of(answer)}
     except (TwoLayerError, OSError):
         return False
-
-
-def _sha256(path: Path) -> str:
-    digest = sha256()
-    with path.open("rb") as file:
-        while block := file.read(_COPY_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def check_worker(ask: Ask) -> str:
@@ -344,7 +349,7 @@ def _answer(
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     try:
-        rows = answer_rows(model, path, notes=notes, **options)
+        rows = answer_rows(model, path, notes, **options)
         head = next(rows)
         if number == 0:
             writer.writerow(head)
