@@ -39,7 +39,7 @@ def command(
     """
     files, overrides = files_and_overrides(sweep_and_overrides)
     if len(files) != 1:
-        raise click.UsageError(f"expected one SWEEP (a YAML file), got {', '.join(files) or 'none'}")
+        raise click.UsageError(f"expected one SWEEP (a YAML file), got {len(files)}: {', '.join(files) or 'none'}")
 
     from twolayer.sweep.search import run_sweep
     from twolayer.utils.workers.cluster import ClusterAddress

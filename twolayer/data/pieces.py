@@ -68,7 +68,7 @@ def write_piece(path: Path, piece: Piece, target: Path) -> None:
     if piece.stop == 0:
         target.symlink_to(path.absolute())
     elif path.name.lower().endswith((".parquet", ".pq")):
-        import pyarrow.parquet as pq
+        import pyarrow.parquet as pq  # type: ignore[import-untyped, unused-ignore]
 
         with pq.ParquetFile(path) as file:
             pq.write_table(file.read_row_groups(list(range(piece.start, piece.stop))), target)
@@ -82,7 +82,7 @@ def write_piece(path: Path, piece: Piece, target: Path) -> None:
 
 def _row_groups(path: Path, piece_bytes: int) -> tuple[Piece, ...]:
     """Return groups of neighbouring row groups of about the size of a piece."""
-    import pyarrow.parquet as pq
+    import pyarrow.parquet as pq  # type: ignore[import-untyped, unused-ignore]
 
     with pq.ParquetFile(path) as file:
         sizes = [file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups)]
