@@ -17,7 +17,7 @@ pytest.importorskip("scipy")
 
 from twolayer.network.model import flat_copy, flat_zeros, init_params
 from twolayer.network.optim import OPTIMIZERS
-from twolayer.solver.compiled import engine, steps
+from twolayer.solver.compiled import engine, steps, updates
 from twolayer.solver.compiled import partition as shares
 from twolayer.solver.engine import NonFiniteStepError, TrainingState, UpdateRule
 from twolayer.solver.solver import make_engine
@@ -65,7 +65,7 @@ VARIANTS = {
 
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", updates.CODES)
 @units_and_features
 def test_three_lanes_train_as_the_numpy_engine(lanes, by_features, optimizer, variant, dtype):
     lanes(3, by_features)
@@ -117,7 +117,7 @@ def test_the_same_lanes_give_the_same_bits_however_the_steps_are_divided_into_ca
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", updates.CODES)
 @pytest.mark.parametrize("split", [(1, False), (2, False), (2, True)])
 def test_measuring_changes_no_bit(lanes, split, optimizer, dtype):
     lanes(*split)

@@ -57,7 +57,7 @@ def _settings() -> Iterator[tuple[str, list[str]]]:
     names = list(FEATURES)
     for turn in numbers():
         for k, optimizer in enumerate(OPTIMIZERS):
-            for engine in engines:
+            for engine in engines if OPTIMIZERS[optimizer].compiled else ["numpy"]:
                 name = names[(turn + k) % len(names)]
                 overrides = [f"solver.optimizer={optimizer}", f"solver.engine={engine}", *FEATURES[name]]
                 if optimizer in ("sgd", "momentum", "nesterov"):

@@ -9,6 +9,7 @@ from typing import Any
 from twolayer.config.errors_report import KeyPath, Report
 from twolayer.config.models import Config
 from twolayer.network import settings
+from twolayer.network.optim import OPTIMIZERS
 from twolayer.network.settings import OWNERS
 from twolayer.utils.columns import needs_hidden_layer, needs_validation
 from twolayer.utils.text import shown
@@ -184,6 +185,12 @@ def _monitor(values: Values) -> Iterator[Complaint]:
         yield "solver.monitor", f"{monitor} needs a hidden layer, and model.hidden is 0"
 
 
+def _engine(values: Values) -> Iterator[Complaint]:
+    optimizer = values["solver.optimizer"]
+    if values["solver.engine"] == "numba" and not OPTIMIZERS[optimizer].compiled:
+        yield "solver.engine", f"expected numpy, got numba, which has no optimizer: {optimizer}"
+
+
 def _min_delta(values: Values) -> Iterator[Complaint]:
     unused = values["solver.patience"] is None and values["solver.schedule"] != "plateau"
     if values["solver.min_delta"] and unused:
@@ -211,6 +218,7 @@ RULES: list[Callable[[Values], Iterator[Complaint]]] = [
     _fold,
     _step_epochs,
     _monitor,
+    _engine,
     _min_delta,
     _rates,
     _warmup,

@@ -103,6 +103,7 @@ class Optimizer(NamedTuple):
         n_slots: number of state vectors.
         uses: the fields of `Hyperparameters` that it reads.
         learning_rate: the default.
+        compiled: whether `solver.compiled.updates` has it, for engine numba.
         decoupled: apply L2 to the weights directly, Q <- Q - a r W before the update, instead of adding r W to the
             gradient (adamw, after Loshchilov and Hutter, 2019).
     """
@@ -111,14 +112,17 @@ class Optimizer(NamedTuple):
     n_slots: int
     uses: tuple[str, ...] = ()
     learning_rate: float = 0.1
+    compiled: bool = False
     decoupled: bool = False
 
 
 OPTIMIZERS: dict[str, Optimizer] = {
-    "sgd": Optimizer(sgd, n_slots=0),
-    "momentum": Optimizer(momentum, n_slots=1, uses=("momentum",)),
-    "nesterov": Optimizer(nesterov, n_slots=1, uses=("momentum",)),
-    "rmsprop": Optimizer(rmsprop, n_slots=1, uses=("rho", "epsilon"), learning_rate=0.001),
-    "adam": Optimizer(adam, n_slots=2, uses=("beta1", "beta2", "epsilon"), learning_rate=0.001),
-    "adamw": Optimizer(adam, n_slots=2, uses=("beta1", "beta2", "epsilon"), learning_rate=0.001, decoupled=True),
+    "sgd": Optimizer(sgd, n_slots=0, compiled=True),
+    "momentum": Optimizer(momentum, n_slots=1, uses=("momentum",), compiled=True),
+    "nesterov": Optimizer(nesterov, n_slots=1, uses=("momentum",), compiled=True),
+    "rmsprop": Optimizer(rmsprop, n_slots=1, uses=("rho", "epsilon"), learning_rate=0.001, compiled=True),
+    "adam": Optimizer(adam, n_slots=2, uses=("beta1", "beta2", "epsilon"), learning_rate=0.001, compiled=True),
+    "adamw": Optimizer(
+        adam, n_slots=2, uses=("beta1", "beta2", "epsilon"), learning_rate=0.001, compiled=True, decoupled=True
+    ),
 }

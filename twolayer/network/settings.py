@@ -52,6 +52,8 @@ class SolverSettings(Hyperparameters, ScheduleNumbers):
 
     def __post_init__(self) -> None:
         check_settings(self)
+        if self.engine == "numba" and not OPTIMIZERS[self.optimizer].compiled:
+            raise ValueError(f"engine: expected numpy, as optimizer {self.optimizer} has no compiled form; got numba")
         for name, dependent in DEPENDENT_DEFAULTS.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, dependent.values[getattr(self, dependent.chooser)])

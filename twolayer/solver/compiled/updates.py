@@ -42,8 +42,6 @@ def rule_in_numbers(rule: UpdateRule) -> Rule:
     """The same rule for compiled code."""
     h = rule.hyperparameters
     numbers = np.array([h.momentum, h.rho, h.beta1, h.beta2, h.epsilon], np.float64)
-    if rule.optimizer not in CODES:
-        raise ValueError(f"optimizer {rule.optimizer!r} has no compiled form: engine must be numpy, got numba")
     return Rule(CODES[rule.optimizer], numbers, float(rule.reg), float(rule.max_grad_norm or 0))
 
 
