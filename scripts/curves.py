@@ -1,4 +1,4 @@
-"""The command `twolayer curves`, from a checkout."""
+"""Run `twolayer curves` from a checkout."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The command `twolayer evaluate`, from a checkout."""
+"""Run `twolayer evaluate` from a checkout."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The command `twolayer predict`, from a checkout."""
+"""Run `twolayer predict` from a checkout."""
 
 import sys
 from pathlib import Path

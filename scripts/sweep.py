@@ -1,4 +1,4 @@
-"""The command `twolayer sweep`, from a checkout."""
+"""Run `twolayer sweep` from a checkout."""
 
 import sys
 from pathlib import Path

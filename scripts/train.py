@@ -1,4 +1,4 @@
-"""The command `twolayer train`, from a checkout."""
+"""Run `twolayer train` from a checkout."""
 
 import sys
 from pathlib import Path

@@ -34,7 +34,7 @@ def test_twice_is_as_good_as_once_and_nothing_of_ones_own_is_overwritten(tmp_pat
     config = write_example("optdigits", tmp_path)[0]
     write_example("optdigits", tmp_path)
     config.write_text("mine")
-    with pytest.raises(FileError, match="is there already, with another content"):
+    with pytest.raises(FileError, match="already exists with other content"):
         write_example("optdigits", tmp_path)
     assert config.read_text() == "mine"
 

@@ -157,4 +157,4 @@ def test_a_row_that_is_not_there_is_refused(tmp_path: Path, capsys: pytest.Captu
     config = tmp_path / "arms.yaml"
     config.write_text(SPIRAL)
     assert run(["explain", str(config), "--row", "60"]) == 2
-    assert re.search(r"there is no training row 60: .* from 0 to \d+", capsys.readouterr().err)
+    assert re.search(r"row 60: expected a training row from 0 to \d+", capsys.readouterr().err)

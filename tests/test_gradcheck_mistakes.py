@@ -115,7 +115,7 @@ def caught(mistake: str | None, in_gradient_alone: bool = False) -> dict[str, se
         if H == 0 or (square_only and H != C):
             continue
         check = check_gradients(function, problem.params, problem.X, problem.y, problem.reg)
-        assert not check.faults
+        assert not check.problems
         if not check.passed:
             found[problem.name] = {"differences" if name == "differences" else "reference" for name in check.caught_by}
     return found

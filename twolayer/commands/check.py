@@ -1,7 +1,6 @@
-"""`twolayer check`: data, loss and gradients looked at before any training.
+"""`twolayer check`: is the data what it should be, and do loss, penalty and gradients behave on it?
 
-Before training: is the data what it should be, and do loss, penalty and gradients behave on it? (CS231n's sanity
-checks.) One finding per line, with a verdict; a few seconds at most."""
+These are CS231n's sanity checks, before any training: one finding per line, with a verdict; a few seconds at most."""
 
 from __future__ import annotations
 
@@ -41,11 +40,11 @@ PROBED = 40  # entries of each array that differences probe
 
 
 class Finding(NamedTuple):
-    """What one check found.
+    """The result of one check.
 
     Attributes:
-        verdict: `ok`, `note` (worth knowing, no failure) or `FAIL`.
-        what: in words, with its numbers; for a failure also what to try.
+        verdict: `ok`, `note` (worth knowing, not a failure) or `FAIL`.
+        what: the finding in words, with its numbers; for a failure also what to try.
     """
 
     verdict: Literal["ok", "note", "FAIL"]
@@ -56,13 +55,10 @@ class Finding(NamedTuple):
 
 
 def check_config(config: Config) -> Iterator[Finding]:
-    """All findings on a config, as they are made.
-
-    Args:
-        config: the config; nothing is trained on but twenty rows, and nothing is written.
+    """Yield all findings on a config. Only twenty rows are trained on, and nothing is written.
 
     Raises:
-        DataError: for data that cannot be read at all.
+        DataError: if the data cannot be read.
     """
     dataset = load_dataset(**config.data.model_dump(), seed=config.seed, dtype="float64")
     yield from data_findings(dataset)
@@ -77,7 +73,7 @@ def check_config(config: Config) -> Iterator[Finding]:
 
 
 def data_findings(dataset: Dataset) -> Iterator[Finding]:
-    """Rows, classes and their counts, ranges, constant features, rows that stand in more than one part."""
+    """Yield findings on rows, classes, ranges, constant features, and rows that occur in more than one part."""
     parts = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
     sizes = ", ".join(f"{len(part.y):,} {name}" for name, part in parts.items() if part)
     yield Finding("ok", f"rows: {sizes}; {dataset.n_features:,} features, {len(dataset.classes)} classes")
@@ -106,11 +102,11 @@ def data_findings(dataset: Dataset) -> Iterator[Finding]:
         if part:
             both = sum(print_ in known for print_ in scan(part.X)[-1])
             if both:
-                yield Finding("note", f"{both:,} of {len(part.y):,} {name} rows stand in the training rows, too")
+                yield Finding("note", f"{both:,} of {len(part.y):,} {name} rows are also training rows")
 
 
 def class_counts(counts: NDArray[np.intp], classes: Any) -> Finding:
-    """How many training rows each class has; a class without any cannot be learnt."""
+    """Count the training rows of each class; a class without rows cannot be learned."""
     pairs = [f"{label}: {count:,}" for label, count in zip(classes, counts, strict=True)]
     shown = ", ".join(pairs[:SHOWN_CLASSES]) + (", ..." if len(pairs) > SHOWN_CLASSES else "")
     if (counts == 0).any():
@@ -124,7 +120,7 @@ def class_counts(counts: NDArray[np.intp], classes: Any) -> Finding:
 
 
 def ranges(low: Array, high: Array, rms: Array, names: Sequence[str]) -> Finding:
-    """Whether the features, as the model gets them, are of order 1: their root mean squares are 1 if standardised."""
+    """Check that the features, as the model gets them, are of order 1: standardised, their root mean squares are 1."""
     words = f"features as the model gets them run from {low.min():.4g} to {high.max():.4g}"
     k = int(rms.argmax())
     if rms[k] > UNSCALED:
@@ -133,7 +129,7 @@ def ranges(low: Array, high: Array, rms: Array, names: Sequence[str]) -> Finding
 
 
 def initial_loss(params: Params, X: Array, y: Array, function: LossAndGradients = loss_and_gradients) -> Finding:
-    """With W2 so small that all scores are near 0, the loss is that of guessing, ln C."""
+    """Check that the loss is that of guessing, ln C, with W2 so small that all scores are near 0."""
     largest = float(np.abs(forward(params, X)).max())
     small = params._replace(W2=params.W2 * min(1.0, SMALL_SCORE / max(largest, 1e-300)))
     loss, guessing = function(small, X, y, 0.0)[0], math.log(params.n_classes)
@@ -149,14 +145,14 @@ def initial_loss(params: Params, X: Array, y: Array, function: LossAndGradients 
 def penalty_rises(
     params: Params, X: Array, y: Array, reg: float, function: LossAndGradients = loss_and_gradients
 ) -> Finding:
-    """The loss rises with reg, by r/2 times the sum of squared weights."""
+    """Check that the loss rises with reg, by r/2 times the sum of squared weights."""
     reg = reg or 1e-3
     without, with_reg = function(params, X, y, 0.0)[0], function(params, X, y, reg)[0]
     squares = sum(float(np.square(W).sum()) for W in (params.W1, params.W2) if W is not None)
     expected = reg / 2 * squares
     words = f"loss rises from {without:.6f} to {with_reg:.6f} with reg {reg:g}"
     if not abs(with_reg - without - expected) <= 1e-6 * expected + 1e-12 * abs(without):
-        return Finding("FAIL", f"{words}; a rise of {expected:.6g} is wanted: the penalty is wrong")
+        return Finding("FAIL", f"{words}; expected a rise of {expected:.6g}: the penalty is wrong")
     return Finding("ok", words)
 
 
@@ -168,7 +164,7 @@ def gradients_agree(
     rng: np.random.Generator,
     function: LossAndGradients = loss_and_gradients,
 ) -> Finding:
-    """The gradients on these rows against differences of the loss and against a reference."""
+    """Compare the gradients on these rows with differences of the loss and with a reference."""
     reference = {"ones vectors": REFERENCES["ones vectors"]}
     result = check_gradients(function, params, X, y, reg, against=reference, max_entries=PROBED, rng=rng)
     if not result.passed:
@@ -180,10 +176,10 @@ def gradients_agree(
 
 
 def few_rows_memorised(params: Params, X: Array, y: Array) -> Finding:
-    """A network that cannot learn a few rows by heart will not learn many. Adam, no penalty.
+    """Check that the network can memorise a few rows, by Adam without penalty: otherwise it will not learn many.
 
-    Without a hidden layer the loss is convex, and rows that no plane separates cannot be memorised: it then has to
-    come down to its lowest value, where the gradient is 0.
+    Without a hidden layer the loss is convex, and rows that no plane separates cannot be memorised: the loss then has
+    to reach its lowest value, where the gradient is 0.
     """
     N = len(X)
     solver = Solver(
@@ -193,18 +189,18 @@ def few_rows_memorised(params: Params, X: Array, y: Array) -> Finding:
     for record in solver:
         loss, accuracy, epoch = record["train_loss"] or 0.0, record["train_accuracy"] or 0.0, int(record["epoch"] or 0)
         if accuracy == 1 and loss < MEMORISED_LOSS:
-            return Finding("ok", f"{N} rows learnt by heart in {epoch} steps (loss {loss:.4f})")
-    words = f"{N} rows are not learnt by heart: accuracy {accuracy:.2f}, loss {loss:.3g} after {epoch} steps"
+            return Finding("ok", f"{N} rows memorised in {epoch} steps (loss {loss:.4f})")
+    words = f"could not memorise {N} rows: accuracy {accuracy:.2f}, loss {loss:.3g} after {epoch} steps"
     if params.W1 is None:
         gradients = loss_and_gradients(solver.params, X, y)[1]
         norm = math.sqrt(sum(float(np.square(g).sum()) for g in gradients.named().values()))
         if norm < CONVERGED_GRADIENT:
-            return Finding("ok", f"{words}, its lowest: without a hidden layer no better is possible")
+            return Finding("ok", f"{words}, the lowest possible without a hidden layer")
     return Finding("FAIL", f"{words}; try more hidden units, data.scale=standardize, and look at the labels")
 
 
 def distinct_rows(X: RowSource, y: Array, rng: np.random.Generator, limit: int) -> NDArray[np.intp]:
-    """Numbers of at most `limit` training rows, drawn at random, that are all different from each other."""
+    """Return the numbers of at most `limit` training rows, drawn at random, that all differ from each other."""
     drawn = rng.permutation(len(y))[: 2 * limit]
     rows = rows_of(X, drawn)
     _, first = np.unique(rows, axis=0, return_index=True)
@@ -213,14 +209,14 @@ def distinct_rows(X: RowSource, y: Array, rng: np.random.Generator, limit: int) 
 
 
 def rows_of(X: RowSource, numbers: NDArray[np.intp]) -> Array:
-    """The model-ready rows (B, D) of these numbers, float64 as the data was loaded."""
+    """Return the model-ready rows (B, D) of these numbers, in float64 as the data was loaded."""
     out = np.empty((len(numbers), X.shape[1]), np.float64)
     X.take(numbers, out)
     return out
 
 
 def scan(X: RowSource) -> tuple[Array, Array, Array, list[int]]:
-    """Lowest value, highest value and root mean square of each feature, (D,) each, and a fingerprint of each row."""
+    """Return the lowest value, highest value and root mean square of each feature, (D,), and a hash of each row."""
     N, D = X.shape
     low, high, squares, fingerprints = np.full(D, np.inf), np.full(D, -np.inf), np.zeros(D), list[int]()
     for start in range(0, N, BLOCK_ROWS):
@@ -237,10 +233,10 @@ def scan(X: RowSource) -> tuple[Array, Array, Array, list[int]]:
 @click.argument("config", type=click.Path(path_type=Path))
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 def command(config: Path, overrides: tuple[str, ...]) -> None:
-    """Look at the data of CONFIG and at its network before the first step; exit code 1 if a check fails.
+    """Check the data of CONFIG and its network before the first step; exit code 1 if a check fails.
 
     Rows, classes, ranges, rows in both train and test; the loss at the start against ln C; the penalty; the gradients;
-    twenty rows learnt by heart. One line each: ok, note (worth knowing) or FAIL.
+    whether twenty rows can be memorised. One line each: ok, note (worth knowing) or FAIL.
 
     \b
     twolayer check configs/optdigits.yaml

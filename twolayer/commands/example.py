@@ -1,6 +1,4 @@
-"""`twolayer example`: a shipped data set with its config, written to this folder.
-
-The shipped data sets with their configs, written to wherever they are wanted."""
+"""`twolayer example`: write a shipped data set with its config to this folder."""
 
 from __future__ import annotations
 
@@ -19,30 +17,23 @@ SCHEMA_NAME = "twolayer.schema.json"
 
 
 def shipped() -> Path:
-    """The folder that holds `configs` and `data`: in the package where a wheel was installed, else the checkout."""
+    """Return the folder that holds `configs` and `data`: inside an installed package, or the checkout."""
     inside = Path(__file__).parents[1] / "shipped"
     return inside if inside.is_dir() else Path(__file__).parents[2]
 
 
 def example_names() -> list[str]:
-    """Names of all examples: the shipped configs'."""
+    """Return the names of all examples, which are those of the shipped configs."""
     return sorted(path.stem for path in (shipped() / "configs").glob("*.yaml"))
 
 
 def write_example(name: str, folder: str | Path = ".") -> Sequence[Path]:
-    """Writes an example's config, its schema, and its data into `data/`, ready to train from there.
+    """Write an example's config, its schema, and its data into `data/`, ready to train, and return the files.
 
-    Files that are there already with the same content are left as they are.
-
-    Args:
-        name: one of `example_names`.
-        folder: where to write; made if it is not there.
-
-    Returns:
-        The files, the config first.
+    The folder is made if absent; files that already exist with the same content are left alone. The config comes first.
 
     Raises:
-        FileError: for an unknown name, or a file that is there with another content.
+        FileError: for an unknown name, or if a file exists with other content.
     """
     names = example_names()
     if name not in names:
@@ -65,7 +56,7 @@ def write_example(name: str, folder: str | Path = ".") -> Sequence[Path]:
     files |= {folder / path.relative_to(home): path.read_bytes() for path in sources}
     for path, content in files.items():
         if path.exists() and path.read_bytes() != content:
-            raise FileError(f"{path}: is there already, with another content; move it away, or go to an empty folder")
+            raise FileError(f"{path}: already exists with other content; move it, or run this in an empty folder")
     for path, content in files.items():
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +71,7 @@ def _plain(source: object) -> object:
 @click.command()
 @click.argument("name", required=False)
 def command(name: str | None) -> None:
-    """Write the config NAME.yaml and its data into this folder. Without NAME: list the examples."""
+    """Write the config NAME.yaml and its data into this folder. Without NAME, list the examples."""
 
     if name is None:
         click.echo("\n".join(example_names()))

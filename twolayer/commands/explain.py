@@ -1,9 +1,7 @@
-"""`twolayer explain`: one real row, or a few, through equations (1) to (13).
+"""`twolayer explain`: take a few real rows through equations (1) to (13).
 
-An explanation as data, and its two renderings: text for a terminal of 80 columns, Markdown for a handout.
-
-A few real rows through equations (1) to (13): each quantity with its shape and some of its numbers, each gradient
-with the numeric one beside it, and the loss before and after one step."""
+Each quantity is shown with its shape and some of its numbers, each gradient beside the numeric one, and the loss before
+and after one step; as text for a terminal of 80 columns, or as Markdown for a handout."""
 
 from __future__ import annotations
 
@@ -36,7 +34,7 @@ class Table:
     Attributes:
         columns: a name for each column.
         rows: each a name and its numbers.
-        left_out: what is not shown, in words; empty if all is.
+        left_out: what is not shown, in words; empty if everything is.
     """
 
     columns: tuple[str, ...]
@@ -62,7 +60,7 @@ class Step:
 
 
 def as_text(title: str, steps: tuple[Step, ...]) -> str:
-    """The steps as plain text, at most 80 columns wide."""
+    """Return the steps as plain text, at most 80 columns wide."""
     lines = [*textwrap.wrap(title, WIDTH), "=" * min(len(title), WIDTH)]
     for step in steps:
         lines += ["", f"{step.equation:<58}{step.shape}".rstrip()]
@@ -78,7 +76,7 @@ def as_text(title: str, steps: tuple[Step, ...]) -> str:
 
 
 def as_markdown(title: str, steps: tuple[Step, ...]) -> str:
-    """The steps as Markdown, with a table for each array; labels and all other words are shown as they stand."""
+    """Return the steps as Markdown, with a table for each array; labels and all other words are escaped."""
     lines = [f"# {_escaped(title)}"]
     for step in steps:
         shape = f" · {step.shape}" if step.shape else ""
@@ -96,12 +94,12 @@ def as_markdown(title: str, steps: tuple[Step, ...]) -> str:
 
 
 def _escaped(words: str) -> str:
-    """Words on one line with a backslash before each mark that Markdown would take for its own."""
+    """Return the words on one line, with a backslash before each character that is markup in Markdown."""
     return _MARKS.sub(r"\\\1", " ".join(words.split()))
 
 
 def number_text(number: float) -> str:
-    """Four significant digits, in at most ten characters."""
+    """Return four significant digits, in at most ten characters."""
     return f"{number:.4g}" if number else "0"
 
 
@@ -111,7 +109,7 @@ _MAX_ENTRIES = 100  # of each array that differences probe
 
 @dataclass(frozen=True)
 class Explanation:
-    """Some rows gone through the network and back.
+    """Some rows taken through the network and back.
 
     Attributes:
         title: what is explained.
@@ -132,17 +130,17 @@ class Explanation:
     loss_after: float
 
     def text(self) -> str:
-        """For a terminal of 80 columns."""
+        """Return the explanation for a terminal of 80 columns."""
         return as_text(self.title, self.steps)
 
     def markdown(self) -> str:
-        """For a handout."""
+        """Return the explanation for a handout."""
         return as_markdown(self.title, self.steps)
 
 
 class _Picks:
-    """Which features, units, classes and rows the tables show: those that matter most in the first row, and the units
-    of the largest entries of the gradients."""
+    """The features, units, classes and rows that the tables show: those that matter most in the first row, and the
+    units of the largest entries of the gradients."""
 
     def __init__(
         self,
@@ -172,7 +170,7 @@ class _Picks:
         self.class_names = [str(label) for label in classes]
 
     def names(self, letter: str, limit: int = 10) -> tuple[list[int], list[str]]:
-        """Indices and names along one axis: N rows, D features, H units, C classes."""
+        """Return indices and names along one axis: N rows, D features, H units, C classes."""
         if letter == "N":
             return self.rows, [self.row_names[i] for i in self.rows]
         if letter == "C":
@@ -181,7 +179,7 @@ class _Picks:
         return chosen, [f"{word} {i}" for i in chosen]
 
     def table(self, array: Array, axes: str) -> Table:
-        """Some entries of an array whose axes are two of the letters N, D, H, C, or one."""
+        """Return some entries of an array whose axes are one or two of the letters N, D, H, C."""
         matrix = array if array.ndim == 2 else array[None, :]
         across, columns = self.names(axes[-1])
         down, names = self.names(axes[0]) if len(axes) == 2 else ([0], [""])
@@ -201,7 +199,7 @@ def explain(
     rows: Sequence[int] | None = None,
     title: str = "A batch through the network and back",
 ) -> Explanation:
-    """Goes the whole way with a batch and words it.
+    """Take a batch through (1) to (13) and describe each step.
 
     Args:
         params: where to start; in float64 the numeric gradients show most digits.
@@ -210,7 +208,7 @@ def explain(
         reg: r of (6).
         learning_rate: alpha of (13).
         classes: the labels by index; None: the indices.
-        rows: the rows' numbers, for their names; None: 0, 1, ...
+        rows: the numbers of the rows, for their names; None: 0, 1, ...
         title: the heading.
     """
     forward = forward_pass(params, X)
@@ -285,7 +283,7 @@ def _backward_steps(
     ]  # fmt: skip
     if Z1 is not None and gradients.W1 is not None and gradients.b1 is not None:
         dZ1 = (dS @ params.W2.T) * (Z1 > 0)  # (N, H)
-        masked = "What reaches a unit that was not above 0 stops there."
+        masked = "Nothing passes back through a unit that was not above 0."
         steps += [
             Step("(10) dZ1 = (dS W2^T) * [Z1 > 0]", str(dZ1.shape), (masked,), picks.table(dZ1, "NH")),
             Step("(11) dW1 = X^T dZ1 + r W1", str(gradients.W1.shape), beside("W1"), picks.table(gradients.W1, "DH")),
@@ -309,7 +307,7 @@ def _descent_step(
     rows = tuple((picks.row_names[i], pair) for i, pair in enumerate(pairs) if i in picks.rows)
     words = (
         f"With alpha = {learning_rate:g} the loss on these rows goes from {losses[0]:.6f} to {losses[1]:.6f}, by"
-        f" {losses[1] - losses[0]:+.6f}. If its slopes stayed what they are, it would go by -alpha |dQ|^2 ="
+        f" {losses[1] - losses[0]:+.6f}. With constant slopes the change would be -alpha |dQ|^2 ="
         f" {-learning_rate * squared:+.6f}. The probability of the right class:"
     )
     return Step("(13) Q <- Q - alpha dQ, for every array Q", "", (words,), Table(("before", "after"), rows))
@@ -320,7 +318,7 @@ def _largest(gradient: Array) -> tuple[int, ...]:
 
 
 def _numeric(params: Params, X: Array, y: Array, reg: float, name: str, gradients: Params, check: GradientCheck) -> str:
-    """The largest entry of a gradient beside its centred difference, and the error over all entries probed."""
+    """Describe the largest entry of a gradient beside its centred difference, and the error over all entries probed."""
     gradient = gradients.named()[name]
     entry = _largest(gradient)
     step = 1e-6

@@ -1,4 +1,4 @@
-"""`twolayer export`: a trained model as a file that other tools read."""
+"""`twolayer export`: write a trained model as a file that other tools read."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import click
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--to", "kind", type=click.Choice(["onnx", "safetensors"]), required=True, help="The kind of file.")
-@click.option("--out", type=click.Path(path_type=Path), help="The file to write; by default beside the model.")
+@click.option("--to", "kind", type=click.Choice(["onnx", "safetensors"]), required=True, help="Format of the file.")
+@click.option("--out", type=click.Path(path_type=Path), help="File to write; by default beside the model.")
 def command(model: Path, kind: str, out: Path | None) -> None:
     """Write MODEL, a run folder or an .npz file, as ONNX or safetensors.
 

@@ -1,4 +1,4 @@
-"""`twolayer gradcheck`: backprop's gradients against numeric ones and against every reference."""
+"""`twolayer gradcheck`: check the gradients of backprop against numeric ones and against every reference."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def command(config: Path | None, overrides: tuple[str, ...], seed: int, tables: 
     n_parameters = sum(array.size for array in problems[0].params.named().values())
     if n_parameters > _MAX_COMPLEX_STEPS:
         del references["complex step"]
-        click.echo(f"complex step left out: {n_parameters:,} parameters, one forward pass for each")
+        click.echo(f"complex step left out: it needs a forward pass for each of the {n_parameters:,} parameters")
     checks, failed = [], []
     for problem in problems:
         check = check_gradients(
@@ -64,7 +64,7 @@ def command(config: Path | None, overrides: tuple[str, ...], seed: int, tables: 
     if not tables:
         click.echo("\nThe worst errors, max|a - n| / max(max|a|, max|n|, 1e-8):\n\n" + worst_of(checks).table())
     if failed:
-        raise CheckFailedError(f"gradients are wrong in {len(failed)} of {len(problems)}: {'; '.join(failed)}")
+        raise CheckFailedError(f"gradients are wrong in {len(failed)} of {len(problems)} problems: {'; '.join(failed)}")
 
 
 def _problems_of(path: Path, overrides: tuple[str, ...]) -> list[Problem]:

@@ -1,4 +1,4 @@
-"""`twolayer verify-resume`: whether nothing is lost when a training is killed."""
+"""`twolayer verify-resume`: show that nothing is lost when a training is killed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import click
 @click.argument("config", metavar="CONFIG")
 @click.argument("overrides", metavar="[KEY=VALUE ...]", nargs=-1)
 @click.option("--kills", default=5, show_default=True, type=click.IntRange(1), help="How often to kill the training.")
-@click.option("--seed", default=0, show_default=True, help="Of the random moments.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the random moments.")
 def command(config: str, overrides: tuple[str, ...], kills: int, seed: int) -> None:
-    """Train CONFIG once straight and once killed K times at random moments and resumed; exit 1 if the two differ.
+    """Train CONFIG uninterrupted, and again killed K times at random moments and resumed; exit 1 if the two differ.
 
     \b
     twolayer verify-resume configs/optdigits.yaml --kills 10

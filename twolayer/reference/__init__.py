@@ -1,8 +1,9 @@
 """The gradients of backprop.py again, written the slow ways: oracles for the tests and lessons to read.
 
-All functions in `REFERENCES` have the signature (params, X, y, reg) -> (loss, gradients) and share no code with
-backprop.py; among themselves they share the forward pass and the loss of plain.py, and differ in how they
-differentiate."""
+All functions in `REFERENCES` are called as (params, X, y, reg) -> (loss, gradients): X is (N, D), y (N,) class indices
+or (N, C) rows that sum to 1, reg the r of (6); the loss is that of (6) and the gradients are Params, all in float64.
+They share no code with backprop.py; among themselves they share the forward pass and the loss of plain.py, and differ
+in how they differentiate. docs/explanation/derivation.md goes through them in order."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from twolayer.reference.numerical import centred_differences, complex_step
 from twolayer.reference.plain import LossAndGradients, Pass, forward_pass, gradient_step, loss, softmax
 from twolayer.reference.problems import Problem, after_steps, random_problem, standard_problems
 
-# Those that agree to rounding. `centred_differences` has the same signature and agrees to 1e-6.
+# All of these agree to rounding; `centred_differences` has the same signature and agrees to 1e-6.
 REFERENCES: dict[str, LossAndGradients] = {
     "two loops": two_loops,
     "one loop": one_loop,

@@ -9,22 +9,13 @@ from twolayer.reference.plain import add_penalty, in_float64, loss, one_hot, sof
 
 
 def outer_products(params: Params, X: Array, y: Array, reg: float = 0.0) -> tuple[float, Params]:
-    """Loss and gradients as means over the rows of
+    """Return loss and gradients as means over the rows of
 
         dW2_i = a (x) (p - y)      db2_i = p - y
         dW1_i = x (x) dz           db1_i = dz = [z > 0] * (W2 (p - y))
 
-    with x, z, a, p, y the row's own vectors and (x) the outer product, (u (x) v)_kl = u_k v_l. Jesse Waite's form of
-    the gradient, one layer deeper; and his sum over the rows, divided by N at the end.
-
-    Args:
-        params: the parameters.
-        X: (N, D).
-        y: (N,) class indices or (N, C) rows that sum to 1.
-        reg: r, the L2 strength.
-
-    Returns:
-        (loss, gradients), in float64.
+    with x, z, a, p, y the vectors of one row and (x) the outer product, (u (x) v)_kl = u_k v_l. This is Jesse Waite's
+    form of the gradient, one layer deeper, with his sum over the rows divided by N at the end.
     """
     params, X = in_float64(params, X)
     W1, b1, W2, b2 = params

@@ -51,17 +51,17 @@ class Comparison:
 
     @property
     def passed(self) -> bool:
-        """Whether the error is within what is allowed."""
+        """True if the error is within what is allowed."""
         return self.error <= self.allowed < math.inf
 
     @property
     def only_rounding(self) -> bool:
-        """Whether the gradient is so close to 0 that all the error is rounding: passed, and above the tolerance."""
+        """True if the gradient is so close to 0 that all of the error is rounding: passed, and above the tolerance."""
         return self.passed and self.error > self.tolerance
 
 
 class Kink(NamedTuple):
-    """An entry of W1 or b1 whose centred difference says nothing: between its probes a ReLU changes sides in `rows`."""
+    """An entry of W1 or b1 without a centred difference: between its probes a ReLU changes sides in `rows`."""
 
     array: str
     entry: tuple[int, ...]
@@ -70,30 +70,30 @@ class Kink(NamedTuple):
 
 @dataclass(frozen=True)
 class GradientCheck:
-    """What `check_gradients` found.
+    """The result of `check_gradients`.
 
     Attributes:
         comparisons: all of them.
         kinks: entries left out of the comparisons with differences.
-        faults: what is wrong before any number is compared, such as a gradient's shape; in words.
+        problems: what is wrong before any number is compared, such as a gradient's shape; in words.
         skipped: references that could not be run on this problem, each with the reason.
         hints: factors that explain failures, and what to change, in words.
     """
 
     comparisons: tuple[Comparison, ...]
     kinks: tuple[Kink, ...]
-    faults: tuple[str, ...]
+    problems: tuple[str, ...]
     skipped: Mapping[str, str]
     hints: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.faults and not self.failures
+        """True if nothing is wrong."""
+        return not self.problems and not self.failures
 
     @property
     def failures(self) -> tuple[Comparison, ...]:
-        """The comparisons that failed."""
+        """The comparisons that did not pass."""
         return tuple(comparison for comparison in self.comparisons if not comparison.passed)
 
     @property
@@ -102,7 +102,7 @@ class GradientCheck:
         return frozenset(comparison.oracle for comparison in self.failures)
 
     def table(self) -> str:
-        """The errors: a column per array, a line per oracle and part, 80 columns wide; `!` marks failures."""
+        """Return the errors, 80 columns wide: a column per array, a line per oracle and part; `!` marks failures."""
         arrays = list(dict.fromkeys(c.array for c in sorted(self.comparisons, key=lambda c: c.array != "loss")))
         lines = [f"{'error':<26}" + "".join(f"{name:>10}" for name in arrays)]
         cells = {(c.oracle, c.part, c.array): c for c in self.comparisons}
@@ -124,12 +124,12 @@ class GradientCheck:
             lines.append("~0: all rounding, as the gradient is almost 0")
         for hint in self.hints:
             lines += textwrap.wrap(hint, 79, subsequent_indent="  ")
-        for fault in self.faults:
-            lines += textwrap.wrap(f"FAULT: {fault}", 79, subsequent_indent="  ")
+        for problem in self.problems:
+            lines += textwrap.wrap(f"WRONG: {problem}", 79, subsequent_indent="  ")
         return "\n".join(line.rstrip() for line in lines)
 
     def _repr_html_(self) -> str:
-        """The table, as a notebook shows it when it is the value of a cell."""
+        """Return the table for a notebook, where the check is the value of a cell."""
         return f"<pre>{html.escape(self.table())}</pre>"
 
 
@@ -143,13 +143,15 @@ def _cell(comparison: Comparison | None) -> str:
 
 
 def worst_of(checks: Sequence[GradientCheck]) -> GradientCheck:
-    """One check that holds, for each oracle, part and array, the worst comparison of several checks."""
+    """Return one check that holds, for each oracle, part and array, the worst comparison of several checks."""
     worst: dict[tuple[str, str, str], Comparison] = {}
     for comparison in (comparison for check in checks for comparison in check.comparisons):
         key = (comparison.oracle, comparison.part, comparison.array)
         if key not in worst or _badness(comparison) > _badness(worst[key]):
             worst[key] = comparison
-    return GradientCheck(tuple(worst.values()), (), tuple(fault for check in checks for fault in check.faults), {})
+    return GradientCheck(
+        tuple(worst.values()), (), tuple(problem for check in checks for problem in check.problems), {}
+    )
 
 
 def _badness(comparison: Comparison) -> tuple[bool, float]:
@@ -165,7 +167,7 @@ _STEP = _EPS ** (1 / 3)  # balances the truncation error, about step^2, and the 
 
 
 def relative_error(a: Array, n: Array) -> float:
-    """max|a - n| / max(max|a|, max|n|, 1e-8); inf where an entry is not finite, 0 for empty arrays."""
+    """Return max|a - n| / max(max|a|, max|n|, 1e-8); inf where an entry is not finite, 0 for empty arrays."""
     a, n = np.asarray(a, np.float64), np.asarray(n, np.float64)
     if not (np.isfinite(a).all() and np.isfinite(n).all()):
         return float("inf")
@@ -185,10 +187,10 @@ def check_gradients(
 ) -> GradientCheck:
     """Check a function's gradients against differences of its own loss, and loss and gradients against references.
 
-    All is done in float64. An error passes up to 1e-6 (differences) or 1e-12 (references, times the largest score if
-    that is above 1, since rounding a score is a relative error of its exponential), plus what rounding explains where
-    terms cancel: a few eps times the factors between this array and the scores. An entry of W1 or b1 is left out of
-    the differences, and reported as a kink, if a ReLU changes sides between its two probes.
+    Everything is computed in float64. An error passes up to 1e-6 (differences) or 1e-12 (references, times the largest
+    score if that is above 1, since rounding a score is a relative error of its exponential), plus what rounding
+    explains where terms cancel: a few eps times the factors between this array and the scores. An entry of W1 or b1 is
+    left out of the differences, and reported as a kink, if a ReLU changes sides between its two probes.
 
     Args:
         loss_and_gradients: the function to check, called as `loss_and_gradients(params, X, y, reg)`; `params.W1` and
@@ -198,7 +200,7 @@ def check_gradients(
         y: (N,) class indices, or (N, C) one-hot rows.
         reg: r. The penalty is checked only if it is not 0.
         against: one reference, or several by name; None compares with differences alone.
-        max_entries: at most so many entries per array, drawn at random, are probed by differences; None: all.
+        max_entries: probe at most this number of entries per array by differences, drawn at random; None: all.
         rng: draws those entries; needed with `max_entries`.
 
     Returns:
@@ -218,18 +220,18 @@ def check_gradients(
     params = params.map(lambda array: np.array(array, np.float64))
     X, y = np.array(X, np.float64), np.array(y)
     if max_entries is not None and rng is None:
-        raise ValueError("max_entries draws entries at random: give rng=, a numpy Generator")
+        raise ValueError("rng: expected a numpy Generator, as max_entries draws entries at random; got None")
     with np.errstate(all="ignore"):  # a function that overflows is reported, not warned about
         return _Checker(loss_and_gradients, params, X, y, reg).run(_named(against), max_entries, rng)
 
 
 class _Checker:
-    """One function at one place, and what rounding can do there."""
+    """One function at one place, and the size of rounding errors there."""
 
     def __init__(self, function: LossAndGradients, params: Params, X: Array, y: Array, reg: float) -> None:
         self.function, self.params, self.X, self.y, self.reg = function, params, X, y, reg
         self.regs = (0.0, reg) if reg else (0.0,)
-        self.faults: dict[str, None] = {}  # each once, in order
+        self.problems: dict[str, None] = {}  # each once, in order
         self.Z1 = None if params.W1 is None else X @ params.W1 + params.b1  # (N, H)
         # Bounds on |dS/dq|, so that a probe moves no score by more than about _STEP.
         through_W2 = float(np.abs(params.W2).max())
@@ -264,29 +266,31 @@ class _Checker:
                 names = [name for name in arrays if name in ours[part]]
                 comparisons += [self.compare(oracle, part, n, ours[part][n], arrays[n], ours) for n in names]
         hints = tuple(_hints(comparisons, {"N": len(self.X), "C": self.params.n_classes}))
-        return GradientCheck(tuple(comparisons), tuple(kinks), tuple(self.faults), skipped, hints)
+        return GradientCheck(tuple(comparisons), tuple(kinks), tuple(self.problems), skipped, hints)
 
     def evaluate(self, function: LossAndGradients, reg: float) -> dict[str, Array]:
-        """Loss and gradients by name; what does not fit the parameters becomes a fault and is left out."""
+        """Return loss and gradients by name; what does not fit the parameters is left out and becomes a problem."""
         params, X, y = _ByName(*self.params.copy()), self.X.copy(), self.y.copy()
         loss, gradients = _pair(function(params, X, y, reg), self.params.named().keys())
         found: dict[str, Array] = {"loss": np.asarray(loss, np.float64)}
         if found["loss"].ndim:
-            raise ValueError(f"the loss must be one number; got an array of shape {found['loss'].shape}")
+            raise ValueError(f"loss: expected one number, got an array of shape {found['loss'].shape}")
         for name, array in self.params.named().items():
             gradient = getattr(gradients, name)
             if gradient is None or np.shape(gradient) != array.shape:
-                what = "is missing" if gradient is None else f"has shape {np.shape(gradient)}"
-                self.faults[f"the gradient of {name} {what}; wanted shape {array.shape}"] = None
+                what = "got none" if gradient is None else f"got {np.shape(gradient)}"
+                self.problems[f"the gradient of {name}: expected shape {array.shape}, {what}"] = None
             else:
                 found[name] = np.asarray(gradient, np.float64)
         same = [np.array_equal(array, params.named()[name]) for name, array in self.params.named().items()]
         if not (all(same) and np.array_equal(X, self.X) and np.array_equal(y, self.y)):
-            self.faults["the function changed its arguments; it must leave the parameters, X and y as they are"] = None
+            self.problems["the function changed its arguments; it must leave the parameters, X and y as they are"] = (
+                None
+            )
         return found
 
     def parts(self, results: list[dict[str, Array]]) -> dict[Part, dict[str, Array]]:
-        """From the results at reg = 0 and at reg (if that is another): data, penalty and total."""
+        """Return data, penalty and total from the results at reg = 0 and, if reg is not 0, at reg."""
         data, total = results[0], results[-1]
         if len(results) == 1:
             return {"data": data}
@@ -294,7 +298,7 @@ class _Checker:
         return {"data": data, "penalty": penalty, "total": total}
 
     def differences(self, name: str, entries: list[tuple[int, ...]], reg: float) -> dict[str, Array]:
-        """Centred differences of the function's own loss at some entries of one array."""
+        """Return centred differences of the function's own loss at some entries of one array."""
         step = _STEP / self.reach[name]
         params = self.params.copy()
         array = params.named()[name]
@@ -312,7 +316,7 @@ class _Checker:
         return {name: np.array([slope(entry) for entry in entries])}
 
     def crossed_rows(self, name: str, entry: tuple[int, ...]) -> tuple[int, ...]:
-        """The rows whose hidden unit is above 0 at one probe of this entry and not at the other."""
+        """Return the rows whose hidden unit is above 0 at one probe of this entry and not at the other."""
         if self.Z1 is None or name not in ("W1", "b1"):
             return ()
         z = self.Z1[:, entry[-1]]  # (N,)
@@ -338,14 +342,14 @@ class _Checker:
 
 
 class _ByName(Params):
-    """Params whose arrays can be had as `params["W1"]`, as in a dict."""
+    """Params whose arrays are also `params["W1"]`, as in a dict."""
 
     def __getitem__(self, key: Any) -> Any:
         return getattr(self, key) if isinstance(key, str) else super().__getitem__(key)
 
 
 def _pair(result: Any, names: Set[str]) -> tuple[Any, Any]:
-    """What a function returned, if that is a loss and something with a gradient of each name."""
+    """Return what a function returned, if that is a loss and something with a gradient of each name."""
     if not isinstance(result, tuple | list):
         got = type(result).__name__
     elif len(result) == 2 and isinstance(result[1], Mapping) and not names.isdisjoint(result[1]):
@@ -360,14 +364,14 @@ def _pair(result: Any, names: Set[str]) -> tuple[Any, Any]:
 
 
 def _factor(a: Array, n: Array) -> float | None:
-    """k, if a = k n to six digits in more than one entry."""
+    """Return k, if a = k n to six digits in more than one entry."""
     a, n = np.ravel(a), np.ravel(n)
     k = float(a @ n) / float(n @ n) if a.size > 1 and n.any() else 0.0  # NaN where one is not finite
     return k if k and np.abs(a - k * n).max() <= 1e-6 * np.abs(a).max() else None
 
 
 def _hints(comparisons: Sequence[Comparison], sizes: Mapping[str, int]) -> Iterator[str]:
-    """A sentence for each part whose failures one factor explains."""
+    """Yield a sentence for each part whose failures one factor explains."""
     for part in PARTS[:2]:
         factors = {each.array: each.factor for each in comparisons if each.part == part and each.factor is not None}
         for k in dict.fromkeys(round(factor, 5) for factor in factors.values()):

@@ -12,16 +12,16 @@ MEMORY_LIMIT = 512 * 2**20  # bytes of Jacobians
 
 
 class JacobianError(TwoLayerError):
-    """The chain of dense Jacobians cannot be formed: too large, or it would divide by a probability of 0."""
+    """The chain of dense Jacobians is too large, or would divide by a probability of 0."""
 
 
 def softmax_jacobian(p: Array) -> Array:
-    """dp_i/ds_j = p_i (delta_ij - p_j), (C, C), for the probabilities p (C,) of one row."""
+    """Return dp_i/ds_j = p_i (delta_ij - p_j), (C, C), for the probabilities p (C,) of one row."""
     return np.asarray(np.diag(p) - np.outer(p, p))
 
 
 def jacobian_bytes(n_rows: int, params: Params) -> int:
-    """Memory in bytes that the Jacobians of `jacobian_chain` take together."""
+    """Return the memory, in bytes, that the Jacobians of `jacobian_chain` take together."""
     N, D, H, C = n_rows, params.n_features, params.n_hidden, params.n_classes
     numbers = (N * C) ** 2 + N * C * (len(params.W2) * C + C)
     numbers += N * C * N * H + (N * H) ** 2 + N * H * (D * H + H)
@@ -29,7 +29,7 @@ def jacobian_bytes(n_rows: int, params: Params) -> int:
 
 
 def jacobian_chain(params: Params, X: Array, y: Array, reg: float = 0.0) -> tuple[float, Params]:
-    """Loss and gradients as products of Jacobians, each array read as one long vector, row after row:
+    """Return loss and gradients as products of Jacobians, each array read as one long vector, row by row:
 
         dL/dP   (1, NC)    -Y_ij / (N P_ij)
         dP/dS   (NC, NC)   the softmax Jacobian of each row along the diagonal
@@ -37,17 +37,8 @@ def jacobian_chain(params: Params, X: Array, y: Array, reg: float = 0.0) -> tupl
         dS/dA1  (NC, NH)   I_N (x) W2^T        dA1/dZ1 (NH, NH)  [Z1 > 0] along the diagonal
         dZ1/dW1 (NH, DH)   X (x) I_H           dZ1/db1 (NH, H)   1_N (x) I_H
 
-    with (x) the Kronecker product. No cancellation is made beforehand: p - y comes out of the product by itself. The
-    two posts that derive dp/ds first ("The Softmax Function", "Derivative of Cross Entropy Loss ...") go this way.
-
-    Args:
-        params: the parameters.
-        X: (N, D).
-        y: (N,) class indices or (N, C) rows that sum to 1.
-        reg: r, the L2 strength.
-
-    Returns:
-        (loss, gradients), in float64.
+    with (x) the Kronecker product. Nothing is cancelled beforehand: p - y comes out of the product. The two texts that
+    derive dp/ds first ("The Softmax Function", "Derivative of Cross Entropy Loss ...") go this way.
 
     Raises:
         JacobianError: if the Jacobians would take more than `MEMORY_LIMIT`, or a needed P_ij is 0.
@@ -55,8 +46,8 @@ def jacobian_chain(params: Params, X: Array, y: Array, reg: float = 0.0) -> tupl
     size = jacobian_bytes(len(X), params)
     if size > MEMORY_LIMIT:
         raise JacobianError(
-            f"the Jacobians of {len(X)} rows through {params!r} would take {size / 2**20:,.0f} MiB, more than"
-            f" {MEMORY_LIMIT / 2**20:,.0f}; give fewer rows or a smaller network"
+            f"the Jacobians of {len(X)} rows through {params!r}: expected at most {MEMORY_LIMIT / 2**20:,.0f} MiB, got"
+            f" {size / 2**20:,.0f} MiB; give fewer rows or a smaller network"
         )
     params, X = in_float64(params, X)
     Z1, A1, _, P = forward_pass(params, X)

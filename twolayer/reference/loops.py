@@ -9,22 +9,15 @@ from twolayer.reference.plain import add_penalty, class_indices, forward_pass, i
 
 
 def two_loops(params: Params, X: Array, y: Array, reg: float = 0.0) -> tuple[float, Params]:
-    """Loss and gradients, one sample and one class at a time:
+    """Return loss and gradients, one sample and one class at a time:
 
         dL/dS_ij = (P_ij - 1) / N   where y_i = j
         dL/dS_ij =  P_ij      / N   where y_i != j
 
-    Every S_ij then passes its share on: to column j of W2 times A1_i, to b2_j, and to A1_i times column j of W2; every
-    hidden unit above 0 passes its own on to W1 and b1. Matt Luther's first listing, continued to the first layer.
+    Every dS_ij then goes to column j of dW2 times A1_i, to db2_j, and to dA1_i times column j of W2; every hidden unit
+    above 0 passes its dA1 on to dW1 and db1. This is Matt Luther's first listing, continued to the first layer.
 
-    Args:
-        params: the parameters.
-        X: (N, D).
-        y: (N,) class indices or (N, C) one-hot rows.
-        reg: r, the L2 strength.
-
-    Returns:
-        (loss, gradients), in float64.
+    y holds class indices or one-hot rows; any other y is a ValueError.
     """
     params, X = in_float64(params, X)
     W2 = params.W2
@@ -51,11 +44,11 @@ def two_loops(params: Params, X: Array, y: Array, reg: float = 0.0) -> tuple[flo
 
 
 def one_loop(params: Params, X: Array, y: Array, reg: float = 0.0) -> tuple[float, Params]:
-    """Loss and gradients with the loop over classes removed: each row of dS as if no class were the right one, then
+    """Return loss and gradients with the loop over classes removed: each row of dS as if no class were right, then
 
         dS_i = P_i / N,   dS_i,y_i -= 1 / N
 
-    and matrix products for the rest. Matt Luther's second listing. Arguments and result as in `two_loops`.
+    and matrix products for the rest. This is Matt Luther's second listing.
     """
     params, X = in_float64(params, X)
     labels = class_indices(y)

@@ -9,22 +9,13 @@ from twolayer.reference.plain import add_penalty, in_float64, loss, one_hot, sof
 
 
 def ones_vectors(params: Params, X: Array, y: Array, reg: float = 0.0) -> tuple[float, Params]:
-    """Loss and gradients in matrices, with 1_N the (N, 1) matrix of ones and each bias a (1, C) or (1, H) matrix:
+    """Return loss and gradients in matrices, with 1_N the (N, 1) matrix of ones and biases (1, C) and (1, H):
 
         S  = A1 W2 + 1_N b2     so     dW2 = A1^T dS,   db2 = 1_N^T dS
         Z1 = X W1 + 1_N b1      so     dW1 = X^T dZ1,   db1 = 1_N^T dZ1
 
-    What multiplies a parameter on the way forward is what its gradient is multiplied by, transposed, on the way
-    back. Matt Luther's remark on broadcasting; the (1, C) it gives is reshaped to the (C,) of the bias.
-
-    Args:
-        params: the parameters.
-        X: (N, D).
-        y: (N,) class indices or (N, C) rows that sum to 1.
-        reg: r, the L2 strength.
-
-    Returns:
-        (loss, gradients), in float64.
+    What multiplies a parameter on the way forward multiplies its gradient, transposed, on the way back. This is Matt
+    Luther's remark on broadcasting; the (1, C) it gives is reshaped to the (C,) of the bias.
     """
     params, X = in_float64(params, X)
     W1, b1, W2, b2 = params

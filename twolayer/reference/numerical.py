@@ -15,19 +15,10 @@ COMPLEX_STEP = 1e-20  # nothing is subtracted, so nothing is lost, however small
 
 
 def centred_differences(params: Params, X: Array, y: Array, reg: float = 0.0) -> tuple[float, Params]:
-    """Loss and gradients by dL/dq = (L(q + h) - L(q - h)) / 2h, one number q after the other.
+    """Return loss and gradients by dL/dq = (L(q + h) - L(q - h)) / 2h, one number q after the other.
 
-    The error is h^2/6 times the third derivative, plus about 1e-16 / h from rounding: some 1e-10 at best. It is wrong
+    The error is h^2/6 times the third derivative, plus about 1e-16 / h from rounding: 1e-10 at best. It is wrong
     where a ReLU changes sides between the two probes; `twolayer.check_gradients` finds those places.
-
-    Args:
-        params: the parameters.
-        X: (N, D).
-        y: (N,) class indices or (N, C) rows that sum to 1.
-        reg: r, the L2 strength.
-
-    Returns:
-        (loss, gradients), in float64.
     """
     params, X = in_float64(params, X)
 
@@ -39,11 +30,10 @@ def centred_differences(params: Params, X: Array, y: Array, reg: float = 0.0) ->
 
 
 def complex_step(params: Params, X: Array, y: Array, reg: float = 0.0) -> tuple[float, Params]:
-    """Loss and gradients by dL/dq = Im L(q + ih) / h, exact to float64's rounding.
+    """Return loss and gradients by dL/dq = Im L(q + ih) / h, exact to float64's rounding.
 
     From Taylor's L(q + ih) = L(q) + ih L'(q) - h^2/2 L''(q) - ...: the imaginary part holds the derivative with no
     difference taken. It needs a loss that runs on complex numbers, as `plain.loss` does (Squire and Trapp, 1998).
-    Arguments and result as in `centred_differences`.
     """
     params, X = in_float64(params, X)
 
@@ -58,7 +48,7 @@ def complex_step(params: Params, X: Array, y: Array, reg: float = 0.0) -> tuple[
 def _one_by_one(
     params: Params, function: Callable[[Params], Any], derivative: Callable[[Callable[[Any], Any]], float]
 ) -> Params:
-    """Params of `derivative(probe)` for every number, where `probe(change)` is the function with it changed."""
+    """Return Params of `derivative(probe)` for every number, where `probe(change)` is the function with it changed."""
     changed = params.copy()
 
     def of_array(array: Array) -> Array:

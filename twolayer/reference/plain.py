@@ -1,6 +1,6 @@
 """The plain forward pass and loss that the references share: equations (1) to (6) as they are written.
 
-It shares no code with model.py's forward pass or with backprop.py. It also runs on complex numbers, so that the
+This shares no code with model.py's forward pass or with backprop.py. It also runs on complex numbers, so that the
 complex step can differentiate it."""
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ LossAndGradients = Callable[[Params, Array, Array, float], tuple[float, Params]]
 
 
 class Pass(NamedTuple):
-    """What one forward pass leaves behind.
+    """The arrays of one forward pass.
 
     Attributes:
         Z1: (N, H), or None without a hidden layer.
@@ -33,18 +33,13 @@ class Pass(NamedTuple):
 
 
 def softmax(S: Array) -> Array:
-    """Equation (4), row by row: P_ij = exp(S_ij - m_i) / sum_j exp(S_ij - m_i), with m_i the row's largest score."""
+    """Return equation (4), row by row: P_ij = exp(S_ij - m_i) / sum_j exp(S_ij - m_i), m_i the largest of row i."""
     exps = np.exp(S - S.real.max(axis=1, keepdims=True))  # (N, C)
     return np.asarray(exps / exps.sum(axis=1, keepdims=True))
 
 
 def forward_pass(params: Params, X: Array) -> Pass:
-    """Equations (1) to (4).
-
-    Args:
-        params: the parameters, real or complex.
-        X: (N, D).
-    """
+    """Compute equations (1) to (4) for X (N, D) and real or complex parameters."""
     Z1, A1 = None, X
     if params.W1 is not None:
         Z1 = X @ params.W1 + params.b1  # (1), (N, H)
@@ -54,16 +49,9 @@ def forward_pass(params: Params, X: Array) -> Pass:
 
 
 def loss(params: Params, X: Array, y: Array, reg: float = 0.0) -> Any:
-    """Equations (5) and (6): the mean of logsumexp(S_i) - S_i,y_i, plus r/2 times the sum of squared weights.
+    """Return (5) and (6): the mean of logsumexp(S_i) - S_i,y_i, plus r/2 times the sum of squared weights.
 
-    Args:
-        params: the parameters, real or complex.
-        X: (N, D).
-        y: (N,) class indices or (N, C) rows that sum to 1.
-        reg: r.
-
-    Returns:
-        A float; a complex number for complex parameters.
+    The result is a float, or a complex number for complex parameters.
     """
     S = forward_pass(params, X).S
     largest = S.real.max(axis=1, keepdims=True)  # (N, 1)
@@ -74,13 +62,13 @@ def loss(params: Params, X: Array, y: Array, reg: float = 0.0) -> Any:
 
 
 def one_hot(y: Array, n_classes: int) -> Array:
-    """Y (N, C) from class indices (N,); rows (N, C) are handed back as they are."""
+    """Return Y (N, C) from class indices (N,); rows (N, C) are returned as they are."""
     y = np.asarray(y)
     return y if y.ndim == 2 else np.eye(n_classes)[y]
 
 
 def class_indices(y: Array) -> NDArray[np.intp]:
-    """y (N,) from class indices (N,) or from one-hot rows (N, C).
+    """Return y (N,) from class indices (N,) or from one-hot rows (N, C).
 
     Raises:
         ValueError: if a row of y is not one-hot.
@@ -89,17 +77,19 @@ def class_indices(y: Array) -> NDArray[np.intp]:
     if y.ndim == 1:
         return y.astype(np.intp)
     if not (np.sort(y, axis=1) == np.eye(y.shape[1])[-1]).all():
-        raise ValueError("the cases y_i = j and y_i != j need one class per row: give class indices or one-hot rows")
+        raise ValueError(
+            "y: expected one class per row, as the cases y_i = j and y_i != j need; give class indices or one-hot rows"
+        )
     return np.asarray(y.argmax(axis=1))
 
 
 def in_float64(params: Params, X: Array) -> tuple[Params, Array]:
-    """The same numbers in float64, in which every reference computes."""
+    """Return the same numbers in float64, in which every reference computes."""
     return params.map(lambda array: np.asarray(array, np.float64)), np.asarray(X, np.float64)
 
 
 def add_penalty(data_gradients: Params, params: Params, reg: float) -> Params:
-    """Adds r W to the gradients of the two weight matrices; the biases are not penalised."""
+    """Add r W to the gradients of the two weight matrices; the biases are not penalised."""
     dW1, db1, dW2, db2 = data_gradients
     if dW1 is not None and params.W1 is not None:
         dW1 = dW1 + reg * params.W1
@@ -107,7 +97,7 @@ def add_penalty(data_gradients: Params, params: Params, reg: float) -> Params:
 
 
 def gradient_step(params: Params, gradients: Params, alpha: float) -> Params:
-    """Equation (13), Q - alpha dQ for every array Q, as new arrays."""
+    """Return equation (13), Q - alpha dQ for every array Q, as new arrays."""
     slopes = gradients.named()
     stepped = {name: Q - alpha * slopes[name] for name, Q in params.named().items()}
     return Params(stepped.get("W1"), stepped.get("b1"), stepped["W2"], stepped["b2"])

@@ -1,4 +1,4 @@
-"""The data a gradient has to be checked on: each problem shows a mistake that the others would let pass."""
+"""Problems on which to check a gradient: each shows a mistake that the others would miss."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from twolayer.utils.randomness import generator
 
 @dataclass(frozen=True)
 class Problem:
-    """Where to check a gradient.
+    """Parameters and rows on which to check a gradient.
 
     Attributes:
         name: what is special about it.
@@ -40,15 +40,15 @@ def random_problem(
     zero_rows: bool = False,
     zero_biases: bool = False,
 ) -> Problem:
-    """Normal weights and rows, and biases that are not 0 unless asked for.
+    """Draw normal weights, rows and biases.
 
     Args:
-        rng: where the numbers come from.
-        name: the problem's name.
+        rng: the source of the numbers.
+        name: of the problem.
         shape: (N, D, H, C).
         reg: r.
-        zero_rows: whether about a third of the rows, and at least the first, are 0.
-        zero_biases: whether the biases are 0.
+        zero_rows: set every third row to 0, from the first on.
+        zero_biases: set the biases to 0.
     """
     N, D, H, C = shape
 
@@ -67,13 +67,9 @@ def random_problem(
 
 
 def after_steps(problem: Problem, steps: int = 20, length: float = 0.02) -> Problem:
-    """The same problem after some steps of gradient descent, (13), where other units are on and P is nearer to Y.
+    """Return the problem after some steps of gradient descent, (13), where other units are on and P is nearer to Y.
 
-    Args:
-        problem: where to start.
-        steps: how many.
-        length: of each step, relative to the length of the parameters; it sets the learning rate of the step, so
-            that rows of any scale can be walked on.
+    Each step has `length` relative to the norm of the parameters, so that rows of any scale are possible.
     """
     params = problem.params
     for _ in range(steps):
@@ -88,10 +84,10 @@ def _norm(params: Params) -> float:
 
 
 def standard_problems(seed: int = 0) -> list[Problem]:
-    """The built-in problems of `twolayer gradcheck`.
+    """Return the built-in problems of `twolayer gradcheck`.
 
-    A row of zeros with zero biases puts a ReLU exactly on its kink and so shows a mask with >=; it never shows a
-    penalty on the biases, for which they must not be 0. H = C lets a forgotten transpose pass the shapes, N > 1 shows
+    A row of zeros with zero biases puts a ReLU exactly on its kink and shows a mask with >=; it never shows a penalty
+    on the biases, which needs biases that are not 0. With H = C a forgotten transpose has the right shape, N > 1 shows
     a sum taken for a mean, and scores near 1000 overflow an unshifted exp.
     """
     rng = generator(seed, "check")
