@@ -231,8 +231,8 @@ def test_a_packed_idx_file_that_is_cut_short_or_a_bomb_is_refused(tmp_path):
         ({"X": np.zeros((0, 3)), "y": np.zeros(0)}, r"features of shape \(0, 3\)"),
         ({"X": np.zeros(3), "y": DIGITS}, r"expected \(N, D\).*, got features of shape \(3,\)"),
         ({"X": np.array([["1"], ["2"], ["3"]]), "y": DIGITS}, "expected numbers.*, got features of type <U1"),
-        ({"X": np.array([[1, 2], [3, np.nan], [5, 6]]), "y": DIGITS}, "row 1: feature 1: .*, got NaN, infinity"),
-        ({"X": np.array([[1, 2], [3, 4], [-np.inf, 6]]), "y": DIGITS}, "row 2: feature 0: .*, got NaN, infinity"),
+        ({"X": np.array([[1, 2], [3, np.nan], [5, 6]]), "y": DIGITS}, "row 1: feature 1: .*, got (nan|inf|-inf)"),
+        ({"X": np.array([[1, 2], [3, 4], [-np.inf, 6]]), "y": DIGITS}, "row 2: feature 0: .*, got (nan|inf|-inf)"),
     ],
 )
 def test_npz_files_with_faults_are_told(tmp_path, arrays, said):
@@ -250,7 +250,7 @@ def test_a_number_that_is_not_finite_is_found_in_a_mapped_file_whichever_part_it
     np.save(tmp_path / "y.npy", np.arange(40) % 2)
     source = {"features": tmp_path / "X.npy", "labels": tmp_path / "y.npy"}
     for seed in range(4):
-        with pytest.raises(DataError, match=f"X.npy, row {row}: feature 2: .*, got NaN, infinity"):
+        with pytest.raises(DataError, match=f"X.npy, row {row}: feature 2: .*, got (nan|inf|-inf)"):
             load_dataset(train=source, validation=0.5, scale=scale, seed=seed)
 
 
@@ -260,7 +260,7 @@ def test_a_number_too_large_for_float32_is_found_in_a_mapped_file(tmp_path):
     np.save(tmp_path / "X.npy", X)
     np.save(tmp_path / "y.npy", np.arange(40) % 2)
     source = {"features": tmp_path / "X.npy", "labels": tmp_path / "y.npy"}
-    with pytest.raises(DataError, match=r"row 7: feature 1: .*finite numbers that float32 holds"):
+    with pytest.raises(DataError, match=r"row 7: feature 1: .*finite number that float32 holds"):
         load_dataset(train=source, **PLAIN)
     assert len(load_dataset(train=source, validation=0, scale="max").train) == 40
 
@@ -276,9 +276,9 @@ def test_other_sources_that_cannot_be_are_told(tmp_path):
         ({**images, "labels": images["features"]}, r"labels of shape \(3, 2, 4\)"),
         ({"features": images["features"]}, "expected features and labels, or generator.*, got keys 'features'"),
         (images["features"], "expected {features: FILE, labels: FILE}.*, got features without labels"),
-        ({**images, "features": str(tmp_path / "X.npy")}, r"X.npy: Python objects \(a pickle\)"),
+        ({**images, "features": str(tmp_path / "X.npy")}, r"X.npy: expected .*, got Python objects \(a pickle\)"),
         ({**images, "features": str(tmp_path / "t.npz")}, "features and labels in one file"),
-        (tmp_path / "t.npz", "not a whole .npz file"),
+        (tmp_path / "t.npz", "expected a file that np.savez wrote"),
         (tmp_path / "short.bin", "expected CIFAR-10's binary version.*, got 3,072 bytes"),
         (tmp_path / "ten.bin", "row 0: expected 0 to 9.*, got label 10"),
         ([tmp_path / "t.csv"], "expected one file, or a list of CIFAR-10's .bin files.*, got a list of .*"),
@@ -302,5 +302,5 @@ def test_a_test_file_of_other_images_is_refused(tmp_path):
 @pytest.mark.parametrize("text", ["1,2\n3,4\n", "a,b\n1,2\n", "1,2,7\n"])
 def test_a_csv_beside_training_arrays_has_no_labels_and_is_refused(tmp_path, part, text):
     np.savez(tmp_path / "t.npz", X=np.eye(4, 2), y=[7, 2, 7, 2])
-    with pytest.raises(DataError, match=r"t.csv: expected rows with labels as in training.*, got a csv, though .*"):
+    with pytest.raises(DataError, match=r"t.csv: expected rows with labels as in training.*, got a table, though .*"):
         load_dataset(train=tmp_path / "t.npz", **{**PLAIN, part: str(write(tmp_path / "t.csv", text))})

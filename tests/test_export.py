@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -137,11 +138,21 @@ class TestOnnx:
         P = model.predict_proba([["red", 1.0, 2.0], ["blue", 3.0, 1.0]])
         assert np.abs(probabilities - P).max() < 1e-12
 
-    def test_an_unknown_category_is_an_error_there_too(self, animals, predictions_of):
+    @pytest.mark.parametrize("unseen", ["none", "error"])
+    def test_a_category_that_training_did_not_have_is_treated_as_the_model_treats_it(
+        self, animals, predictions_of, unseen
+    ):
         model, _ = animals
+        preparation = replace(model.preparation, form=replace(model.preparation.form, unseen=unseen))
+        model = Model(model.params, preparation)
         feeds = {"weight": [[1.0]], "colour": [["violet"]], "legs": [[4.0]]}
-        with pytest.raises(Exception, match="Unknown Category"):
-            predictions_of(model, feeds)
+        if unseen == "error":
+            with pytest.raises(Exception, match="Unknown Category"):
+                predictions_of(model, feeds)
+            return
+        _, P = predictions_of(model, feeds)
+        with pytest.warns(UserWarning, match="1 cell with a category that training did not have"):
+            np.testing.assert_allclose(P, model.predict_proba([[1.0, "violet", 4.0]]), atol=1e-6)
 
     def test_a_large_offset_costs_no_digits(self, tmp_path, predictions_of):
         t = 1.7e9 + np.arange(60)

@@ -90,7 +90,7 @@ class DataConfig(Section):
     """Where the rows come from and how they are prepared."""
 
     train: Source = Field(
-        description="training rows: a file (csv, csv.gz, npz, CIFAR-10 .bin), {features: FILE, labels: FILE} "
+        description="training rows: a file (CSV, Parquet, Feather, xlsx, npz, .bin), {features: FILE, labels: FILE} "
         "(IDX or npy) or {generator: NAME, ...}; relative to this file"
     )
     test: FractionOrSource | None = Field(
@@ -101,10 +101,10 @@ class DataConfig(Section):
         description="validation rows: a fraction of what remains, stratified, {fold: I, folds: K} for part I of K, or "
         "a source; null or 0: none",
     )
-    label: Column | None = Field(None, description="csv: column of the label, a name or a position (0 first, -1 last)")
-    ignore: tuple[Column, ...] = Field((), strict=False, description="csv: columns left out, names or positions")
+    label: Column | None = Field(None, description="table: column of the label, name or position (0 first, -1 last)")
+    ignore: tuple[Column, ...] = Field((), strict=False, description="table: columns left out, names or positions")
     categorical: tuple[Column, ...] = Field(
-        (), strict=False, description="csv: columns turned into one-hot features, names or positions"
+        (), strict=False, description="table: columns turned into one-hot features, names or positions"
     )
     missing: Literal["refuse", "drop", "mean"] = Field(
         "refuse",
@@ -119,12 +119,15 @@ class DataConfig(Section):
         "none",
         description="tables: a category that training never saw counts as none of the known ones (none) or is an error",
     )
+    constant: Literal["keep", "drop"] = Field(
+        "keep", description="tables: columns with one value in all rows: keep or drop them"
+    )
     header: Literal["auto"] | bool = Field("auto", description="tables: whether the first row holds the names")
     separator: (
         Literal["auto", "tab"]
         | Annotated[str, Field(min_length=1, max_length=1, json_schema_extra={"format": "character"})]
     ) = Field("auto", description="text tables: what separates the cells, e.g. ';'; auto: found in the file")
-    decimal: Literal[".", ","] = Field(".", description="text tables: the decimal point")
+    decimal: Literal["auto", ".", ","] = Field("auto", description="text tables: decimal point; auto: found")
     encoding: str = Field("utf-8", min_length=1, description="text tables: the encoding, e.g. latin-1")
     scale: Literal["none", "center", "standardize", "max"] = Field(
         "standardize", description="scaling of the features, fitted on the training rows alone"

@@ -143,7 +143,7 @@ def _table_only(key: str) -> Callable[[Values], Iterator[Complaint]]:
 
 def _label_given(values: Values) -> Iterator[Complaint]:
     if is_table(values["data.train"]) and values["data.label"] is None:
-        yield "data.label", "missing key: a csv file needs the name or position (-1: the last) of its label column"
+        yield "data.label", "missing key: a table needs the name or position (-1: the last) of its label column"
 
 
 def _columns(values: Values) -> Iterator[Complaint]:

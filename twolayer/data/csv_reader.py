@@ -1,414 +1,350 @@
-"""From a CSV file's text to a table of numbers, codes of categories and labels.
+"""Text tables through pyarrow: one record a line, cells separated by commas, tabs, semicolons or bars.
 
-Blocks of plain lines are parsed as bytes (`digits`). What is not plain goes through Python's csv module and a memo of
-cells already met, since most tables repeat few different cells. A place is sought only for a cell that does not fit.
-
-Plain decimal numbers out of bytes, a whole block of cells at once: the quick way through a clean table.
-
-What is not plain (quotes, exponents, blanks, more than 15 digits) is left to the careful way. Up to 15 digits, they and
-the power of ten are both exact in float64, so their quotient is the number that float() gives, to the last bit.
-
-A CSV file as text: comma-separated, UTF-8, with or without a header, cells quoted or not; and its rows' lines."""
+Columns of numbers are parsed as such in one pass. Only if a cell does not fit are they read again as text, where every
+spelling of `cells` counts. Line numbers are worked out only for a message."""
 
 from __future__ import annotations
 
 import csv
-import io
-import math
-import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from itertools import chain, islice
-from operator import itemgetter
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from twolayer.data.columns import Layout, Places
-from twolayer.data.files import read_bytes
-from twolayer.data.labels import MAX_CLASSES, Labels, labels_of_cells, require_few
-from twolayer.network.model import Array
+from twolayer.data.cells import Reading, clean, number_of
+from twolayer.data.columns import unique_names
+from twolayer.data.files import read_bytes, refuse_foreign
 from twolayer.utils.text import data_error, shown
 
-Positions = NDArray[np.integer[Any]]
-
-MOST_DIGITS = 15
-
-_BLOCK_BYTES = 1 << 17  # bytes; what is made of a block fits a core's cache
-_COMMA, _NEWLINE, _MINUS, _POINT, _ZERO = b",\n-.0"
-_POWERS = 10.0 ** np.arange(MOST_DIGITS + 2)
-
-
-def line_blocks(content: bytes, start: int) -> Iterator[bytes]:
-    """The content from `start` on in pieces of whole lines, each line ended by a line feed."""
-    while start < len(content):
-        stop = content.find(b"\n", start + _BLOCK_BYTES) + 1 or len(content)
-        yield content[start:stop] if content[stop - 1] == _NEWLINE else content[start:stop] + b"\n"
-        start = stop
-
-
-def cut_cells(block: bytes, width: int) -> tuple[Positions, Positions] | None:
-    """Where the cells of a block of lines without quotes begin and end, each (rows, width).
-
-    None if a line has another number of cells, or is blank.
-    """
-    letters = np.frombuffer(block, np.uint8)
-    marks = np.flatnonzero((letters == _COMMA) | (letters == _NEWLINE))
-    if len(marks) % width:
-        return None
-    ends = marks.reshape(-1, width)
-    starts = np.empty_like(marks)
-    starts[:1], starts[1:] = 0, marks[:-1] + 1
-    if not (letters[ends[:, -1]] == _NEWLINE).all() or int((letters == _NEWLINE).sum()) != len(ends):
-        return None
-    if width == 1 and (starts == marks).any():
-        return None
-    return starts.reshape(-1, width), ends
-
-
-def plain_numbers(block: bytes, starts: Positions, ends: Positions) -> Array | None:
-    """The numbers in cells of the form [-]digits[.digits], float64 in the shape of `starts`; None if one is not so.
-
-    Args:
-        block: the bytes.
-        starts: where each cell begins.
-        ends: where it ends.
-    """
-    letters = np.frombuffer(block, np.uint8)
-    signed, pointed = _MINUS in block, _POINT in block
-    minus = letters.take(starts) == _MINUS if signed else np.zeros((), np.bool_)
-    first = starts + minus
-    longest = int((ends - first).max(initial=0))
-    if longest > MOST_DIGITS + pointed or (ends <= first).any():
-        return None
-    value = np.zeros(starts.shape)
-    passed = np.zeros(starts.shape, np.bool_)  # whether the cell's point has been met
-    decimals = np.zeros(starts.shape, np.int8)
-    for k in range(longest):  # from the last letter of each cell to the left
-        at = ends - (k + 1)
-        inside = at >= first
-        letter = letters.take(at, mode="clip")
-        digit = (letter - np.uint8(_ZERO)) * inside  # a letter below "0" wraps around to above 9
-        if pointed:
-            is_point = (letter == _POINT) & inside
-            if (is_point & passed).any():
-                return None
-            digit[is_point] = 0
-            passed |= is_point
-            decimals[is_point] = k
-            value += digit * _POWERS[k - passed]
-        else:
-            value += digit * _POWERS[k]
-        if digit.max(initial=0) > 9:
-            return None
-    if pointed:
-        n_digits = ends - first - passed
-        if n_digits.min(initial=1) < 1 or n_digits.max(initial=1) > MOST_DIGITS:
-            return None
-        value /= _POWERS[decimals]
-    return np.negative(value, out=value, where=minus) if signed else value
-
-
-MISSING_CELLS = frozenset(("", "NA", "N/A", "NaN", "nan", "NULL", "null", "?"))
-
-_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
+SEPARATORS = ",\t;|"
+_NAMES = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "bars"}
+_SAMPLE_BYTES = 1 << 16
+_SAMPLE_LINES = 3  # at least, where lines are long
 _BOM = b"\xef\xbb\xbf"
-_BLOCK_ROWS = 4096
+_MOST_BLOCK = (1 << 31) - 1  # bytes, pyarrow's limit
 
 
-def number_of(cell: str) -> float | None:
-    """A cell as a finite number, NaN if it is missing, None if it is neither."""
-    if _NUMBER.fullmatch(cell):
-        value = float(cell)
-        return None if math.isinf(value) else value
-    return math.nan if cell.strip() in MISSING_CELLS else None
-
-
-class CsvText:
-    """The text of a CSV file.
+class CsvFile:
+    """A text table whose lines are cut into cells; nothing below the first lines is parsed before `columns`.
 
     Attributes:
         where: the file, for messages.
-        first: the cells of the first row.
-        is_number: for each of them, whether it is a number.
+        separator: between cells.
+        decimal: the decimal point.
+        first: the cells of the first record, cleaned.
+        names: the columns' names, each different; None without a header.
+        notes: what was decided about the file, in words.
 
     Raises:
-        DataError: if it is empty, or no text of comma-separated cells.
+        DataError: if the file is empty, or no text of separated cells.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.where = str(path)
-        self._content = _checked(read_bytes(path), self.where)
-        self.first, _, self._lines_of_first = next(self._records(), ([], 0, 0))
-        if not self.first:
-            raise data_error(self.where, "rows of comma-separated cells", "an empty file")
-        if len(self.first) == 1 and (other := next((mark for mark in ";\t|" if mark in self.first[0]), None)):
-            how = f"sep={other!r}" + (", decimal=','" if other == ";" else "")
-            way = f"pandas.read_csv({path.name!r}, {how}).to_csv('commas.csv', index=False) writes such a file"
-            raise data_error(f"{self.where}:1", "cells separated by commas", f"no commas, but {other!r}", way)
-        self.is_number = [_NUMBER.fullmatch(cell) is not None for cell in self.first]
+    def __init__(self, path: Path, reading: Reading) -> None:
+        self.where, self.reading, self.notes = str(path), reading, list[str]()
+        self._content = _text(path, reading.encoding)
+        if not self._content.strip():
+            raise data_error(self.where, "rows of separated cells", "an empty file")
+        refuse_foreign(path, self._content[:_SAMPLE_BYTES])
+        lines = _first_lines(self._content)
+        self.separator = reading.separator or _detect_separator(lines, self.where)
+        self._sample = [row for row in _rows(lines, self.separator) if row]
+        self.decimal = reading.decimal or self._detect_decimal()
+        self.first = [clean(cell) for cell in self._sample[0]]
+        self.width = len(self.first)
+        self.names: tuple[str, ...] | None = None
+        self._start = 0  # of the first row, in bytes
+        self._require_table()
 
-    def line_blocks(self, has_header: bool) -> Iterator[bytes] | None:
-        """The lines behind the header, in blocks; None if they may hold quoted cells or other line ends."""
-        content = self._content
-        returns = content.count(b"\r")
-        if returns and returns != content.count(b"\r\n"):  # a line may end at a lone one, and below only \n counts
-            return None
-        start = 0
-        for _ in range(self._lines_of_first if has_header else 0):
-            start = content.find(b"\n", start) + 1 or len(content)
-        if content.find(b'"', start) >= 0:
-            return None
-        if returns:
-            content, start = content[start:].replace(b"\r\n", b"\n"), 0
-        return line_blocks(content, start)
+    def decide_header(self, has_names: bool) -> bool:
+        """Return whether the first record is a header: the config says so, or its cells do.
 
-    def row_blocks(self, width: int, has_header: bool) -> Iterator[list[list[str]]]:
-        """The rows behind the header, cut by the csv module, in blocks.
+        Args:
+            has_names: whether the config calls a column by its name.
+        """
+        if self.reading.header is not None:
+            return self.reading.header
+        if has_names:
+            return True
+        decided, why = is_header(self.first, self._sample[1:], self.reading, self.decimal)
+        if why:
+            what = "names" if decided else "a row of data"
+            self.notes.append(f"{self.where}: the first line is taken for {what}, as {why}; data.header overrules it")
+        return decided
+
+    def set_header(self, header: bool) -> None:
+        """Take the first record for names, or for a row."""
+        if header:
+            self.names = unique_names(self.first)
+            _, self._start = next(_records(self._content, 0, self.separator))
+
+    def columns(self, numbers: Collection[int], texts: Collection[int]) -> dict[int, Any]:
+        """Parse some columns.
+
+        Args:
+            numbers: positions of columns that should hold numbers.
+            texts: positions of others.
+
+        Returns:
+            position -> pyarrow ChunkedArray: float64 if all cells of `numbers` are plain numbers, otherwise strings.
 
         Raises:
-            DataError: for a row that has not `width` cells, or a quote that is not closed.
+            DataError: for a row that is too short or too long, a quote that is not closed, or no rows.
         """
-        reader = csv.reader(self._text(), strict=True)
-        skip = has_header
+        import pyarrow as pa
+
+        text = dict.fromkeys(texts, pa.string())
         try:
-            while block := list(islice(reader, _BLOCK_ROWS)):
-                rows = [row for row in block if row]
-                if set(map(len, rows)) - {width}:
-                    self.raise_fault(width)
-                if skip and rows:
-                    del rows[0]
-                    skip = False
-                yield rows
-        except csv.Error:
-            self.raise_fault(width)
+            columns = self._parse(dict.fromkeys(numbers, pa.float64()) | text)
+        except pa.ArrowInvalid:
+            columns = self._parse(dict.fromkeys(numbers, pa.string()) | text)
+        if not len(next(iter(columns.values()))):
+            raise data_error(self.where, "at least one row", "a header and no rows" if self.names else "no rows")
+        return columns
 
-    def rows_of(self, block: bytes, width: int) -> list[list[str]]:
-        """The rows of a block of lines without quotes; faults as for `row_blocks`."""
+    def place(self, row: int) -> str:
+        """Return `file:line` of the beginning of a row, counted from 0 behind the header."""
+        return f"{self.where}:{self._line_of(row)}"
+
+    def cell(self, row: int, position: int) -> str:
+        """Return a cell as it is written."""
+        record, _ = next(islice(_records(self._content, self._start, self.separator), row, None))
+        return record[position]
+
+    def _line_of(self, row: int) -> int:
+        first = self._start
+        for at, (_, stop) in enumerate(_records(self._content, self._start, self.separator)):
+            if at == row:
+                skipped = self._content[first:stop]
+                blank = len(skipped) - len(skipped.lstrip(b"\r\n"))
+                return 1 + self._content.count(b"\n", 0, first + blank)
+            first = stop
+        return 1 + self._content.count(b"\n", 0, first)
+
+    def _parse(self, types: dict[int, Any]) -> dict[int, Any]:
+        import pyarrow as pa
+        from pyarrow import csv as pa_csv
+
+        bad: list[Any] = []
+
+        def refuse(row: Any) -> str:
+            bad.append(row)
+            return "error"
+
+        quoted = self._content.find(b'"', self._start) >= 0
+        if quoted and self._content.count(b'"', self._start) % 2:
+            self._require_closed_quotes()
+        names = [str(at) for at in range(self.width)]
+        content = pa.py_buffer(self._content)[self._start :]
+        block = max(1 << 20, 4 * max(map(len, _first_lines(self._content))))
+        parse = pa_csv.ParseOptions(
+            delimiter=self.separator, newlines_in_values=quoted, invalid_row_handler=refuse, ignore_empty_lines=True
+        )
+        convert = pa_csv.ConvertOptions(
+            column_types={str(at): kind for at, kind in types.items()},
+            include_columns=[str(at) for at in types],
+            null_values=list(self.reading.missing_values),
+            strings_can_be_null=True,
+            decimal_point=self.decimal,
+            check_utf8=False,
+        )
+        while True:
+            read = pa_csv.ReadOptions(use_threads=False, column_names=names, block_size=min(block, _MOST_BLOCK))
+            try:
+                table = pa_csv.read_csv(content, read, parse, convert)
+                return {at: table.column(str(at)) for at in types}
+            except pa.ArrowInvalid as error:
+                if bad:
+                    raise self._row_error(bad[0]) from None
+                if "straddling" not in str(error) or block > len(self._content):
+                    if str(error).startswith("Empty CSV"):
+                        raise data_error(self.where, "at least one row", "a header and no rows") from None
+                    raise
+                block *= 8
+
+    def _row_error(self, row: Any) -> Exception:
+        count = row.actual_columns
+        hint = ""
+        if count == self.width + 1 and row.text.rstrip().endswith(self.separator):
+            hint = f"the line ends in {self.separator!r}: remove the separator at the end of each line"
+        elif self.separator == "," and self.decimal == "." and count > self.width and '"' not in row.text:
+            hint = "a cell that holds a comma needs quotes around it"
+        return data_error(self.place(row.number - 1), f"{self.width} cells, as in the first line", str(count), hint)
+
+    def _require_closed_quotes(self) -> None:
+        """Refuse a quote that is not closed: it would take all lines behind it into one cell."""
         try:
-            rows = [row for row in csv.reader(io.StringIO(block.decode(), newline=""), strict=True) if row]
-        except csv.Error:
-            self.raise_fault(width)
-        if set(map(len, rows)) - {width}:
-            self.raise_fault(width)
-        return rows
+            for _ in _records(self._content, self._start, self.separator, strict=True):
+                pass
+        except _CsvError as error:
+            line = 1 + self._content.count(b"\n", 0, error.start)
+            raise data_error(f"{self.where}:{line}", "cells, quoted ones closed by one quote", str(error)) from None
 
-    def raise_fault(self, width: int) -> None:
-        """Raises DataError for the first row that has not `width` cells, or cannot be cut into cells."""
-        for row, line, _ in self._records():
-            if len(row) != width:
-                found = f"{len(row)} cell{'s' if len(row) != 1 else ''}"
-                raise data_error(f"{self.where}:{line}", f"{width} cells, as in the first row", found)
+    def _detect_decimal(self) -> str:
+        if self.separator == ",":
+            return "."
+        cells = [clean(cell) for row in self._sample for cell in row]
+        commas = sum("," in cell and number_of(cell, ",") is not None for cell in cells)
+        if not commas or any("." in cell and number_of(cell) is not None for cell in cells):
+            return "."
+        self.notes.append(f"{self.where}: decimal commas; data.decimal overrules it")
+        return ","
 
-    def place(self, row: int, has_header: bool) -> str:
-        """`file:line`, where row number `row` behind the header begins."""
-        _, line, _ = next(islice(self._records(), row + has_header, None))
-        return f"{self.where}:{line}"
+    def _require_table(self) -> None:
+        """Refuse lines before the header and a separator at the end of each line."""
+        counts = Counter(len(row) for row in self._sample[1:])
+        usual = counts.most_common(1)[0][0] if counts else self.width
+        text = self.separator.join(self.first)
+        if usual != self.width and counts[usual] > 1 and self.width < usual:
+            if text.lower().startswith("sep="):
+                hint = f"remove that line of Excel's, or set data.separator: {shown(text[4:5])}"
+            elif not any(len(row) == usual and row[-1].strip() for row in self._sample[1:]):
+                hint = f"the lines end in {self.separator!r}: remove the separator at the end of each line"
+            elif self.width == usual - 1 and self.width > 1:
+                hint = "in R, write.csv(..., row.names=FALSE) leaves the row names out"
+            else:
+                hint = "remove the lines before the table"
+            raise data_error(f"{self.where}:1", f"{usual} cells, as in the lines below", shown(text), hint)
+        if self.width > 1 and not any(len(row) == self.width and row[-1].strip() for row in self._sample):
+            mark = f"a {self.separator!r} at the end of each line"
+            raise data_error(f"{self.where}:1", "no separator behind the last cell", mark, "remove it")
 
-    def _records(self) -> Iterator[tuple[list[str], int, int]]:
-        """(row, its first line, its last line) for all rows that are not blank, the header too."""
-        reader = csv.reader(self._text(), strict=True)
-        line = 1
+
+class _CsvError(ValueError):
+    def __init__(self, message: str, start: int) -> None:
+        super().__init__(message)
+        self.start = start
+
+
+def is_header(
+    first: Sequence[str], rows: Sequence[Sequence[str]], reading: Reading, decimal: str = "."
+) -> tuple[bool, str]:
+    """Decide whether a table's first record holds names, from it and some rows below it.
+
+    Numbers are names only if they count the columns (0, 1, 2, ...) or, beside texts that never occur below them, are
+    consecutive. Texts are names unless they occur below or twice.
+
+    Returns:
+        The decision, and the reason where the first lines leave it open; "" where it is plain.
+    """
+    below = [[clean(row[at]) if at < len(row) else "" for row in rows] for at in range(len(first))]
+    is_number = [number_of(cell, decimal) is not None for cell in first]
+    recurs = [bool(cell) and cell in column for cell, column in zip(first, below, strict=True)]
+    numbers = [cell for cell, number in zip(first, is_number, strict=True) if number]
+    names = first[first[:1] == [""] :]  # the index of a data frame has no name
+    if names and list(names) == [str(at) for at in range(len(names))]:
+        return True, "its cells count the columns"
+    if numbers:
+        texts = [at for at, cell in enumerate(first) if cell and not is_number[at]]
+        if texts and len(numbers) > 1 and _consecutive(numbers) and not any(recurs[at] for at in texts):
+            return True, "its numbers count on and its texts occur nowhere below"
+        return False, ""
+    for cell, column in zip(first, below, strict=True):
+        filled = [value for value in column if not reading.is_missing(value)]
+        if cell and filled and all(number_of(value, decimal) is not None for value in filled):
+            return True, ""
+    given = [cell for cell in first if cell]
+    if len(set(given)) < len(given):
+        return False, "a text occurs in it twice"
+    if any(recurs):
+        return False, f"{shown(first[recurs.index(True)])} occurs below it as well"
+    return True, "" if len(rows) < 3 else "its texts occur nowhere below"
+
+
+def _consecutive(numbers: Sequence[str]) -> bool:
+    if not all(cell.isdecimal() and len(cell) < 10 for cell in numbers):
+        return False
+    values = [int(cell) for cell in numbers]
+    return all(second - first == 1 for first, second in pairwise(values))
+
+
+def _text(path: Path, encoding: str) -> bytes:
+    """The content in UTF-8, without a byte order mark, its lines ended by a line feed or by both signs."""
+    content = read_bytes(path)
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff") and not encoding.lower().startswith("utf-16"):
+        raise data_error(path, "UTF-8", "UTF-16 text", "save it as 'CSV UTF-8', or set data.encoding: utf-16")
+    if encoding.lower().replace("_", "-") not in ("utf-8", "utf8", "utf-8-sig"):
         try:
-            for row in reader:
-                if row:
-                    yield row, line, reader.line_num
-                line = reader.line_num + 1
-        except csv.Error as error:
-            raise data_error(f"{self.where}:{line}", "cells, quoted ones closed by one quote", f"{error}") from None
-
-    def _text(self) -> io.TextIOWrapper:
-        return io.TextIOWrapper(io.BytesIO(self._content), encoding="utf-8", newline="")
-
-
-def _checked(content: bytes, where: str) -> bytes:
-    """The content without a byte order mark, if it is UTF-8 text."""
-    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise data_error(where, "UTF-8", "UTF-16 text", "save it as 'CSV UTF-8'")
+            content = content.decode(encoding).encode()
+        except (LookupError, UnicodeError) as error:
+            raise data_error(path, f"text in data.encoding: {encoding}", f"{error}") from None
+    refuse_foreign(path, content[:_SAMPLE_BYTES])
     if b"\0" in content:
-        raise data_error(where, "a CSV file in UTF-8", "binary data")
+        raise data_error(path, "a table as text, or a Parquet, Feather, xlsx, npz or IDX file", "binary data")
     if not content.isascii():
         try:
             content.decode()
         except UnicodeDecodeError as error:
             line = content.count(b"\n", 0, error.start) + 1
-            raise data_error(
-                f"{where}:{line}", "UTF-8 text", f"byte 0x{content[error.start]:02x}", "save it as 'CSV UTF-8'"
-            ) from None
-    return content.removeprefix(_BOM)
+            way = "save it as 'CSV UTF-8', or set data.encoding, e.g. latin-1"
+            raise data_error(f"{path}:{line}", "UTF-8 text", f"byte 0x{content[error.start]:02x}", way) from None
+    content = content.removeprefix(_BOM)
+    if content.count(b"\r") != content.count(b"\r\n"):
+        content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return content
 
 
-MAX_CATEGORIES = 1000
-
-_LABEL = -1  # stands for the label's column among the positions of the layout
-_MEMO = 1 << 16  # different cells remembered
-
-
-@dataclass(frozen=True, eq=False)
-class Table:
-    """A parsed table of N rows.
-
-    Attributes:
-        numbers: (N, numeric features) float64, NaN where a cell is missing.
-        categories: position in the layout -> the column's codes and distinct values; the code -1 where missing.
-        labels: of the rows; None where the file has no label column.
-        place: words for where row i stands, `file:line`.
-    """
-
-    numbers: Array
-    categories: dict[int, Labels]
-    labels: Labels | None
-    place: Callable[[int], str]
+def _first_lines(content: bytes) -> list[str]:
+    """The lines in the first bytes, at least a few, each with its end."""
+    stop = 0
+    for _ in range(_SAMPLE_LINES):
+        stop = content.find(b"\n", stop) + 1 or len(content)
+    if stop < _SAMPLE_BYTES:
+        stop = content.rfind(b"\n", stop, _SAMPLE_BYTES) + 1 or (len(content) if len(content) < _SAMPLE_BYTES else stop)
+        stop = max(stop, 1)
+    if len(content) <= _SAMPLE_BYTES:
+        stop = len(content)
+    return content[:stop].decode().splitlines(keepends=True)
 
 
-def parse_table(text: CsvText, layout: Layout, places: Places) -> Table:
-    """The rows of a CSV file.
-
-    Args:
-        text: the file.
-        layout: the training table's columns.
-        places: where they stand in this file.
-
-    Raises:
-        DataError: for a row that is too short or too long, a cell that is no number, or no rows at all.
-    """
-    columns = dict(zip(layout.features, places.features, strict=True))
-    numeric = [at for position, at in columns.items() if position not in layout.categorical]
-    coded = {position: at for position, at in columns.items() if position in layout.categorical}
-    if places.label is not None:
-        coded[_LABEL] = places.label
-    parser = _Parser(text, layout, places, numeric, coded)
-    numbers: list[Array] = []
-    codes: dict[int, list[NDArray[np.int32]]] = {position: [] for position in coded}
-    for block, cells in parser.blocks():
-        numbers.append(block)
-        for position, column in cells.items():
-            codes[position].append(parser.coded(position, column, len(block)))
-        parser.done += len(block)
-    if not parser.done:
-        raise data_error(text.where, "at least one row", "a header and no rows" if places.has_header else "no rows")
-    categories = {
-        position: labels_of_cells(np.concatenate(codes[position]), list(parser.codes[position]), MISSING_CELLS)
-        for position in coded
-    }
-    labels = categories.pop(_LABEL, None)
-    return Table(np.concatenate(numbers), categories, labels, lambda row: text.place(row, places.has_header))
+def _rows(lines: Sequence[str], separator: str) -> list[list[str]]:
+    try:
+        return list(csv.reader(lines, delimiter=separator))
+    except csv.Error:
+        return [line.split(separator) for line in lines]
 
 
-class _Parser:
-    """Parses one file block by block, and remembers the cells it has met."""
-
-    def __init__(
-        self, text: CsvText, layout: Layout, places: Places, numeric: list[int], coded: dict[int, int]
-    ) -> None:
-        self._text, self._layout, self._places = text, layout, places
-        self._numeric, self._coded = numeric, coded
-        self._memo = _Numbers()
-        self.codes: dict[int, _Codes] = {position: _Codes() for position in coded}
-        self.done = 0
-
-    def blocks(self) -> Iterator[tuple[Array, dict[int, Iterable[str]]]]:
-        """(numbers (B, numeric features), cells of each coded column) of consecutive blocks of rows."""
-        width = self._places.width
-        line_blocks = self._text.line_blocks(self._places.has_header)
-        if line_blocks is None:
-            for rows in self._text.row_blocks(width, self._places.has_header):
-                yield self._careful(rows)
-            return
-        for block in line_blocks:
-            yield self._quick(block, width) or self._careful(self._text.rows_of(block, width))
-
-    def coded(self, position: int, cells: Iterable[str], count: int) -> NDArray[np.int32]:
-        """(B,) codes of a column's cells.
-
-        Raises:
-            DataError: if by now it has far too many different ones.
-        """
-        codes = np.fromiter(map(self.codes[position].__getitem__, cells), np.int32, count)
-        distinct = len(self.codes[position]) - len(MISSING_CELLS)
-        if position == _LABEL:
-            require_few(distinct, self._text.where)
-        elif distinct > MAX_CATEGORIES:
-            place = f"{self._text.where}: {self._layout.title(position)}"
-            raise data_error(
-                place, "few categories, or the column in 'ignore'", f"more than {MAX_CATEGORIES:,} different values"
-            )
-        return codes
-
-    def _quick(self, block: bytes, width: int) -> tuple[Array, dict[int, Iterable[str]]] | None:
-        """A block of lines as bytes; None if it is not plain."""
-        cells = cut_cells(block, width)
-        if cells is None:
-            return None
-        starts, ends = cells
-        everything = self._numeric == list(range(width))
-        numeric = slice(None) if everything else self._numeric
-        numbers = plain_numbers(block, starts[:, numeric], ends[:, numeric])
-        if numbers is None:
-            return None
-        columns: dict[int, Iterable[str]] = {}
-        for position, at in self._coded.items():
-            bounds = zip(starts[:, at].tolist(), ends[:, at].tolist(), strict=True)
-            if block.isascii():
-                letters = block.decode("ascii")
-                columns[position] = [letters[start:stop] for start, stop in bounds]
-            else:
-                columns[position] = [block[start:stop].decode() for start, stop in bounds]
-        return numbers, columns
-
-    def _careful(self, rows: list[list[str]]) -> tuple[Array, dict[int, Iterable[str]]]:
-        """A block of rows of cells."""
-        numeric = self._numeric
-        if len(numeric) > 1:
-            cells: Iterable[str] = chain.from_iterable(map(itemgetter(*numeric), rows))
-        else:
-            cells = (row[at] for row in rows for at in numeric)
-        try:
-            flat = np.fromiter(map(self._memo.__getitem__, cells), np.float64, len(rows) * len(numeric))
-        except _NotNumberError:
-            self._raise_not_number(rows)
-        columns: dict[int, Iterable[str]] = {
-            position: list(map(itemgetter(at), rows)) for position, at in self._coded.items()
-        }
-        return flat.reshape(len(rows), len(numeric)), columns
-
-    def _raise_not_number(self, rows: list[list[str]]) -> NoReturn:
-        row, at = next((i, at) for i, row in enumerate(rows) for at in self._numeric if number_of(row[at]) is None)
-        cell = rows[row][at]
-        title = self._layout.title(self._layout.features[self._places.features.index(at)])
-        place = self._text.place(self.done + row, self._places.has_header)
-        try:
-            infinite = math.isinf(float(cell))
-        except ValueError:
-            infinite = False
-        wanted = "a finite number" if infinite else "a number"
-        hint = "" if infinite else "name the column in 'categorical' or 'ignore'"
-        raise data_error(f"{place}: {title}", wanted, shown(cell), hint)
+def _detect_separator(lines: Sequence[str], where: str) -> str:
+    """The separator that gives most lines the same number of cells, more than one."""
+    found: list[tuple[float, int, str]] = []
+    for mark in SEPARATORS:
+        if not any(mark in line for line in lines[:100]):
+            continue
+        rows = [row for row in _rows(lines, mark) if row]
+        count, lines_of_it = Counter(map(len, rows)).most_common(1)[0]
+        if count > 1:
+            found.append((round(lines_of_it / len(rows), 1), count, mark))
+            inner = [clean(cell) for row in rows for cell in row if "," in cell] if mark != "," else []
+            if inner and all(number_of(cell, ",") is not None for cell in inner):
+                found = [entry for entry in found if entry[2] != ","]  # its commas are decimal points
+    if found:
+        return max(found)[2]
+    words = [line.split() for line in lines if line.strip()]
+    if len(words) > 1 and len(words[0]) > 1 and len({len(row) for row in words[:100]}) == 1:
+        raise data_error(
+            where, "a separator between cells", "columns separated by spaces", "tr -s ' ' ',' < FILE > rows.csv"
+        )
+    return ","
 
 
-class _NotNumberError(ValueError):
-    """A cell that is neither a number nor missing."""
+def _records(content: bytes, start: int, separator: str, strict: bool = False) -> Iterator[tuple[list[str], int]]:
+    """(cells, where it ends in bytes) of each record from `start` on that is not blank."""
+    at = start
 
+    def lines() -> Iterator[str]:
+        nonlocal at
+        while at < len(content):
+            stop = content.find(b"\n", at) + 1 or len(content)
+            line = content[at:stop].decode()
+            at = stop
+            yield line
 
-class _Numbers(dict[str, float]):
-    """Cells as numbers, each parsed when it is first met; NaN for the missing ones."""
-
-    def __missing__(self, cell: str) -> float:
-        value = number_of(cell)
-        if value is None:
-            raise _NotNumberError
-        if len(self) < _MEMO:
-            self[cell] = value
-        return value
-
-
-class _Codes(dict[str, int]):
-    """Different cells, numbered in the order in which they are met."""
-
-    def __missing__(self, cell: str) -> int:
-        if len(self) > 2 * MAX_CLASSES:
-            return 0  # far too many already; whoever counts them is about to say so
-        code = self[cell] = len(self)
-        return code
+    reader = csv.reader(lines(), delimiter=separator, strict=strict)
+    begin = start
+    try:
+        for row in reader:
+            if row:
+                yield row, at
+                begin = at
+    except csv.Error as error:
+        raise _CsvError(str(error), begin) from None

@@ -12,19 +12,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from twolayer.data.cells import reading_of
 from twolayer.data.columns import Column, ColumnChoice
 from twolayer.data.files import digest_of
-from twolayer.data.labels import MISSING, Label, Labels, class_indices, without_absent
+from twolayer.data.labels import (
+    MISSING,
+    Label,
+    Labels,
+    class_indices,
+    is_fold,
+    row_type,
+    stratified_folds,
+    stratified_split,
+    without_absent,
+)
 from twolayer.data.preparation import Preparation, not_finite
 from twolayer.data.rows import Method, NotFiniteError, RowNumbers, Rows, ScaledRows, Scaling, fit_scaling
-from twolayer.data.sources import Raw, Source, files_of, read_more, read_training
-from twolayer.data.splits import is_fold, row_type, stratified_folds, stratified_split
+from twolayer.data.sources import Raw, Source, files_of, read_split, read_training
 from twolayer.network.model import Array
 from twolayer.utils.randomness import generator
 from twolayer.utils.text import data_error, shown
 
 
-def settle_missing(raw: Raw, policy: str, notes: list[str]) -> tuple[Raw, RowNumbers | None]:
+def handle_missing(raw: Raw, policy: str, notes: list[str]) -> tuple[Raw, RowNumbers | None]:
     """The rows of a table that can be used under a policy; for `mean`, missing features stay NaN until `fill`, and rows
     without a label are dropped, as labels have no mean.
 
@@ -57,13 +67,22 @@ def settle_missing(raw: Raw, policy: str, notes: list[str]) -> tuple[Raw, RowNum
     if not len(kept):
         raise data_error(raw.name, "some whole rows", "a missing cell in every row", "missing: mean fills cells")
     lack = "with a missing cell" if policy == "drop" else "without a label"
-    notes.append(f"{raw.name}: {len(bad) - len(kept):,} of {len(bad):,} rows dropped, each {lack}")
+    row = int(np.argmax(bad))
+    j = int(np.argmax(np.isnan(raw.X[row]))) if not unlabelled[row] else None
+    first = f"the first at {raw.place(row)}: {'the label' if j is None else raw.feature(j)} is {_spelled(raw, row, j)}"
+    notes.append(f"{raw.name}: {len(bad) - len(kept):,} of {len(bad):,} rows dropped, each {lack}; {first}")
     labels = None if raw.labels is None else Labels(raw.labels.codes[kept], raw.labels.values)
 
     def place(row: int) -> str:
         return raw.place(int(kept[row]))
 
     return replace(raw, X=raw.X[kept], labels=labels, place=place, label_place=place), kept
+
+
+def _spelled(raw: Raw, row: int, j: int | None) -> str:
+    """How a missing cell is written."""
+    text = raw.spelling(row, j).strip()
+    return f"{shown(text)}, which data.missing_values lists" if text else "empty"
 
 
 def training_means(raw: Raw, rows: RowNumbers | None) -> Array:
@@ -161,39 +180,45 @@ def load_dataset(
     missing: str = "refuse",
     missing_values: Sequence[str | int | float] | None = None,
     unseen: str = "none",
+    constant: str = "keep",
     header: str | bool = "auto",
     separator: str = "auto",
-    decimal: str = ".",
+    decimal: str = "auto",
     encoding: str = "utf-8",
     scale: Method = "standardize",
     seed: int = 0,
     dtype: DTypeLike = "float32",
 ) -> Dataset:
-    """Reads the data of a run; the keywords are those of the config's section `data`.
+    """Read the data of a run; the keywords are those of the config's section `data`.
 
     Args:
-        train: a path (csv, csv.gz, npz, CIFAR-10 .bin), a list of CIFAR-10 files, {"features": PATH, "labels": PATH}
-            of IDX or .npy files, or {"generator": NAME, ...}.
+        train: a path (CSV, Parquet, Feather, xlsx, npz, CIFAR-10 .bin), a list of CIFAR-10 files, {"features": PATH,
+            "labels": PATH} of IDX or .npy files, {"generator": NAME, ...}, or a data frame of pandas, polars or Arrow.
         test: likewise, or a fraction of `train`, taken before anything else; None or 0: no test rows.
         validation: likewise, a fraction of what remains, or {"fold": I, "folds": K}, part I (from 1) of K for
             cross-validation; None or 0: no validation rows.
-        label: the label's column in a csv, by name or position from 0 (-1: the last).
-        ignore: columns of a csv to leave out.
-        categorical: columns of a csv that become one-hot features.
-        missing: what to do with missing cells of a csv (empty, NA, NaN, null, ?): refuse, drop (the row) or mean (of
-            the training rows; a row without a label is dropped).
+        label: the label's column in a table, by name or position from 0 (-1: the last).
+        ignore: columns of a table to leave out.
+        categorical: columns of a table that become one-hot features.
+        missing: what to do with missing cells of a table: refuse, drop (the row) or mean (of the training rows; a row
+            without a label is dropped).
+        missing_values, header, separator, decimal, encoding: how the text of a table is read, see `reading_of`.
+        unseen: a category that training did not have counts as none of the known ones (none), or is an error.
+        constant: keep or drop the columns that have one value in all rows.
         scale: none, center, standardize or max, fitted on the training rows alone.
         seed: the run's.
         dtype: float32 or float64, the network's.
 
     Raises:
-        DataError: for any fault in the data, naming its place, what was found and what was wanted.
+        DataError: for any error in the data, naming its place.
     """
     notes: list[str] = []
-    raw, form = read_training(train, ColumnChoice(label, tuple(ignore), tuple(categorical)), seed)
+    reading = reading_of(missing_values, header, separator, decimal, encoding)
+    choice = ColumnChoice(label, tuple(ignore), tuple(categorical))
+    raw, form = read_training(train, choice, seed, reading, constant, unseen, notes)
     kept = None
     if form is not None:
-        raw, kept = settle_missing(raw, missing, notes)
+        raw, kept = handle_missing(raw, missing, notes)
     labels = _training_labels(raw)
     classes = labels.values
     y = labels.codes.astype(np.min_scalar_type(len(classes) - 1), copy=False)
@@ -274,7 +299,7 @@ def _fit(raw: Raw, method: Method, rows: RowNumbers | None) -> Scaling:
     try:
         return fit_scaling(raw.X, method, rows)
     except NotFiniteError as error:
-        raise not_finite(raw.place(error.row), raw.feature(error.column), np.float64) from None
+        raise not_finite(raw.place(error.row), raw.feature(error.column), error.value, np.float64) from None
 
 
 def _require_finite(rows: Rows, raw: Raw, dtype: np.dtype[Any]) -> None:
@@ -289,15 +314,15 @@ def _require_finite(rows: Rows, raw: Raw, dtype: np.dtype[Any]) -> None:
         if not np.isfinite(block).all():
             at, column = map(int, np.argwhere(~np.isfinite(block))[0])
             row = start + at if rows.index is None else int(rows.index[start + at])
-            raise not_finite(raw.place(row), raw.feature(column), dtype)
+            raise not_finite(raw.place(row), raw.feature(column), float(raw.X[row, column]), dtype)
 
 
 def _read_split(source: Source, preparation: Preparation, seed: int, part: int, notes: list[str]) -> Split:
     """The rows of a source of their own, prepared as the training rows were."""
-    raw = read_more(source, preparation.form, preparation.n_features, seed, part, labels="needed")
+    raw = read_split(source, preparation.form, preparation.n_features, seed, part, "needed", notes)
     kept = None
     if preparation.form is not None:
-        raw, kept = settle_missing(raw, preparation.missing, notes)
+        raw, kept = handle_missing(raw, preparation.missing, notes)
         if preparation.fill is not None:
             raw = fill(raw, preparation.fill, notes)
     assert raw.labels is not None

@@ -1,41 +1,83 @@
-"""From a path to its bytes: regular files only, unpacked where they are gzipped, never more than the file warrants."""
+"""From a path to its bytes: regular files only, unpacked if they are compressed, never more than their size warrants;
+and what a file is, by its name and its first bytes."""
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import hashlib
 import io
+import lzma
+import zipfile
 import zlib
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from twolayer.utils.files import UNPACKED_RATIO, unpacked_limit
 from twolayer.utils.text import data_error
 
-Format = Literal["csv", "npz", "npy", "idx", "cifar"]
+Format = Literal["csv", "parquet", "arrow", "excel", "npz", "npy", "idx", "cifar"]
 
-_ENDINGS: dict[str, Format] = {".npz": "npz", ".npy": "npy", ".bin": "cifar"}
-_GZIP = b"\x1f\x8b"
+_ENDINGS: dict[str, Format] = {
+    ".npz": "npz", ".npy": "npy", ".bin": "cifar", ".parquet": "parquet", ".pq": "parquet", ".feather": "arrow",
+    ".arrow": "arrow", ".ipc": "arrow", ".xlsx": "excel", ".xlsm": "excel",
+}  # fmt: skip
+TABLES: tuple[Format, ...] = ("csv", "parquet", "arrow", "excel")
+_TABLE_STARTS: dict[bytes, Format] = {b"PAR1": "parquet", b"ARROW1": "arrow"}
+_GZIP, _BZIP2, _ZSTD, _XZ = b"\x1f\x8b", b"BZh", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0"
+
+# First bytes of files that are no table: (what it is, what to do).
+_FOREIGN: tuple[tuple[bytes, str, str], ...] = (
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it with '7z x'"),
+    (b"Rar!", "a RAR archive", "unpack it"),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file", "read it with h5py and save the arrays with numpy.savez"),
+    (b"\xd0\xcf\x11\xe0", "an Excel file of the old kind (.xls)", "save it as .xlsx or CSV"),
+    (b"SQLite format 3", "an SQLite database", "export the table as CSV: sqlite3 -header -csv FILE 'select ...'"),
+    (b"FEA1", "a Feather file of version 1", "write it again with a current pyarrow"),
+    (b"ORC", "an ORC file", "write it as Parquet"),
+    (b"%PDF", "a PDF document", "export the table as CSV"),
+    (b"\x89PNG", "a PNG image", "put the images into an array and save it with numpy.savez"),
+    (b"\xff\xd8\xff", "a JPEG image", "put the images into an array and save it with numpy.savez"),
+    (b"MATLAB 5.0", "a MATLAB file", "read it with scipy.io.loadmat and save the arrays with numpy.savez"),
+    (b"\x93NUMPY", "a .npy array", "give it the ending .npy"),
+    (b"version https://git-lfs", "a Git LFS pointer, not the data", "fetch the file itself: git lfs pull"),
+)
 
 
 def format_of(path: str | Path) -> Format:
-    """The format that a file's name stands for; what is nothing else is csv."""
-    name = str(path)
+    """Return the format that a file's name stands for; what is nothing else is csv."""
+    name = str(path).lower()
     for ending, form in _ENDINGS.items():
         if name.endswith(ending):
             return form
     return "idx" if name.removesuffix(".gz").endswith(("ubyte", ".idx")) else "csv"
 
 
+def table_format(path: Path) -> Format:
+    """Return the format of a table by its first bytes, whatever its name; without them by its name."""
+    with open_file(path) as file:
+        start = file.read(8)
+    for magic, form in _TABLE_STARTS.items():
+        if start.startswith(magic):
+            return form
+    if start[:2] == b"PK":
+        return "excel" if _is_workbook(path) else "csv"
+    by_name = format_of(path)
+    if by_name != "csv" and start:
+        refuse_foreign(path, start)
+        raise data_error(path, f"{by_name}, as its ending says", f"a file that begins with {start[:6]!r}")
+    return "csv"
+
+
 def file_size(path: Path) -> int:
-    """Bytes in a regular file.
+    """Return the number of bytes in a regular file.
 
     Raises:
         DataError: if there is none.
     """
     try:
         if path.is_dir():
-            raise data_error(path, "a data file", "a folder")
+            raise data_error(path, "a data file", "a folder", "name one of the files in it")
         if path.exists() and not path.is_file():
             raise data_error(path, "a data file", "a device or a pipe")
         return path.stat().st_size
@@ -43,49 +85,117 @@ def file_size(path: Path) -> int:
         raise data_error(path, "a data file", f"cannot be read ({getattr(error, 'strerror', None) or error})") from None
 
 
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+def open_file(path: Path) -> io.BufferedReader:
+    """Open a regular file.
+
+    Raises:
+        DataError: if it cannot be read.
+    """
     file_size(path)
-    with path.open("rb") as file:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise data_error(path, "a data file", f"cannot be read ({error.strerror})") from None
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_gzipped(path: Path) -> bool:
-    """Whether the file begins as gzip files do, whatever its name."""
-    file_size(path)
-    try:
-        with path.open("rb") as file:
-            return file.read(2) == _GZIP
-    except OSError as error:
-        raise data_error(path, "a data file", f"cannot be read ({error.strerror})") from None
+    """Return whether the file begins as gzip files do, whatever its name."""
+    with open_file(path) as file:
+        return file.read(2) == _GZIP
 
 
 def read_bytes(path: Path) -> bytes:
-    """The file's content, unpacked if it is gzipped.
+    """Return the file's content, unpacked if it is compressed by gzip, bzip2, xz or zstd.
 
     Raises:
         DataError: if it cannot be read, is cut short or damaged, or unpacks to far more than its own size.
     """
-    file_size(path)
     try:
-        content = path.read_bytes()
+        with open_file(path) as file:
+            content = file.read()
     except OSError as error:
         raise data_error(path, "a data file", f"cannot be read ({error.strerror})") from None
-    return _gunzip(content, path) if content[:2] == _GZIP else content
+    for magic, kind in ((_GZIP, "gzip"), (_BZIP2, "bzip2"), (_XZ, "xz"), (_ZSTD, "zstd")):
+        if content.startswith(magic):
+            return _unpack(content, kind, path)
+    return content
 
 
-def _gunzip(packed: bytes, path: Path) -> bytes:
+def _unpack(packed: bytes, kind: str, path: Path) -> bytes:
     limit = unpacked_limit(len(packed))
+    raw: Any = io.BytesIO(packed)
     try:
-        with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
-            content = file.read(limit + 1)
+        if kind == "gzip":
+            raw = gzip.GzipFile(fileobj=raw)
+        elif kind == "bzip2":
+            raw = bz2.BZ2File(raw)
+        elif kind == "xz":
+            raw = lzma.LZMAFile(raw)  # noqa: SIM115
+        else:
+            import pyarrow
+
+            raw = pyarrow.CompressedInputStream(raw, "zstd")
+        with raw as file:
+            content: bytes = file.read(limit + 1)
     except EOFError:
-        raise data_error(path, "a whole file", "the gzip file is cut short", "get or make it again") from None
-    except (OSError, zlib.error) as error:
-        raise data_error(path, "a whole file", f"the gzip file is damaged ({error})", "get or make it again") from None
+        raise data_error(path, "a whole file", f"the {kind} file is cut short", "get or make it again") from None
+    except (OSError, zlib.error, lzma.LZMAError) as error:
+        raise data_error(
+            path, "a whole file", f"the {kind} file is damaged ({error})", "get or make it again"
+        ) from None
     if len(content) > limit:
         found = f"more than {limit:,} bytes packed in {len(packed):,}"
         raise data_error(
             path, f"at most {UNPACKED_RATIO} times the packed size", found, "unpack it yourself if you trust it"
         )
     return content
+
+
+def _is_workbook(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "xl/workbook.xml" in archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return False
+
+
+def refuse_foreign(path: Path, content: bytes) -> None:
+    """Name what a file is, if it is of a kind that is not read as a table.
+
+    Raises:
+        DataError: with a way to turn it into one.
+    """
+    table = "a table (CSV, Parquet, Feather, xlsx)"
+    for magic, kind, way in _FOREIGN:
+        if content.startswith(magic):
+            raise data_error(path, table, kind, f"{way}")
+    if content[:2] == b"PK":
+        raise data_error(path, table, "a zip archive", "unpack it first (an npz needs the ending .npz)")
+    if content[:1] == b"\x80" and content[1:2] in (b"\2", b"\3", b"\4", b"\5"):
+        raise data_error(
+            path, table, "a pickle, which may run code when it is read", "write it with to_parquet or to_csv"
+        )
+    start = content[:4096].decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
+    lines = [line.strip() for line in start.splitlines() if line.strip()]
+    if start[:1] == "<":
+        raise data_error(path, table, "a web page or XML", "download the file itself, not the page that shows it")
+    if start[:1] == "{" or start[:2] in ("[{", "[[") or (start[:1] == "[" and start[1:].lstrip()[:1] in "{["):
+        way = "python -c \"import pandas; pandas.read_json('FILE').to_csv('rows.csv', index=False)\""
+        raise data_error(path, table, "JSON", f"{way} (lines=True for one object a line)")
+    if any(line.lower().startswith("@relation") for line in lines[:200]) and lines[0][:1] in "%@":
+        raise data_error(path, table, "an ARFF file", "its lines after @data are CSV: name the columns in a first line")
+    if lines and all(_is_svmlight(line) for line in lines[:3]):
+        way = "read it with sklearn.datasets.load_svmlight_file and save X.toarray() and y with numpy.savez"
+        raise data_error(path, table, "an svmlight (libsvm) file", f"{way}")
+
+
+def _is_svmlight(line: str) -> bool:
+    label, *pairs = line.split("#")[0].split()[:6] or [""]
+    return bool(pairs) and label.lstrip("+-")[:1].isdigit() and all(pair.partition(":")[0].isdigit() and ":" in pair
+                                                                   for pair in pairs)  # fmt: skip

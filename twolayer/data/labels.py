@@ -1,19 +1,21 @@
-"""From labels as files have them to class indices 0..C-1 in the smallest type that holds them."""
+"""From labels as tables and arrays have them to class indices 0..C-1, and splits that give every class its share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
+from twolayer.data.cells import Reading, canonical, clean, near_equal, number_of
 from twolayer.network.model import Array
 from twolayer.utils.text import data_error, did_you_mean, shown, some
 
 Label = str | int
 Place = Callable[[int], str]
+RowNumbers = NDArray[np.integer[Any]]
 
 MAX_CLASSES = 10_000
 MISSING = -1
@@ -32,6 +34,12 @@ class Labels:
 
     codes: NDArray[np.integer[Any]]
     values: tuple[Label, ...]
+
+    def codes_in(self, known: Sequence[Label]) -> NDArray[np.int64]:
+        """Return the index in `known` of each of `values`, `MISSING` if it is not there; equal values are one."""
+        index = {canonical(str(value)): at for at, value in enumerate(known)}
+        index |= {str(value): at for at, value in enumerate(known)}
+        return np.array([index.get(str(value), MISSING) for value in self.values], np.int64)
 
 
 def labels_of_array(array: Array, name: str) -> Labels:
@@ -68,32 +76,83 @@ def labels_of_array(array: Array, name: str) -> Labels:
     return Labels(codes, tuple(str(value) if text else int(value) for value in values))
 
 
-def labels_of_cells(codes: NDArray[np.int32], cells: Sequence[str], missing: frozenset[str]) -> Labels:
-    """The labels of a table's column: integers if every label is written as one, else text.
+def labels_of_column(column: Any, reading: Reading, decimal: str, name: str, most: int) -> Labels:
+    """Return the labels, or categories, in a pyarrow column: integers if all are, otherwise texts.
+
+    Values that are equal are one label, however they are written.
 
     Args:
-        codes: (N,) indices into `cells`.
-        cells: the different cells, as they are written.
-        missing: cells that stand for no label.
-    """
-    words = [cell.strip() for cell in cells]
-    present = sorted({word for word in words if word not in missing})
-    values: list[Label] = list(present)
-    if all(_is_canonical_integer(word) for word in present):
-        values = sorted(map(int, present))
-    index = {str(value): k for k, value in enumerate(values)} | dict.fromkeys(missing, MISSING)
-    return Labels(np.array([index[word] for word in words], np.int32)[codes], tuple(values))
-
-
-def require_few(count: int, name: str) -> None:
-    """Refuses more different labels than classes make sense.
+        column: a ChunkedArray (N,).
+        reading: which spellings are missing.
+        decimal: the decimal point of texts.
+        name: words for the column.
+        most: different values that are allowed.
 
     Raises:
-        DataError: above `MAX_CLASSES`.
+        DataError: if it has more.
     """
-    if count > MAX_CLASSES:
-        found = f"more than {MAX_CLASSES:,} different labels"
-        raise data_error(name, "classes", found, "a quantity cannot be learned as one. Is it the right column?")
+    codes, distinct = encoded(column)
+    used = np.bincount(codes + 1, minlength=len(distinct) + 1)[1:] > 0
+    if used.sum() > 20 * most + len(reading.missing):
+        require_few(int(used.sum()), name, most)
+    words: list[str | None] = [None] * len(used)
+    for at, value in enumerate(distinct.to_pylist()):
+        if used[at]:
+            word = canonical(value, decimal)
+            known = reading.is_missing(word) or (isinstance(value, str) and reading.is_missing(clean(value)))
+            words[at] = None if known or not word else word
+    present = {word for word in words if word is not None}
+    require_few(len(present), name, most)
+    values: list[Label] = _in_order(present)
+    index: dict[str | None, int] = {str(value): k for k, value in enumerate(values)}
+    index[None] = MISSING
+    mapping = np.array([*(index[word] for word in words), MISSING], np.int32)  # code -1: the last
+    return Labels(mapping[codes], tuple(values))
+
+
+def encoded(column: Any) -> tuple[NDArray[np.int64], Any]:
+    """Return the codes (N,) of a pyarrow column, -1 where null, and its different values as an Array."""
+    import pyarrow as pa
+
+    whole = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    whole = whole.unify_dictionaries().combine_chunks()
+    if isinstance(whole, pa.ChunkedArray):
+        whole = whole.chunk(0)
+    codes: NDArray[np.int64] = whole.indices.cast(pa.int64()).fill_null(MISSING).to_numpy(zero_copy_only=False)
+    return codes, whole.dictionary
+
+
+def _in_order(words: set[str]) -> list[Label]:
+    """Distinct canonical values in ascending order: integers, numbers as texts, or texts."""
+    if words and all(_is_canonical_integer(word) for word in words):
+        return sorted(map(int, words))
+    numbers = [(number, word) for word in words if (number := number_of(word)) is not None]
+    if len(numbers) == len(words):
+        return [word for _, word in sorted(numbers)]
+    return sorted(words)
+
+
+def require_few(count: int, name: str, most: int = MAX_CLASSES) -> None:
+    """Refuse more different values than classes, or categories, make sense.
+
+    Raises:
+        DataError: above `most`.
+    """
+    if count > most and most == MAX_CLASSES:
+        found = f"more than {most:,} different labels"
+        raise data_error(name, "classes", found, "a quantity cannot be learned as one; is it the right column?")
+    if count > most:
+        raise data_error(name, "few categories, or the column in 'ignore'", f"more than {most:,} different values")
+
+
+def near_equal_note(values: Sequence[Label], name: str) -> str | None:
+    """Return a sentence that names the values which differ only in case or punctuation; None without any."""
+    pairs = near_equal(value for value in values if isinstance(value, str))
+    if not pairs:
+        return None
+    listed = ", ".join(f"{shown(one)} and {shown(other)}" for one, other in pairs[:4])
+    more = f" and {len(pairs) - 4} more pairs" if len(pairs) > 4 else ""
+    return f"{name}: {listed}{more} differ only in case or punctuation and are kept apart"
 
 
 def class_indices(labels: Labels, classes: Sequence[Label], place: Place) -> Array:
@@ -107,14 +166,13 @@ def class_indices(labels: Labels, classes: Sequence[Label], place: Place) -> Arr
     Raises:
         DataError: for a label that is not among `classes`.
     """
-    known = {str(label): index for index, label in enumerate(classes)}
-    mapping = np.array([known.get(str(value), MISSING) for value in labels.values], np.int64)
+    mapping = labels.codes_in(classes)
     unknown = np.flatnonzero((mapping == MISSING) & (np.bincount(labels.codes, minlength=len(mapping)) > 0))
     if len(unknown):
         value = labels.values[unknown[0]]
         row = int(np.argmax(labels.codes == unknown[0]))
-        hint = did_you_mean(str(value), known)
-        raise data_error(place(row), f"a label known from training: {some(classes)}", f"label {shown(value)}", hint)
+        hint = did_you_mean(str(value), map(str, classes))
+        raise data_error(place(row), f"a label known from training: {some(classes)}{hint}", f"label {shown(value)}")
     indices: Array = mapping.astype(np.min_scalar_type(len(classes) - 1))[labels.codes]
     return indices
 
@@ -131,3 +189,97 @@ def without_absent(labels: Labels) -> Labels:
 def _is_canonical_integer(word: str) -> bool:
     digits = word.removeprefix("-")
     return digits.isascii() and digits.isdigit() and len(digits) <= 18 and str(int(word)) == word
+
+
+def row_type(n_rows: int) -> np.dtype[Any]:
+    """The type for numbers of rows: int32 where it holds them."""
+    return np.dtype(np.int32 if n_rows <= np.iinfo(np.int32).max else np.int64)
+
+
+def is_fold(source: object) -> TypeGuard[Mapping[str, int]]:
+    """Return whether a config's validation rows are one fold of the training source: {fold: I, folds: K}."""
+    return isinstance(source, Mapping) and "folds" in source
+
+
+def stratified_split(
+    y: NDArray[np.integer[Any]],
+    fraction: float,
+    classes: Sequence[object],
+    rng: np.random.Generator,
+    name: str,
+) -> tuple[RowNumbers, RowNumbers]:
+    """Parts N rows in two, class by class.
+
+    The second part has round(fraction N) rows, shared among the classes in proportion to their rows (largest
+    remainders first), but at least one of each class, and never all of a class.
+
+    Args:
+        y: (N,) class indices.
+        fraction: share of the second part, between 0 and 1.
+        classes: the C labels, for the message.
+        rng: where the random numbers come from.
+        name: what is split and for what, for the message.
+
+    Returns:
+        The rows of the first and of the second part, each in ascending order.
+
+    Raises:
+        DataError: if a class has a single row.
+    """
+    counts = np.bincount(y, minlength=len(classes))
+    if counts.min() < 2:
+        rare = int(counts.argmin())
+        found = f"class {shown(classes[rare])} has {counts[rare]} row{'s' if counts[rare] != 1 else ''}"
+        raise data_error(
+            name, "at least 2 of each class, one for each part", found, "leave the class out or ask for no split"
+        )
+    held = np.zeros(len(y), np.bool_)
+    for index, share in enumerate(_shares(counts, fraction)):
+        rows = np.flatnonzero(y == index)
+        held[rng.choice(rows, share, replace=False, shuffle=False)] = True
+    kind = row_type(len(y))
+    return np.flatnonzero(~held).astype(kind), np.flatnonzero(held).astype(kind)
+
+
+def stratified_folds(
+    y: NDArray[np.integer[Any]],
+    folds: int,
+    classes: Sequence[object],
+    rng: np.random.Generator,
+    name: str,
+) -> NDArray[np.integer[Any]]:
+    """(N,) Return the fold of each row, 0 to folds - 1, for cross-validation.
+
+    The sizes of two folds, and their numbers of rows of a class, differ by at most one.
+
+    Args:
+        y: (N,) class indices.
+        folds: number of folds, at least 2.
+        classes: the C labels, for the message.
+        rng: draws which rows of a class go into which fold.
+        name: what is split, for the message.
+
+    Raises:
+        DataError: if a class has a single row, which no training rows would have when it is held out, or there are
+            fewer rows than folds.
+    """
+    counts = np.bincount(y, minlength=len(classes))
+    if counts.min() < 2:
+        raise data_error(name, "at least 2 rows of each class", f"1 of class {shown(classes[int(counts.argmin())])}")
+    if len(y) < folds:
+        raise data_error(name, f"at least {folds} rows, one for each fold", f"{len(y)}")
+    order = np.lexsort((rng.permutation(len(y)), y))  # class by class, in random order within a class
+    fold = np.empty(len(y), np.uint8)
+    fold[order] = np.arange(len(y)) % folds
+    return fold
+
+
+def _shares(counts: NDArray[np.integer[Any]], fraction: float) -> NDArray[np.int64]:
+    """(C,) how many rows of each class go into the second part."""
+    exact = fraction * counts
+    shares = np.floor(exact).astype(np.int64)
+    left = round(fraction * int(counts.sum())) - int(shares.sum())
+    first = np.argsort(-(exact - shares), kind="stable")[: max(left, 0)]
+    shares[first] += 1
+    bounded: NDArray[np.int64] = np.minimum(np.maximum(shares, 1), counts - 1)
+    return bounded

@@ -6,6 +6,8 @@ been checked, since the file may be anybody's."""
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,12 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from twolayer.data import preparation as stored
-from twolayer.data.columns import Labelling, Layout
+from twolayer.data.cells import MISSING_VALUES, MISSING_VALUES_0_1, Reading
+from twolayer.data.columns import Labelling, Layout, unique_names
+from twolayer.data.frames import frame_of, is_frame
 from twolayer.data.labels import MISSING, Label, class_indices
 from twolayer.data.rows import METHODS, ArrayRows, Rows, ScaledRows, Scaling
-from twolayer.data.sources import Raw, read_more
-from twolayer.data.table import TableForm, table_of
+from twolayer.data.sources import Raw, read_split
+from twolayer.data.table import TableForm
 from twolayer.network.model import Array
 from twolayer.utils.text import data_error, expected_got, shown
 
@@ -76,58 +79,66 @@ class Preparation:
         layout = self.form.layout if self.form else None
         return layout.name(layout.label) if layout and layout.label is not None else None
 
-    def transform(self, X: Any) -> Array:
-        """Raw rows as the network takes them.
+    def transform(self, X: Any, notes: list[str] | None = None) -> Array:
+        """Return raw rows as the network takes them.
 
         Args:
-            X: (N, columns) numbers or cells in the order of `columns`; for pictures (N, height, width[, colours]), too.
-                A data frame is read by its columns' names where training had names.
+            X: (N, columns) numbers or cells in the order of `columns`, for pictures also (N, height, width[, colours]);
+                or a data frame of pandas, polars or Arrow, read by its columns' names if training had names.
+            notes: gets a sentence for columns that are not used and categories that training did not have; if left out,
+                they are warnings.
 
         Returns:
             (N, D) in the network's float type.
 
         Raises:
-            DataError: for another shape, a cell that is no number, an unknown category, a NaN or an infinity.
+            DataError: for another shape, a missing column, a cell that is no number, a NaN or an infinity.
         """
-        layout = self.form.layout if self.form else None
+        told: list[str] = [] if notes is None else notes
+        as_table = is_frame(X) or (
+            self.form is not None and (bool(self.form.categories) or np.asarray(X).dtype.kind in "OUS")
+        )
+        if as_table:
+            raw = read_split(X if is_frame(X) else frame_of(X), self.form, self.n_features, labels="left", notes=told)
+        else:
+            raw = self._raw_of_numbers(np.asarray(X))
+        if notes is None:
+            for note in told:
+                warnings.warn(note, stacklevel=_outside())
+        return self.ready(self.filled(raw.X, raw.place, raw.feature), raw.place, raw.feature)
+
+    def _raw_of_numbers(self, X: Array) -> Raw:
         names = self.feature_names
+        if X.dtype.kind not in "biuf":
+            raise data_error("rows", "numbers", f"values of type {X.dtype}")
+        rows = X.reshape(len(X), -1) if X.ndim > 2 else X
+        if rows.ndim != 2 or rows.shape[1] != self.n_features:
+            raise data_error("rows", f"(N, {self.n_features}), one row for each prediction", f"shape {X.shape}")
 
         def place(row: int) -> str:
             return f"row {row}"
 
-        if (
-            self.form
-            and layout
-            and (self.form.categories or hasattr(X, "columns") or np.asarray(X).dtype.kind in "OUS")
-        ):
-            numbers = self.form.encode(table_of(X, layout), "rows")
-        else:
-            numbers = np.asarray(X)
-            if numbers.dtype.kind not in "biuf":
-                raise data_error("rows", "numbers", f"values of type {numbers.dtype}")
-            if numbers.ndim > 2:
-                numbers = numbers.reshape(len(numbers), -1)
-            if numbers.ndim != 2 or numbers.shape[1] != self.n_features:
-                raise data_error("rows", f"(N, {self.n_features}), one row for each prediction", f"shape {np.shape(X)}")
-        filled = self.filled(numbers, place, lambda j: f"column {names[j]!r}")
-        return self.ready(filled, place, lambda j: f"feature {names[j]!r}")
+        return Raw("rows", rows, None, None, place, place, lambda j: f"column {shown(names[j])}")
 
-    def read(self, path: str | Path, with_labels: bool = True) -> tuple[Array, Array | None]:
-        """The rows of a csv, npz, npy, IDX or CIFAR-10 file as the network takes them.
+    def read(
+        self, path: str | Path, with_labels: bool = True, notes: list[str] | None = None
+    ) -> tuple[Array, Array | None]:
+        """Return the rows of a file (a table, npz, npy, IDX or CIFAR-10) as the network takes them.
 
         Args:
             path: the file.
-            with_labels: whether its labels are looked at, too.
+            with_labels: whether its labels are looked at.
+            notes: gets a sentence for columns that are not used and categories that training did not have.
 
         Returns:
-            X (N, D) in the network's float type; y (N,) class indices, or None where the file has no labels or they are
+            X (N, D) in the network's float type; y (N,) class indices, or None if the file has no labels or they are
             not looked at.
 
         Raises:
-            DataError: for any fault in the file, or if it does not fit the training's.
+            DataError: for any error in the file, or if it does not fit the training's.
         """
         labels: Labelling = "taken" if with_labels else "left"
-        raw = read_more(str(path), self.form, self.n_features, seed=0, part=0, labels=labels)
+        raw = read_split(str(path), self.form, self.n_features, labels=labels, notes=notes)
         X = self.ready(self.filled(raw.X, raw.place, raw.feature), raw.place, raw.feature)
         if raw.labels is None:
             return X, None
@@ -178,12 +189,13 @@ class Preparation:
             self.scaling.apply(X[start : start + step], block)
             if not np.isfinite(block).all():
                 row, column = map(int, np.argwhere(~np.isfinite(block))[0])
-                raise not_finite(place(start + row), feature(column), self.dtype)
+                value = float(X[start + row, column])
+                raise not_finite(place(start + row), feature(column), value, self.dtype)
         return out
 
     def to_header(self) -> dict[str, Any]:
         """What `from_stored` needs beside the arrays, for JSON."""
-        return stored.to_header(self)
+        return to_header(self)
 
     def to_arrays(self) -> dict[str, Array]:
         """The arrays `from_stored` needs, by name."""
@@ -201,20 +213,19 @@ class Preparation:
         Raises:
             ValueError: for anything that is missing, of another type, or does not fit the rest.
         """
-        return cls(**stored.checked(header, arrays))
+        return cls(**checked(header, arrays))
 
     def __repr__(self) -> str:
         kind = "table" if self.form else "image" if self.image_shape else "array"
         return f"Preparation({kind} of {self.n_features:,} features, {len(self.classes)} classes, scale={self.method})"
 
 
-def not_finite(place: str, feature: str, dtype: DTypeLike) -> Exception:
-    """The fault of a NaN, an infinity or a number too large."""
-    return data_error(
-        f"{place}: {feature}", f"finite numbers that {np.dtype(dtype)} holds", "NaN, infinity or a number too large"
-    )
+def not_finite(place: str, feature: str, value: float, dtype: DTypeLike) -> Exception:
+    """Return the error of a NaN, an infinity or a number that is too large for the network's floats."""
+    return data_error(f"{place}: {feature}", f"a finite number that {np.dtype(dtype)} holds, also scaled", f"{value:g}")
 
 
+READING_0_1 = Reading(missing_values=MISSING_VALUES_0_1)
 MISSING_POLICIES = ("refuse", "drop", "mean")
 
 
@@ -236,6 +247,8 @@ def to_header(preparation: Preparation) -> dict[str, Any]:
             "label": layout.label,
             "features": list(layout.features),
             "categories": [[position, list(values)] for position, values in preparation.form.categories.items()],
+            "unseen": preparation.form.unseen,
+            **_reading_to_header(preparation.form.reading),
         }
     return header
 
@@ -317,16 +330,45 @@ def _table_form(table: Any) -> TableForm:
     )
     _require(isinstance(categories, list), "table.categories", categories, "a list")
     known: dict[int, tuple[str, ...]] = {}
+    positions = set(features)
     for entry in categories:
         _require(isinstance(entry, list) and len(entry) == 2, "table.categories", entry, "[position, values]")
         position, values = entry
-        _require(type(position) is int and position in features and position not in known, "table.categories", position,
-                 "the position of a feature, once")  # fmt: skip
+        once = type(position) is int and position in positions and position not in known
+        _require(once, "table.categories", position, "the position of a feature, once")
         texts = isinstance(values, list) and bool(values) and all(isinstance(value, str) for value in values)
         _require(texts and len(set(values)) == len(values), "table.categories", values, "distinct values")
         known[position] = tuple(values)
-    layout = Layout(tuple(names) if names else None, width, label, tuple(features), frozenset(known))
-    return TableForm(layout, known)
+    layout = Layout(unique_names(names) if names else None, width, label, tuple(features), frozenset(known))
+    unseen = table.get("unseen", "none")
+    _require(unseen in ("none", "error"), "table.unseen", unseen, "none or error")
+    return TableForm(layout, known, _reading(table), unseen)
+
+
+def _reading_to_header(reading: Reading) -> dict[str, Any]:
+    """How the training table was read; what is as by default is left out."""
+    chosen = {"separator": reading.separator, "decimal": reading.decimal}
+    given: dict[str, Any] = {key: value for key, value in chosen.items() if value is not None}
+    if reading.encoding != "utf-8":
+        given["encoding"] = reading.encoding
+    if reading.missing_values != MISSING_VALUES:
+        given["missing_values"] = list(reading.missing_values)
+    return {**given, "header": reading.header}
+
+
+def _reading(table: Mapping[str, Any]) -> Reading:
+    if "header" not in table:  # a model of version 0.1
+        return READING_0_1
+    header, separator, decimal = table["header"], table.get("separator"), table.get("decimal")
+    _require(isinstance(header, bool), "table.header", header, "true or false")
+    one = separator is None or (isinstance(separator, str) and len(separator) == 1)
+    _require(one, "table.separator", separator, "a character")
+    _require(decimal in (None, ".", ","), "table.decimal", decimal, "a point or a comma")
+    encoding, missing = table.get("encoding", "utf-8"), table.get("missing_values", list(MISSING_VALUES))
+    _require(isinstance(encoding, str), "table.encoding", encoding, "a name")
+    texts = isinstance(missing, list) and all(isinstance(value, str) for value in missing)
+    _require(texts, "table.missing_values", missing, "texts")
+    return Reading(separator, decimal, encoding, header, tuple(missing))
 
 
 def _vector(arrays: Mapping[str, Array], name: str) -> Array:
@@ -342,3 +384,11 @@ def _vector(arrays: Mapping[str, Array], name: str) -> Array:
 def _require(good: Any, what: str, found: object, wanted: str) -> None:
     if not good:
         raise ValueError(f"{what}: {expected_got(wanted, shown(str(found)))}")
+
+
+def _outside() -> int:
+    """Return the stack level of the first caller outside this package, for a warning."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("twolayer."):
+        level, frame = level + 1, frame.f_back
+    return level

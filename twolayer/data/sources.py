@@ -10,21 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from twolayer.data.columns import ColumnChoice, Labelling, Layout
-from twolayer.data.csv_reader import Table
-from twolayer.data.files import format_of, is_gzipped
-from twolayer.data.generated import generate
-from twolayer.data.images import read_cifar, read_idx
+from twolayer.data.arrays import read_arrays
+from twolayer.data.cells import Reading
+from twolayer.data.columns import ColumnChoice, Labelling
+from twolayer.data.files import TABLES, format_of
+from twolayer.data.frames import Frame, is_frame
 from twolayer.data.labels import Labels, labels_of_array
-from twolayer.data.table import TableForm, read_table, read_training_table
+from twolayer.data.table import Table, TableForm, form_of_arrays, read_table, read_training_table
 from twolayer.network.model import Array
-from twolayer.utils.npy import read_npy, read_npz
-from twolayer.utils.text import as_data_error, data_error, shown, some
+from twolayer.utils.text import as_data_error, data_error, shown
 
-Source = str | Path | Sequence[str | Path] | Mapping[str, Any]
-
-FEATURE_KEYS = ("X", "x", "features", "data", "images", "X_train", "x_train")
-LABEL_KEYS = ("y", "labels", "target", "y_train")
+Source = Any
+"""A path, a list of CIFAR-10 files, {"features": PATH, "labels": PATH}, {"generator": NAME, ...} or a data frame."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,11 +31,12 @@ class Raw:
     Attributes:
         name: the source, for messages.
         X: (N, D) numbers of any type, in memory or mapped; NaN where a table's cell is missing.
-        labels: of the rows; None where the source has none.
-        image_shape: shape of a row as a picture, (height, width) or (height, width, colours), where it is one.
-        place: words for where row i stands.
-        label_place: words for where the label of row i stands.
+        labels: of the rows; None if the source has none.
+        image_shape: shape of a row that is a picture, (height, width) or (height, width, colours); otherwise None.
+        place: words for where row i is.
+        label_place: words for where the label of row i is.
         feature: words for feature j.
+        spelling: how row i of a table writes feature j, or its label (None).
     """
 
     name: str
@@ -48,10 +46,11 @@ class Raw:
     place: Callable[[int], str]
     label_place: Callable[[int], str]
     feature: Callable[[int], str]
+    spelling: Callable[[int, int | None], str] = lambda row, j: ""
 
     @property
     def mapped(self) -> bool:
-        """Whether the numbers are in a file and not in memory."""
+        """Return whether the numbers are in a file and not in memory."""
         owner: Any = self.X
         while isinstance(owner, np.ndarray):
             owner = owner.base
@@ -59,25 +58,44 @@ class Raw:
 
 
 def is_table(source: object) -> bool:
-    """Whether a source is a CSV file, with columns that can be named."""
-    return isinstance(source, str | Path) and format_of(source) == "csv"
+    """Return whether a source is a table, with columns that can be named: a file by its name, or a data frame."""
+    if isinstance(source, str | Path):
+        return format_of(source) in TABLES
+    return isinstance(source, Frame) or is_frame(source)
 
 
-def read_training(source: Source, choice: ColumnChoice, seed: int) -> tuple[Raw, TableForm | None]:
-    """The rows of a training source, and for a table what its columns are.
+def read_training(
+    source: Source,
+    choice: ColumnChoice,
+    seed: int,
+    reading: Reading | None = None,
+    constant: str = "keep",
+    unseen: str = "none",
+    notes: list[str] | None = None,
+) -> tuple[Raw, TableForm | None]:
+    """Return the rows of a training source, and for a table what its columns are.
 
     Raises:
-        DataError: for any fault in it.
+        DataError: for any error in it.
     """
     with as_data_error():
         if is_table(source):
-            table, form = read_training_table(Path(str(source)), choice)
-            return _of_table(table, form, str(source)), form
-        return _of_arrays(*_arrays(source, seed, part=0, need_labels=True)), None
+            told: list[str] = [] if notes is None else notes
+            table, form = read_training_table(source, choice, reading or Reading(), constant, unseen, told)
+            return _of_table(table, form, name_of(source), told), form
+        return _of_arrays(*read_arrays(source, seed, part=0, need_labels=True)), None
 
 
-def read_more(source: Source, form: TableForm | None, n_features: int, seed: int, part: int, labels: Labelling) -> Raw:
-    """The rows of another source of the same kind as the training's.
+def read_split(
+    source: Source,
+    form: TableForm | None,
+    n_features: int,
+    seed: int = 0,
+    part: int = 0,
+    labels: Labelling = "taken",
+    notes: list[str] | None = None,
+) -> Raw:
+    """Return the rows of another source of the same kind as the training's.
 
     Args:
         source: where they are.
@@ -85,25 +103,31 @@ def read_more(source: Source, form: TableForm | None, n_features: int, seed: int
         n_features: D of the training.
         seed: the run's seed, for generated rows.
         part: 1 for validation, 2 for test.
-        labels: whether rows without labels are a fault, or labels not looked at.
+        labels: whether rows without labels are an error, or labels not looked at.
+        notes: gets what was decided.
 
     Raises:
-        DataError: for any fault in it, or another number of features.
+        DataError: for any error in it, or another number of features.
     """
     with as_data_error():
         if is_table(source):
             if form is None and labels == "needed":
                 wanted = "rows with labels as in training: an npz or .bin file, or {features: FILE, labels: FILE}"
-                raise data_error(str(source), wanted, "a csv, though the training rows are in none")
-            layout = form.layout if form else Layout(None, n_features, None, tuple(range(n_features)), frozenset())
-            table = read_table(Path(str(source)), layout, labels)
-            raw = _of_table(table, form or TableForm(layout, {}), str(source))
+                raise data_error(name_of(source), wanted, "a table, though the training rows are in none")
+            form = form or form_of_arrays(n_features)
+            told: list[str] = [] if notes is None else notes
+            raw = _of_table(read_table(source, form, labels, told), form, name_of(source), told)
         else:
-            name, X, y, label_name = _arrays(source, seed, part, need_labels=labels == "needed")
+            name, X, y, label_name = read_arrays(source, seed, part, need_labels=labels == "needed")
             raw = _of_arrays(name, X, None if labels == "left" else y, label_name)
     if raw.X.shape[1] != n_features:
         raise data_error(raw.name, f"{n_features:,} features, as in training", f"{raw.X.shape[1]:,}")
     return raw
+
+
+def name_of(source: Source) -> str:
+    """Return words for a table."""
+    return str(source) if isinstance(source, str | Path) else "rows"
 
 
 def files_of(source: object) -> list[Path]:
@@ -115,16 +139,23 @@ def files_of(source: object) -> list[Path]:
     return [Path(part) for part in source] if isinstance(source, Sequence) else []
 
 
-def _of_table(table: Table, form: TableForm, name: str) -> Raw:
-    names = form.feature_names
+def _of_table(table: Table, form: TableForm, name: str, notes: list[str]) -> Raw:
+    names, layout = form.feature_names, form.layout
+    positions = [position for position in layout.features for _ in form.categories.get(position, "1")]
+
+    def spelling(row: int, j: int | None) -> str:
+        position = layout.label if j is None else positions[j]
+        return "" if position is None else table.cell(row, position)
+
     return Raw(
         name,
-        form.encode(table, name),
+        form.encode(table, name, notes),
         table.labels,
         None,
         place=table.place,
         label_place=table.place,
         feature=lambda j: f"column {shown(names[j])}",
+        spelling=spelling,
     )
 
 
@@ -150,53 +181,3 @@ def _of_arrays(name: str, X: Array, y: Array | None, label_name: str) -> Raw:
         label_place=lambda row: f"{label_name}, row {row}",
         feature=lambda j: f"feature {j}",
     )
-
-
-def _arrays(source: Source, seed: int, part: int, need_labels: bool) -> tuple[str, Array, Array | None, str]:
-    """(name, X, y, name of the labels) of a source that is no table."""
-    if isinstance(source, Mapping):
-        if "generator" in source:
-            X, y, name = generate(source, seed, part)
-            return name, X, y, name
-        if set(source) != {"features", "labels"}:
-            raise data_error("source", "features and labels, or generator", f"keys {some(source)}")
-        features, labels = Path(source["features"]), Path(source["labels"])
-        return str(features), _one_array(features), _one_array(labels), str(labels)
-    if not isinstance(source, str | Path):
-        paths = [Path(path) for path in source]
-        if not paths or any(format_of(path) != "cifar" for path in paths):
-            raise data_error("source", "one file, or a list of CIFAR-10's .bin files", f"a list of {some(paths)}")
-        return str(paths[0]), *read_cifar(paths), str(paths[0])
-    path = Path(source)
-    form = format_of(path)
-    if form == "cifar":
-        return str(path), *read_cifar([path]), str(path)
-    if form == "npz":
-        return _pick(path, need_labels)
-    if need_labels:
-        raise data_error(path, "{features: FILE, labels: FILE}", "features without labels")
-    return str(path), _one_array(path), None, ""
-
-
-def _one_array(path: Path) -> Array:
-    """The array in an IDX or .npy file, mapped where it is not compressed."""
-    form = format_of(path)
-    if form == "npy":
-        if is_gzipped(path):
-            raise data_error(path, "an .npy or .npz file", "a gzipped .npy file", "unpack it")
-        return read_npy(path, mapped=True)
-    if form in ("npz", "cifar"):
-        raise data_error(
-            path, "the file's name alone, not {features: ..., labels: ...}", "features and labels in one file"
-        )
-    return read_idx(path)
-
-
-def _pick(path: Path, need_labels: bool) -> tuple[str, Array, Array | None, str]:
-    arrays = read_npz(path)
-    features = [key for key in FEATURE_KEYS if key in arrays]
-    labels = [key for key in LABEL_KEYS if key in arrays]
-    if len(features) != 1 or len(labels) > 1 or (need_labels and not labels):
-        wanted = f"one of {some(FEATURE_KEYS)}" + f", and one of {some(LABEL_KEYS)}" * need_labels
-        raise data_error(path, wanted, f"arrays {some(arrays)}")
-    return str(path), arrays[features[0]], arrays[labels[0]] if labels else None, f"{path} ({''.join(labels)})"

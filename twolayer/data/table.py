@@ -1,91 +1,48 @@
 """From a table's columns to the network's features: numbers as they are, each category as a feature of its own.
 
-Raw rows handed over in Python (data frames, arrays, lists of lists) as the table a CSV file would have given."""
+Files and frames come through the same functions here, so that they give the same features."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from twolayer.data.columns import ColumnChoice, Labelling, Layout, find_columns, is_header, lay_out
-from twolayer.data.csv_reader import MISSING_CELLS, CsvText, Table, number_of, parse_table
-from twolayer.data.labels import MISSING, labels_of_cells
+from twolayer.data.cells import Reading, number_of, number_of_value
+from twolayer.data.columns import ColumnChoice, Labelling, Layout, features_in_order, find_columns, layout_of_header
+from twolayer.data.csv_reader import CsvFile
+from twolayer.data.files import table_format
+from twolayer.data.frames import Frame, frame_of, read_frame
+from twolayer.data.labels import MAX_CLASSES, MISSING, Labels, encoded, labels_of_column, near_equal_note
 from twolayer.network.model import Array
 from twolayer.utils.text import data_error, did_you_mean, shown, some
 
+Opened = CsvFile | Frame
 
-def table_of(X: Any, layout: Layout) -> Table:
-    """The feature columns of X (N, columns), by name where it and the layout have names, else by position.
-
-    Raises:
-        DataError: for a missing column, another number of columns, or a cell that is no number.
-    """
-    columns = _columns(X, layout)
-    n_rows = len(columns[0])
-    numeric = [position for position in layout.features if position not in layout.categorical]
-    numbers = np.empty((n_rows, len(numeric)))
-    for j, position in enumerate(numeric):
-        numbers[:, j] = _numbers(columns[layout.features.index(position)], layout.title(position))
-    categories = {}
-    for position in sorted(layout.categorical):
-        cells = [_cell(value) for value in columns[layout.features.index(position)]]
-        codes: dict[str, int] = {}
-        numbered = np.array([codes.setdefault(cell, len(codes)) for cell in cells], np.int32)
-        categories[position] = labels_of_cells(numbered, list(codes), MISSING_CELLS)
-    return Table(numbers, categories, None, place=lambda row: f"row {row}")
-
-
-def _columns(X: Any, layout: Layout) -> list[Any]:
-    """The features' columns in the layout's order, each of one length."""
-    if hasattr(X, "columns"):
-        names = [str(name) for name in X.columns]
-        wanted = [layout.name(position) for position in layout.features]
-        if layout.names:
-            for name in wanted:
-                if names.count(name) != 1:
-                    raise data_error(
-                        "rows", f"column {shown(name)} once", f"it {names.count(name)} times", did_you_mean(name, names)
-                    )
-            return [np.asarray(X[X.columns[names.index(name)]]) for name in wanted]
-        if len(names) != len(wanted):
-            raise data_error(
-                "rows", f"{len(wanted)} columns, the features in the order of the training", str(len(names))
-            )
-        return [np.asarray(X[name]) for name in X.columns]
-    cells = np.asarray(X, None if isinstance(X, np.ndarray) else object)
-    if cells.ndim != 2 or cells.shape[1] != len(layout.features):
-        names_wanted = some(layout.name(position) for position in layout.features)
-        raise data_error("rows", f"(N, {len(layout.features)}): {names_wanted}", f"shape {cells.shape}")
-    return [cells[:, j] for j in range(cells.shape[1])]
-
-
-def _numbers(column: Array, title: str) -> Array:
-    if column.dtype.kind in "biuf":
-        return column.astype(np.float64)
-    numbers = np.empty(len(column))
-    for row, value in enumerate(column):
-        number = number_of(_cell(value))
-        if number is None:
-            raise data_error(f"row {row}: {title}", "a finite number", shown(value))
-        numbers[row] = number
-    return numbers
-
-
-def _cell(value: Any) -> str:
-    """A value as a CSV file would write it."""
-    # pandas' NA is known by its name, for it is neither equal to itself nor not; NaN and NaT are not.
-    if value is None or repr(value) == "<NA>" or value != value:
-        return ""
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        return str(int(value))
-    return str(value)
-
-
+MAX_CATEGORIES = 1000
 MAX_ENCODED = 1 << 25  # numbers, 256 MiB of float64; a table that holds more by itself may have eight times its own
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A parsed table of N rows.
+
+    Attributes:
+        numbers: (N, numeric features) float64, NaN where a cell is missing.
+        categories: position in the layout -> the column's codes and distinct values; the code -1 where missing.
+        labels: of the rows; None if the table has no label column.
+        place: words for where row i is, `file:line`.
+        cell: how row i writes the column at a position of the layout.
+    """
+
+    numbers: Array
+    categories: dict[int, Labels]
+    labels: Labels | None
+    place: Callable[[int], str]
+    cell: Callable[[int, int], str]
 
 
 @dataclass(frozen=True)
@@ -95,10 +52,14 @@ class TableForm:
     Attributes:
         layout: the columns.
         categories: for each categorical column, by position, its values; each becomes a feature that is 1 or 0.
+        reading: how the training table was read; its header is what was decided, None in a model of version 0.1.
+        unseen: none: a category that training did not have counts as none of the known ones; error: it is refused.
     """
 
     layout: Layout
     categories: Mapping[int, tuple[str, ...]]
+    reading: Reading = field(default_factory=Reading)
+    unseen: str = "none"
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -114,11 +75,16 @@ class TableForm:
             found += [(name, value) for value in self.categories.get(position, (None,))]
         return tuple(found)
 
-    def encode(self, table: Table, where: str) -> Array:
-        """The table's rows as (N, D) float64, NaN where a cell is missing (in all features of a missing category).
+    def encode(self, table: Table, where: str, notes: list[str]) -> Array:
+        """Return the rows as (N, D) float64, NaN where a cell is missing (in all features of a missing category).
+
+        Args:
+            table: the rows.
+            where: the table, for messages.
+            notes: gets a sentence for categories that training did not have.
 
         Raises:
-            DataError: for a category that training did not know.
+            DataError: for such a category, if that is how `unseen` wants it; for far too many features.
         """
         if not self.categories:
             return table.numbers
@@ -138,45 +104,241 @@ class TableForm:
                 at, number = at + 1, number + 1
                 continue
             width = len(self.categories[position])
-            self._encode_column(table, position, X[:, at : at + width], where)
+            self._encode_column(table, position, X[:, at : at + width], where, notes)
             at += width
         return X
 
-    def _encode_column(self, table: Table, position: int, out: Array, where: str) -> None:
-        """Fills `out` (N, values) with the one-hot rows of a categorical column."""
-        known = {value: code for code, value in enumerate(self.categories[position])}
+    def _encode_column(self, table: Table, position: int, out: Array, where: str, notes: list[str]) -> None:
+        """Fill `out` (N, values) with the one-hot rows of a categorical column."""
         column = table.categories[position]
-        mapping = np.array([known.get(str(value), MISSING) for value in column.values], np.int64)
+        mapping = column.codes_in(self.categories[position])
         rows = np.flatnonzero(column.codes != MISSING)
         codes = mapping[column.codes[rows]]
         unknown = np.flatnonzero(codes == MISSING)
-        if len(unknown):
+        if len(unknown) and self.unseen == "error":
             row = int(rows[unknown[0]])
-            value = str(column.values[column.codes[row]])
+            value, known = str(column.values[column.codes[row]]), self.categories[position]
             place = f"{table.place(row)}: {self.layout.title(position)}"
-            raise data_error(
-                place, f"a category known from training: {some(known)}", shown(value), did_you_mean(value, known)
+            expected = f"a category known from training: {some(known)}"
+            raise data_error(place, expected, shown(value), did_you_mean(value, known))
+        if len(unknown):
+            values = {str(column.values[code]): None for code in column.codes[rows[unknown]].tolist()}
+            count = f"{len(unknown):,} cell{'s' if len(unknown) > 1 else ''}"
+            notes.append(
+                f"{where}: {self.layout.title(position)}: {count} with a category that training did not have "
+                f"({some(values, 4)}) count as none of the known ones"
             )
+            rows, codes = rows[codes != MISSING], codes[codes != MISSING]
         out[rows, codes] = 1
         out[column.codes == MISSING] = np.nan
 
 
-def read_training_table(path: Path, choice: ColumnChoice) -> tuple[Table, TableForm]:
-    """A training table and what its columns are; categories are those of all its rows."""
-    text = CsvText(path)
-    has_header = is_header(choice, text.is_number)
-    layout = lay_out(text.where, text.first, has_header, choice)
-    table = parse_table(text, layout, find_columns(text.where, layout, text.first, text.is_number, need_label=True))
+def read_training_table(
+    source: Any, choice: ColumnChoice, reading: Reading, constant: str, unseen: str, notes: list[str]
+) -> tuple[Table, TableForm]:
+    """Return a training table, of a file or a frame, and what its columns are; categories are those of all its rows.
+
+    Args:
+        source: a path, or a data frame.
+        choice: which column is what.
+        reading: how a file is read.
+        constant: drop: columns with one value are no features; keep: they are.
+        unseen: see `TableForm`.
+        notes: gets what was decided.
+
+    Raises:
+        DataError: for any error in it.
+    """
+    opened = open_table(source, reading, choice.has_names)
+    notes += opened.notes
+    layout = layout_of_header(opened.where, opened.names, opened.width, choice, notes)
+    places = dict(zip(layout.features, layout.features, strict=True))
+    table = _parse(opened, layout, places, layout.label, reading)
+    if constant == "drop":
+        table, layout = _without_constant(table, layout, notes)
     known = {position: tuple(map(str, labels.values)) for position, labels in table.categories.items()}
     for position, values in known.items():
         if not values:
-            place = f"{text.where}: {layout.title(position)}"
+            place = f"{opened.where}: {layout.title(position)}"
             raise data_error(place, "some categories, or the column in 'ignore'", "a missing cell in every row")
-    return table, TableForm(layout, known)
+        notes += filter(None, [near_equal_note(values, layout.title(position))])
+    if table.labels and layout.label is not None:
+        notes += filter(None, [near_equal_note(table.labels.values, f"label {layout.title(layout.label)}")])
+    decided = replace(reading, header=opened.names is not None)
+    return table, TableForm(layout, known, decided, unseen)
 
 
-def read_table(path: Path, layout: Layout, labels: Labelling) -> Table:
-    """A table whose columns are those of a training table; its label may be absent unless it is needed."""
-    text = CsvText(path)
-    places = find_columns(text.where, layout, text.first, text.is_number, need_label=labels == "needed")
-    return parse_table(text, layout, replace(places, label=None) if labels == "left" else places)
+def read_table(source: Any, form: TableForm, labels: Labelling, notes: list[str]) -> Table:
+    """Return a table, of a file or a frame, whose columns are those of a training table.
+
+    Args:
+        source: a path, a data frame, or rows of cells (N, features).
+        form: the training table.
+        labels: whether they must be there, may be, or are left alone.
+        notes: gets what was decided, and the columns that are not used.
+
+    Raises:
+        DataError: for any error in it.
+    """
+    layout, reading = form.layout, form.reading
+    opened = _open(source, reading, layout.names is not None)
+    if isinstance(opened, CsvFile):
+        opened.set_header(_header_as_in_training(opened, layout))
+    notes += opened.notes
+    need_label = labels == "needed"
+    if isinstance(opened, Frame) and opened.names is None:  # rows of cells, the features in order
+        found = features_in_order(opened.where, layout, opened.width)
+    else:
+        names = opened.names if layout.names else None
+        found = find_columns(opened.where, layout, names, opened.width, need_label)
+    if found.extra:
+        count = f"{len(found.extra):,} column{'s' if len(found.extra) > 1 else ''}"
+        notes.append(f"{opened.where}: {count} that training did not have: not used ({some(found.extra, 4)})")
+    places = dict(zip(layout.features, found.features, strict=True))
+    return _parse(opened, layout, places, None if labels == "left" else found.label, reading)
+
+
+def open_table(source: Any, reading: Reading, has_names: bool) -> Opened:
+    """Open a training table, a file or a frame, and decide whether it has a header.
+
+    Args:
+        source: a path, or a data frame.
+        reading: how a file is read.
+        has_names: whether a column is called by its name, so that there must be a header.
+    """
+    opened = _open(source, reading, has_names)
+    if isinstance(opened, CsvFile):
+        opened.set_header(opened.decide_header(has_names))
+    return opened
+
+
+def _open(source: Any, reading: Reading, has_names: bool) -> Opened:
+    if isinstance(source, Frame):
+        return source
+    if not isinstance(source, str | Path):
+        return frame_of(source)
+    path = Path(source)
+    form = table_format(path)
+    return CsvFile(path, reading) if form == "csv" else read_frame(path, form, reading, has_names)
+
+
+def _header_as_in_training(opened: CsvFile, layout: Layout) -> bool:
+    """What training recorded; a model of version 0.1 recorded nothing, and the first line decides."""
+    recorded = opened.reading.header
+    if recorded is not None:
+        return recorded
+    is_number = [number_of(cell, opened.decimal) is not None for cell in opened.first]
+    has_header = bool(set(layout.names).intersection(opened.first)) if layout.names else not any(is_number)
+    what = "names" if has_header else "a row of data"
+    opened.notes.append(
+        f"{opened.where}: the first line is taken for {what}; the model is of version 0.1 and has no record"
+    )
+    return has_header
+
+
+def _parse(opened: Opened, layout: Layout, places: Mapping[int, int], label: int | None, reading: Reading) -> Table:
+    """Parse the columns of a layout.
+
+    Args:
+        opened: the table.
+        layout: the training table's columns.
+        places: position in the layout -> position in this table.
+        label: position of the label in this table; None to leave it.
+        reading: which spellings are missing.
+    """
+    numeric = {position: places[position] for position in layout.numeric}
+    coded = {position: places[position] for position in layout.features if position in layout.categorical}
+    texts = [*coded.values()] + ([label] if label is not None else [])
+    if not numeric and not texts:
+        raise data_error(opened.where, "the features of the training", "no columns that are used")
+    columns = opened.columns(list(numeric.values()), texts)
+    n_rows = len(next(iter(columns.values())))
+    numbers = np.empty((n_rows, len(numeric)))
+    missing = reading.missing_numbers
+    for j, (position, at) in enumerate(numeric.items()):
+        row = fill_numbers(columns.pop(at), numbers[:, j], reading, opened.decimal)
+        if row is not None:
+            raise _no_number(opened, row, at, layout.title(position))
+        if missing:
+            column = numbers[:, j]
+            column[np.isin(column, missing)] = np.nan
+    categories = {
+        position: labels_of_column(
+            columns[at], reading, opened.decimal, f"{opened.where}: {layout.title(position)}", MAX_CATEGORIES
+        )
+        for position, at in coded.items()
+    }
+    labels = None
+    if label is not None:
+        name = f"{opened.where}: {layout.title(layout.label)}" if layout.label is not None else opened.where
+        labels = labels_of_column(columns[label], reading, opened.decimal, name, MAX_CLASSES)
+    at_position = dict(places) if label is None or layout.label is None else {**places, layout.label: label}
+    return Table(numbers, categories, labels, opened.place, lambda row, at: opened.cell(row, at_position[at]))
+
+
+def fill_numbers(column: Any, out: Array, reading: Reading, decimal: str, give_up: bool = False) -> int | None:
+    """Fill `out` (N,) with a pyarrow column's numbers, NaN where missing; return the first row that has no number.
+
+    Args:
+        column: a ChunkedArray (N,).
+        out: float64.
+        reading: which spellings are missing.
+        decimal: the decimal point of texts.
+        give_up: whether a single text among the first values ends it, without a look at the others.
+    """
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_boolean(kind):
+        column, kind = column.cast(pa.uint8()), pa.uint8()
+    if pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind):
+        out[:] = np.nan if pa.types.is_null(kind) else column.to_numpy()
+        return None
+    if decimal == "." and not pa.types.is_dictionary(kind):
+        try:
+            out[:] = column.cast(pa.float64()).to_numpy()
+            return None
+        except pa.ArrowInvalid:
+            pass
+    codes, values = encoded(column)
+    if give_up and any(number_of_value(value, reading, decimal) is None for value in values[:50].to_pylist()):
+        return 0
+    numbers = [number_of_value(value, reading, decimal) for value in values.to_pylist()]
+    known = np.array([*(np.nan if number is None else number for number in numbers), np.nan])
+    out[:] = known[codes]
+    bad = np.array([*(number is None for number in numbers), False])[codes]
+    return int(np.argmax(bad)) if bad.any() else None
+
+
+def _no_number(opened: Opened, row: int, at: int, title: str) -> Exception:
+    cell = opened.cell(row, at).strip()
+    expected, hint = "a number", "name the column in 'categorical' or 'ignore'"
+    plain = cell.replace(",", "").removesuffix("%")
+    if plain != cell and number_of(plain) is not None:
+        expected = f"a number written as {plain}"
+        hint = "if the comma is a decimal point, set data.decimal: ','" if cell.count(",") == 1 else ""
+    if opened.names is None and row == 0:
+        hint = "if the first line holds names, set data.header: true"
+    return data_error(f"{opened.place(row)}: {title}", expected, shown(cell), hint)
+
+
+def _without_constant(table: Table, layout: Layout, notes: list[str]) -> tuple[Table, Layout]:
+    """The table without the features that have one value in all rows, and a note of their number."""
+    numbers = table.numbers
+    with np.errstate(invalid="ignore"):
+        same = (numbers == numbers[:1]).all(axis=0)
+    dropped = {position for position, one in zip(layout.numeric, same.tolist(), strict=True) if one}
+    dropped |= {at for at, column in table.categories.items() if len(column.values) == 1 and column.codes.min() >= 0}
+    features = tuple(position for position in layout.features if position not in dropped)
+    if not dropped or not features:
+        return table, layout
+    notes.append(f"{len(dropped):,} of {len(layout.features):,} feature columns have one value in all rows: left out")
+    categories = {position: column for position, column in table.categories.items() if position not in dropped}
+    kept: Collection[int] = layout.categorical - dropped
+    shorter = replace(layout, features=features, categorical=frozenset(kept))
+    return replace(table, numbers=np.ascontiguousarray(numbers[:, ~same]), categories=categories), shorter
+
+
+def form_of_arrays(n_features: int) -> TableForm:
+    """Return the form of rows without names: a table of so many columns of numbers."""
+    return TableForm(Layout(None, n_features, None, tuple(range(n_features)), frozenset()), {})

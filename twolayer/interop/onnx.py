@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from twolayer.data.csv_reader import MISSING_CELLS
 from twolayer.data.table import TableForm
 from twolayer.network.model import Array, Params
 from twolayer.runs.saved_model import Model
@@ -31,8 +30,8 @@ def export_onnx(model: Model, path: str | Path) -> None:
     output or another input has that name, with an underscore after it. Outputs: `label` (N,), whole numbers or text,
     and `probabilities` (N, C), their columns as the metadata's `classes` (JSON).
 
-    A category that was not seen in training is an error when the graph runs. Numbers are not checked: NaN where missing
-    values are not filled gives NaN.
+    A category that was not seen in training counts as none of the known ones, or is an error when the graph runs, by
+    the model's `data.unseen`. Numbers are not checked: NaN where missing values are not filled gives NaN.
 
     Args:
         model: a trained model.
@@ -67,9 +66,11 @@ def _table_rows(graph: _Graph, form: TableForm, *, fill: bool) -> str:
             parts.append(graph.input(name, np.float64, 1))
             continue
         known = list(form.categories[position])
-        missing = sorted(MISSING_CELLS) if fill else []
+        missing = sorted(form.reading.missing - set(known)) if fill else []
         cells = graph.input(name, np.str_, 1)
-        hot = graph.node("OneHotEncoder", cells, domain="ai.onnx.ml", cats_strings=known + missing, zeros=0)
+        hot = graph.node(
+            "OneHotEncoder", cells, domain="ai.onnx.ml", cats_strings=known + missing, zeros=form.unseen == "none"
+        )
         hot = graph.node("Reshape", hot, graph.constant(np.array([-1, len(known) + len(missing)])))
         hot = graph.to_type(hot, np.float64)
         if missing:

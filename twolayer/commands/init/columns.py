@@ -1,106 +1,48 @@
-"""What the columns of a table seem to be: the label, identifiers, categories, numbers. Guesses from names and values,
-each with its reason.
-
-Whether a table's first row is a header although there are numbers in it: a data frame's columns may be numbered."""
+"""What the columns of a table are taken for: label, identifier, category, number. Each guess carries its reason."""
 
 from __future__ import annotations
 
-import shlex
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from datetime import datetime
 from typing import Literal
 
-from twolayer.data.columns import ColumnChoice, is_header, require_distinct
-from twolayer.data.csv_reader import MISSING_CELLS, CsvText, number_of
+import numpy as np
+
+from twolayer.data.cells import clean, number_of
+from twolayer.data.profile import Leak, Profile, find_leaks
 from twolayer.utils.text import data_error, did_you_mean, shown, some
 
+Use = Literal["label", "ignore", "constant", "categorical", "number"]
 
-def is_numbered_header(text: CsvText, counts: Sequence[Counter[str]], at: int, label_is_given: bool) -> bool:
-    """Whether the first row holds names.
-
-    Its cell in the label's column then occurs nowhere below it. A row that is the only one of its class looks alike,
-    but for numbers that count the columns, or a name above numbers.
-
-    Args:
-        text: the table.
-        counts: of each column, how often it holds what, the first row counted.
-        at: position of the label's column.
-        label_is_given: whether somebody said so, by that position.
-
-    Raises:
-        DataError: if it may be either, and the label is not given.
-    """
-    first = [cell.strip() for cell in text.first]
-    names = first[first[0] == "" :]  # a data frame's index has no name
-    if _count_columns(names):
-        return first[0] == "" or counts[at][first[at]] == 1
-    if counts[at][first[at]] != 1 or number_of(first[at]) is not None:
-        return False
-    counting = _count_columns([cell for cell in names if number_of(cell) is not None])
-    named = any(_is_name_above_numbers(first[i], column) for i, column in enumerate(counts) if i != at)
-    if (counting or named) and len(set(names)) == len(names):
-        return True
-    if not label_is_given:
-        found = f"{shown(first[at])} in the first row and nowhere below it"
-        name = shlex.quote(first[at])
-        raise data_error(
-            f"{text.where}:1", f"--label {name} if that row is a header, --label {at} if it is data", found
-        )
-    return False
-
-
-def _count_columns(names: Sequence[str]) -> bool:
-    return names == [str(number) for number in range(len(names))]
-
-
-def _is_name_above_numbers(cell: str, column: Counter[str]) -> bool:
-    below = column - Counter([cell])
-    return column[cell] == 1 and number_of(cell) is None and all(number_of(value) is not None for value in below)
-
-
-Use = Literal["label", "ignore", "categorical", "number"]
-
-LABEL_NAMES = ("label", "class", "target", "y", "species", "category", "outcome", "diagnosis", "result", "type", "kind")
-IDENTIFIER_NAMES = ("id", "index", "idx", "row", "number", "nr", "no", "unnamed: 0", "")
+LABEL_NAMES = (
+    *("target", "label", "class", "y", "survived", "species", "outcome", "default", "churn", "diagnosis", "income"),
+    *("response", "result", "category", "type", "kind", "quality", "fraud", "spam", "exited", "attrition", "approved"),
+    *("status", "defect", "grade", "rating", "deposit", "subscribed", "digit", "letter"),
+)
+IDENTIFIER_NAMES = ("id", "index", "idx", "row", "rowid", "number", "nr", "no", "uuid", "guid", "key")
 MAX_CATEGORIES = 50  # more one-hot features than this are rarely worth a column
 MOST_MISSING = 0.6  # of a column's cells
 MAX_LABELS = 1000
+_CLEAR = 1.5  # points between the first and the second candidate
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a table and what it is taken for.
+    """One column of a table and what it is taken for; `why` is the reason."""
 
-    Attributes:
-        reference: how a config calls it: its name, or its position where it has none.
-        counts: how often each value occurs, missing cells left out.
-        missing: number of missing cells.
-        use: what it is taken for.
-        why: the reason.
-    """
-
-    reference: str | int
-    counts: Counter[str]
-    missing: int
+    profile: Profile
     use: Use = "number"
     why: str = ""
 
-    @property
-    def rows(self) -> int:
-        """Cells that are there."""
-        return self.counts.total()
 
-    @property
-    def numeric(self) -> bool:
-        """Whether every cell that is there is a number."""
-        return all(number_of(value) is not None for value in self.counts)
+@dataclass(frozen=True)
+class Candidate:
+    """A column that may be the label; the more points, the likelier."""
 
-    @property
-    def whole(self) -> bool:
-        """Whether every cell that is there is written as a whole number."""
-        return all(value.lstrip("+-").isdecimal() for value in self.counts)
+    profile: Profile
+    points: float
+    why: str
 
 
 @dataclass(frozen=True)
@@ -108,177 +50,226 @@ class TableGuess:
     """A table's columns.
 
     Attributes:
-        columns: in the file's order.
+        columns: in the table's order.
         rows: number of rows.
+        named: whether columns are called by their names.
+        candidates: columns that may be the label, the likeliest first.
+        leaks: columns that predict the label almost alone.
+        quantities: names of columns that are called like a label, or are the last, and have too many values.
     """
 
     columns: tuple[Column, ...]
     rows: int
+    named: bool
+    candidates: tuple[Candidate, ...]
+    leaks: tuple[Leak, ...]
+    quantities: tuple[str, ...]
 
-    def of(self, use: Use) -> list[Column]:
-        """The columns taken for this."""
-        return [column for column in self.columns if column.use == use]
+    def of(self, use: Use) -> list[Profile]:
+        """Return the columns taken for this."""
+        return [column.profile for column in self.columns if column.use == use]
+
+    def why(self, use: Use) -> list[str]:
+        """Return `name: reason` of the columns taken for this."""
+        return [f"{shown(column.profile.name)}: {column.why}" for column in self.columns if column.use == use]
+
+    def reference(self, profile: Profile) -> str | int:
+        """Return how a config calls a column."""
+        return profile.name if self.named else profile.position
 
     @property
-    def label(self) -> Column:
+    def label(self) -> Profile:
         """The label's column."""
         return self.of("label")[0]
 
+    @property
+    def is_clear(self) -> bool:
+        """Return whether the first candidate leaves no doubt."""
+        points = [candidate.points for candidate in self.candidates]
+        return len(points) == 1 or (bool(points) and points[0] - points[1] >= _CLEAR)
 
-def guess_columns(path: Path, label: str | None, lacking: Sequence[str] = ()) -> TableGuess:
-    """Reads a CSV file and guesses what its columns are.
+
+def guess_columns(
+    where: str, profiles: Sequence[Profile], rows: int, named: bool, label: str | None, lacking: Sequence[str] = ()
+) -> TableGuess:
+    """Guess what the columns of a table are.
 
     Args:
-        path: the file.
-        label: the label's column by name, or by position; None to guess it, too.
-        lacking: names that the header of the test rows lacks; a single one is likely the label.
+        where: the table, for messages.
+        profiles: of its columns.
+        rows: number of rows.
+        named: whether it has a header.
+        label: the label's column by name or position; None guesses it.
+        lacking: names of columns that the test rows do not have; a single one is likely the label.
 
     Raises:
-        DataError: if the file cannot be read as CSV, a name stands twice, the first row may be a header or data, or no
-            column looks like a label.
+        DataError: if no column can be the label, or none a feature.
     """
-    text = CsvText(path)  # refuses what is no comma-separated UTF-8
-    has_header = _is_name(label, text) or is_header(ColumnChoice(), text.is_number)
-    columns, rows = _read_columns(text, has_header)
-    at, remark = _find_label(path, label, columns, rows, lacking), ""
-    if not has_header and is_numbered_header(text, [column.counts for column in columns], at, label is not None):
-        columns, rows = _read_columns(text, True)
-        at = _guess_label(path, columns, rows, lacking) if label is None else _unambiguous(path, label, at, columns)
-        remark = "; the first row is taken for a header"
-    guessed = []
-    for position, column in enumerate(columns):
-        is_label: tuple[Use, str] = "label", _why_label(column, label, lacking) + remark
-        use, why = is_label if position == at else _guess_use(column, rows)
-        guessed.append(Column(column.reference, column.counts, column.missing, use, why))
-    names = [column.reference if isinstance(column.reference, str) else "" for column in guessed]
-    if any(names):
-        require_distinct(str(path), names, {at for at, column in enumerate(guessed) if column.use == "ignore"})
-    guess = TableGuess(tuple(guessed), rows)
-    if len(guess.label.counts) < 2:
-        raise data_error(
-            path, "two or more", f"label {shown(guess.label.reference)} has {len(guess.label.counts)} class"
-        )
-    if not guess.of("number") and not guess.of("categorical"):
-        raise data_error(path, "numbers, or text with few different values", "no column that could be a feature")
-    return guess
-
-
-def _is_name(label: str | None, text: CsvText) -> bool:
-    """Whether the label is given by a name in the first row, and not by its position."""
-    return label is not None and label in map(str.strip, text.first) and not _is_position(label, len(text.first))
-
-
-def _is_position(label: str, width: int) -> bool:
-    return label.removeprefix("-").isdecimal() and -width <= int(label) < width
-
-
-def _read_columns(text: CsvText, has_header: bool) -> tuple[list[Column], int]:
-    width = len(text.first)
-    table = [[cell.strip() for cell in row] for block in text.row_blocks(width, has_header) for row in block]
-    if not table:
-        raise data_error(text.where, "at least a few of each class", "no rows")
-    names = [cell.strip() for cell in text.first] if has_header else []
+    candidates = _candidates(profiles, rows, lacking)
+    quantities = tuple(p.name for p in profiles if _is_quantity(p, rows) and (_named(p) or p is profiles[-1]))
+    if label is not None:
+        chosen, why = _find(where, profiles, label), "given"
+        if not _may_be_label(chosen, rows) and _is_quantity(chosen, rows):
+            title = f"{shown(chosen.name)}, a quantity with {chosen.distinct:,} different numbers"
+            raise data_error(where, "a label of classes", title, "this program classifies: put it into a few ranges")
+    elif candidates:
+        chosen, why = candidates[0].profile, f"a guess, {candidates[0].why}; --label NAME sets it"
+    else:
+        found = "no column that repeats few values"
+        if quantities:
+            found += f" ({some(quantities, 3)} {'is a quantity' if len(quantities) == 1 else 'are quantities'})"
+        hint = "this program classifies: --label NAME names a column of classes"
+        raise data_error(where, "a label", found, hint)
+    if chosen.distinct < 2:
+        raise data_error(where, "a label of two classes or more", f"{shown(chosen.name)} with {chosen.distinct}")
     columns = []
-    for position in range(width):
-        counts = Counter(row[position] for row in table)
-        missing = sum(counts.pop(cell, 0) for cell in MISSING_CELLS)
-        reference = names[position] if names and names[position] else position
-        columns.append(Column(reference, counts, missing))
-    return columns, len(table)
-
-
-def _find_label(path: Path, label: str | None, columns: Sequence[Column], rows: int, lacking: Sequence[str]) -> int:
-    """The position of the label's column, as given or by a guess."""
-    return _guess_label(path, columns, rows, lacking) if label is None else _position(path, label, columns)
-
-
-def _position(path: Path, label: str, columns: Sequence[Column]) -> int:
-    references = [column.reference for column in columns]
-    if label in references:
-        return references.index(label)
-    if _is_position(label, len(columns)):
-        return int(label) % len(columns)
-    names = [str(reference) for reference in references]
-    raise data_error(path, f"one of {some(names)}", f"column {shown(label)}", did_you_mean(label, names))
-
-
-def _unambiguous(path: Path, label: str, at: int, columns: Sequence[Column]) -> int:
-    """The position `at` that a label was given by, unless another column has it for its name."""
-    named = [position for position, column in enumerate(columns) if column.reference == label and position != at]
-    if named:
-        found = f"--label {label}, the position of one column and the name of another"
-        raise data_error(
-            path, f"--label {at - len(columns)} for the one, --label {named[0] - len(columns)} for the other", found
+    for profile in profiles:
+        columns.append(
+            Column(profile, "label", why) if profile is chosen else Column(profile, *_guess_use(profile, rows))
         )
-    return at
+    features = [c.profile for c in columns if c.use in ("number", "categorical")]
+    if not features:
+        raise data_error(where, "numbers, or text with few different values", "no column that could be a feature")
+    leaks = find_leaks(((p.name, p.data) for p in features), len(features), class_codes(chosen))
+    return TableGuess(tuple(columns), rows, named, tuple(candidates), tuple(leaks), quantities)
 
 
-def _guess_label(path: Path, columns: Sequence[Column], rows: int, lacking: Sequence[str]) -> int:
-    """The one column that the test rows lack, or by name; else the last column, the first, or the one text column, if
-    it has few enough different values."""
-    fits = [position for position, column in enumerate(columns) if _could_be_label(column, rows)]
-    for position in fits:
-        if [columns[position].reference] == lacking:
-            return position
-    named = {str(columns[position].reference).strip().lower(): position for position in reversed(fits)}
-    for name in LABEL_NAMES:
-        for candidate in (name, f"{name}s", f"{name}es"):
-            if candidate in named:
-                return named[candidate]
-    for position in (len(columns) - 1, 0):
-        if position in fits:
-            return position
-    if fits:
-        return min(fits, key=lambda position: (columns[position].numeric, len(columns[position].counts)))
-    names = [column.reference for column in columns]
-    raise data_error(path, "--label NAME (or its position)", f"no column that looks like a label among {some(names)}")
+def class_codes(label: Profile) -> np.ndarray:
+    """Return the class indices (N,) of a label's column, -1 where missing; empty if it has too many values."""
+    if not label.is_number:
+        return label.data
+    there = ~np.isnan(label.data)
+    codes = np.full(len(label.data), -1)
+    codes[there] = np.unique(label.data[there], return_inverse=True)[1]
+    return codes
 
 
-def _could_be_label(column: Column, rows: int) -> bool:
+def _find(where: str, profiles: Sequence[Profile], label: str) -> Profile:
+    """The column called by a name or, if none has it, by a position."""
+    named = [profile for profile in profiles if profile.name == clean(label)]
+    if named:
+        return named[0]
+    digits = label.removeprefix("-")
+    if digits.isdecimal() and len(digits) < 9 and -len(profiles) <= int(label) < len(profiles):
+        return profiles[int(label)]
+    names = [profile.name for profile in profiles]
+    raise data_error(where, f"one of {some(names)}", f"column {shown(label)}", did_you_mean(label, names))
+
+
+def _candidates(profiles: Sequence[Profile], rows: int, lacking: Sequence[str]) -> list[Candidate]:
+    found = []
+    for at, profile in enumerate(profiles):
+        if not _may_be_label(profile, rows):
+            continue
+        values = f"{profile.distinct} different values"
+        points, why = 0.0, list[str]()
+        if [profile.name] == list(lacking):
+            points, why = points + 10, [*why, "the test rows do not have it"]
+        if name_points := _named(profile):
+            points, why = points + name_points, [*why, "by its name"]
+        if at in (len(profiles) - 1, 0):
+            points, why = points + (2 if at else 1), [*why, "the last column" if at else "the first column"]
+        points += (not profile.is_number) + (1.5 if profile.distinct <= 10 else 1 if profile.distinct <= 30 else 0)
+        found.append(Candidate(profile, points, ", ".join([*why, values])))
+    return sorted(found, key=lambda candidate: -candidate.points)
+
+
+def _named(profile: Profile) -> float:
+    """Points for a name that labels have: more where it is the whole name, or earlier in the list."""
+    words = [word.rstrip("?") for word in profile.name.lower().replace("-", "_").replace(" ", "_").split("_")]
+    for k, name in enumerate(LABEL_NAMES):
+        forms = {name, f"{name}s", f"{name}es"}
+        if "_".join(words) in forms:
+            return 6 - k / 20
+        if len(words) > 1 and len(name) > 1 and forms & set(words):
+            return 5 - k / 20
+    return 0
+
+
+def _may_be_label(profile: Profile, rows: int) -> bool:
     """Classes repeat: text, or whole numbers, with few different values."""
+    if _is_date(profile):
+        return False
     most = min(MAX_LABELS, rows // 3)
-    if column.numeric:
-        whole = all(float(value).is_integer() for value in column.counts)  # 1.0, too: pandas' 1 in a column with gaps
-        most = min(100, rows // 5) if whole else 0
-    return 2 <= len(column.counts) <= most and column.missing < rows / 2
+    if profile.is_number:
+        most = min(100, rows // 5) if profile.is_whole else 0
+    return 2 <= profile.distinct <= most and profile.missing < rows / 2
 
 
-def _why_label(column: Column, given: str | None, lacking: Sequence[str]) -> str:
-    classes = f"{len(column.counts)} different values"
-    if given is not None:
-        return f"given; {classes}"
-    by_name = str(column.reference).strip().lower().rstrip("es") in {name.rstrip("es") for name in LABEL_NAMES}
-    why = "by its name" if by_name else "by its place and its values"
-    if [column.reference] == lacking:
-        why = "as the test rows lack it"
-    return f"a guess {why}; {classes}; --label NAME sets it"
+def _is_quantity(profile: Profile, rows: int) -> bool:
+    return profile.is_number and profile.distinct > 2 and not _may_be_label(profile, rows) and profile.distinct > 10
 
 
-def _guess_use(column: Column, rows: int) -> tuple[Use, str]:
-    distinct, name = len(column.counts), str(column.reference).strip().lower()
+def _guess_use(profile: Profile, rows: int) -> tuple[Use, str]:
+    distinct, present = profile.distinct, rows - profile.missing
     if not distinct:
         return "ignore", "no cell has a value"
-    if distinct == 1 and not column.missing:
-        return "ignore", f"always {shown(next(iter(column.counts)))}"
-    if column.missing > MOST_MISSING * rows:
-        return "ignore", f"{column.missing / rows:.0%} of its cells are missing"
-    if column.numeric:
-        named = name in IDENTIFIER_NAMES or name.endswith(("_id", " id", "-id"))
-        if column.whole and distinct == rows > 10 and (named or _counts_up(column)):
+    if distinct == 1 and not profile.missing:
+        return "constant" if profile.is_number else "ignore", f"always {shown(next(iter(profile.counts)))}"
+    if profile.missing > MOST_MISSING * rows:
+        return "ignore", f"{profile.missing / rows:.0%} of its cells are missing"
+    name = profile.name.lower()
+    nameless = name.startswith("unnamed: ")
+    named = name in IDENTIFIER_NAMES or name.endswith(("_id", " id", "-id", ".id")) or profile.name.endswith("Id")
+    if profile.is_number:
+        if profile.is_whole and distinct == present > 10 and (named or nameless or _counts_up(profile)):
             return "ignore", "an identifier: a different whole number in each row"
         return "number", ""
-    odd = [value for value in column.counts if number_of(value) is None]
+    if _is_date(profile):
+        return "ignore", f"dates, such as {shown(profile.sample[0])}: numbers such as the month or the age may help"
+    odd = [text for text in profile.sample if number_of(clean(text)) is None]
+    plain = [clean(text).replace(",", "").replace("%", "").lstrip("$€£ ") for text in odd]
+    if len(odd) > 2 and all(number_of(text) is not None for text in plain):
+        return "ignore", f"numbers written as {shown(odd[0])}: write {plain[0]}"
     why = f"{distinct:,} different values"
-    if len(odd) < distinct:
+    if 0 < len(odd) < len(profile.sample):
         why += f", of which {some(odd, 3)} {'are no numbers' if len(odd) > 1 else 'is no number'}"
-    if distinct <= min(MAX_CATEGORIES, max(2, column.rows / 2)):
+    if distinct <= min(MAX_CATEGORIES, max(2, present / 3)) and profile.counts:
         return "categorical", why
-    if len(odd) < distinct / 2:
+    if len(odd) < len(profile.sample) / 2:
         return "ignore", f"{why}; it is a column of numbers once such cells are empty or mended"
-    return "ignore", f"text with {distinct:,} different values in {column.rows:,} rows: a name, a date or a remark"
+    if distinct == present and _is_hash(profile.sample):
+        return "ignore", "a code or hash: a different one in each row"
+    if sum(text.count(" ") >= 3 for text in profile.sample) > len(profile.sample) / 2:
+        return "ignore", f"free text, such as {shown(profile.sample[0], 30)}"
+    return "ignore", f"text with {distinct:,} different values in {present:,} rows: a name or an identifier"
 
 
-def _counts_up(column: Column) -> bool:
-    """Whether the values are consecutive whole numbers."""
-    numbers = [int(value) for value in column.counts]
-    return max(numbers) - min(numbers) == len(numbers) - 1
+def _is_hash(texts: Collection[str]) -> bool:
+    lengths = {len(text) for text in texts}
+    return len(lengths) == 1 and min(lengths) >= 8 and all(text.replace("-", "").isalnum() for text in texts)
+
+
+def _is_date(profile: Profile) -> bool:
+    """Return whether nearly all texts are dates."""
+    texts = profile.sample[:50]
+    return not profile.is_number and len(texts) > 0 and sum(map(_reads_as_date, texts)) >= 0.9 * len(texts)
+
+
+def _reads_as_date(text: str) -> bool:
+    text = clean(text)[:40]
+    if not any(c.isdigit() for c in text) or len(text) < 6 or number_of(text) is not None:
+        return False
+    try:
+        datetime.fromisoformat(text)
+        return True
+    except ValueError:
+        pass
+    first = text.split()[0]
+    for mark in "/.-":
+        parts = first.split(mark)
+        if len(parts) == 3 and all(part.isdigit() and len(part) <= 4 for part in parts):
+            return True
+    for form in ("%d %b %Y", "%b %d %Y", "%B %d, %Y", "%b %d, %Y", "%d-%b-%Y", "%d-%b-%y"):
+        try:
+            datetime.strptime(text, form)
+            return True
+        except ValueError:
+            continue
+    return False
+
+
+def _counts_up(profile: Profile) -> bool:
+    """Return whether the values are consecutive whole numbers."""
+    low, high = np.nanmin(profile.data), np.nanmax(profile.data)
+    return bool(high - low == profile.distinct - 1)

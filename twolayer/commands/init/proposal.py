@@ -1,9 +1,9 @@
-"""The config itself: values that fit the data, the reason above each, the key's meaning beside it.
-
-Which files belong together: images and their labels, training rows and the test rows beside them."""
+"""The config itself: values that fit the data, the reason above each, the key's meaning beside it; and which files
+belong together: images and their labels, training rows and the test rows beside them."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -13,28 +13,47 @@ from typing import Any
 
 import numpy as np
 
-from twolayer.commands.init.columns import TableGuess, guess_columns
+from twolayer.commands.init.columns import TableGuess, class_codes, guess_columns
 from twolayer.config import config_from_dict, config_schema, dump_config
-from twolayer.data.columns import ColumnChoice, is_header
-from twolayer.data.csv_reader import CsvText
+from twolayer.data.cells import Reading
+from twolayer.data.columns import ColumnChoice, require_distinct
+from twolayer.data.csv_reader import CsvFile
 from twolayer.data.files import format_of
+from twolayer.data.labels import near_equal_note
+from twolayer.data.profile import profile_columns
 from twolayer.data.sources import is_table, read_training
+from twolayer.data.table import Opened, open_table
+from twolayer.utils.columns import MONITORS
 from twolayer.utils.errors import FileError
 from twolayer.utils.files import write_atomically
+from twolayer.utils.npy import read_npz
 from twolayer.utils.text import data_error, shown, some
 
 _LABELS_OF = (("images-idx3", "labels-idx1"), ("images", "labels"), ("features", "labels"), ("X", "y"), ("x", "y"))
 _TEST_OF = (("train", "test"), ("train", "t10k"), ("training", "test"), ("Train", "Test"), ("TRAIN", "TEST"))
+SCHEMA_NAME = "twolayer.schema.json"
+MAX_CONFIG = 256 * 1024  # bytes that are read as YAML
+_UPDATES = 4000  # about so many in a training
+_MOST_REASONS = 12  # for one key
+_TABLE_KEYS = ("label", "ignore", "categorical", "missing", "missing_values", "unseen", "constant")
+_TEXT_KEYS = ("header", "separator", "decimal", "encoding")
+_ENDINGS = (
+    *(".gz", ".bz2", ".zst", ".xz", ".csv", ".tsv", ".parquet", ".feather", ".xlsx", ".npz", ".npy", ".idx", ".bin"),
+    *("-ubyte", "-images-idx3"),
+)
+_REPLACE = "--force replaces it, --out names another"
+_SEAL = "# written by init, unchanged: "
 
 
 def source_of(path: Path) -> Any:
-    """The file as `data.train` has it: itself, or with its labels where those have a file of their own.
+    """Return the file as `data.train` has it: itself, or with its labels if those have a file of their own.
 
     Raises:
         DataError: if there is no such file, or its labels are not found.
     """
     if not path.is_file():
-        raise data_error(path, "a csv, npz, npy or IDX file", "no such file")
+        kind = "a folder; name one of the files in it" if path.is_dir() else "no such file"
+        raise data_error(path, "a table (CSV, Parquet, Feather, xlsx), npz, npy or IDX file", kind)
     if format_of(path) not in ("npy", "idx"):
         return str(path)
     for features, labels in _LABELS_OF:
@@ -49,7 +68,9 @@ def source_of(path: Path) -> Any:
 
 
 def test_of(source: Any) -> Any:
-    """The test rows in files beside the training rows, named `test` where those are named `train`; None without any."""
+    """Return the test rows: x_test in the same npz, or files named `test` beside those named `train`; or None."""
+    if isinstance(source, str) and source.endswith(".npz") and {"x_test", "X_test"} & set(read_npz(source)):
+        return source
     for train, test in _TEST_OF:
         found = {}
         for key, name in (source if isinstance(source, dict) else {"": source}).items():
@@ -63,111 +84,153 @@ def test_of(source: Any) -> Any:
     return None
 
 
-def lacking_columns(train: str, test: str) -> list[str]:
-    """The names in the header of one CSV file that the header of another lacks; none where one has no header."""
-    headers = []
-    for path in (train, test):
-        text = CsvText(Path(path))
-        if not is_header(ColumnChoice(), text.is_number):
-            return []
-        headers.append([cell.strip() for cell in text.first])
-    return [name for name in headers[0] if name not in headers[1]]
-
-
 def name_of(source: Any) -> str:
-    """A name for the config: the file's, without ending and without `train`; where nothing is left, the folder's."""
+    """Return a name for the config: the file's, without ending and `train`; if nothing is left, the folder's."""
     path = Path(source["features"] if isinstance(source, dict) else source).absolute()
     name = path.name
-    for ending in (".gz", ".csv", ".npz", ".npy", ".idx", ".bin", "-ubyte", "-images-idx3"):
+    for ending in _ENDINGS:
         name = name.removesuffix(ending)
     shorter = name.replace("train", "").strip("-_. ")
     return shorter or path.parent.name or name
 
 
-SCHEMA_NAME = "twolayer.schema.json"
-_UPDATES = 4000  # about so many in a training
-_OF_TABLES = ("label", "ignore", "categorical", "missing")
-
-
 @dataclass
 class Proposal:
-    """A config for somebody's data.
+    """A config for the user's data.
 
     Attributes:
         name: for the file.
         summary: what the data is, in words.
         values: the config's sections.
         why: for each dotted key that was chosen by looking at the data, the reasons.
+        warnings: what should be looked at before a training.
+        candidates: the columns that may be the label, the likeliest first, each (name, reason).
+        is_clear: whether the label was given, or its first candidate leaves no doubt.
     """
 
     name: str
     summary: str
     values: dict[str, dict[str, Any]]
     why: dict[str, list[str]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    candidates: list[tuple[str, str]] = field(default_factory=list)
+    is_clear: bool = True
 
     def set(self, key: str, value: Any, *why: str) -> None:
-        """Chooses a value, and says why."""
+        """Choose a value, and say why."""
         section, name = key.split(".")
         self.values.setdefault(section, {})[name] = value
+        if len(why) > _MOST_REASONS:
+            why = (*why[:_MOST_REASONS], f"... and {len(why) - _MOST_REASONS:,} more")
         self.why[key] = list(why)
 
 
-def propose(path: str | Path, label: str | None = None) -> Proposal:
-    """Looks at a csv, npz, npy or IDX file and chooses a config's values.
+def propose(source: Any, label: str | None = None) -> Proposal:
+    """Look at data and choose a config's values.
 
     Args:
-        path: the training rows; test rows and labels in files beside it are found by their names.
-        label: the label's column in a csv, by name or position; None guesses it.
+        source: a path (test rows and labels in files beside it are found by their names), or a data frame of pandas,
+            polars or Arrow: then `values` lack `data.train`, and `train(values, rows=frame)` takes both.
+        label: the label's column in a table, by name or position; None guesses it.
 
     Raises:
-        DataError: if the file cannot be used, or no label is found.
+        DataError: if the data cannot be used, or no label is found.
     """
-    source = source_of(Path(path))
-    proposal = Proposal(name_of(source), "", {})
-    proposal.set("data.train", source)
-    if is_table(source):
-        test = test_of(source)
-        lacking = lacking_columns(source, test) if test else []
-        _propose_for_table(proposal, guess_columns(Path(source), label, lacking), source, lacking)
+    is_file = isinstance(source, str | Path)
+    found = source_of(Path(source)) if is_file else source
+    proposal = Proposal(name_of(found) if is_file else "rows", "", {"data": {}})
+    if is_file:
+        proposal.set("data.train", found)
+    if is_table(found):
+        _propose_for_table(proposal, found, label, test_of(found) if is_file else None)
     elif label is not None:
-        raise FileError(f"{path}: --label names a column of a csv; this file is none")
+        raise FileError(f"{source}: --label names a column of a table, and this file has none")
     else:
-        _propose_for_arrays(proposal, source)
+        _propose_for_arrays(proposal, found)
     return proposal
 
 
-def _propose_for_table(proposal: Proposal, guess: TableGuess, source: Any, lacking: Sequence[str]) -> None:
-    label = guess.label
-    numbers, categories = guess.of("number"), guess.of("categorical")
-    D = len(numbers) + sum(len(column.counts) for column in categories)
+def _propose_for_table(proposal: Proposal, source: Any, label: str | None, test: Any) -> None:
+    reading = Reading()
+    opened = open_table(source, reading, has_names=False)
+    if isinstance(opened, CsvFile) and opened.names is None and label in opened.first:
+        opened.set_header(True)  # the label is called by a name that the first line holds
+        opened.notes.clear()
+    lacking = _lacking(opened, test)
+    profiles = profile_columns(opened, reading)
+    rows = len(profiles[0].data) or sum(profiles[0].counts.values()) + profiles[0].missing
+    rows = max(rows, *(len(profile.data) for profile in profiles))
+    guess = guess_columns(opened.where, profiles, rows, opened.names is not None, label, lacking)
+    if opened.names:
+        require_distinct(opened.where, opened.names, {p.position for p in guess.of("ignore")})
+    if isinstance(opened, CsvFile):
+        proposal.set("data.header", opened.names is not None, *opened.notes)
+        proposal.warnings += opened.notes
+    proposal.candidates = [(c.profile.name, c.why) for c in guess.candidates[:3]]
+    proposal.is_clear = label is not None or guess.is_clear
+    _judge(proposal, guess, label)
+    numbers, categories, constant = guess.of("number"), guess.of("categorical"), guess.of("constant")
+    D = len(numbers) + sum(profile.distinct for profile in categories)
+    left_out = f"{len(guess.of('ignore')):,} left out" + (f", {len(constant):,} constant" if constant else "")
     proposal.summary = (
-        f"{guess.rows:,} rows, {len(label.counts)} classes; {len(numbers)} columns of numbers, {len(categories)} of "
-        f"categories, {len(guess.of('ignore'))} left out"
+        f"{rows:,} rows, {guess.label.distinct} classes; {len(numbers):,} columns of numbers, {len(categories):,} of "
+        f"categories, {left_out}"
     )
-    needed = [column.reference for column in guess.columns if column.use != "ignore"]
-    lacking = [name for name in lacking if name in needed]
-    _propose_split(proposal, source, {str(value): count for value, count in label.counts.items()}, lacking)
-    proposal.set("data.label", label.reference, f"{shown(label.reference)}: {label.why}")
-    for use in ("ignore", "categorical"):
-        columns = guess.of(use)
-        reasons = [f"{shown(column.reference)}: {column.why}" for column in columns]
-        proposal.set(f"data.{use}", [column.reference for column in columns], *reasons)
-    gaps = [column for column in (*numbers, *categories) if column.missing]
+    needed = {column.profile.name for column in guess.columns if column.use not in ("ignore", "constant")}
+    _propose_split(proposal, test, guess.label.counts, [name for name in lacking if name in needed])
+    proposal.set("data.label", guess.reference(guess.label), *guess.why("label"))
+    proposal.set("data.ignore", [guess.reference(p) for p in guess.of("ignore")], *guess.why("ignore"))
+    proposal.set("data.categorical", [guess.reference(p) for p in categories], *guess.why("categorical"))
+    if constant:
+        proposal.set("data.constant", "drop", f"{len(constant):,} columns have one value in all rows")
+    _propose_missing(proposal, guess, opened)
+    values = [np.nanmax(np.abs(profile.data)) for profile in numbers]
+    reach = f"numbers reach up to {max(values):g}; " if values else ""
+    proposal.set("data.scale", "standardize", f"{reach}columns of any range then count alike")
+    _propose_training(proposal, rows, D, guess.label.distinct)
+
+
+def _lacking(opened: Opened, test: Any) -> list[str]:
+    """The names in the training table's header that the header of the test rows does not have."""
+    if test is None or opened.names is None:
+        return []
+    other = open_table(test, Reading(), has_names=True)
+    names = set(other.names or ())
+    return [name for name in opened.names if name not in names] if names & set(opened.names) else []
+
+
+def _judge(proposal: Proposal, guess: TableGuess, label: str | None) -> None:
+    """Add the warnings about a table: its label, its leaks."""
+    for quantity in guess.quantities:
+        if label is None:
+            proposal.warnings.append(
+                f"{shown(quantity)} is a quantity (many different numbers); this program classifies: to predict it, "
+                "put it into a few ranges first"
+            )
+    proposal.warnings += filter(None, [near_equal_note(tuple(guess.label.counts), f"label {shown(guess.label.name)}")])
+    proposal.warnings += [f"possible leak: {leak}" for leak in guess.leaks[:3]]
+    if len(guess.leaks) > 3:
+        proposal.warnings.append(f"possible leak: {len(guess.leaks) - 3:,} more columns like these")
+
+
+def _propose_missing(proposal: Proposal, guess: TableGuess, opened: Opened) -> None:
+    label = guess.label
+    gaps = [profile for profile in (*guess.of("number"), *guess.of("categorical")) if profile.missing]
     dropped = []
     if label.missing:
         dropped = [f"{label.missing:,} row{'s have' if label.missing > 1 else ' has'} no label: dropped"]
+        codes = class_codes(label)
+        text = opened.cell(int(np.argmax(codes < 0)), label.position).strip() if len(codes) else ""
+        way = f": if {shown(text)} is a class, set data.missing_values to a list without it" if text else ""
+        proposal.warnings.append(f"{label.missing:,} of {guess.rows:,} rows have no label ({shown(label.name)}){way}")
     if gaps:
-        where, cells = some([column.reference for column in gaps], 4), sum(column.missing for column in gaps)
+        where, cells = some([profile.name for profile in gaps], 4), sum(profile.missing for profile in gaps)
         why = f"{cells:,} cell{'s are' if cells > 1 else ' is'} missing, in {where}"
-        proposal.set("data.missing", "mean", f"{why}; so rows with gaps can be predicted, too", *dropped)
+        proposal.set("data.missing", "mean", f"{why}; so that rows with gaps can be predicted", *dropped)
     elif dropped:
         proposal.set("data.missing", "drop", *dropped)
     else:
-        proposal.set("data.missing", "refuse", "no cell is missing; one that is would be a fault")
-    values = [abs(float(value)) for column in numbers for value in column.counts]
-    reach = f"numbers reach up to {max(values):g}; " if values else ""
-    proposal.set("data.scale", "standardize", f"{reach}columns of any range then count alike")
-    _propose_training(proposal, guess.rows, D, len(label.counts))
+        proposal.set("data.missing", "refuse", "no cell is missing; one that is would be an error")
 
 
 def _propose_for_arrays(proposal: Proposal, source: Any) -> None:
@@ -177,34 +240,43 @@ def _propose_for_arrays(proposal: Proposal, source: Any) -> None:
     N, D = raw.X.shape
     what = f"pictures of {' x '.join(map(str, raw.image_shape))}" if raw.image_shape else f"rows of {D} numbers"
     proposal.summary = f"{N:,} {what}, {len(counts)} classes"
-    _propose_split(proposal, source, dict(zip(map(str, raw.labels.values), counts.tolist(), strict=True)))
+    _propose_split(proposal, test_of(source), dict(zip(map(str, raw.labels.values), counts.tolist(), strict=True)))
     some_rows = raw.X[:1000]
     proposal.set("data.scale", "standardize", f"numbers from {some_rows.min():g} to {some_rows.max():g}")
     _propose_training(proposal, N, D, len(counts))
 
 
-def _propose_split(proposal: Proposal, source: Any, counts: dict[str, int], lacking: Sequence[str] = ()) -> None:
+def _propose_split(proposal: Proposal, test: Any, counts: dict[str, int], lacking: Sequence[str] = ()) -> None:
     rarest = min(counts, key=lambda name: counts[name])
     fewest, rows = counts[rarest], sum(counts.values())
     few = f"class {shown(rarest)} has {fewest} row{'s' * (fewest > 1)}"
-    found = test_of(source)
     unfit = []
     if lacking:
-        unfit = [f"{Path(found).name} beside the training rows has no column {some(lacking)}: only to predict"]
-        found = None
-    if found is not None:
-        proposal.set("data.test", found, "found beside the training rows")
+        unfit = [f"{Path(test).name} beside the training rows has no column {some(lacking)}: only to predict"]
+        test = None
+    if test is not None:
+        same = isinstance(test, str) and test == proposal.values["data"].get("train")
+        proposal.set("data.test", test, "x_test in the same file" if same else "found beside the training rows")
     elif fewest < 3:
         proposal.set("data.test", None, f"{few}: too few to hold any out", *unfit)
     else:
         proposal.set("data.test", 0.2, "a fifth of the rows, which training never sees", *unfit)
-    if fewest < (2 if found is not None or fewest < 3 else 3):
+    if fewest < (2 if test is not None or fewest < 3 else 3):
         proposal.set("data.validation", 0.0, f"{few}: too few to hold any out")
     else:
         proposal.set("data.validation", 0.2 if rows < 500 else 0.15)
-    if fewest < 5 or rows / len(counts) > 5 * fewest:
-        hint = f"{few} of {rows:,}; 'balanced' would give it the weight of the others"
-        proposal.set("solver.class_weight", "none", hint)
+    imbalance = max(counts.values()) / fewest
+    if imbalance < 4:
+        return
+    if fewest < 10 or len(counts) > 20:
+        proposal.set(
+            "solver.class_weight", "none", f"{few} of {rows:,}; 'balanced' would give it the weight of the others"
+        )
+        return
+    proposal.set("solver.class_weight", "balanced", f"{few} of {rows:,}: it gets the weight of the others")
+    if "val_balanced_accuracy" in MONITORS and proposal.values["data"]["validation"]:
+        why = "always guessing the most frequent class would look good by val_accuracy"
+        proposal.set("solver.monitor", "val_balanced_accuracy", why)
 
 
 def _propose_training(proposal: Proposal, rows: int, n_features: int, n_classes: int) -> None:
@@ -223,42 +295,68 @@ def _propose_training(proposal: Proposal, rows: int, n_features: int, n_classes:
 
 
 def config_text(proposal: Proposal, folder: Path) -> str:
-    """The proposal as YAML, for a file in `folder`: every key with its meaning, the reasons above it."""
+    """Return the proposal as YAML, for a file in `folder`: every key with its meaning, the reasons above it.
+
+    Raises:
+        FileError: if it would be too long to be read again.
+    """
     lines = [
         f"# yaml-language-server: $schema={SCHEMA_NAME}",
         f"# {proposal.summary}.",
         "# Written by 'twolayer init' from a look at the data; lines of their own say why. Change what needs it.",
+        *(f"# Warning: {_one_line(warning)}" for warning in proposal.warnings),
     ]
-    section, tabular = "", is_table(proposal.values["data"]["train"])
+    section, data = "", proposal.values["data"]
+    tabular = is_table(data["train"])
     for line in dump_config(config_from_dict(proposal.values), folder).splitlines():
         name = line.strip().partition(":")[0]
         if not line.startswith(" "):
             section = name
             if name == "seed":
                 line += "  # what split, first weights and order of the rows are drawn from"
-        elif section == "data" and name in _OF_TABLES and not tabular:
+        elif section == "data" and name in _TEXT_KEYS + (() if tabular else _TABLE_KEYS) and name not in data:
             continue
         elif (section, name) == ("run", "dir"):
             line = "  dir: runs  # " + line.partition("  # ")[2]
         lines += [f"  # {_one_line(reason)}" for reason in proposal.why.get(f"{section}.{name}", ())]
         lines.append(line)
-    return "\n".join(lines) + "\n"
+    text = "\n".join(lines) + "\n"
+    text += f"{_SEAL}{_digest(text)}\n"
+    if len(text.encode()) > MAX_CONFIG:
+        n_ignored, n_categorical = len(data.get("ignore", ())), len(data.get("categorical", ()))
+        found = f"{n_ignored:,} columns to ignore and {n_categorical:,} of categories, {len(text) >> 10} KiB of YAML"
+        hint = "write a table without them first, for instance with pandas' select_dtypes"
+        raise FileError(f"{proposal.name}: expected a config of at most 256 KiB, got {found}; {hint}")
+    return text
 
 
-def write_config(proposal: Proposal, path: str | Path) -> Sequence[Path]:
-    """Writes the config, and beside it the schema that its first line names; returns what was written.
+def write_config(proposal: Proposal, path: str | Path, force: bool = False) -> Sequence[Path]:
+    """Write the config, and beside it the schema that its first line names; return what was written.
 
     Raises:
-        FileError: if the config is there already, or cannot be written.
+        FileError: if the config exists and was edited, or cannot be written.
     """
     path = Path(path)
-    if path.exists():
-        raise FileError(f"{path}: is there already; remove it, or name another with --out")
+    if path.exists() and not force and not _is_untouched(path):
+        raise FileError(f"{path}: expected a config that init wrote, got one that was edited; {_REPLACE}")
     schema = path.parent / SCHEMA_NAME
     text = config_text(proposal, path.parent.resolve())
     write_atomically(schema, (json.dumps(config_schema(), indent=2) + "\n").encode())
     write_atomically(path, text.encode())
     return path, schema
+
+
+def _is_untouched(path: Path) -> bool:
+    """Return whether a config is as init wrote it."""
+    try:
+        text, _, digest = path.read_text("utf-8").rpartition(_SEAL)
+    except (OSError, UnicodeDecodeError):
+        return False
+    return bool(text) and digest.strip() == _digest(text)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _one_line(text: str) -> str:

@@ -1,0 +1,242 @@
+"""The rows of sources that are no table: npz and npy files, IDX, CIFAR-10's binary version, and rows made from a seed.
+
+IDX is the format of MNIST and Fashion-MNIST: a big-endian header (two zero bytes, the type of the numbers, the count of
+axes, the length of each axis) and the numbers. CIFAR-10: rows of 3,073 bytes, the label, then 32 x 32 pixels in a red,
+a green and a blue plane. Uncompressed IDX and npy files are mapped, never loaded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twolayer.data.files import file_size, format_of, is_gzipped, read_bytes
+from twolayer.network.model import Array
+from twolayer.utils.npy import map_array, read_npy, read_npz
+from twolayer.utils.randomness import generator
+from twolayer.utils.text import data_error, did_you_mean, shown, some
+
+FEATURE_KEYS = ("X", "x", "features", "data", "images", "X_train", "x_train")
+LABEL_KEYS = ("y", "labels", "target", "y_train")
+# The arrays for validation (1) and test rows (2) in an npz that holds them beside the training rows.
+PART_KEYS = {
+    1: (("X_val", "x_val", "X_valid", "x_valid"), ("y_val", "y_valid")),
+    2: (("X_test", "x_test"), ("y_test",)),
+}
+
+
+def read_arrays(source: Any, seed: int, part: int, need_labels: bool) -> tuple[str, Array, Array | None, str]:
+    """(name, X, y, name of the labels) of a source that is no table."""
+    if isinstance(source, Mapping):
+        if "generator" in source:
+            X, y, name = generate(source, seed, part)
+            return name, X, y, name
+        if set(source) != {"features", "labels"}:
+            raise data_error("source", "features and labels, or generator", f"keys {some(source)}")
+        features, labels = Path(source["features"]), Path(source["labels"])
+        return str(features), _one_array(features), _one_array(labels), str(labels)
+    if not isinstance(source, str | Path):
+        paths = [Path(path) for path in source]
+        if not paths or any(format_of(path) != "cifar" for path in paths):
+            raise data_error("source", "one file, or a list of CIFAR-10's .bin files", f"a list of {some(paths)}")
+        return str(paths[0]), *read_cifar(paths), str(paths[0])
+    path = Path(source)
+    form = format_of(path)
+    if form == "cifar":
+        return str(path), *read_cifar([path]), str(path)
+    if form == "npz":
+        return _pick(path, need_labels, part)
+    if need_labels:
+        raise data_error(path, "{features: FILE, labels: FILE}", "features without labels")
+    return str(path), _one_array(path), None, ""
+
+
+def _one_array(path: Path) -> Array:
+    """The array in an IDX or .npy file, mapped where it is not compressed."""
+    form = format_of(path)
+    if form == "npy":
+        if is_gzipped(path):
+            raise data_error(path, "it unpacked, or an .npz", "a gzipped .npy file")
+        return read_npy(path, mapped=True)
+    if form in ("npz", "cifar"):
+        raise data_error(path, "its name alone, not {features: ..., labels: ...}", "features and labels in one file")
+    return read_idx(path)
+
+
+def _pick(path: Path, need_labels: bool, part: int) -> tuple[str, Array, Array | None, str]:
+    """The arrays in an npz: those of the part if it has them, such as x_test, otherwise the others."""
+    arrays = read_npz(path)
+    names = PART_KEYS.get(part, (FEATURE_KEYS, LABEL_KEYS))
+    if not any(key in arrays for key in names[0]):
+        names = FEATURE_KEYS, LABEL_KEYS
+    features = [key for key in names[0] if key in arrays]
+    labels = [key for key in names[1] if key in arrays]
+    if len(features) != 1 or len(labels) > 1 or (need_labels and not labels):
+        wanted = f"one of {some(names[0])}" + f", and one of {some(names[1])}" * need_labels
+        raise data_error(path, wanted, f"arrays {some(arrays)}")
+    return str(path), arrays[features[0]], arrays[labels[0]] if labels else None, f"{path} ({''.join(labels)})"
+
+
+MAX_AXES = 8
+TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+
+def read_idx(path: Path) -> NDArray[Any]:
+    """The array in an IDX file, plain (then mapped and read-only) or gzipped.
+
+    Raises:
+        DataError: for a wrong magic number or a size that the file does not have.
+    """
+    if is_gzipped(path):
+        content = read_bytes(path)
+        dtype, shape = _header(content[: 4 + 4 * MAX_AXES], len(content), path)
+        return np.frombuffer(content, dtype, offset=4 + 4 * len(shape)).reshape(shape)
+    size = file_size(path)
+    with path.open("rb") as file:
+        dtype, shape = _header(file.read(4 + 4 * MAX_AXES), size, path)
+    return map_array(path, dtype, shape, offset=4 + 4 * len(shape))
+
+
+def _header(start: bytes, size: int, path: Path) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """Type and shape, if a file of `size` bytes holds just that."""
+    if len(start) < 4:
+        raise data_error(path, "an IDX file, which begins with a magic number of 4 bytes", f"{size} bytes")
+    zeros, kind, n_axes = start[:2], start[2], start[3]
+    if zeros != b"\0\0" or kind not in TYPES or not 0 < n_axes <= MAX_AXES:
+        wanted = "0x00000803 (images of bytes), 0x00000801 (labels) or another IDX type"
+        raise data_error(path, wanted, f"magic number 0x{start[:4].hex()}")
+    if len(start) < 4 + 4 * n_axes:
+        raise data_error(path, f"a header of {4 + 4 * n_axes} bytes, as there are {n_axes} axes", f"{size} bytes")
+    shape = tuple(int.from_bytes(start[at : at + 4], "big") for at in range(4, 4 + 4 * n_axes, 4))
+    dtype = np.dtype(TYPES[kind])
+    announced, there = math.prod(shape) * dtype.itemsize, size - 4 - 4 * n_axes
+    if announced != there:
+        times = " x ".join(f"{length:,}" for length in shape)
+        raise data_error(path, f"{announced:,} bytes of data, as its header announces {times}", f"{there:,}")
+    if not announced:
+        raise data_error(path, "at least one row of at least one number", f"axes of {shape}")
+    return dtype, shape
+
+
+SIDE, COLOURS, CLASSES = 32, 3, 10
+ROW_BYTES = 1 + COLOURS * SIDE * SIDE
+
+
+def read_cifar(paths: Sequence[Path]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The images and labels of one or more files, e.g. the five data_batch_*.bin, one after the other.
+
+    Returns:
+        images (N, 32, 32, 3), the colours of a pixel side by side, and labels (N,) from 0 to 9.
+
+    Raises:
+        DataError: if a file is no whole number of rows, or a label is above 9.
+    """
+    contents = [_rows(path) for path in paths]
+    n_rows = sum(map(len, contents))
+    images = np.empty((n_rows, SIDE, SIDE, COLOURS), np.uint8)
+    labels = np.empty(n_rows, np.uint8)
+    at = 0
+    for rows in contents:
+        part = slice(at, at + len(rows))
+        labels[part] = rows[:, 0]
+        images[part] = rows[:, 1:].reshape(-1, COLOURS, SIDE, SIDE).transpose(0, 2, 3, 1)
+        at += len(rows)
+    return images, labels
+
+
+def _rows(path: Path) -> NDArray[Any]:
+    content = read_bytes(path)
+    if not content or len(content) % ROW_BYTES:
+        raise data_error(
+            path, f"CIFAR-10's binary version: rows of {ROW_BYTES:,} bytes, at least one", f"{len(content):,} bytes"
+        )
+    rows = np.frombuffer(content, np.uint8).reshape(-1, ROW_BYTES)
+    bad = np.flatnonzero(rows[:, 0] >= CLASSES)
+    if len(bad):
+        raise data_error(f"{path}, row {bad[0]}", "0 to 9", f"label {rows[bad[0], 0]}", "CIFAR-100 has another form")
+    return rows
+
+
+MAX_NUMBERS = 1 << 27  # a gibibyte of float64
+_TURNS = 2 / math.pi  # of a spiral's arm; an angle of 4
+
+
+def spiral(
+    rng: np.random.Generator,
+    classes: int = 3,
+    rows_per_class: int = 100,
+    noise: float = 0.2,
+) -> tuple[Array, Array]:
+    """Interleaved arms in the plane, one per class, as in CS231n's notes.
+
+    Point k of arm c is at radius r = k / (rows_per_class - 1) and angle 2 pi c / classes + 4 r + noise n, with n
+    standard normal.
+
+    Args:
+        rng: where the random numbers come from.
+        classes: C arms.
+        rows_per_class: points on an arm.
+        noise: standard deviation of the angle, radians.
+
+    Returns:
+        X (C rows_per_class, 2), y (C rows_per_class,).
+    """
+    y = np.repeat(np.arange(classes), rows_per_class)
+    radius = np.tile(np.linspace(0, 1, rows_per_class), classes)
+    angle = 2 * math.pi * (y / classes + _TURNS * radius) + noise * rng.standard_normal(len(y))
+    return np.column_stack([radius * np.sin(angle), radius * np.cos(angle)]), y
+
+
+def toy(rng: np.random.Generator, rows: int = 5, features: int = 4, classes: int = 3) -> tuple[Array, Array]:
+    """A few rows of normal numbers, standard deviation 10, as CS231n's toy has them; row i is of class i mod C.
+
+    Returns:
+        X (rows, features), y (rows,).
+    """
+    return 10 * rng.standard_normal((rows, features)), np.arange(rows) % classes
+
+
+GENERATORS: dict[str, Callable[..., tuple[Array, Array]]] = {"spiral": spiral, "toy": toy}
+_LEAST = {"classes": 2, "rows_per_class": 1, "rows": 2, "features": 1, "noise": 0.0}
+
+
+def generate(source: Mapping[str, Any], seed: int, part: int) -> tuple[Array, Array, str]:
+    """The rows of `{generator: NAME, ...}`; a key that is None counts as left out.
+
+    Args:
+        source: the generator and its arguments.
+        seed: the run's seed.
+        part: 0 for training, 1 for validation, 2 for test rows: each has random numbers of its own.
+
+    Returns:
+        X (N, D) float64, y (N,) and the generator's name.
+
+    Raises:
+        DataError: for an unknown generator or argument, or a value that cannot be.
+    """
+    given = {key: value for key, value in source.items() if value is not None}
+    name = given.pop("generator", None)
+    where = f"generator {name}"
+    if not isinstance(name, str) or name not in GENERATORS:
+        raise data_error("generator", f"one of {some(GENERATORS)}", shown(name), did_you_mean(str(name), GENERATORS))
+    make = GENERATORS[name]
+    known = make.__code__.co_varnames[1 : make.__code__.co_argcount]
+    for key, value in given.items():
+        if key not in known:
+            raise data_error(where, f"one of {some(known)}", f"key {shown(key)}", did_you_mean(key, known))
+        whole = isinstance(_LEAST[key], int)
+        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not math.isfinite(value):
+            raise data_error(where, "a whole number" if whole else "a finite number", f"{key}: {shown(value)}")
+        if value < _LEAST[key]:
+            raise data_error(where, f"at least {_LEAST[key]}", f"{key}: {value}")
+    count = given.get("rows", given.get("rows_per_class", 100) * given.get("classes", 3))
+    if count * given.get("features", 4) > MAX_NUMBERS:
+        raise data_error(where, f"at most {MAX_NUMBERS:,} numbers in all", f"{count:,} rows")
+    if count < given.get("classes", 3):
+        raise data_error(where, "at least one row of each class", f"{count} rows for {given.get('classes', 3)} classes")
+    X, y = make(generator(seed, "generate", part), **given)
+    return X, y, where

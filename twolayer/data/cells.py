@@ -1,0 +1,156 @@
+"""What a cell means: nothing, a number, a boolean or a text, and the same whether a file or a frame writes it."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+MISSING_VALUES = (
+    *("", "?", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>"),
+    *("N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
+)
+"""Spellings of a missing cell: pandas' default list, and the question mark of the UCI tables."""
+
+MISSING_VALUES_0_1 = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "?")
+"""The spellings of version 0.1, for its models."""
+
+MAX_NUMBER = 400  # characters; a longer cell is a text
+_MAX_NORMALIZED = 4096  # characters; putting combining marks in order takes quadratic time
+_BOOLEANS = {"true": "True", "false": "False"}
+_SIGNS_OF_NUMBERS = frozenset("+-.0123456789")
+_ENDS_OF_NUMBERS = frozenset(".0123456789")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the text of a table is read.
+
+    Attributes:
+        separator: between cells; None detects it.
+        decimal: the decimal point, "." or ","; None detects it.
+        encoding: of the bytes.
+        header: whether the first line holds names; None decides from the first lines.
+        missing_values: the spellings of a missing cell.
+    """
+
+    separator: str | None = None
+    decimal: str | None = None
+    encoding: str = "utf-8"
+    header: bool | None = None
+    missing_values: tuple[str, ...] = MISSING_VALUES
+    missing: frozenset[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "missing", frozenset(clean(value) for value in self.missing_values))
+
+    def is_missing(self, text: str) -> bool:
+        """Return whether a cell, cleaned or canonical, is a spelling of nothing."""
+        return text in self.missing
+
+    @property
+    def missing_numbers(self) -> list[float]:
+        """The numbers that count as missing, such as -999."""
+        return [number for value in self.missing if (number := number_of(value)) is not None]
+
+
+def reading_of(
+    missing_values: Sequence[str | int | float] | None, header: str | bool, separator: str, decimal: str, encoding: str
+) -> Reading:
+    """Return how tables are read, from the keys of a config's section `data`.
+
+    Args:
+        missing_values: the spellings of a missing cell; None: `MISSING_VALUES`.
+        header: whether the first line of a text holds names; "auto" decides from the first lines.
+        separator: between its cells, "tab" for a tab; "auto" detects it.
+        decimal: its decimal point, "." or ","; "auto" detects it.
+        encoding: of its bytes.
+    """
+    spellings = MISSING_VALUES if missing_values is None else tuple(map(str, missing_values))
+    mark = {"auto": None, "tab": "\t"}.get(separator, separator)
+    point = None if decimal == "auto" else decimal
+    return Reading(mark, point, encoding, header if isinstance(header, bool) else None, spellings)
+
+
+def clean(text: str) -> str:
+    """Return a text without spaces and quotes around it, in Unicode's composed form (NFC)."""
+    text = text.strip()
+    if len(text) > 1 and text[0] == text[-1] == '"':
+        text = text[1:-1].replace('""', '"').strip()
+    return text if text.isascii() or len(text) > _MAX_NORMALIZED else unicodedata.normalize("NFC", text)
+
+
+def number_of(text: str, decimal: str = ".") -> float | None:
+    """Return a cleaned cell as a finite number; None if it is none."""
+    if not text or len(text) > MAX_NUMBER or not text.isascii() or "_" in text:
+        return None
+    if decimal != ".":
+        if "." in text:
+            return None
+        text = text.replace(decimal, ".")
+    if text[0] not in _SIGNS_OF_NUMBERS or text[-1] not in _ENDS_OF_NUMBERS:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def canonical(value: Any, decimal: str = ".") -> str:
+    """Return the one spelling of a value: equal numbers and equal booleans have the same; "" for nothing.
+
+    1, 1.0, 01 and 1e0 are `1`; TRUE and true are `True`; other texts are stripped and in composed form.
+    """
+    if isinstance(value, str):
+        text = clean(value)
+        number = number_of(text, decimal)
+        if number is None:
+            return _BOOLEANS.get(text.lower(), text) if len(text) < 6 else text
+        digits = text.lstrip("+-")
+        if digits.isdigit():  # whole numbers of any length stay exact
+            shortest = digits.lstrip("0") or "0"
+            return f"-{shortest}" if text[0] == "-" and shortest != "0" else shortest
+        return _written(number)
+    if value is None or value != value:
+        return ""
+    if isinstance(value, bytes):
+        return canonical(value.decode("utf-8", "replace"), decimal)
+    if isinstance(value, float):
+        return _written(value)
+    return str(value)
+
+
+def number_of_value(value: Any, reading: Reading, decimal: str) -> float | None:
+    """Return a raw value as a number: NaN if it is missing, 1 or 0 for a boolean, None if it is no number."""
+    text = clean(value) if isinstance(value, str) else canonical(value, decimal)
+    number = number_of(text, decimal if isinstance(value, str) else ".")
+    if number is not None:
+        return number
+    if not text or reading.is_missing(text):
+        return math.nan
+    return {"true": 1.0, "false": 0.0}.get(text.lower()) if len(text) < 6 else None
+
+
+def near_equal(values: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the pairs of texts that differ only in case, spaces or punctuation."""
+    met: dict[str, str] = {}
+    pairs = []
+    for value in values:
+        ends = value[:1], value[-1:]
+        inner = value.strip("-").replace("-", "")
+        letters = "".join(c for c in inner.casefold() if c not in " ._,;:'\"!()")
+        if not letters or number_of(value) is not None:
+            continue
+        key = letters + "-" * ("-" in ends)  # A- is not A
+        if key in met:
+            pairs.append((met[key], value))
+        else:
+            met[key] = value
+    return pairs
+
+
+def _written(number: float) -> str:
+    return str(int(number)) if number.is_integer() and abs(number) < 2**53 else repr(float(number))
