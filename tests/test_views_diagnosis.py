@@ -1,13 +1,15 @@
 """Each verdict: a training that provokes it and one that does not, and the evidence it must name."""
 
+import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from view_runs import config_with, made_history
 
-from twolayer.config import load_config
+from twolayer.config import config_from_dict, load_config
 from twolayer.data.rows import ArrayRows
 from twolayer.network.model import init_params
 from twolayer.solver.metrics import balanced_class_weights, probabilities
@@ -124,6 +126,127 @@ def test_a_validation_loss_that_rises_with_the_training_loss_is_no_overfitting()
     assert "overfitting" not in names(made(train_loss=rise, val_loss=rise + 0.1))
 
 
+def test_overfitting_is_seen_in_the_gap_where_no_loss_rises():
+    # Seen: training loss 0.0006, validation loss 0.39; the validation loss never rose by a quarter.
+    late = np.linspace(0.45, 0.39, 40)
+    right, held_out = np.linspace(0.9, 1.0, 40), np.linspace(0.8, 0.86, 40)
+    columns = {"train_loss": np.geomspace(0.5, 6e-4, 40), "train_accuracy": right}
+    (verdict,) = diagnose(made(**columns, val_loss=late, val_accuracy=held_out))
+    assert verdict.name == "overfitting"
+    assert "0.0006" in verdict.evidence
+    assert "86.0% of the validation rows" in verdict.evidence
+    assert diagnose(made(**columns, val_loss=late / 4, val_accuracy=held_out)) == ()  # sure of what it gets right
+    assert diagnose(made(**columns, val_loss=late, val_accuracy=right - 0.02)) == ()
+
+
+def test_overfitting_is_seen_in_a_validation_accuracy_that_falls():
+    held_out = np.concatenate([np.linspace(0.5, 0.9, 20), np.linspace(0.9, 0.8, 20)])
+    (verdict,) = diagnose(made(val_accuracy=held_out, train_accuracy=np.linspace(0.5, 0.99, 40)))
+    assert verdict.name == "overfitting"
+    assert "since epoch 20 the validation accuracy fell from 90.0% to 80.0%" in verdict.evidence
+    few = np.repeat([0, 1], 10)  # of 20 rows, 90 % and 80 % are the same
+    evidence = made(val_accuracy=held_out, train_accuracy=np.linspace(0.5, 0.99, 40))
+    P = np.eye(2)[few] * 0.8 + 0.1
+    assert "overfitting" not in names(replace(evidence, validation_y=few, validation_proba=P))
+
+
+@pytest.mark.parametrize(("rows", "reported"), [(20, True), (199, True), (200, False), (5000, False)])
+def test_the_accuracy_of_few_validation_rows_comes_with_its_uncertainty(rows, reported):
+    y = np.arange(rows) % 2
+    right = np.arange(rows) % 10 != 0
+    P = np.where((np.eye(2)[y] == 1) == right[:, None], 0.9, 0.1)
+    found = diagnose(replace(made(2), validation_y=y, validation_proba=P))
+    assert [verdict.name for verdict in found] == ["few validation rows"] * reported
+    if rows == 20:
+        assert "0.900 comes from 20 rows" in found[0].evidence
+        assert "between 0.70 and 0.97" in found[0].evidence  # Wilson's interval of 18 of 20, from a table
+
+
+# Columns of a run with a problem, its status, and what the diagnosis calls it.
+PROBLEMS = {
+    "diverged": ({"train_loss": np.full(40, 3.0)}, "diverged", "rate too high"),
+    "rising": ({"train_loss": np.linspace(0.4, 3, 40)}, "finished", "rate too high"),
+    "large steps": ({"update_ratio_W1": np.full(40, 0.3)}, "finished", "rate too high"),
+    "small steps": (
+        {"train_loss": np.full(40, 2.2), "update_ratio_W1": np.full(40, 1e-5), "update_ratio_W2": np.full(40, 1e-5)},
+        "finished",
+        "rate too low",
+    ),
+    "unscaled": ({"activation_max": np.full(40, 900.0)}, "finished", "unscaled inputs"),
+    "dead": ({"dead_share": np.full(40, 0.5)}, "finished", "dead units"),
+    "rise": (
+        {"val_loss": np.linspace(0.3, 2, 40), "train_loss": np.linspace(0.2, 0.01, 40)},
+        "finished",
+        "overfitting",
+    ),
+    "early": (
+        {"train_loss": np.linspace(2, 0.8, 40), "val_loss": np.geomspace(2, 0.3, 40)},
+        "finished",
+        "stopped too early",
+    ),
+    "patience": (
+        {"train_loss": np.linspace(2, 0.8, 40), "val_loss": np.geomspace(2, 0.3, 40)},
+        "stopped_early",
+        "stopped too early",
+    ),
+    "under": (
+        {"train_loss": np.full(40, 1.5), "val_loss": np.full(40, 1.5), "train_accuracy": np.full(40, 0.6)},
+        "finished",
+        "underfitting",
+    ),
+}
+# Both sides of every remedy: not in place, and in place already.
+SETTINGS = {
+    "data__scale": ["none", "standardize", "center"],
+    "model__init": ["he", "xavier"],
+    "model__hidden": [1, 2, 64],
+    "solver__learning_rate": [1e-3, 20.0],
+    "solver__reg": [0.0, 1e-4, 0.3],
+    "solver__patience": [None, 3, 10],
+    "solver__max_grad_norm": [None, 1.0, 5.0],
+    "solver__class_weight": ["none", "balanced"],
+}
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+@pytest.mark.parametrize("seed", range(12))
+def test_no_verdict_advises_what_is_already_so_and_what_it_advises_is_a_config(problem, seed):
+    columns, status, name = PROBLEMS[problem]
+    rng = np.random.default_rng(seed)
+    chosen = {key: values[rng.integers(len(values))] for key, values in SETTINGS.items()}
+    values = config_from_dict({"data": {"train": {"generator": "spiral"}}}).model_dump()
+    for key, value in chosen.items():
+        section, _, key = key.partition("__")
+        values[section][key] = value
+    values = config_from_dict(values).model_dump()
+    y = np.repeat(range(10), [60] * 9 + [10])
+    P = np.where(np.eye(10)[y * (y < 9)] == 1, 0.91, 0.01)  # the last class is never recognised
+    evidence = Evidence(made_history(40, **columns), 10, values, status, y, P)
+    found = diagnose(evidence)
+    assert (name in [verdict.name for verdict in found]) or (
+        name == "unscaled inputs" and chosen["data__scale"] != "none"
+    )
+    for verdict in found:
+        assert verdict.changes or verdict.advice
+        for change in verdict.changes:
+            section, _, key = change.key.partition(".")
+            assert values[section][key] == change.present != change.proposed
+            assert f"{change.key}=" in verdict.remedy
+            changed = json.loads(json.dumps(values))
+            changed[section][key] = change.proposed
+            config_from_dict(changed)  # raises for a value that no config may have
+
+
+def test_an_ignored_class_with_weights_in_place_is_not_advised_to_balance():
+    y = np.repeat([0, 1], (104, 16))
+    P = np.tile([0.8, 0.2], (len(y), 1))
+    for weight, advised in (("none", True), ("balanced", False), ({"yes": 3.0}, False)):
+        config = config_with(solver__class_weight=weight)
+        found = diagnose(Evidence(made_history(40), 2, config, validation_y=y, validation_proba=P))
+        (verdict,) = (each for each in found if each.name == "ignored class")
+        assert ("solver.class_weight=balanced (now none)" in verdict.remedy) is advised
+
+
 def test_underfitting_is_told_where_no_line_can_do_it_and_a_hidden_layer_can():
     rng = np.random.default_rng(0)
     X = rng.standard_normal((600, 2))
@@ -131,7 +254,7 @@ def test_underfitting_is_told_where_no_line_can_do_it_and_a_hidden_layer_can():
     rows = xor, (xor[0][:200], xor[1][:200])
     (verdict,) = diagnose(trained(*rows, hidden=0, epochs=20, **GOOD))
     assert verdict.name == "underfitting"
-    assert "hidden layer" in verdict.remedy
+    assert "model.hidden=64 (now 0)" in verdict.remedy
     assert "underfitting" not in names(
         trained(*rows, hidden=32, epochs=60, **(GOOD | {"learning_rate": 0.2, "reg": 0.0}))
     )
@@ -202,7 +325,7 @@ def test_a_class_without_one_hit_needs_no_great_imbalance(counts, hits, told):
     assert bool(said) is told
     if told:
         assert f"class 'yes' has {counts[1]} of {len(y)} validation rows, and 0 of them were recognised" in said[0]
-        assert f"commonest class is right for {counts[0] / len(y):.1%} of" in said[0]
+        assert f"most frequent class is right for {counts[0] / len(y):.1%} of" in said[0]
 
 
 def test_a_training_stopped_too_early_is_told_and_one_left_to_end_is_not():
@@ -212,10 +335,14 @@ def test_a_training_stopped_too_early_is_told_and_one_left_to_end_is_not():
     assert "stopped too early" not in names(trained(*rows, epochs=60, **settings))
 
 
-@pytest.mark.parametrize(("status", "more"), [("finished", "more epochs than 10,"), ("stopped_early", "patience,")])
+@pytest.mark.parametrize(
+    ("status", "more"), [("finished", "solver.epochs=80 (now 40)"), ("stopped_early", "solver.patience=10 (now 5)")]
+)
 def test_the_remedy_for_an_early_end_is_what_ended_the_run(status, more):
-    falling = np.linspace(2, 0.8, 10)
-    found = {each.name: each for each in diagnose(made(val_loss=falling, train_loss=falling, status=status))}
+    falling, config = np.linspace(2, 0.8, 10), config_with(solver__patience=5)
+    found = {
+        each.name: each for each in diagnose(made(val_loss=falling, train_loss=falling, status=status, config=config))
+    }
     assert more in found["stopped too early"].remedy
     assert ("epochs" in found["stopped too early"].remedy) == (status == "finished")
 

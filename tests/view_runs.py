@@ -15,7 +15,16 @@ CONFIG = {
     "seed": 0,
     "data": {"train": "/data/digits.csv", "test": None, "validation": 0.15, "label": "digit", "scale": "standardize"},
     "model": {"hidden": 64, "init": "he", "dtype": "float32"},
-    "solver": {"optimizer": "momentum", "learning_rate": 0.1, "reg": 1e-4, "batch_size": 64, "epochs": 40},
+    "solver": {
+        "optimizer": "momentum",
+        "learning_rate": 0.1,
+        "reg": 1e-4,
+        "batch_size": 64,
+        "epochs": 40,
+        "class_weight": "none",
+        "patience": None,
+        "max_grad_norm": None,
+    },
     "run": {"dir": "runs", "redraw_seconds": 2.0},
 }
 
