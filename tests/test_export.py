@@ -33,7 +33,7 @@ def predictions_of(tmp_path):
     """A function that runs an exported ONNX file."""
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnx")
-    from twolayer.interop.onnx import export_onnx
+    from twolayer.interop.export import export_onnx
 
     def run(model: Model, feeds):
         path = tmp_path / "model.onnx"
@@ -85,7 +85,7 @@ def _torch_labels(model, X, path):
     safetensors = pytest.importorskip("safetensors")
     from safetensors.torch import load_file
 
-    from twolayer.interop.safetensors import export_safetensors
+    from twolayer.interop.export import export_safetensors
 
     export_safetensors(model, path)
     with safetensors.safe_open(path, "pt") as file:
@@ -166,7 +166,7 @@ class TestOnnx:
 
     def test_the_file_is_the_same_every_time_and_says_its_classes(self, tmp_path):
         onnx = pytest.importorskip("onnx")
-        from twolayer.interop.onnx import export_onnx
+        from twolayer.interop.export import export_onnx
 
         model = trained(ROOT / "configs" / "spiral.yaml", tmp_path)
         for name in ("a.onnx", "b.onnx"):
@@ -195,7 +195,7 @@ class TestCommand:
 
 
 def test_a_missing_package_is_named_with_its_extra(monkeypatch, tmp_path):
-    from twolayer.interop.onnx import export_onnx
+    from twolayer.interop.export import export_onnx
 
     model = trained(ROOT / "configs" / "spiral.yaml", tmp_path)
     monkeypatch.setitem(__import__("sys").modules, "onnx", None)

@@ -18,8 +18,7 @@ def command(model: Path, kind: str, out: Path | None) -> None:
     onnx         raw rows in, label and probabilities out; scaling and categories inside (extra: onnx)
     safetensors  for torch.nn.Sequential(Linear, ReLU, Linear); scaling and labels in the metadata (extra: safetensors)
     """
-    from twolayer.interop.onnx import export_onnx
-    from twolayer.interop.safetensors import export_safetensors
+    from twolayer.interop.export import export_onnx, export_safetensors
     from twolayer.runs.saved_model import load_model
 
     loaded = load_model(model)

@@ -1,5 +1,5 @@
-"""ONNX: one graph from raw rows to label and probabilities, with scaling, one-hot features and the filling of missing
-values inside it."""
+"""Trained models in other formats. ONNX: one graph from raw rows to label and probabilities, with scaling, one-hot
+features and the imputation of missing values inside it. safetensors: the parameters, and the rest in the metadata."""
 
 from __future__ import annotations
 
@@ -22,20 +22,17 @@ LABEL, PROBABILITIES = "label", "probabilities"
 
 
 def export_onnx(model: Model, path: str | Path) -> None:
-    """Writes a model with these inputs and outputs.
+    """Write a model as ONNX, with these inputs and outputs.
 
     Images and other arrays: one input `rows` (N, D), float32 for images, else float64. A table of numbers: the same,
     float64, the feature columns in the file's order. A table with categories: an input (N, 1) for each feature column,
-    under its name, float64 for numbers (NaN: missing) and text for categories, without spaces around it; where an
-    output or another input has that name, with an underscore after it. Outputs: `label` (N,), whole numbers or text,
+    under its name, float64 for numbers (NaN: missing) and text for categories, without spaces around it; if an output
+    or another input has that name, with an underscore after it. Outputs: `label` (N,), whole numbers or text,
     and `probabilities` (N, C), their columns as the metadata's `classes` (JSON).
 
     A category that was not seen in training counts as none of the known ones, or is an error when the graph runs, by
-    the model's `data.unseen`. Numbers are not checked: NaN where missing values are not filled gives NaN.
-
-    Args:
-        model: a trained model.
-        path: the file; replaced whole.
+    the model's `data.unseen`. Numbers are not checked: NaN gives NaN unless missing values are imputed.
+    An existing file is replaced as a whole.
 
     Raises:
         MissingExtraError: if onnx is not installed.
@@ -55,6 +52,32 @@ def export_onnx(model: Model, path: str | Path) -> None:
     graph.output(graph.node("Gather", graph.constant(labels), best), LABEL, labels)
     graph.output(graph.node("Softmax", scores, axis=1), PROBABILITIES, model.params.W2, model.params.n_classes)
     write_atomically(path, graph.serialized(classes=json.dumps(list(model.classes))))
+
+
+def export_safetensors(model: Model, path: str | Path) -> None:
+    """Write a model as safetensors, under the names and in the layout of torch.nn.Sequential(Linear, ReLU, Linear):
+    `0.weight` (H, D), `0.bias`, `2.weight` (C, H) and `2.bias`; without a hidden layer `0.weight` (C, D) and
+    `0.bias`, for a Sequential(Linear).
+
+    The metadata's `preparation` is JSON: what `Preparation.to_header` gives (classes, columns, categories), and the D
+    numbers each of `center`, `scale` and, if missing values are imputed, `fill`: x -> (x - center) / scale.
+
+    An existing file is replaced as a whole.
+
+    Raises:
+        MissingExtraError: if safetensors is not installed.
+        RunError: if the file cannot be written.
+    """
+    safetensors = import_extra("safetensors.numpy", "safetensors", "export --to safetensors")
+    params, preparation = model.params, model.preparation
+    layers = [(W, b) for W, b in ((params.W1, params.b1), (params.W2, params.b2)) if W is not None and b is not None]
+    tensors: dict[str, Array] = {}
+    for number, (W, b) in zip(("0", "2"), layers, strict=False):
+        tensors |= {f"{number}.weight": np.ascontiguousarray(W.T), f"{number}.bias": np.ascontiguousarray(b)}
+    arrays = {name.removeprefix("data/"): array.tolist() for name, array in preparation.to_arrays().items()}
+    stored = {"twolayer": __version__, **preparation.to_header(), **arrays}
+    metadata = {"preparation": json.dumps(stored, allow_nan=False)}  # one entry: the order of several is not fixed
+    write_atomically(path, safetensors.save(tensors, metadata))
 
 
 def _table_rows(graph: _Graph, form: TableForm, *, fill: bool) -> str:
