@@ -74,9 +74,9 @@ class TestScikitLearn:
         from sklearn.neural_network import MLPClassifier
 
         y = np.arange(40) % 3
-        with pytest.raises(ValueError, match="one hidden layer; got 2"):
+        with pytest.raises(ValueError, match="one hidden layer, got 2"):
             sklearn_bridge.params_from_mlp(MLPClassifier((3, 3), max_iter=2).fit(X, y))
-        with pytest.raises(ValueError, match="activation='relu'; got 'tanh'"):
+        with pytest.raises(ValueError, match="activation='relu', got 'tanh'"):
             sklearn_bridge.params_from_mlp(MLPClassifier((3,), activation="tanh", max_iter=2).fit(X, y))
         with pytest.raises(ValueError, match="multilabel"):
             sklearn_bridge.params_from_mlp(MLPClassifier((3,), max_iter=2).fit(X, np.eye(3, dtype=int)[y]))
@@ -121,5 +121,5 @@ class TestPyTorch:
             nn.Sequential(nn.Linear(2, 3, bias=False)),
             nn.Sequential(nn.Linear(2, 3), nn.ReLU()),
         ):
-            with pytest.raises(ValueError, match=r"wanted a Sequential\(Linear, ReLU, Linear\)"):
+            with pytest.raises(ValueError, match=r"expected a Sequential\(Linear, ReLU, Linear\)"):
                 self.bridges.params_from_torch(wrong)

@@ -144,7 +144,7 @@ def test_a_finished_run_is_not_trained_again(run_twolayer, tmp_path):
     run_twolayer("train", "configs/toy.yaml", "solver.epochs=2", "--run-dir", tmp_path / "r")
     answer = run_twolayer("train", "--resume", tmp_path / "r")
     assert answer.returncode == 0
-    assert "nothing to go on with" in answer.stdout
+    assert "nothing to resume" in answer.stdout
 
 
 def test_train_evaluate_and_predict_on_real_rows(run_twolayer, root, tmp_path):

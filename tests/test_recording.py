@@ -51,7 +51,7 @@ runpy.run_module("twolayer", run_name="__main__")
     assert (stopped.returncode, stopped.stdout) == (2, "")
     first, second = stopped.stderr.splitlines()
     assert "history.csv: cannot be written: File too large; raise the file-size limit (ulimit -f)" in first
-    assert second.endswith(f"then: twolayer train --resume {tmp_path / 'run'}")
+    assert second.endswith(f"To resume: twolayer train --resume {tmp_path / 'run'}")
     resume(tmp_path / "run")
     train(root / arguments[0], arguments[1:], run_dir=tmp_path / "straight")
     assert list(differences(RunFolder(tmp_path / "straight"), RunFolder(tmp_path / "run"))) == []

@@ -153,7 +153,7 @@ def test_a_finished_run_has_nothing_to_go_on_with(spiral, tmp_path):
     train(spiral, SHORT, run_dir=tmp_path / "run")
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
     result = resume(tmp_path / "run")
-    assert "nothing to go on with" in result.notes[0]
+    assert "nothing to resume" in result.notes[0]
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
 
 
@@ -184,15 +184,15 @@ def test_fewer_epochs_on_resume_are_refused_once_the_next_one_has_begun(spiral, 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("solver.epochs=20", r"solver.epochs=20 would make another run .* schedule 'cosine'"),
-        ("solver.reg=0.5", r"solver.reg=0.5 would make another run \(it is 1e-05\)"),
-        ("seed=3", "seed=3 would make another run"),
-        ("solver.engine=numba", "solver.engine=numba would make another run"),
-        ("model.hidden=16", r"model.hidden=16 would make another run \(it is 100\)"),
-        ("model.dtype=float64", "model.dtype=float64 would make another run"),
-        ("solver.batch_size=16", r"solver.batch_size=16 would make another run \(it is 32\)"),
-        ("solver.optimizer=adam", "solver.optimizer=adam would make another run"),
-        ("solver.monitor=val_loss", "solver.monitor=val_loss would make another run"),
+        ("solver.epochs=20", r"cannot change solver.epochs from 12 to 20 on resume: .* schedule 'cosine'"),
+        ("solver.reg=0.5", r"cannot change solver.reg from 1e-05 to 0.5 on resume"),
+        ("seed=3", r"cannot change seed from .* to 3 on resume"),
+        ("solver.engine=numba", r"cannot change solver.engine from .* to numba on resume"),
+        ("model.hidden=16", r"cannot change model.hidden from 100 to 16 on resume"),
+        ("model.dtype=float64", r"cannot change model.dtype from .* to float64 on resume"),
+        ("solver.batch_size=16", r"cannot change solver.batch_size from 32 to 16 on resume"),
+        ("solver.optimizer=adam", r"cannot change solver.optimizer from .* to adam on resume"),
+        ("solver.monitor=val_loss", r"cannot change solver.monitor from .* to val_loss on resume"),
     ],
 )
 def test_a_change_that_makes_another_run_is_refused_by_name(spiral, tmp_path, change, words):

@@ -64,7 +64,7 @@ def trained(values: dict[str, Any], run_dir: Path) -> str:
         return "refused when trained"
     if not np.isfinite(result.model.params.W2).all() or not np.isfinite(result.history["train_loss"]).all():
         raise SurpriseError("numbers that are not finite in a run that did not diverge")
-    if "nothing to go on with" not in resume(run_dir).notes[0]:
+    if "nothing to resume" not in resume(run_dir).notes[0]:
         raise SurpriseError("a finished run was trained again")
     return "trained"
 

@@ -35,7 +35,7 @@ def params_from_torch(network: torch.nn.Sequential) -> Params:
     kinds = [type(layer).__name__ for layer in layers]
     linear = [layer for layer in layers if isinstance(layer, torch.nn.Linear)]
     if kinds not in (["Linear", "ReLU", "Linear"], ["Linear"]) or any(layer.bias is None for layer in linear):
-        raise ValueError(f"wanted a Sequential(Linear, ReLU, Linear) with biases; got Sequential({', '.join(kinds)})")
+        raise ValueError(f"expected a Sequential(Linear, ReLU, Linear) with biases, got Sequential({', '.join(kinds)})")
 
     def array(tensor: Any) -> Any:
         return tensor.detach().cpu().numpy().copy()
@@ -77,11 +77,11 @@ def params_from_mlp(mlp: MLP) -> Params:
         ValueError: if it is another network.
     """
     if len(mlp.coefs_) > 2:
-        raise ValueError(f"wanted an MLPClassifier with one hidden layer; got {len(mlp.coefs_) - 1} of them")
+        raise ValueError(f"expected an MLPClassifier with one hidden layer, got {len(mlp.coefs_) - 1} of them")
     if len(mlp.coefs_) == 2 and mlp.activation != "relu":
-        raise ValueError(f"wanted an MLPClassifier with activation='relu'; got {mlp.activation!r}")
+        raise ValueError(f"expected an MLPClassifier with activation='relu', got {mlp.activation!r}")
     if mlp.out_activation_ == "logistic" and mlp.n_outputs_ > 1:
-        raise ValueError("wanted an MLPClassifier for one label per row; got a multilabel one")
+        raise ValueError("expected an MLPClassifier for one label per row, got a multilabel one")
     W1, b1 = (mlp.coefs_[0].copy(), mlp.intercepts_[0].copy()) if len(mlp.coefs_) == 2 else (None, None)
     W2, b2 = mlp.coefs_[-1].copy(), mlp.intercepts_[-1].copy()
     if mlp.n_outputs_ == 1:

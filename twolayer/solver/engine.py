@@ -1,7 +1,7 @@
 """The NumPy engine: one training step is backprop, then the update, both in place, with nothing allocated.
 
 An engine is whatever has `run`: it takes a chunk of consecutive batches and does one step for each. The compiled
-engine (`compiled`) does the same steps, and `engines.make_engine` chooses."""
+engine (`compiled`) does the same steps, and `solver.make_engine` chooses."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class TrainingState:
         self.t = t
 
     def is_finite(self) -> bool:
-        """Whether all numbers are."""
+        """True if all numbers are finite."""
         return all(np.isfinite(flat.vector).all() for flat in (self.flat, *self.slots))
 
 
@@ -104,7 +104,7 @@ class Engine(Protocol):
 
         Args:
             X: (n, D) the rows of K batches one after the other, in the parameters' float type; all batches are full
-                but for the last, which may be short.
+                except the last, which may be short.
             y: (n,) class indices.
             weights: (n,) row weights, or None. A batch whose weights are all 0 is skipped.
             rates: (K,) the learning rate of each step.

@@ -121,7 +121,8 @@ def class_means(y: Array, predicted: Array, n_classes: int) -> tuple[float, floa
 
 
 def auc(y: Array, scores: Array) -> float | None:
-    """The area under the ROC curve: how often a row of class 1 scores above one of class 0, a tie counting one half.
+    """The area under the ROC curve: the share of pairs in which the row of class 1 scores above
+    that of class 0, a tie counting one half.
 
     Args:
         y: (N,) 0 or 1.

@@ -4,7 +4,7 @@
         shuffle the rows
         for each chunk of batches:
             gather its rows, and let the engine do one step per batch
-        evaluate, keep the best parameters, decide whether to stop
+        evaluate, keep the best parameters, stop if patience has run out
 
 What the solver has done so far is plain data, so a run can be saved between any two chunks and resumed from there,
 bit for bit; see `state_dict`."""
@@ -283,7 +283,7 @@ class Solver:
             self._before.restore(self.state)
 
     def forget_earlier_moment(self) -> None:
-        """Take the state as it is for that of `progress`: to be called by whoever has just set both."""
+        """Take the state as it is for that of `progress`: to be called after both were set."""
         self._before.step = None
 
     def _some_steps(self, n_steps: int) -> Chunk:

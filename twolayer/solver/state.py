@@ -109,7 +109,7 @@ class SolverProgress:
         step: steps done, those of the current epoch included.
         best: the best epoch so far.
         plateau_scale: the product of the drops of schedule `plateau`.
-        stopped_early: whether patience has run out.
+        stopped_early: true once patience has run out.
     """
 
     epoch: int

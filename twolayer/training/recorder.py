@@ -1,6 +1,5 @@
-"""What a run leaves while it goes on: the rows of its logs, checkpoints by the clock, pictures, snapshots.
-
-What is made at a training's end from its best parameters: predictions, the summary, the verdicts, the picture."""
+"""What a training writes into its run folder: while it runs, the rows of the logs, checkpoints by the clock, pictures,
+snapshots; at its end, from the best parameters, predictions, the summary, the verdicts and the picture."""
 
 from __future__ import annotations
 
@@ -51,14 +50,14 @@ def checkpoint_file(
 
 
 class Recorder:
-    """Writes into the run folder what the solver reports; use it as a context manager.
+    """Writes what the solver reports into the run folder; a context manager.
 
     Args:
         folder: the run's, locked by the caller.
         solver: the training.
         preparation: what best.npz carries beside the parameters.
         config: the run's config.
-        resumed: whether the logs have rows that a checkpoint vouches for, as many as the next two say.
+        resumed: true if the logs have rows that a checkpoint vouches for, as many as the next two say.
         digests: SHA-256 of the data files by path.
         history_rows: rows of history.csv at the checkpoint.
         steps_rows: rows of steps.csv at the checkpoint.
@@ -93,7 +92,7 @@ class Recorder:
         self._started = self._saved_at = time.perf_counter()
         self._saved_best_epoch = solver.progress.best.epoch
         self._redraw = RedrawBudget(config.run.redraw_seconds)
-        self._picture_fault: str | None = None
+        self._picture_error: str | None = None
 
     def __enter__(self) -> Recorder:
         if self._solver.progress.step == 0:
@@ -111,7 +110,7 @@ class Recorder:
             self._logs.close()
         except RunError:
             if error is None:
-                raise  # else it is the same fault once more, and the first one says more
+                raise  # otherwise it is the same error again, and the first one says more
 
     @property
     def seconds(self) -> float:
@@ -120,11 +119,11 @@ class Recorder:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What went wrong without harm to the run."""
-        return () if self._picture_fault is None else (self._picture_fault,)
+        """Errors that did no harm to the run."""
+        return () if self._picture_error is None else (self._picture_error,)
 
     def saw(self, event: Chunk | EpochEnd) -> None:
-        """Takes note of what the solver yielded, and saves when it is time."""
+        """Log what the solver yielded; save when it is time."""
         chunk = event.chunk if isinstance(event, EpochEnd) else event
         self._log_steps(chunk)
         if isinstance(event, EpochEnd):
@@ -133,7 +132,7 @@ class Recorder:
             self.checkpoint()
 
     def checkpoint(self) -> None:
-        """Saves the run as it is, logs first: they must never be shorter than the checkpoint says.
+        """Save the run as it is, logs first: they must never be shorter than the checkpoint says.
 
         A state that has overflowed is not saved: the next step will find that the training diverges.
         """
@@ -148,25 +147,25 @@ class Recorder:
         self._saved_at = time.perf_counter()
 
     def save_best(self) -> None:
-        """Writes best.npz."""
+        """Write best.npz."""
         write_atomically(self._folder.best, model_file(self._solver, self._preparation))
         self._saved_best_epoch = self._solver.progress.best.epoch
 
     def draw(self) -> None:
-        """Draws loss_curve.png from the epochs so far; a picture that cannot be drawn is no reason to lose a run."""
+        """Draw loss_curve.png from the epochs so far; a picture that cannot be drawn is no reason to lose a run."""
         best_epoch = self._solver.progress.best.epoch or None
         try:
             draw_loss_curve(self.columns, self._folder.loss_curve, best_epoch, title=self._config.name)
-            self._picture_fault = None
+            self._picture_error = None
         except Exception as error:  # of whatever kind, matplotlib's own among them
             kind = "" if isinstance(error, RunError | OSError) else f"{type(error).__name__}: "
             first_line = str(error).partition("\n")[0]
-            self._picture_fault = f"the loss curve could not be drawn: {kind}{first_line}"
+            self._picture_error = f"the loss curve could not be drawn: {kind}{first_line}"
 
     def _log_steps(self, chunk: Chunk) -> None:
         numbers = range(chunk.first_step, chunk.first_step + len(chunk.losses))
-        wanted = [k for k, step in enumerate(numbers) if StepsLog.wants(step) and not np.isnan(chunk.losses[k])]
-        for k in wanted:
+        logged = [k for k, step in enumerate(numbers) if StepsLog.wants(step) and not np.isnan(chunk.losses[k])]
+        for k in logged:
             rate, loss = float(chunk.rates[k]), float(chunk.losses[k])
             self._steps.append({"step": numbers[k], "epoch": chunk.epoch, "learning_rate": rate, "loss": loss})
 
@@ -199,7 +198,7 @@ _COUNTS = (
 def conclude(
     config: Config, dataset: Dataset, solver: Solver, folder: RunFolder, recorder: Recorder, status: str
 ) -> tuple[dict[str, Any], tuple[Verdict, ...]]:
-    """Writes best.npz, predictions.npz, loss_curve.png and summary.json.
+    """Write best.npz, predictions.npz, loss_curve.png and summary.json.
 
     Args:
         config: the run's.

@@ -1,4 +1,4 @@
-"""Whether going on makes the same run: which changes of the config, the data and the machine are allowed."""
+"""What may change when a run is resumed: which keys of the config, which data, which machine."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def require_same_run(
     Args:
         folder: the run's.
         checkpoint: the header of its last.npz, which says with what settings it was made.
-        stored: the run's config, as it stands in the folder; somebody may have edited it.
-        config: the config to go on with.
+        stored: the run's config as it is in the folder; it may have been edited.
+        config: the config to resume with.
         environment: today's, as `describe_environment` gives it.
         begun: epochs begun, the finished ones included.
         force: allow other versions and threads; never other data or another config.
@@ -60,9 +60,9 @@ def require_same_run(
     """
     made_with = checkpoint.get("settings")
     if not isinstance(made_with, dict):
-        raise RunError(f"{folder.last}: says nothing of the settings it was made with; wanted: a run's own checkpoint")
-    wanted = settings_of(config)
-    changed = {key: (made_with[key], wanted[key]) for key in wanted if made_with.get(key, wanted[key]) != wanted[key]}
+        raise RunError(f"{folder.last}: expected a run's checkpoint with the settings it was made with, got none")
+    asked = settings_of(config)
+    changed = {key: (made_with[key], asked[key]) for key in asked if made_with.get(key, asked[key]) != asked[key]}
     for key, (old, new) in (differences(stored, config) | changed).items():
         if key not in FREE_KEYS:
             _require_more_epochs(folder, key, old, new, stored, begun)
@@ -72,25 +72,25 @@ def require_same_run(
     if not data and trained_on is not None and trained_on != sorted(environment["data"].values()):
         data = [f"data: {folder.last.name} was trained on other files"]
     if data:
-        raise RunError(f"{folder.path}: cannot go on: {'; '.join(data)}. Put the file back, or start a new run")
+        raise RunError(f"{folder.path}: cannot resume: {'; '.join(data)}. Put the file back, or start a new run")
     if found and not force:
         raise RunError(
-            f"{folder.path}: going on here would not give the bits of a run never stopped: {'; '.join(found)}. "
-            "Restore what was there then, or accept other last digits with --force"
+            f"{folder.path}: resuming here would not give the bits of a run never stopped: {'; '.join(found)}. "
+            "Restore what was there, or accept other last digits with --force"
         )
 
 
 def _require_more_epochs(folder: RunFolder, key: str, old: Any, new: Any, stored: Config, begun: int) -> None:
     if key != "solver.epochs":
         raise RunError(
-            f"{folder.path}: {key}={new} would make another run (it is {shown(old)}): train anew from its config.yaml, "
-            f"or go on with changes to {', '.join(sorted(FREE_KEYS))} or solver.epochs only"
+            f"{folder.path}: cannot change {key} from {shown(old)} to {new} on resume; only "
+            f"{', '.join(sorted(FREE_KEYS))} and solver.epochs may change. Start a new run from its config.yaml instead"
         )
     settings = SolverSettings(schedule=stored.solver.schedule)
     if settings.schedule_rule.has_horizon:
         raise RunError(
-            f"{folder.path}: solver.epochs={new} would make another run (it is {shown(old)}): the rates of schedule "
-            f"'{stored.solver.schedule}' depend on the number of epochs; train anew from its config.yaml"
+            f"{folder.path}: cannot change solver.epochs from {shown(old)} to {new} on resume: the rates of schedule "
+            f"'{stored.solver.schedule}' depend on the number of epochs. Start a new run from its config.yaml instead"
         )
     if new < begun:
         raise RunError(f"{folder.path}: solver.epochs={new} is less than the {begun} epochs that have begun")

@@ -37,7 +37,7 @@ Stop = Callable[[Record], bool]
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training came to.
+    """The result of a training.
 
     Attributes:
         run_dir: the run folder.
@@ -70,7 +70,7 @@ def train(
     quiet: bool = True,
     stop: Stop | None = None,
 ) -> TrainResult:
-    """Trains from a config and leaves a run folder.
+    """Train from a config; leave a run folder.
 
     Args:
         config: a YAML file, or a Config.
@@ -80,8 +80,8 @@ def train(
         stop: asked after each epoch, with its record; an answer of True interrupts the run there, as a signal would.
 
     Raises:
-        ConfigError: with all faults of the config.
-        DataError: for a fault in the data.
+        ConfigError: with all errors of the config.
+        DataError: for an error in the data.
         DivergedError: if a step gave a loss or gradient that is not finite; the run folder has the best parameters.
         RunError: if the run folder cannot be written.
     """
@@ -99,7 +99,7 @@ def train(
         folder = create_run_folder(files, parent=config.run.dir, name=config.name)
     else:
         folder = create_run_folder_at(files, run_dir)
-    with _way_on_told(folder), folder.lock() as lock:
+    with _with_command_to_resume(folder), folder.lock() as lock:
         return _run(config, dataset, solver, folder, {}, (*warned, *lock.notices), quiet, stop)
 
 
@@ -111,18 +111,18 @@ def resume(
     force: bool = False,
     stop: Stop | None = None,
 ) -> TrainResult:
-    """Goes on where a run stopped, to the bits it would have had without the stop.
+    """Resume a run where it stopped, to the bits it would have had without the stop.
 
     Args:
         run_dir: the run folder.
         overrides: changes that leave the run what it is: `solver.epochs=...` where the schedule has no horizon,
             keys of `run`.
         quiet: show no bar.
-        force: go on although library versions or threads differ; the last bits then may, too.
+        force: resume although library versions or threads differ; the last bits may then differ.
         stop: as in `train`.
 
     Raises:
-        RunError: if there is no run that can go on, it is in use, or a change would make it another run.
+        RunError: if there is no run to resume, it is in use, or a change would make it another run.
     """
     folder = open_run(run_dir)
     with folder.lock() as lock:
@@ -145,10 +145,10 @@ def resume(
         if solver.finished and folder.summary.exists():
             summary = stored_summary(folder.summary)
             if summary is None:
-                notes = (*notes, f"{folder.summary}: damaged; made anew")
+                notes = (*notes, f"{folder.summary}: damaged; rewritten")
             elif summary["status"] in ("finished", "stopped_early") and summary["steps"] == solver.progress.step:
                 return _already_finished(folder, summary, notes)
-        with _way_on_told(folder):
+        with _with_command_to_resume(folder):
             if config != stored:
                 write_atomically(folder.config, dump_config(config).encode())
             return _run(config, dataset, solver, folder, logs, notes, quiet, stop)
@@ -224,33 +224,35 @@ def _status(solver: Solver, diverged: DivergedError | None) -> str:
 
 
 @contextmanager
-def _way_on_told(folder: RunFolder) -> Iterator[None]:
-    """Adds to the fault of a run that could not be written further how to go on with what is there."""
+def _with_command_to_resume(folder: RunFolder) -> Iterator[None]:
+    """Add to the error of a run that could not be written further how to resume it."""
     try:
         yield
     except RunError as error:
         if not isinstance(error.__cause__, OSError):
             raise
-        way_on = f"twolayer train --resume {shlex.quote(str(folder.path))}"
-        raise RunError(f"{error}\nThe run stands as its last checkpoint has it; then: {way_on}") from error.__cause__
+        command = f"twolayer train --resume {shlex.quote(str(folder.path))}"
+        raise RunError(
+            f"{error}\nThe run is intact up to its last checkpoint. To resume: {command}"
+        ) from error.__cause__
 
 
 def _renew_best(folder: RunFolder, content: Content) -> tuple[str, ...]:
     """Makes best.npz anew from what last.npz holds, if it is missing, damaged or not of the same moment."""
-    wanted = content_bytes(content)
+    expected = content_bytes(content)
     try:
         with open_to_read(folder.best) as file:
-            if file.read(len(wanted) + 1) == wanted:
+            if file.read(len(expected) + 1) == expected:
                 return ()
         read_model_arrays(folder.best, kinds=("model",))
         notes: tuple[str, ...] = ()  # whole, and of a moment after the checkpoint: the training will come there again
     except (OSError, RunError):
-        notes = (f"{folder.best}: missing or damaged; made anew from {folder.last.name}",)
-    write_atomically(folder.best, wanted)
+        notes = (f"{folder.best}: missing or damaged; rewritten from {folder.last.name}",)
+    write_atomically(folder.best, expected)
     return notes
 
 
 def _already_finished(folder: RunFolder, summary: dict[str, Any], notes: Sequence[str]) -> TrainResult:
     history = {name: np.asarray(column) for name, column in read_history(folder.history).items()}
-    note = f"{folder.path}: this run has finished; there is nothing to go on with"
+    note = f"{folder.path}: this run has finished; there is nothing to resume"
     return TrainResult(folder.path, summary, history, load_model(folder.best), (note, *notes))

@@ -1,4 +1,4 @@
-"""A run killed again and again against one never killed: both must leave the same bits."""
+"""A run killed several times against one never killed: both must leave the same bits."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ START_UP_SHARE = 0.7  # of the time before the first step, in which no kill fall
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ResumeComparison:
     """What a comparison found.
 
     Attributes:
-        kills: how often the run was killed.
-        mid_run: how many of the kills came after the run folder had appeared.
+        kills: how many times the run was killed.
+        mid_run: the kills that came after the run folder had appeared.
         differences: what is not the same, in words; empty if all is.
     """
 
@@ -38,7 +38,7 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Whether the two runs are equal."""
+        """True if the two runs are equal."""
         return not self.differences
 
     def __str__(self) -> str:
@@ -50,14 +50,14 @@ class Verdict:
 
 def verify_resume(
     config: str | Path, overrides: Sequence[str], folder: Path, *, kills: int, rng: np.random.Generator
-) -> Verdict:
+) -> ResumeComparison:
     """Trains once straight and once with kills, each training in a process of its own.
 
     Args:
         config: a YAML file.
         overrides: `section.key=value`.
         folder: where the two run folders `straight` and `killed` go; they must not exist.
-        kills: how often to kill, each time at a random moment of what a whole training takes.
+        kills: how many times to kill, each at a random moment of a whole training's duration.
         rng: draws the moments.
 
     Raises:
@@ -70,7 +70,7 @@ def verify_resume(
     duration = time.perf_counter() - start
     seconds = read_history(RunFolder(straight).history)["seconds"]
     often = f"run.checkpoint_seconds={seconds[-1] / CHECKPOINTS:.6f}"
-    start_up = duration - seconds[-1]  # a kill before the first step tells little: a few are enough
+    start_up = duration - seconds[-1]  # kills before the first step show little: a few are enough
 
     mid_run = 0
     for delay in rng.uniform(START_UP_SHARE * start_up, duration, kills):
@@ -81,7 +81,7 @@ def verify_resume(
         if killed.exists():
             load_model(killed)
     _finish(_next(config, [*overrides, often], killed))
-    return Verdict(kills, mid_run, tuple(differences(RunFolder(straight), RunFolder(killed))))
+    return ResumeComparison(kills, mid_run, tuple(differences(RunFolder(straight), RunFolder(killed))))
 
 
 def differences(one: RunFolder, other: RunFolder) -> Iterator[str]:
@@ -101,7 +101,7 @@ def differences(one: RunFolder, other: RunFolder) -> Iterator[str]:
 
 
 def _next(config: str | Path, overrides: Sequence[str], run_dir: Path) -> subprocess.Popen[str]:
-    """The training that goes on with a run, or starts it if it has not appeared."""
+    """The training that resumes a run, or starts it if it has not appeared."""
     if run_dir.exists():
         return _start("train", "--resume", str(run_dir), "--quiet")
     return _train(config, overrides, run_dir)
