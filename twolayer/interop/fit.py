@@ -105,7 +105,7 @@ def _looks_unscaled(X: Array, X_val: Array) -> bool:
 
 
 def split_off(rows: FitRows, fraction: float, seed: int) -> FitRows:
-    """Holds a fraction of the rows out for validation, every class in proportion.
+    """Hold a fraction of the rows out for validation, every class in proportion.
 
     Raises:
         ValueError: if there are too few rows of a class.
@@ -124,12 +124,8 @@ Scorer = Callable[[Any, Any, Any], float]
 
 
 class Monitor(NamedTuple):
-    """How the best epoch is chosen.
-
-    Attributes:
-        column: the column of the records that decides; None keeps the last epoch's parameters.
-        scorer: scorer(estimator, X, y) that fills the column `score`; None if the solver has the column.
-    """
+    """How the best epoch is chosen: by a column of the records, None for the last epoch's parameters; and the
+    scorer(estimator, X, y) that fills the column `score`, if it is that one."""
 
     column: str | None
     scorer: Scorer | None
@@ -138,11 +134,8 @@ class Monitor(NamedTuple):
 def resolve_monitor(monitor: str | Scorer | None, patience: int | None, has_validation: bool) -> Monitor:
     """What the parameters `monitor` and `patience` of the estimator mean.
 
-    Args:
-        monitor: a column of the history, the name of a scorer, a scorer, or None: val_accuracy with validation rows;
-            without, nothing is chosen unless there is a patience, which then looks at train_loss.
-        patience: as the estimator's.
-        has_validation: if there are validation rows.
+    A monitor is a column of the history, the name of a scorer, a scorer, or None: val_accuracy with validation rows;
+    without, nothing is chosen unless there is a patience, which then looks at train_loss.
 
     Raises:
         ValueError: for an unknown name, or a column of validation rows without any.
@@ -223,6 +216,7 @@ class EstimatorSettings:
     """The estimator's parameters that are not the solver's, checked as those are."""
 
     hidden: int = count(64, "H, hidden units", ge=0)
+    epochs: int = count(100, "passes over the rows in a call of fit")
     init: Init = setting("he", "how the weights are drawn", choices=get_args(Init))  # noqa: RUF009
     init_std: float = setting(0.01, "standard deviation of the weights", gt=0)
     validation: float = setting(0.0, "fraction of the rows held out", ge=0, lt=1)
@@ -271,7 +265,6 @@ def train(
 ) -> None:
     """Train for some epochs, on from the model's checkpoint if it has one, and set the fitted attributes."""
     checkpoint: Checkpoint | None = getattr(model, "_checkpoint", None)
-    check_scalar(epochs, "epochs", Integral, min_val=1)
     done = 0 if checkpoint is None else int(checkpoint.header["progress"]["epoch"])
     monitor = resolve_monitor(model.monitor, model.patience, rows.validation is not None)
     solver = _make_solver(model, rows, done + int(epochs), seed, monitor, initial_params)

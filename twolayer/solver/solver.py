@@ -15,13 +15,13 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twolayer.network.backprop import penalty
-from twolayer.network.model import Array, FlatParams, Params, flat_copy, flat_zeros
+from twolayer.network.model import Array, Params, flat_copy, flat_zeros
 from twolayer.network.optim import OPTIMIZERS
 from twolayer.network.schedules import learning_rates
 from twolayer.network.settings import EngineName, SolverSettings
@@ -35,7 +35,16 @@ from twolayer.solver.engine import (
 )
 from twolayer.solver.inputs import checked_params, fitting_rows, fitting_weights
 from twolayer.solver.metrics import Evaluator, RowSource, hidden_activity, weight_changes
-from twolayer.solver.state import Best, Chunk, EpochEnd, Record, SolverProgress
+from twolayer.solver.state import (
+    Best,
+    Chunk,
+    Divergence,
+    EpochEnd,
+    Moment,
+    Record,
+    SolverProgress,
+    explain_divergence,
+)
 from twolayer.utils.blas import at_most_threads
 from twolayer.utils.columns import require_monitor
 from twolayer.utils.errors import DivergedError
@@ -57,58 +66,6 @@ def make_engine(name: EngineName, state: TrainingState, rule: UpdateRule, batch_
     return engine
 
 
-LARGE_FEATURE = 50.0  # standardised rows stay far below this
-LARGE_GRADIENT = 10.0  # ordinary ones are around 1
-
-
-class Divergence(NamedTuple):
-    """The step that went wrong, or the one after which the training loss was not finite.
-
-    Attributes:
-        step: its number, from 1.
-        rate: its learning rate.
-        loss: its loss.
-        gradient_norm: the norm of its gradient.
-        losses: those of the steps just before it.
-    """
-
-    step: int
-    rate: float
-    loss: float
-    gradient_norm: float
-    losses: Array
-
-
-def explain_divergence(found: Divergence, params: Params, X: Array, settings: SolverSettings) -> str:
-    """Return the message of a DivergedError: where, with which numbers, and what to try as far as they point.
-
-    Args:
-        found: what happened.
-        params: the parameters at that point.
-        X: (n, D) some rows of the training.
-        settings: those of the training.
-    """
-    weights = {name: W for name, W in params.named().items() if name.startswith("W")}
-    with np.errstate(over="ignore", invalid="ignore"):
-        norms = ", ".join(f"|{name}| = {np.linalg.norm(W):.3g}" for name, W in weights.items())
-    message = (
-        f"diverged at step {found.step}: loss {found.loss:.3g}, gradient norm {found.gradient_norm:.3g} "
-        f"at learning rate {found.rate:.3g} ({norms})"
-    )
-    before = found.losses[np.isfinite(found.losses)]
-    if len(before) and before[-1] > before[0]:
-        message += f"; the loss rose from {before[0]:.3g} to {before[-1]:.3g} in the {len(before)} steps before"
-    remedies = [f"a lower solver.learning_rate, such as {settings.learning_rate / 10:.1g}"]
-    if settings.warmup_epochs == 0:
-        remedies.append("solver.warmup_epochs: 1")
-    largest = float(np.abs(X).max())
-    if not largest < LARGE_FEATURE:
-        remedies.insert(0, f"data.scale: standardize (a feature reaches {largest:.3g})")
-    if settings.max_grad_norm is None and not found.gradient_norm < LARGE_GRADIENT:
-        remedies.append("solver.max_grad_norm: 1")
-    return f"{message}. Try {', or '.join(remedies)}"
-
-
 def _settings(given: dict[str, Any]) -> SolverSettings:
     """The settings; raises TypeError for a name that is none of them."""
     known = [field.name for field in fields(SolverSettings)]
@@ -118,6 +75,16 @@ def _settings(given: dict[str, Any]) -> SolverSettings:
                 f"Solver has no setting {name!r}{did_you_mean(name, known)}; its settings: {', '.join(known)}"
             )
     return SolverSettings(**given)
+
+
+def _warn_of_unreachable_drop(settings: SolverSettings) -> None:
+    patience, plateau_patience = settings.patience, settings.plateau_patience
+    if settings.schedule == "plateau" and patience is not None and patience <= plateau_patience:
+        warnings.warn(
+            f"patience {patience} stops the training before plateau_patience {plateau_patience} can lower the rate: "
+            "both count epochs without improvement; make patience the larger one",
+            stacklevel=3,
+        )
 
 
 ONE_THREAD = 4_000_000  # operations in a batch's largest product; up to here a second thread does not help
@@ -185,18 +152,11 @@ class Solver:
         self._evaluate_train, self._evaluate_validation = self._make_evaluators(params, validation)
         self._score = score
         self._schedule = self.settings.schedule_rule
-        patience, plateau_patience = self.settings.patience, self.settings.plateau_patience
-        if self._schedule.name == "plateau" and patience is not None and patience <= plateau_patience:
-            warnings.warn(
-                f"patience {patience} stops the training before plateau_patience {plateau_patience} can lower the "
-                "rate: both count epochs without improvement; make patience the larger one",
-                stacklevel=2,
-            )
-
+        _warn_of_unreachable_drop(self.settings)
         optimizer = OPTIMIZERS[self.settings.optimizer]
         slots = [flat_zeros(*shape, dtype) for _ in range(optimizer.n_slots)]
         self.state = TrainingState(flat_copy(params), slots)
-        self._before = _Moment(self.state)
+        self._before = Moment(self.state)
         self.best_params = params.copy()
         monitor = self.settings.monitor or ("val_accuracy" if validation else "train_loss")
         require_monitor(
@@ -209,16 +169,26 @@ class Solver:
         best = Best(monitor, tie_breaker="val_loss" if validation else "train_loss")
         self.progress = SolverProgress(0, 0, best)
 
+        self._prepare_steps(params)
+
+    def _prepare_steps(self, params: Params) -> None:
+        """Make the engine, and the buffers for the rows of a chunk."""
         batch_rows = min(self.settings.batch_size, self._n_rows)
         given = self.settings
         rule = UpdateRule(given.optimizer, given, given.reg, given.max_grad_norm)
         self._engine = make_engine(given.engine, self.state, rule, batch_rows)
         self.steps_per_epoch = -(-self._n_rows // batch_rows)
-        self.threads = 1 if 2 * batch_rows * params.n_features * (params.n_hidden or shape[-1]) < ONE_THREAD else None
-        longest = chunk_steps(batch_rows, params.n_features, params.n_hidden, dtype.itemsize)
+        self.threads = (
+            1 if 2 * batch_rows * params.n_features * (params.n_hidden or params.n_classes) < ONE_THREAD else None
+        )
+        longest = chunk_steps(batch_rows, params.n_features, params.n_hidden, params.dtype.itemsize)
         self._chunk_steps = max(1, min(longest, self.steps_per_epoch - 1))
         n = self._chunk_steps * batch_rows
-        self._gathered = np.empty(n, np.intp), np.empty((n, params.n_features), dtype), np.empty(n, self._y.dtype)
+        self._gathered = (
+            np.empty(n, np.intp),
+            np.empty((n, params.n_features), params.dtype),
+            np.empty(n, self._y.dtype),
+        )
         self._order_of: tuple[int, NDArray[Any]] | None = None  # (epoch, its permutation)
 
     def _make_evaluators(
@@ -378,36 +348,3 @@ class Solver:
         stop = settings.patience is not None and best.bad_epochs >= settings.patience
         progress = SolverProgress(done.epoch + 1, done.step + 1, best, scale, stop)
         self.progress, self.best_params = progress, best_params
-
-
-class _Moment:
-    """A copy of a training's state at one step.
-
-    Attributes:
-        step: the steps counted at that moment; None while there is none.
-        params: the parameters then.
-    """
-
-    def __init__(self, like: TrainingState) -> None:
-        self.step: int | None = None
-        self._flat: FlatParams = flat_copy(like.flat.params)
-        self._vectors = [self._flat.vector, *(slot.vector.copy() for slot in like.slots)]
-        self._t = like.t
-
-    @property
-    def params(self) -> Params:
-        return self._flat.params
-
-    def take(self, state: TrainingState, step: int) -> None:
-        """Copy the state, which is that after `step` steps."""
-        self.step = None
-        for kept, flat in zip(self._vectors, (state.flat, *state.slots), strict=True):
-            np.copyto(kept, flat.vector)
-        self._t = state.t
-        self.step = step
-
-    def restore(self, state: TrainingState) -> None:
-        """Make the state what it was."""
-        for kept, flat in zip(self._vectors, (state.flat, *state.slots), strict=True):
-            np.copyto(flat.vector, kept)
-        state.t = self._t
