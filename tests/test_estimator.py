@@ -488,7 +488,7 @@ class TestFaults:
             ({"hidden": True}, "hidden: expected a whole number.*, got True"),
             ({"patience": 2.5}, "patience: expected a whole number.*, got 2.5"),
             ({"shuffle": "yes"}, "shuffle: expected True or False, got 'yes'"),
-            ({"epochs": 1.5}, "epochs must be"),
+            ({"epochs": 1.5}, "epochs: expected a whole number.*, got 1.5"),
             ({"reg": "1e-3"}, "reg: expected a number.*, got '1e-3'"),
             ({"batch_size": 32.0}, "batch_size: expected a whole number.*, got 32.0"),
             ({"validation": "0.2"}, "validation: expected a number.*, got '0.2'"),

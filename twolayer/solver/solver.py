@@ -158,18 +158,17 @@ class Solver:
         self.state = TrainingState(flat_copy(params), slots)
         self._before = Moment(self.state)
         self.best_params = params.copy()
-        monitor = self.settings.monitor or ("val_accuracy" if validation else "train_loss")
-        require_monitor(
-            monitor,
-            validation=validation is not None,
-            hidden=params.n_hidden > 0,
-            score=score is not None,
-            n_classes=params.n_classes,
-        )
-        best = Best(monitor, tie_breaker="val_loss" if validation else "train_loss")
-        self.progress = SolverProgress(0, 0, best)
-
+        self.progress = SolverProgress(0, 0, self._nothing_best())
         self._prepare_steps(params)
+
+    def _nothing_best(self) -> Best:
+        """The state of the monitor before the first epoch."""
+        validation = self._evaluate_validation is not None
+        monitor = self.settings.monitor or ("val_accuracy" if validation else "train_loss")
+        hidden, n_classes = self.params.n_hidden > 0, self.params.n_classes
+        score = self._score is not None
+        require_monitor(monitor, validation=validation, hidden=hidden, score=score, n_classes=n_classes)
+        return Best(monitor, tie_breaker="val_loss" if validation else "train_loss")
 
     def _prepare_steps(self, params: Params) -> None:
         """Make the engine, and the buffers for the rows of a chunk."""
