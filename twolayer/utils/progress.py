@@ -1,7 +1,8 @@
-"""What a person sees while training: a bar on a terminal, a plain line now and then elsewhere, or nothing."""
+"""What is shown during a training: a bar on a terminal or in a notebook, a plain line now and then elsewhere."""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -9,38 +10,46 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-PLAIN_LINES = 20  # about so many in a training whose output goes to a file
+PLAIN_LINES = 20  # about this many in a training whose output goes to a file
+NOTEBOOK_COLUMNS = 100
+NARROW = 60  # columns, below which a terminal is not shown the time that remains
+_WIDE_BAR, _NARROW_BAR = "{desc}|{bar}|{percentage:3.0f}% {remaining}", "{desc}|{bar}|{percentage:3.0f}%"
+_RESERVED = 16  # columns for the bar, ` 100% 00:00:00` and what separates them
+_NAMES = {"train_loss": "train loss", "val_loss": "val loss", "val_accuracy": "val acc", "learning_rate": "rate"}
+_NAMES_ALONE = {"train_loss": "train loss", "train_accuracy": "train acc", "learning_rate": "rate"}
 
 
 class ProgressBar:
-    """Shows how a training goes on; use it as a context manager.
+    """Shows how far a training is; use it as a context manager.
 
     Args:
         total_rows: rows that the whole training visits, all epochs together.
-        done_rows: rows visited before, of a run that goes on.
+        done_rows: rows visited before, of a resumed run.
         epochs: planned epochs.
         quiet: show nothing.
-        stream: where to show it; None for standard error.
+        stream: where to show it; None for standard error, or in a notebook standard output, which is not shown as an
+            error there.
     """
 
     def __init__(
         self, total_rows: int, done_rows: int, epochs: int, *, quiet: bool = False, stream: TextIO | None = None
     ) -> None:
-        self._stream = stream or sys.stderr
+        notebook = stream is None and in_notebook()
+        self._stream = stream or (sys.stdout if notebook else sys.stderr)
         self._epochs = epochs
-        self._plain = not quiet and not self._stream.isatty()
+        self._columns = NOTEBOOK_COLUMNS if notebook else None
+        self._plain = not quiet and not notebook and not self._stream.isatty()
         self._rows, self._started = 0, time.perf_counter()
         self._bar = tqdm(
             total=total_rows,
             initial=done_rows,
-            unit="row",
-            unit_scale=True,
             file=self._stream,
-            dynamic_ncols=True,
+            ncols=self._columns,
+            dynamic_ncols=self._columns is None,
             disable=quiet or self._plain,
-            bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining} {rate_fmt}{postfix}",
+            bar_format=_WIDE_BAR,
         )
-        self._bar.set_description_str(f"epoch 0/{epochs}", refresh=False)
+        self._bar.set_description_str(f"epoch 0/{epochs} ", refresh=False)
 
     def __enter__(self) -> ProgressBar:
         return self
@@ -49,18 +58,22 @@ class ProgressBar:
         self._bar.close()
 
     def rows(self, n_rows: int) -> None:
-        """Takes note of rows that were visited."""
+        """Count rows that were visited."""
         self._rows += n_rows
         self._bar.update(n_rows)
 
     def epoch(self, record: Mapping[str, float | None]) -> None:
-        """Takes note of an epoch's record (see `solver.Solver.run`)."""
+        """Show an epoch's record (see `solver.Solver.run`)."""
         epoch = int(record["epoch"] or 0)
-        self._bar.set_description_str(f"epoch {epoch}/{self._epochs}", refresh=False)
-        self._bar.set_postfix_str(_figures(record), refresh=False)
+        start = f"epoch {epoch}/{self._epochs}"
+        if not self._bar.disable:
+            columns = self._columns or _columns_of(self._stream)
+            self._bar.bar_format = _WIDE_BAR if columns >= NARROW else _NARROW_BAR
+            figures = sorted(_figures(record, {"train_loss": "loss"}), key=lambda figure: " acc " not in figure)
+            self._bar.set_description_str(_fitting(start, figures, columns - _RESERVED), refresh=False)
         if self._plain and (epoch % max(1, self._epochs // PLAIN_LINES) == 0 or epoch == self._epochs):
             rate = self._rows / max(time.perf_counter() - self._started, 1e-9)
-            self._stream.write(f"epoch {epoch}/{self._epochs}: {_figures(record)}, {rate:,.0f} rows/s\n")
+            self._stream.write(f"{start}: {', '.join(_figures(record))}, {rate:,.0f} rows/s\n")
             self._stream.flush()
 
 
@@ -68,7 +81,7 @@ class Tally:
     """Counts things that get done in any order, such as the trainings of a sweep; use it as a context manager.
 
     Args:
-        total: how many there are; None if nobody knows.
+        total: how many there are; None if unknown.
         done: how many were done before.
         unit: what they are, e.g. `"run"`.
         quiet: show nothing.
@@ -80,10 +93,9 @@ class Tally:
     ) -> None:
         self._stream = stream or sys.stderr
         self._plain = not quiet and not self._stream.isatty()
-        self._disabled = quiet or self._plain
         self._total, self._done, self._unit = total, done, unit
         self._bar = tqdm(
-            total=total, initial=done, unit=unit, file=self._stream, dynamic_ncols=True, disable=self._disabled
+            total=total, initial=done, unit=unit, file=self._stream, dynamic_ncols=True, disable=quiet or self._plain
         )
 
     def __enter__(self) -> Tally:
@@ -93,7 +105,7 @@ class Tally:
         self._bar.close()
 
     def done(self, what: str, best: str) -> None:
-        """One more is done: `what` became of it, and the `best` so far."""
+        """Count one more: `what` became of it, and the `best` so far."""
         self._done += 1
         self._bar.set_postfix_str(best, refresh=False)
         self._bar.update()
@@ -103,8 +115,32 @@ class Tally:
             self._stream.flush()
 
 
-def _figures(record: Mapping[str, float | None]) -> str:
-    names = {"train_loss": "train loss", "val_loss": "val loss", "val_accuracy": "val acc", "learning_rate": "rate"}
-    if record["val_accuracy"] is None:
-        names = {"train_loss": "train loss", "train_accuracy": "train acc", "learning_rate": "rate"}
-    return ", ".join(f"{label} {record[name]:.4g}" for name, label in names.items() if record[name] is not None)
+def in_notebook() -> bool:
+    """Return whether the code runs in the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+
+
+def _columns_of(stream: TextIO) -> int:
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except (ValueError, OSError):
+        return 80
+
+
+def _figures(record: Mapping[str, float | None], short: Mapping[str, str] | None = None) -> list[str]:
+    """Return the figures of an epoch in words; with `short`, other names and losses of three digits."""
+    names = _NAMES_ALONE if record["val_accuracy"] is None else _NAMES
+    digits = {name: 4 if short is None or "loss" not in name else 3 for name in names}
+    labels = names | dict(short or {})
+    return [f"{labels[name]} {record[name]:.{digits[name]}g}" for name in names if record[name] is not None]
+
+
+def _fitting(start: str, figures: list[str], columns: int) -> str:
+    """Return the start and as many figures, the first in any case, as there are columns for."""
+    text = start
+    for k, figure in enumerate(figures):
+        if k and len(text) + len(figure) + 3 > columns:
+            break
+        text += f", {figure}"
+    return f"{text} "
