@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from types import FrameType
 
 from twolayer.utils.errors import TwoLayerError
+from twolayer.utils.process import TerminalStream
 
 # New objects until Python searches them for garbage: imports make most, for good, and searching costs a short run 10 %.
 GARBAGE_COLLECTION_AFTER = 50_000
@@ -42,6 +43,9 @@ def _open_streams() -> None:
             setattr(sys, name, os.fdopen(nowhere, "w", encoding="utf-8", closefd=False))
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+            if stream.isatty():
+                terminal = TerminalStream(stream.buffer, stream.encoding, "backslashreplace", line_buffering=True)
+                setattr(sys, name, terminal)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
@@ -69,7 +73,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         print(f"twolayer: {error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)
         return 2
     except MemoryError:
-        print("twolayer: out of memory: a smaller model.hidden or solver.batch_size needs less", file=sys.stderr)
+        trains = set(sys.argv[1:2] if arguments is None else arguments[:1]) <= {"train", "sweep"}
+        smaller = "a smaller model.hidden or solver.batch_size" if trains else "a file with fewer rows"
+        print(f"twolayer: out of memory: {smaller} needs less", file=sys.stderr)
         return 2
 
 

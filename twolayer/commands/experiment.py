@@ -69,6 +69,7 @@ class ClaimPanel:
     dots: bool = False
 
 
+@style.default_look()
 def draw_panels(title: str, panels: tuple[ClaimPanel, ...], path: Path) -> None:
     """Draws the panels side by side into a picture file.
 

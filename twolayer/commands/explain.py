@@ -21,6 +21,7 @@ from twolayer.network.model import Array, Params
 from twolayer.reference import Pass, forward_pass, gradient_step
 from twolayer.reference.gradcheck import GradientCheck, check_gradients
 from twolayer.utils.randomness import generator
+from twolayer.utils.text import plain
 
 WIDTH = 80
 _NAME, _NUMBER = 13, 11  # columns of a table in text
@@ -167,7 +168,7 @@ class _Picks:
         self.classes = largest(chances)
         self.rows = list(range(min(len(X), _SHOWN)))
         self.row_names = [f"row {number}" for number in rows]
-        self.class_names = [str(label) for label in classes]
+        self.class_names = [plain(label) for label in classes]
 
     def names(self, letter: str, limit: int = 10) -> tuple[list[int], list[str]]:
         """Return indices and names along one axis: N rows, D features, H units, C classes."""

@@ -14,6 +14,7 @@ from twolayer.views.style import (
     TRAINING,
     VALIDATION,
     color_map,
+    default_look,
     line_look,
     new_figure,
     plain,
@@ -45,6 +46,7 @@ class PointView(NamedTuple):
     spread: float | None
 
 
+@default_look()
 def draw_against_keys(points: Sequence[PointView], keys: Mapping[str, bool], metric: str, path: Path) -> None:
     """A panel for each key: the metric of every point against the point's value, with its spread.
 
@@ -73,6 +75,7 @@ def draw_against_keys(points: Sequence[PointView], keys: Mapping[str, bool], met
     save(figure, path)
 
 
+@default_look()
 def draw_parallel_coordinates(
     points: Sequence[PointView], keys: Mapping[str, bool], metric: str, path: Path, *, larger: bool
 ) -> None:
@@ -111,6 +114,7 @@ def draw_parallel_coordinates(
     save(figure, path)
 
 
+@default_look()
 def draw_best_curves(curves: Sequence[tuple[str, Array, Array]], metric: str, path: Path) -> None:
     """The metric over the epochs of the best points, the best first.
 

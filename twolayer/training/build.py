@@ -82,7 +82,13 @@ def read_data(config: Config) -> Dataset:
     Raises:
         DataError: for an error in the data.
     """
-    return load_dataset(**config.data.model_dump(), seed=config.seed, dtype=config.model.dtype)
+    try:
+        return load_dataset(**config.data.model_dump(), seed=config.seed, dtype=config.model.dtype)
+    except MemoryError:
+        raise DataError(
+            f"{config.source}: data: the rows need more memory than is free; use fewer, or a .npy file, which is read "
+            "from the disk as it is used"
+        ) from None
 
 
 def make_solver(config: Config, dataset: Dataset) -> Solver:

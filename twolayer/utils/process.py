@@ -1,11 +1,10 @@
-"""Ctrl-C and SIGTERM: the first one asks the training to stop where its state is whole, a second Ctrl-C leaves at
-once.
+"""The process and its surroundings: signals, the terminal, and further processes that run a module of this package.
 
-Python processes that run a module of this package: they find it wherever this process did, and take no file of the
-current folder for a module."""
+The first Ctrl-C or SIGTERM asks the training to stop where its state is whole; a second Ctrl-C leaves at once."""
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -16,9 +15,7 @@ from typing import Any
 
 
 class StopRequest:
-    """Listens for SIGINT and SIGTERM while it is entered.
-
-    Outside the main thread, where Python takes no signals, it never sees one.
+    """Listens for SIGINT and SIGTERM while it is entered; outside the main thread Python delivers none.
 
     Attributes:
         signal_number: the signal that came, or None.
@@ -50,16 +47,32 @@ class StopRequest:
         self._former.clear()
 
 
-def module_command(module: str, *arguments: str) -> list[str]:
-    """The command that runs a module with arguments.
+class TerminalStream(io.TextIOWrapper):
+    """Text on a terminal without the control characters that could steer it: names and labels come from files.
 
-    Left to itself, `-m` puts the current folder before all else: a `queue.py` there would be run as Python's own.
+    Escape sequences and bidirectional overrides are written as Python's escapes. Line ends, tabs and the carriage
+    return of a progress bar pass.
+    """
+
+    def write(self, text: str) -> int:
+        super().write(text.translate(_ESCAPES))
+        return len(text)
+
+
+_CONTROLS = {*range(0x20), *range(0x7F, 0xA0), 0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)}
+_ESCAPES = {code: repr(chr(code))[1:-1] for code in _CONTROLS - {*b"\n\t\r"}}
+
+
+def module_command(module: str, *arguments: str) -> list[str]:
+    """Return the command that runs a module with arguments.
+
+    By itself `-m` puts the current folder first: a `queue.py` there would be run as Python's own.
     """
     return [sys.executable, "-P", "-m", module, *arguments]
 
 
 def module_environment() -> dict[str, str]:
-    """This process's environment variables, PYTHONPATH with this package in it, since a checkout is not installed."""
+    """Return this process's environment variables with this package in PYTHONPATH: a checkout is not installed."""
     package = str(Path(__file__).resolve().parents[2])
     paths = filter(None, [package, os.environ.get("PYTHONPATH")])  # an empty one would be the current folder
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}

@@ -66,6 +66,12 @@ def shown(value: Any, longest: int = _MAX_SHOWN) -> str:
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
+def plain(value: object, longest: int = _MAX_SHOWN) -> str:
+    """Return a label, a name or a note for a table or a line: without quotes, printable and short."""
+    text = printable(str(value)[: longest + 1])
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."
+
+
 def some(values: Iterable[object], most: int = 8) -> str:
     """Return the first few of many values, for a message."""
     listed = list(values)

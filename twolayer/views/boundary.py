@@ -113,9 +113,7 @@ def snapshot_models(run: Path, last: bool = False) -> list[tuple[int, Model]]:
     for path in paths[-1:] if last else paths:
         arrays, header = read_model_arrays(path, kinds=("snapshot",))
         params = Params(arrays.get("W1"), arrays.get("b1"), arrays["W2"], arrays["b2"])
-        epoch = header.get("epoch")
-        if type(epoch) is not int or epoch < 0:
-            raise RunError(f"{path}: epoch: expected a number from 0, got {shown(epoch)}")
+        epoch = _epoch(header, path)
         if (params.n_features, params.n_classes) != (model.params.n_features, model.params.n_classes):
             raise RunError(f"{path}: expected a network like {model.params}, as in best.npz, got {params}")
         frames.append((epoch, Model(params, model.preparation)))
@@ -130,10 +128,18 @@ def newest_model(run: Path) -> tuple[int, Model]:
     """
     if snapshots := snapshot_models(run, last=True):
         return snapshots[0]
-    header = read_model_arrays(RunFolder(run).best, kinds=("model",))[1]
-    return int(header["epoch"]), load_model(run)
+    model = load_model(run)
+    return _epoch(model.header, RunFolder(run).best), model
 
 
+def _epoch(header: Mapping[str, Any], path: Path) -> int:
+    epoch = header.get("epoch")
+    if type(epoch) is not int or epoch < 0:
+        raise RunError(f"{path}: epoch: expected a number from 0, got {shown(epoch)}")
+    return epoch
+
+
+@style.default_look()
 def draw_boundary(plane: Plane, predict_proba: PredictProba, path: Path) -> None:
     """The plane as a model sees it, as .png, .svg or .pdf.
 
@@ -172,6 +178,7 @@ def animate_boundary(
     write_atomically(path, buffer.getvalue())
 
 
+@style.default_look()
 def _frame(plane: Plane, epoch: int, model: PredictProba, history: Mapping[str, Array]) -> Image:
     from PIL import Image
 

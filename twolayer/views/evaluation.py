@@ -16,6 +16,7 @@ from twolayer.runs.folder import RunFolder
 from twolayer.runs.saved_model import load_model, read_predictions
 from twolayer.solver.metrics import auc, class_means
 from twolayer.utils.errors import DataError, RunError
+from twolayer.utils.text import plain
 
 N_BINS = 10
 
@@ -152,14 +153,14 @@ class Figures:
     def table(self) -> str:
         """All of it as text."""
         figures = class_figures(self.confusion)
-        names = [str(label) for label in self.classes]
+        names = [plain(label) for label in self.classes]
         width = max(5, *(len(name) for name in names))
         frequent, baseline = self.baseline
         means = f"balanced accuracy {self.balanced_accuracy:.4f}, macro F1 {self.f1:.4f}"
         lines = [
-            f"{self.source}: {self.confusion.sum():,} rows, loss {self.loss:.4f}, accuracy {self.accuracy:.4f}",
+            f"{plain(self.source)}: {self.confusion.sum():,} rows, loss {self.loss:.4f}, accuracy {self.accuracy:.4f}",
             means if self.auc is None else f"{means}, AUC {self.auc:.4f}",
-            f"always guessing {frequent}, the most frequent class: accuracy {baseline:.4f}",
+            f"always guessing {plain(frequent)}, the most frequent class: accuracy {baseline:.4f}",
         ]
         if self.accuracy <= baseline:
             lines += [

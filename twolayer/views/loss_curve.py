@@ -121,6 +121,7 @@ def draw_curves(
     style.save(curves_figure(grouped(runs, by_seed=bands), panels, by=by, scale=scale, title=title), target)
 
 
+@style.default_look()
 def curves_figure(
     groups: Sequence[RunGroup],
     panels: Sequence[Panel] = MAIN_PANELS,

@@ -4,6 +4,9 @@ and matplotlib without pyplot, which would cost more to load than a short traini
 from __future__ import annotations
 
 import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
@@ -35,6 +38,19 @@ def line_look(index: int) -> tuple[str, Dash]:
 def column_color(column: str, index: int) -> str:
     """Return the colour of a column of a single run: blue for training, vermilion for validation, else by its place."""
     return VALIDATION if column.startswith("val_") else OKABE_ITO[index]
+
+
+@contextmanager
+def default_look() -> Iterator[None]:
+    """Draw inside by matplotlib's own defaults, whatever a matplotlibrc in the current folder or a notebook has set
+    (`text.usetex: True` there would run LaTeX); also a decorator. Takes half a millisecond."""
+    import matplotlib
+
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", matplotlib.MatplotlibDeprecationWarning)
+        defaults = matplotlib.rcParamsDefault
+        matplotlib.rcParams.update({name: value for name, value in defaults.items() if name != "backend"})
+        yield
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -135,6 +151,7 @@ def color_map(name: str) -> Any:
     return colormaps[name]
 
 
+@default_look()
 def save(figure: Figure, target: Path | BinaryIO) -> None:
     """Writes the figure into a file as its name's ending says (.png, .svg, .pdf), whole or not at all; or as PNG
     into an open file."""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from twolayer.utils.columns import larger_is_better
-from twolayer.utils.text import did_you_mean
+from twolayer.utils.text import did_you_mean, plain
 from twolayer.views.run_data import ENDED, RunData, best_index, differing_keys, flattened, short_names, value_text
 
 Cell = str | float | int | None
@@ -38,7 +38,7 @@ class RunTable(NamedTuple):
 
     def for_terminal(self) -> str:
         """Return the table with aligned columns."""
-        rows = [self.header, *self.as_text()]
+        rows = [[plain(cell) for cell in row] for row in (self.header, *self.as_text())]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         numbers = [all(not isinstance(cell, str) for cell in column) for column in zip(*self.rows, strict=True)]
         return "\n".join(
