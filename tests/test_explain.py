@@ -131,7 +131,7 @@ def test_markdown_shows_any_label_as_it_stands() -> None:
     words = "\n".join(line for line in markdown.splitlines() if line[:1] != "|")
     assert not set("<>*_`|$&\\") & set(re.sub(r"`[^`\n]*`|\\.", "", words))  # but for code and what is escaped
     shown = re.sub(r"\\(.)", r"\1", markdown)
-    assert all(f"| {label} |" in shown for label in ("'a|b'", "'<i>`x`'", "'*_\\ $&'"))
+    assert all(f"| {label} |" in shown for label in ("'a|b'", "'<i>`x`'", "'*_\\\\n$&'"))
 
 
 def test_a_network_that_knows_nothing_is_told_its_loss() -> None:
