@@ -11,11 +11,12 @@ import time
 
 import numpy as np
 import pytest
+from click.shell_completion import BashComplete
 from fault_injection import start_python
 
 import twolayer
 from twolayer import train
-from twolayer.commands import COMMANDS
+from twolayer.commands import COMMANDS, cli
 from twolayer.runs.folder import RunFolder
 from twolayer.training.verify_resume import differences, verify_resume
 
@@ -224,3 +225,19 @@ def test_a_script_is_its_command(root, tmp_path, name):
         check=True,
     )
     assert f"twolayer {name}" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("solver.optimizer", ["plain,solver.optimizer="]),
+        ("solver.optimizer=ada", ["plain,solver.optimizer=adam", "plain,solver.optimizer=adamw"]),
+        ("data.categ", ["plain,data.categorical="]),
+        ("configs/opt", ["file,configs/opt"]),
+    ],
+)
+@pytest.mark.parametrize("command", ["train", "check", "explain", "verify-resume"])
+def test_the_shell_completes_config_keys_their_choices_and_files(word, expected, command):
+    complete = BashComplete(cli, {}, "twolayer", "_TWOLAYER_COMPLETE")
+    found = complete.get_completions([command] if command == "train" else [command, "configs/toy.yaml"], word)
+    assert [complete.format_completion(item) for item in found] == expected

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from twolayer.utils.version import __version__
 
@@ -50,6 +51,18 @@ def files_and_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]
     """Arguments parted into files and `KEY=VALUE`; a file that is there may have an equals sign in its name."""
     overrides = [argument for argument in arguments if "=" in argument and not os.path.isfile(argument)]
     return [argument for argument in arguments if argument not in overrides], overrides
+
+
+def complete_keys(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete an override in the shell: a config key, or after its equals sign one of the key's choices."""
+    from twolayer.config import reference_table
+    from twolayer.config.schema import choices
+
+    key, equals, _ = incomplete.partition("=")
+    words = [f"{key}={word}" for word in choices(tuple(key.split(".")))] if equals else []
+    words += [] if equals else [f"{row.key}=" for row in reference_table()]
+    found = [CompletionItem(word) for word in words if word.startswith(incomplete)]
+    return found or [CompletionItem(incomplete, type="file")]
 
 
 class Group(click.Group):

@@ -13,6 +13,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from twolayer.commands import complete_keys
 from twolayer.config import Config
 from twolayer.data import Dataset, load_dataset
 from twolayer.network.backprop import loss_and_gradients
@@ -231,7 +232,7 @@ def scan(X: RowSource) -> tuple[Array, Array, Array, list[int]]:
 
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path))
-@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_keys)
 def command(config: Path, overrides: tuple[str, ...]) -> None:
     """Check the data of CONFIG and its network before the first step; exit code 1 if a check fails.
 

@@ -16,6 +16,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from twolayer.commands import complete_keys
 from twolayer.network.backprop import loss_and_gradients, penalty
 from twolayer.network.model import Array, Params
 from twolayer.reference import Pass, forward_pass, gradient_step
@@ -337,7 +338,7 @@ def _numeric(params: Params, X: Array, y: Array, reg: float, name: str, gradient
 
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path))
-@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_keys)
 @click.option("--row", "rows", type=int, multiple=True, help="Training row, counted from 0; repeat it for a batch.")
 @click.option("--markdown", is_flag=True, help="Print Markdown, for a handout.")
 def command(config: Path, overrides: tuple[str, ...], rows: tuple[int, ...], markdown: bool) -> None:

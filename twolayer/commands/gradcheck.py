@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from twolayer.commands import complete_keys
+
 if TYPE_CHECKING:
     from twolayer.reference import Problem
 
@@ -16,7 +18,7 @@ _MAX_COMPLEX_STEPS = 20_000  # parameters; the complex step passes forward once 
 
 @click.command()
 @click.argument("config", required=False, type=click.Path(path_type=Path))
-@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_keys)
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of the built-in problems.", show_default=True)
 @click.option("--tables", is_flag=True, help="Print the table of every problem, not only of the worst errors.")
 def command(config: Path | None, overrides: tuple[str, ...], seed: int, tables: bool) -> None:

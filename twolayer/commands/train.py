@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from twolayer.commands import files_and_overrides
+from twolayer.commands import complete_keys, files_and_overrides
 
 if TYPE_CHECKING:
     from twolayer.training.run import TrainResult
@@ -17,7 +17,7 @@ _ROWS = (".csv", ".npz", ".npy", ".idx", "ubyte")  # endings of files that `init
 
 
 @click.command()
-@click.argument("config_and_overrides", metavar="[CONFIG] [KEY=VALUE ...]", nargs=-1)
+@click.argument("config_and_overrides", metavar="[CONFIG] [KEY=VALUE ...]", nargs=-1, shell_complete=complete_keys)
 @click.option("--run-dir", type=click.Path(path_type=Path), help="The run's own folder, new or empty.")
 @click.option("--resume", "resume_run", metavar="RUN", type=click.Path(path_type=Path), help="Go on with this run.")
 @click.option("--force", is_flag=True, help="With --resume: go on although versions or threads are others.")

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import click
 
+from twolayer.commands import complete_keys
+
 
 @click.command("verify-resume")
 @click.argument("config", metavar="CONFIG")
-@click.argument("overrides", metavar="[KEY=VALUE ...]", nargs=-1)
+@click.argument("overrides", metavar="[KEY=VALUE ...]", nargs=-1, shell_complete=complete_keys)
 @click.option("--kills", default=5, show_default=True, type=click.IntRange(1), help="How often to kill the training.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the random moments.")
 def command(config: str, overrides: tuple[str, ...], kills: int, seed: int) -> None:
