@@ -75,9 +75,9 @@ class Host:
         self.processes.append(process)
         return process
 
-    def start_scheduler(self) -> subprocess.Popen[bytes]:
+    def start_scheduler(self, *options: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--no-dashboard", "--no-show"]
-        return self.start(*command, "--host", self.address, "--port", str(PORT))
+        return self.start(*command, "--host", self.address, "--port", str(PORT), *options)
 
     def start_worker(self, scheduler: str, *options: str, **more: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "distributed.cli.dask_worker", scheduler, "--nthreads", "1", "--no-nanny"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,14 +11,16 @@ import time
 from pathlib import Path
 
 import pytest
-from hosts import PORT, Host, two_hosts, wait_until, why_not
+from hosts import PORT, Host, run, two_hosts, wait_until, why_not
 from sweep_files import InProcessPool
 
 pytest.importorskip("optuna")
 pytest.importorskip("distributed")
+from twolayer.runs.saved_model import load_model
 from twolayer.sweep import report, search
 from twolayer.sweep.search import run_sweep
 from twolayer.training import recorder
+from twolayer.training.run import train
 
 pytestmark = pytest.mark.skipif(bool(reason := why_not()), reason=reason or "possible")
 
@@ -271,3 +274,51 @@ def test_a_host_that_joins_late_gets_runs(slow, tmp_path):
     wait_until(slow.b.runs_in_training, "a run on host b")
     assert caller.results() == slow.here(tmp_path / "here")
     caller.assert_each_run_is_whole_and_ended_once()
+
+
+def test_files_are_predicted_on_a_host_without_the_files_and_the_model(hosts, tmp_path):
+    """Pieces and model travel; the answers are those of one machine."""
+    hosts.restart()
+    (tmp_path / "c.yaml").write_text(BASE.replace("EPOCHS", "3"))
+    (tmp_path / "rows.csv").write_text(ROWS)
+    model = load_model(train(tmp_path / "c.yaml", run_dir=hosts.work / "model").run_dir)
+    names = [f"day{i}.csv" for i in range(6)]
+    for i, name in enumerate(names):
+        (hosts.work / name).write_text(ROWS[: 300 * (i + 1)].rpartition("\n")[0] + "\n")
+    hosts.worker_b.kill()  # only host a is left, whose file system has none of these
+    command = [sys.executable, "-m", "twolayer", "predict", "model", *names, "-o", "answers"]
+    process = hosts.b.start(*command, "--scheduler", hosts.address, "--quiet", log="predict")
+    assert process.wait(60) == 0, (hosts.b.folder / "predict").read_text()
+    assert "6 of 6 files have their answers" in (hosts.b.folder / "predict").read_text()
+    for name in names:
+        answer = (hosts.work / "answers" / name).read_text().splitlines()
+        assert answer[0] == "label"
+        labels = [model.classes[p.argmax()] for p in model.predict_file(hosts.work / name)]
+        assert answer[1:] == list(map(str, labels))
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_over_tls_a_caller_with_a_certificate_is_served_and_one_without_is_not(hosts, tmp_path):
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    ca, cert, key = (str(keys / name) for name in ("ca.pem", "cert.pem", "key.pem"))
+    new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    run("openssl", "req", "-x509", *new_key, "-keyout", f"{keys}/ca.key", "-out", ca, "-subj", "/CN=test")
+    run("openssl", "req", *new_key[:-2], "-keyout", key, "-out", f"{keys}/request", "-subj", "/CN=member")
+    signing = ["-CA", ca, "-CAkey", f"{keys}/ca.key", "-CAcreateserial", "-days", "2"]
+    run("openssl", "x509", "-req", "-in", f"{keys}/request", *signing, "-out", cert)
+    tls = ["--tls-ca-file", ca, "--tls-cert", cert, "--tls-key", key]
+    address = f"tls://{hosts.b.address}:{PORT}"
+    begun = [hosts.b.start_scheduler("--protocol", "tls", *tls), hosts.b.start_worker(address, *tls)]
+    hosts.write_sweep("trials: 1\n", epochs=2)
+    try:
+        command = [sys.executable, "-m", "twolayer", "sweep", "sweep.yaml", "--quiet", "--scheduler", address]
+        with_key = hosts.b.start(*command, "--sweep-dir", "tls", *tls, log="with-key")
+        without = hosts.b.start(*command, "--sweep-dir", "plain", log="without-key")
+        assert with_key.wait(60) == 0, (hosts.b.folder / "with-key").read_text()
+        assert len(list((hosts.work / "tls" / "runs").iterdir())) == 1
+        assert without.wait(60) == 2
+        assert "no Dask scheduler answers" in (hosts.b.folder / "without-key").read_text()
+    finally:
+        for process in begun:
+            process.kill()
