@@ -78,6 +78,11 @@ def write_sweep(folder: Path, n_trials: int) -> Path:
     return folder / "sweep.yaml"
 
 
+def _say(text: str) -> None:
+    if "joined" not in text:
+        click.echo(text, err=True)
+
+
 def throughput(count: int) -> tuple[float, float]:
     """Return the trials per second of a sweep with sleeping workers, and the caller's CPU seconds per trial."""
     n_trials = max(10, min(8 * count, 5 * count + 200))
@@ -92,7 +97,7 @@ def throughput(count: int) -> tuple[float, float]:
         points.Points.take = timed  # type: ignore[method-assign]
         try:
             path = write_sweep(Path(scratch), n_trials)
-            run_sweep(path, folder=Path(scratch) / "out", cluster=ClusterAddress(address))
+            run_sweep(path, folder=Path(scratch) / "out", cluster=ClusterAddress(address), say=_say)
         finally:
             points.Points.take = take  # type: ignore[method-assign]
     first, last = ended[len(ended) // 3], ended[-1 - min(count, len(ended) // 3)]

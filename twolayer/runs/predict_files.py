@@ -72,7 +72,7 @@ def answer_rows(model: Model, path: Path, notes: list[str], *, proba: bool = Fal
     Raises:
         DataError: for any error in the file, before the header.
     """
-    P = model.predict_file(path)
+    P = model.probabilities(model.preparation.read(path, with_labels=False, notes=notes)[0])
     yield ["label", *(f"p({label})" for label in model.classes)] if proba else ["label"]
     for p in P:
         label = model.classes[int(p.argmax())]

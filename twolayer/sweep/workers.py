@@ -12,6 +12,7 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from twolayer.utils.workers.pool import Answerer, Ask, Job, JobResult, Pool, Unu
 
 DATA_VARIABLE = "TWOLAYER_DATA"
 MAX_ATTEMPTS = 3  # a run that was interrupted this often, though the sweep was not, has failed
+STORING = 8  # run folders from a cluster that are written at a time
 FILES = ("config.yaml", "environment.json", "best.npz", "last.npz", "history.csv", "steps.csv")
 RESULTS = ("predictions.npz", "summary.json", "loss_curve.png")
 
@@ -132,6 +134,7 @@ class TrialWorkers:
         self._tasks: dict[str, Task] = {}
         self._attempts: Counter[str] = Counter()
         self._stopping = False
+        self._threads = ThreadPoolExecutor(STORING)  # run folders are written side by side: the disk takes its time
         self._pool = make_pool(self._answer)
 
     def free(self) -> int:
@@ -155,9 +158,9 @@ class TrialWorkers:
     def wait(self, seconds: float) -> list[tuple[Task, Outcome]]:
         """Return the tasks that ended, waiting up to `seconds` for the first."""
         ended = []
-        for result in self._pool.wait(seconds):
-            task = self._tasks.pop(result.job.name)
-            outcome = self._outcome(task, result)
+        results = self._pool.wait(seconds)
+        tasks = [self._tasks.pop(result.job.name) for result in results]
+        for task, outcome in zip(tasks, self._threads.map(self._outcome, tasks, results), strict=True):
             if outcome.status == "interrupted" and not self._stopping:
                 self._attempts[task.name] += 1
                 if self._attempts[task.name] < MAX_ATTEMPTS:
@@ -175,6 +178,7 @@ class TrialWorkers:
     def close(self) -> None:
         """End all workers."""
         self._pool.close()
+        self._threads.shutdown()
 
     def _answer(self, job: Job, message: Any) -> str:
         return self._judge(self._tasks[job.name], message["epoch"], message["value"])

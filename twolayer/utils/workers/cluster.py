@@ -171,8 +171,7 @@ class ClusterPool:
             self._look()
             self._place()
             self._answer_messages()
-            for key in [key for key, each in self._running.items() if each.future.done()]:
-                self._take(key)
+            self._take_done()
             if self._ended or time.monotonic() > deadline:
                 ended, self._ended = self._ended, []
                 return ended
@@ -355,22 +354,24 @@ class ClusterPool:
             reason = f"broken off {MAX_ATTEMPTS} times, last on {each.worker}: {how}"
             self._ended.append(JobResult(each.job, error=reason, stopped=self._stopping))
 
-    def _take(self, key: str) -> None:
-        """Take the result of a future that is done."""
-        each = self._running[key]
-        try:
-            kind, value = each.future.result(timeout=ANSWER_SECONDS)
-        except TimeoutError:  # its worker does not send it now
-            return
-        except CancelledError:  # the scheduler forgot it: the connection was lost
-            del self._running[key]
-            self._again(each.job)
-            return
-        except Exception as error:  # Dask's, when the worker died
-            del self._running[key]
-            self._broken_off(each, f"{type(error).__name__}: {error}")
-            return
-        del self._running[key]
+    def _take_done(self) -> None:
+        """Take the results of all futures that are done, those without an error in one message."""
+        done = {key: each for key, each in self._running.items() if each.future.done()}
+        good = {key: each.future for key, each in done.items() if each.future.status == "finished"}
+        with contextlib.suppress(TimeoutError, CancelledError, OSError):  # some are not sent now, or not any more
+            gathered = self._client.sync(self._client._gather, good, errors="skip", callback_timeout=ANSWER_SECONDS)
+            for key, (kind, value) in gathered.items():
+                self._take(self._running.pop(key), kind, value)
+        for key in done.keys() - good.keys():
+            each = self._running.pop(key)
+            if each.future.status == "error":  # Dask's, when the worker died
+                error = each.future.exception(timeout=ANSWER_SECONDS)
+                self._broken_off(each, f"{type(error).__name__}: {error}")
+            else:  # cancelled or lost: the scheduler forgot it, as the connection was lost
+                self._again(each.job)
+
+    def _take(self, each: _Running, kind: str, value: Any) -> None:
+        """Take what a worker returned."""
         if kind == "unusable":
             worker = self._workers.get(each.worker)
             if worker is not None:
