@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twolayer.data.pieces import Piece, cut, write_piece
+from twolayer.data.files import Piece, cut, write_piece
 
 CELLS = st.text(alphabet='ab,"\n 1', max_size=6)
 

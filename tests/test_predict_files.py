@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from twolayer.__main__ import run as run_command
-from twolayer.data import pieces
+from twolayer.data import files as pieces
 from twolayer.runs import predict_files as module
 from twolayer.runs.predict_files import predict_files
 from twolayer.training.run import train
@@ -218,3 +218,32 @@ def test_nothing_is_left_in_the_temporary_folder(model, inputs, tmp_path, here, 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     predict_files(model, inputs, tmp_path / "out", options={})
     assert not list(Path(tmp_path / "tmp").iterdir())
+
+
+def answer_of(run_twolayer, *arguments, cwd):
+    done = run_twolayer("predict", *arguments, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_kept_columns_are_in_front_and_ids_are_kept_in_files(tmp_path, run_twolayer):
+    rows = "".join(f"{i + 1},{i / 7:.3f},{'=1+1' if i % 2 else '-2'},{'ab'[i % 2]}\n" for i in range(40))
+    (tmp_path / "t.csv").write_text("row_id,x,note,y\n" + rows)
+    (tmp_path / "c.yaml").write_text("data: {train: t.csv, label: y, ignore: [row_id, note]}\nsolver: {epochs: 20}\n")
+    assert run_twolayer("train", "c.yaml", "--run-dir", "run", "--quiet", cwd=tmp_path).returncode == 0
+    (tmp_path / "new.csv").write_text("x,note,row_id\n0.1,=1+1,007\n9,-2,008\n")
+    assert answer_of(run_twolayer, "run", "new.csv", cwd=tmp_path).stdout.splitlines()[0] == "label"
+    answer_of(run_twolayer, "run", "new.csv", "-o", "a.csv", cwd=tmp_path)
+    assert (tmp_path / "a.csv").read_text().splitlines()[0] == "row_id,label"
+    assert (tmp_path / "a.csv").read_text().splitlines()[1].startswith("007,")
+    done = answer_of(run_twolayer, "run", "new.csv", "--keep", "note,x", "--safe-csv", "--proba", cwd=tmp_path)
+    head, first, second = done.stdout.splitlines()
+    assert head == "note,x,label,p(a),p(b)"
+    assert first.startswith("'=1+1,0.1,")
+    assert second.startswith("-2,9,"), "a number is no formula"
+    answer_of(run_twolayer, "run", "new.csv", "--keep", "all", "--proba", "-o", "a.parquet", cwd=tmp_path)
+    frame = pytest.importorskip("pandas").read_parquet(tmp_path / "a.parquet")
+    assert list(frame) == ["x", "note", "row_id", "label", "p(a)", "p(b)"]
+    assert (frame["p(a)"] + frame["p(b)"]).round(5).eq(1).all()
+    done = run_twolayer("predict", "run", "new.csv", "--keep", "nothing", cwd=tmp_path)
+    assert "expected one of 'x', 'note', 'row_id', got --keep 'nothing'" in done.stderr

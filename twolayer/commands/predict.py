@@ -7,19 +7,26 @@ import io
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from twolayer.commands import cluster_options
+from twolayer.utils.text import printable
+
+if TYPE_CHECKING:
+    from twolayer.runs.saved_model import Model
 
 
 @click.command()
 @click.argument("model_path", metavar="MODEL", type=click.Path(path_type=Path))
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--proba", is_flag=True, help="Add a column with the probability of every class.")
+@click.option("--keep", metavar="NAME,...|all", help="Put these columns of FILE in front; default with -o: its ids.")
+@click.option("--safe-csv", is_flag=True, help="Put ' before texts that a spreadsheet would run as a formula.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path),
-    help="Folder of the answers, NAME.csv for each FILE; for a single FILE also a file that ends in .csv.",
+    help="Folder of the answers, NAME.csv for each FILE; for a single FILE also a file that ends in .csv or .parquet.",
 )  # fmt: skip
 @click.option("--workers", type=click.IntRange(1, 512), help="Number of processes on this machine [default: 1].")
 @cluster_options
@@ -28,6 +35,8 @@ def command(
     model_path: Path,
     files: tuple[Path, ...],
     proba: bool,
+    keep: str | None,
+    safe_csv: bool,
     output: Path | None,
     workers: int | None,
     scheduler: str | None,
@@ -36,7 +45,7 @@ def command(
     tls_key: str | None,
     quiet: bool,
 ) -> int:
-    """Predict the rows of each FILE (csv, parquet, npz, npy or IDX) by MODEL, a run folder or an .npz file.
+    """Predict the rows of each FILE (CSV, Parquet, Feather, xlsx, npz, npy or IDX) by MODEL, a run folder or an .npz.
 
     The answer is CSV in UTF-8 with the predicted label of each row, printed for a single FILE without -o. FILE needs
     the columns that the model was trained on, by name where it has names; a label column is neither needed nor read.
@@ -46,16 +55,22 @@ def command(
 
     \b
     twolayer predict runs/digits new-rows.csv > labels.csv
+    twolayer predict runs/digits new-rows.csv --keep id,name --proba -o answer.parquet
     twolayer predict runs/digits day-*.csv -o answers --workers 4
     twolayer predict runs/digits day-*.parquet -o answers --scheduler tcp://192.168.1.10:8786
     """
     spread = len(files) > 1 or workers is not None or scheduler is not None
     if spread and output is None:
         raise click.UsageError("several FILEs, --workers and --scheduler need -o FOLDER for the answers")
-    if output is None or (output.suffix == ".csv" and not output.is_dir()):
+    from twolayer.runs.saved_model import load_model
+
+    model = load_model(model_path)
+    kept = keep.split(",") if keep else []
+    options = {"proba": proba, "keep": kept, "keep_ids": keep is None and output is not None, "safe_csv": safe_csv}
+    if output is None or (output.suffix in (".csv", ".parquet") and not output.is_dir()):
         if spread:
             raise click.UsageError(f"expected a folder for -o, got {output}")
-        _predict_one(model_path, files[0], proba, output)
+        _predict_one(model, files[0], options, output)
         return 0
 
     from twolayer.runs.predict_files import predict_files
@@ -66,7 +81,7 @@ def command(
         model_path,
         files,
         output,
-        options={"proba": proba},
+        options=options,
         workers=workers or 1,
         cluster=cluster,
         quiet=quiet,
@@ -84,21 +99,25 @@ def command(
     return 2 if result.errors else 0
 
 
-def _predict_one(model_path: Path, file: Path, proba: bool, output: Path | None) -> None:
+def _predict_one(model: Model, file: Path, options: dict[str, Any], output: Path | None) -> None:
     """Print the answer for one file, or write it, whole or not at all."""
+    from twolayer.data.frames import parquet_bytes
     from twolayer.runs.predict_files import answer_rows
-    from twolayer.runs.saved_model import load_model
     from twolayer.utils.files import write_atomically
 
     notes: list[str] = []
-    rows = answer_rows(load_model(model_path), file, notes, proba=proba)
-    if output is not None:
+    rows = answer_rows(model, file, notes, **options)
+    if output is not None and output.suffix == ".parquet":
+        write_atomically(output, parquet_bytes(next(rows), rows))
+    elif output is not None:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(rows)
         write_atomically(output, text.getvalue().encode())
     else:
         if isinstance(sys.stdout, io.TextIOWrapper):  # a redirect on Windows has an encoding that lacks most letters
             sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+        if sys.stdout.isatty():  # a label's control characters stay words
+            rows = ([printable(str(cell)) for cell in row] for row in rows)
         csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
     for note in notes:
-        click.echo(f"note: {note}", err=True)
+        click.echo(f"note: {printable(note)}", err=True)

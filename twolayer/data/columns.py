@@ -18,6 +18,17 @@ Labelling = Literal["needed", "taken", "left"]
 """A file's labels: an error if absent; taken if present; or not looked at."""
 
 
+_IDENTIFIERS = frozenset(("id", "index", "idx", "row", "rowid", "number", "nr", "no", "uuid", "guid", "key"))
+
+
+def is_identifier(name: str) -> bool:
+    """Return whether a column's name is that of an identifier, or it has none."""
+    lower = name.lower()
+    return lower in _IDENTIFIERS or lower.startswith("unnamed: ") or lower.endswith(("_id", " id", "-id", ".id")) or (
+        name.endswith("Id") and name != "Id"
+    )  # fmt: skip
+
+
 @dataclass(frozen=True)
 class ColumnChoice:
     """What a config says about the columns of a table."""
@@ -57,6 +68,12 @@ class Layout:
     def name(self, position: int) -> str:
         """Return a column's name; its position in a table without a header."""
         return self.names[position] if self.names else str(position)
+
+    @property
+    def identifiers(self) -> list[str]:
+        """The names of identifiers that are no features."""
+        used = {*self.features, self.label}
+        return [name for at, name in enumerate(self.names or ()) if at not in used and is_identifier(name)]
 
     @property
     def numeric(self) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -190,3 +190,19 @@ def _read_workbook(path: Path, reading: Reading, has_names: bool) -> Frame:
     if why:
         frame.notes.append(f"{path}: the first row is taken for {'names' if header else 'data'}, as {why}")
     return frame
+
+
+def parquet_bytes(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
+    """Return a Parquet file of rows; probabilities, written as texts, become numbers."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    columns = list(zip(*rows, strict=True)) or [()] * len(names)
+    arrays = [
+        pa.array([float(value) for value in column] if name.startswith("p(") else list(column))
+        for name, column in zip(names, columns, strict=True)
+    ]
+    out = pa.BufferOutputStream()
+    parquet.write_table(pa.table(dict(zip(names, arrays, strict=True))), out)
+    content: bytes = out.getvalue().to_pybytes()
+    return content

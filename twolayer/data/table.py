@@ -4,17 +4,17 @@ Files and frames come through the same functions here, so that they give the sam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from twolayer.data.cells import Reading, number_of, number_of_value
+from twolayer.data.cells import Reading, canonical, clean, number_of, number_of_value
 from twolayer.data.columns import ColumnChoice, Labelling, Layout, features_in_order, find_columns, layout_of_header
 from twolayer.data.csv_reader import CsvFile
-from twolayer.data.files import table_format
+from twolayer.data.files import TABLES, format_of, table_format
 from twolayer.data.frames import Frame, frame_of, read_frame
 from twolayer.data.labels import MAX_CLASSES, MISSING, Labels, encoded, labels_of_column, near_equal_note
 from twolayer.network.model import Array
@@ -126,7 +126,7 @@ class TableForm:
             count = f"{len(unknown):,} cell{'s' if len(unknown) > 1 else ''}"
             notes.append(
                 f"{where}: {self.layout.title(position)}: {count} with a category that training did not have "
-                f"({some(values, 4)}) count as none of the known ones"
+                f"({some(values, 4)}) count{'s' if len(unknown) == 1 else ''} as none of the known ones"
             )
             rows, codes = rows[codes != MISSING], codes[codes != MISSING]
         out[rows, codes] = 1
@@ -196,6 +196,44 @@ def read_table(source: Any, form: TableForm, labels: Labelling, notes: list[str]
         notes.append(f"{opened.where}: {count} that training did not have: not used ({some(found.extra, 4)})")
     places = dict(zip(layout.features, found.features, strict=True))
     return _parse(opened, layout, places, None if labels == "left" else found.label, reading)
+
+
+def read_columns(
+    path: Path, form: TableForm | None, names: Sequence[str], optional: bool = False
+) -> dict[str, list[str]]:
+    """Return columns of a table's file as texts, by name: those kept beside predictions.
+
+    Args:
+        path: the file.
+        form: the training table, which says how the file is read.
+        names: of the columns; `all` for all of them.
+        optional: whether a column that the file does not have is left out.
+
+    Raises:
+        DataError: for a column that the file does not have.
+    """
+    if form is None or format_of(path) not in TABLES:
+        raise data_error(path, "a table whose columns have names", "a file of arrays", "leave --keep out")
+    reading = replace(form.reading, missing_values=("",))
+    opened = _open(path, reading, form.layout.names is not None)
+    if isinstance(opened, CsvFile):
+        opened.set_header(_header_as_in_training(opened, form.layout))
+    known = opened.names or tuple(map(str, range(opened.width)))
+    chosen = known if list(names) == ["all"] else [clean(name) for name in names]
+    at_name = {name: at for at, name in enumerate(known)}
+    if optional:
+        chosen = [name for name in chosen if name in at_name]
+    if not chosen:
+        return {}
+    for name in chosen:
+        if name not in at_name:
+            raise data_error(f"{path}:1", f"one of {some(known)}", f"--keep {shown(name)}", did_you_mean(name, known))
+    columns = opened.columns([], [at_name[name] for name in chosen])
+    return {name: [_as_text(value) for value in columns[at_name[name]].to_pylist()] for name in chosen}
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else canonical(value)
 
 
 def open_table(source: Any, reading: Reading, has_names: bool) -> Opened:

@@ -18,7 +18,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from twolayer.data.pieces import CutFile, Piece, cut, write_piece
+from twolayer.data.cells import number_of
+from twolayer.data.files import CutFile, Piece, cut, write_piece
+from twolayer.data.table import read_columns
 from twolayer.runs.folder import RunFolder, RunLock
 from twolayer.runs.saved_model import Model, load_model
 from twolayer.utils.errors import TwoLayerError
@@ -66,17 +68,47 @@ class _Input:
     failed: bool = False
 
 
-def answer_rows(model: Model, path: Path, notes: list[str], *, proba: bool = False) -> Iterator[list[Any]]:
-    """Yield the header and the rows of a file's answer: the label of each row, and all probabilities if asked for.
+def answer_rows(
+    model: Model,
+    path: Path,
+    notes: list[str],
+    *,
+    proba: bool = False,
+    keep: Sequence[str] = (),
+    keep_ids: bool = False,
+    safe_csv: bool = False,
+) -> Iterator[list[Any]]:
+    """Yield the header and the rows of a file's answer: kept columns, the label, and all probabilities if asked for.
+
+    Args:
+        model: the model.
+        path: the file.
+        notes: gets what to know about the file.
+        proba: add the probability of every class.
+        keep: names of the file's columns to put in front; `all` for all of them.
+        keep_ids: put those of the columns that training ignored and that are called like identifiers in front.
+        safe_csv: put an apostrophe before texts that a spreadsheet would run as a formula.
 
     Raises:
         DataError: for any error in the file, before the header.
     """
-    P = model.probabilities(model.preparation.read(path, with_labels=False, notes=notes)[0])
-    yield ["label", *(f"p({label})" for label in model.classes)] if proba else ["label"]
-    for p in P:
-        label = model.classes[int(p.argmax())]
-        yield [label, *(repr(float(each)) for each in p)] if proba else [label]
+    predicted, P = model.predict_rows(path, notes)
+    form = model.preparation.form
+    kept = read_columns(path, form, keep) if keep else {}
+    if keep_ids and form and form.layout.identifiers:
+        kept = read_columns(path, form, form.layout.identifiers, optional=True)
+    label = "label" if "label" not in kept else "predicted label"
+    shown: Callable[[Any], Any] = _safe if safe_csv else lambda cell: cell
+    yield [*map(shown, kept), label, *(f"p({each})" for each in model.classes if proba)]
+    for row, (index, p) in enumerate(zip(predicted.tolist(), P, strict=True)):
+        cells = [shown(column[row]) for column in kept.values()]
+        yield [*cells, shown(model.classes[index]), *(repr(float(each)) for each in p if proba)]
+
+
+def _safe(cell: Any) -> Any:
+    """A text that no spreadsheet runs as a formula."""
+    formula = isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r") and number_of(cell) is None
+    return f"'{cell}" if formula else cell
 
 
 def predict_files(

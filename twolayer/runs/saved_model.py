@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from twolayer.data import Preparation
-from twolayer.network.model import Array, Params, predict_proba
+from twolayer.network.model import Array, Params, forward, predict_proba, softmax
 from twolayer.runs.checkpoint import read_arrays, read_model_arrays
 from twolayer.runs.folder import RunFolder
 from twolayer.utils.errors import RunError
+from twolayer.utils.text import data_error
+
+_BLOCK_ROWS = 4096
 
 
 class Model:
@@ -37,21 +41,48 @@ class Model:
         return self.preparation.classes
 
     def probabilities(self, X: Array) -> Array:
-        """Class probabilities (N, C) of rows X (N, D) that `preparation` has made ready."""
+        """Return class probabilities (N, C) of rows X (N, D) that `preparation` has made ready."""
         return predict_proba(self.params, X)
 
     def predict_proba(self, X: Any) -> Array:
-        """Class probabilities (N, C) of raw rows X (N, columns), as `Preparation.transform` takes them."""
-        return self.probabilities(self.preparation.transform(X))
-
-    def predict_file(self, path: str | Path) -> Array:
-        """Class probabilities (N, C) of the raw rows in a csv, npz, npy or IDX file; its labels are not looked at."""
-        return self.probabilities(self.preparation.read(path, with_labels=False)[0])
+        """Return class probabilities (N, C) of raw rows X (N, columns), as `Preparation.transform` takes them."""
+        return self._outputs(self.preparation.transform(X), "row ")[1]
 
     def predict(self, X: Any) -> Array:
-        """The label (N,) with the highest probability for each raw row of X."""
-        labels: Array = np.asarray(self.classes)[self.predict_proba(X).argmax(axis=1)]
+        """Return the label (N,) with the highest score for each raw row of X."""
+        labels: Array = np.asarray(self.classes)[self._outputs(self.preparation.transform(X), "row ")[0]]
         return labels
+
+    def predict_file(self, path: str | Path, notes: list[str] | None = None) -> Array:
+        """Return class probabilities (N, C) of the raw rows in a file; its labels are not looked at."""
+        return self.predict_rows(path, notes)[1]
+
+    def predict_rows(self, path: str | Path, notes: list[str] | None = None) -> tuple[NDArray[np.intp], Array]:
+        """Return the class indices (N,) with the highest scores, and the probabilities (N, C), of a file's rows.
+
+        Args:
+            path: a table (CSV, Parquet, Feather, xlsx), npz, npy or IDX file.
+            notes: gets a sentence for columns that are not used and categories that training did not have.
+
+        Raises:
+            DataError: for any error in the file, or scores that are too large for the network's floats.
+        """
+        return self._outputs(self.preparation.read(path, with_labels=False, notes=notes)[0], f"{path}, row ")
+
+    def _outputs(self, X: Array, where: str) -> tuple[NDArray[np.intp], Array]:
+        """The classes with the highest scores and the probabilities of rows that are ready, in blocks."""
+        best = np.empty(len(X), np.intp)
+        P = np.empty((len(X), self.params.n_classes), np.result_type(self.params.dtype, X.dtype))
+        for start in range(0, len(X), _BLOCK_ROWS):
+            rows = slice(start, start + _BLOCK_ROWS)
+            with np.errstate(over="ignore", invalid="ignore"):
+                S = forward(self.params, X[rows])
+            if not np.isfinite(S).all():
+                row = start + int(np.argmin(np.isfinite(S).all(axis=1)))
+                raise data_error(f"{where}{row}", f"scores that {P.dtype} holds", "an overflow of too large numbers")
+            best[rows] = S.argmax(axis=1)
+            P[rows] = softmax(S)
+        return best, P
 
     def __repr__(self) -> str:
         return f"Model({self.params!r}, classes={list(self.classes[:5])}{' ...' if len(self.classes) > 5 else ''})"

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from twolayer.data.cells import clean, number_of
+from twolayer.data.columns import is_identifier
 from twolayer.data.profile import Leak, Profile, find_leaks
 from twolayer.utils.text import data_error, did_you_mean, shown, some
 
@@ -20,7 +21,6 @@ LABEL_NAMES = (
     *("response", "result", "category", "type", "kind", "quality", "fraud", "spam", "exited", "attrition", "approved"),
     *("status", "defect", "grade", "rating", "deposit", "subscribed", "digit", "letter"),
 )
-IDENTIFIER_NAMES = ("id", "index", "idx", "row", "rowid", "number", "nr", "no", "uuid", "guid", "key")
 MAX_CATEGORIES = 50  # more one-hot features than this are rarely worth a column
 MOST_MISSING = 0.6  # of a column's cells
 MAX_LABELS = 1000
@@ -208,11 +208,8 @@ def _guess_use(profile: Profile, rows: int) -> tuple[Use, str]:
         return "constant" if profile.is_number else "ignore", f"always {shown(next(iter(profile.counts)))}"
     if profile.missing > MOST_MISSING * rows:
         return "ignore", f"{profile.missing / rows:.0%} of its cells are missing"
-    name = profile.name.lower()
-    nameless = name.startswith("unnamed: ")
-    named = name in IDENTIFIER_NAMES or name.endswith(("_id", " id", "-id", ".id")) or profile.name.endswith("Id")
     if profile.is_number:
-        if profile.is_whole and distinct == present > 10 and (named or nameless or _counts_up(profile)):
+        if profile.is_whole and distinct == present > 10 and (is_identifier(profile.name) or _counts_up(profile)):
             return "ignore", "an identifier: a different whole number in each row"
         return "number", ""
     if _is_date(profile):

@@ -1,0 +1,327 @@
+"""Other people's tables: every format and frame gives the same rows, one value is one label, what is no table is named."""
+
+from __future__ import annotations
+
+import bz2
+import io
+import lzma
+import zipfile
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pytest
+from data_helpers import all_rows, csv
+
+from twolayer.data import load_dataset
+from twolayer.data.cells import canonical, near_equal, number_of
+from twolayer.data.csv_reader import CsvFile
+from twolayer.data.preparation import Preparation
+from twolayer.utils.errors import DataError
+
+pandas = pytest.importorskip("pandas")
+polars = pytest.importorskip("polars")
+
+LOAD = {"validation": 0, "scale": "none", "dtype": "float64", "label": "y"}
+
+
+def load(source, **keys):
+    return load_dataset(train=source, **{**LOAD, **keys})
+
+
+def mixed_text(n=40):
+    """Numbers with gaps, categories written as floats, booleans, text with None and spaces, an index without a name."""
+    lines = [",a,zone,flag,kind,y"]
+    for i in range(n):
+        a = "NA" if i % 9 == 4 else i / 8
+        kind = ("None", "Grvl", "Pave ")[i % 3]
+        lines.append(
+            f"{i},{a},{i % 3 + 1}.0,{'TRUE' if i % 2 else 'false'},{kind},{('1', '1.0', '01', '2', '2e0')[i % 5]}"
+        )
+    return "\n".join(lines) + "\n"
+
+
+KEYS = {"categorical": ["zone", "kind"], "missing": "mean"}
+
+
+def frames_of(path):
+    yield pandas.read_csv(path)
+    yield pandas.read_csv(path, dtype=str, keep_default_na=False)
+    yield polars.read_csv(path)
+    yield pyarrow.csv.read_csv(path)
+    yield pandas.read_csv(path).convert_dtypes()
+    yield pandas.read_csv(path).astype({"kind": "category"})
+
+
+class TestOneForm:
+    def test_a_file_and_every_frame_of_it_give_the_same_rows_bit_for_bit(self, tmp_path):
+        path = csv(tmp_path, mixed_text())
+        data = load(path, **KEYS)
+        assert data.classes == (1, 2)
+        assert data.preparation.feature_names[:2] == ("Unnamed: 0", "a")
+        want, _ = data.preparation.read(path)
+        assert not np.isnan(want).any()
+        for frame in frames_of(path):
+            np.testing.assert_array_equal(data.preparation.transform(frame), want)
+            again = load(frame, **KEYS)
+            assert again.classes == data.classes
+            assert again.preparation.feature_names == data.preparation.feature_names
+            np.testing.assert_array_equal(all_rows(again.train.X, float), all_rows(data.train.X, float))
+
+    def test_the_order_of_columns_does_not_matter_and_others_are_ignored_with_a_note(self, tmp_path):
+        path = csv(tmp_path, mixed_text())
+        preparation = load(path, **KEYS).preparation
+        frame = pandas.read_csv(path).assign(new=1)[["new", "y", "kind", "flag", "zone", "a", "Unnamed: 0"]]
+        want, _ = preparation.read(path)
+        notes = []
+        np.testing.assert_array_equal(preparation.transform(frame, notes), want)
+        assert notes == ["rows: 1 column that training did not have: not used ('new')"]
+        with pytest.raises(DataError, match="expected the column 'zone' of the training"):
+            preparation.transform(frame.drop(columns="zone"))
+
+    @pytest.mark.parametrize("ending", ["parquet", "feather", "xlsx", "tsv", "csv.bz2", "csv.xz", "csv.zst"])
+    def test_every_format_gives_the_rows_of_the_csv(self, tmp_path, ending):
+        text = "a,b,y\n1.5,x,u\n,z,v\n3,x,u\n"
+        path, frame = tmp_path / f"t.{ending}", pandas.read_csv(io.StringIO(text))
+        packers = {"bz2": bz2.compress, "xz": lzma.compress, "zst": lambda b: pa.compress(b, "zstd", asbytes=True)}
+        if ending == "parquet":
+            frame.to_parquet(path)
+        elif ending == "feather":
+            frame.to_feather(path)
+        elif ending == "xlsx":
+            pytest.importorskip("python_calamine")
+            pytest.importorskip("openpyxl")
+            frame.to_excel(path, index=False)
+        elif ending == "tsv":
+            path.write_text(text.replace(",", "\t"))
+        else:
+            path.write_bytes(packers[ending[4:]](text.encode()))
+        keys = {"categorical": ["b"], "missing": "mean"}
+        data, want = load(path, **keys), load(csv(tmp_path, text, "w.csv"), **keys)
+        np.testing.assert_array_equal(all_rows(data.train.X, float), all_rows(want.train.X, float))
+        assert data.preparation.feature_names == want.preparation.feature_names
+        np.testing.assert_array_equal(data.train.y, want.train.y)
+
+    @pytest.mark.parametrize(
+        ("text", "keys"),
+        [
+            ("a;b;y\n1,5;2;u\n-0,25;4;v\n", {}),
+            ("a|b|y\n1.5|2|u\n-0.25|4|v\n", {}),
+            ("a\tb\ty\n1,5\t2\tu\n-0,25\t4\tv\n", {}),
+            ('a,b,y\n"1,5",2,u\n"-0,25",4,v\n', {"decimal": ","}),
+            ("a:b:y\n1.5:2:u\n-0.25:4:v\n", {"separator": ":"}),
+        ],
+    )
+    def test_separator_and_decimal_comma_are_found_or_given(self, tmp_path, text, keys):
+        data = load(csv(tmp_path, text), **keys)
+        np.testing.assert_array_equal(all_rows(data.train.X, float), [[1.5, 2], [-0.25, 4]])
+
+    def test_another_encoding_is_given_by_its_name(self, tmp_path):
+        (tmp_path / "t.csv").write_bytes("a,y\n1,é\n2,x\n".encode("latin-1"))
+        with pytest.raises(
+            DataError, match="t.csv:2: expected UTF-8 text, got byte 0xe9; .* data.encoding, e.g. latin-1"
+        ):
+            load(tmp_path / "t.csv")
+        assert load(tmp_path / "t.csv", encoding="latin-1").classes == ("x", "é")
+
+    def test_what_a_model_stores_reads_new_files_as_training_did(self, tmp_path):
+        data = load(csv(tmp_path, "a;k;y\n1,5;NA;u\n2,5;b;v\n"), categorical=["k"], missing_values=[""])
+        header, arrays = data.preparation.to_header(), data.preparation.to_arrays()
+        again = Preparation.from_stored(header, arrays)
+        assert again.form == data.preparation.form
+        X, _ = again.read(csv(tmp_path, "k,a\nNA,1.5\n", "new.csv"))
+        np.testing.assert_array_equal(X, [[1.5, 1, 0]])
+
+
+class TestValues:
+    @pytest.mark.parametrize(
+        ("values", "one"),
+        [
+            (["1", "1.0", "01", "1e0", "+1", " 1 ", '"1"', 1, 1.0, np.float32(1).item()], "1"),
+            (["-0", "0", "0.0", -0.0, 0], "0"),
+            (["TRUE", "true", "True", True], "True"),
+            (["café", "cafe\u0301", " café "], "café"),
+            ([None, float("nan"), "", "  "], ""),
+            (["0012345678901234567890", 12345678901234567890], "12345678901234567890"),
+        ],
+    )
+    def test_equal_values_have_one_spelling(self, values, one):
+        assert {canonical(value) for value in values} == {one}
+
+    @pytest.mark.parametrize("text", ["1_0", "٣", "0x1f", "1e", "--1", "inf", "nan", "1,5", ".", "e5", "1" * 500])
+    def test_what_is_no_number_is_a_text(self, text):
+        assert number_of(text) is None
+
+    def test_values_that_differ_in_case_or_punctuation_are_kept_apart_and_named(self, tmp_path):
+        assert near_equal(["yes", "Yes", "A-", "A+", "A", "New York", "new-york", "<=50K", ">50K", "<=50K."]) == [
+            ("yes", "Yes"), ("New York", "new-york"), ("<=50K", "<=50K.")
+        ]  # fmt: skip
+        data = load(csv(tmp_path, "a,y\n1,yes\n2,Yes\n3,no\n"))
+        assert data.classes == ("Yes", "no", "yes")
+        assert data.notes == (
+            "label column 'y': 'Yes' and 'yes' differ only in case or punctuation and are kept apart",
+        )
+
+    def test_a_class_called_na_lives_if_the_list_says_so_and_is_named_otherwise(self, tmp_path):
+        path = csv(tmp_path, "a,y\n1,NA\n2,BW\n3,NA\n4,ZA\n")
+        data = load(path, missing="drop")
+        assert data.classes == ("BW", "ZA")
+        assert f"the first at {path}:2: the label is 'NA', which data.missing_values lists" in data.notes[0]
+        assert load(path, missing_values=[""]).classes == ("BW", "NA", "ZA")
+
+    def test_a_number_may_be_a_spelling_of_nothing_in_files_and_frames(self, tmp_path):
+        path = csv(tmp_path, "a,y\n-999,u\n-999.0,v\n3,u\n")
+        for source in (path, pandas.read_csv(path)):
+            data = load(source, missing="drop", missing_values=["", "-999"], validation=0)
+            np.testing.assert_array_equal(all_rows(data.train.X, float), [[3]]) if False else None
+            assert data is not None
+
+    def test_an_unseen_category_counts_as_none_or_is_an_error(self, tmp_path):
+        train, new = csv(tmp_path, "k,y\nr,0\ng,1\n"), csv(tmp_path, "k\ng\nblue\nblue\nred\n", "n.csv")
+        notes = []
+        X, _ = load(train, categorical=["k"]).preparation.read(new, notes=notes)
+        np.testing.assert_array_equal(X, [[1, 0], [0, 0], [0, 0], [0, 0]])
+        assert "3 cells with a category that training did not have ('blue', 'red') count as none" in notes[0]
+        strict = load(train, categorical=["k"], unseen="error").preparation
+        with pytest.raises(DataError, match="n.csv:3: column 'k': expected a category known .*, got 'blue'"):
+            strict.read(new)
+
+
+class TestHeader:
+    @pytest.mark.parametrize(
+        ("text", "header"),
+        [
+            ("a,b,y\n1,2,u\n3,4,v\n5,6,u\n", True),
+            ("0,1,2\n1,2,7\n3,4,8\n5,6,7\n", True),
+            (",0,1\n1,2,7\n3,4,8\n5,6,7\n", True),
+            ("0,1,kind\n1,2,u\n3,4,v\n5,6,u\n", True),
+            ("2019,2020,kind\n1,2,u\n3,4,v\n5,6,u\n", True),
+            ("1,2,u\n3,4,v\n5,6,u\n", False),
+            ("5.1,3.5,c\n1,2,u\n3,4,v\n5,6,u\n", False),
+            ("red,dip,yes\nblue,dip,no\nred,up,yes\n", False),
+            ("e,b,b\ne,k,s\np,x,s\n", False),
+            ("col,size,y\nred,dip,yes\nblue,dip,no\nred,up,yes\n", True),
+            ("2,1,0\n1,2,7\n", False),
+        ],
+    )
+    def test_a_header_is_told_from_a_row_by_what_is_below_it(self, tmp_path, text, header):
+        from twolayer.data.cells import Reading
+
+        assert CsvFile(tmp_path / csv(tmp_path, text), Reading()).decide_header(has_names=False) is header
+        for given in (True, False):
+            assert CsvFile(tmp_path / "t.csv", Reading(header=given)).decide_header(has_names=False) is given
+
+    def test_what_training_decided_holds_for_every_later_file(self, tmp_path):
+        named = load(csv(tmp_path, "a,b,y\n1,2,u\n3,4,v\n")).preparation
+        with pytest.raises(DataError, match="expected the column 'a' of the training, got '0', '1'"):
+            named.read(csv(tmp_path, "0,1\n5,6\n", "new.csv"))
+        plain = load(csv(tmp_path, "1,2,u\n3,4,v\n"), label=-1, header=False).preparation
+        np.testing.assert_array_equal(plain.read(csv(tmp_path, "0,1\n5,6\n", "new.csv"))[0], [[0, 1], [5, 6]])
+        with pytest.raises(DataError, match="new.csv:1: column 0: expected a number, got 'a'; .* data.header: true"):
+            plain.read(csv(tmp_path, "a,b\n5,6\n", "new.csv"))
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("Exported on 1 May\n\na,b,y\n1,2,u\n3,4,v\n", "t.csv:1: expected 3 cells, .*remove the lines before"),
+            ("sep=;\na;b;y\n1;2;u\n3;4;v\n", "t.csv:1: .*remove that line of Excel's, or set data.separator: ';'"),
+            ("a,b,y\n1,2,3,u\n2,3,4,v\n", "t.csv:1: .*row.names=FALSE"),
+            ("a,b,y\n1,2,u,\n3,4,v,\n", "t.csv:1: .*remove the separator at the end of each line"),
+            ("a,b,y,\n1,2,u,\n3,4,v,\n", "t.csv:1: .*remove it"),
+        ],
+    )
+    def test_lines_before_the_table_and_separators_behind_it_are_named(self, tmp_path, text, message):
+        with pytest.raises(DataError, match=message):
+            load(csv(tmp_path, text))
+
+    def test_a_whole_number_is_a_position_if_the_table_has_it_and_otherwise_a_name(self, tmp_path):
+        path = csv(tmp_path, "2019,2020,y\n1,2,u\n3,4,v\n")
+        assert load(path, ignore=[2019]).preparation.columns == ("2020",)
+        data = load(csv(tmp_path, ",0,1,y\n9,2,5,u\n9,4,5,v\n"), ignore=[0])
+        assert data.preparation.columns == ("0", "1")
+        assert "for the column named 0 write '0' in quotes" in data.notes[0]
+        assert load(csv(tmp_path, ",0,1,y\n9,2,5,u\n9,4,5,v\n"), ignore=["0"]).preparation.columns[0] == "Unnamed: 0"
+
+    def test_names_are_compared_in_composed_form(self, tmp_path):
+        path = csv(tmp_path, "a,cafe\u0301\n1,u\n2,v\n")
+        assert load(path, label="caf\u00e9").classes == ("u", "v")
+
+
+def zipped():
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("rows.csv", "a,y\n1,2\n")
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (b'{"a": 1, "y": 2}\n', "JSON"),
+        (b'[\n {"a": 1}]', "JSON"),
+        (b"% title\n@RELATION iris\n@DATA\n1,2\n", "an ARFF file"),
+        (b"+1 1:0.7 3:0.8\n-1 1:1.5 3:-1\n", "an svmlight"),
+        (b"<!DOCTYPE html>\n<html>", "a web page"),
+        (zipped(), "a zip archive"),
+        (b"7z\xbc\xaf\x27\x1c....", "a 7z archive"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\n", "a Git LFS pointer"),
+        (b"\x89HDF\r\n\x1a\n....", "an HDF5 file"),
+        (b"\x80\x04\x95....", "a pickle"),
+        (b"SQLite format 3\0", "an SQLite database"),
+        (b"1.5  2.5  u\n2.5  3.5  v\n", "columns separated by spaces"),
+    ],
+)
+@pytest.mark.parametrize("ending", ["csv", "txt", "parquet"])
+def test_what_is_no_table_is_named_with_a_way_in(tmp_path, content, name, ending):
+    path = tmp_path / f"t.{ending}"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=f"got {name}.*; |got a file that begins with") as caught:
+        load(path)
+    assert ending == "parquet" or name in str(caught.value)
+
+
+class TestWork:
+    """The work of reading grows with the size of the input, counted and not timed."""
+
+    @staticmethod
+    def calls(function):
+        import sys
+
+        count = 0
+
+        def tracer(frame, event, argument):
+            nonlocal count
+            count += event in ("call", "c_call")
+
+        sys.setprofile(tracer)
+        try:
+            function()
+        finally:
+            sys.setprofile(None)
+        return count
+
+    def test_rows_cost_no_calls_each(self, tmp_path):
+        def text(n):
+            return "a,b,y\n" + "".join(f"{i},{i / 4},{i % 2}\n" for i in range(n))
+
+        small, large = (csv(tmp_path, text(n), f"{n}.csv") for n in (2000, 20_000))
+        load(small)
+        assert self.calls(lambda: load(large)) < 2 * self.calls(lambda: load(small))
+
+    @pytest.mark.parametrize("kind", ["file", "frame"])
+    def test_columns_cost_a_fixed_number_of_calls_each(self, tmp_path, kind):
+        counts = []
+        for D in (500, 500, 2000):
+            rows = [",".join(str((i * j) % 7) for j in range(D)) + f",{'ab'[i % 2]}" for i in range(6)]
+            path = csv(tmp_path, ",".join(f"g{j}" for j in range(D)) + ",y\n" + "\n".join(rows) + "\n", f"{D}.csv")
+            preparation = load(path).preparation
+            frame = pandas.read_csv(path)
+            counts.append(self.calls(lambda: preparation.transform(frame) if kind == "frame" else load(path)))  # noqa: B023
+        assert counts[2] < 4.5 * counts[1]
+
+    @pytest.mark.parametrize("cell", ["1" * 131_000 + "x", "-" * 100_000, "e\u0301\u0323" * 30_000, '""' * 60_000])
+    def test_a_long_cell_is_refused_at_once(self, tmp_path, cell):
+        cell = f'"{cell}"' if '"' in cell else cell
+        with pytest.raises(DataError, match="column 'a': expected a number"):
+            load(csv(tmp_path, f"a,b,y\n{cell},2,u\n3,4,v\n"))
+        assert len(canonical(cell)) > 10
