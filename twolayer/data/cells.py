@@ -134,6 +134,12 @@ def number_of_value(value: Any, reading: Reading, decimal: str) -> float | None:
     return {"true": 1.0, "false": 0.0}.get(text.lower()) if len(text) < 6 else None
 
 
+def safe_text(cell: Any) -> Any:
+    """Return a text with an apostrophe before it if a spreadsheet would run it as a formula; others as they are."""
+    formula = isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r") and number_of(cell) is None
+    return f"'{cell}" if formula else cell
+
+
 def near_equal(values: Iterable[str]) -> list[tuple[str, str]]:
     """Return the pairs of texts that differ only in case, spaces or punctuation."""
     met: dict[str, str] = {}

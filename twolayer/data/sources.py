@@ -16,7 +16,7 @@ from twolayer.data.columns import ColumnChoice, Labelling
 from twolayer.data.files import TABLES, format_of
 from twolayer.data.frames import Frame, is_frame
 from twolayer.data.labels import Labels, labels_of_array
-from twolayer.data.table import Table, TableForm, form_of_arrays, read_table, read_training_table
+from twolayer.data.table import ParsedTable, TableForm, form_of_arrays, read_table, read_training_table
 from twolayer.network.model import Array
 from twolayer.utils.text import as_data_error, data_error, shown
 
@@ -139,7 +139,7 @@ def files_of(source: object) -> list[Path]:
     return [Path(part) for part in source] if isinstance(source, Sequence) else []
 
 
-def _of_table(table: Table, form: TableForm, name: str, notes: list[str]) -> Raw:
+def _of_table(table: ParsedTable, form: TableForm, name: str, notes: list[str]) -> Raw:
     names, layout = form.feature_names, form.layout
     positions = [position for position in layout.features for _ in form.categories.get(position, "1")]
 

@@ -27,8 +27,8 @@ MAX_ENCODED = 1 << 25  # numbers, 256 MiB of float64; a table that holds more by
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
-    """A parsed table of N rows.
+class ParsedTable:
+    """A table of N rows, its columns as numbers and codes.
 
     Attributes:
         numbers: (N, numeric features) float64, NaN where a cell is missing.
@@ -75,7 +75,7 @@ class TableForm:
             found += [(name, value) for value in self.categories.get(position, (None,))]
         return tuple(found)
 
-    def encode(self, table: Table, where: str, notes: list[str]) -> Array:
+    def encode(self, table: ParsedTable, where: str, notes: list[str]) -> Array:
         """Return the rows as (N, D) float64, NaN where a cell is missing (in all features of a missing category).
 
         Args:
@@ -108,7 +108,7 @@ class TableForm:
             at += width
         return X
 
-    def _encode_column(self, table: Table, position: int, out: Array, where: str, notes: list[str]) -> None:
+    def _encode_column(self, table: ParsedTable, position: int, out: Array, where: str, notes: list[str]) -> None:
         """Fill `out` (N, values) with the one-hot rows of a categorical column."""
         column = table.categories[position]
         mapping = column.codes_in(self.categories[position])
@@ -135,7 +135,7 @@ class TableForm:
 
 def read_training_table(
     source: Any, choice: ColumnChoice, reading: Reading, constant: str, unseen: str, notes: list[str]
-) -> tuple[Table, TableForm]:
+) -> tuple[ParsedTable, TableForm]:
     """Return a training table, of a file or a frame, and what its columns are; categories are those of all its rows.
 
     Args:
@@ -168,7 +168,7 @@ def read_training_table(
     return table, TableForm(layout, known, decided, unseen)
 
 
-def read_table(source: Any, form: TableForm, labels: Labelling, notes: list[str]) -> Table:
+def read_table(source: Any, form: TableForm, labels: Labelling, notes: list[str]) -> ParsedTable:
     """Return a table, of a file or a frame, whose columns are those of a training table.
 
     Args:
@@ -274,7 +274,9 @@ def _header_as_in_training(opened: CsvFile, layout: Layout) -> bool:
     return has_header
 
 
-def _parse(opened: Opened, layout: Layout, places: Mapping[int, int], label: int | None, reading: Reading) -> Table:
+def _parse(
+    opened: Opened, layout: Layout, places: Mapping[int, int], label: int | None, reading: Reading
+) -> ParsedTable:
     """Parse the columns of a layout.
 
     Args:
@@ -311,7 +313,7 @@ def _parse(opened: Opened, layout: Layout, places: Mapping[int, int], label: int
         name = f"{opened.where}: {layout.title(layout.label)}" if layout.label is not None else opened.where
         labels = labels_of_column(columns[label], reading, opened.decimal, name, MAX_CLASSES)
     at_position = dict(places) if label is None or layout.label is None else {**places, layout.label: label}
-    return Table(numbers, categories, labels, opened.place, lambda row, at: opened.cell(row, at_position[at]))
+    return ParsedTable(numbers, categories, labels, opened.place, lambda row, at: opened.cell(row, at_position[at]))
 
 
 def fill_numbers(column: Any, out: Array, reading: Reading, decimal: str, give_up: bool = False) -> int | None:
@@ -360,7 +362,7 @@ def _no_number(opened: Opened, row: int, at: int, title: str) -> Exception:
     return data_error(f"{opened.place(row)}: {title}", expected, shown(cell), hint)
 
 
-def _without_constant(table: Table, layout: Layout, notes: list[str]) -> tuple[Table, Layout]:
+def _without_constant(table: ParsedTable, layout: Layout, notes: list[str]) -> tuple[ParsedTable, Layout]:
     """The table without the features that have one value in all rows, and a note of their number."""
     numbers = table.numbers
     with np.errstate(invalid="ignore"):

@@ -18,7 +18,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from twolayer.data.cells import number_of
+from twolayer.data.cells import safe_text
 from twolayer.data.files import CutFile, Piece, cut, write_piece
 from twolayer.data.table import read_columns
 from twolayer.runs.folder import RunFolder, RunLock
@@ -98,17 +98,11 @@ def answer_rows(
     if keep_ids and form and form.layout.identifiers:
         kept = read_columns(path, form, form.layout.identifiers, optional=True)
     label = "label" if "label" not in kept else "predicted label"
-    shown: Callable[[Any], Any] = _safe if safe_csv else lambda cell: cell
+    shown: Callable[[Any], Any] = safe_text if safe_csv else lambda cell: cell
     yield [*map(shown, kept), label, *(f"p({each})" for each in model.classes if proba)]
     for row, (index, p) in enumerate(zip(predicted.tolist(), P, strict=True)):
         cells = [shown(column[row]) for column in kept.values()]
         yield [*cells, shown(model.classes[index]), *(repr(float(each)) for each in p if proba)]
-
-
-def _safe(cell: Any) -> Any:
-    """A text that no spreadsheet runs as a formula."""
-    formula = isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r") and number_of(cell) is None
-    return f"'{cell}" if formula else cell
 
 
 def predict_files(
