@@ -52,7 +52,7 @@ def test_the_bar_fits_its_terminal_and_shows_epoch_and_accuracy_first(monkeypatc
     accuracy = "val acc 0.9581" if record is RECORD else "train acc 0.9991"
     assert line.startswith(f"epoch 40/100, {accuracy}")
     assert "40%" in line
-    assert len(re.search(r"\|(.*)\|", line)[1]) >= (2 if columns == 40 else 5)
+    assert len(re.search(r"\|(.*)\|", line)[1]) >= (2 if columns == 40 else 3)
     if columns >= 80:
         assert "loss 0.0523" in line
     if columns >= 80 and record is RECORD:

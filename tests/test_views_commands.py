@@ -153,7 +153,7 @@ def test_a_report_shows_mistakes_as_pictures_with_the_rows_as_they_stand_in_the_
     assert text.count('<img alt="row ') > 0
     assert 'alt="weights of the first layer"' in text
     cells = run(report, trained / "images4")
-    assert "<code>" in Path(cells.strip().splitlines()[-1]).read_text("utf-8")
+    assert '<table class="cells">' in Path(cells.strip().splitlines()[-1]).read_text("utf-8")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -166,12 +166,15 @@ def test_a_report_shows_mistakes_with_the_cells_of_the_file(tmp_path, dtype):
     config = {"data": data, "solver": {"epochs": 2}, "model": {"hidden": 4, "dtype": dtype}}
     train(config_from_dict(config), run_dir=tmp_path / "run")
     text = Path(run(report, tmp_path / "run").strip().splitlines()[-1]).read_text("utf-8")
-    cards = re.findall(r"<code>(.*?)</code></?\w.*?row (\d+)", text)
-    assert {plans[int(row)] for _, row in cards} == {"basic", "pro=x", ""}
-    for card, row in cards:
-        plan, code, number, _ = rows[int(row)].split(",")
-        shares = r"plan=basic 0\.\d+, plan=pro=x 0\.\d+"
-        assert re.fullmatch(f"{f'plan {plan}' if plan else shares}, zip {code}, a=b {number}", card)
+    (table,) = re.findall(r'<table class="cells">(.*?)</table>', text, re.S)
+    header, *body = (re.findall(r"<t[hd]>(.*?)</t[hd]>", row) for row in re.findall(r"<tr>(.*?)</tr>", table))
+    shown = [dict(zip(header, cells, strict=True)) for cells in body]
+    assert {plans[int(cells["row"])] for cells in shown} == {"basic", "pro=x", ""}
+    for cells in shown:
+        plan, code, number, _ = rows[int(cells["row"])].split(",")
+        assert (cells["plan"], cells["zip"], cells["a=b"]) == (plan, code, number)
+        shares = [cells["plan=basic"], cells["plan=pro=x"]]
+        assert shares == ["", ""] if plan else all(re.fullmatch(r"0\.\d+", share) for share in shares)
 
 
 def test_the_boundary_and_the_rows_on_it_are_in_the_units_of_the_file(tmp_path, monkeypatch):

@@ -136,7 +136,7 @@ def test_the_page_holds_what_it_promises(tmp_path):
     for wanted in (
         "Confusion matrix, 200 test rows",
         f"Expected calibration error: {reliability(y, P).ece:.4f}",
-        "row 17: cat , taken for dog with 87.5%",
+        "row 17: cat , predicted dog (87.5%)",
         "First-layer weights",
         "blas.threads 2",
         "solver.learning_rate 0.1",
@@ -192,11 +192,36 @@ def test_many_classes_are_listed_by_their_largest_confusions():
     assert len(html.confusion_table(counts, range(60))) < 5000
 
 
-def test_differing_keys_are_marked_and_shared_ones_are_not(tmp_path):
+def test_differing_keys_are_in_the_table_of_runs_and_shared_ones_are_folded(tmp_path):
     runs = [one_run(tmp_path, f"r{k}", config_with(solver__reg=0.5 * k)) for k in range(2)]
     text, _ = report(tmp_path, runs)
-    marked = re.findall(r"<tr class=differs><td>(.*?)</td>", text)
-    assert marked == ["solver.reg"]
+    assert re.findall(r"<th>(.*?)</th>", text)[:3] == ["run", "reg", "epochs"]
+    assert "<td>solver.reg</td>" not in text
+    assert "<td>solver.learning_rate</td>" in text
+
+
+def test_the_name_of_a_run_is_the_title_once_and_several_runs_have_one_each(tmp_path):
+    text, _ = report(tmp_path, [one_run(tmp_path, "my-run")])
+    assert re.findall(r"<h1>(.*?)</h1>", text) == ["my-run"]
+    assert text.count("my-run") == 3  # the title of the page, its heading, the table
+    runs = [one_run(tmp_path, f"r{k}", config_with(solver__reg=0.5 * k)) for k in range(2)]
+    assert re.findall(r"<details[^>]*class=run><summary>(.*?)</summary>", report(tmp_path, runs)[0]) == ["r0", "r1"]
+
+
+def test_mistakes_without_a_picture_are_one_table_with_the_first_columns(tmp_path):
+    mistakes = [Mistake(k, "a", "b", 0.9, cells=[(f"column{j}", f"{j}{k}") for j in range(30)]) for k in range(3)]
+    text, _ = report(tmp_path, [one_run(tmp_path)], [Details(mistakes)])
+    (table,) = re.findall(r'<table class="cells">(.*?)</table>', text, re.S)
+    assert re.findall(r"<th>(.*?)</th>", table)[:6] == ["row", "class", "predicted", "confidence", "column0", "column1"]
+    assert table.count("<tr>") == 4
+    assert "The first 12 of 30 columns" in text
+    assert "column12" not in table
+
+
+@pytest.mark.parametrize(("labels", "tall"), [("ABCDEFGHIJ", False), ([f"a long name {k}" for k in range(26)], True)])
+def test_long_class_names_stand_upright_above_a_wide_matrix(labels, tall):
+    table = html.confusion_table(np.eye(len(labels), dtype=int), labels)
+    assert ('class="matrix tall"' in table) is tall
 
 
 def test_test_rows_are_judged_before_validation_rows(tmp_path):

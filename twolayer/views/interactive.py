@@ -53,7 +53,9 @@ def interactive_curves(
         log = panel.log and (style.wants_log(values) if scale is None else scale == "log")
         positive = np.concatenate([one[np.isfinite(one) & (one > 0)] for one in values] or [np.empty(0)])
         ticks = style.log_ticks(positive.min() / 1.2, positive.max() * 1.2) if log and positive.size else ()
-        plot = new_panel(panel, by, log=log, ticks=ticks, x_range=plots[0].x_range if plots else None)
+        rows = 2 if single else -(-len(groups) // _legend_columns([group.label for group in groups]))
+        x_range = plots[0].x_range if plots else None
+        plot = new_panel(panel, by, log=log, ticks=ticks, x_range=x_range, height=340 + 22 * rows)
         plots.append(plot)
         for index, group in enumerate(groups):
             for k, (column, (words, width)) in enumerate(panel.lines.items()):
@@ -172,10 +174,14 @@ def _add_legend(plot: Figure, entries: list[tuple[str, list[GlyphRenderer[Any]]]
         for other in drawn:
             if other not in here:
                 here[0].js_link("visible", other, "visible")
-    columns = max(1, min(4, 60 // (max((len(label) for label, _ in entries), default=1) + 5)))
+    columns = _legend_columns([label for label, _ in entries])
     plot.add_layout(
         Legend(items=items, click_policy="hide", ncols=columns, location="left", border_line_width=0), "below"
     )
+
+
+def _legend_columns(labels: Sequence[str]) -> int:
+    return max(1, min(4, 72 // (max(map(len, labels), default=1) + 5)))
 
 
 def mark_best(plot: Figure, run: RunData, by: By, color: str = style.MARK) -> None:

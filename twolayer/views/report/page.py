@@ -1,5 +1,5 @@
-"""One page about one run or several, to look at or to send: curves, verdicts, what is confused with what, how far the
-probabilities can be trusted, weights, mistakes, config and environment. It needs no network and no other file."""
+"""One page about one run or several, to look at or to send: curves, diagnosis, confusions, calibration, mistakes,
+weights, config and environment. It needs no network and no other file."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from twolayer.utils.errors import MissingExtraError
 from twolayer.utils.files import write_atomically
 from twolayer.views.diagnosis import verdicts_on
 from twolayer.views.evaluation import reliability
+from twolayer.views.interactive import interactive_curves
 from twolayer.views.loss_curve import draw_curves
 from twolayer.views.panels import By
 from twolayer.views.report import html, pictures
@@ -20,7 +21,7 @@ from twolayer.views.run_data import RunData, differing_keys, flattened
 from twolayer.views.table import run_names, run_table
 
 MAX_UNITS = 64  # pictures of weights for one run; several runs share them
-MAX_CELLS = 40  # of a row that is no picture
+MAX_COLUMNS = 12  # of a mistaken row that is no picture
 
 
 def write_report(
@@ -32,33 +33,33 @@ def write_report(
     scale: str | None = None,
     bands: bool = True,
 ) -> str:
-    """Writes the page.
+    """Write the page.
 
     Args:
         runs: at least one.
         details: one for each run.
         path: the .html file; replaced whole.
-        by: the curves' x axis, `epoch`, `step` or `seconds`.
-        scale: `linear`, `log` or None (whichever shows more) for the losses.
-        bands: runs that differ in the seed alone become one curve in a band.
+        by: the curves' x axis.
+        scale: of the losses: `linear`, `log` or None (whichever shows more).
+        bands: draw runs that differ in the seed alone as one curve in a band.
 
     Returns:
-        A note for the reader of the terminal: which extra would make the curves interactive, or nothing.
+        A note for the terminal: which extra would make the curves interactive, or nothing.
     """
     table = run_table(runs)
+    runs, details = [runs[k] for k in table.order], [details[k] for k in table.order]
     head, curves, note = _curves(runs, by, scale, bands)
-    title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
-    parts = [
-        f"<h1>{text(title)}</h1>",
-        curves,
-        html.table(table.header, table.as_text()),
-        _config(runs),
-    ]
+    single = len(runs) == 1
+    title = runs[0].name if single else f"{len(runs)} runs"
+    parts = [f"<h1>{text(title)}</h1>", curves, html.table(table.header, table.as_text())]
     units = max(8, MAX_UNITS // len(runs))
     for index, (run, detail, name) in enumerate(zip(runs, details, run_names(runs), strict=True)):
-        body = "\n".join(_about(run, detail, units))
+        about = "\n".join(_about(run, detail, units))
         opened = " open" if index == 0 else ""
-        parts.append(f"<h2>{text(name)}</h2><details{opened}><summary>Details</summary>{body}</details>")
+        parts.append(
+            about if single else f"<details{opened} class=run><summary>{text(name)}</summary>{about}</details>"
+        )
+    parts.append(_config(runs))
     page = (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">'
@@ -71,12 +72,11 @@ def write_report(
 
 
 def _curves(runs: Sequence[RunData], by: By, scale: str | None, bands: bool) -> tuple[str, str, str]:
-    """(head, body, note): interactive curves where Bokeh is installed, a picture elsewhere."""
-    from twolayer.views.interactive import interactive_curves
-
+    """Return (head, body, note): interactive curves where Bokeh is installed, a picture elsewhere."""
     hint = '<p class="note">Thick: validation, thin: training. Click a name in the legend to hide its curves.</p>'
     try:
-        return *_joined(interactive_curves(runs, by=by, scale=scale, bands=bands), hint), ""
+        head, body = interactive_curves(runs, by=by, scale=scale, bands=bands)
+        return head, body + hint, ""
     except MissingExtraError as missing:
         picture = io.BytesIO()
         draw_curves(runs, picture, by=by, scale=scale, bands=bands)
@@ -84,24 +84,17 @@ def _curves(runs: Sequence[RunData], by: By, scale: str | None, bands: bool) -> 
         return "", f'<img class="curves" alt="loss and accuracy over {by}" src="{address}">', str(missing)
 
 
-def _joined(page: tuple[str, str], hint: str) -> tuple[str, str]:
-    return page[0], page[1] + hint
-
-
 def _config(runs: Sequence[RunData]) -> str:
-    """The config: the keys that differ, marked, run by run; then those that all share."""
-    flat = [flattened(run.config) for run in runs]
-    keys = list(dict.fromkeys(key for one in flat for key in one))
-    differing = differing_keys([run.config for run in runs])
-    parts = ["<h2>Config</h2>"]
-    if differing:
-        rows = [(key, *(_value(one.get(key)) for one in flat)) for key in differing]
-        parts.append(html.table(("differs", *(run.name for run in runs)), rows, "text", differing))
-    shared = [(key, _value(flat[0].get(key))) for key in keys if key not in differing]
-    common = html.table(("key", "value"), shared, "text")
-    words = "Keys that all runs share" if len(runs) > 1 else "All keys"
-    parts.append(f"<details><summary>{words}</summary>{common}</details>")
-    return "".join(parts)
+    """Return the config's keys that all runs share; the table of runs has the others."""
+    differing = set(differing_keys([run.config for run in runs]))
+    shared = [(key, _value(value)) for key, value in flattened(runs[0].config).items() if key not in differing]
+    return _folded(
+        "Config" if len(runs) == 1 else "Config: what all runs share", html.table(("key", "value"), shared, "text")
+    )
+
+
+def _folded(title: str, body: str) -> str:
+    return f"<details><summary>{title}</summary>{body}</details>"
 
 
 def _value(value: object) -> str:
@@ -109,7 +102,7 @@ def _value(value: object) -> str:
 
 
 def _about(run: RunData, detail: Details, units: int) -> list[str]:
-    parts = ["<h3>Diagnosis</h3>", html.verdicts(verdicts_on(run))]
+    parts = ["<h2>Diagnosis</h2>", html.verdicts(verdicts_on(run))]
     judged = evaluated(run)
     if judged is None:
         parts.append('<p class="note">The run kept no predictions: no confusion matrix, no calibration.</p>')
@@ -119,42 +112,47 @@ def _about(run: RunData, detail: Details, units: int) -> list[str]:
         counts = html.counts_of(y, P)
         bins = reliability(y, P)
         parts += [
-            f"<h3>Confusion matrix, {len(y):,} {kind} rows</h3>",
+            f"<h2>Confusion matrix, {len(y):,} {kind} rows</h2>",
             html.confusion_table(counts, classes),
-            f'<h3>By class, {kind} rows</h3><div class="side">{html.class_table(counts, classes)}',
-            f"<div>{html.reliability_svg(bins)}<p>Expected calibration error: {bins.ece:.4f}</p></div></div>",
+            f'<div class="side"><div><h2>By class, {kind} rows</h2>{html.class_table(counts, classes)}</div>',
+            f"<div><h2>Calibration, {kind} rows</h2>{html.reliability_svg(bins)}"
+            f"<p>Expected calibration error: {bins.ece:.4f}</p></div></div>",
+            *_mistakes(detail, kind),
         ]
-        parts += _mistakes(detail, kind)
     shape = detail.image_shape
     if detail.W1 is not None and shape is not None:
         picture = pictures.weights_png(detail.W1, shape, units)
         parts.append(
-            f"<h3>First-layer weights</h3><p class=note>One picture per unit, largest norm first (at most {units}); "
+            f"<h2>First-layer weights</h2><p class=note>One picture per unit, largest norm first (at most {units}); "
             f'vermilion positive, white 0, blue negative.</p><img class="weights" alt="weights of the first layer" '
             f'src="{pictures.data_uri(picture)}">'
         )
-    environment = flattened(run.environment)
-    if environment:
-        rows = html.table(("", "value"), list(environment.items()), "text")
-        parts.append(f"<details><summary>Environment</summary>{rows}</details>")
-    return parts
+    environment = list(flattened(run.environment).items())
+    return [*parts, _folded("Environment", html.table(("", "value"), environment, "text"))] if environment else parts
 
 
 def _mistakes(detail: Details, kind: str) -> list[str]:
-    """The most confident mistakes as cards."""
-    cards = []
-    for one in detail.mistakes:
-        if one.picture is not None:
-            shown = f'<img alt="row {one.row}" src="{pictures.data_uri(one.picture)}">'
-        else:
-            cells = ", ".join(f"{name} {value}" for name, value in one.cells[:MAX_CELLS])
-            more = " ..." if len(one.cells) > MAX_CELLS else ""
-            shown = f"<code>{text(cells)}{more}</code>" if cells else ""
-        cards.append(
-            f"<figure>{shown}<figcaption>row {one.row}: <b>{text(one.right)}</b>, taken for "
-            f"<b>{text(one.predicted)}</b> with {one.confidence:.1%}</figcaption></figure>"
-        )
-    if not cards:
+    """Return the most confident mistakes: pictures with their labels, or one table with the rows' cells."""
+    if not detail.mistakes:
         return [f"<p>No mistake among the {kind} rows.</p>"]
-    note = f'<p class="note">{text(detail.note)}</p>' if detail.note else ""
-    return [f'<h3>Most confident mistakes, {kind} rows</h3>{note}<div class="mistakes">{"".join(cards)}</div>']
+    note = detail.note
+    if detail.mistakes[0].picture is not None:
+        body = "".join(
+            f'<figure><img alt="row {one.row}" src="{pictures.data_uri(one.picture or b"")}"><figcaption>'
+            f"row {one.row}: <b>{text(one.right)}</b>, predicted <b>{text(one.predicted)}</b> ({one.confidence:.1%})"
+            "</figcaption></figure>"
+            for one in detail.mistakes
+        )
+        body = f'<div class="mistakes">{body}</div>'
+    else:
+        columns = list(dict.fromkeys(name for one in detail.mistakes for name, _ in one.cells))
+        if len(columns) > MAX_COLUMNS:
+            note = f"{note} The first {MAX_COLUMNS} of {len(columns)} columns are shown.".strip()
+        shown = columns[:MAX_COLUMNS]
+        rows = [
+            (one.row, one.right, one.predicted, f"{one.confidence:.1%}", *(dict(one.cells).get(c, "") for c in shown))
+            for one in detail.mistakes
+        ]
+        body = html.table(("row", "class", "predicted", "confidence", *shown), rows, "cells")
+    noted = f'<p class="note">{text(note)}</p>' if note else ""
+    return [f"<h2>Most confident mistakes, {kind} rows</h2>{noted}{body}"]

@@ -1,10 +1,9 @@
-"""Small pictures made of numbers: weights in two colours, image rows in grey; PNG written with zlib alone."""
+"""Small pictures made of numbers: weights in two colours, image rows in grey."""
 
 from __future__ import annotations
 
 import base64
-import struct
-import zlib
+import io
 from typing import Any
 
 import numpy as np
@@ -15,23 +14,19 @@ _POSITIVE = np.array([0xD5, 0x5E, 0x00])
 
 
 def png_bytes(pixels: NDArray[np.uint8], palette: NDArray[np.uint8] | None = None) -> bytes:
-    """A PNG file (ISO/IEC 15948).
+    """Return a PNG file.
 
     Args:
         pixels: (rows, columns) in grey, (rows, columns, 3) in RGB, or (rows, columns) of places in the palette.
         palette: (256, 3) RGB colours.
     """
-    rows, columns = pixels.shape[:2]
-    color_type = 2 if pixels.ndim == 3 else 0 if palette is None else 3
-    lines = pixels.reshape(rows, -1)
-    raw = np.concatenate([np.zeros((rows, 1), np.uint8), lines], axis=1).tobytes()  # filter type 0 before each line
+    from PIL import Image
 
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", columns, rows, 8, color_type, 0, 0, 0))
-    colours = b"" if palette is None else chunk(b"PLTE", palette.tobytes())
-    return b"\x89PNG\r\n\x1a\n" + header + colours + chunk(b"IDAT", zlib.compress(raw, 9)) + chunk(b"IEND", b"")
+    image, buffer = Image.fromarray(pixels), io.BytesIO()
+    if palette is not None:
+        image.putpalette(palette.tobytes())
+    image.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
 
 
 def data_uri(png: bytes) -> str:
