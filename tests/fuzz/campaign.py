@@ -108,9 +108,18 @@ class Campaign:
         self.tally.counts["failed"] += 1
         kept = self._keep / f"{self.tally.name}-{number}"
         shutil.rmtree(kept, ignore_errors=True)
-        shutil.copytree(self.folder, kept)
+        shutil.copytree(self.folder, kept, symlinks=True, copy_function=_copy)
         (kept / "traceback.txt").write_text("".join(traceback.format_exception(error)), "utf-8", "backslashreplace")
         self.tally.failures.append(f"{kept}: {type(error).__name__}: {error}"[:300])
+
+
+def _copy(source: str, target: str) -> None:
+    """Copies a file; in the place of a pipe, a socket or a sparse file of a terabyte it writes what it was."""
+    found = Path(source).lstat()
+    if Path(source).is_file() and found.st_size < MEMORY_BYTES:
+        shutil.copy2(source, target)
+    else:
+        Path(target).write_text(f"mode {found.st_mode:o}, {found.st_size} bytes\n")
 
 
 @contextmanager

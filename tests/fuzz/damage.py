@@ -104,7 +104,7 @@ def _forged(folder: Path, good: RunFolder, name: str, rng: np.random.Generator) 
             (folder / path.name).write_bytes(path.read_bytes())
     arrays, header = read_arrays(folder / name)
     if rng.integers(3):
-        _change(header, rng)
+        change(header, rng)
     else:
         chosen = sorted(arrays)[rng.integers(len(arrays))]
         arrays[chosen] = _other_array(arrays[chosen], rng)
@@ -122,7 +122,7 @@ def _forged(folder: Path, good: RunFolder, name: str, rng: np.random.Generator) 
     return "forged and taken"
 
 
-def _change(holder: Any, rng: np.random.Generator) -> None:
+def change(holder: Any, rng: np.random.Generator) -> None:
     """Replaces, adds or takes out one value somewhere in a header."""
     while True:
         keys: list[Any] = list(holder) if isinstance(holder, dict) else list(range(len(holder)))

@@ -14,7 +14,7 @@ FORBIDDEN = {
     "os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.startfile", "pty.spawn",
     "subprocess.Popen", "pickle.find_class", "socket.connect", "socket.bind", "urllib.Request",
 }  # fmt: skip
-CHANGES = {"os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate", "os.chmod"}
+CHANGES = {"os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.truncate", "os.chmod"}
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -37,6 +37,8 @@ class _Watch:
             path, _, flags = arguments
             if flags & _WRITING and isinstance(path, str | bytes):
                 self._require_inside(event, path)
+        elif event in ("os.symlink", "os.link"):
+            self._require_inside(event, arguments[1])
         elif event in CHANGES and isinstance(arguments[0], str | bytes):
             in_open_folder = event in ("os.remove", "os.rmdir") and arguments[1] >= 0  # how a tree is removed
             if not in_open_folder:
