@@ -40,8 +40,9 @@ def fuzz_folders(campaign: Campaign, scratch: Path, count: int, seed: int) -> Ta
     data = {"train": str(rows), "label": "kind", "test": 0.2}
     values = {"data": data, "model": {"hidden": 3}, "solver": {"epochs": 3}, "run": {"snapshot_epochs": 1}}
     good = train(config_from_dict(values), run_dir=scratch / "good").run_dir
+    shutil.copytree(good, scratch / "copy")
     for command in COMMANDS:  # what the libraries load at their first use is not any input's doing
-        _run(command(good, rows, scratch))
+        _run(command(scratch / "copy", rows, scratch))
     with memory_limit():
         for number in range(count):
             rng = generator(seed, "fuzz", number)
