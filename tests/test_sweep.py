@@ -1,4 +1,4 @@
-"""Whole sweeps on a small made set: what they leave, how they go on, and that nothing is lost on the way."""
+"""Whole sweeps on a small generated set: what they leave, how they resume, and that nothing is lost on the way."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_sweep_leaves_ordinary_runs_a_ranked_table_pictures_and_a_config_to_tr
 
 
 @pytest.mark.usefixtures("in_process")
-def test_the_test_rows_decide_nothing_and_stand_in_no_table(tmp_path):
+def test_the_test_rows_decide_nothing_and_are_in_no_table(tmp_path):
     rows = "a,b,y\n" + "".join(f"{i % 7},{i % 5},{(i % 7 + i % 5) % 2}\n" for i in range(80))
     upside_down = "a,b,y\n" + "".join(f"{i % 7},{i % 5},{1 - (i % 7 + i % 5) % 2}\n" for i in range(80))
     base = "data: {train: rows.csv, test: test.csv, label: y}\nmodel: {hidden: 4}\nsolver: {epochs: 3}\n"
@@ -114,7 +114,7 @@ def test_the_test_rows_decide_nothing_and_stand_in_no_table(tmp_path):
     [("rows.csv", ""), ("test.csv", ""), ("test.csv", "  data.missing: [mean, refuse]\n")],
     ids=["rows", "test rows", "test rows for some points"],
 )
-def test_a_fault_in_a_data_file_is_told_before_anything_is_trained_and_can_be_mended(tmp_path, file, more):
+def test_an_error_in_a_data_file_is_reported_before_anything_is_trained_and_can_be_corrected(tmp_path, file, more):
     rows = "a,b,y\n" + "".join(f"{i % 7},{i % 5},{(i % 7 + i % 5) % 2}\n" for i in range(80))
     for name in ("rows.csv", "test.csv"):
         (tmp_path / name).write_text(rows.replace("6,0,0\n", "6,,0\n", name == file), encoding="utf-8")
@@ -128,8 +128,8 @@ def test_a_fault_in_a_data_file_is_told_before_anything_is_trained_and_can_be_me
 
 
 @pytest.mark.usefixtures("in_process")
-def test_rows_that_some_points_can_read_are_no_fault_of_the_sweep(tmp_path):
-    """A feature too large for float32 as it stands, which every point scales first or keeps in float64."""
+def test_rows_that_some_points_can_read_are_no_error_of_the_sweep(tmp_path):
+    """A feature too large for float32, which every point scales first or keeps in float64."""
     rows = "a,b,y\n" + "".join(f"{(i % 7) * 1e38:g},{i % 5},{(i % 7 + i % 5) % 2}\n" for i in range(80))
     (tmp_path / "rows.csv").write_text(rows, encoding="utf-8")
     base = "data: {train: rows.csv, label: y, scale: none}\nmodel: {hidden: 4}\nsolver: {epochs: 2}\n"
@@ -162,7 +162,7 @@ def test_diverged_and_failed_runs_are_recorded_with_their_reason_and_stop_nothin
 
 
 @pytest.mark.usefixtures("in_process")
-def test_a_point_that_the_config_refuses_has_failed_and_the_sweep_goes_on(tmp_path, monkeypatch):
+def test_a_point_that_the_config_refuses_has_failed_and_the_sweep_continues(tmp_path, monkeypatch):
     space = "base: base.yaml\nspace:\n  solver.optimizer: [momentum, adam]\n  solver.momentum: [0.8, 0.95]\n"
     monkeypatch.setattr(sweep_file, "check_corners", lambda *arguments: None)
     path = write_sweep(tmp_path, "sampler: grid\nseeds: 2\n", space=space, base=SHORT)
@@ -176,7 +176,7 @@ def test_a_point_that_the_config_refuses_has_failed_and_the_sweep_goes_on(tmp_pa
 
 @pytest.mark.usefixtures("in_process")
 @pytest.mark.parametrize("pruner", ["hyperband", "median"])
-def test_a_pruned_sweep_trains_less_and_every_pruned_run_can_go_on(tmp_path, pruner):
+def test_a_pruned_sweep_trains_less_and_every_pruned_run_can_be_resumed(tmp_path, pruner):
     path = write_sweep(tmp_path, f"trials: 12\npruner: {pruner}\nseeds: 2\n")
     result = run_sweep(path, folder=tmp_path / "out")
     pruned = [each for each in result.ranking if each.status == "pruned"]
@@ -190,7 +190,7 @@ def test_a_pruned_sweep_trains_less_and_every_pruned_run_can_go_on(tmp_path, pru
 
 
 @pytest.mark.usefixtures("in_process")
-def test_a_judge_hears_the_best_value_so_far_after_every_epoch_and_again_when_the_run_goes_on(tmp_path):
+def test_a_judge_gets_the_best_value_so_far_after_every_epoch_and_again_on_resume(tmp_path):
     config = load_sweep(write_sweep(tmp_path)).config({"model.hidden": 4, "solver.learning_rate": 1.0})
     heard = []
 
@@ -400,7 +400,7 @@ def test_killed_and_interrupted_with_two_workers_it_ends_with_the_same_trials_an
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM"])
-def test_a_run_that_its_worker_broke_off_goes_on_unless_that_always_happens(tmp_path, name):
+def test_a_run_that_its_worker_broke_off_is_resumed_unless_that_always_happens(tmp_path, name):
     number = getattr(signal, name)
     sweep = load_sweep(write_sweep(tmp_path, base=LONG))
     pools = []
@@ -444,7 +444,7 @@ def test_a_training_on_all_rows_that_was_broken_off_is_not_taken_for_a_finished_
         run_sweep(path, folder=tmp_path / "out")
 
 
-def test_the_command_reports_faults_and_exits_with_2(tmp_path, capsys):
+def test_the_command_reports_errors_and_exits_with_2(tmp_path, capsys):
     path = write_sweep(tmp_path, "trials: 0\n")
     assert run_command(["sweep", str(path)]) == 2
     assert "trials: expected a whole number of at least 1 or null, got 0" in capsys.readouterr().err
@@ -453,7 +453,7 @@ def test_the_command_reports_faults_and_exits_with_2(tmp_path, capsys):
 
 
 @pytest.mark.usefixtures("in_process")
-def test_the_command_prints_the_table_the_border_and_the_winners_test_accuracy_once(tmp_path, capsys):
+def test_the_command_prints_the_table_the_boundary_and_the_winners_test_accuracy_once(tmp_path, capsys):
     path = write_sweep(tmp_path)
     assert run_command(["sweep", str(path), "trials=2", "--sweep-dir", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr()

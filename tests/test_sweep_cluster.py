@@ -84,7 +84,7 @@ def test_a_worker_killed_half_way_costs_its_run_alone_and_the_results_are_those_
     shutil.copy(tmp_path / "rows.csv", elsewhere)
     (tmp_path / "dask").mkdir()
     dask = Cluster(tmp_path / "dask", elsewhere)
-    said = []
+    lines = []
     try:
         victim = dask.add_worker()
         dask.add_worker()
@@ -97,7 +97,7 @@ def test_a_worker_killed_half_way_costs_its_run_alone_and_the_results_are_those_
 
         killer = threading.Thread(target=kill, daemon=True)
         killer.start()
-        result = run_sweep(path, folder=tmp_path / "out", cluster=ClusterAddress(dask.address), say=said.append)
+        result = run_sweep(path, folder=tmp_path / "out", cluster=ClusterAddress(dask.address), say=lines.append)
         killer.join(10)
     finally:
         dask.close()
@@ -124,19 +124,19 @@ def usable(ask):
 def test_a_job_that_always_ends_its_worker_has_failed_and_what_waits_for_a_worker_stops_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(cluster, "MAX_ATTEMPTS", 2)
     (tmp_path / "dask").mkdir()
-    processes, said = Cluster(tmp_path / "dask", tmp_path), []
+    processes, lines = Cluster(tmp_path / "dask", tmp_path), []
     try:
         for _ in range(2):
             processes.add_worker()
         check = cluster.WorkerCheck("test_sweep_cluster:usable", {})
-        pool = cluster.ClusterPool(ClusterAddress(processes.address), check, 1, said.append)
+        pool = cluster.ClusterPool(ClusterAddress(processes.address), check, 1, lines.append)
         deadline, ended = time.monotonic() + 60, []
         pool.submit(Job("always", "test_sweep_cluster:end_the_process", {}))
         while not ended and time.monotonic() < deadline:
             ended = pool.wait(0.5)
         assert [(each.job.name, each.value) for each in ended] == [("always", None)]
         assert "broken off 2 times, last on tcp://127.0.0.1:" in ended[0].error
-        assert [line for line in said if "always is tried again" in line]
+        assert [line for line in lines if "always is tried again" in line]
 
         pool.submit(Job("waiting", "test_sweep_cluster:end_the_process", {}))
         pool.stop()
@@ -146,7 +146,7 @@ def test_a_job_that_always_ends_its_worker_has_failed_and_what_waits_for_a_worke
         processes.close()
 
 
-def test_a_scheduler_that_is_not_there_is_told_with_the_command_to_start_one(tmp_path, monkeypatch):
+def test_a_scheduler_that_is_not_there_is_reported_with_the_command_to_start_one(tmp_path, monkeypatch):
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.2)
     path = write_sweep(tmp_path)
     with pytest.raises(TwoLayerError, match="no Dask scheduler answers.*start one with: dask scheduler"):

@@ -1,4 +1,4 @@
-"""The sweep file: all its faults and its base's in one report, each at its place."""
+"""The sweep file: all its problems and its base's in one report, each at its place."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from twolayer.utils.errors import ConfigError
 SHIPPED = sorted((Path(__file__).parent.parent / "configs" / "sweeps").glob("*.yaml"))
 
 
-def faults(path: Path, *overrides: str) -> list[str]:
+def problems(path: Path, *overrides: str) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         load_sweep(path, overrides)
-    return [fault.replace(f"{path.parent}/", "") for fault in caught.value.problems]
+    return [problem.replace(f"{path.parent}/", "") for problem in caught.value.problems]
 
 
-def test_nine_planted_faults_are_all_reported_each_with_its_place(tmp_path):
+def test_nine_planted_errors_are_all_reported_each_with_its_place(tmp_path):
     space = """\
 base: base.yaml
 space:
@@ -32,8 +32,8 @@ sampler: grd
 trials: 0
 worker: 3
 """
-    found = faults(write_sweep(tmp_path, "", space=space))
-    assert [fault.split(": ")[0] for fault in found] == [
+    found = problems(write_sweep(tmp_path, "", space=space))
+    assert [problem.split(": ")[0] for problem in found] == [
         f"sweep.yaml:{place}" for place in ("3:3", "4:26", "5:16", "5:25", "6:28", "7:3", "8:1", "9:1", "10:1")
     ]
     hiden, form, negative, word, choice, seed, sampler, trials, worker = found
@@ -48,9 +48,9 @@ worker: 3
     assert worker.endswith("unknown key; did you mean 'workers'?")
 
 
-def test_faults_of_the_base_stand_in_the_same_report_with_their_own_places(tmp_path):
+def test_problems_of_the_base_are_in_the_same_report_with_their_own_places(tmp_path):
     path = write_sweep(tmp_path, "trials: none\n", base=BASE.replace("epochs: 6", "epoch: 6"))
-    found = faults(path)
+    found = problems(path)
     assert found[0].startswith("sweep.yaml:5:1: trials: expected a whole number of at least 1 or null, got 'none'")
     assert found[1].startswith("base.yaml:6:10: solver.epoch: unknown key; did you mean 'epochs'?")
 
@@ -66,7 +66,7 @@ def test_faults_of_the_base_stand_in_the_same_report_with_their_own_places(tmp_p
         ("model.hidden: {integer: [1, 8], stepp: 7}", "unknown key; did you mean 'step'?"),
         ("model.hidden: {integer: [1, 8], uniform: [1, 2]}", "two forms"),
         ("model.hidden: []", "sweep.yaml:3:3: space.model.hidden: expected 1 to 1000 values, got 0"),
-        ("model.hidden: [4, 4]", "stands here more than once"),
+        ("model.hidden: [4, 4]", "occurs more than once"),
         ("model.hidden: [[4]]", "expected a number, text, true, false or null, got a list of 1"),
         ("model.hidden: 4", "expected a list of values"),
         ("model.hidden: {integer: [1, 2000000]}", "at most 1000000"),
@@ -81,7 +81,7 @@ def test_faults_of_the_base_stand_in_the_same_report_with_their_own_places(tmp_p
     ],
 )
 def test_a_space_that_the_config_would_refuse_is_refused_before_training(tmp_path, entry, message):
-    found = faults(write_sweep(tmp_path, space=f"base: base.yaml\nspace:\n  {entry}\n"))
+    found = problems(write_sweep(tmp_path, space=f"base: base.yaml\nspace:\n  {entry}\n"))
     assert len(found) == 1
     assert found[0].startswith("sweep.yaml:3:")
     assert message in found[0]
@@ -98,15 +98,15 @@ def test_a_space_that_the_config_would_refuse_is_refused_before_training(tmp_pat
         ("trials: 3\nrefit: 1\n", "expected true or false, got 1"),
     ],
 )
-def test_settings_that_do_not_fit_are_told(tmp_path, more, message):
-    found = faults(write_sweep(tmp_path, more))
+def test_settings_that_do_not_fit_are_reported(tmp_path, more, message):
+    found = problems(write_sweep(tmp_path, more))
     assert len(found) == 1
     assert message in found[0]
 
 
-def test_keys_that_only_another_choice_of_the_space_uses_are_told_with_that_choice(tmp_path):
+def test_keys_that_only_another_choice_of_the_space_uses_are_reported_with_that_choice(tmp_path):
     space = "base: base.yaml\nspace:\n  solver.optimizer: [adam, momentum]\n  solver.beta1: [0.9, 0.8]\ntrials: 3\n"
-    (found,) = faults(write_sweep(tmp_path, "", space=space))
+    (found,) = problems(write_sweep(tmp_path, "", space=space))
     assert found.startswith("sweep.yaml:4:23: space.solver.beta1: not used by optimizer: momentum")
     space = space.replace("[adam, momentum]", "[adam, adamw]")
     assert load_sweep(write_sweep(tmp_path, "", space=space)).max_points == 3
@@ -115,7 +115,7 @@ def test_keys_that_only_another_choice_of_the_space_uses_are_told_with_that_choi
 def test_a_choice_may_need_a_key_that_only_the_space_gives(tmp_path):
     space = "base: base.yaml\nspace:\n  solver.schedule: [step]\n  solver.step_epochs: [2, 5]\n"
     assert load_sweep(write_sweep(tmp_path, space=space)).max_points == 3
-    (found,) = faults(write_sweep(tmp_path, space=space.replace("step_epochs: [2, 5]", "warmup_epochs: [0]")))
+    (found,) = problems(write_sweep(tmp_path, space=space.replace("step_epochs: [2, 5]", "warmup_epochs: [0]")))
     assert "solver.step_epochs: missing key" in found
 
 
@@ -138,15 +138,15 @@ MANY_CHOICES = """\
 @pytest.mark.parametrize("many", [MANY_NUMBERS, MANY_CHOICES], ids=["numbers", "choices"])
 def test_a_space_of_many_corners_is_checked_for_values_that_do_not_go_together_too(tmp_path, many):
     space = "base: base.yaml\nspace:\n  solver.optimizer: [momentum, adam]\n  solver.momentum: [0.8, 0.95]\n" + many
-    found = faults(write_sweep(tmp_path, space=space))
-    assert [fault.split(", only")[0] for fault in found] == [
+    found = problems(write_sweep(tmp_path, space=space))
+    assert [problem.split(", only")[0] for problem in found] == [
         f"sweep.yaml:4:{column}: space.solver.momentum: not used by optimizer: adam" for column in (21, 26)
     ]
     space = space.replace("[momentum, adam]", "[momentum, nesterov]")
     assert load_sweep(write_sweep(tmp_path, space=space)).max_points == 3
     base = BASE.replace("epochs: 6", "epochs: 6, optimizer: sgd")  # which no point keeps
     assert load_sweep(write_sweep(tmp_path, space=space, base=base)).max_points == 3
-    (found,) = faults(write_sweep(tmp_path, space=space.replace("0.8, 0.95", "0.8, 1, 0.95")))
+    (found,) = problems(write_sweep(tmp_path, space=space.replace("0.8, 0.95", "0.8, 1, 0.95")))
     assert found.startswith("sweep.yaml:4:26: space.solver.momentum: expected a number")
 
 
@@ -161,7 +161,7 @@ def test_a_choice_takes_the_base_keys_of_the_old_choice_out_with_it(tmp_path):
 @pytest.mark.parametrize("monitor", ["train_loss", "dead_share"])
 def test_a_base_that_is_not_ranked_by_validation_rows_is_refused(tmp_path, monitor):
     path = write_sweep(tmp_path, base=BASE.replace("epochs: 6", f"epochs: 6, monitor: {monitor}"))
-    assert "points are ranked by validation rows" in faults(path)[0]
+    assert "points are ranked by validation rows" in problems(path)[0]
 
 
 @pytest.mark.parametrize(
@@ -170,13 +170,13 @@ def test_a_base_that_is_not_ranked_by_validation_rows_is_refused(tmp_path, monit
 def test_a_hostile_or_empty_file_is_a_report_and_no_traceback(tmp_path, text):
     path = write_sweep(tmp_path)
     path.write_text(text, encoding="utf-8")
-    assert all(fault.startswith("sweep.yaml:") for fault in faults(path))
+    assert all(problem.startswith("sweep.yaml:") for problem in problems(path))
 
 
 def test_overrides_go_through_the_same_check(tmp_path):
     path = write_sweep(tmp_path)
     assert load_sweep(path, ["workers=4", "trials=null", "minutes=1.5"]).settings.workers == 4
-    (found,) = faults(path, "workers=0")
+    (found,) = problems(path, "workers=0")
     assert found.startswith("override workers=0: workers: expected a whole number of at least 1 and at most 512, got 0")
 
 
@@ -186,14 +186,14 @@ def test_overrides_of_base_keys_are_checked_as_train_checks_them(tmp_path):
     assert sweep.base.solver.epochs == 8
     assert sweep.config({"model.hidden": 4}).solver.epochs == 8
     assert sweep.settings.trials == 5
-    found = faults(path, "solver.epochs=0", "solver.epoch=8", "trials=0")
+    found = problems(path, "solver.epochs=0", "solver.epoch=8", "trials=0")
     assert [problem.split(": ")[:2] for problem in found] == [
         ["override trials=0", "trials"],
         ["override solver.epochs=0", "solver.epochs"],
         ["override solver.epoch=8", "solver.epoch"],
     ]
     assert "did you mean 'epochs'" in found[2]
-    (both,) = faults(path, "model.hidden=12")
+    (both,) = problems(path, "model.hidden=12")
     assert "space.model.hidden: varied here and set by the override model.hidden=12" in both
 
 
@@ -213,7 +213,7 @@ def test_an_override_of_the_base_is_as_good_as_written_in_its_file(tmp_path, mon
 def test_folds_need_validation_rows_that_are_a_part_of_the_training_rows(tmp_path):
     (tmp_path / "rows.csv").write_text("x,y\n" + "".join(f"{i},{i % 2}\n" for i in range(20)))
     base = "data: {train: rows.csv, validation: rows.csv, label: y}\n"
-    (found,) = faults(write_sweep(tmp_path, "trials: 3\nfolds: 5\n", base=base))
+    (found,) = problems(write_sweep(tmp_path, "trials: 3\nfolds: 5\n", base=base))
     assert "sweep.yaml:6:1: folds: folds are parts of the training rows" in found
     sweep = load_sweep(write_sweep(tmp_path, "trials: 3\nfolds: 3\nseeds: 2\n"))
     config = sweep.config({"model.hidden": 4}, sweep.repeats[4])
@@ -225,7 +225,7 @@ def test_refit_needs_validation_rows_that_are_a_part_of_the_training_rows(tmp_pa
     (tmp_path / "rows.csv").write_text(rows, encoding="utf-8")
     base = "data: {train: rows.csv, validation: rows.csv, label: y}\n"
     assert load_sweep(write_sweep(tmp_path, base=base))
-    (found,) = faults(write_sweep(tmp_path, "trials: 3\nrefit: true\n", base=base))
+    (found,) = problems(write_sweep(tmp_path, "trials: 3\nrefit: true\n", base=base))
     assert "sweep.yaml:6:1: refit: the validation rows are a file" in found
 
 
@@ -240,4 +240,4 @@ def test_shipped_sweeps_are_valid_and_every_key_of_theirs_is_commented(path):
 
 def test_the_space_needs_a_mapping(tmp_path):
     path = write_sweep(tmp_path, space=SPACE.partition("space:")[0] + "space: 3\n")
-    assert faults(path) == ["sweep.yaml:2:1: space: expected a mapping, got 3"]
+    assert problems(path) == ["sweep.yaml:2:1: space: expected a mapping, got 3"]

@@ -62,11 +62,11 @@ def test_a_study_restored_at_any_point_goes_on_as_if_never_stopped(sampler):
 
 def test_points_of_grid_and_random_do_not_depend_on_what_has_ended():
     for sampler in ("grid", "random"):
-        told, untold = study(sampler), study(sampler)
+        informed, other = study(sampler), study(sampler)
         for _ in range(6):
-            number, point = told.ask()
-            told.tell(number, value_of(point))
-            assert untold.ask() == (number, point)
+            number, point = informed.ask()
+            informed.tell(number, value_of(point))
+            assert other.ask() == (number, point)
 
 
 def test_another_seed_picks_other_points():
@@ -159,13 +159,13 @@ def test_a_range_on_a_grid_has_both_ends_and_even_steps(dimension, grid):
         (Dimension("k", "uniform", (0.0, 1.0)), 0.02, "low", -0.5),
     ],
 )
-def test_the_border_of_a_space_and_what_lies_beyond(dimension, value, side, beyond):
+def test_the_boundary_of_a_space_and_what_lies_beyond(dimension, value, side, beyond):
     assert dimension.side(value) == side
     if side is not None:
         assert dimension.beyond(side) == beyond
 
 
-def test_a_journal_reads_back_what_was_written_whatever_stands_at_its_torn_end(tmp_path):
+def test_a_journal_reads_back_what_was_written_whatever_is_at_its_torn_end(tmp_path):
     path = tmp_path / "journal.jsonl"
     with Journal(path) as journal:
         journal.picked(0, {"a": 1e-3, "b": None})
@@ -258,7 +258,7 @@ def test_a_point_is_the_mean_over_its_seeds_of_validation_figures_alone(sweep, t
     assert point_result(sweep, tmp_path, 0, {}, some).reason == "why"
 
 
-def test_a_best_point_on_the_border_is_told_with_the_way_out_unless_there_is_none(tmp_path):
+def test_a_best_point_on_the_boundary_is_reported_with_the_way_out_unless_there_is_none(tmp_path):
     space = "base: base.yaml\nspace:\n  model.hidden: [4, 8]\n  solver.reg: [0, 0.1]\n  solver.momentum: [0.5, 0.9]\n"
     sweep = load_sweep(write_sweep(tmp_path, space=space))
     winner = finished(0, 0.9, values={"model.hidden": 8, "solver.reg": 0, "solver.momentum": 0.9})

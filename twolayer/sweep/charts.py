@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from twolayer.views.style import Axes
 
 PANELS_PER_ROW = 3
-MAX_LEGEND = 110  # letters of a curve's name
+MAX_LEGEND = 110  # characters of a curve's name
 
 
 class PointView(NamedTuple):
@@ -48,13 +48,13 @@ class PointView(NamedTuple):
 
 @default_look()
 def draw_against_keys(points: Sequence[PointView], keys: Mapping[str, bool], metric: str, path: Path) -> None:
-    """A panel for each key: the metric of every point against the point's value, with its spread.
+    """Draw a panel for each key: the metric of every point against its value, with its spread.
 
     Args:
         points: those with a metric, the best first.
         keys: whether each key's scale is logarithmic.
         metric: name of the column.
-        path: the picture.
+        path: the picture to write.
     """
     columns = min(PANELS_PER_ROW, len(keys))
     rows = -(-len(keys) // columns)
@@ -79,14 +79,14 @@ def draw_against_keys(points: Sequence[PointView], keys: Mapping[str, bool], met
 def draw_parallel_coordinates(
     points: Sequence[PointView], keys: Mapping[str, bool], metric: str, path: Path, *, larger: bool
 ) -> None:
-    """Every point as a line across one axis for each key and a last one for the metric, coloured by it.
+    """Draw every point as a line across one axis for each key and one for the metric, coloured by the metric.
 
     Args:
         points: those with a metric, the best first.
         keys: whether each key's scale is logarithmic.
         metric: name of the column.
-        path: the picture.
-        larger: whether larger values are better, and so are drawn darker.
+        path: the picture to write.
+        larger: whether larger values are better and drawn darker.
     """
     figure = new_figure(2.2 * (len(keys) + 1) + 1, 4)
     axes = figure.add_subplot()
@@ -116,12 +116,12 @@ def draw_parallel_coordinates(
 
 @default_look()
 def draw_best_curves(curves: Sequence[tuple[str, Array, Array]], metric: str, path: Path) -> None:
-    """The metric over the epochs of the best points, the best first.
+    """Draw the metric over the epochs for the best points, the best first.
 
     Args:
         curves: name, epochs and values of each.
-        metric: what the values are, for the axis.
-        path: the picture.
+        metric: title of the axis.
+        path: the picture to write.
     """
     figure = new_figure(8, 5.2)
     axes = figure.add_subplot()
@@ -138,7 +138,7 @@ def draw_best_curves(curves: Sequence[tuple[str, Array, Array]], metric: str, pa
 
 
 def _look_at_the_end(axes: Axes, curves: Sequence[Array]) -> None:
-    """Cuts the first epochs off, whose values would press the others together."""
+    """Cut the view to the later epochs, whose values the first ones would press together."""
     ends = np.concatenate([curve[len(curve) // 4 :] for curve in curves] or [np.empty(0)])
     ends = ends[np.isfinite(ends)]
     if len(ends) < 2 or np.ptp(ends) == 0:
@@ -153,7 +153,7 @@ def _metrics(points: Sequence[PointView]) -> Array:
 
 
 def _positions(values: Sequence[Any], logarithmic: bool) -> tuple[Array, dict[float, str]]:
-    """Where values stand on an axis, and its ticks: numbers by themselves or their logarithms, others side by side."""
+    """Return the places of values on an axis, and its ticks: numbers or their logarithms, other values side by side."""
     if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):
         names = sorted({str(value) for value in values})
         ticks = {float(i): plain(name) for i, name in enumerate(names)}
@@ -174,6 +174,6 @@ def _positions(values: Sequence[Any], logarithmic: bool) -> tuple[Array, dict[fl
 
 
 def _unit(positions: Array, ticks: Mapping[float, str]) -> Array:
-    """Positions as heights from 0 to 1, the outermost ticks at the ends."""
+    """Return positions as heights from 0 to 1, the outermost ticks at the ends."""
     low, high = min(ticks), max(ticks)
     return (positions - low) / (high - low) if high > low else np.full(len(positions), 0.5)

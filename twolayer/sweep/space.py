@@ -1,6 +1,5 @@
-"""The space of a sweep: for each config key the values it may take, where its borders are, and what lies beyond.
-
-The base config with other values in it, and the judgement of a space by the config's own rules at its corners."""
+"""The space of a sweep: the values of each config key, its boundary and what lies beyond; and the check of a space by
+the config's own rules at its corners."""
 
 from __future__ import annotations
 
@@ -32,7 +31,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "integer": ("step", "log", "points"),
 }
 FORMS = "a list of values, {uniform: [LOW, HIGH]}, {log_uniform: [LOW, HIGH]} or {integer: [LOW, HIGH]}"
-NEAR_BORDER = 0.05  # of a range's length, on its own scale
+NEAR_BOUNDARY = 0.05  # of a range's length, on its own scale
 MAX_CHOICES = 1000
 
 
@@ -42,11 +41,11 @@ class Dimension:
 
     Attributes:
         key: dotted, e.g. `solver.reg`.
-        kind: how the values are given.
-        values: the choices of a list; of the other kinds the lower and the upper end, both included.
+        kind: the form in which the values are given.
+        values: the choices of a list; for the other kinds the lower and the upper end, both included.
         step: distance of two integers.
         log: whether integers are spaced by ratios.
-        points: how many values a grid takes from a range; None for every integer.
+        points: number of values a grid takes from a range; None for every integer.
     """
 
     key: str
@@ -65,7 +64,7 @@ class Dimension:
 
     @property
     def numbers(self) -> list[float]:
-        """The distinct numbers in rising order; empty where there is anything else among the values."""
+        """The distinct numbers in ascending order; empty if any value is not a number."""
         if any(isinstance(value, bool) or not isinstance(value, int | float) for value in self.values):
             return []
         return sorted({value for value in self.values if isinstance(value, int | float)})
@@ -76,7 +75,7 @@ class Dimension:
         return len(set(self.values)) > 1
 
     def grid(self) -> list[Value]:
-        """The values that a grid visits."""
+        """Return the values that a grid visits."""
         if self.kind == "list":
             return list(self.values)
         low, high = self.numbers[0], self.numbers[-1]
@@ -89,7 +88,7 @@ class Dimension:
         return [float(f"{value:.12g}") for value in spaced]
 
     def side(self, value: Value) -> Literal["low", "high"] | None:
-        """At which border of the key's numbers a value lies, or None."""
+        """Return at which end of the key's numbers a value lies, or None."""
         numbers = self.numbers
         if len(numbers) < 2 or isinstance(value, bool) or not isinstance(value, int | float):
             return None
@@ -99,10 +98,10 @@ class Dimension:
         if self.is_log:
             low, high, at = math.log(low), math.log(high), math.log(at)
         share = (at - low) / (high - low)
-        return "low" if share <= NEAR_BORDER else "high" if share >= 1 - NEAR_BORDER else None
+        return "low" if share <= NEAR_BOUNDARY else "high" if share >= 1 - NEAR_BOUNDARY else None
 
     def beyond(self, side: Literal["low", "high"]) -> float:
-        """A value beyond that border to extend the space to: one more spacing of a list, as much again of a range."""
+        """Return a value beyond that end to extend the space to: one more step of a list, half a range."""
         numbers = self.numbers
         inner, outer = (numbers[1], numbers[0]) if side == "low" else (numbers[-2], numbers[-1])
         by_ratio = _is_geometric([number for number in numbers if number]) if self.kind == "list" else self.is_log
@@ -115,12 +114,12 @@ class Dimension:
 
 
 def read_dimension(key: str, written: Any, path: KeyPath, complain: Complain) -> Dimension | None:
-    """The dimension that a value of `space` says, or None with its problems told.
+    """Return the dimension of an entry of `space`, or None if it has a problem.
 
     Args:
         key: the config key.
-        written: plain data.
-        path: where it stands in the sweep file.
+        written: the entry's value, plain data.
+        path: its path in the sweep file.
         complain: called with the path and the message of each problem.
     """
     if isinstance(written, list):
@@ -149,7 +148,7 @@ def _read_list(key: str, written: list[Any], path: KeyPath, complain: Complain) 
     seen = [(type(value) is bool, value) for value in written]
     for i, value in enumerate(seen):
         if value in seen[:i]:
-            complain((*path, i), f"{shown(written[i])} stands here more than once; remove one")
+            complain((*path, i), f"{shown(written[i])} occurs more than once; remove one")
             return None
     return Dimension(key, "list", tuple(written))
 
@@ -183,7 +182,7 @@ def _read_range(key: str, kind: str, written: dict[str, Any], path: KeyPath, com
         if kind == "integer" and (ends[1] - ends[0]) % step:
             problems.append(((*path, "step"), f"{ends[1]} cannot be reached from {ends[0]} in steps of {step}"))
         if log and step != 1:
-            problems.append(((*path, "step"), "integers spaced by ratios (log: true) have no step; remove one"))
+            problems.append(((*path, "step"), "integers spaced by ratios (log: true) have no step; remove it"))
     for where, message in problems:
         complain(where, message)
     if problems:
@@ -193,7 +192,7 @@ def _read_range(key: str, kind: str, written: dict[str, Any], path: KeyPath, com
 
 
 def _is_geometric(numbers: list[float]) -> bool:
-    """Whether the ratios of neighbours vary less than their differences."""
+    """Return whether the ratios of neighbours vary less than their differences."""
     if len(numbers) < 2 or numbers[0] <= 0:
         return False
     if len(numbers) == 2:
@@ -203,14 +202,14 @@ def _is_geometric(numbers: list[float]) -> bool:
 
 
 def _list_shown(value: Any) -> str:
-    """A short list as it is; anything else as the report shows it."""
+    """Return a short list as it is; anything else as the report shows it."""
     if isinstance(value, list) and len(value) <= 3:
         return "[" + ", ".join(shown(each) for each in value) + "]"
     return shown(value)
 
 
 MAX_CORNERS = 500
-_OTHER_CHOICE = "not used by"  # how the rules begin about a key that belongs to another optimizer or schedule
+_OTHER_CHOICE = "not used by"  # how the rules' message about a key of another optimizer or schedule begins
 
 
 class _End(NamedTuple):
@@ -224,10 +223,10 @@ class _End(NamedTuple):
 def config_with(
     base: Document, values: Mapping[str, Any], places: Mapping[str, Place], base_path: Path, report: Report
 ) -> Config:
-    """The config of a document in which some keys have other values.
+    """Return the config of a document in which some keys have other values.
 
     Args:
-        base: the document; it stays as it is.
+        base: the document; it is not changed.
         values: by dotted key.
         places: where each value was written. A place in column 0 makes it an override, which takes the base's keys of
             an old choice (`solver.momentum`, when the optimizer is now adam) out with it.
@@ -255,7 +254,7 @@ def config_with(
 def check_corners(
     space: Sequence[Dimension], base: Document, base_path: Path, document: Document, report: Report
 ) -> None:
-    """Judges the ends of the space by the config's own rules: each alone, then the corners where they meet.
+    """Check the ends of the space by the config's own rules: each alone, then the corners where they meet.
 
     Args:
         space: the dimensions.
@@ -266,29 +265,29 @@ def check_corners(
     """
     ends = [[_End(d.key, value, _place(document, d, i)) for i, value in enumerate(d.values)] for d in space]
     keys = {d.key for d in space}
-    blamed: set[_End] = set()
-    told: set[str] = set()
+    refused: set[_End] = set()
+    reported: set[str] = set()
 
     def judge(corner: tuple[_End, ...]) -> None:
         for problem in _problems_at(corner, base, base_path):
             if len(corner) == 1:
                 if len(ends) > 1 and (_OTHER_CHOICE in problem.message or _key_of(problem) in keys):
-                    continue  # the space may hold the choice that uses it, or the value it needs: whole corners tell
-                blamed.add(corner[0])
-            if str(problem) not in told:
-                told.add(str(problem))
+                    continue  # the space may hold the choice that uses it, or the value it needs: the corners will show
+                refused.add(corner[0])
+            if str(problem) not in reported:
+                reported.add(str(problem))
                 report.add(problem.path, problem.message, problem.place)
 
     for end in itertools.chain(*ends):
         judge((end,))
     if len(ends) > 1:
-        for corner in _corners(space, [[end for end in choice if end not in blamed] for choice in ends]):
+        for corner in _corners(space, [[end for end in choice if end not in refused] for choice in ends]):
             judge(corner)
 
 
 def _corners(space: Sequence[Dimension], ends: Sequence[Sequence[_End]]) -> Iterator[tuple[_End, ...]]:
-    """All corners; where they are too many, those of the smallest and the largest numbers, which break whatever the
-    numbers between them break; and where these are too many, so many that any two values of two keys meet in one."""
+    """Yield all corners; if there are too many, those of the smallest and the largest numbers, which break every rule
+    that the numbers between them break; and if these are too many, enough that any two values of two keys meet."""
     if math.prod(map(len, ends)) > MAX_CORNERS:
         borders = [(d.numbers[0], d.numbers[-1]) if d.numbers else d.values for d in space]
         ends = [[end for end in choice if end.value in border] for choice, border in zip(ends, borders, strict=True)]
@@ -300,7 +299,7 @@ def _corners(space: Sequence[Dimension], ends: Sequence[Sequence[_End]]) -> Iter
 
 
 def _problems_at(corner: tuple[_End, ...], base: Document, base_path: Path) -> list[ConfigProblem]:
-    """What the config's rules say about some values, each problem at the value's own place."""
+    """Return the problems of some values by the config's rules, each at the value's own place."""
     found = Report()
     overriding = {end.key: Place("", number, 0) for number, end in enumerate(corner)}
     with contextlib.suppress(ConfigError):
