@@ -100,9 +100,10 @@ def answer_rows(
     label = "label" if "label" not in kept else "predicted label"
     shown: Callable[[Any], Any] = safe_text if safe_csv else lambda cell: cell
     yield [*map(shown, kept), label, *(f"p({each})" for each in model.classes if proba)]
-    for row, (index, p) in enumerate(zip(predicted.tolist(), P, strict=True)):
-        cells = [shown(column[row]) for column in kept.values()]
-        yield [*cells, shown(model.classes[index]), *(repr(float(each)) for each in p if proba)]
+    classes = [shown(each) for each in model.classes]
+    columns = [map(shown, column) for column in kept.values()]
+    labels = (classes[index] for index in predicted.tolist())
+    yield from map(list, zip(*columns, labels, *(P.T.tolist() if proba else ()), strict=True))
 
 
 def predict_files(
