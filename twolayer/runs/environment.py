@@ -12,20 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from twolayer.utils.blas import blas_facts, usable_threads
+from twolayer.utils.blas import THREAD_VARIABLES, blas_facts, usable_threads
 from twolayer.utils.text import printable
 from twolayer.utils.version import __version__
 
 Environment = dict[str, Any]
-
-_THREAD_VARIABLES = (
-    "OPENBLAS_NUM_THREADS",
-    "GOTO_NUM_THREADS",
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-)
 
 # What must be the same for the same bits: its place in the environment, and its name in messages.
 _BITS = (
@@ -61,7 +52,7 @@ def describe_environment(data: Mapping[str, str] | None = None) -> Environment:
         "scipy": getattr(sys.modules.get("scipy"), "__version__", None),
         "blas": blas_facts(),
         "numba_threads": usable_threads() if numba else None,
-        "thread_variables": {name: os.environ[name] for name in _THREAD_VARIABLES if name in os.environ},
+        "thread_variables": {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
         "machine": _machine(),
         "data": dict(data or {}),
     }

@@ -26,6 +26,7 @@ _VARIABLES = {
     "blis": ("BLIS_NUM_THREADS", "OMP_NUM_THREADS"),
     "accelerate": ("VECLIB_MAXIMUM_THREADS",),
 }
+THREAD_VARIABLES = tuple(dict.fromkeys(name for names in _VARIABLES.values() for name in names))
 # How builds decorate the names: NumPy's own wheels prefix them, 64-bit-integer builds suffix them.
 _DECORATIONS = [(prefix, suffix) for prefix in ("scipy_", "") for suffix in ("64_", "_64", "")]
 

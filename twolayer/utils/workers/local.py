@@ -14,18 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from twolayer.utils.blas import THREAD_VARIABLES
 from twolayer.utils.process import module_command, module_environment
 from twolayer.utils.workers.pool import Answerer, Job, JobResult, UnusableWorkerError
 
 MAX_ATTEMPTS = 3  # a job that was broken off this often has failed
 STOP_SECONDS = 30.0  # time for a job to save its state
-THREAD_VARIABLES = (
-    "OPENBLAS_NUM_THREADS",
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-)
 
 
 @dataclass
