@@ -19,7 +19,7 @@ from twolayer.utils.text import data_error, shown
 
 SEPARATORS = ",\t;|"
 _NAMES = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "bars"}
-_SAMPLE_BYTES = 1 << 16
+_SAMPLE_BYTES = 1 << 14
 _SAMPLE_LINES = 3  # at least, where lines are long
 _BOM = b"\xef\xbb\xbf"
 _MOST_BLOCK = (1 << 31) - 1  # bytes, pyarrow's limit

@@ -27,7 +27,8 @@ from twolayer.data.labels import (
     without_absent,
 )
 from twolayer.data.preparation import Preparation, not_finite
-from twolayer.data.rows import Method, NotFiniteError, RowNumbers, Rows, ScaledRows, Scaling, fit_scaling
+from twolayer.data.profile import count_shared_rows
+from twolayer.data.rows import ArrayRows, Method, NotFiniteError, RowNumbers, Rows, ScaledRows, Scaling, fit_scaling
 from twolayer.data.sources import Raw, Source, files_of, read_split, read_training
 from twolayer.network.model import Array
 from twolayer.utils.randomness import generator
@@ -115,6 +116,7 @@ def fill(raw: Raw, means: Array, notes: list[str]) -> Raw:
 
 
 _BLOCK_BYTES = 1 << 20
+_MOST_COMPARED = 1 << 28  # bytes of two sources that are compared row by row
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,9 +240,22 @@ def load_dataset(
     for part, (name, source) in enumerate((("validation", validation), ("test", test)), start=1):
         if source is not None and not isinstance(source, int | float) and not is_fold(source):
             splits[name] = _read_split(source, preparation, seed, part, notes)
+            notes += _shared_note(name, splits["train"].X, splits[name].X)
     paths = [path for source in (train, test, validation) for path in files_of(source)]
     digests = {str(path): digest_of(path) for path in paths}
     return Dataset(splits["train"], splits.get("validation"), splits.get("test"), preparation, tuple(notes), digests)
+
+
+def _shared_note(name: str, train: Rows, held: Rows) -> list[str]:
+    """A sentence if many rows of a source of their own are training rows."""
+    arrays = [rows.X for rows in (train, held) if isinstance(rows, ArrayRows | ScaledRows)]
+    if len(arrays) < 2 or type(train) is not type(held) or sum(X.nbytes for X in arrays) > _MOST_COMPARED:
+        return []
+    shared = count_shared_rows(*(rows.raw(np.arange(rows.shape[0])) for rows in (train, held)))
+    if shared < 0.2 * held.shape[0]:
+        return []
+    found = f"{shared:,} of {held.shape[0]:,} {name} rows have the features of a training row"
+    return [f"possible leak: {found}: a model can know them by heart"]
 
 
 def _training_labels(raw: Raw) -> Labels:

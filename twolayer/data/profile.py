@@ -18,7 +18,6 @@ from twolayer.network.model import Array
 from twolayer.utils.text import shown
 
 MAX_VALUES = 1000  # different values of a column that are counted
-MAX_ROWS = 20_000
 _BINS = 64
 _LEAST_ACCURACY = 0.98
 _SAMPLE = 500  # different texts that are looked at where there are more
@@ -123,10 +122,12 @@ class Leak:
         )
 
 
-def find_leaks(columns: Iterable[tuple[str, Array]], n_columns: int, y: NDArray[np.integer[Any]]) -> list[Leak]:
+def find_leaks(
+    columns: Iterable[tuple[str, Array]], n_columns: int, y: NDArray[np.integer[Any]], max_rows: int = 20_000
+) -> list[Leak]:
     """Return the columns that predict the label almost alone, the most accurate first.
 
-    Half of the rows (of 20,000 at most) give the most frequent label for each value of a column, or for each of 64
+    Half of the rows give the most frequent label for each value of a column, or for each of 64
     ranges of a quantity; the other half judges it. Few rows or a rare second class can show such a column by chance:
     then none is returned.
 
@@ -134,10 +135,11 @@ def find_leaks(columns: Iterable[tuple[str, Array]], n_columns: int, y: NDArray[
         columns: name and values (N,) of each: floats of a quantity, or integers of categories.
         n_columns: their number.
         y: (N,) class indices, -1 for no label.
+        max_rows: rows that are looked at, drawn at random.
     """
     rng = np.random.default_rng(0)
     rows = np.flatnonzero(y >= 0)
-    rows = rng.permutation(rows)[:MAX_ROWS]
+    rows = rng.permutation(rows)[:max_rows]
     half = len(rows) // 2
     if half < 20 or not n_columns:
         return []

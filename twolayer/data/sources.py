@@ -16,9 +16,12 @@ from twolayer.data.columns import ColumnChoice, Labelling
 from twolayer.data.files import TABLES, format_of
 from twolayer.data.frames import Frame, is_frame
 from twolayer.data.labels import Labels, labels_of_array
+from twolayer.data.profile import find_leaks
 from twolayer.data.table import ParsedTable, TableForm, form_of_arrays, read_table, read_training_table
 from twolayer.network.model import Array
 from twolayer.utils.text import as_data_error, data_error, shown
+
+_MOST_JUDGED = 1000  # columns that a training looks at for leaks; init looks at all
 
 Source = Any
 """A path, a list of CIFAR-10 files, {"features": PATH, "labels": PATH}, {"generator": NAME, ...} or a data frame."""
@@ -82,6 +85,7 @@ def read_training(
         if is_table(source):
             told: list[str] = [] if notes is None else notes
             table, form = read_training_table(source, choice, reading or Reading(), constant, unseen, told)
+            told += _leak_notes(table, form)
             return _of_table(table, form, name_of(source), told), form
         return _of_arrays(*read_arrays(source, seed, part=0, need_labels=True)), None
 
@@ -123,6 +127,18 @@ def read_split(
     if raw.X.shape[1] != n_features:
         raise data_error(raw.name, f"{n_features:,} features, as in training", f"{raw.X.shape[1]:,}")
     return raw
+
+
+def _leak_notes(table: ParsedTable, form: TableForm) -> list[str]:
+    """A sentence on the column that gives the label away the most; the tables judged have few columns beside rows."""
+    layout = form.layout
+    if table.labels is None or len(layout.features) > _MOST_JUDGED:
+        return []
+    numbers = ((layout.name(at), table.numbers[:, j]) for j, at in enumerate(layout.numeric))
+    codes = ((layout.name(at), column.codes) for at, column in table.categories.items())
+    leaks = find_leaks((*numbers, *codes), len(layout.features), table.labels.codes, max_rows=2000)
+    more = f" ({len(leaks) - 1} more columns like it: see twolayer check)" if len(leaks) > 1 else ""
+    return [f"possible leak: {leaks[0]}{more}"] if leaks else []
 
 
 def name_of(source: Source) -> str:
