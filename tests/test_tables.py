@@ -324,3 +324,52 @@ class TestWork:
         with pytest.raises(DataError, match="column 'a': expected a number"):
             load(csv(tmp_path, f"a,b,y\n{cell},2,u\n3,4,v\n"))
         assert len(canonical(cell)) > 10
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars", "arrow"])
+def test_a_frame_trains_as_its_file_does_and_the_run_resumes(tmp_path, kind):
+    from twolayer.runs.saved_model import load_model
+    from twolayer.training.run import resume, train
+
+    path = csv(tmp_path, mixed_text(60))
+    frame = {"pandas": pandas.read_csv, "polars": polars.read_csv, "arrow": pyarrow.csv.read_csv}[kind](path)
+    keys = {"label": "y", "ignore": ["Unnamed: 0"], "validation": 0.2, **KEYS}
+    values = {"data": keys, "solver": {"epochs": 3}}
+    one = train({**values, "data": {**keys, "train": path}}, run_dir=tmp_path / "file")
+    train(values, rows=frame, run_dir=tmp_path / "frame", stop=lambda record: record["epoch"] == 1)
+    two = resume(tmp_path / "frame")
+    assert two.summary["epochs"] == 3
+    for a, b in zip(one.model.params.named().values(), two.model.params.named().values(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    want = one.model.predict_file(path)
+    np.testing.assert_array_equal(load_model(tmp_path / "frame").predict_proba(frame), want)
+
+
+def test_test_rows_that_are_training_rows_are_named(tmp_path):
+    rng = np.random.default_rng(0)
+    lines = [f"{x:.4f},{z:.4f},{i % 2}\n" for i, (x, z) in enumerate(rng.normal(size=(60, 2)))]
+    train = csv(tmp_path, "a,b,y\n" + "".join(lines))
+    data = load(train, test=csv(tmp_path, "y,a,b\n" + "".join(f"{r[-2]},{r[:-3]}\n" for r in lines[:20]), "t.csv"))
+    assert data.notes == (
+        "possible leak: 20 of 20 test rows have the features of a training row: a model can know them by heart",
+    )
+    other = csv(tmp_path, "a,b,y\n" + "".join(f"{i},{line.partition(',')[2]}" for i, line in enumerate(lines)), "o.csv")
+    assert not load(train, test=other).notes
+
+
+def test_training_names_a_column_that_gives_the_label_away(tmp_path):
+    rng = np.random.default_rng(0)
+    text = "".join(f"{rng.normal():.3f},{'xy'[i % 2]},{i % 2}\n" for i in range(200))
+    data = load(csv(tmp_path, "a,b,y\n" + text), categorical=["b"])
+    assert data.notes[0].startswith("possible leak: column 'b' is a copy of the label (100.0% of held-out rows right")
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_an_npz_with_test_rows_is_its_own_test_source(tmp_path, both):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(50, 3)), np.arange(50) % 2
+    arrays = {"x_train": X[:30], "y_train": y[:30]} | ({"x_test": X[30:], "y_test": y[30:]} if both else {})
+    np.savez(tmp_path / "m.npz", **arrays)
+    data = load_dataset(train=tmp_path / "m.npz", test=tmp_path / "m.npz", validation=0)
+    assert len(data.test) == (20 if both else 30)
+    assert bool(data.notes) is not both

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from twolayer.data.cells import Reading, canonical, clean
-from twolayer.data.columns import unique_names
+from twolayer.data.columns import require_distinct, unique_names
 from twolayer.data.csv_reader import is_header
 from twolayer.data.files import Format, file_size
 from twolayer.utils.errors import import_extra
@@ -190,6 +190,27 @@ def _read_workbook(path: Path, reading: Reading, has_names: bool) -> Frame:
     if why:
         frame.notes.append(f"{path}: the first row is taken for {'names' if header else 'data'}, as {why}")
     return frame
+
+
+def frame_bytes(X: Any) -> bytes:
+    """Return a data frame as a Parquet file that is read as the frame is.
+
+    Raises:
+        DataError: for something that is no data frame.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    if not is_frame(X):
+        raise data_error("rows", "a data frame of pandas, polars or Arrow", f"a {type(X).__name__}")
+    frame = frame_of(X)
+    names = frame.names or ()
+    require_distinct("rows", names, ())
+    columns = frame.columns([], range(frame.width))
+    out = pa.BufferOutputStream()
+    parquet.write_table(pa.table({name: columns[at] for at, name in enumerate(names)}), out)
+    content: bytes = out.getvalue().to_pybytes()
+    return content
 
 
 def parquet_bytes(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:

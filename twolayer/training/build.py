@@ -3,8 +3,9 @@ that look at single ones."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -76,14 +77,23 @@ def initial_params(config: Config, dataset: Dataset, dtype: DTypeLike | None = N
     )
 
 
-def read_data(config: Config) -> Dataset:
-    """The rows of a config.
+def read_data(config: Config, rows: Any = None, digests: Mapping[str, str] | None = None) -> Dataset:
+    """Read the rows of a config.
+
+    Args:
+        config: the config.
+        rows: a data frame in place of the file of training rows.
+        digests: SHA-256 of what it is kept as, by name.
 
     Raises:
         DataError: for an error in the data.
     """
+    keys = config.data.model_dump()
+    if rows is not None:
+        keys["train"] = rows
     try:
-        return load_dataset(**config.data.model_dump(), seed=config.seed, dtype=config.model.dtype)
+        dataset = load_dataset(**keys, seed=config.seed, dtype=config.model.dtype)
+        return replace(dataset, digests={**dataset.digests, **(digests or {})})
     except MemoryError:
         raise DataError(
             f"{config.source}: data: the rows need more memory than is free; use fewer, or a .npy file, which is read "

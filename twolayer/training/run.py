@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import shlex
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from twolayer.config import Config, dump_config, load_config
+from twolayer.config import Config, config_from_dict, dump_config, load_config
 from twolayer.data import Dataset
+from twolayer.data.frames import frame_bytes
 from twolayer.network.model import Array
 from twolayer.runs.checkpoint import read_model_arrays
 from twolayer.runs.environment import describe_environment
@@ -33,6 +35,7 @@ from twolayer.utils.process import StopRequest
 from twolayer.utils.progress import ProgressBar
 
 Stop = Callable[[Record], bool]
+ROWS_FILE = "rows.parquet"  # in the folder of a run that was trained on a data frame
 
 
 @dataclass(frozen=True)
@@ -63,9 +66,10 @@ class TrainResult:
 
 
 def train(
-    config: str | Path | Config,
+    config: str | Path | Mapping[str, Any] | Config,
     overrides: Sequence[str] = (),
     *,
+    rows: Any = None,
     run_dir: str | Path | None = None,
     quiet: bool = True,
     stop: Stop | None = None,
@@ -73,8 +77,9 @@ def train(
     """Train from a config; leave a run folder.
 
     Args:
-        config: a YAML file, or a Config.
+        config: a YAML file, its content as a dict, or a Config.
         overrides: `section.key=value`, applied to a file's content before it is checked.
+        rows: a data frame of pandas, polars or Arrow in place of `data.train`; it is kept in the run folder.
         run_dir: the run's own folder, new or empty; None makes one in the config's `run.dir`.
         quiet: show no bar.
         stop: asked after each epoch, with its record; an answer of True interrupts the run there, as a signal would.
@@ -85,14 +90,21 @@ def train(
         DivergedError: if a step gave a loss or gradient that is not finite; the run folder has the best parameters.
         RunError: if the run folder cannot be written.
     """
-    if not isinstance(config, Config):
+    kept = {} if rows is None else {ROWS_FILE: frame_bytes(rows)}
+    if isinstance(config, Mapping):
+        config = config_from_dict(_with_rows(config) if kept else config, overrides, require_files=not kept)
+    elif not isinstance(config, Config):
         config = load_config(config, overrides)
-    dataset = read_data(config)
+    if kept:
+        data = config.data.model_copy(update={"train": ROWS_FILE})
+        config = config.model_copy(update={"data": data})
+    dataset = read_data(config, rows, {name: sha256(content).hexdigest() for name, content in kept.items()})
     solver, warned = _make_solver(config, dataset)
     files = {
         "config.yaml": dump_config(config).encode(),
         "environment.json": json_bytes(describe_environment(dataset.digests)),
         "best.npz": model_file(solver, dataset.preparation),
+        **kept,
         "last.npz": checkpoint_file(solver, config, dataset.digests),
     }
     if run_dir is None:
@@ -101,6 +113,11 @@ def train(
         folder = create_run_folder_at(files, run_dir)
     with _with_command_to_resume(folder), folder.lock() as lock:
         return _run(config, dataset, solver, folder, {}, (*warned, *lock.notices), quiet, stop)
+
+
+def _with_rows(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A config's content with a name for the rows that come as a data frame."""
+    return {**values, "data": {**values.get("data", {}), "train": ROWS_FILE}}
 
 
 def resume(
