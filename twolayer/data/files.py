@@ -258,10 +258,8 @@ def cut(path: Path, *, has_header: bool, encoding: str = "utf-8", piece_bytes: i
 
 
 def write_piece(path: Path, piece: Piece, target: Path) -> None:
-    """Write a piece as a file of its own; raises OSError."""
-    if piece.stop == 0:
-        target.symlink_to(path.absolute())
-    elif path.name.lower().endswith((".parquet", ".pq")):
+    """Write a piece that is not the whole file as a file of its own; raises OSError."""
+    if path.name.lower().endswith((".parquet", ".pq")):
         import pyarrow.parquet as pq
 
         with pq.ParquetFile(path) as file:
@@ -276,10 +274,14 @@ def write_piece(path: Path, piece: Piece, target: Path) -> None:
 
 def _row_groups(path: Path, piece_bytes: int) -> tuple[Piece, ...]:
     """Return groups of neighbouring row groups of about the size of a piece."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path) as file:
-        sizes = [file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups)]
+    try:
+        with pq.ParquetFile(path) as file:
+            sizes = [file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups)]
+    except pa.ArrowException:  # the reader of the whole file will say what is wrong
+        return (Piece(),)
     pieces, start, size = [], 0, 0
     for i, each in enumerate(sizes):
         size += each

@@ -28,11 +28,12 @@ from twolayer.utils.files import CANNOT_READ, explained, sha256_of, write_atomic
 from twolayer.utils.jsonfile import read_json, write_json
 from twolayer.utils.process import StopRequest
 from twolayer.utils.progress import Tally
-from twolayer.utils.workers.cluster import ClusterAddress, ClusterPool, WorkerCheck
+from twolayer.utils.workers.cluster import ClusterAddress, ClusterPool
 from twolayer.utils.workers.local import LocalPool
 from twolayer.utils.workers.pool import Ask, Job, JobResult, Pool, UnusableWorkerError
 
 POLL_SECONDS = 0.5
+MAX_NOTES = 20  # of all inputs together
 _COPY_BYTES = 1 << 20
 
 
@@ -144,10 +145,7 @@ def predict_files(
         folder.mkdir(parents=True, exist_ok=True)
     with RunLock(folder / ".lock", folder):
         pool: Pool
-        if cluster is None:
-            pool = LocalPool(workers, threads, folder)
-        else:
-            pool = ClusterPool(cluster, WorkerCheck(f"{__name__}:{check_worker.__name__}", {}), threads, say)
+        pool = LocalPool(workers, threads, folder) if cluster is None else ClusterPool(cluster, None, threads, say)
         try:
             work = _Work(model, file, model_bytes, answers, dict(options), travels=cluster is not None)
             return work.run(pool, quiet)
@@ -263,10 +261,9 @@ class _Work:
         function: Callable[..., Any] = answer_here
         if self._travels:
             function = answer_there
-            with tempfile.TemporaryDirectory(prefix="twolayer-") as scratch, explained(each.path, CANNOT_READ):
-                small = Path(scratch) / each.path.name
-                write_piece(each.path, each.pieces[number], small)
-                arguments |= {"content": small.read_bytes(), "model": self._content, "digest": self._digest}
+            with tempfile.TemporaryDirectory(prefix="twolayer-") as scratch:
+                content = _piece_file(each.path, each.pieces[number], Path(scratch)).read_bytes()
+            arguments |= {"content": content, "model": self._content, "digest": self._digest}
         else:
             arguments |= {"part": str(_part(each.parts, number)), "model": str(self._file.absolute())}
         return Job(name, f"{__name__}:{function.__name__}", arguments)
@@ -277,12 +274,14 @@ class _Work:
             return
         if ended.error:
             each.failed = True
-            self._result.errors.append(ended.error)
+            older = f"; {each.answer} is of an earlier run" if each.answer.exists() else ""
+            self._result.errors.append(ended.error + older)
             return
         notes, *content = ended.value
         if content:
             write_atomically(_part(each.parts, number), content[0])
-        self._result.notes += [note for note in notes if note not in self._result.notes]
+        new = [note for note in notes if note not in self._result.notes]
+        self._result.notes += new[: max(0, MAX_NOTES - len(self._result.notes))]
         each.missing.discard(number)
         if not each.missing:
             self._finish(each)
@@ -302,6 +301,15 @@ class _Work:
         self._result.answers.append(each.answer)
 
 
+def _piece_file(path: Path, piece: Piece, scratch: Path) -> Path:
+    """Return a file with just a piece's rows: the file itself, or one in `scratch`."""
+    if piece.stop == 0:
+        return path
+    with explained(path, CANNOT_READ):
+        write_piece(path, piece, scratch / path.name)
+    return scratch / path.name
+
+
 def _part(parts: Path, number: int) -> Path:
     return parts / f"{number:06d}.csv"
 
@@ -318,11 +326,6 @@ def _is_done(answer: Path, identity: Mapping[str, Any]) -> bool:
         return False
 
 
-def check_worker(ask: Ask) -> str:
-    """Return why this worker cannot predict, or ""."""
-    return ""
-
-
 @lru_cache(maxsize=2)
 def _model_of_file(path: str) -> Model:
     return load_model(path)
@@ -336,9 +339,7 @@ def answer_here(
 ) -> tuple[list[str]]:
     """Predict a piece on a worker of this machine and write its part of the answer; return the notes."""
     with tempfile.TemporaryDirectory(prefix="twolayer-") as scratch:
-        path = Path(scratch) / Path(source).name
-        with explained(Path(source), CANNOT_READ):
-            write_piece(Path(source), Piece(*piece), path)
+        path = _piece_file(Path(source), Piece(*piece), Path(scratch))
         notes, content = _answer(_model_of_file(model), path, Path(source), Piece(*piece), number, options)
     write_atomically(part, content)
     return (notes,)

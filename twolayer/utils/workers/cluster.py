@@ -67,13 +67,12 @@ class _Running:
     answers: Any = None  # the queue of a job that asks
 
 
-def check_on_worker(version: str, check: WorkerCheck) -> tuple[str, str]:
+def check_on_worker(version: str, check: WorkerCheck | None) -> tuple[str, str]:
     """Run on a worker: return its host and why it cannot be used, or ""."""
     host = socket.gethostname()
     if version != __version__:
         return host, f"twolayer {__version__} there, {version} here"
-    kind, value = call(check.function, check.arguments, lambda message: "go")
-    return host, value if kind == "value" else f"{value}"
+    return host, "" if check is None else str(call(check.function, check.arguments, lambda message: "go")[1])
 
 
 _stopped_pools: set[str] = set()  # on a worker: the pools whose jobs are to stop
@@ -116,7 +115,7 @@ class ClusterPool:
 
     Args:
         cluster: the scheduler.
-        check: decides whether a worker can be used.
+        check: decides whether a worker can be used; None: those with the caller's version of twolayer can.
         threads: BLAS threads of each job, where NumPy's BLAS is OpenBLAS; else those the worker was started with.
         say: called with one line when workers join, leave or cannot be used, and when the scheduler is lost.
         answer: answers the messages of jobs that ask.
@@ -129,7 +128,7 @@ class ClusterPool:
     def __init__(
         self,
         cluster: ClusterAddress,
-        check: WorkerCheck,
+        check: WorkerCheck | None,
         threads: int,
         say: Callable[[str], None],
         answer: Answerer = lambda job, message: "go",
@@ -216,9 +215,13 @@ class ClusterPool:
             return
         for address in self._idle()[: len(self._waiting)]:
             job = self._waiting.popleft()
-            future = self._submit(
-                run_on_worker, self._name, self._next_key(), {**vars(job)}, self._threads, worker=address
-            )
+            try:
+                future = self._submit(
+                    run_on_worker, self._name, self._next_key(), {**vars(job)}, self._threads, worker=address
+                )
+            except (RuntimeError, OSError):  # the connection was lost just now, as the next look will see
+                self._waiting.appendleft(job)
+                return
             self._running[future.key] = _Running(job, address, future)
 
     def _next_key(self) -> str:
@@ -286,7 +289,7 @@ class ClusterPool:
             self._workers.clear()
         try:
             self._connect(ANSWER_SECONDS)
-        except (OSError, TimeoutError):
+        except Exception:  # as when it was first made
             self.close()
             if now - self._lost_at > WAIT_SECONDS:
                 raise TwoLayerError(
@@ -365,7 +368,10 @@ class ClusterPool:
         for key in done.keys() - good.keys():
             each = self._running.pop(key)
             if each.future.status == "error":  # Dask's, when the worker died
-                error = each.future.exception(timeout=ANSWER_SECONDS)
+                try:
+                    error = each.future.exception(timeout=ANSWER_SECONDS)
+                except Exception as unknown:  # not sent any more
+                    error = unknown
                 self._broken_off(each, f"{type(error).__name__}: {error}")
             else:  # cancelled or lost: the scheduler forgot it, as the connection was lost
                 self._again(each.job)
