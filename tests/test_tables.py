@@ -13,11 +13,12 @@ import pyarrow.csv
 import pytest
 from data_helpers import all_rows, csv
 
+from twolayer.config import config_from_dict
 from twolayer.data import load_dataset
 from twolayer.data.cells import canonical, near_equal, number_of
 from twolayer.data.csv_reader import CsvFile
 from twolayer.data.preparation import Preparation
-from twolayer.utils.errors import DataError
+from twolayer.utils.errors import DataError, FileError
 
 pandas = pytest.importorskip("pandas")
 polars = pytest.importorskip("polars")
@@ -373,3 +374,18 @@ def test_an_npz_with_test_rows_is_its_own_test_source(tmp_path, both):
     data = load_dataset(train=tmp_path / "m.npz", test=tmp_path / "m.npz", validation=0)
     assert len(data.test) == (20 if both else 30)
     assert bool(data.notes) is not both
+
+
+def test_a_report_shows_no_rows_of_data_that_changed_since_the_run(tmp_path):
+    from twolayer.training.run import train
+    from twolayer.views.report.details import raw_rows
+
+    rng = np.random.default_rng(0)
+    lines = [f"{x:.3f},{i % 2}\n" for i, x in enumerate(rng.normal(size=60))]
+    path = csv(tmp_path, "a,y\n" + "".join(lines))
+    config = config_from_dict({"data": {"train": path, "label": "y", "test": 0.3}, "solver": {"epochs": 1}})
+    run = train(config, run_dir=tmp_path / "run").run_dir
+    assert len(raw_rows(run, config, "test").X) == 18
+    csv(tmp_path, "a,y\n" + "".join(reversed(lines)))
+    with pytest.raises(FileError, match="t.csv: expected the content that the run recorded"):
+        raw_rows(run, config, "test")

@@ -93,7 +93,7 @@ def plane_of(run: Path, config: Config, classes: Sequence[Any]) -> Plane:
         DataError: if they do not have two features.
         FileError: if a file is gone or cannot be read.
     """
-    rows = raw_rows(config, "train")
+    rows = raw_rows(run, config, "train")
     if rows.X.shape[1] != 2:
         raise DataError(f"{run}: expected rows of 2 features to draw a boundary, got {rows.X.shape[1]}")
     return Plane(rows.X, rows.y, classes, rows.names)

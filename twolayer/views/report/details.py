@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,10 +15,12 @@ from numpy.typing import NDArray
 
 from twolayer.config import Config
 from twolayer.data import Dataset, load_dataset
+from twolayer.data.sources import files_of
 from twolayer.network.model import Array
 from twolayer.runs.checkpoint import read_model_arrays
 from twolayer.runs.folder import RunFolder
 from twolayer.utils.errors import FileError
+from twolayer.utils.jsonfile import read_json
 from twolayer.views.evaluation import most_confident_mistakes
 from twolayer.views.report import pictures
 from twolayer.views.run_data import RunData
@@ -106,18 +109,26 @@ class RawRows:
         return tuple(found)
 
 
-def raw_rows(config: Config, part: str, chosen: NDArray[np.intp] | None = None) -> RawRows:
-    """Reads rows of a run's data again.
+def raw_rows(run: Path, config: Config, part: str, chosen: NDArray[np.intp] | None = None) -> RawRows:
+    """Read rows of a run's data again.
 
     Args:
+        run: the run's folder.
         config: the run's.
         part: `train`, `validation` or `test`.
         chosen: which of the part's rows, by their position; None: all.
 
     Raises:
-        FileError: if a file is gone or cannot be read.
+        FileError: if a file is gone, cannot be read, or has another content than the run recorded.
     """
-    dataset = _load(json.dumps({**config.data.model_dump(), "scale": "none"}), config.seed)
+    files = [path for key in ("train", "validation", "test") for path in files_of(getattr(config.data, key))]
+    stamps = tuple((path.stat().st_size, path.stat().st_mtime_ns) for path in files if path.exists())
+    dataset = _load(json.dumps({**config.data.model_dump(), "scale": "none"}), config.seed, stamps)
+    environment = RunFolder(run).environment
+    recorded = read_json(environment).get("data") if environment.exists() else None
+    if isinstance(recorded, dict) and sorted(recorded.values()) != sorted(dataset.digests.values()):
+        changed = [path for path, digest in dataset.digests.items() if digest not in recorded.values()]
+        raise FileError(f"{', '.join(changed[:3])}: expected the content that the run recorded, got another one")
     rows = getattr(dataset, part)
     if rows is None:
         raise FileError(f"the config names no {part} rows")
@@ -137,8 +148,8 @@ def raw_rows(config: Config, part: str, chosen: NDArray[np.intp] | None = None) 
 
 
 @lru_cache(maxsize=1)
-def _load(data: str, seed: int) -> Dataset:
-    """The data of a config's section in JSON; kept for the next run, since runs that are compared mostly share it."""
+def _load(data: str, seed: int, stamps: tuple[tuple[int, int], ...]) -> Dataset:
+    """The data of a config's section in JSON and its files' sizes and times; kept for the next run to compare."""
     return load_dataset(**json.loads(data), seed=seed, dtype="float64")
 
 
@@ -160,7 +171,7 @@ def details_of(run: RunData, config: Config, image_shape: tuple[int, ...] | None
     worst = most_confident_mistakes(y, P)
     rows, note = None, ""
     try:
-        rows = raw_rows(config, part, worst)
+        rows = raw_rows(run.path, config, part, worst)
         if not np.array_equal(rows.row_numbers, run.predictions[f"{part}_rows"][worst]):
             rows, note = None, "The rows are not shown: the data files are not those the run was made from."
     except FileError as error:
