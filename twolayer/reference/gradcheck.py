@@ -203,15 +203,11 @@ def check_gradients(
         max_entries: probe at most this number of entries per array by differences, drawn at random; None: all.
         rng: draws those entries; needed with `max_entries`.
 
-    Returns:
-        A `GradientCheck`: `.passed`, `.comparisons`, `.kinks`, `.table()`.
-
     Raises:
         TypeError: if the function returns anything but a loss and gradients by name.
         ValueError: if its loss is not one number, or `max_entries` comes without `rng`.
 
     Example:
-        >>> from twolayer import init_params, loss_and_gradients
         >>> params = init_params(2, 3, 2, rng=np.random.default_rng(0))
         >>> X, y = np.random.default_rng(1).normal(size=(4, 2)), np.array([0, 1, 1, 0])
         >>> check_gradients(loss_and_gradients, params, X, y, reg=0.1).passed
