@@ -200,7 +200,7 @@ else:
 
 
 class RunConfig(Section):
-    """What a run writes, and when; none of these changes the trained parameters."""
+    """What a run writes, and when. Only `refit` changes the model."""
 
     dir: FolderPath = Field("runs", description="folder in which run folders are made; relative to the current folder")
     checkpoint_seconds: float = Field(30.0, ge=0, description="seconds between checkpoints within long epochs")
@@ -211,7 +211,7 @@ class RunConfig(Section):
         description="least seconds between redraws of loss_curve.png; drawing never takes over 2 % of the time",
     )
     refit: bool = Field(
-        False, description="train once more on training and validation rows, for as many steps as validation chose"
+        False, description="train once more on training and validation rows, for the epochs that validation chose"
     )
     snapshot_epochs: Count | None = Field(
         None, description="epochs between two saved copies of the parameters, for animations; null: none"

@@ -209,6 +209,15 @@ def _warmup(values: Values) -> Iterator[Complaint]:
         yield "solver.warmup_epochs", f"found {warmup}, which is longer than the training (epochs: {epochs})"
 
 
+def _refit(values: Values) -> Iterator[Complaint]:
+    if not values["run.refit"]:
+        return
+    if not values.has_validation:
+        yield "run.refit", "needs validation rows to choose the number of epochs; set data.validation, or remove it"
+    if values["solver.schedule"] == "plateau":
+        yield "run.refit", "cannot repeat the drops of schedule: plateau; choose another schedule, or remove it"
+
+
 RULES: list[Callable[[Values], Iterator[Complaint]]] = [
     *map(_owned, OWNED_KEYS),
     *map(_table_only, TABLE_KEYS),
@@ -222,4 +231,5 @@ RULES: list[Callable[[Values], Iterator[Complaint]]] = [
     _min_delta,
     _rates,
     _warmup,
+    _refit,
 ]

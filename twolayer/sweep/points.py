@@ -323,7 +323,7 @@ class Points:
         return minutes is None or self.seconds < 60 * minutes
 
     def _task(self, point: _Point, repeat: Repeat) -> Task:
-        changes: dict[str, Any] = {"run__snapshot_epochs": None}
+        changes: dict[str, Any] = {"run__snapshot_epochs": None, "run__refit": False}
         if self.sweep.has_test_source:
             changes["data__test"] = None  # the test rows are for the winner only
         config = self.sweep.config(point.values, repeat, **changes).model_dump()

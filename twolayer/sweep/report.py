@@ -43,6 +43,7 @@ def refit_config(sweep: Sweep, winner: PointResult) -> Config:
         "solver__monitor": "train_loss",
         "solver__patience": None,
         "run__snapshot_epochs": None,
+        "run__refit": False,
     }
     solver = sweep.config(winner.values).solver
     if not SolverSettings(schedule=solver.schedule).schedule_rule.has_horizon:

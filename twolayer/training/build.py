@@ -3,7 +3,7 @@ that look at single ones."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -13,8 +13,9 @@ from numpy.typing import DTypeLike, NDArray
 from twolayer.config import Config
 from twolayer.data import Dataset, load_dataset
 from twolayer.network.model import Array, Params, init_params
-from twolayer.solver.metrics import balanced_class_weights
+from twolayer.solver.metrics import RowSource, balanced_class_weights
 from twolayer.solver.solver import Solver
+from twolayer.solver.state import Chunk, EpochEnd
 from twolayer.utils.errors import ConfigError, DataError
 from twolayer.utils.randomness import generator
 
@@ -101,6 +102,50 @@ def read_data(config: Config, rows: Any = None, digests: Mapping[str, str] | Non
         ) from None
 
 
+class JoinedRows:
+    """The rows of two sources, the first's before the second's; see `metrics.RowSource`."""
+
+    def __init__(self, first: RowSource, second: RowSource) -> None:
+        self._first, self._second = first, second
+        self.shape = (first.shape[0] + second.shape[0], first.shape[1])
+
+    def take(self, rows: NDArray[np.intp], out: Array) -> None:
+        """Fill `out` (B, D) with the rows of these numbers."""
+        N = self._first.shape[0]
+        for source, chosen, start in ((self._first, rows < N, 0), (self._second, rows >= N, N)):
+            part = np.empty((int(chosen.sum()), out.shape[1]), out.dtype)
+            source.take(rows[chosen] - start, part)
+            out[chosen] = part
+
+
+def refit(config: Config, dataset: Dataset, epochs: int, watch: Callable[[Chunk | EpochEnd], bool]) -> Params | None:
+    """Train once more from the start, on training and validation rows together.
+
+    Rates and order of the rows are drawn from the same seed and schedule; the last epoch's parameters are returned.
+
+    Args:
+        config: the run's.
+        dataset: its rows; there are validation rows.
+        epochs: when to stop: the epoch that the validation rows chose.
+        watch: called with what the solver yields; the refit ends where it returns True.
+
+    Returns:
+        The parameters, or None if `watch` ended it.
+
+    Raises:
+        DivergedError: if a step gave a loss or gradient that is not finite.
+    """
+    assert dataset.validation is not None  # the config's rules ask for it
+    X, y = JoinedRows(dataset.train.X, dataset.validation.X), np.concatenate([dataset.train.y, dataset.validation.y])
+    solver = _solver(config, dataset, X, y, monitor="train_loss", patience=None)
+    for event in solver.run():
+        if watch(event):
+            return None
+        if solver.progress.epoch >= epochs:
+            break
+    return solver.params.copy()
+
+
 def make_solver(config: Config, dataset: Dataset) -> Solver:
     """The solver of a config, at the start, on a dataset.
 
@@ -114,24 +159,23 @@ def make_solver(config: Config, dataset: Dataset) -> Solver:
             config, "solver.monitor", f"val_auc needs two classes, the data has {n_classes}; use val_balanced_accuracy"
         )
     validation = dataset.validation
-    return Solver(
-        initial_params(config, dataset),
-        dataset.train.X,
-        dataset.train.y,
-        validation=(validation.X, validation.y) if validation else None,
-        class_weights=_class_weights(config, dataset),
-        seed=config.seed,
-        evaluate_rows=config.run.evaluate_rows,
-        **config.solver.model_dump(exclude={"class_weight"}),
-    )
+    rows = (validation.X, validation.y) if validation else None
+    return _solver(config, dataset, dataset.train.X, dataset.train.y, validation=rows)
 
 
-def _class_weights(config: Config, dataset: Dataset) -> Array | None:
+def _solver(config: Config, dataset: Dataset, X: RowSource, y: Array, **changes: Any) -> Solver:
+    settings = config.solver.model_dump(exclude={"class_weight"}) | changes
+    weights = _class_weights(config, dataset, y)
+    params, limit = initial_params(config, dataset), config.run.evaluate_rows
+    return Solver(params, X, y, class_weights=weights, seed=config.seed, evaluate_rows=limit, **settings)
+
+
+def _class_weights(config: Config, dataset: Dataset, y: Array) -> Array | None:
     chosen = config.solver.class_weight
     if chosen == "none":
         return None
     if chosen == "balanced":
-        return balanced_class_weights(dataset.train.y, len(dataset.classes))
+        return balanced_class_weights(y, len(dataset.classes))
     by_name = {str(label): index for index, label in enumerate(dataset.classes)}
     unknown = sorted(set(chosen) - set(by_name))
     if unknown:

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from twolayer.config import Config
 from twolayer.data import Dataset, Preparation
-from twolayer.network.model import Array
+from twolayer.network.model import Array, Params
 from twolayer.runs.checkpoint import packed, write_arrays
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.logs import HISTORY_COLUMNS, HistoryLog, StepsLog, read_history
@@ -31,12 +31,23 @@ from twolayer.views.diagnosis import Evidence, Verdict, diagnose
 from twolayer.views.loss_curve import RedrawBudget, draw_loss_curve
 
 
-def model_file(solver: Solver, preparation: Preparation) -> Content:
-    """best.npz: the best parameters so far and all it takes to predict from raw rows."""
+class Refitted(NamedTuple):
+    """The parameters trained on training and validation rows together, how many rows, and for how many epochs."""
+
+    params: Params
+    rows: int
+    epochs: int
+
+
+def model_file(solver: Solver, preparation: Preparation, refitted: Refitted | None = None) -> Content:
+    """best.npz: the best parameters so far, or the refitted ones, and all it takes to predict from raw rows."""
     best = solver.progress.best
     header: dict[str, Any] = {"kind": "model", "epoch": best.epoch, "step": best.step}
     header |= {"monitor": best.monitor, "value": best.value, "preparation": preparation.to_header()}
-    return packed({**solver.best_params.named(), **preparation.to_arrays()}, header)
+    if refitted is not None:
+        header["refit"] = {"rows": refitted.rows, "epochs": refitted.epochs}
+    params = solver.best_params if refitted is None else refitted.params
+    return packed({**params.named(), **preparation.to_arrays()}, header)
 
 
 def checkpoint_file(
@@ -146,9 +157,9 @@ class Recorder:
         write_atomically(self._folder.last, content)
         self._saved_at = time.perf_counter()
 
-    def save_best(self) -> None:
+    def save_best(self, refitted: Refitted | None = None) -> None:
         """Write best.npz."""
-        write_atomically(self._folder.best, model_file(self._solver, self._preparation))
+        write_atomically(self._folder.best, model_file(self._solver, self._preparation, refitted))
         self._saved_best_epoch = self._solver.progress.best.epoch
 
     def draw(self) -> None:
@@ -196,7 +207,13 @@ _COUNTS = (
 
 
 def conclude(
-    config: Config, dataset: Dataset, solver: Solver, folder: RunFolder, recorder: Recorder, status: str
+    config: Config,
+    dataset: Dataset,
+    solver: Solver,
+    folder: RunFolder,
+    recorder: Recorder,
+    status: str,
+    refitted: Refitted | None = None,
 ) -> tuple[dict[str, Any], tuple[Verdict, ...]]:
     """Write best.npz, predictions.npz, loss_curve.png and summary.json.
 
@@ -207,14 +224,16 @@ def conclude(
         folder: where to write.
         recorder: knows the history and the time.
         status: finished, stopped_early, interrupted or diverged.
+        refitted: the refitted parameters, if any: the model, in place of the best ones. It has seen the validation
+            rows, so what is said of those remains that of the best parameters before it.
 
     Returns:
         The summary, and what the curves say.
     """
-    recorder.save_best()
+    recorder.save_best(refitted)
     with at_most_threads(solver.threads):  # as in training: the last digits are then those of the history
-        predictions = _predictions(dataset, solver)
-        summary = _summary(dataset, solver, recorder.seconds, status)
+        predictions = _predictions(dataset, solver, refitted)
+        summary = _summary(dataset, solver, recorder.seconds, status, refitted)
     write_arrays(folder.predictions, predictions, {"kind": "predictions", "classes": list(dataset.classes)})
     recorder.draw()
     write_json(folder.summary, summary)  # last: what it says of an end is only said when all else is there
@@ -230,21 +249,28 @@ def conclude(
     return summary, diagnose(evidence)
 
 
-def _predictions(dataset: Dataset, solver: Solver) -> dict[str, Array]:
+def _predictions(dataset: Dataset, solver: Solver, refitted: Refitted | None) -> dict[str, Array]:
     arrays: dict[str, Array] = {}
     for name, part in (("validation", dataset.validation), ("test", dataset.test)):
         if part is not None:
             arrays[f"{name}_rows"], arrays[f"{name}_y"] = part.row_numbers, part.y
-            arrays[f"{name}_proba"] = probabilities(solver.best_params, part.X).astype(np.float32)
+            arrays[f"{name}_proba"] = probabilities(_judged(name, solver, refitted), part.X).astype(np.float32)
     return arrays
 
 
-def _summary(dataset: Dataset, solver: Solver, seconds: float, status: str) -> dict[str, Any]:
-    """The final numbers, those of the best parameters."""
-    params, best = solver.best_params, solver.progress.best
+def _judged(part: str, solver: Solver, refitted: Refitted | None) -> Params:
+    """The parameters that a part of the rows judges."""
+    return solver.best_params if refitted is None or part.startswith("val") else refitted.params
+
+
+def _summary(
+    dataset: Dataset, solver: Solver, seconds: float, status: str, refitted: Refitted | None
+) -> dict[str, Any]:
+    """The final numbers, those of the model; on validation rows those of the best parameters."""
+    best = solver.progress.best
     figures: dict[str, float | None] = {}
     for name, part in (("train", dataset.train), ("val", dataset.validation), ("test", dataset.test)):
-        by_class = name != "train"
+        by_class, params = name != "train", _judged(name, solver, refitted)
         result = Evaluator(params, part.X, part.y, by_class=by_class)(params)._asdict() if part else {}
         for figure in ("loss", "accuracy", *(("f1", "balanced_accuracy", "auc") if by_class else ())):
             figures[f"{name}_{figure}"] = result.get(figure)
@@ -256,12 +282,14 @@ def _summary(dataset: Dataset, solver: Solver, seconds: float, status: str) -> d
         "seconds": seconds,
         **figures,
         "monitor": best.monitor,
+        "refit_rows": refitted.rows if refitted else None,
+        "refit_epochs": refitted.epochs if refitted else None,
         "n_train": len(dataset.train.y),
         "n_validation": len(dataset.validation.y) if dataset.validation else 0,
         "n_test": len(dataset.test.y) if dataset.test else 0,
         "n_features": dataset.n_features,
-        "n_hidden": params.n_hidden,
-        "n_classes": params.n_classes,
+        "n_hidden": solver.params.n_hidden,
+        "n_classes": solver.params.n_classes,
     }
 
 

@@ -23,10 +23,10 @@ from twolayer.runs.folder import RunFolder, create_run_folder, create_run_folder
 from twolayer.runs.logs import logged_rows, read_history
 from twolayer.runs.saved_model import Model, load_model
 from twolayer.solver.solver import Solver
-from twolayer.solver.state import EpochEnd, Record
+from twolayer.solver.state import Chunk, EpochEnd, Record
 from twolayer.solver.state_dict import restore
-from twolayer.training.build import make_solver, read_data
-from twolayer.training.recorder import Recorder, checkpoint_file, conclude, model_file, stored_summary
+from twolayer.training.build import make_solver, read_data, refit
+from twolayer.training.recorder import Recorder, Refitted, checkpoint_file, conclude, model_file, stored_summary
 from twolayer.training.resume import require_same_run
 from twolayer.utils.errors import DivergedError, RunError
 from twolayer.utils.files import Content, content_bytes, open_to_read, write_atomically
@@ -158,12 +158,19 @@ def resume(
             raise RunError(f"{folder.last}: {error}") from None
         begun = -(-solver.progress.step // solver.steps_per_epoch)
         require_same_run(folder, header, stored, config, today, begun=begun, force=force)
-        notes = (*warned, *lock.notices, *_renew_best(folder, model_file(solver, dataset.preparation)))
+        notes = (*warned, *lock.notices)
+        whole = solver.finished and config.run.refit and _is_refitted(folder)
+        if not whole:
+            notes += _renew_best(folder, model_file(solver, dataset.preparation))
         if solver.finished and folder.summary.exists():
             summary = stored_summary(folder.summary)
             if summary is None:
                 notes = (*notes, f"{folder.summary}: damaged; rewritten")
-            elif summary["status"] in ("finished", "stopped_early") and summary["steps"] == solver.progress.step:
+            elif (
+                summary["status"] in ("finished", "stopped_early")
+                and summary["steps"] == solver.progress.step
+                and (whole or not config.run.refit or summary.get("refit_epochs") is None)
+            ):
                 return _already_finished(folder, summary, notes)
         with _with_command_to_resume(folder):
             if config != stored:
@@ -206,14 +213,50 @@ def _run(
             recorder.checkpoint()
         except DivergedError as error:
             diverged = error
-        status = _status(solver, diverged)
-        summary, verdicts = conclude(config, dataset, solver, folder, recorder, status)
+        status, refitted = _status(solver, diverged), None
+        if config.run.refit and status in ("finished", "stopped_early") and solver.progress.best.epoch:
+            refitted, notes = _refit(config, dataset, solver.progress.best.epoch, notes, quiet, stop)
+            status = "interrupted" if stop.signal_number is not None else status
+        summary, verdicts = conclude(config, dataset, solver, folder, recorder, status, refitted)
     if diverged is not None:
         raise DivergedError(f"{diverged}. {_kept(solver, folder)}") from None
     history = {name: np.array(column) for name, column in recorder.columns.items()}
     interrupted = stop.signal_number if status == "interrupted" else None
     notes = (*notes, *dataset.notes, *recorder.notices, *map(str, verdicts))
     return TrainResult(folder.path, summary, history, load_model(folder.best), notes, interrupted)
+
+
+def _refit(
+    config: Config, dataset: Dataset, epochs: int, notes: Sequence[str], quiet: bool, stop: StopRequest
+) -> tuple[Refitted | None, Sequence[str]]:
+    """The refitted parameters, None if it was interrupted or diverged; and the notes with one that says so."""
+    assert dataset.validation is not None
+    n_rows = len(dataset.train.y) + len(dataset.validation.y)
+    with ProgressBar(n_rows * epochs, 0, epochs, quiet=quiet) as progress:
+
+        def watch(event: Chunk | EpochEnd) -> bool:
+            chunk = event.chunk if isinstance(event, EpochEnd) else event
+            progress.rows(int(chunk.batch_rows.sum()))
+            if isinstance(event, EpochEnd):
+                progress.epoch(event.record)
+            return stop.signal_number is not None
+
+        try:
+            params = refit(config, dataset, epochs, watch)
+        except DivergedError as error:
+            return None, (*notes, f"refit: {error}. The model is the one before it")
+    if params is None:
+        return None, notes
+    what = f"refitted on {n_rows:,} training and validation rows for {epochs} epochs; the validation figures are those"
+    return Refitted(params, n_rows, epochs), (*notes, f"{what} of the model before that")
+
+
+def _is_refitted(folder: RunFolder) -> bool:
+    """True if best.npz holds refitted parameters, whole."""
+    try:
+        return "refit" in read_model_arrays(folder.best, kinds=("model",))[1]
+    except RunError:
+        return False
 
 
 def _make_solver(config: Config, dataset: Dataset) -> tuple[Solver, tuple[str, ...]]:

@@ -33,6 +33,7 @@ _LABELS_OF = (("images-idx3", "labels-idx1"), ("images", "labels"), ("features",
 _TEST_OF = (("train", "test"), ("train", "t10k"), ("training", "test"), ("Train", "Test"), ("TRAIN", "TEST"))
 SCHEMA_NAME = "twolayer.schema.json"
 MAX_CONFIG = 256 * 1024  # bytes that are read as YAML
+_FEW_ROWS = 10_000  # below, `init` proposes to refit on training and validation rows
 _UPDATES = 4000  # about so many in a training
 _MOST_REASONS = 12  # for one key
 _TABLE_KEYS = ("label", "ignore", "categorical", "missing", "missing_values", "unseen", "constant")
@@ -280,7 +281,7 @@ def _propose_split(proposal: Proposal, test: Any, counts: dict[str, int], lackin
 
 
 def _propose_training(proposal: Proposal, rows: int, n_features: int, n_classes: int) -> None:
-    hidden = 16 if rows < 500 else 64 if rows < 10_000 else 128
+    hidden = 128
     hidden *= 2 if n_classes > 20 else 1
     batch_size = 16 if rows < 1000 else 64 if rows < 50_000 else 128
     epochs = int(np.clip(_UPDATES * batch_size / rows, 40, 200))
@@ -292,6 +293,10 @@ def _propose_training(proposal: Proposal, rows: int, n_features: int, n_classes:
     proposal.set("solver.reg", 1e-3 if rows < 1000 else 1e-4, *(["few rows"] if rows < 1000 else []))
     proposal.set("solver.batch_size", batch_size)
     proposal.set("solver.epochs", epochs, updates)
+    if rows < _FEW_ROWS and proposal.values["data"]["validation"]:
+        proposal.set(
+            "run.refit", True, f"{rows:,} rows are few: those held out for validation are trained on at the end"
+        )
 
 
 def config_text(proposal: Proposal, folder: Path) -> str:
