@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 from twolayer.config.models import SweepFile
 from twolayer.config.rules import default_of
+from twolayer.data.sources import files_of
 from twolayer.sweep.file import FREE_KEYS, Sweep
 from twolayer.sweep.space import Value
 from twolayer.utils import files
@@ -37,7 +38,9 @@ def require_same_sweep(sweep: Sweep, folder: Path) -> dict[str, str]:
     Raises:
         RunError: if a key or a data file has changed, naming the first few.
     """
-    digests = {path: _digest(Path(path)) for path in data_files(sweep.base.data.model_dump())}
+    data = sweep.base.data.model_dump()
+    paths = [path for key in ("train", "test", "validation") for path in files_of(data[key])]
+    digests = {str(path): _digest(path) for path in paths}
     today = _description(sweep, digests)
     path = folder / "sweep.json"
     if not path.exists():
@@ -65,16 +68,6 @@ def _default(key: str) -> Any:
     with suppress(KeyError):
         return default_of(key.removeprefix("base.")) if key.startswith("base.") else None
     return None
-
-
-def data_files(source: Any) -> Iterator[str]:
-    """Yield the files that a config's section `data` names."""
-    for key in ("train", "test", "validation"):
-        value = source[key]
-        if isinstance(value, str):
-            yield value
-        elif isinstance(value, dict) and "features" in value:
-            yield from (value["features"], value["labels"])
 
 
 def _digest(path: Path) -> str:

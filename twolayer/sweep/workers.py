@@ -88,16 +88,13 @@ def _own_paths(digests: Mapping[str, str]) -> dict[str, str]:
     return paths
 
 
-def _with_paths(source: Mapping[str, Any], paths: Mapping[str, str]) -> dict[str, Any]:
+def _with_paths(value: Any, paths: Mapping[str, str]) -> Any:
     """Return the section `data` with other paths."""
-    changed = {key: dict(value) if isinstance(value, Mapping) else value for key, value in source.items()}
-    for key in ("train", "test", "validation"):
-        value = changed[key]
-        if isinstance(value, str):
-            changed[key] = paths[value]
-        elif isinstance(value, dict) and "features" in value:
-            changed[key] = {name: paths[path] for name, path in value.items()}
-    return changed
+    if isinstance(value, Mapping):
+        return {key: _with_paths(each, paths) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_paths(each, paths) for each in value]
+    return paths.get(value, value) if isinstance(value, str) else value
 
 
 def files_of(run: RunFolder) -> dict[str, bytes]:
