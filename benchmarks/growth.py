@@ -85,7 +85,7 @@ def _say(text: str) -> None:
 
 def throughput(count: int) -> tuple[float, float]:
     """Return the trials per second of a sweep with sleeping workers, and the caller's CPU seconds per trial."""
-    n_trials = max(10, min(8 * count, 5 * count + 200))
+    n_trials = max(10, min(8 * count, 3 * count + 100))
     ended: list[tuple[float, float]] = []
     take = points.Points.take
 
