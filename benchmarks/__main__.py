@@ -22,9 +22,10 @@ import click
 )  # fmt: skip
 @click.option("--scaling", is_flag=True, help="Also how an epoch's time grows with N, D, H, C and the batch.")
 @click.option("--mapped", metavar="GIB", type=click.FloatRange(min=0.01), help="Also train from a made file this big.")
+@click.option("--defaults", is_flag=True, help="Instead: test accuracy with defaults beside MLPClassifier's.")
 def command(
     peers: bool, json_path: Path | None, chart: Path | None, rounds: int, quick: bool, only: tuple[str, ...],
-    processes: tuple[Path, Path] | None, scaling: bool, mapped: float | None,
+    processes: tuple[Path, Path] | None, scaling: bool, mapped: float | None, defaults: bool,
 ) -> None:  # fmt: skip
     """Time a training step of seven networks, with SGD and with momentum, and print a table.
 
@@ -34,7 +35,17 @@ def command(
     python -m benchmarks
     python -m benchmarks --peers --json speed.json --chart speed.png
     python -m benchmarks --peers --processes configs/optdigits.yaml data/optdigits-train.csv.gz
+    python -m benchmarks --defaults
     """
+    if defaults:
+        from benchmarks.defaults import run
+        from twolayer.utils.errors import MissingExtraError
+
+        try:
+            run(click.echo, quick)
+        except MissingExtraError as error:
+            raise click.ClickException(str(error)) from None
+        return
     from benchmarks.cases import SHAPES, Case
     from benchmarks.entries import ENTRIES
     from benchmarks.race import race

@@ -186,3 +186,24 @@ def test_a_mapped_file_is_raced_against_the_same_rows_in_memory(tmp_path, monkey
     monkeypatch.setattr(mapped.Contestant, "ask", lambda *_: {})
     with pytest.raises(TwoLayerError, match="trains from mapped died"):
         mapped.measure_mapped(0.01, tmp_path)
+
+
+def test_the_defaults_are_compared_on_splits_that_hold_out_a_fifth_of_each_class(monkeypatch, tmp_path):
+    from benchmarks import defaults
+
+    rng = np.random.default_rng(0)
+    rows = [[f"{x:.3f}", "ab"[k % 2], "yes" if x > 0 else "no"] for k, x in enumerate(rng.normal(size=200))]
+    (train_rows, test_rows), other = defaults.splits(rows, 2)
+    assert sorted(train_rows + test_rows) == sorted(rows)
+    assert other[1] != test_rows
+    for label in ("yes", "no"):
+        count = sum(row[-1] == label for row in rows)
+        assert sum(row[-1] == label for row in test_rows) == round(count / 5)
+    monkeypatch.setattr("twolayer.training.recorder.draw_loss_curve", lambda *arguments, **options: None)
+    for contestant in (defaults.twolayer_defaults({"solver.epochs": 60}), defaults.mlp_defaults):
+        accuracy, seconds = defaults.measure(contestant, rows, 1)
+        assert accuracy > 0.9
+        assert seconds > 0
+    monkeypatch.setattr(defaults, "read_table", lambda name: rows)
+    outcomes = [defaults.Outcome("a", 200, 0.9, 0.8, 1.0, 2.0), defaults.Outcome("b", 200, 0.7, 0.9, 1.0, 2.0)]
+    assert defaults.summary_line("all", outcomes).startswith("all: -5.00 points (standard error 15.00), better on 1")
