@@ -1,11 +1,12 @@
-"""How functions are compiled here: with LLVM's freedom to reorder sums and fuse multiply-adds, so that loops use the
-processor's vector registers, but never to assume that numbers are finite, since a step must see when they are not.
+"""How functions are compiled: LLVM may reorder sums and fuse multiply-adds, so that loops use vector registers, but may
+not assume that numbers are finite, since a step must detect when they are not.
 
-What Numba has no word for: numbers that threads tell each other, cache lines fetched ahead, arrays at an address."""
+Also the instructions that Numba lacks: stores and loads between threads, a pause, yielding the processor, a clock."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 from collections.abc import Callable
 from pathlib import Path
@@ -85,25 +86,29 @@ def _can_be_written(folder: Path) -> bool:
 
 ir: Any = import_extra("llvmlite.ir", "numba", "engine: numba")
 types, cgutils = numba.types, numba.core.cgutils
-arrayobj: Any = import_extra("numba.np.arrayobj", "numba", "engine: numba")
 
 CACHE_LINE = 64  # bytes
 
-_void, _byte, _int32 = ir.VoidType(), ir.IntType(8), ir.IntType(32)
+_void, _int64 = ir.VoidType(), ir.IntType(64)
+_X86 = platform.machine() in ("x86_64", "AMD64")
+
+# Called by name, so that the machine code can be kept on disk; "SwitchToThread" is its name on Windows.
+_YIELD = "sched_yield" if os.name == "posix" else "SwitchToThread"
+yield_processor: Any = types.ExternalFunction(_YIELD, types.int32())
 
 
-def _place(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-    """Where values[1] stands in the array values[0]."""
+def _element(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    """The address of element values[1] of the array values[0]."""
     array = cgutils.create_struct_proxy(signature.args[0])(context, builder, value=values[0])
     return builder.gep(array.data, [values[1]])
 
 
 @numba.extending.intrinsic  # type: ignore[untyped-decorator]
 def publish(typingctx: Any, array: Any, i: Any, value: Any) -> Any:
-    """array[i] <- value, for int64: who sees it by `published` also sees all that was stored before it."""
+    """array[i] <- value, for int64: a thread that sees it by `published` also sees all that was stored before it."""
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        builder.store_atomic(values[2], _place(context, builder, signature, values), "release", 8)
+        builder.store_atomic(values[2], _element(context, builder, signature, values), "release", 8)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, types.int64), codegen
@@ -114,55 +119,33 @@ def published(typingctx: Any, array: Any, i: Any) -> Any:
     """array[i], for int64."""
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        return builder.load_atomic(_place(context, builder, signature, values), "acquire", 8)
+        return builder.load_atomic(_element(context, builder, signature, values), "acquire", 8)
 
     return types.int64(array, types.intp), codegen
 
 
 @numba.extending.intrinsic  # type: ignore[untyped-decorator]
 def pause(typingctx: Any) -> Any:
-    """Tells the processor that this loop waits, so that it leaves its units to others meanwhile."""
+    """Tell the processor that this loop waits, so that it leaves its units to others meanwhile."""
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        if platform.machine() in ("x86_64", "AMD64"):
+        if _X86:
             builder.call(builder.module.declare_intrinsic("llvm.x86.sse2.pause", (), ir.FunctionType(_void, [])), [])
         return context.get_dummy_value()
 
     return types.void(), codegen
 
 
-def _fetching(to_write: bool) -> Any:
-    """An intrinsic that has the processor fetch a cache line while it goes on."""
-
-    def fetch_line(typingctx: Any, array: Any, i: Any) -> Any:
-        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            place = builder.bitcast(_place(context, builder, signature, values), _byte.as_pointer())
-            kinds = ir.FunctionType(_void, [_byte.as_pointer(), _int32, _int32, _int32])
-            fetch = builder.module.declare_intrinsic("llvm.prefetch", [_byte.as_pointer()], kinds)
-            builder.call(
-                fetch, [place, _int32(int(to_write)), _int32(2), _int32(1)]
-            )  # into the second-level cache; it is data
-            return context.get_dummy_value()
-
-        return types.void(array, types.intp), codegen
-
-    return numba.extending.intrinsic(fetch_line)
-
-
-fetch, fetch_to_write = _fetching(to_write=False), _fetching(to_write=True)
-
-
 @numba.extending.intrinsic  # type: ignore[untyped-decorator]
-def array_at(typingctx: Any, address: Any, size: Any, like: Any) -> Any:
-    """The 1-dimensional array of `size` numbers, of the type of the array `like`, that begins at an address."""
+def ticks(typingctx: Any) -> Any:
+    """The processor's time-stamp counter: 1 to 5 a nanosecond on x86, fewer on ARM; only ratios of them count here."""
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        array = arrayobj.make_array(like)(context, builder)
-        itemsize = context.get_constant(types.intp, like.dtype.bitwidth // 8)
-        data = builder.inttoptr(values[0], array.data.type)
-        arrayobj.populate_array(
-            array, data=data, shape=[values[1]], strides=[itemsize], itemsize=itemsize, meminfo=None
-        )
-        return array._getvalue()
+        kind = ir.FunctionType(_int64, [])
+        if _X86:
+            return builder.call(builder.module.declare_intrinsic("llvm.readcyclecounter", (), kind), [])
+        if platform.machine() in ("aarch64", "arm64", "ARM64"):
+            return builder.asm(kind, "mrs $0, cntvct_el0", "=r", [], side_effect=True)
+        return _int64(0)
 
-    return like(types.int64, types.intp, like), codegen
+    return types.int64(), codegen

@@ -1,13 +1,11 @@
-"""A stretch of training steps as one compiled function: equations (1) to (13) for batch after batch.
-
-The way through the network and back, for a lane's part of it: equations (1) to (3) and (8) to (12) for one batch."""
+"""A chunk of training steps as one compiled function: equations (1) to (13) for batch after batch."""
 
 from __future__ import annotations
 
 import math
 
 from twolayer.network.model import Array
-from twolayer.solver.compiled.jit import CACHE_LINE, compiled, compiled_and_kept, compiled_apart, compiled_within, fetch
+from twolayer.solver.compiled.jit import compiled, compiled_and_kept, compiled_apart, compiled_within, ticks
 from twolayer.solver.compiled.layers import (
     add_to_rows,
     bias_relu,
@@ -18,50 +16,185 @@ from twolayer.solver.compiled.layers import (
     softmax_gradient,
     sum_of,
 )
-from twolayer.solver.compiled.partition import Block, Own, Room, copy_share
+from twolayer.solver.compiled.partition import Shard, Shards, copy_shards, shard_at
 from twolayer.solver.compiled.products import product, product_at, product_tt
 from twolayer.solver.compiled.sync import (
     GRADIENT,
     SAFE,
     WEIGHTS,
     Team,
-    add_up,
-    announce,
-    announced,
-    get_ready_to_write,
-    meet,
+    all_reduce,
+    barrier,
+    begin_chunk,
+    join_chunk,
     parity,
-    stretch_announced,
 )
 from twolayer.solver.compiled.updates import ADAMW, Rule, add_penalty_gradient, scale, sum_of_squares, update
 
-
-@compiled_within
-def forward_apart(gemm: int, block: Block, own: Own, room: Room, x: Array, n: int, summand: Array) -> bool:
-    """(1) to (3) as far as a lane can get by itself with the rows x (n D,): to its summand of the scores, transposed
-    (C n,), or of Z1 (n H,). Returns whether all was bounded."""
-    M, by_features = block.M, block.F < block.D
-    if not by_features:
-        get_ready_to_write(summand, block.C * n)
-    if M:
-        product(gemm, n, block.F, M, x[block.row :], block.D, own.W1, M, summand if by_features else room.A1, M)
-    if by_features:
-        return True
-    A, width = (room.A1, M) if M else (x, block.D)
-    return bool(_to_scores(gemm, n, block.C, A, width, own.b1, own.W2, own.b2, summand, room.scratch))
+FINISHED, NOT_FINITE = 0, 1
+MEASURE, OBJECTIVE = 1, 2  # flags
+PIECE = 1 << 16  # weights of W1 updated at a time
 
 
-@compiled_within
-def forward_together(gemm: int, block: Block, own: Own, room: Room, n: int, summands: Array) -> bool:
-    """The rest of (1) to (3), once all lanes have told their summands: the scores, transposed, into `room.dS`.
+@compiled_and_kept
+def run_steps(
+    team: Team, shards: Shards, rule: Rule, gemm: int, chunk: int, thread: int, threads: int,
+    X: Array, y: Array, weights: Array, rates: Array, flags: int, t: int, losses: Array, norm: Array,
+) -> tuple[int, int, int, float]:  # fmt: skip
+    """Do a thread's part of one step for each batch of a chunk; see `engine.Engine.run` for what that means.
 
-    Returns whether all was bounded: as |dS| <= 1, dZ1 is then bounded, too.
+    Args:
+        team: what the threads have in common.
+        shards: the network.
+        rule: how a gradient becomes a step.
+        gemm: address of BLAS's product.
+        chunk: number of the chunk, from 1.
+        thread, threads: which thread this is, of how many.
+        X, y, weights, rates: the chunk, X flat; weights (0,) for none.
+        flags: MEASURE and OBJECTIVE, as in `Engine.run`.
+        t: updates made before.
+        losses: (K,) filled by the first thread with each step's loss; NaN for a skipped batch.
+        norm: (1,) filled by the first thread with the last gradient norm, where one was computed.
+
+    Returns:
+        FINISHED or NOT_FINITE, steps done, updates made, the last loss; of the first thread.
     """
-    if block.F < block.D:
-        A1, M = room.A1, block.M
-        add_up(summands, n * M, A1)
-        return bool(_to_scores(gemm, n, block.C, A1, M, own.b1, own.W2, own.b2, room.dS, room.scratch))
-    add_up(summands, block.C * n, room.dS)
+    asked = threads
+    threads = join_chunk(team, chunk, thread) if thread else begin_chunk(team, chunk, threads)
+    if thread and threads == 1:
+        return FINISHED, 0, t, math.nan
+    n_shards = len(shards.layout)
+    first, last = n_shards * thread // threads, n_shards * (thread + 1) // threads
+    copy_shards(False, shards, first, last)
+    outcome, k, loss, parting = FINISHED, 0, math.nan, False
+    while k < rates.size and outcome == FINISHED:
+        done, loss, parting = _step(
+            team, shards, rule, gemm, thread, threads, first, last, X, y, weights, rates[k], k, flags, t, losses, norm
+        )
+        outcome, t, k = (NOT_FINITE, t, k) if done < 0 else (FINISHED, t + done, k + 1)
+        if parting:
+            barrier(team, thread, threads)
+            if thread:
+                return outcome, k, t, loss
+            threads, last = 1, n_shards
+    copy_shards(True, shards, first, last)
+    barrier(team, thread, threads)
+    if thread == 0:
+        team.times[1] = ticks()
+        if threads < asked:  # too late, or dismissed: what was waited is lost
+            team.times[2] = max(team.times[2], 1)
+        else:
+            team.times[2] = 0
+    return outcome, k, t, loss
+
+
+@compiled_within
+def _step(
+    team: Team, shards: Shards, rule: Rule, gemm: int, thread: int, threads: int, first: int, last: int, X: Array,
+    y: Array, weights: Array, rate: float, k: int, flags: int, t: int, losses: Array, norm: Array,
+) -> tuple[int, float, bool]:  # fmt: skip
+    """Do batch k with the thread's shards, `first` to `last` - 1.
+
+    Returns:
+        Updates made: 1, 0 for a batch of zero weight, -1 if loss or gradient is not finite; the loss; whether the
+        threads part after this step.
+    """
+    D, C, by_features = shards.D, shards.C, shards.by_features
+    begin, n = k * shards.B, min(shards.B, y.size - k * shards.B)
+    x, labels, w = X[begin * D : (begin + n) * D], y[begin : begin + n], weights[begin : begin + n]
+    total_weight = sum_of(w) if w.size else float(n)
+    if total_weight == 0:
+        if thread == 0:
+            losses[k] = math.nan
+        return 0, math.nan, False
+
+    now = parity(team, thread)
+    notes, summands = team.notes[now], team.summands[now]
+    for index in range(first, last):
+        shard = shard_at(shards, index)
+        if flags & OBJECTIVE:
+            notes[index, WEIGHTS] = sum_of_squares(shard.q[: min(shard.n_weights, shard.counted)])
+        notes[index, SAFE] = _forward_apart(shards, shard, gemm, x, n, summands[index])
+    parting = barrier(team, thread, threads)
+    head, dS, row_losses = shard_at(shards, first), shards.dS[first, : C * n], shards.row_losses[first, :n]
+    safe = _forward_together(shards, head, gemm, n, summands, dS)
+    for index in range(len(notes)):
+        safe &= notes[index, SAFE] != 0
+    safe &= softmax_gradient(
+        dS, n, labels, w, total_weight, shards.top[first], shards.total[first], shards.part[first], row_losses
+    )
+    loss = sum_of(row_losses)
+    safe &= math.isfinite(loss)
+    if thread == 0:
+        losses[k] = loss
+        if flags & OBJECTIVE and rule.optimizer != ADAMW:
+            losses[k] += rule.r / 2 * sum_of(notes[:, WEIGHTS])
+
+    whole = bool(flags & MEASURE) or rule.clip > 0 or not safe
+    for index in range(first, last):
+        shard = shard_at(shards, index)
+        if index == first or not by_features:
+            _backward(gemm, shard, C, D, dS, x, n)
+        _backward_to_first(gemm, shard, head if by_features else shard, D, rule, x, n, whole, rate, t)
+        if whole:
+            _note_gradient(shard, rule, by_features and index > first, notes)
+    length = 0.0
+    if whole:
+        parting |= barrier(team, thread, threads)
+        length = math.sqrt(sum_of(notes[:, GRADIENT]))
+        if thread == 0:
+            norm[0] = length
+        if not (math.isfinite(loss) and math.isfinite(length)):
+            return -1, loss, parting
+    r_due = 0.0 if whole and rule.optimizer != ADAMW else rule.r
+    for index in range(first, last):
+        shard = shard_at(shards, index)
+        if 0 < rule.clip < length:
+            scale(shard.g, rule.clip / length)
+        n_first, rows_only = shard.F * shard.M, by_features and index > first
+        _update(rule, shard, 0 if whole else n_first, n_first if rows_only else shard.n_weights, rate, r_due, t + 1)
+        if not rows_only:
+            _update(rule, shard, shard.n_weights, shard.q.size, rate, 0.0, t + 1)
+    return 1, loss, parting
+
+
+@compiled_within
+def _forward_apart(shards: Shards, shard: Shard, gemm: int, x: Array, n: int, summand: Array) -> bool:
+    """(1) to (3) as far as a shard gets by itself with the rows x (n D,): to its summand of the scores, transposed
+    (C n,), or of Z1 (n H,). Returns whether all was bounded.
+
+    Where there is one shard, the gradient is checked in place of the rows if that is less to read.
+    """
+    D, M, by_features = shards.D, shard.M, shards.by_features
+    safe, n_shards = True, len(shards.layout)
+    if by_features:
+        for i in range(n):
+            safe &= bounded(x[i * D + shard.row : i * D + shard.row + shard.F])
+    elif n_shards > 1 or n * D < 2 * shard.q.size:
+        safe = bounded(x[n * shard.index // n_shards * D : n * (shard.index + 1) // n_shards * D])
+    else:
+        safe = False
+    if M:
+        product(gemm, n, shard.F, M, x[shard.row :], D, shard.q, M, summand if by_features else shard.A1, M)
+    if by_features:
+        return bool(safe)
+    A, width = (shard.A1, M) if M else (x, D)
+    safe &= _to_scores(gemm, n, shards.C, A, width, shard.b1, shard.W2, shard.b2, summand, shard.scratch)
+    return bool(safe)
+
+
+@compiled_within
+def _forward_together(shards: Shards, head: Shard, gemm: int, n: int, summands: Array, S: Array) -> bool:
+    """The rest of (1) to (3), after the barrier: the scores, transposed, into S.
+
+    Returns whether all was bounded: as |dS| <= 1, dZ1 is then bounded as well.
+    """
+    if shards.by_features:
+        all_reduce(summands, n * shards.H, head.A1)
+        return bool(
+            _to_scores(gemm, n, shards.C, head.A1, shards.H, head.b1, head.W2, head.b2, S, head.scratch)
+        )  # fmt: skip
+    all_reduce(summands, shards.C * n, S)
     return True
 
 
@@ -79,199 +212,46 @@ def _to_scores(
 
 
 @compiled_within
-def backward(gemm: int, block: Block, own: Own, room: Room, x: Array, n: int) -> None:
-    """(8) to (12), but for dW1: from dS^T to dZ1 and the gradients of W2, b1 and b2."""
-    M, C = block.M, block.C
-    dZ1, dS = room.dZ1[: n * M], room.dS
+def _backward(gemm: int, shard: Shard, C: int, D: int, dS: Array, x: Array, n: int) -> None:
+    """(8) to (12), except dW1: from dS^T to dZ1 and the gradients of W2, b1 and b2."""
+    M = shard.M
     if M:
-        product_tt(gemm, n, C, M, dS, n, own.W2, C, dZ1, M, room.scratch)
-        relu_gradient(dZ1, room.A1)
-        column_sums(dZ1, n, own.db1)
-    A, width = (room.A1, M) if M else (x, block.D)
-    product_tt(gemm, width, n, C, A, width, dS, n, own.dW2, C, room.scratch)
-    row_sums(dS, n, own.db2)
-
-
-@compiled_within
-def backward_to_rows(gemm: int, block: Block, own: Own, room: Room, x: Array, n: int, begin: int, end: int) -> None:
-    """(11): some rows of the lane's part of dW1."""
-    M = block.M
-    product_at(
-        gemm, end - begin, n, M, x[block.row + begin :], block.D, room.dZ1, M, own.dW1[begin * M :], M, room.scratch
-    )
-
-
-FINISHED, NOT_FINITE = 0, 1
-MEASURE, OBJECTIVE = 1, 2  # flags
-PIECE = 1 << 16  # weights of W1 updated at a time
-AHEAD_BYTES = 1 << 16  # of a batch's rows up to which they are fetched during the step before
-
-
-@compiled_and_kept
-def run_steps(
-    team: Team, block: Block, vectors: tuple[Array, Array, Array], own: Own, room: Room, rule: Rule, gemm: int,
-    X: Array, y: Array, weights: Array, rates: Array, flags: int, t: int, losses: Array, norm: Array,
-) -> tuple[int, int, int, float]:  # fmt: skip
-    """Lane 0 does its share of one step for each batch of a stretch; see `engine.Engine.run` for what that means.
-    The other lanes do theirs of whatever stretches lane 0 announces, until there is none for a while.
-
-    Args:
-        team: what the lanes have in common.
-        block, vectors, own, room: see `shares.Share`.
-        rule: how a gradient becomes a step.
-        gemm: address of BLAS's product.
-        X, y, weights, rates: lane 0's stretch, X flat; weights (0,) for none.
-        flags: MEASURE and OBJECTIVE, as in `Engine.run`.
-        t: updates made so far.
-        losses: (K,) filled by lane 0 with each step's loss; NaN for a skipped batch.
-        norm: (1,) filled by lane 0 with the last gradient norm, where one was computed.
-
-    Returns:
-        FINISHED or NOT_FINITE, steps done, updates made so far, the last loss.
-    """
-    outcome = FINISHED, 0, t, math.nan
-    copies = own.q, own.s1, own.s2
-    if block.lane == 0:
-        announce(team, X, y, weights, rates, flags, t)
-    while block.lane == 0 or announced(team, block.lane):
-        if block.lane > 0:
-            X, y, weights, rates, flags, t = stretch_announced(team, X, y, weights, rates)
-        for i in range(block.n_copied):
-            copy_share(False, block, vectors[i], copies[i])
-        outcome = _share_of_steps(team, block, own, room, rule, gemm, X, y, weights, rates, flags, t, losses, norm)
-        for i in range(block.n_copied):
-            copy_share(True, block, vectors[i], copies[i])
-        meet(team, block.lane)
-        if block.lane == 0:
-            break
-    return outcome
-
-
-@compiled_within
-def _share_of_steps(
-    team: Team, block: Block, own: Own, room: Room, rule: Rule, gemm: int, X: Array, y: Array, weights: Array,
-    rates: Array, flags: int, t: int, losses: Array, norm: Array,
-) -> tuple[int, int, int, float]:  # fmt: skip
-    """The lane's share of all steps of a stretch; see `run_steps`."""
-    lane, D, B, n_weights = block.lane, block.D, block.B, block.n_weights
-    loss = math.nan
-    for k in range(rates.size):
-        rate, first, n = rates[k], k * B, min(B, y.size - k * B)
-        x, labels, w = X[first * D : (first + n) * D], y[first : first + n], weights[first : first + n]
-        total_weight = sum_of(w) if w.size else float(n)
-        if total_weight == 0:
-            if lane == 0:
-                losses[k] = math.nan
-            continue
-
-        now = parity(team, lane)
-        notes = team.notes[now]
-        if flags & OBJECTIVE:
-            notes[lane, WEIGHTS] = sum_of_squares(own.q[: min(n_weights, block.counted)])
-        safe = _forward(team, block, own, room, gemm, X, first + n, x, n, now)
-        dS, row_losses = room.dS[: block.C * n], room.row_losses[:n]
-        safe &= softmax_gradient(dS, n, labels, w, total_weight, room.top, room.total, room.part, row_losses)
-        loss = sum_of(row_losses)
-        safe &= math.isfinite(loss)
-        if lane == 0:
-            losses[k] = loss
-            if flags & OBJECTIVE and rule.optimizer != ADAMW:
-                losses[k] += rule.r / 2 * sum_of(notes[:, WEIGHTS])
-        _fetch_ahead(X, (first + n) * D, n * D, 2)
-
-        backward(gemm, block, own, room, x, n)
-        whole = flags & MEASURE or rule.clip > 0 or not safe
-        _backward_to_first(team, block, own, room, rule, gemm, x, n, whole, rate, t)
-        _fetch_ahead(X, (first + n) * D, n * D, 3)
-        if whole:
-            length = _whole_norm(team, block, own, rule, notes)
-            if lane == 0:
-                norm[0] = length
-            if not (math.isfinite(loss) and math.isfinite(length)):
-                return NOT_FINITE, k, t, loss
-            if rule.clip > 0 and length > rule.clip:
-                scale(own.g, rule.clip / length)
-
-        t += 1
-        r_due = 0.0 if whole and rule.optimizer != ADAMW else rule.r
-        _update(rule, own, 0 if whole else own.W1.size, n_weights, rate, r_due, t)
-        _update(rule, own, n_weights, own.q.size, rate, 0.0, t)
-    return FINISHED, rates.size, t, loss
-
-
-@compiled_within
-def _forward(
-    team: Team, block: Block, own: Own, room: Room, gemm: int, X: Array, next_row: int, x: Array, n: int, now: int
-) -> bool:
-    """(1) to (3) for the rows x (n D,), with the other lanes. Returns whether all was bounded."""
-    lane, summands, notes = block.lane, team.summands[now], team.notes[now]
-    # One lane looks at the rows or, where that is less to read, at the gradient; several would have to meet.
-    safe = team.lanes > 1 or n * block.D < 2 * own.q.size
-    if safe:
-        safe = _bounded_part(block, team.lanes, x, n)
-    safe &= forward_apart(gemm, block, own, room, x, n, summands[lane])
-    notes[lane, SAFE] = safe
-    _fetch_ahead(X, next_row * block.D, n * block.D, 0)
-    meet(team, lane)
-    _fetch_ahead(X, next_row * block.D, n * block.D, 1)
-    safe = forward_together(gemm, block, own, room, n, summands)
-    for other in range(team.lanes):
-        safe &= notes[other, SAFE] != 0
-    return bool(safe)
+        dZ1 = shard.dZ1[: n * M]
+        product_tt(gemm, n, C, M, dS, n, shard.W2, C, dZ1, M, shard.scratch)
+        relu_gradient(dZ1, shard.A1)
+        column_sums(dZ1, n, shard.db1)
+    A, width = (shard.A1, M) if M else (x, D)
+    product_tt(gemm, width, n, C, A, width, dS, n, shard.dW2, C, shard.scratch)
+    row_sums(dS, n, shard.db2)
 
 
 @compiled_within
 def _backward_to_first(
-    team: Team, block: Block, own: Own, room: Room, rule: Rule, gemm: int, x: Array, n: int, whole: bool, rate: float,
-    t: int,
-) -> None:  # fmt: skip
-    """(11), and W1's update too unless the `whole` gradient is asked for.
-
-    Lanes do both by pieces, so that the update finds the gradient in cache. In one lane BLAS may use several threads,
-    which pieces would hold up.
-    """
-    F, M = block.F, block.M
-    piece = F if team.lanes == 1 else PIECE // M + 1
+    gemm: int, shard: Shard, head: Shard, D: int, rule: Rule, x: Array, n: int, whole: bool, rate: float, t: int
+) -> None:
+    """(11), and W1's update unless the `whole` gradient is asked for: by pieces, so that the update finds the gradient
+    in cache. `head` has dZ1."""
+    F, M = shard.F, shard.M
+    piece = PIECE // max(M, 1) + 1
     for begin in range(0, F if M else 0, piece):
         end = min(begin + piece, F)
-        backward_to_rows(gemm, block, own, room, x, n, begin, end)
+        rows = x[shard.row + begin :]
+        product_at(gemm, end - begin, n, M, rows, D, head.dZ1, M, shard.g[begin * M :], M, shard.scratch)
         if not whole:
-            _update(rule, own, begin * M, end * M, rate, rule.r, t + 1)
-
-
-@compiled_within
-def _whole_norm(team: Team, block: Block, own: Own, rule: Rule, notes: Array) -> float:
-    """The norm of the gradients of all lanes, to which the penalty's are added before, but for adamw."""
-    if rule.optimizer != ADAMW:
-        add_penalty_gradient(own.q[: block.n_weights], own.g[: block.n_weights], rule.r)
-    notes[block.lane, GRADIENT] = sum_of_squares(own.g[: block.counted])
-    meet(team, block.lane)
-    return math.sqrt(sum_of(notes[:, GRADIENT]))
-
-
-@compiled_within
-def _bounded_part(block: Block, lanes: int, x: Array, n: int) -> bool:
-    """Whether the part of the rows x (n D,) that the lane looks at for all is bounded."""
-    D, row, F = block.D, block.row, block.F
-    if F == D:
-        return bool(bounded(x[n * block.lane // lanes * D : n * (block.lane + 1) // lanes * D]))
-    safe = True
-    for i in range(n):
-        safe &= bounded(x[i * D + row : i * D + row + F])
-    return bool(safe)
-
-
-@compiled_within
-def _update(rule: Rule, own: Own, begin: int, end: int, rate: float, r: float, t: int) -> None:
-    """The optimiser's step on some of the lane's numbers; L2 strength r is not yet in the gradient."""
-    p = slice(begin, end)
-    update(rule.optimizer, own.q[p], own.g[p], own.s1[p], own.s2[p], rate, r, rule.h, t)
+            _update(rule, shard, begin * M, end * M, rate, rule.r, t + 1)
 
 
 @compiled
-def _fetch_ahead(X: Array, begin: int, size: int, quarter: int) -> None:
-    """Begins to fetch a quarter of the next batch's rows; all at once would hold up the step."""
-    if size * X.itemsize <= AHEAD_BYTES:
-        first = begin + size * quarter // 4
-        for i in range(first, min(X.size, first + size // 4), CACHE_LINE // X.itemsize):
-            fetch(X, i)
+def _note_gradient(shard: Shard, rule: Rule, rows_only: bool, notes: Array) -> None:
+    """Add the penalty's gradient, except for adamw, and note the shard's part of the squared norm."""
+    n_weights = shard.F * shard.M if rows_only else shard.n_weights
+    if rule.optimizer != ADAMW:
+        add_penalty_gradient(shard.q[:n_weights], shard.g[:n_weights], rule.r)
+    notes[shard.index, GRADIENT] = sum_of_squares(shard.g[: shard.counted])
+
+
+@compiled
+def _update(rule: Rule, shard: Shard, begin: int, end: int, rate: float, r: float, t: int) -> None:
+    """The optimiser's step on some of the shard's numbers; L2 strength r is not yet in the gradient."""
+    p = slice(begin, end)
+    update(rule.optimizer, shard.q[p], shard.g[p], shard.s1[p], shard.s2[p], rate, r, rule.h, t)

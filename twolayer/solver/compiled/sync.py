@@ -1,8 +1,14 @@
-"""How lanes, one thread each, share a stretch of steps: each trains a part of W1.
+"""How threads meet: a barrier, and what they publish to each other around it.
 
-What a lane computes with its part is a summand: of the scores, if it has some of the hidden units, or of Z1, if it has
-some of the features. So once in a step every lane tells the others its own and waits for theirs. They wait spinning,
-since a step takes microseconds."""
+No thread waits long for one that does not run. A chunk begins with the threads that have come in time, and the first
+thread dismisses the others, in the middle of a chunk, where it spends more time waiting for them than it would spend
+doing their work. So on a busy machine the first thread works alone. None of this changes the bits: see `partition`.
+
+    first thread       the others
+    begin_chunk        join_chunk     until all have come, for PATIENCE at most
+    step, barrier      step, barrier  once a step, after the forward pass
+    barrier            barrier        at the end of the chunk, or after a step in which the others were dismissed
+"""
 
 from __future__ import annotations
 
@@ -12,115 +18,127 @@ import numpy as np
 
 from twolayer.network.model import Array, aligned_zeros, whole_lines
 from twolayer.solver.compiled.jit import (
-    CACHE_LINE,
-    array_at,
-    compiled,
     compiled_apart,
     compiled_within,
-    fetch,
-    fetch_to_write,
     pause,
     publish,
     published,
+    ticks,
+    yield_processor,
 )
 
-APART = 16  # numbers of 8 bytes between those of two lanes: two cache lines, which processors fetch in pairs
-WAITS = 20_000  # looks for another stretch before a lane goes to sleep: a millisecond or less
-MEETINGS, STRETCHES = 0, 1  # what a lane counts
-SAFE, WEIGHTS, GRADIENT = range(3)  # what it notes for the others: whether all is bounded, and two sums of squares
+APART = 16  # int64 numbers between those of two threads: two cache lines, which processors fetch in pairs
+SPINS = 250  # looks, two to ten microseconds, before a waiting thread offers the processor to others
+ARRIVALS, MEETINGS = 0, 1  # what each thread publishes in `counts`
+CHUNK, THREADS, FIRST_MEETING, LAST_MEETING = range(4)  # what the first thread publishes in `orders`
+SAFE, WEIGHTS, GRADIENT = range(3)  # what is noted for each shard: all numbers bounded? and two sums of squares
 
 
 class Team(NamedTuple):
-    """What the lanes have in common.
+    """What the threads have in common.
 
     Attributes:
-        lanes: how many they are.
-        counts: (lanes APART,) what each lane counts.
-        orders: (11,) the stretch announced.
-        notes: (2, lanes, APART) float64, what lanes note for each other.
-        summands: (2, lanes, n) at least, of the lanes: of the scores or, where they share the features, of Z1.
+        counts: (threads APART,) the last chunk that each thread came for, and how many barriers it has reached.
+        orders: (4,) the chunk begun, on how many threads, their barrier count then, and at which they part.
+        times: (3,) of the last chunk: ticks at its beginning and end, and those that the first thread waited.
+        notes: (2, shards, APART) float64, what shards note for each other.
+        summands: (2, shards, n) of the shards: of the scores or, where they share the features, of Z1.
+        patience: ticks that may be lost in waiting before it counts; below 0: part at once.
     """
 
-    lanes: int
     counts: Array
     orders: Array
+    times: Array
     notes: Array
     summands: Array
+    patience: int
 
 
-def team_of(lanes: int, n_summands: int, dtype: np.dtype[Any]) -> Team:
-    """So many lanes that tell each other so many numbers in each step."""
-    counts, orders = aligned_zeros(lanes * APART, np.int64), aligned_zeros(11, np.int64)
-    notes = aligned_zeros(2 * lanes * APART, np.float64).reshape(2, lanes, APART)
-    summands = aligned_zeros(2 * lanes * whole_lines(n_summands, dtype), dtype).reshape(2, lanes, -1)
-    return Team(lanes, counts, orders, notes, summands)
-
-
-@compiled
-def meet(team: Team, lane: int) -> None:
-    """Waits until all lanes have come here."""
-    counts = team.counts
-    meeting = counts[lane * APART + MEETINGS] + 1
-    publish(counts, lane * APART + MEETINGS, meeting)
-    for other in range(team.lanes):
-        while published(counts, other * APART + MEETINGS) < meeting:
-            pause()
-
-
-@compiled_within
-def parity(team: Team, lane: int) -> int:
-    """Which of two copies of what lanes tell each other to use until the next meeting: the other one may still be read
-    by a lane behind."""
-    return int(team.counts[lane * APART + MEETINGS] & 1)
-
-
-@compiled
-def get_ready_to_write(table: Array, size: int) -> None:
-    """Begins to fetch what a lane is to tell, from the lanes that read it last."""
-    for i in range(0, size, CACHE_LINE // table.itemsize):
-        fetch_to_write(table, i)
+def team_of(shards: int, n_summands: int, dtype: np.dtype[Any], patience: int) -> Team:
+    """Make the team of at most one thread for each shard; a shard has `n_summands` summands."""
+    notes = aligned_zeros(2 * shards * APART, np.float64).reshape(2, shards, APART)
+    summands = aligned_zeros(2 * shards * whole_lines(n_summands, dtype), dtype).reshape(2, shards, -1)
+    counts, orders = aligned_zeros(shards * APART, np.int64), aligned_zeros(4, np.int64)
+    return Team(counts, orders, np.zeros(3, np.int64), notes, summands, patience)
 
 
 @compiled_apart
-def add_up(tables: Array, size: int, total: Array) -> None:
-    """total (size,) <- the sum of what all lanes told, in their order."""
-    for lane in range(1, len(tables)):
-        for i in range(0, size, CACHE_LINE // tables.itemsize):
-            fetch(tables[lane], i)
+def wait(counts: Array, at: int, least: int, limit: int) -> int:
+    """Wait until counts[at] is `least` or more, or for `limit` ticks (0: without end). Returns the ticks waited."""
+    began = 0
+    spins = 0
+    while published(counts, at) < least:
+        if spins == 0:
+            began = ticks()
+        spins += 1
+        if spins < SPINS:
+            pause()
+        else:
+            yield_processor()
+            if 0 < limit < ticks() - began:
+                break
+    return ticks() - began if spins else 0
+
+
+@compiled_within
+def begin_chunk(team: Team, chunk: int, threads: int) -> int:
+    """Begin a chunk as the first thread. Returns how many threads take part: all that were asked for, or 1."""
+    team.times[0], team.times[2] = ticks(), 0
+    for other in range(1, threads):
+        team.times[2] += wait(team.counts, other * APART + ARRIVALS, chunk, team.patience)
+    for other in range(1, threads):
+        if published(team.counts, other * APART + ARRIVALS) < chunk:
+            threads = 1
+    team.orders[THREADS], team.orders[FIRST_MEETING] = threads, team.counts[MEETINGS]
+    team.orders[LAST_MEETING] = -1
+    publish(team.orders, CHUNK, chunk)
+    return threads
+
+
+@compiled_within
+def join_chunk(team: Team, chunk: int, thread: int) -> int:
+    """Come for a chunk as another thread. Returns how many take part; 1 if this one was too late."""
+    publish(team.counts, thread * APART + ARRIVALS, chunk)
+    wait(team.orders, CHUNK, chunk, 0)
+    if published(team.orders, CHUNK) > chunk or team.orders[THREADS] == 1:
+        return 1
+    team.counts[thread * APART + MEETINGS] = team.orders[FIRST_MEETING]
+    return int(team.orders[THREADS])
+
+
+@compiled_apart
+def barrier(team: Team, thread: int, threads: int) -> bool:
+    """Wait until all threads have come here. Returns whether they part after this step.
+
+    The first thread decides so at one barrier, and all of them read it at the next.
+    """
+    counts, times = team.counts, team.times
+    meeting = counts[thread * APART + MEETINGS] + 1
+    publish(counts, thread * APART + MEETINGS, meeting)
+    waited = 0
+    for other in range(threads):
+        waited += wait(counts, other * APART + MEETINGS, meeting, 0)
+    parting = team.orders[LAST_MEETING] == meeting
+    if thread == 0 and threads > 1 and team.orders[LAST_MEETING] < 0:
+        times[2] += waited
+        lost_half = times[2] > team.patience and 2 * times[2] > ticks() - times[0]
+        if lost_half or team.patience < 0:
+            team.orders[LAST_MEETING] = meeting + 1
+    return bool(parting)
+
+
+@compiled_within
+def parity(team: Team, thread: int) -> int:
+    """Return which of two copies of summands and notes to use until the next barrier: a thread behind may still read
+    the other one."""
+    return int(team.counts[thread * APART + MEETINGS] & 1)
+
+
+@compiled_apart
+def all_reduce(tables: Array, size: int, total: Array) -> None:
+    """total (size,) <- the sum over all shards, in their order."""
     for i in range(size):
         total[i] = tables[0, i]
-    for lane in range(1, len(tables)):
+    for shard in range(1, len(tables)):
         for i in range(size):
-            total[i] += tables[lane, i]
-
-
-@compiled_within
-def announce(team: Team, X: Array, y: Array, weights: Array, rates: Array, flags: int, t: int) -> None:
-    """Tells the other lanes of a stretch: where its arrays begin, how long they are, and the rest."""
-    orders = team.orders
-    orders[1], orders[2], orders[3], orders[4] = X.ctypes.data, y.ctypes.data, weights.ctypes.data, rates.ctypes.data
-    orders[5], orders[6], orders[7], orders[8] = X.size, y.size, weights.size, rates.size
-    orders[9], orders[10] = flags, t
-    publish(orders, 0, orders[0] + 1)
-
-
-@compiled_within
-def announced(team: Team, lane: int) -> bool:
-    """Waits for a stretch that the lane has not done yet; false if there is none for a while."""
-    counts = team.counts
-    for _ in range(WAITS):
-        number = published(team.orders, 0)
-        if number != counts[lane * APART + STRETCHES]:
-            counts[lane * APART + STRETCHES] = number
-            return True
-        pause()
-    return False
-
-
-@compiled_within
-def stretch_announced(team: Team, X: Array, y: Array, weights: Array, rates: Array) -> Any:
-    """X, y, weights, rates, flags and t as announced; of the arguments only their types count."""
-    orders = team.orders
-    X, y = array_at(orders[1], orders[5], X), array_at(orders[2], orders[6], y)
-    weights, rates = array_at(orders[3], orders[7], weights), array_at(orders[4], orders[8], rates)
-    return X, y, weights, rates, orders[9], orders[10]
+            total[i] += tables[shard, i]

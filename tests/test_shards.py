@@ -1,4 +1,4 @@
-"""The compiled engine's lanes: the same training on several threads, and the threads' sleep, return and end."""
+"""The compiled engine's shards: the same bits on any number of threads, and the threads' sleep, return and end."""
 
 import gc
 import itertools
@@ -17,8 +17,7 @@ pytest.importorskip("scipy")
 
 from twolayer.network.model import flat_copy, flat_zeros, init_params
 from twolayer.network.optim import OPTIMIZERS
-from twolayer.solver.compiled import engine, steps, updates
-from twolayer.solver.compiled import partition as shares
+from twolayer.solver.compiled import engine, partition, steps, sync, updates
 from twolayer.solver.engine import NonFiniteStepError, TrainingState, UpdateRule
 from twolayer.solver.solver import make_engine
 
@@ -28,11 +27,20 @@ units_and_features = pytest.mark.parametrize("by_features", [False, True], ids=[
 
 
 @pytest.fixture
-def lanes(monkeypatch):
-    """Says how many lanes the engines made from now on have, and what these share."""
-    return lambda number, by_features=False: monkeypatch.setattr(
-        engine, "split_for", lambda *_: shares.Split(number, by_features)
-    )
+def shards(monkeypatch):
+    """Says how many shards the engines made from now on have, of what, and how many threads they run on.
+
+    Threads never part, unless `patience` is below 0: then they always part after the second step.
+    """
+    monkeypatch.setattr(engine, "WORTH_WAKING", 0)
+    monkeypatch.setattr(engine, "RECOVERY", 0)
+
+    def choose(number, by_features=False, threads=8, patience=1 << 62):
+        monkeypatch.setattr(engine, "split_for", lambda *_: partition.Split(number, by_features))
+        monkeypatch.setattr(engine, "usable_threads", lambda: threads)
+        monkeypatch.setattr(engine, "PATIENCE", patience)
+
+    return choose
 
 
 def rows(dtype, n=5 * B - 7, features=D):
@@ -50,8 +58,8 @@ def numbers(engine):
     return [engine.state.flat.vector, *(slot.vector for slot in engine.state.slots)]
 
 
-def crew_threads():
-    return {each for each in threading.enumerate() if each.name.startswith("twolayer lane")}
+def helper_threads():
+    return {each for each in threading.enumerate() if each.name.startswith("twolayer helper")}
 
 
 VARIANTS = {
@@ -67,8 +75,8 @@ VARIANTS = {
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("optimizer", updates.CODES)
 @units_and_features
-def test_three_lanes_train_as_the_numpy_engine(lanes, by_features, optimizer, variant, dtype):
-    lanes(3, by_features)
+def test_three_shards_train_as_the_numpy_engine(shards, by_features, optimizer, variant, dtype):
+    shards(3, by_features)
     X, y = rows(dtype)
     weights = np.linspace(0, 2, len(y)).astype(dtype) if variant.startswith("weights") else None
     if weights is not None:
@@ -90,8 +98,8 @@ def test_three_lanes_train_as_the_numpy_engine(lanes, by_features, optimizer, va
 
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum"])
 @units_and_features
-def test_lanes_update_large_networks_piece_by_piece(lanes, by_features, optimizer):
-    lanes(2, by_features)
+def test_shards_update_large_networks_piece_by_piece(shards, by_features, optimizer):
+    shards(2, by_features)
     features, hidden = 700, 260
     assert features * hidden / 2 > steps.PIECE
     X, y = rows(np.float64, features=features)
@@ -104,23 +112,98 @@ def test_lanes_update_large_networks_piece_by_piece(lanes, by_features, optimize
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-12)
 
 
+def train_in_chunks(optimizer, by_features, dtype, chunks, choose, clip=None):
+    """Train 12 batches of a fixed seed. `chunks`: (steps, threads, patience) of each call of run."""
+    X, y = rows(dtype, 12 * B - 5)
+    choose(4, by_features)
+    made = engine_of(dtype, UpdateRule(optimizer, reg=0.1, max_grad_norm=clip))
+    first, losses = 0, []
+    for steps_of_chunk, threads, patience in chunks:
+        choose(4, by_features, threads)
+        made._fixed = (made._fixed[0]._replace(patience=patience), *made._fixed[1:])
+        last = first + steps_of_chunk
+        part = slice(first * B, last * B)
+        losses.append(made.run(X[part], y[part], None, np.full(steps_of_chunk, 0.01), measure=last == 12))
+        first = last
+    return [np.concatenate(losses), np.array(made.gradient_norm), *numbers(made)]
+
+
+NEVER, AT_ONCE = 1 << 62, -1
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adamw"])
+@pytest.mark.parametrize("clip", [None, 0.1])
 @units_and_features
-def test_the_same_lanes_give_the_same_bits_however_the_steps_are_divided_into_calls(lanes, by_features):
-    lanes(3, by_features)
-    X, y = rows(np.float32, 6 * B)
-    whole, divided = (engine_of(np.float32, UpdateRule("momentum", reg=0.1)) for _ in range(2))
-    whole.run(X, y, None, np.full(6, 0.01))
-    for first, last in ((0, 1), (1, 4), (4, 6)):
-        divided.run(X[first * B : last * B], y[first * B : last * B], None, np.full(last - first, 0.01))
-    for ours, theirs in zip(numbers(whole), numbers(divided), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+def test_bits_do_not_depend_on_threads_on_chunks_or_on_when_threads_part(shards, by_features, clip, optimizer, dtype):
+    alone = train_in_chunks(optimizer, by_features, dtype, [(12, 1, NEVER)], shards, clip)
+    for chunks in (
+        [(12, 2, NEVER)],
+        [(12, 3, NEVER)],
+        [(12, 16, NEVER)],
+        [(12, 4, AT_ONCE)],
+        [(1, 2, NEVER), (4, 1, NEVER), (5, 3, AT_ONCE), (2, 4, NEVER)],
+    ):
+        for ours, theirs in zip(
+            train_in_chunks(optimizer, by_features, dtype, chunks, shards, clip), alone, strict=True
+        ):
+            assert ours.tobytes() == theirs.tobytes(), chunks
+
+
+def test_threads_take_part_and_part_after_the_second_step_where_the_first_loses_patience(shards):
+    X, y = rows(np.float32)
+    for patience, parted_after in ((NEVER, None), (AT_ONCE, 2)):
+        shards(3, threads=3, patience=patience)
+        made = engine_of(np.float32, UpdateRule())
+        made.run(X, y, None, np.full(5, 0.01))
+        orders = made._fixed[0].orders
+        assert orders[sync.THREADS] == 3
+        last = orders[sync.LAST_MEETING] - orders[sync.FIRST_MEETING]
+        assert (last == parted_after) if parted_after else (orders[sync.LAST_MEETING] < 0)
+
+
+def test_after_a_loss_the_first_thread_works_alone_for_a_while(shards, monkeypatch):
+    shards(2, threads=2, patience=AT_ONCE)
+    made = engine_of(np.float32, UpdateRule())
+    X, y = rows(np.float32)
+    made.run(X, y, None, np.full(5, 0.01))
+    assert made._threads_now(5) == 2
+    monkeypatch.setattr(engine, "RECOVERY", 1 << 40)
+    made.run(X, y, None, np.full(5, 0.01))
+    assert made._threads_now(5) == 1
+
+
+def test_a_system_without_more_threads_is_no_obstacle(shards, monkeypatch):
+    shards(2, threads=2)
+    X, y = rows(np.float32)
+    made, twin = engine_of(np.float32, UpdateRule()), engine_of(np.float32, UpdateRule())
+
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    made.run(X, y, None, np.full(5, 0.01))
+    with monkeypatch.context() as context:
+        context.setattr(threading.Thread, "start", refuse)
+        twin.run(X, y, None, np.full(5, 0.01))
+    assert made.state.flat.vector.tobytes() == twin.state.flat.vector.tobytes()
+
+
+def test_threads_follow_the_affinity_of_the_process(shards, monkeypatch):
+    shards(4, threads=3)
+    made = engine_of(np.float32, UpdateRule())
+    assert made._threads_now(5) == 3
+    monkeypatch.setattr(engine, "usable_threads", lambda: 1)
+    assert made._threads_now(5) == 1
+    monkeypatch.setattr(engine, "usable_threads", lambda: 8)
+    monkeypatch.setattr(engine, "WORTH_WAKING", 1 << 60)
+    assert made._threads_now(5) == 1
 
 
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("optimizer", updates.CODES)
 @pytest.mark.parametrize("split", [(1, False), (2, False), (2, True)])
-def test_measuring_changes_no_bit(lanes, split, optimizer, dtype):
-    lanes(*split)
+def test_measuring_changes_no_bit(shards, split, optimizer, dtype):
+    shards(*split)
     X, y = rows(dtype)
     measured, plain = (engine_of(dtype, UpdateRule(optimizer, reg=0.1)) for _ in range(2))
     measured.run(X, y, None, np.full(5, 0.01), measure=True, objective=True)
@@ -131,8 +214,8 @@ def test_measuring_changes_no_bit(lanes, split, optimizer, dtype):
 
 @pytest.mark.parametrize("bad", ["rows", "first weights", "second weights", "bias"])
 @units_and_features
-def test_a_step_that_is_not_finite_stops_all_lanes_and_leaves_the_good_ones_before_it(lanes, by_features, bad):
-    lanes(2, by_features)
+def test_a_step_that_is_not_finite_stops_all_threads_and_leaves_the_good_ones_before_it(shards, by_features, bad):
+    shards(2, by_features)
     X, y = rows(np.float32)
     broken, good = (engine_of(np.float32, UpdateRule("adam", reg=0.1)) for _ in range(2))
     params = broken.state.flat.params
@@ -155,8 +238,8 @@ def test_a_step_that_is_not_finite_stops_all_lanes_and_leaves_the_good_ones_befo
 
 @pytest.mark.parametrize("large", ["a bias", "a feature"])
 @units_and_features
-def test_what_one_lane_alone_finds_large_makes_no_difference(lanes, by_features, large):
-    lanes(2, by_features)
+def test_what_one_shard_alone_finds_large_makes_no_difference(shards, by_features, large):
+    shards(2, by_features)
     X, y = rows(np.float32, B)
     if large == "a feature":
         X[:, -1] = 1e17
@@ -174,8 +257,8 @@ def test_what_one_lane_alone_finds_large_makes_no_difference(lanes, by_features,
 
 
 @units_and_features
-def test_a_gradient_that_overflows_behind_a_finite_loss_is_found(lanes, by_features):
-    lanes(2, by_features)
+def test_a_gradient_that_overflows_behind_a_finite_loss_is_found(shards, by_features):
+    shards(2, by_features)
     X, y = rows(np.float32, B)
     X[:, -1] = 3e38
     engine = engine_of(np.float32, UpdateRule())
@@ -202,19 +285,19 @@ def idle():
     return time.process_time() - began < 0.05
 
 
-def test_threads_sleep_when_there_is_nothing_to_do_go_on_afterwards_and_end_with_their_engine(lanes):
-    lanes(3)
-    before = crew_threads()
+def test_threads_sleep_when_there_is_nothing_to_do_go_on_afterwards_and_end_with_their_engine(shards):
+    shards(3)
+    before = helper_threads()
     X, y = rows(np.float32)
     engine = engine_of(np.float32, UpdateRule())
-    assert crew_threads() <= before  # an engine that never runs starts none
+    assert helper_threads() <= before  # an engine that never runs starts none
     for _ in range(3):
         assert np.isfinite(engine.run(X, y, None, np.full(5, 0.01))).all()
-        assert len(crew_threads() - before) == 2
+        assert len(helper_threads() - before) == 2
         wait_until(idle)
     del engine
     gc.collect()
-    wait_until(lambda: crew_threads() <= before)
+    wait_until(lambda: helper_threads() <= before)
 
 
 FORKED = """
@@ -225,6 +308,9 @@ from twolayer.solver.compiled.partition import Split
 from twolayer.solver.engine import TrainingState, UpdateRule
 from twolayer.network.model import flat_copy, init_params
 twolayer.solver.compiled.engine.split_for = lambda *_: Split(2, False)
+twolayer.solver.compiled.engine.WORTH_WAKING = 0
+twolayer.solver.compiled.engine.PATIENCE = 1 << 62
+twolayer.solver.compiled.engine.usable_threads = lambda: 2
 rng = np.random.default_rng(0)
 X, y, start = rng.standard_normal((96, 20), np.float32), rng.integers(0, 5, 96), init_params(20, 70, 5, rng=rng)
 engine, twin = (
@@ -250,31 +336,30 @@ def test_an_engine_goes_on_in_a_process_forked_from_its_own():
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-def test_shares_cover_the_first_weights_once_and_begin_on_cache_lines(dtype):
+def test_shards_cover_the_first_weights_once_and_begin_on_cache_lines(dtype):
     seen = set()
     for features, hidden in itertools.product((64, 784, 3072), (16, 31, 32, 50, 100, 128, 500, 1024)):
-        for threads, batch in itertools.product((1, 2, 3, 8, 64), (1, 32, 512)):
-            split = shares.split_for(features, hidden, 3, batch, np.dtype(dtype), threads)
-            seen.add((split.lanes > 1, split.by_features))
-            assert 1 <= split.lanes <= threads
+        for batch in (1, 32, 512):
+            split = partition.split_for(features, hidden, 3, batch, np.dtype(dtype))
+            seen.add((split.shards > 1, split.by_features))
             state = TrainingState(flat_zeros(features, hidden, 3, dtype), [])
-            blocks = [shares.share_of(state, 1, lane, split).block for lane in range(split.lanes)]
+            made = partition.shards_of(state, 1, split)
             owners = np.zeros((features, hidden), int)
-            for block in blocks:
-                assert min(block.F, block.M) > 0
-                owners[block.row : block.row + block.F, block.column : block.column + block.M] += 1
-                assert (block.row + block.column) * np.dtype(dtype).itemsize % 64 == 0
+            for begin, end in itertools.pairwise(made.borders):
+                assert begin < end
+                owners[(slice(begin, end), slice(None)) if split.by_features else (slice(None), slice(begin, end))] += 1
+                assert begin * np.dtype(dtype).itemsize % 64 == 0
             assert (owners == 1).all()
     assert seen == {(False, False), (True, False), (True, True)}
 
 
-def test_tiny_networks_and_those_without_hidden_units_have_one_lane():
-    assert shares.split_for(4, 10, 3, 5, np.dtype(np.float32), 8).lanes == 1
-    assert shares.split_for(784, 0, 10, 512, np.dtype(np.float32), 8).lanes == 1
+def test_tiny_networks_and_those_without_hidden_units_are_one_shard():
+    assert partition.split_for(4, 10, 3, 5, np.dtype(np.float32)).shards == 1
+    assert partition.split_for(64, 32, 10, 64, np.dtype(np.float32)).shards == 1
+    assert partition.split_for(784, 0, 10, 512, np.dtype(np.float32)).shards == 1
 
 
-def test_lanes_do_not_share_the_features_where_most_work_comes_after_them():
-    assert shares.split_for(784, 16, 10, 64, np.dtype(np.float32), 2) == (2, True)
-    assert shares.split_for(784, 16, 500, 64, np.dtype(np.float32), 2) == (1, False)
-    assert shares.split_for(784, 32, 10, 64, np.dtype(np.float32), 2) == (2, True)
-    assert shares.split_for(784, 32, 200, 64, np.dtype(np.float32), 2) == (2, False)
+def test_features_are_not_sharded_where_most_work_comes_after_them():
+    assert partition.split_for(784, 16, 10, 64, np.dtype(np.float32)) == (4, True)
+    assert partition.split_for(784, 16, 500, 64, np.dtype(np.float32)) == (1, False)
+    assert partition.split_for(784, 32, 200, 64, np.dtype(np.float32)) == (2, False)
