@@ -53,6 +53,7 @@ def test_limits_of_threads_hold_while_any_is_entered_and_the_smallest_counts(mon
     }
     monkeypatch.setattr(blas, "_openblas_of", libraries.get)
     monkeypatch.setattr(blas, "_cores_of_container", lambda: 5)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(6), raising=False)
     assert blas.usable_threads() == 4
     first, second, none = blas.at_most_threads(1), blas.at_most_threads(3), blas.at_most_threads(None)
     seen = []
@@ -120,12 +121,59 @@ print(blas_facts()["threads"], usable_threads())
 
 
 @pytest.mark.parametrize(
-    ("quota", "cores"),
-    [("max 100000\n", sys.maxsize), ("250000 100000\n", 2), ("not numbers", sys.maxsize), ("", sys.maxsize)],
+    ("quotas", "cores"),
+    [
+        ({"": "max 100000\n", "a": "max 100000"}, sys.maxsize),
+        ({"": "250000 100000\n"}, 2),
+        ({"": "400000 100000", "a": "300000 100000", "a/b": "max 100000"}, 3),
+        ({"a/b": "50000 100000"}, 1),
+        ({"a": "not numbers", "elsewhere": "100000 100000"}, sys.maxsize),
+        ({}, sys.maxsize),
+    ],
 )
-def test_a_containers_share_of_the_processor_is_read(monkeypatch, quota, cores):
-    monkeypatch.setattr(Path, "read_text", lambda path, **_: quota)
-    assert blas._cores_of_container() == cores
+def test_a_containers_share_of_the_processor_is_read(monkeypatch, quotas, cores):
+    files = {str(Path("/sys/fs/cgroup", name, "cpu.max")): text for name, text in quotas.items()}
+    files["/proc/self/cgroup"] = "3:cpu:/old\n0::/a/b\n"
+
+    def read_text(path, **_):
+        if str(path) not in files:
+            raise FileNotFoundError(path)
+        return files[str(path)]
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    assert blas._cores_of_container.__wrapped__() == cores
+
+
+def test_threads_follow_the_processors_that_the_process_may_run_on(monkeypatch):
+    monkeypatch.setattr(blas, "_unlimited_threads", lambda _: 8)
+    monkeypatch.setattr(blas, "_cores_of_container", lambda: 8)
+    for allowed in ({0}, {0, 3, 5}):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, allowed=allowed: allowed, raising=False)
+        assert blas.usable_threads() == (len(allowed) if blas._openblas_of("numpy") else 1)
+
+
+def choices(threads, seconds_on_all, seconds_on_one, chunks):
+    """The choices (all threads?) for a number of chunks that take this long."""
+    chosen = []
+    for _ in range(chunks):
+        chosen.append(threads._all)
+        threads.measured(threads._all, seconds_on_all if threads._all else seconds_on_one)
+    return chosen
+
+
+def test_the_faster_number_of_threads_is_found_and_found_again_when_the_load_changes():
+    threads = blas.AdaptiveThreads()
+    assert choices(threads, 0.6, 1.0, 50) == [True, False] + 48 * [True]
+    busy = choices(threads, 5.0, 1.5, 100)
+    assert busy[:2] == [True, False]
+    assert sum(busy) <= 1 + 100 // threads.RETRY + 1
+    quiet = choices(threads, 0.6, 1.0, 50)
+    assert quiet[threads.RETRY + 1 :] == (50 - threads.RETRY - 1) * [True]
+
+
+def test_where_one_thread_is_as_fast_others_are_tried_rarely():
+    threads = blas.AdaptiveThreads()
+    assert sum(choices(threads, 1.0, 1.0, 170)) == 1 + 168 // (threads.RETRY + 1)
 
 
 @pytest.mark.parametrize(
@@ -198,12 +246,27 @@ def test_what_changes_bits_is_reported_and_nothing_else(keys, value, words):
         assert phrase.startswith(words)
 
 
-def test_another_numba_or_thread_count_of_it_is_reported_where_both_are_known():
-    then = {"numba": "0.60.0", "numba_threads": 2}
-    assert differences_that_change_bits(then, {"numba": "0.61.0", "numba_threads": 1}) == [
-        "numba: 0.60.0 then, 0.61.0 now",
-        "numba threads: 2 then, 1 now",
+def test_another_numba_is_reported_where_both_are_known():
+    then = {"numba": "0.60.0"}
+    assert differences_that_change_bits(then, {"numba": "0.61.0"}) == ["numba: 0.60.0 then, 0.61.0 now"]
+
+
+def test_threads_matter_to_the_numpy_engine_and_not_to_the_compiled_one():
+    for engine, expected in (("numpy", ["BLAS threads: 2 then, 77 now"]), ("numba", [])):
+        then = describe_environment(engine=engine)
+        then["blas"]["threads"] = 2
+        now = copy.deepcopy(then)
+        now["blas"]["threads"] = 77
+        assert differences_that_change_bits(then, now) == expected
+
+
+def test_a_compiled_run_of_0_1_summed_in_another_order():
+    now = describe_environment(engine="numba")
+    then = {name: value for name, value in now.items() if name not in ("engine", "compiled_sums")}
+    assert differences_that_change_bits(then | {"numba_threads": 2}, now) == [
+        "order of sums of the compiled engine: 1 then, 2 now"
     ]
+    assert differences_that_change_bits(then, describe_environment()) == []  # the NumPy engine
 
 
 def make_git(folder, head, **files):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from twolayer.utils.blas import THREAD_VARIABLES, blas_facts, usable_threads
+from twolayer.utils.blas import THREAD_VARIABLES, blas_facts
 from twolayer.utils.text import printable
 from twolayer.utils.version import __version__
 
@@ -27,7 +27,7 @@ _BITS = (
     (("blas", "kernels"), "BLAS kernels"),
     (("blas", "threads"), "BLAS threads"),
     (("numba",), "numba"),
-    (("numba_threads",), "numba threads"),
+    (("compiled_sums",), "order of sums of the compiled engine"),
     (("machine", "architecture"), "architecture"),
     (("machine", "processor"), "processor"),
     (("machine", "simd"), "processor features"),
@@ -35,13 +35,18 @@ _BITS = (
 )
 
 
-def describe_environment(data: Mapping[str, str] | None = None) -> Environment:
+# The order in which the compiled engine sums: 1, by threads, in version 0.1, which did not record it; 2, by shape.
+COMPILED_SUMS = 2
+
+
+def describe_environment(data: Mapping[str, str] | None = None, engine: str = "numpy") -> Environment:
     """Return the content of environment.json; nothing in it names the person or the host.
 
     Call it once the engine is loaded: numba and scipy are recorded if they are imported.
 
     Args:
         data: SHA-256 of each data file by its path.
+        engine: numpy or numba.
     """
     numba = sys.modules.get("numba")
     return {
@@ -51,7 +56,8 @@ def describe_environment(data: Mapping[str, str] | None = None) -> Environment:
         "numba": getattr(numba, "__version__", None),
         "scipy": getattr(sys.modules.get("scipy"), "__version__", None),
         "blas": blas_facts(),
-        "numba_threads": usable_threads() if numba else None,
+        "engine": engine,
+        "compiled_sums": COMPILED_SUMS if engine == "numba" else None,
         "thread_variables": {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
         "machine": _machine(),
         "data": dict(data or {}),
@@ -70,8 +76,13 @@ def differences_that_change_bits(old: Mapping[str, Any], new: Mapping[str, Any])
         as a package that was not imported) is no difference.
     """
     found = []
+    compiled = new.get("engine") == "numba"
     for keys, word in _BITS:
         then, now = _at(old, keys), _at(new, keys)
+        if compiled and keys == ("blas", "threads"):
+            continue  # the compiled engine gives the same bits on any number
+        if compiled and keys == ("compiled_sums",):
+            then = then or 1
         if then is not None and now is not None and then != now:
             found.append(f"{word}: {_in_words(then)} then, {_in_words(now)} now")
     then, now = old.get("data"), new.get("data")

@@ -13,8 +13,9 @@ from typing import Protocol
 import numpy as np
 
 from twolayer.network.backprop import Workspace, data_loss_and_gradients, penalty
-from twolayer.network.model import Array, FlatParams
+from twolayer.network.model import Array, FlatParams, init_params
 from twolayer.network.optim import OPTIMIZERS, Hyperparameters
+from twolayer.utils.blas import AdaptiveThreads, at_most_threads, usable_threads
 
 CHUNK_BYTES = 1 << 25  # of rows in a chunk: so many that what a chunk costs by itself is little
 CHUNK_STEPS, CHUNK_WORK = 1000, 10**10  # steps and multiplications at most, so that nobody waits long for its end
@@ -120,8 +121,20 @@ class Engine(Protocol):
         ...
 
 
+WORTH_THREADS = 40_000_000  # operations of a step's largest product: the fewest for which a second thread gains a fifth
+
+
+def blas_threads(batch_rows: int, n_features: int, n_hidden: int, n_classes: int) -> int | None:
+    """Return on how many BLAS threads products of this size are worth computing; None for as many as there are."""
+    return None if 2 * batch_rows * n_features * (n_hidden or n_classes) >= WORTH_THREADS else 1
+
+
 class NumpyEngine:
-    """Steps in NumPy; see `Engine`."""
+    """Steps in NumPy; see `Engine`.
+
+    Small networks have one BLAS thread. Larger ones have all, or one while that is faster beside other work, if BLAS
+    gives the same bits either way: a trial on random numbers shows it.
+    """
 
     def __init__(self, state: TrainingState, rule: UpdateRule, batch_size: int) -> None:
         params = state.flat.params
@@ -132,6 +145,23 @@ class NumpyEngine:
         scratch = np.empty(min(BLOCK, len(state.flat.vector)), params.dtype)
         self._weight_blocks = self._blocks(0, state.flat.n_weights, scratch)
         self._bias_blocks = self._blocks(state.flat.n_weights, len(state.flat.vector), scratch)
+        self._threads = blas_threads(batch_size, params.n_features, params.n_hidden, params.n_classes)
+        self._adaptive: AdaptiveThreads | None = None
+        if self._threads is None and usable_threads() > 1 and self._threads_change_no_bit():
+            self._adaptive = AdaptiveThreads()
+
+    def _threads_change_no_bit(self) -> bool:
+        """Try whether BLAS gives the same gradients of a full batch on one thread as on all."""
+        params = self.state.flat.params
+        shape = params.n_features, params.n_hidden, params.n_classes
+        rng, results = np.random.default_rng(0), []
+        X, y = rng.standard_normal((self.batch_size, shape[0])).astype(params.dtype), np.zeros(self.batch_size, np.intp)
+        trial = init_params(*shape, rng=rng, dtype=params.dtype)
+        for threads in (None, 1):
+            with at_most_threads(threads):
+                data_loss_and_gradients(trial, X, y, self._work)
+            results.append(self._work.vector.tobytes())
+        return results[0] == results[1]
 
     def _blocks(self, start: int, end: int, scratch: Array) -> list[tuple[Array, Array, tuple[Array, ...], Array]]:
         """The pieces (q, g, state, scratch) in which the update goes over all vectors, so that each stays in cache."""
@@ -158,6 +188,10 @@ class NumpyEngine:
         objective: bool = False,
     ) -> Array:
         """One step for each batch of a chunk; see `Engine.run`."""
+        with self._adaptive.chunk(len(rates)) if self._adaptive else at_most_threads(self._threads):
+            return self._run(X, y, weights, rates, measure, objective)
+
+    def _run(self, X: Array, y: Array, weights: Array | None, rates: Array, measure: bool, objective: bool) -> Array:
         losses = np.full(len(rates), np.nan)
         if measure:
             self.gradient_norm = math.nan
@@ -175,6 +209,13 @@ class NumpyEngine:
                 losses[k] = loss + added
         return losses
 
+    def _squared_norm(self, g: Array) -> float:
+        """Return the sum of squares, on one thread: on more, its last digit would depend on how many."""
+        if self._threads == 1:  # `run` has seen to it
+            return float(np.dot(g, g))
+        with at_most_threads(1):
+            return float(np.dot(g, g))
+
     def _update(self, loss: float, rate: float, measure: bool) -> bool:
         """Equation (13), or another optimiser's step; False, and nothing done, where loss or gradient is not finite."""
         g = self._work.vector
@@ -186,7 +227,7 @@ class NumpyEngine:
             for q, g_piece, _, scratch in self._weight_blocks:
                 g_piece += np.multiply(q, r, out=scratch)
             penalty_due = False
-        norm = math.sqrt(np.dot(g, g))
+        norm = math.sqrt(self._squared_norm(g))
         if not math.isfinite(norm):  # perhaps the squares alone were too large for float32
             norm = float(np.linalg.norm(g.astype(np.float64)))
         if measure:

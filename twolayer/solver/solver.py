@@ -31,6 +31,7 @@ from twolayer.solver.engine import (
     NumpyEngine,
     TrainingState,
     UpdateRule,
+    blas_threads,
     chunk_steps,
 )
 from twolayer.solver.inputs import checked_params, fitting_rows, fitting_weights
@@ -85,9 +86,6 @@ def _warn_of_unreachable_drop(settings: SolverSettings) -> None:
             "both count epochs without improvement; make patience the larger one",
             stacklevel=3,
         )
-
-
-ONE_THREAD = 4_000_000  # operations in a batch's largest product; up to here a second thread does not help
 
 
 class Solver:
@@ -177,9 +175,8 @@ class Solver:
         rule = UpdateRule(given.optimizer, given, given.reg, given.max_grad_norm)
         self._engine = make_engine(given.engine, self.state, rule, batch_rows)
         self.steps_per_epoch = -(-self._n_rows // batch_rows)
-        self.threads = (
-            1 if 2 * batch_rows * params.n_features * (params.n_hidden or params.n_classes) < ONE_THREAD else None
-        )
+        shape = params.n_features, params.n_hidden, params.n_classes
+        self.threads = 1 if given.engine == "numba" else blas_threads(batch_rows, *shape)
         longest = chunk_steps(batch_rows, params.n_features, params.n_hidden, params.dtype.itemsize)
         self._chunk_steps = max(1, min(longest, self.steps_per_epoch - 1))
         n = self._chunk_steps * batch_rows

@@ -102,7 +102,7 @@ def train(
     solver, warned = _make_solver(config, dataset)
     files = {
         "config.yaml": dump_config(config).encode(),
-        "environment.json": json_bytes(describe_environment(dataset.digests)),
+        "environment.json": json_bytes(describe_environment(dataset.digests, config.solver.engine)),
         "best.npz": model_file(solver, dataset.preparation),
         **kept,
         "last.npz": checkpoint_file(solver, config, dataset.digests),
@@ -150,7 +150,7 @@ def resume(
         logs = logged_rows(header, folder.last)
         dataset = read_data(config)
         solver, warned = _make_solver(config, dataset)
-        today = describe_environment(dataset.digests)
+        today = describe_environment(dataset.digests, config.solver.engine)
         try:
             restore(solver, arrays, header, same_rows=True)
         except ValueError as error:  # a changed key or data file, if that is why, says more than an array's shape

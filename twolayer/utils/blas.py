@@ -8,9 +8,11 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import math
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -49,18 +51,60 @@ def blas_facts() -> dict[str, Any]:
 
 
 def usable_threads() -> int:
-    """On how many threads NumPy's OpenBLAS may multiply where nothing limits it, the processor's share of a container
-    considered; 1 where NumPy has another BLAS, which cannot be asked."""
+    """Return on how many threads NumPy's OpenBLAS may multiply now, limits entered here aside: what it was started
+    with, the processors this process may run on and a container's quota considered; 1 for another BLAS, which cannot
+    be asked."""
     openblas = _openblas_of("numpy")
-    return max(1, min(_cores_of_container(), _unlimited_threads(openblas))) if openblas else 1
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else sys.maxsize
+    return max(1, min(_cores_of_container(), allowed, _unlimited_threads(openblas))) if openblas else 1
 
 
+@functools.cache
 def _cores_of_container() -> int:
-    """Whole cores that a control group (Linux) leaves to this process, which sees all of the machine's."""
+    """Return the whole cores that control groups (Linux) leave to this process, which sees all of the machine's."""
+    cores, root = sys.maxsize, Path("/sys/fs/cgroup")
     with contextlib.suppress(OSError, ValueError):
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        return int(quota) // int(period)
-    return sys.maxsize
+        group = root / Path("/proc/self/cgroup").read_text(encoding="ascii").rpartition("::")[2].strip().strip("/")
+        for folder in {root, group, *group.parents}:
+            with contextlib.suppress(OSError, ValueError):
+                quota, period = (folder / "cpu.max").read_text(encoding="ascii").split()
+                cores = min(cores, max(1, int(quota) // int(period)))
+    return cores
+
+
+class AdaptiveThreads:
+    """Choose how many BLAS threads the next chunk of steps gets, all or one, by how fast the last chunks were.
+
+    One thread is tried after the first chunk, and again when chunks on all threads become slower by a quarter; all
+    threads are tried again after RETRY chunks on one.
+    """
+
+    RETRY = 16
+
+    def __init__(self) -> None:
+        self._seconds: dict[bool, float] = {}  # of a step in the last chunk on all threads (True), on one (False)
+        self._quickest = math.inf  # since all threads are in use
+        self._all, self._chunks_on_one = True, 0
+
+    @contextlib.contextmanager
+    def chunk(self, n_steps: int) -> Iterator[None]:
+        """Limit BLAS for a chunk of steps, and measure it."""
+        on_all = self._all and usable_threads() > 1
+        began = time.perf_counter()
+        with at_most_threads(None if on_all else 1):
+            yield
+        self.measured(on_all, (time.perf_counter() - began) / n_steps)
+
+    def measured(self, on_all: bool, seconds: float) -> None:
+        """Choose for the next chunk, after one that took `seconds` for each step."""
+        self._seconds[on_all] = seconds
+        if on_all:
+            self._quickest = min(self._quickest, seconds)
+            if not seconds < min(self._seconds.get(False, 0), 1.25 * self._quickest):
+                self._all, self._chunks_on_one, self._quickest = False, 0, math.inf
+        else:
+            self._chunks_on_one += 1
+            self._all = self._seconds.get(True, 0) < seconds or self._chunks_on_one >= self.RETRY
 
 
 class _Limit(NamedTuple):

@@ -79,7 +79,7 @@ class Shard(NamedTuple):
     """One shard, all arrays flat.
 
     Attributes:
-        index: which one.
+        number: which one, from 0.
         row, F, column, M: its part of W1: F rows from `row` on, M columns from `column` on.
         W2, b1, b2: views of its parameters; b2 is empty where another shard trains it.
         dW2, db1, db2: views of their gradient.
@@ -88,7 +88,7 @@ class Shard(NamedTuple):
         counted: how many numbers of q count for it in sums over the whole network.
     """
 
-    index: int
+    number: int
     row: int
     F: int
     column: int
@@ -203,10 +203,10 @@ def copy_shards(back: bool, shards: Shards, first: int, last: int) -> None:
 
 @compiled
 def _copy_shard(back: bool, shards: Shards, shard: Shard, vector: Array, own: Array) -> None:
-    C, M, ours, theirs = shards.C, shard.M, shards.layout[shard.index], shards.starts
+    C, M, ours, theirs = shards.C, shard.M, shards.layout[shard.number], shards.starts
     for i in range(shard.F):
         _copy(back, vector[(shard.row + i) * shards.H + shard.column :], own[i * M :], M)
-    if back and shards.by_features and shard.index > 0:
+    if back and shards.by_features and shard.number > 0:
         return  # W2, b1 and b2 are trained alike by every thread
     _copy(back, vector[theirs[0] + shard.column * C :], own[ours[0] :], M * C)
     _copy(back, vector[theirs[1] + shard.column :], own[ours[1] :], M)

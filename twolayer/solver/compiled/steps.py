@@ -171,7 +171,7 @@ def _forward_apart(shards: Shards, shard: Shard, gemm: int, x: Array, n: int, su
         for i in range(n):
             safe &= bounded(x[i * D + shard.row : i * D + shard.row + shard.F])
     elif n_shards > 1 or n * D < 2 * shard.q.size:
-        safe = bounded(x[n * shard.index // n_shards * D : n * (shard.index + 1) // n_shards * D])
+        safe = bounded(x[n * shard.number // n_shards * D : n * (shard.number + 1) // n_shards * D])
     else:
         safe = False
     if M:
@@ -247,7 +247,7 @@ def _note_gradient(shard: Shard, rule: Rule, rows_only: bool, notes: Array) -> N
     n_weights = shard.F * shard.M if rows_only else shard.n_weights
     if rule.optimizer != ADAMW:
         add_penalty_gradient(shard.q[:n_weights], shard.g[:n_weights], rule.r)
-    notes[shard.index, GRADIENT] = sum_of_squares(shard.g[: shard.counted])
+    notes[shard.number, GRADIENT] = sum_of_squares(shard.g[: shard.counted])
 
 
 @compiled
