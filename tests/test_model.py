@@ -22,8 +22,10 @@ from twolayer.network.model import (
     init_params,
     predict,
     predict_proba,
+    product,
     softmax,
 )
+from twolayer.utils.blas import at_most_threads
 
 SCORES = hnp.arrays(
     np.float64,
@@ -204,3 +206,24 @@ def test_params_know_their_sizes_and_say_them() -> None:
     copy = small.copy()
     copy.W2[0, 0] += 1
     assert copy.W2[0, 0] != small.W2[0, 0]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("D", [1, 447, 448, 449, 784, 896, 897, 1400, 3072])
+def test_long_sums_are_split_and_complete(D, dtype):
+    rng = np.random.default_rng(0)
+    X, W = rng.standard_normal((60, D)).astype(dtype), rng.standard_normal((D, 70)).astype(dtype)
+    out = np.full((60, 70), np.nan, dtype)
+    assert product(X, W, out) is out
+    np.testing.assert_allclose(out, X.astype(np.longdouble) @ W, atol=2000 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize(
+    ("N", "D", "H"), [(64, 784, 128), (8, 784, 128), (128, 784, 128), (200, 3072, 500), (200, 3072, 50)]
+)
+def test_a_product_has_the_same_bits_on_one_thread_and_on_all(N, D, H):
+    rng = np.random.default_rng(0)
+    X, W = rng.standard_normal((N, D), np.float32), rng.standard_normal((D, H), np.float32)
+    on_all = product(X, W)
+    with at_most_threads(1):
+        np.testing.assert_array_equal(product(X, W), on_all)

@@ -128,11 +128,18 @@ print(blas_facts()["threads"], usable_threads())
         ({"": "400000 100000", "a": "300000 100000", "a/b": "max 100000"}, 3),
         ({"a/b": "50000 100000"}, 1),
         ({"a": "not numbers", "elsewhere": "100000 100000"}, sys.maxsize),
+        ({"cpu": "-1"}, sys.maxsize),
+        ({"cpu/old": "150000"}, 1),
+        ({"cpu": "-1", "cpu/old": "200000"}, 2),
         ({}, sys.maxsize),
     ],
 )
 def test_a_containers_share_of_the_processor_is_read(monkeypatch, quotas, cores):
-    files = {str(Path("/sys/fs/cgroup", name, "cpu.max")): text for name, text in quotas.items()}
+    root = Path("/sys/fs/cgroup")
+    files = {str(root / name / "cpu.max"): text for name, text in quotas.items() if "cpu" not in name}
+    for name, text in quotas.items():
+        if "cpu" in name:
+            files |= {str(root / name / "cpu.cfs_quota_us"): text, str(root / name / "cpu.cfs_period_us"): "100000"}
     files["/proc/self/cgroup"] = "3:cpu:/old\n0::/a/b\n"
 
     def read_text(path, **_):

@@ -175,11 +175,13 @@ def init_params(
 
 LONGEST_SUM = {4: 448, 8: 384}  # terms, by bytes of a number; no kernel of OpenBLAS splits shorter sums differently
 
+SMALL_PRODUCT = 1_000_000  # multiplications up to which it splits no sum
+
 
 def product(X: Array, W: Array, out: Array | None = None) -> Array:
     """Return X W, with long sums split here and not in BLAS, where the split may depend on the number of threads."""
     D, longest = len(W), LONGEST_SUM.get(W.dtype.itemsize, 0)
-    if not longest or longest >= D or X.dtype != W.dtype:
+    if not longest or longest >= D or X.dtype != W.dtype or len(X) * W.size <= SMALL_PRODUCT:
         result: Array = np.matmul(X, W, out=out)
         return result
     borders = [*range(0, D - 2 * longest + 1, longest)]

@@ -62,14 +62,26 @@ def usable_threads() -> int:
 @functools.cache
 def _cores_of_container() -> int:
     """Return the whole cores that control groups (Linux) leave to this process, which sees all of the machine's."""
-    cores, root = sys.maxsize, Path("/sys/fs/cgroup")
+    cores = sys.maxsize
     with contextlib.suppress(OSError, ValueError):
-        group = root / Path("/proc/self/cgroup").read_text(encoding="ascii").rpartition("::")[2].strip().strip("/")
-        for folder in {root, group, *group.parents}:
-            with contextlib.suppress(OSError, ValueError):
-                quota, period = (folder / "cpu.max").read_text(encoding="ascii").split()
-                cores = min(cores, max(1, int(quota) // int(period)))
+        for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
+            _, controllers, name = line.split(":", 2)
+            if controllers in ("", "cpu", "cpu,cpuacct", "cpuacct,cpu"):
+                root = Path("/sys/fs/cgroup", controllers)
+                group = root / name.strip("/")
+                for folder in (group, *group.parents[: len(group.parts) - len(root.parts)]):
+                    cores = min(cores, _cores_of_group(folder))
     return cores
+
+
+def _cores_of_group(folder: Path) -> int:
+    for names in (["cpu.max"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]):
+        with contextlib.suppress(OSError, ValueError):
+            text = " ".join((folder / name).read_text(encoding="ascii") for name in names)
+            quota, period = map(int, text.split())
+            if quota > 0:
+                return max(1, quota // period)
+    return sys.maxsize
 
 
 class AdaptiveThreads:
