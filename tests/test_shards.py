@@ -36,7 +36,7 @@ def shards(monkeypatch):
     monkeypatch.setattr(engine, "RECOVERY", 0)
 
     def choose(number, by_features=False, threads=8, patience=1 << 62):
-        monkeypatch.setattr(engine, "split_for", lambda *_: partition.Split(number, by_features))
+        monkeypatch.setattr(engine, "split_for", lambda *_: partition.Partition(number, by_features))
         monkeypatch.setattr(engine, "usable_threads", lambda: threads)
         monkeypatch.setattr(engine, "PATIENCE", patience)
 
@@ -304,10 +304,10 @@ FORKED = """
 import os, time
 import numpy as np
 import twolayer.solver.compiled.engine
-from twolayer.solver.compiled.partition import Split
+from twolayer.solver.compiled.partition import Partition
 from twolayer.solver.engine import TrainingState, UpdateRule
 from twolayer.network.model import flat_copy, init_params
-twolayer.solver.compiled.engine.split_for = lambda *_: Split(2, False)
+twolayer.solver.compiled.engine.split_for = lambda *_: Partition(2, False)
 twolayer.solver.compiled.engine.WORTH_WAKING = 0
 twolayer.solver.compiled.engine.PATIENCE = 1 << 62
 twolayer.solver.compiled.engine.usable_threads = lambda: 2

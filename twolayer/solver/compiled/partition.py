@@ -21,7 +21,7 @@ WIDTH_BYTES = 512  # of a row in each of more than two shards: narrower ones cos
 WIDE = 16  # features per hidden unit, and per class, from which on sharding the features is faster
 
 
-class Split(NamedTuple):
+class Partition(NamedTuple):
     """How many shards there are, and of what: the features or else the hidden units."""
 
     shards: int
@@ -110,7 +110,7 @@ class Shard(NamedTuple):
     counted: int
 
 
-def split_for(D: int, H: int, C: int, B: int, dtype: np.dtype[Any]) -> Split:
+def split_for(D: int, H: int, C: int, B: int, dtype: np.dtype[Any]) -> Partition:
     """Choose the shards of a network of this shape; each has a cache line of every row at least.
 
     Shards of the units each read the whole batch and sum up scores; those of the features each read a part of it and
@@ -131,11 +131,11 @@ def split_for(D: int, H: int, C: int, B: int, dtype: np.dtype[Any]) -> Split:
     if 3 * C > D:  # the three products with W2 take more than a second thread saves with W1
         by_features = 1
     if by_features > 1 and (by_units == 1 or max(H, C) * WIDE < D):
-        return Split(by_features, True)
-    return Split(by_units, False)
+        return Partition(by_features, True)
+    return Partition(by_units, False)
 
 
-def shards_of(state: TrainingState, batch_size: int, split: Split) -> Shards:
+def shards_of(state: TrainingState, batch_size: int, split: Partition) -> Shards:
     """Make the arrays of all shards."""
     params, dtype = state.flat.params, state.flat.vector.dtype
     D, H, C, B = params.n_features, params.n_hidden, params.n_classes, batch_size
