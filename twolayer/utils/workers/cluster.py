@@ -78,15 +78,16 @@ def check_on_worker(version: str, check: WorkerCheck | None) -> tuple[str, str]:
 _stopped_pools: set[str] = set()  # on a worker: the pools whose jobs are to stop
 
 
-def run_on_worker(pool: str, key: str, job: Mapping[str, Any], threads: int) -> tuple[str, Any]:
+def run_on_worker(pool: str, job: Mapping[str, Any], threads: int) -> tuple[str, Any]:
     """Run a job on a worker; see `pool.call`."""
     with at_most_threads(threads):
-        return call(job["function"], job["arguments"], _ask(pool, key, job["asks"]))
+        return call(job["function"], job["arguments"], _ask(pool, job["asks"]))
 
 
-def _ask(pool: str, key: str, reaches_caller: bool) -> Ask:
+def _ask(pool: str, reaches_caller: bool) -> Ask:
     distributed = import_extra("distributed", "cluster", "a worker")
     worker = distributed.get_worker()
+    key = worker.get_current_task()
     answers = distributed.Queue(key, client=distributed.get_client()) if reaches_caller else None
 
     def stopping() -> bool:
@@ -143,7 +144,7 @@ class ClusterPool:
         self._ended: list[JobResult] = []
         self._messages: queue.Queue[dict[str, Any]] = queue.Queue()
         self._attempts: Counter[str] = Counter()
-        self._n_keys = 0
+        self._n_calls = 0
         self._stopping = self._silent = False
         self._looked_at, self._lost_at = -1e9, 0.0
         self._usable_at = time.monotonic()
@@ -216,21 +217,18 @@ class ClusterPool:
         for address in self._idle()[: len(self._waiting)]:
             job = self._waiting.popleft()
             try:
-                future = self._submit(
-                    run_on_worker, self._name, self._next_key(), {**vars(job)}, self._threads, worker=address
-                )
+                future = self._submit(address, run_on_worker, self._name, dict(vars(job)), self._threads)
             except (RuntimeError, OSError):  # the connection was lost just now, as the next look will see
                 self._waiting.appendleft(job)
                 return
             self._running[future.key] = _Running(job, address, future)
 
-    def _next_key(self) -> str:
-        self._n_keys += 1
-        return f"{self._name}-{self._n_keys}"
-
-    def _submit(self, function: Callable[..., Any], pool: Any, key: Any, *arguments: Any, worker: str) -> Any:
+    def _submit(self, address: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Start a call on one worker; return Dask's future."""
+        self._n_calls += 1
+        key = f"{self._name}-{self._n_calls}"
         return self._client.submit(
-            function, pool, key, *arguments, key=key, workers=[worker], allow_other_workers=False, pure=False
+            function, *arguments, key=key, workers=[address], allow_other_workers=False, pure=False
         )
 
     def _answer_messages(self) -> None:
@@ -267,11 +265,7 @@ class ClusterPool:
         self._drop_workers(self._workers.keys() - present)
         self._take_checks()
         for address in sorted(present - self._workers.keys()):
-            key = self._next_key()
-            check = self._client.submit(
-                check_on_worker, __version__, self._check, key=key, workers=[address], pure=False
-            )
-            self._workers[address] = _Worker("", None, check)
+            self._workers[address] = _Worker("", None, self._submit(address, check_on_worker, __version__, self._check))
         self._require_workers(now)
 
     def _is_connected(self) -> bool:
