@@ -196,3 +196,23 @@ def test_a_look_at_five_hundred_runs_ends_in_time_and_goes_on_at_the_next(tmp_pa
         done = follower.look()
     assert all(run.version for run in follower.runs.values())
     assert not done
+
+
+def test_a_run_with_a_long_log_is_read_to_its_end_by_looks_in_a_row(tmp_path, monkeypatch):
+    made_live_run(tmp_path / "long", history=made_history(2000))
+    monkeypatch.setattr(following, "CHUNK", 10_000)
+    monkeypatch.setattr(following, "ASK_AGAIN", 60.0)
+    follower = Follower([tmp_path])
+    assert follower.look()
+    (run,) = follower.runs.values()
+    assert len(run.data.column("epoch")) == 2000
+    monkeypatch.setattr(following, "SLICE", 0.0)  # no time: a chunk a look
+    follower = Follower([tmp_path])
+    looks = 1
+    while not follower.look() and looks < 1000:
+        (run,) = follower.runs.values()
+        if not run.more:
+            break
+        looks += 1
+    assert len(run.data.column("epoch")) == 2000
+    assert looks > 10

@@ -259,6 +259,8 @@ def value_text(value: Any) -> str:
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, float):
         return f"{value:g}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(value_text, value))}]"
     if isinstance(value, str) and "/" in value:
         return value.rsplit("/", 1)[-1]  # a file's name; its folder says nothing in a legend
     return str(value)

@@ -25,7 +25,7 @@ INTERVAL = 1.0  # seconds between two looks
 CHUNK = 1 << 20  # bytes of a log that are read at a time
 SLICE = 0.15  # seconds of a look at all runs, after which the page comes first; the rest is read at the next look
 _TAIL = 64  # bytes before the end of what was read that must still be the same
-ASK_AGAIN = 5.0  # seconds between two looks at the lock of a run whose files do not change
+ASK_AGAIN = 5.0  # seconds between two looks at a run that does not train
 
 
 class LogTail:
@@ -37,11 +37,13 @@ class LogTail:
     Attributes:
         columns: the names in its first line.
         table: (rows, columns) values, NaN for an empty cell.
+        more: whether the last read left bytes in the file.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._stamp: tuple[int, ...] = ()
+        self.more = False
         self._restart()
 
     def _restart(self) -> None:
@@ -70,7 +72,8 @@ class LogTail:
         before = self._end
         self._end += len(new)
         self._tail = (self._tail + new)[-_TAIL:]
-        self._stamp = (*stamp[:3], self._end) if len(data) < CHUNK else ()
+        self.more = len(data) >= CHUNK
+        self._stamp = () if self.more else (*stamp[:3], self._end)
         lines = new.splitlines()
         if before == 0 and lines:
             self.columns = lines.pop(0).decode("utf-8", "replace").split(",")
@@ -110,10 +113,19 @@ class LiveRun:
         self.problem, self.version = "", 0
         self.started = 0.0
         self._stamps: dict[Path, int] = {}
-        self._asked = 0.0
+        self._looked = 0.0
+
+    @property
+    def more(self) -> bool:
+        """Whether there is more to read at once."""
+        return self.history.more or self.steps.more
 
     def look(self, journal: Mapping[str, str]) -> None:
         """Read what is new; `journal` holds the statuses of a sweep's runs."""
+        now = time.monotonic()
+        if self.version and self.data.status != "running" and not self.more and now - self._looked < ASK_AGAIN:
+            return
+        self._looked = now
         new: dict[str, Any] = {}
         problems = []
         if not self.started:
@@ -141,12 +153,9 @@ class LiveRun:
             new["history"] = self.history.by_name()
         if "predictions" in new:
             new["predictions"], new["classes"] = new["predictions"]
-        since = time.monotonic() - self._asked
-        if new or since > (min(INTERVAL, ASK_AGAIN) if self.data.status == "running" else ASK_AGAIN):
-            self._asked = time.monotonic()
-            status = status_of(self.folder, new.get("summary", self.data.summary), journal)
-            if status != self.data.status:
-                new["status"] = status
+        status = status_of(self.folder, new.get("summary", self.data.summary), journal)
+        if status != self.data.status:
+            new["status"] = status
         if new or problems:
             self.problem = "; ".join(problems)
             self.data = replace(self.data, **new)
@@ -205,9 +214,12 @@ class Follower:
         runs, started = list(self.runs.values()), time.monotonic()
         for k in range(len(runs)):
             run = runs[(self._next + k) % len(runs)]
-            run.look(journals[run.folder.path.parent.parent])
+            journal = journals[run.folder.path.parent.parent]
+            run.look(journal)
+            while run.more and time.monotonic() - started < SLICE:
+                run.look(journal)
             if time.monotonic() - started > SLICE:
-                self._next = (self._next + k + 1) % len(runs)
+                self._next = (self._next + k + (not run.more)) % len(runs)
                 return False
         self._finished_at = time.monotonic()
         return True

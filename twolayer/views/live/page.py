@@ -16,7 +16,7 @@ from twolayer.views.interactive import add_line, new_panel, points_of
 from twolayer.views.live.boundary_panel import BoundaryPanel
 from twolayer.views.live.following import INTERVAL, Follower, LiveRun
 from twolayer.views.live.run_list import RunList
-from twolayer.views.panels import PANELS, By, Panel, downsample_window
+from twolayer.views.panels import MAIN_PANELS, PANELS, By, Panel, downsample_window
 from twolayer.views.report.html import CSS, verdicts
 from twolayer.views.run_data import ENDED
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bokeh.document import Document
     from bokeh.plotting import figure as Figure
 
-_TICKS = [float(f"{digit}e{power}") for power in range(-12, 9) for digit in (1, 2, 5)]
+_MAIN = [panel.name for panel in MAIN_PANELS]
 _SOON = 150  # milliseconds until what was clicked or zoomed is drawn
 
 
@@ -48,21 +48,22 @@ class WatchPage:
         self.show = CheckboxButtonGroup(labels=[*PANELS, "boundary"], active=[0, 1], align="end")
         for control, name in ((self.by, "value"), (self.scale, "value"), (self.show, "active")):
             control.on_change(name, lambda attr, old, new: self._rebuild())
-        self.head, self.words = (Div(sizing_mode="stretch_width", stylesheets=[CSS], disable_math=True) for _ in "hw")
-        self.panels = column(sizing_mode="stretch_width")
+        look: dict[str, Any] = {"sizing_mode": "stretch_width", "stylesheets": [CSS], "disable_math": True}
+        self.head, self.words = Div(**look), Div(**look)
+        self.panels, self.small = (column(sizing_mode="stretch_width") for _ in range(2))
         self._window = (-np.inf, np.inf)
         self._plots: dict[str, Figure] = {}
         self._lines: dict[tuple[Any, ...], Any] = {}
         self._drawn: dict[tuple[Any, ...], Any] = {}
         self._logs: dict[str, bool] = {}
         self._waiting = False
+        self._state: Any = None
         self._boundary = BoundaryPanel()
         self.look()
         self._rebuild()
         controls = row(self.by, self.scale, self.show)
-        document.add_root(
-            column(self.head, controls, self.panels, self.words, self.list.table, sizing_mode="stretch_width")
-        )
+        parts = (self.head, controls, self.panels, self.list.table, self.words, self.small)
+        document.add_root(column(*parts, sizing_mode="stretch_width"))
         document.add_periodic_callback(self.look, int(1000 * INTERVAL))
 
     def look(self) -> None:
@@ -70,9 +71,11 @@ class WatchPage:
         if not self.follower.look():
             self._soon()
         self.document.hold("combine")
-        self.list.update(list(self.follower.runs.values()))
-        self._update()
-        self.document.unhold()
+        try:
+            self.list.update(list(self.follower.runs.values()))
+            self._update()
+        finally:
+            self.document.unhold()
 
     def _soon(self) -> None:
         if not self._waiting:
@@ -91,14 +94,15 @@ class WatchPage:
         from bokeh.layouts import gridplot
 
         by = cast(By, self.by.value)
-        self._lines, self._drawn, self._logs = {}, {}, self._logs_now()
+        self._lines, self._drawn, self._logs, self._state = {}, {}, self._logs_now(), None
         old = self._plots
         self._plots = {}
         x_range = next((plot.x_range for plot in old.values() if plot.tags == [by]), None)
         for name, log in self._logs.items():
             panel = PANELS[name]
-            height = 360 if panel.name in ("loss", "accuracy") else 240
-            plot = new_panel(panel, by, log=log, ticks=_TICKS if log else (), x_range=x_range, height=height)
+            height, digits = (360, (1, 2, 5)) if name in _MAIN else (240, (1, 3))
+            ticks = [float(f"{digit}e{power}") for power in range(-12, 9) for digit in digits] if log else ()
+            plot = new_panel(panel, by, log=log, ticks=ticks, x_range=x_range, height=height)
             plot.tags = [by]
             if x_range is None:
                 x_range = plot.x_range
@@ -106,11 +110,13 @@ class WatchPage:
                 for end in ("start", "end"):
                     x_range.on_change(end, lambda attr, old, new: self._zoomed())
             self._plots[panel.name] = plot
-        shown: list[Any] = list(self._plots.values())
+        self._update()  # before the panels belong to the document: each line would be a message
+        main: list[Any] = [plot for name, plot in self._plots.items() if name in _MAIN]
+        small: list[Any] = [plot for name, plot in self._plots.items() if name not in _MAIN]
         if len(PANELS) in self.show.active:
-            shown.append(self._boundary.plot)
-        self.panels.children = [gridplot(shown, ncols=2, sizing_mode="stretch_width")] if shown else []
-        self._update()
+            small.append(self._boundary.plot)
+        for place, plots in ((self.panels, main), (self.small, small)):
+            place.children = [gridplot(plots, ncols=2, sizing_mode="stretch_width")] if plots else []
 
     def _logs_now(self) -> dict[str, bool]:
         """Return the panels that have something to show, and which of them are logarithmic; once so, it stays so."""
@@ -132,10 +138,20 @@ class WatchPage:
 
     def _update(self) -> None:
         """Bring panels and words up to date with the chosen runs."""
+        self._set(self.head, self._headline())
+        chosen = self.list.chosen_runs()
+        state = (
+            [(run.folder.path, run.version) for run in chosen],
+            self.list.focus(),
+            self._window,
+            list(self._plots),
+        )
+        if state == self._state:
+            return
+        self._state = state
         if self._logs_now() != self._logs:
             self._rebuild()
             return
-        chosen = self.list.chosen_runs()
         wanted: dict[tuple[Any, ...], None] = {}
         for run in chosen:
             for panel in map(PANELS.__getitem__, self._plots):
@@ -154,7 +170,6 @@ class WatchPage:
         self._set(self.words, _words(focus) if focus is not None else "")
         if len(PANELS) in self.show.active and focus is not None:
             self._boundary.update(focus)
-        self._set(self.head, self._headline())
 
     @staticmethod
     def _set(div: Any, text: str) -> None:
