@@ -108,12 +108,18 @@ class CsvFile:
 
     def cell(self, row: int, position: int) -> str:
         """Return a cell as it is written."""
-        record, _ = next(islice(_records(self._content, self._start, self.separator), row, None))
+        record, _ = next(islice(self._records(), row, None))
         return record[position]
+
+    def _records(self) -> Iterator[tuple[list[str], int]]:
+        try:
+            yield from _records(self._content, self._start, self.separator)
+        except _CsvError as error:
+            raise data_error(self.where, f"cells of at most {csv.field_size_limit():,} letters", str(error)) from None
 
     def _line_of(self, row: int) -> int:
         first = self._start
-        for at, (_, stop) in enumerate(_records(self._content, self._start, self.separator)):
+        for at, (_, stop) in enumerate(self._records()):
             if at == row:
                 skipped = self._content[first:stop]
                 blank = len(skipped) - len(skipped.lstrip(b"\r\n"))

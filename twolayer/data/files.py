@@ -14,9 +14,9 @@ import lzma
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple, cast
 
-from twolayer.utils.files import UNPACKED_RATIO, sha256_of, unpacked_limit
+from twolayer.utils.files import UNPACKED_RATIO, open_to_read, sha256_of, unpacked_limit
 from twolayer.utils.text import data_error
 
 Format = Literal["csv", "parquet", "arrow", "excel", "npz", "npy", "idx", "cifar"]
@@ -89,22 +89,24 @@ def file_size(path: Path) -> int:
 
 
 def open_file(path: Path) -> io.BufferedReader:
-    """Open a regular file.
+    """Open a regular file; see `open_to_read`.
 
     Raises:
-        DataError: if it cannot be read.
+        DataError: if it cannot be read, or its size is made of holes.
     """
     file_size(path)
     try:
-        return path.open("rb")
+        file = cast(io.BufferedReader, open_to_read(path, follow=True))
+        file.peek(1)  # what a special file refuses, it refuses here
+        return file
     except OSError as error:
         raise data_error(path, "a data file", f"cannot be read ({error.strerror})") from None
 
 
 def digest_of(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
-    with open_file(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    open_file(path).close()  # which says what it is, if it is no file
+    return sha256_of(path)
 
 
 def is_gzipped(path: Path) -> bool:

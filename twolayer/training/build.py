@@ -97,8 +97,8 @@ def read_data(config: Config, rows: Any = None, digests: Mapping[str, str] | Non
         return replace(dataset, digests={**dataset.digests, **(digests or {})})
     except MemoryError:
         raise DataError(
-            f"{config.source}: data: the rows need more memory than is free; use fewer, or a .npy file, which is read "
-            "from the disk as it is used"
+            f"{config.source or 'the config'}: data: the rows need more memory than is free; use fewer rows, or a .npy "
+            "file, which is read from the disk as it is used"
         ) from None
 
 
