@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from twolayer.__main__ import run as run_command
 from twolayer.config import load_config
 from twolayer.data.rows import ArrayRows
 from twolayer.network.model import predict
@@ -115,3 +116,10 @@ def test_joined_rows_are_those_of_the_first_then_those_of_the_second():
     joined.take(rows, out)
     assert joined.shape == (10, 2)
     assert np.array_equal(out, X[rows])
+
+
+def test_the_report_says_that_the_model_was_refitted(config, tmp_path):
+    run = train(config, ["solver.epochs=5"], run_dir=tmp_path / "run").run_dir
+    page = tmp_path / "page.html"
+    assert run_command(["report", str(run), "--output", str(page)]) == 0
+    assert "The model was refitted on 240 training and validation rows" in page.read_text()

@@ -103,6 +103,10 @@ def _value(value: object) -> str:
 
 def _about(run: RunData, detail: Details, units: int) -> list[str]:
     parts = ["<h2>Diagnosis</h2>", html.verdicts(verdicts_on(run))]
+    refit = [run.summary.get(f"refit_{what}") for what in ("rows", "epochs")]
+    if all(isinstance(each, int) for each in refit):
+        what = "The model was refitted on {:,} training and validation rows for {:,} epochs".format(*refit)
+        parts.append(f'<p class="note">{what}; what is said of validation rows is of the one before.</p>')
     judged = evaluated(run)
     if judged is None:
         parts.append('<p class="note">The run kept no predictions: no confusion matrix, no calibration.</p>')
