@@ -17,12 +17,12 @@ from twolayer.utils.errors import RunError
 class KillingDisk(FaultyDisk):
     """Kills the process at operation `fail_at`."""
 
-    def fault(self) -> None:
+    def fail(self) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 def start_python(program: str) -> subprocess.Popen[str]:
-    """Starts a process with `program`, which may import twolayer and this module."""
+    """Start a process with `program`, which may import twolayer and this module."""
     here = Path(__file__).resolve().parent
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(here.parent), str(here)])}
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -61,7 +61,7 @@ def kill_at_every_operation(attempt, check):
 
 
 def full_at_every_operation(action: Callable[[int], object]) -> Iterator[tuple[int, RunError]]:
-    """Runs `action(k)` for k = 1, 2, ... on a disk that is full from operation k on, until it succeeds.
+    """Run `action(k)` for k = 1, 2, ... on a disk that is full from operation k on, until it succeeds.
 
     Yields:
         k and the RunError that the action ended with, after each failure.

@@ -64,7 +64,7 @@ def test_damaged_and_forged_checkpoints(campaign, tmp_path):
 def test_a_disk_that_is_full_at_a_write(campaign, tmp_path, monkeypatch):
     monkeypatch.setattr("twolayer.training.recorder.draw_loss_curve", lambda *arguments, **options: None)
     tally = fuzz_disk(campaign, tmp_path, every=41)
-    require_none_failed(tally, "went on to the same end", "left nothing behind, and began anew")
+    require_none_failed(tally, "resumed to the same end", "left nothing behind, and started again")
 
 
 def test_run_folders_with_things_in_them_that_no_run_has(campaign, tmp_path):

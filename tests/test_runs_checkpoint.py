@@ -170,7 +170,7 @@ def test_a_full_disk_at_any_operation_leaves_the_old_checkpoint(tmp_path):
 
 
 def stored(path, header, arrays):
-    """An .npz with a valid checksum, whatever the header says: what a stranger could make."""
+    """An .npz with a valid checksum, whatever the header says: as anyone could make."""
     header = header | {"sha256": checkpoint._digest(header, arrays)}
     np.savez(path, header=np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays)
 

@@ -257,7 +257,7 @@ def test_leftovers_of_a_killed_process_are_removed_and_nothing_else(tmp_path):
     assert sorted(each.name for each in run.path.iterdir()) == sorted([*FILES, *mine])
 
 
-def test_every_path_stands_in_the_folder():
+def test_every_path_is_in_the_folder():
     run = RunFolder(Path("runs/a"))
     assert (run.config, run.environment) == (Path("runs/a/config.yaml"), Path("runs/a/environment.json"))
     assert (run.history, run.steps) == (Path("runs/a/history.csv"), Path("runs/a/steps.csv"))

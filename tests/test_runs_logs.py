@@ -55,9 +55,9 @@ def test_every_float_comes_back_bit_for_bit_and_none_as_nan(values):
             log.append(history_row(epoch, 10 * epoch, train_loss=value))
         log.close()
         columns = read_history(path)
-    wanted = np.array([np.nan if value is None else value for value in values], np.float64)
-    np.testing.assert_array_equal(columns["train_loss"], wanted)
-    np.testing.assert_array_equal(np.signbit(columns["train_loss"]), np.signbit(wanted) & ~np.isnan(wanted))
+    expected = np.array([np.nan if value is None else value for value in values], np.float64)
+    np.testing.assert_array_equal(columns["train_loss"], expected)
+    np.testing.assert_array_equal(np.signbit(columns["train_loss"]), np.signbit(expected) & ~np.isnan(expected))
     assert list(columns) == list(HISTORY_COLUMNS)
     assert columns["step"].tolist() == [10 * (i + 1) for i in range(len(values))]
     assert np.isnan(columns["val_loss"]).all()
@@ -98,7 +98,7 @@ def test_what_a_power_failure_leaves_behind_the_last_row_is_cut_off(tmp_path, ga
     assert path.read_bytes() == whole
 
 
-def test_an_empty_or_torn_header_is_written_anew_for_a_run_at_step_0(tmp_path):
+def test_an_empty_or_torn_header_is_written_again_for_a_run_at_step_0(tmp_path):
     path = tmp_path / "history.csv"
     header = write_history(path, [])
     for left in range(len(header) + 1):

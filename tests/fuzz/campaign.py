@@ -58,7 +58,7 @@ class Tally:
 
 
 class Campaign:
-    """Runs cases one by one and counts; `folder` is each case's own, empty at its start.
+    """Run cases one by one and counts; `folder` is each case's own, empty at its start.
 
     Args:
         name: what is attacked.
@@ -75,7 +75,7 @@ class Campaign:
     def case(
         self, number: int, action: Callable[[], str], seconds: float = READ_SECONDS, *, guarded: bool = True
     ) -> str | None:
-        """Runs one case.
+        """Run one case.
 
         Args:
             number: of the case, for the name of what is kept.
@@ -114,7 +114,7 @@ class Campaign:
 
 
 def _copy(source: str, target: str) -> None:
-    """Copies a file; in the place of a pipe, a socket or a sparse file of a terabyte it writes what it was."""
+    """Copy a file; in the place of a pipe, a socket or a sparse file of a terabyte it writes what it was."""
     found = Path(source).lstat()
     if Path(source).is_file() and found.st_size < MEMORY_BYTES:
         shutil.copy2(source, target)
@@ -124,7 +124,7 @@ def _copy(source: str, target: str) -> None:
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raises TooSlowError inside after so many seconds; does nothing where the system or the thread has no alarms."""
+    """Raise TooSlowError inside after `seconds`; does nothing where the system or the thread has no alarms."""
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
         return

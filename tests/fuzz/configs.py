@@ -1,5 +1,5 @@
 """Configs: good ones broken in their bytes and in their structure, and random ones made from the schema. Each is taken,
-and then written and read to the same config, or refused with every fault placed."""
+and then written and read to the same config, or refused with the place of every error."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SECTIONS = ("data", "model", "solver", "run")
 
 
 def fuzz_configs(campaign: Campaign, count: int, train: int, seed: int) -> Tally:
-    """Runs the campaign.
+    """Run the campaign.
 
     Args:
         campaign: runs the cases.
@@ -67,14 +67,14 @@ class _Cases:
         self._good = [document.data for document in documents if document is not None]
 
     def judged(self, make: Callable[[np.random.Generator], Config], rng: np.random.Generator) -> str:
-        """How a case ended: accepted, or refused with every fault on a line of its own, with its place."""
+        """How a case ended: accepted, or refused with every error on a line of its own, with its place."""
         try:
             config = make(rng)
         except ConfigError as error:
             starts = ("",) if self._values.exists() else (f"{self._path}:", "override ", "... and ")
-            for fault in error.problems or [""]:
-                if not (fault and fault.startswith(starts) and fault.isprintable()):
-                    raise SurpriseError(f"a fault without its place, or not on one line: {fault!r}") from error
+            for line in error.problems or [""]:
+                if not (line and line.startswith(starts) and line.isprintable()):
+                    raise SurpriseError(f"an error without its place, or not on one line: {line!r}") from error
             return "refused"
         self._path.write_text(dump_config(config), "utf-8")
         if load_config(self._path, require_files=False) != config:

@@ -19,7 +19,7 @@ from twolayer.training.run import resume, train
 from twolayer.utils.errors import DivergedError, TwoLayerError
 from twolayer.utils.randomness import generator
 
-TRUNCATED = 5  # one case in so many is cut short, the others have a byte flipped
+TRUNCATED = 5  # 1 case in 5 is cut short, the others have a byte flipped
 VALUES: list[Any] = [None, True, False, 0, 1, -1, 10**6, 10**30, 0.5, -1e300, float("nan"), float("inf"), "", "adam",
                      "x" * 500, [], [1], ["a", "b"], {}, {"a": 1}, [[]]]  # fmt: skip
 ROWS = "size,colour,kind\n" + "".join(
@@ -28,13 +28,13 @@ ROWS = "size,colour,kind\n" + "".join(
 
 
 def fuzz_damage(campaign: Campaign, scratch: Path, count: int, forge: int, seed: int) -> Tally:
-    """Runs the campaign.
+    """Run the campaign.
 
     Args:
         campaign: runs the cases.
         scratch: a folder for the good run and its data.
         count: damaged files; one in `TRUNCATED` is cut short.
-        forge: files whose header or arrays were changed and whose checksum was made anew.
+        forge: files whose header or arrays were changed and whose checksum was computed again.
         seed: of all that is random.
     """
     run = _good_run(scratch)

@@ -17,7 +17,7 @@ from twolayer.utils.randomness import generator
 
 
 def fuzz_data(campaign: Campaign, count: int, train: int, seed: int) -> Tally:
-    """Runs the campaign.
+    """Run the campaign.
 
     Args:
         campaign: runs the cases.
@@ -36,7 +36,7 @@ def fuzz_data(campaign: Campaign, count: int, train: int, seed: int) -> Tally:
 
 
 def _source(folder: Path, seed: int, number: int) -> tuple[dict[str, Any], Path, np.random.Generator]:
-    """Writes the files of a case; the keywords to read them with, and the damaged file."""
+    """Write the files of a case; the keywords to read them with, and the damaged file."""
     rng = generator(seed, "fuzz", number)
     make = MAKERS[number % len(MAKERS)]
     files, keys = make(rng)
@@ -81,7 +81,7 @@ def _refused(error: DataError, folder: Path) -> str:
 
 
 def _require_sound(dataset: Dataset) -> None:
-    """Raises SurpriseError for rows that no network could take."""
+    """Raise SurpriseError for rows that no network could take."""
     for part in (dataset.train, dataset.validation, dataset.test):
         if part is None:
             continue

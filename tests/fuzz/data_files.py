@@ -122,7 +122,7 @@ MAKERS: list[Callable[[np.random.Generator], tuple[Files, dict[str, Any]]]] = [
 
 
 def write_broken(files: Files, folder: Path, rng: np.random.Generator) -> Path:
-    """Writes the files, one of them damaged, and returns that one. A packed file is damaged before or after packing."""
+    """Write the files, one of them damaged, and returns that one. A packed file is damaged before or after packing."""
     chosen = str(rng.choice(sorted(files)))
     for name, content in files.items():
         tokens = CSV if ".csv" in name else NPY if name.endswith((".npy", ".npz")) else BINARY

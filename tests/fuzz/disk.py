@@ -1,4 +1,4 @@
-"""Disk full at every write of a short run in turn: it ends in a message, and goes on to the same end afterwards."""
+"""Disk full at every write of a short run in turn: a message, and the run resumes to the same end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CONFIG: dict[str, Any] = {
 
 
 def fuzz_disk(campaign: Campaign, scratch: Path, every: int = 1) -> Tally:
-    """Runs the campaign: one case for every operation on the disk (or every so many) that the run makes.
+    """Run the campaign: one case for every operation on the disk (or every `every`-th) that the run makes.
 
     Args:
         campaign: runs the cases.
@@ -42,7 +42,7 @@ def fuzz_disk(campaign: Campaign, scratch: Path, every: int = 1) -> Tally:
 
 
 def _full_at(fail_at: int, run_dir: Path, straight: RunFolder) -> str:
-    run, word = RunFolder(run_dir), "went on to the same end"
+    run, word = RunFolder(run_dir), "resumed to the same end"
     with using_disk(FullDisk(fail_at)):
         try:
             train(config_from_dict(CONFIG), run_dir=run_dir)
@@ -52,10 +52,10 @@ def _full_at(fail_at: int, run_dir: Path, straight: RunFolder) -> str:
                 raise SurpriseError(f"a message without its reason: {error}") from error
             begun = run_dir.exists() and "the run folder cannot be made" not in str(error)
             if begun and f"--resume {run_dir}" not in str(error):
-                raise SurpriseError(f"a message without the way on: {error}") from error
+                raise SurpriseError(f"a message without the way to resume: {error}") from error
     if not run_dir.exists():
         train(config_from_dict(CONFIG), run_dir=run_dir)
-        return "left nothing behind, and began anew"
+        return "left nothing behind, and started again"
     load_model(run_dir)
     resume(run_dir)
     found = list(differences(straight, run))

@@ -25,7 +25,7 @@ from twolayer.utils.randomness import generator
 NAMES = ["config.yaml", "environment.json", "history.csv", "steps.csv", "predictions.npz", "best.npz", "last.npz",
          "loss_curve.png", "summary.json", ".lock", "snapshots", "snapshots/epoch-00001.npz"]  # fmt: skip
 SECONDS = 30.0
-SECRET = "a file outside of the run folder, nobody's business\n"
+SECRET = "a file outside of the run folder, not to be shown\n"
 # fmt: off
 TOKENS = [b"[" * 5000, b"{", b"null", b"NaN", b"1e999", b"9" * 400, b"-1", b'"', b"\n", b"\x00", b"\xff", b",",
           b"PK\x05\x06", b"\x93NUMPY", b"\x1b[2J", "\u202e".encode(), b"'shape': (9999999999,)", b"\\ud800", b"end",
@@ -34,7 +34,7 @@ TOKENS = [b"[" * 5000, b"{", b"null", b"NaN", b"1e999", b"9" * 400, b"-1", b'"',
 
 
 def fuzz_folders(campaign: Campaign, scratch: Path, count: int, seed: int) -> Tally:
-    """Runs the campaign: `count` copies of a good run, each with a thing or two in it that no run has."""
+    """Run the campaign: `count` copies of a good run, each with a thing or two in it that no run has."""
     rows = scratch / "rows.csv"
     rows.write_text("a,b,kind\n" + "".join(f"{k % 7},{k % 5}.5,{'xyz'[k % 3]}\n" for k in range(60)))
     data = {"train": str(rows), "label": "kind", "test": 0.2}
@@ -77,7 +77,7 @@ def _attacked(folder: Path, good: Path, rows: Path, number: int, rng: np.random.
 
 
 def _put(path: Path, run: Path, outside: Path, rng: np.random.Generator) -> None:
-    """Puts a thing in the place of one of the run's files."""
+    """Put a thing in the place of one of the run's files."""
     content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
@@ -116,7 +116,7 @@ def _put(path: Path, run: Path, outside: Path, rng: np.random.Generator) -> None
 
 
 def _run(arguments: list[str]) -> str:
-    """Runs a command; what it prints and what it refuses must be text."""
+    """Run a command; what it prints and what it refuses must be text."""
     shown = io.StringIO()
     try:
         with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(shown):

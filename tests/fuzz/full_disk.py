@@ -22,21 +22,21 @@ class FaultyDisk(files.Disk):
         self.fail_at = fail_at
         self.count = 0
 
-    def fault(self) -> None:
+    def fail(self) -> None:
         """What happens in place of an operation that fails."""
         raise NotImplementedError
 
     def _step(self) -> None:
         self.count += 1
         if self.count >= self.fail_at:
-            self.fault()
+            self.fail()
 
     def write(self, descriptor: int, data: files.Buffer) -> None:
         self.count += 1
         if self.count >= self.fail_at:
             whole = memoryview(data).cast("B")
             super().write(descriptor, whole[: len(whole) // 2])
-            self.fault()
+            self.fail()
         super().write(descriptor, data)
 
     def create(self, path: Path) -> int:
@@ -71,13 +71,13 @@ class FaultyDisk(files.Disk):
 class FullDisk(FaultyDisk):
     """Has no space left from operation `fail_at` on."""
 
-    def fault(self) -> None:
+    def fail(self) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @contextmanager
 def using_disk(disk: files.Disk) -> Iterator[files.Disk]:
-    """Puts `disk` in the place of the real one."""
+    """Put `disk` in the place of the real one."""
     real = files.disk
     files.disk = disk
     try:

@@ -31,7 +31,7 @@ TOKENS = [b"[" * 5000, b"{", b"}", b"null", b"NaN", b"Infinity", b"1e999", b"9" 
 
 
 def fuzz_journals(campaign: Campaign, scratch: Path, count: int, seed: int) -> Tally:
-    """Runs the campaign, if Optuna is installed: `count` journals of sweeps with all samplers and pruners."""
+    """Run the campaign, if Optuna is installed: `count` journals of sweeps with all samplers and pruners."""
     if importlib.util.find_spec("optuna") is None:
         return campaign.tally
     sweeps = _sweeps(scratch)

@@ -33,7 +33,7 @@ FEATURES = {
 
 
 def fuzz_kills(campaign: Campaign, count: int, seed: int) -> Tally:
-    """Runs the campaign until so many kills have hit a run that had begun.
+    """Run the campaign until `count` kills have hit a run that had begun.
 
     Args:
         campaign: runs the cases, one for each run that is killed again and again.

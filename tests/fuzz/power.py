@@ -35,14 +35,14 @@ class _Folder:
 
 
 class PowerCutDisk(FaultyDisk):
-    """Writes below `root` as usual, keeps account of what has reached the device, and loses power at an operation."""
+    """Write below `root` as usual, keeps account of what has reached the device, and loses power at an operation."""
 
     def __init__(self, root: Path, fail_at: float) -> None:
         super().__init__(fail_at)
         self._root, self._tree = root, _Folder()
         self._open: dict[int, tuple[Path, _File]] = {}
 
-    def fault(self) -> None:
+    def fail(self) -> None:
         raise PowerCutError
 
     def create(self, path: Path) -> int:
@@ -78,7 +78,7 @@ class PowerCutDisk(FaultyDisk):
         self._folder(path.parent).live.pop(path.name)
 
     def restore(self, target: Path, *, names_survive: bool) -> None:
-        """Writes what is on the device into the new folder `target`.
+        """Write what is on the device into the new folder `target`.
 
         Args:
             target: must not exist.
@@ -111,7 +111,7 @@ class PowerCutDisk(FaultyDisk):
 
 
 def fuzz_power(campaign: Campaign, scratch: Path, every: int = 1) -> Tally:
-    """Runs the campaign: a power cut at every operation on the disk (or every so many) of a run that is interrupted
+    """Run the campaign: a power cut at every operation on the disk (or every `every`-th) of a run that is interrupted
     and resumed.
 
     Args:
@@ -158,7 +158,7 @@ def _cut_at(fail_at: int, names_survive: bool, folder: Path, straight: RunFolder
 
 
 def _require_whole(run: RunFolder) -> None:
-    """Raises an error if the model, a snapshot or the picture is not whole."""
+    """Raise an error if the model, a snapshot or the picture is not whole."""
     load_model(run.path)
     for snapshot in run.snapshot_files():
         read_model_arrays(snapshot, kinds=("snapshot",))

@@ -17,7 +17,7 @@ EPOCHS, HIDDEN, ROWS = 2, 64, 60
 
 
 def warm_up(folder: Path) -> None:
-    """Trains once, unwatched: what the libraries load and store at their first use is no fault of any input."""
+    """Train once, unwatched: what the libraries load and store at their first use is not due to any input."""
     train(config_from_dict({"data": {"train": {"generator": "toy"}, "validation": 0}}), run_dir=folder)
 
 
@@ -35,12 +35,12 @@ def small(config: Config) -> dict[str, Any]:
     data["missing"] = "refuse"
     values["model"]["hidden"] = min(values["model"]["hidden"], HIDDEN)
     solver["epochs"] = min(solver["epochs"], EPOCHS)
-    solver["engine"] = "numpy"  # Numba would compile anew for many of them, and its own cache is made of pickles
+    solver["engine"] = "numpy"  # Numba would compile again for many of them, and its own cache is made of pickles
     return values
 
 
 def trained(values: dict[str, Any], run_dir: Path) -> str:
-    """Trains a config given as a dict and opens what is left.
+    """Train a config given as a dict and opens what is left.
 
     Args:
         values: the config.
@@ -70,7 +70,7 @@ def trained(values: dict[str, Any], run_dir: Path) -> str:
 
 
 def resumed_or_diverged(run_dir: Path) -> None:
-    """Goes on with a diverged run: it must end the same way, in a folder that can be read."""
+    """Resume a diverged run: it must end the same way, in a folder that can be read."""
     try:
         resume(run_dir)
     except DivergedError:

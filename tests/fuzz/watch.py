@@ -60,7 +60,7 @@ _WATCH = _Watch()
 
 @contextmanager
 def watched(folder: Path) -> Iterator[None]:
-    """Raises ForbiddenError inside for a program started, a pickle, a connection, or a change outside `folder`."""
+    """Raise ForbiddenError inside for a program started, a pickle, a connection, or a change outside `folder`."""
     if not _WATCH.installed:
         sys.addaudithook(_WATCH)
         _WATCH.installed = True

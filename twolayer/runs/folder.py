@@ -18,7 +18,6 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatch
 from pathlib import Path
@@ -135,72 +134,45 @@ def _lock_or_retry(descriptor: int) -> None:
 _TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR}
 
 
-@dataclass(frozen=True)
 class RunFolder:
     """The paths of one run.
 
     Attributes:
         path: the folder.
+        config: the resolved config; feeding it back makes the same run.
+        environment: versions, BLAS, threads, machine, data digests.
+        history: one row per epoch.
+        steps: the training loss along the steps, at most 900 per power of ten.
+        predictions: probabilities on validation and test rows, from the best parameters.
+        best: the model: the best parameters and all that prediction from raw rows needs.
+        last: the checkpoint from which the run resumes.
+        loss_curve: the picture of loss and accuracy.
+        summary: the final numbers; absent until the run ends or is interrupted.
+        snapshots: the folder of parameter snapshots, with `run.snapshot_epochs`.
     """
 
-    path: Path
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config, self.environment = path / "config.yaml", path / "environment.json"
+        self.history, self.steps = path / "history.csv", path / "steps.csv"
+        self.best, self.last = path / "best.npz", path / "last.npz"
+        self.predictions, self.summary = path / "predictions.npz", path / "summary.json"
+        self.loss_curve, self.snapshots = path / "loss_curve.png", path / "snapshots"
+        named = (self.config, self.environment, self.history, self.steps, self.best, self.last)
+        self._files = (*named, self.predictions, self.summary, self.loss_curve)
 
-    @property
-    def config(self) -> Path:
-        """The resolved config; feeding it back makes the same run."""
-        return self.path / "config.yaml"
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RunFolder) and other.path == self.path
 
-    @property
-    def environment(self) -> Path:
-        """Versions, BLAS, threads, machine, data digests."""
-        return self.path / "environment.json"
-
-    @property
-    def history(self) -> Path:
-        """One row per epoch."""
-        return self.path / "history.csv"
-
-    @property
-    def steps(self) -> Path:
-        """The training loss along the steps, thinned."""
-        return self.path / "steps.csv"
-
-    @property
-    def predictions(self) -> Path:
-        """Probabilities on validation and test rows, from the best parameters."""
-        return self.path / "predictions.npz"
-
-    @property
-    def best(self) -> Path:
-        """The model: the best parameters and all that prediction from raw rows needs."""
-        return self.path / "best.npz"
-
-    @property
-    def last(self) -> Path:
-        """The checkpoint from which the run resumes."""
-        return self.path / "last.npz"
-
-    @property
-    def loss_curve(self) -> Path:
-        """The picture of loss and accuracy."""
-        return self.path / "loss_curve.png"
-
-    @property
-    def summary(self) -> Path:
-        """The final numbers; absent until the run ends or is interrupted."""
-        return self.path / "summary.json"
-
-    @property
-    def snapshots(self) -> Path:
-        """The folder of parameter snapshots, with `run.snapshot_epochs`."""
-        return self.path / "snapshots"
+    def __hash__(self) -> int:
+        return hash(self.path)
 
     def snapshot(self, epoch: int) -> Path:
         """The parameters after one epoch."""
         return self.snapshots / f"epoch-{epoch:05d}.npz"
 
     def snapshot_files(self) -> list[Path]:
-        """The snapshots, by epoch."""
+        """The snapshots, by name."""
         return sorted(self.snapshots.glob("epoch-*.npz"))
 
     def make_snapshots_folder(self) -> None:
@@ -220,11 +192,6 @@ class RunFolder:
                 require_regular(path)
         with explained(self.snapshots, CANNOT_READ):
             require_regular(self.snapshots, folder=True)
-
-    @property
-    def _files(self) -> tuple[Path, ...]:
-        named = (self.config, self.environment, self.history, self.steps, self.predictions)
-        return (*named, self.best, self.last, self.loss_curve, self.summary)
 
     def lock(self) -> RunLock:
         """Return the lock to hold while writing into the folder."""

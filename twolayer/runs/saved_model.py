@@ -1,6 +1,6 @@
 """A trained model as others use it: raw rows in, labels or probabilities out.
 
-predictions.npz, a run's probabilities on its validation and test rows, read with the care of a stranger's file."""
+predictions.npz, a run's probabilities on its validation and test rows, read as an untrusted file."""
 
 from __future__ import annotations
 
