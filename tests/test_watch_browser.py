@@ -38,6 +38,7 @@ for (const model of Bokeh.documents[0]._all_models.values())
     r.end = arguments[1]; r.have_updated_interactively = true; } return [r.start, r.end]; }
 """
 BOX = "return arguments[0].closest('.slick-row').querySelector('input')"
+ROW = "return arguments[0].closest('.slick-row').textContent"
 TEXT = """
 function text(root) {
   let all = '';
@@ -148,6 +149,7 @@ def test_runs_appear_grow_are_overlaid_and_are_seen_to_be_killed(browser, watch,
 
     end(first)
     until(browser, lambda: "1 whose process is gone" in text_of(browser))
+    until(browser, lambda: "gone" in browser.execute_script(ROW, browser.execute_script(FIND, "first")))
     assert f"twolayer train --resume {tmp_path / 'runs' / 'first'}" in text_of(browser) or "to repeat it" in text_of(
         browser
     )

@@ -29,12 +29,13 @@ class BoundaryPanel:
         from bokeh.plotting import figure
 
         self.plot: Any = figure(
-            height=360,
+            height=300,
             title="boundary",
             x_range=Range1d(start=0, end=1),
             y_range=Range1d(start=0, end=1),
             tools="pan,wheel_zoom,box_zoom,reset",
             active_drag="box_zoom",
+            active_scroll=None,
         )
         self.plot.toolbar.logo = None
         self._image = ColumnDataSource({"image": [], "x": [], "y": [], "dw": [], "dh": []})

@@ -41,6 +41,9 @@ class RunList:
             reorderable=False,
             fit_columns=True,
         )
+        # Bokeh draws the rows again only if their number changes.
+        again = CustomJS(args={"table": self.table}, code="table.view.change.emit()")
+        self.source.js_on_change("data", again)
         self._changed = changed
         self._runs: dict[str, LiveRun] = {}
         self._chosen: list[str] = []
@@ -125,6 +128,7 @@ class RunList:
                 [np.nan if cell is None else cell for cell in cells] if numbers else [str(c or "") for c in cells]
             )
         self._set_columns(data)
+        self.table.height = min(300, 34 + 25 * len(paths))
         self.source.data = data
         self.source.selected.indices = [k for k, path in enumerate(data["path"]) if path in self._looks]
 
