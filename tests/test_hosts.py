@@ -137,7 +137,7 @@ def in_process(monkeypatch):
 
 @pytest.mark.parametrize(("sampler", "points"), [("grid", ", points: 3"), ("random", "")])
 def test_the_results_are_those_of_one_machine(hosts, tmp_path, sampler, points):
-    hosts.write_sweep(f"sampler: {sampler}\ntrials: 6\nrefit: true\n", points=points)
+    hosts.write_sweep(f"sampler: {sampler}\ntrials: 4\nrefit: true\n", points=points)
     caller = hosts.start_caller(sampler)
     assert caller.results() == hosts.here(tmp_path / "here")
     assert (caller.folder / "runs").is_dir()
@@ -158,11 +158,11 @@ def test_a_search_that_learns_from_its_results_runs_to_the_end(hosts, more):
 @pytest.fixture
 def slow(hosts):
     """A sweep whose runs take long enough to be interrupted in the middle."""
-    hosts.write_sweep("trials: 5\n", epochs=EPOCHS)
+    hosts.write_sweep("trials: 4\n", epochs=EPOCHS)
     return hosts
 
 
-EPOCHS = 150
+EPOCHS = 100
 
 
 def test_a_worker_killed_in_mid_trial_costs_its_run_alone(slow, tmp_path):
@@ -212,7 +212,15 @@ def test_a_scheduler_killed_and_started_again_while_the_caller_waits(slow, tmp_p
     assert f"connected to the scheduler {slow.address} again" in caller.said()
 
 
-def test_a_caller_killed_and_started_again_resumes_and_its_orphans_stop(slow, tmp_path):
+def test_runs_whose_caller_was_killed_stop(hosts):
+    hosts.write_sweep("trials: 2\n", epochs=10**6)
+    caller = hosts.start_caller("forever")
+    wait_until(lambda: hosts.a.runs_in_training() and hosts.b.runs_in_training(), "runs on both hosts")
+    caller.process.kill()
+    wait_until(lambda: not (hosts.a.runs_in_training() or hosts.b.runs_in_training()), "the end of the runs")
+
+
+def test_a_caller_killed_and_started_again_resumes(slow, tmp_path):
     caller = slow.start_caller("caller")
     wait_until(lambda: caller.n_ended() and slow.b.runs_in_training(), "a run after the first")
     ended = caller.n_ended()

@@ -276,6 +276,29 @@ def test_a_sweep_that_an_older_version_began_is_resumed(tmp_path):
 
 
 @pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize(
+    "values",
+    [{"model.hidden": 5, "solver.learning_rate": 0.1}, {"model.hidden": 4, "solver.learning_rate": 7.0}, {}, {"a": 1}],
+)
+def test_a_journal_with_a_point_outside_the_space_is_refused_by_name(tmp_path, values):
+    path = write_sweep(tmp_path, "trials: 1\n")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "journal.jsonl").write_text(json.dumps({"point": 0, "values": values}) + "\n")
+    with pytest.raises(RunError, match="journal.jsonl: point 0 is not in this sweep's space"):
+        run_sweep(path, folder=tmp_path / "out")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links of POSIX")
+@pytest.mark.usefixtures("in_process")
+def test_runs_behind_a_link_are_refused(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "runs").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match="the sweep folder cannot be made"):
+        run_sweep(write_sweep(tmp_path), folder=tmp_path / "out")
+
+
+@pytest.mark.usefixtures("in_process")
 def test_a_disk_that_is_full_stops_the_sweep_and_no_run_counts_as_failed(tmp_path, monkeypatch):
     path = write_sweep(tmp_path, "trials: 2\n", base=SHORT)
     train = training.train

@@ -18,7 +18,7 @@ from twolayer.sweep.trial import Task
 from twolayer.sweep.workers import TrialWorkers, worker_check
 from twolayer.training.build import read_data
 from twolayer.utils.errors import DataError, RunError
-from twolayer.utils.files import explained
+from twolayer.utils.files import explained, require_regular
 from twolayer.utils.process import StopRequest
 from twolayer.utils.progress import Tally
 from twolayer.utils.workers.cluster import ClusterAddress, ClusterPool
@@ -61,6 +61,7 @@ def run_sweep(
     folder = Path(folder) if folder is not None else Path(sweep.settings.dir).expanduser() / sweep.name
     with explained(folder, "the sweep folder cannot be made"):
         (folder / "runs").mkdir(parents=True, exist_ok=True)
+        require_regular(folder / "runs", folder=True)
     with RunLock(folder / ".lock", folder), Journal(folder / "journal.jsonl") as journal:
         _read_rows(sweep)
         digests = require_same_sweep(sweep, folder)

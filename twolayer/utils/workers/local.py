@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import queue
 import signal
 import subprocess
@@ -14,7 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from twolayer.utils import files
 from twolayer.utils.blas import THREAD_VARIABLES
+from twolayer.utils.files import explained
 from twolayer.utils.process import module_command, module_environment
 from twolayer.utils.workers.pool import Answerer, Job, JobResult, UnusableWorkerError
 
@@ -101,7 +104,7 @@ class LocalPool:
                 self._send(worker, {"function": job.function, "arguments": dict(job.arguments), "asks": job.asks})
 
     def _start(self, worker: _Process) -> None:
-        with worker.log.open("ab") as log:
+        with explained(worker.log), os.fdopen(files.disk.open_to_append(worker.log), "ab") as log:
             worker.process = subprocess.Popen(
                 module_command("twolayer.utils.workers.process"),
                 stdin=subprocess.PIPE,
