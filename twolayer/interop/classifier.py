@@ -214,37 +214,17 @@ class TwoLayerClassifier(ClassifierMixin, PredictsFromParams, BaseEstimator):  #
         random_state: Any = None,
         verbose: bool = False,
     ) -> None:
-        self.hidden = hidden
-        self.init = init
-        self.init_std = init_std
-        self.engine = engine
-        self.optimizer = optimizer
-        self.learning_rate = learning_rate
-        self.momentum = momentum
-        self.rho = rho
-        self.beta1 = beta1
-        self.beta2 = beta2
-        self.epsilon = epsilon
-        self.schedule = schedule
-        self.warmup_epochs = warmup_epochs
-        self.min_learning_rate = min_learning_rate
-        self.factor = factor
-        self.step_epochs = step_epochs
-        self.plateau_patience = plateau_patience
-        self.reg = reg
-        self.batch_size = batch_size
-        self.epochs = epochs
-        self.shuffle = shuffle
-        self.class_weight = class_weight
-        self.validation = validation
-        self.monitor = monitor
-        self.patience = patience
-        self.min_delta = min_delta
-        self.max_grad_norm = max_grad_norm
-        self.evaluate_rows = evaluate_rows
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.verbose = verbose
+        self.hidden, self.init, self.init_std = hidden, init, init_std
+        self.engine, self.optimizer, self.learning_rate = engine, optimizer, learning_rate
+        self.momentum, self.rho = momentum, rho
+        self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
+        self.schedule, self.warmup_epochs, self.min_learning_rate = schedule, warmup_epochs, min_learning_rate
+        self.factor, self.step_epochs, self.plateau_patience = factor, step_epochs, plateau_patience
+        self.reg, self.batch_size, self.epochs = reg, batch_size, epochs
+        self.shuffle, self.class_weight = shuffle, class_weight
+        self.validation, self.monitor, self.patience, self.min_delta = validation, monitor, patience, min_delta
+        self.max_grad_norm, self.evaluate_rows = max_grad_norm, evaluate_rows
+        self.warm_start, self.random_state, self.verbose = warm_start, random_state, verbose
 
     def fit(
         self,
