@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import shutil
 import stat
@@ -15,9 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from tests.fuzz.campaign import Campaign, SurpriseError, Tally, memory_limit
+from tests.fuzz.damage import change
 from tests.fuzz.mutate import damaged
 from twolayer.commands import cli
 from twolayer.config import config_from_dict
+from twolayer.runs.checkpoint import read_arrays, write_arrays
 from twolayer.training.run import train
 from twolayer.utils.errors import TwoLayerError
 from twolayer.utils.randomness import generator
@@ -85,7 +88,7 @@ def _put(path: Path, run: Path, outside: Path, rng: np.random.Generator) -> None
         path.unlink()
     if not path.parent.is_dir():
         return
-    match int(rng.integers(14)):
+    match int(rng.integers(18)):
         case 0:
             os.mkfifo(path)
         case 1:
@@ -111,8 +114,25 @@ def _put(path: Path, run: Path, outside: Path, rng: np.random.Generator) -> None
             path.write_bytes(files[rng.integers(len(files))].read_bytes()[: 1 << 20])
         case 10:
             pass  # it is gone
+        case 11 | 12 | 13 if content and path.suffix in (".json", ".npz"):
+            _forge(path, content, rng)
         case _:
             path.write_bytes(damaged(content, rng, TOKENS))
+
+
+def _forge(path: Path, content: bytes, rng: np.random.Generator) -> None:
+    """Write a file with right checksums that says what no run would say."""
+    path.write_bytes(content)
+    with contextlib.suppress(TwoLayerError, ValueError):  # it was damaged before
+        if path.suffix == ".json":
+            facts = json.loads(content)
+            change(facts, rng)
+            path.write_text(json.dumps(facts))
+        else:
+            arrays, header = read_arrays(path)
+            header.pop("format")
+            change(header, rng)
+            write_arrays(path, arrays, header)
 
 
 def _run(arguments: list[str]) -> str:

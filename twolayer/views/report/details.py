@@ -126,7 +126,7 @@ def raw_rows(run: Path, config: Config, part: str, chosen: NDArray[np.intp] | No
     dataset = _load(json.dumps({**config.data.model_dump(), "scale": "none"}), config.seed, stamps)
     environment = RunFolder(run).environment
     recorded = read_json(environment).get("data") if environment.exists() else None
-    if isinstance(recorded, dict) and sorted(recorded.values()) != sorted(dataset.digests.values()):
+    if isinstance(recorded, dict) and sorted(map(str, recorded.values())) != sorted(dataset.digests.values()):
         changed = [path for path, digest in dataset.digests.items() if digest not in recorded.values()]
         raise FileError(f"{', '.join(changed[:3])}: expected the content that the run recorded, got another one")
     rows = getattr(dataset, part)
