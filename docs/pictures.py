@@ -56,7 +56,8 @@ TRAININGS = {
         "letter", ("solver.epochs=5", "solver.schedule=constant", "data.validation=0.7"), "stopped too early"
     ),
     "underfitting": Picture("spiral", ("model.hidden=0", "data.validation=0.2"), "underfitting"),
-    "ignored-class": Picture("parts", (), "ignored class"),
+    "ignored-class": Picture("parts", ("solver.class_weight=none", "solver.monitor=val_accuracy"), "ignored class"),
+    "few-validation-rows": Picture("spiral", ("data.validation=0.1",), "few validation rows"),
 }
 EXPERIMENTS = ("exaggeration", "loss", "separable")
 

@@ -1,4 +1,4 @@
-"""What `check` looks at before training: each check passes on sound input and fails on its own fault."""
+"""What `check` looks at before training: each check passes on sound input and fails on the mistake it is for."""
 
 import math
 from pathlib import Path

@@ -27,6 +27,7 @@ import twolayer
 from twolayer.__main__ import run
 from twolayer.commands import COMMANDS
 from twolayer.config import reference_table
+from twolayer.views.diagnosis import RULES
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts)]
@@ -211,6 +212,15 @@ def test_the_readme_is_short_and_its_first_screen_shows_picture_command_and_outp
     assert "docs/optdigits.png" in first
     assert ".venv/bin/twolayer train configs/optdigits.yaml" in first
     assert "test accuracy 0.96" in first
+
+
+def test_every_verdict_has_its_picture_and_its_section() -> None:
+    page = (ROOT / "docs/howto/read-a-curve.md").read_text("utf-8")
+    pictures = runpy.run_path(str(ROOT / "docs" / "pictures.py"))["TRAININGS"]
+    drawn = {picture.verdict: name for name, picture in pictures.items() if picture.verdict}
+    for verdict in RULES:
+        assert f"\n## {verdict.capitalize()}\n" in page, verdict
+        assert f"](../pictures/{drawn[verdict]}.png)" in page, verdict
 
 
 def test_the_ci_script_runs_the_readmes_test_command() -> None:

@@ -129,7 +129,7 @@ def test_markdown_shows_any_label_as_it_stands() -> None:
     for block in re.findall(r"(?:^\|.*\n)+", markdown + "\n", re.M):
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
     words = "\n".join(line for line in markdown.splitlines() if line[:1] != "|")
-    assert not set("<>*_`|$&\\") & set(re.sub(r"`[^`\n]*`|\\.", "", words))  # but for code and what is escaped
+    assert not set("<>*_`|$&\\") & set(re.sub(r"`[^`\n]*`|\\.", "", words))  # except in code and where escaped
     shown = re.sub(r"\\(.)", r"\1", markdown)
     assert all(f"| {label} |" in shown for label in ("'a|b'", "'<i>`x`'", "'*_\\\\n$&'"))
 

@@ -171,7 +171,7 @@ def test_a_gradient_that_is_not_finite_never_passes() -> None:
 
 
 def test_nothing_passes_where_the_scores_themselves_overflow() -> None:
-    """There rounding would explain any error, so even a function that returns only zeros could not be told apart."""
+    """There rounding would explain any error, so even a function that returns only zeros would pass."""
     params = Params(None, None, np.full((2, 2), 1e308), np.zeros(2))
 
     def zeros(params: Params, X: Array, y: Array, reg: float) -> tuple[float, Params]:

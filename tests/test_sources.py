@@ -139,7 +139,7 @@ def test_softmax_derivative_by_the_exponential_stands_for_by_the_score() -> None
     by_score = numeric_slope(lambda a: np.exp(a).sum(), a)
     by_exponential = numeric_slope(lambda e: e.sum(), np.exp(a))
     np.testing.assert_allclose(by_exponential, 1, rtol=1e-8)
-    np.testing.assert_allclose(by_score, np.exp(a), rtol=1e-8)  # what the text then goes on to use
+    np.testing.assert_allclose(by_score, np.exp(a), rtol=1e-8)  # what the text then uses
 
 
 def test_softmax_cross_entropy_is_not_a_distance() -> None:
@@ -473,7 +473,7 @@ def test_waite_one_epoch_is_one_update_only_for_a_full_batch() -> None:
     X, Y, W = rng.normal(size=(8, 3)), np.eye(3)[rng.integers(0, 3, 8)], np.zeros((3, 3))
     full = reference.likelihood_step(W, X, Y, alpha=0.5)
     epoch = W
-    for start in range(0, 8, 2):  # four updates, each row once: an epoch, too
+    for start in range(0, 8, 2):  # four updates, each row once: also an epoch
         epoch = reference.likelihood_step(epoch, X[start : start + 2], Y[start : start + 2], alpha=0.5)
     assert np.abs(epoch - full).max() > 0.05
 
