@@ -144,7 +144,7 @@ def compare(actual: str, shown: str, block: str) -> None:
 
 def same_line(actual: str, shown: str) -> bool:
     """Return whether two lines have equal words and close numbers."""
-    actual, shown = (re.sub(r"\s+", " ", _VARYING.sub("~", line)) for line in (actual, shown))
+    actual, shown = (re.sub(r"\s+", " ", _VARYING.sub("~", line.replace("\\", "/"))) for line in (actual, shown))
     if _NUMBER.sub("#", actual) != _NUMBER.sub("#", shown):
         return False
     pairs = zip(_NUMBER.findall(actual), _NUMBER.findall(shown), strict=True)
