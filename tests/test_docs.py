@@ -30,7 +30,8 @@ from twolayer.config import reference_table
 from twolayer.views.diagnosis import RULES
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts)]
+DOCS = sorted(path for path in (ROOT / "docs").rglob("*") if "_build" not in path.parts)
+PAGES = [ROOT / "README.md", *(path for path in DOCS if path.suffix == ".md")]
 # What needs the registry or a shell of its own; .ci/run installs by the README's command.
 ELSEWHERE = ("python -m pytest", "pip install", "source .venv")
 # Numbers on which machines agree closely; times and names of run folders differ and are masked.
@@ -165,7 +166,7 @@ def test_a_wrong_output_is_noticed() -> None:
             compare(actual, shown, "")
 
 
-NOTEBOOKS = sorted((ROOT / "docs").rglob("*.ipynb"))
+NOTEBOOKS = [path for path in DOCS if path.suffix == ".ipynb"]
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)
