@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
-import platform
+import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
+from benchmarks.cases import Shape
+from twolayer.network.settings import EngineName
+from twolayer.utils.errors import TwoLayerError
 
-@click.command()
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--peers", is_flag=True, help="Race scikit-learn, PyTorch and JAX as well, those that are installed.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the rows of the table here.")
 @click.option("--chart", type=click.Path(path_type=Path), help="Draw the SGD rows as bars (.png, .svg, .pdf).")
@@ -22,10 +27,13 @@ import click
 )  # fmt: skip
 @click.option("--scaling", is_flag=True, help="Also how an epoch's time grows with N, D, H, C and the batch.")
 @click.option("--mapped", metavar="GIB", type=click.FloatRange(min=0.01), help="Also train from a made file this big.")
+@click.option("--busy", is_flag=True, help="Instead: one thread against the default beside busy processes (Linux).")
+@click.option("--startup", is_flag=True, help="Instead: CPU time and memory of whole processes beside a bare script.")
 @click.option("--defaults", is_flag=True, help="Instead: test accuracy with defaults beside MLPClassifier's.")
 def command(
     peers: bool, json_path: Path | None, chart: Path | None, rounds: int, quick: bool, only: tuple[str, ...],
-    processes: tuple[Path, Path] | None, scaling: bool, mapped: float | None, defaults: bool,
+    processes: tuple[Path, Path] | None, scaling: bool, mapped: float | None, busy: bool,
+    startup: bool, defaults: bool,
 ) -> None:  # fmt: skip
     """Time a training step of seven networks, with SGD and with momentum, and print a table.
 
@@ -35,34 +43,57 @@ def command(
     python -m benchmarks
     python -m benchmarks --peers --json speed.json --chart speed.png
     python -m benchmarks --peers --processes configs/optdigits.yaml data/optdigits-train.csv.gz
+    python -m benchmarks --busy --only 784-128-10-128
+    python -m benchmarks --startup
     python -m benchmarks --defaults
     """
-    if defaults:
-        from benchmarks.defaults import run
-        from twolayer.utils.errors import MissingExtraError
+    try:
+        if busy:
+            _print_busy(only)
+        elif startup:
+            _print_startup(rounds)
+        elif defaults:
+            from benchmarks.defaults import run
 
-        try:
             run(click.echo, quick)
-        except MissingExtraError as error:
-            raise click.ClickException(str(error)) from None
-        return
+        else:
+            _race(peers, json_path, chart, rounds, quick, only)
+            if processes is not None:
+                _print_processes(*processes, peers, rounds)
+            if scaling:
+                _print_scaling(quick)
+            if mapped is not None:
+                _print_mapped(mapped)
+    except (TwoLayerError, OSError, subprocess.CalledProcessError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _chosen(shapes: Sequence[Shape], only: tuple[str, ...]) -> list[Shape]:
+    unknown = [each for each in only if each not in map(str, shapes)]
+    if unknown:
+        raise click.UsageError(f"--only: expected one of {', '.join(map(str, shapes))}, got {', '.join(unknown)}")
+    return [shape for shape in shapes if not only or str(shape) in only]
+
+
+def _race(
+    peers: bool, json_path: Path | None, chart: Path | None, rounds: int, quick: bool, only: tuple[str, ...]
+) -> None:
     from benchmarks.cases import SHAPES, Case
     from benchmarks.entries import ENTRIES
     from benchmarks.race import race
-    from benchmarks.table import ratio_table, step_table
-
-    def say(text: str) -> None:
-        click.echo(text, err=True)
+    from benchmarks.table import machine_line, ratio_table, step_table
 
     wanted = {name: entry for name, entry in ENTRIES.items() if peers or not entry.peer}
     names = [name for name, entry in wanted.items() if not entry.missing]
-    shapes = [shape for shape in SHAPES if str(shape) in only] if only else SHAPES[:4] if quick else SHAPES
-    if not shapes:
-        raise click.UsageError(f"--only takes one of {', '.join(map(str, SHAPES))}; got {', '.join(only)}")
+    shapes = _chosen(SHAPES, only) if only else SHAPES[:4] if quick else SHAPES
     cases = [Case(shape, optimizer) for shape in shapes for optimizer in ("sgd", "momentum")]
-    results, left_out = race(names, cases, min(rounds, 2) if quick else rounds, say)
+    results, left_out = race(names, cases, min(rounds, 2) if quick else rounds, _say)
 
-    click.echo(f"{platform.platform()}, Python {platform.python_version()}\n")
+    click.echo(machine_line() + "\n")
     click.echo(step_table(results))
     if "twolayer numba" in names:
         click.echo("\n" + ratio_table(results, of="twolayer numba"))
@@ -80,12 +111,31 @@ def command(
         from benchmarks.table import draw_benchmark
 
         draw_benchmark(rows, chart)
-    if processes is not None:
-        _print_processes(*processes, peers, rounds)
-    if scaling:
-        _print_scaling("numba" if "twolayer numba" in names else "numpy", quick)
-    if mapped is not None:
-        _print_mapped(mapped)
+
+
+def _print_busy(only: tuple[str, ...]) -> None:
+    from benchmarks.busy import SHAPES, busy_table, measure_busy
+    from benchmarks.entries import ENTRIES
+    from benchmarks.table import align, machine_line
+
+    names = [name for name in ("twolayer numba", "twolayer numpy") if not ENTRIES[name].missing]
+    results, left_out = measure_busy(names, _chosen(SHAPES, only), _say)
+    click.echo(f"{machine_line()}\nSteps per second, one thread/default, and their ratio turn by turn (median):\n")
+    click.echo(align(busy_table(results)))
+    for line in left_out:
+        click.echo(f"left out: {line}")
+
+
+def _print_startup(rounds: int) -> None:
+    from benchmarks.startup import measure_startup, startup_lines
+    from benchmarks.table import machine_line
+
+    root = Path(__file__).parents[1]
+    config, rows = root / "configs/optdigits.yaml", root / "data/optdigits-train.csv.gz"
+    found = measure_startup(config, rows, rounds, _say)
+    click.echo(machine_line())
+    for line in startup_lines(found):
+        click.echo(line)
 
 
 def _print_processes(config: Path, rows: Path, peers: bool, rounds: int) -> None:
@@ -97,12 +147,14 @@ def _print_processes(config: Path, rows: Path, peers: bool, rounds: int) -> None
         click.echo(f"  {name:<14} {value:6.2f}   twolayer takes {seconds['twolayer'] / value:.2f} of it")
 
 
-def _print_scaling(engine: str, quick: bool) -> None:
+def _print_scaling(quick: bool) -> None:
+    from benchmarks.entries import ENTRIES
     from benchmarks.scaling import BASE, fit_line, measure_scaling
 
     base = ", ".join(f"{name} = {value:,}" for name, value in BASE.items())
-    click.echo(f"\nMilliseconds of an epoch by Solver, {engine} engine; but for what varies, {base}:")
-    table = measure_scaling("numba" if engine == "numba" else "numpy", quick)
+    engine: EngineName = "numpy" if ENTRIES["twolayer numba"].missing else "numba"
+    click.echo(f"\nMilliseconds of an epoch by Solver, {engine} engine; {base}, except what varies:")
+    table = measure_scaling(engine, quick)
     for axis, points in table.items():
         click.echo(f"  {axis}: " + "   ".join(f"{value:,}: {seconds * 1e3:.2f}" for value, seconds in points))
     fit = fit_line(table["N"])

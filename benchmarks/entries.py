@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Callable
 from typing import NamedTuple
 
-from benchmarks import contestants, frameworks
+from benchmarks import c_step, contestants, frameworks
 from benchmarks.cases import Work
 from benchmarks.contestants import Ready
 
@@ -39,5 +39,7 @@ ENTRIES = {
     "PyTorch eager": Entry(("torch",), lambda work: frameworks.pytorch(work, compile=False), peer=True),
     "torch.compile": Entry(("torch",), lambda work: frameworks.pytorch(work, compile=True), peer=True),
     "JAX jit+scan": Entry(("jax",), frameworks.jax_scan, peer=True),
+    "Keras XLA": Entry(("keras", "jax"), frameworks.keras_xla, peer=True),
+    "plain C": Entry((), c_step.plain_c, peer=True),
     FLOOR: Entry((), contestants.five_products),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from typing import Any
 
 import numpy as np
@@ -90,3 +91,30 @@ def jax_scan(work: Work) -> Ready:
         state[0] = jax.block_until_ready(scan(state[0]))
 
     return Ready(run_pass, lambda: Params(*(np.array(array) for array in state[0][0])))
+
+
+def keras_xla(work: Work) -> Ready:
+    """Keras on JAX, its whole training step compiled by XLA (`jit_compile`), one `fit` a pass."""
+    os.environ["KERAS_BACKEND"] = "jax"
+    keras: Any = importlib.import_module("keras")
+    D, H, C, B = work.case.shape
+    decay = keras.regularizers.L2(REG / 2)
+    model = keras.Sequential(
+        [
+            keras.layers.Input((D,)),
+            keras.layers.Dense(H, activation="relu", kernel_regularizer=decay),
+            keras.layers.Dense(C, kernel_regularizer=decay),
+        ]
+    )
+    model.set_weights([np.asarray(array) for array in work.params])
+    momentum = MOMENTUM if work.case.optimizer == "momentum" else 0.0
+    model.compile(
+        optimizer=keras.optimizers.SGD(work.case.learning_rate, momentum=momentum),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile=True,
+    )
+
+    def run_pass() -> None:
+        model.fit(work.X, work.y, batch_size=B, epochs=1, shuffle=False, verbose=0)
+
+    return Ready(run_pass, lambda: Params(*(np.asarray(each.value) for each in model.weights)))

@@ -15,7 +15,7 @@ from benchmarks.entries import ENTRIES
 from twolayer.utils.process import module_command, module_environment
 
 # What all scripts share: the rows split and scaled as `train` does, and the curve drawn at the end.
-_BEGIN = """
+SCRIPT_BEGIN = """
 import sys
 import numpy as np
 rows = np.loadtxt(sys.argv[1], delimiter=",", skiprows=1, dtype=np.float32)
@@ -31,7 +31,7 @@ curve = []
 def cross_entropy(P, y):
     return -np.log(np.maximum(P[np.arange(len(y)), y], 1e-30)).mean()
 """
-_END = """
+SCRIPT_END = """
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 figure = Figure()
@@ -92,7 +92,7 @@ def time_processes(
         for name, middle in _SCRIPTS.items():
             if peers and not ENTRIES[name].missing:
                 script = Path(folder) / f"{name.split()[0]}.py"
-                script.write_text(_BEGIN + middle + _END)
+                script.write_text(SCRIPT_BEGIN + middle + SCRIPT_END)
                 scripts[name] = [sys.executable, str(script), str(rows), str(Path(folder) / "curve.png")]
         times: dict[str, list[float]] = {"twolayer": [], **{name: [] for name in scripts}}
         for index in range(rounds + 1):

@@ -9,9 +9,10 @@ import json
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any
 
 from benchmarks.cases import Case
@@ -56,15 +57,19 @@ class Contestant:
         name: of the contestant.
         module: what the process runs.
         arguments: the module's.
+        variables: of its environment, besides this process's.
     """
 
-    def __init__(self, name: str, module: str, *arguments: str) -> None:
+    def __init__(
+        self, name: str, module: str, *arguments: str, variables: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self.name = name
         self._process = subprocess.Popen(
             module_command(module, *arguments),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            env=module_environment() | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+            env=module_environment() | {"TF_CPP_MIN_LOG_LEVEL": "3"} | dict(variables),
         )  # fmt: skip
+        self.pid = self._process.pid
 
     def __enter__(self) -> Contestant:
         return self
@@ -74,14 +79,20 @@ class Contestant:
         self._process.communicate()
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The answer to a request; {} if the process has died."""
+        """Return the answer to a request; {} if the process has died."""
+        self.send(request)
+        return self.receive()
+
+    def send(self, request: dict[str, Any]) -> None:
+        """Send a request whose answer is received later."""
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        try:
+        with suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
-        except BrokenPipeError:
-            return {}
+
+    def receive(self) -> dict[str, Any]:
+        """Return the answer to the last request sent; {} if the process has died."""
+        assert self._process.stdout is not None
         line = self._process.stdout.readline()
         answer: dict[str, Any] = json.loads(line) if line else {}
         return answer

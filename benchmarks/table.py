@@ -4,19 +4,28 @@ The benchmark as bars: per network one group, per contestant one bar, on a logar
 
 from __future__ import annotations
 
+import os
+import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.race import AGREEMENT, Result
+from twolayer.runs.environment import describe_environment
 from twolayer.views import style
+
+
+def machine_line() -> str:
+    """Return the processor, how many of them, the system and Python, as one line."""
+    processor = describe_environment()["machine"]["processor"] or platform.machine()
+    return f"{processor}, {os.cpu_count()} processors, {platform.platform()}, Python {platform.python_version()}"
 
 
 def draw_benchmark(rows: Sequence[Mapping[str, Any]], path: Path, optimizer: str = "sgd") -> None:
     """Draws the rows of one optimiser.
 
     Args:
-        rows: mappings with shape, contestant, median_us and optimizer, as `twolayer benchmark --json` writes them.
+        rows: mappings with shape, contestant, median_us and optimizer, as `python -m benchmarks --json` writes them.
         path: where the picture goes; its ending says its kind.
         optimizer: which of the rows.
     """

@@ -3,6 +3,7 @@
 {"shape": [64, 32, 10, 64], "optimizer": "sgd"}   gets ready, does one pass to warm up -> {"ready": true}
 {"round": 3}                                      times so many passes, after one that is not timed
                                                   -> {"us": [microseconds per step, ...]}
+{"seconds": 0.7}                                  runs passes for so long -> {"steps_per_second": ...}
 {"finish": true}                                  -> {"final_loss": ..., "threads": ...}
 """
 
@@ -37,6 +38,12 @@ def serve(name: str, requests: IO[str], answers: IO[str]) -> None:
         elif "round" in request:
             ready.run_pass()
             answer = {"us": [_timed_pass(ready.run_pass, work.case.steps) for _ in range(request["round"])]}
+        elif "seconds" in request:
+            began, passes = time.perf_counter(), 0
+            while (elapsed := time.perf_counter() - began) < request["seconds"] or not passes:
+                ready.run_pass()
+                passes += 1
+            answer = {"steps_per_second": passes * work.case.steps / elapsed}
         else:
             answer = {"final_loss": final_loss(work, ready.params()), "threads": threads(name)}
         answers.write(json.dumps(answer) + "\n")
