@@ -34,7 +34,7 @@ def why_not() -> str:
     if os.geteuid() != 0:
         return "network namespaces need root"
     if not (shutil.which("ip") and shutil.which("unshare")):
-        return "ip and unshare (iproute2, util-linux) are not installed"
+        return "network namespaces need ip and unshare (iproute2, util-linux)"
     name = f"tl{os.getpid()}x"
     try:
         run("ip", "netns", "add", name)
