@@ -12,7 +12,7 @@ from sweep_files import BASE, write_sweep
 
 from twolayer.sweep.file import load_sweep
 from twolayer.sweep.journal import Journal, Outcome
-from twolayer.sweep.points import PointResult, boundary_warnings, point_result, ranked, winner_of
+from twolayer.sweep.points import PointResult, boundary_warnings, point_result, ranked, winner_of, within_one_error
 from twolayer.sweep.report import refit_config
 from twolayer.sweep.space import Dimension
 from twolayer.utils.errors import RunError
@@ -238,7 +238,9 @@ def test_with_folds_points_within_one_standard_error_are_tied_and_the_smaller_ne
         point(3, 0.892, 8, 0.5),
         PointResult(4, {"model.hidden": 4}, "pruned", ("run",)),
     ]
-    assert [each.number for each in ranked(sweep, results)] == [3, 1, 0, 2, 4]
+    ranking = ranked(sweep, results)
+    assert [each.number for each in ranking] == [3, 1, 0, 2, 4]
+    assert [each.number for each in within_one_error(sweep, ranking[:4])] == [3, 1, 0]
     without = load_sweep(write_sweep(tmp_path))
     assert [each.number for each in ranked(without, results)] == [0, 3, 1, 2, 4]
 

@@ -125,11 +125,11 @@ def ranked(sweep: Sweep, results: Sequence[PointResult]) -> list[PointResult]:
 
 
 def within_one_error(sweep: Sweep, finished: Sequence[PointResult]) -> list[PointResult]:
-    """Return the points tied with the best in cross-validation, of finished points sorted by their mean; else none."""
+    """Return the finished points that are tied with the best mean, itself included; none without cross-validation."""
     if sweep.settings.folds is None or not finished:
         return []
-    best, error = finished[0].mean or 0.0, finished[0].standard_error or 0.0
-    return [each for each in finished if abs((each.mean or 0.0) - best) <= error]
+    best = min(finished, key=lambda each: _by_mean(sweep, each))
+    return [each for each in finished if abs((each.mean or 0.0) - (best.mean or 0.0)) <= (best.standard_error or 0.0)]
 
 
 def winner_of(sweep: Sweep, results: Sequence[PointResult]) -> PointResult | None:

@@ -277,7 +277,7 @@ class ClusterPool:
             self._say(f"connection to the scheduler {self._cluster.address} lost; trying to connect again")
             self.close()
             self._lost_at = now
-            for each in reversed(self._running.values()):  # not their fault: no attempt is counted
+            for each in reversed(self._running.values()):  # no attempt is counted: the jobs did nothing wrong
                 self._again(each.job)
             self._running.clear()
             self._workers.clear()

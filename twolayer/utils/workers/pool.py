@@ -70,7 +70,7 @@ class Pool(Protocol):
         """Return the jobs that ended, waiting up to `seconds` for the first.
 
         Raises:
-            TwoLayerError: if no worker is left that could go on with the jobs.
+            TwoLayerError: if no worker can continue with the jobs.
         """
         ...
 
