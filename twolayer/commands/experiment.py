@@ -1,8 +1,4 @@
-"""`twolayer experiment`: a claim of the source texts, in numbers and as a picture.
-
-Pictures of the experiments: panels of labelled curves with marked points, or of named values on a line each.
-
-Claims of the texts this project learned from, put to the test: experiments, each with numbers and a picture."""
+"""`twolayer experiment`: claims of the texts this project learned from, tested in numbers and as a picture."""
 
 from __future__ import annotations
 
@@ -71,13 +67,7 @@ class ClaimPanel:
 
 @style.default_look()
 def draw_panels(title: str, panels: tuple[ClaimPanel, ...], path: Path) -> None:
-    """Draws the panels side by side into a picture file.
-
-    Args:
-        title: a line above them.
-        panels: one or two.
-        path: where to; its ending says the format.
-    """
+    """Draw one or two panels side by side into a picture file, in the format of its name's ending."""
     figure = style.new_figure(10 if len(panels) > 1 else 8, 4.2)
     all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, panel in zip(all_axes, panels, strict=True):
@@ -141,9 +131,9 @@ class Experiment:
 
 
 def exaggeration() -> Experiment:
-    """When softmax gives the larger of two numbers more than its plain share, and when less.
+    """Compare the share that softmax gives the larger of two numbers with its plain share.
 
-    The plain share of x2 is x2 / (x1 + x2), softmax's is 1 / (1 + exp(x1 - x2)); the second is larger just where
+    The plain share of x2 is x2 / (x1 + x2), softmax's is 1 / (1 + exp(x1 - x2)); the second is larger exactly where
     x2 - x1 > log(x2 / x1).
     """
     gap = np.linspace(0, 5, 301)  # x2 - x1
@@ -180,7 +170,7 @@ def _larger_share(gap: Array) -> Array:
 
 
 def loss() -> Experiment:
-    """What a probability of the right class costs, (5), and how hard its score is pushed up, (7)."""
+    """Compute what a probability of the right class costs, (5), and how hard its score is pushed up, (7)."""
     p = np.linspace(0.002, 1, 500)
     marked = np.array([0.9, 0.5, 0.1, 0.01])
     costs = -np.log(marked)
@@ -199,7 +189,7 @@ def loss() -> Experiment:
 
 
 def separable(steps: int = 10_000, regs: tuple[float, ...] = (0.0, 1e-3, 1e-2, 1e-1)) -> Experiment:
-    """Softmax regression on two classes that a line parts: |W| under gradient descent, for several r.
+    """Train softmax regression on two linearly separable classes: |W| under gradient descent, for several r.
 
     Args:
         steps: steps of gradient descent, alpha = 0.5.
@@ -223,7 +213,7 @@ def separable(steps: int = 10_000, regs: tuple[float, ...] = (0.0, 1e-3, 1e-2, 1
         middle = norm[np.searchsorted(at, steps // 10)]
         findings.append(f"r = {reg:<6g} |W| {middle:8.4f} after {steps // 10:,} steps, {norm[-1]:8.4f} after {steps:,}")
     return Experiment(
-        "Two classes that a line parts: do the weights stop growing?",
+        "Two separable classes: do the weights stop growing?",
         (
             ClaimPanel("size of the weights", "steps", "|W|", tuple(norms), log_x=True),
             ClaimPanel(
@@ -235,7 +225,7 @@ def separable(steps: int = 10_000, regs: tuple[float, ...] = (0.0, 1e-3, 1e-2, 1
 
 
 def ladder(seconds: float = 0.4) -> Experiment:
-    """Time for the gradients of one batch: two loops, one, none, without allocations, compiled.
+    """Time the gradients of one batch: two loops, one, none, without allocations, compiled.
 
     Args:
         seconds: how long each rung is repeated.

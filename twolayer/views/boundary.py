@@ -1,5 +1,5 @@
-"""For rows of two features: the plane coloured by the predicted class, and an animation of it over the epochs, with the
-loss beside it, from the parameter snapshots a run was asked to keep."""
+"""The plane of two features coloured by the predicted class, and an animation of it over the epochs with the loss
+beside it, from the parameter snapshots of a run."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Plane:
         self.points = np.stack(np.meshgrid(across, up), axis=-1).reshape(-1, 2)  # (GRID * GRID, 2), bottom row first
 
     def image(self, predict_proba: PredictProba) -> NDArray[np.uint8]:
-        """(GRID, GRID, 3) the predicted class's colour, the paler the less sure; `predict_proba` takes raw rows."""
+        """Return the predicted class's colour (GRID, GRID, 3), the paler the less sure, from a model of raw rows."""
         P = predict_proba(self.points)
         sure = (P.max(axis=1) - 1 / P.shape[1]) / (1 - 1 / P.shape[1])
         colours = np.array([_rgb(style.line_look(k)[0]) for k in range(P.shape[1])])[P.argmax(axis=1)]
@@ -66,7 +66,7 @@ class Plane:
         return image
 
     def draw(self, axes: Axes, predict_proba: PredictProba) -> None:
-        """The plane and the rows on it: colour and shape of a mark by its class."""
+        """Draw the plane and the rows on it: colour and shape of a mark by its class."""
         axes.imshow(
             self.image(predict_proba), extent=self.extent, origin="lower", aspect="auto", interpolation="bilinear"
         )
@@ -141,7 +141,7 @@ def _epoch(header: Mapping[str, Any], path: Path) -> int:
 
 @style.default_look()
 def draw_boundary(plane: Plane, predict_proba: PredictProba, path: Path) -> None:
-    """The plane as a model sees it, as .png, .svg or .pdf.
+    """Write the plane as a model sees it, as .png, .svg or .pdf.
 
     Args:
         plane: the rows.
@@ -159,7 +159,7 @@ def draw_boundary(plane: Plane, predict_proba: PredictProba, path: Path) -> None
 def animate_boundary(
     plane: Plane, frames: Sequence[tuple[int, PredictProba]], history: Mapping[str, Array], path: Path
 ) -> None:
-    """A GIF with a frame for each snapshot: the boundary, and beside it the losses up to that epoch.
+    """Write a GIF with a frame for each snapshot: the boundary, and beside it the losses up to that epoch.
 
     Args:
         plane: the rows.

@@ -1,5 +1,5 @@
-"""How every picture looks: colours that a colour-blind reader can tell apart, type that survives a README's width,
-and matplotlib without pyplot, which would cost more to load than a short training takes."""
+"""How every picture looks: colours that colour-blind readers can distinguish, text that is readable at the width of a
+README, and matplotlib without pyplot, which takes longer to load than a short training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes as Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito, "Color Universal Design" (2008): told apart with every common kind of colour blindness.
+# Okabe and Ito, "Color Universal Design" (2008): distinct with every common kind of colour blindness.
 TRAINING = "#0072B2"  # blue
 VALIDATION = "#D55E00"  # vermilion
 MARK = "#444444"
@@ -31,7 +31,7 @@ LOG_FROM = 20.0  # losses that span a larger factor are drawn on a logarithmic s
 
 
 def line_look(index: int) -> tuple[str, Dash]:
-    """Colour and dash pattern of the index-th curve; the pattern changes where the colours begin again."""
+    """Return colour and dash pattern of the index-th curve; the pattern changes when the colours repeat."""
     return OKABE_ITO[index % len(OKABE_ITO)], DASHES[index // len(OKABE_ITO) % len(DASHES)]
 
 
@@ -54,7 +54,7 @@ def default_look() -> Iterator[None]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of so many inches, on the Agg canvas."""
+    """Return an empty figure of this size in inches, on the Agg canvas."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -64,7 +64,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def tidy(axes: Axes, xlabel: str, ylabel: str) -> None:
-    """Labels both axes, adds a light grid and drops the frame's upper and right side."""
+    """Label both axes, add a light grid and remove the frame's upper and right side."""
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
     axes.grid(color=GRID, linewidth=0.8)
@@ -78,34 +78,34 @@ def tidy(axes: Axes, xlabel: str, ylabel: str) -> None:
 
 
 def within_reach(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Values with finite ones brought within -`LARGEST` and `LARGEST`."""
+    """Return values with the finite ones clipped to -`LARGEST` and `LARGEST`."""
     return np.where(np.isfinite(values), np.clip(values, -LARGEST, LARGEST), values)
 
 
 def plain(words: object) -> str:
-    """Somebody's words as text: matplotlib would take what stands between two $ for a formula."""
+    """Return untrusted words as text: matplotlib reads what is between two $ as a formula."""
     return str(words).replace("$", r"\$")
 
 
 def legend_name(words: object) -> str:
-    """`plain` for a legend; matplotlib leaves names that begin with _ out, so a space goes before."""
+    """Return `plain` words for a legend; matplotlib omits names that begin with _, so a space goes before."""
     return plain(f" {words}" if str(words).startswith("_") else words)
 
 
 def plain_number(value: float, _position: object = None) -> str:
-    """A tick's label without powers of ten in mathematical type, which cost ten times as much to draw."""
+    """Return a tick's label without powers of ten in mathematical type, which take ten times as long to draw."""
     return f"{value:g}"
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Ticks between two positive values: 1, 2 and 5 times the powers of ten, or the powers alone, or every few."""
+    """Return ticks between two positive values: 1, 2 and 5 times the powers of ten, or powers alone."""
     powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
     ticks = np.outer(powers, (1, 2, 5)).ravel() if high < 300 * low else powers[:: 1 + len(powers) // 9]
     return [float(f"{tick:g}") for tick in ticks if low <= tick <= high]
 
 
 def set_log_scale(axes: Axes, low: float, high: float) -> None:
-    """A logarithmic y axis from `low` to `high`."""
+    """Set a logarithmic y axis from `low` to `high`."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     axes.set_ylim(low, high)  # first: a scale set without limits finds its own, and may overflow at that
@@ -116,19 +116,13 @@ def set_log_scale(axes: Axes, low: float, high: float) -> None:
 
 
 def wants_log(losses: list[NDArray[Any]]) -> bool:
-    """Whether losses span so large a factor that a logarithmic scale shows more of them."""
+    """Return whether losses span a factor large enough that a logarithmic scale shows more of them."""
     values = _positive(losses)
     return bool(values.size) and float(values.max()) > LOG_FROM * float(values.min())
 
 
 def scale_losses(axes: Axes, losses: list[NDArray[Any]], scale: str | None = None) -> None:
-    """Scales the y axis of a panel of losses: `linear` from 0, `log`, or (None) whichever shows more.
-
-    Args:
-        axes: the panel.
-        losses: all curves in it; values that are not finite are left out of account.
-        scale: `linear`, `log` or None.
-    """
+    """Scale the y axis of a panel of losses: `linear` from 0, `log`, or (None) whichever shows more."""
     values = _positive(losses)
     if not values.size:
         return
@@ -153,7 +147,7 @@ def color_map(name: str) -> Any:
 
 @default_look()
 def save(figure: Figure, target: Path | BinaryIO) -> None:
-    """Writes the figure into a file as its name's ending says (.png, .svg, .pdf), whole or not at all; or as PNG
+    """Write the figure into a file by its name's ending (.png, .svg, .pdf), whole or not at all; or as PNG
     into an open file."""
     from twolayer.utils.files import write_atomically
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bokeh.document import Document
     from bokeh.plotting import figure as Figure
 
+_OF_STEPS = {"loss": "loss", "learning_rate": "learning_rate"}  # panels that show steps.csv, thin and pale
 _MAIN = [panel.name for panel in MAIN_PANELS]
 _SOON = 150  # milliseconds until what was clicked or zoomed is drawn
 
@@ -183,8 +184,8 @@ class WatchPage:
         history = run.data.history
         x = history.get(by, np.empty(0))
         curves: dict[str, tuple[Array, Array, dict[str, Any]]] = {}
-        if panel.name == "loss" and run.steps.columns and len(x):
-            curves["steps"] = (*_steps(run, by), {"width": 0.7, "alpha": 0.2, "dash": dash})
+        if panel.name in _OF_STEPS and len(x):
+            curves["steps"] = (*_steps(run, _OF_STEPS[panel.name], by), {"width": 0.7, "alpha": 0.2, "dash": dash})
         for column, (_, width) in panel.lines.items():
             y = run.data.column(column)
             if len(y) == len(x):
@@ -217,14 +218,14 @@ class WatchPage:
         return f"<b>{escape(text if runs else f'No run in {places} yet; the page shows one as soon as it starts.')}</b>"
 
 
-def _steps(run: LiveRun, by: By) -> tuple[Array, Array]:
-    """Return the loss of the steps over an axis of the history, up to its last epoch."""
+def _steps(run: LiveRun, column: str, by: By) -> tuple[Array, Array]:
+    """Return a column of steps.csv over an axis of the history, up to its last epoch."""
     steps, history = run.steps.by_name(), run.data.history
-    if not {"step", "loss"} <= steps.keys():
+    if not {"step", column} <= steps.keys():
         return np.empty(0), np.empty(0)
     done = steps["step"] <= history["step"][-1]
     ends, places = np.insert(history["step"], 0, 0.0), np.insert(history[by], 0, 0.0)
-    return np.interp(steps["step"][done], ends, places), steps["loss"][done]
+    return np.interp(steps["step"][done], ends, places), steps[column][done]
 
 
 def _words(run: LiveRun) -> str:

@@ -1,5 +1,5 @@
-"""What a report or a boundary shows of the rows themselves: they are read again from the data files of the run's
-config, in their own units, split as the run split them."""
+"""The rows themselves for a report or a boundary: read again from the data files of the run's config, in their own
+units, split as the run split them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Details:
 
 
 def evaluated(run: RunData) -> tuple[str, NDArray[Any], NDArray[Any]] | None:
-    """The rows that the page judges the model by: test rows, or else validation rows.
+    """Return the rows that the page judges the model by: test rows, or else validation rows.
 
     Returns:
         (`test` or `validation`, class indices (N,), probabilities (N, C)), or None if the run kept no predictions.
@@ -154,7 +154,7 @@ def _load(data: str, seed: int, stamps: tuple[tuple[int, int], ...]) -> Dataset:
 
 
 def details_of(run: RunData, config: Config, image_shape: tuple[int, ...] | None = None) -> Details:
-    """The most confident mistakes with their pictures or cells, and the weights of the first layer.
+    """Return the most confident mistakes with their pictures or cells, and the weights of the first layer.
 
     Args:
         run: the run.

@@ -30,19 +30,19 @@ def png_bytes(pixels: NDArray[np.uint8], palette: NDArray[np.uint8] | None = Non
 
 
 def data_uri(png: bytes) -> str:
-    """A PNG file as the address of a picture inside a page."""
+    """Return a PNG file as the address of a picture inside a page."""
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
 def image_shape_of(n_features: int, image_shape: tuple[int, ...] | None) -> tuple[int, ...] | None:
-    """The shape in which a row is a picture: (rows, columns), (rows, columns, 3), or None if it is none."""
+    """Return the shape in which a row is a picture: (rows, columns), (rows, columns, 3), or None if it is none."""
     if image_shape is None or int(np.prod(image_shape)) != n_features:
         return None
     return tuple(image_shape) if len(image_shape) == 2 or image_shape[2:] == (3,) else None
 
 
 def row_picture(row: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """A raw row (D,) as pixels: what is largest is drawn white, and 0, or the least value if negative, black."""
+    """Return a raw row (D,) as pixels: the largest value is white, and 0, or the least value if negative, black."""
     values = np.asarray(row, float)
     low, high = min(0.0, float(values.min())), float(values.max())
     grey = (values - low) * (255 / (high - low)) if high > low else np.zeros_like(values)
@@ -51,7 +51,7 @@ def row_picture(row: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.uint8]:
 
 
 def weights_png(W: NDArray[Any], shape: tuple[int, ...], limit: int = 64, columns: int = 16) -> bytes:
-    """The columns of W (D, H) as pictures side by side, those of the largest norm first, on one scale.
+    """Return the columns of W (D, H) as pictures side by side, those of the largest norm first, on one scale.
 
     White is 0, vermilion positive, blue negative; full colour is the 99.5th percentile of |W|. Pictures with three
     channels show the mean over them.
@@ -77,7 +77,7 @@ def weights_png(W: NDArray[Any], shape: tuple[int, ...], limit: int = 64, column
 
 
 def _two_colours() -> NDArray[np.uint8]:
-    """(256, 3) RGB from blue over white, at 128, to vermilion."""
+    """Return colours (256, 3) from blue over white, at 128, to vermilion."""
     value = (np.arange(256)[:, None] - 128) / 127  # (256, 1)
     strength = np.clip(np.abs(value), 0, 1)
     end = np.where(value < 0, _NEGATIVE, _POSITIVE)
