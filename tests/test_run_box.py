@@ -15,6 +15,7 @@ from twolayer.config import config_from_dict
 from twolayer.runs.checkpoint import read_arrays, write_arrays
 from twolayer.runs.folder import RunFolder, open_run
 from twolayer.runs.saved_model import load_model
+from twolayer.sweep.trial import Task, run_task
 from twolayer.training.run import resume, train
 from twolayer.utils.errors import RunError
 from twolayer.utils.files import UNPACKED_FLOOR, open_regular, open_to_read, read_at_most
@@ -211,3 +212,17 @@ def test_an_edited_environment_does_not_switch_the_check_of_the_data_off(tmp_pat
     for force in (False, True):
         with pytest.raises(RunError, match=r"cannot .*: data: last\.npz was trained on other files"):
             resume(run, ["solver.epochs=4"], force=force)
+
+
+def test_a_run_of_a_sweep_that_is_a_link_is_not_trained(finished, tmp_path):
+    before = content_of_all(finished)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "0000-seed0").symlink_to(finished)
+    task = Task("0000-seed0", config_from_dict({**CONFIG, "solver": {"epochs": 5}}).model_dump(), None)
+    with pytest.raises(Exception, match="0000-seed0: cannot be read: expected a folder, got a symbolic link"):
+        run_task(task, tmp_path / "runs" / "0000-seed0")
+    assert content_of_all(finished) == before
+
+
+def content_of_all(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

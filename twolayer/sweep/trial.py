@@ -17,7 +17,7 @@ from twolayer.runs.logs import logged_rows, read_history
 from twolayer.sweep.journal import Outcome
 from twolayer.utils.columns import larger_is_better
 from twolayer.utils.errors import DivergedError, RunError, TwoLayerError
-from twolayer.utils.files import leftovers
+from twolayer.utils.files import CANNOT_READ, explained, leftovers, require_regular
 from twolayer.utils.workers.pool import Ask, UnusableWorkerError
 
 Answer = Literal["go", "prune", "stop"]
@@ -77,6 +77,8 @@ def run_task(task: Task, folder: Path, judge: Judge | None = None) -> Outcome:
 
     watch = _BestSoFar(task.config["solver"]["monitor"], judge)
     try:
+        with explained(folder, CANNOT_READ):
+            require_regular(folder, folder=True)  # a link would lead out of the sweep
         config = config_from_dict(task.config, source=Path(f"{task.name}.yaml"))
         if RunFolder(folder).last.is_file():
             _wait_until_unused(RunFolder(folder))

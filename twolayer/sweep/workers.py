@@ -99,7 +99,8 @@ def _with_paths(value: Any, paths: Mapping[str, str]) -> Any:
 
 def files_of(run: RunFolder) -> dict[str, bytes]:
     """Return the content of a run folder that has a checkpoint; nothing of another."""
-    if not run.last.is_file():
+    run.require_box()
+    if not run.last.exists():
         return {}
     paths = [run.path / name for name in (*FILES, *RESULTS)]
     return {path.name: path.read_bytes() for path in paths if path.is_file()}
