@@ -136,7 +136,7 @@ def test_rows_that_some_points_can_read_are_no_error_of_the_sweep(tmp_path):
     for space in ("data.scale: [standardize, max]", "model.dtype: [float32, float64]"):
         path = write_sweep(tmp_path, "trials: 2\n", space=f"base: base.yaml\nspace:\n  {space}\n", base=base)
         run_sweep(path, folder=tmp_path / space.split(":")[0])
-    with pytest.raises(DataError, match="finite numbers that float32 holds"):
+    with pytest.raises(DataError, match="finite number that float32 holds"):
         run_sweep(write_sweep(tmp_path, "trials: 2\n", base=base), folder=tmp_path / "none")
 
 
