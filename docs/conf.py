@@ -7,6 +7,10 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
 
 DOCS = Path(__file__).resolve().parent
 sys.path[:0] = [str(DOCS.parent), str(DOCS)]
@@ -23,7 +27,8 @@ author = "The twolayer authors"
 copyright = f"2026, {author}"
 release = version = __version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "sphinx.ext.viewcode"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+html_math_renderer = "mathml"  # shown by the browser itself: no script, and no other server is asked
 exclude_patterns = ["_build", "**/.ipynb_checkpoints", "**/*.ipynb"]
 myst_enable_extensions = ["dollarmath", "amsmath", "deflist"]
 myst_heading_anchors = 3
@@ -53,9 +58,16 @@ def plain_docstring(app: object, what: str, name: str, obj: object, options: obj
         lines[number] = "".join(pieces)
 
 
+def show_math(translator: Any, node: nodes.math | nodes.math_block) -> None:
+    """Write an equation as MathML."""
+    translator.body.append(tex2mathml(node.astext().strip(), as_block=isinstance(node, nodes.math_block)))
+    raise nodes.SkipNode
+
+
 def setup(app: object) -> None:
     """Write the generated pages and the pictures before the build, and register the two filters."""
     generate.main()
     pictures.main()
+    app.add_html_math_renderer("mathml", (show_math, None), (show_math, None))  # type: ignore[attr-defined]
     app.connect("source-read", link_to_the_repository)  # type: ignore[attr-defined]
     app.connect("autodoc-process-docstring", plain_docstring)  # type: ignore[attr-defined]
