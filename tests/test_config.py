@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from twolayer.config import Config, config_from_dict, load_config, rules, value_problem
@@ -290,9 +293,109 @@ def test_keys_that_do_not_fit_each_other_are_told(solver: dict[str, Any], told: 
     assert fault.startswith(told)
 
 
-def test_an_unused_key_may_stand_at_its_default() -> None:
-    given = config_from_dict(spiral(solver={"optimizer": "adam", "momentum": 0.9}))
-    assert given == config_from_dict(spiral(solver={"optimizer": "adam"}))
+@pytest.mark.parametrize(
+    ("section", "values", "key"),
+    [
+        ("solver", {"optimizer": "adam", "momentum": 0.9}, "solver.momentum"),
+        ("solver", {"optimizer": "sgd", "beta1": 0.9}, "solver.beta1"),
+        ("solver", {"schedule": "constant", "min_learning_rate": 0.0}, "solver.min_learning_rate"),
+        ("solver", {"schedule": "cosine", "plateau_patience": 5}, "solver.plateau_patience"),
+        ("model", {"init": "he", "init_std": 0.01}, "model.init_std"),
+    ],
+)
+def test_a_key_left_over_from_another_choice_is_refused_at_its_default_value(section, values, key) -> None:  # type: ignore[no-untyped-def]
+    (problem,) = faults_of(spiral(**{section: values}))
+    assert problem.startswith(f"{key}: not used by ")
+    assert f"remove '{key.split('.')[1]}'" in problem
+
+
+def test_min_delta_and_refit_need_what_they_act_on() -> None:
+    assert "used only by patience and schedule: plateau" in faults_of(spiral(solver={"min_delta": 0.1}))[0]
+    for solver in ({"patience": 3}, {"schedule": "plateau"}):
+        assert config_from_dict(spiral(solver={"min_delta": 0.1, **solver})).solver.min_delta == 0.1
+    data = {"train": SPIRAL, "validation": 0}
+    assert "needs validation rows" in faults_of({"data": data, "run": {"refit": True}})[0]
+
+
+def test_a_learning_rate_gives_way_to_the_default_of_an_optimizer_chosen_by_override(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("data: {train: {generator: spiral}}\nsolver: {learning_rate: 0.2, momentum: 0.8}\n", "utf-8")
+    config = load_config(path, ["solver.optimizer=adam"])
+    assert config.solver.learning_rate == 0.001
+    (note,) = config.notes
+    assert note.startswith("solver.learning_rate: 0.2 was for optimizer: momentum; with adam it is 0.001, the default")
+    for overrides in (["solver.optimizer=nesterov"], ["solver.optimizer=adam", "solver.learning_rate=0.002"]):
+        config = load_config(path, overrides)  # the same default, or a rate of its own
+        assert config.solver.learning_rate == (0.002 if len(overrides) > 1 else 0.2)
+        assert config.notes == ()
+
+
+def test_a_learning_rate_far_above_the_optimizers_default_gets_a_note() -> None:
+    (note,) = config_from_dict(spiral(solver={"optimizer": "adam", "learning_rate": 0.1})).notes
+    assert note.startswith("solver.learning_rate: 0.1 is 100 times the default of optimizer: adam")
+    assert "write learning_rate: 0.001" in note
+    assert config_from_dict(spiral(solver={"optimizer": "adam", "learning_rate": 0.01})).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("data:\n\ttrain: x\n", "a.yaml:2:1: a tab; YAML is indented with spaces"),
+        ("data:\n  train: x\n    test: y\n", "a.yaml:3:5: the indentation fits no line above"),
+        ("data:\n  train: x\n test: y\n", "a.yaml:3:2: the indentation fits no line above"),
+        ("seed: 1\nrun:\n  dir: x\n  refit:true\n", "a.yaml:4:3: 'refit:true' has no space after the colon"),
+        ("solver:\n  reg: 1\n  epochs:40\n  batch_size: 3\n", "a.yaml:3:3: 'epochs:40' has no space after the colon"),
+        (
+            "solver:\n  epochs:40\n  reg: 1\n",
+            "2:3: 'epochs:40' has no space after the colon; write 'epochs: 40'",
+        ),
+        ("solver:\n  epochs:40\n", "got 'epochs:40'; write 'epochs: 40', with a space after the colon"),
+        ("solver:\n  epochs = 40\n", "got 'epochs = 40'; write 'epochs: 40', with a space after the colon"),
+        ("seed: 0\nepochs=40\n", "a.yaml:2:1: expected KEY: VALUE, got 'epochs=40'"),
+        ("data:\n  label: 'y\n", "a.yaml:2:10: the quote that opens here is never closed"),
+        ("data: {train: {generator: spiral}, validation: 15}\n", "got 15; 15 % is 0.15"),
+        ("data: {train: {generator: spiral}, validation: 15%}\n", "data.validation: no such file: '15%'; 15 % is 0.15"),
+    ],
+)
+def test_mistakes_of_a_first_config_are_named_in_plain_words(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "a.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path / "a.yaml")
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("solver.optimiser", "'optimizer'"),
+        ("solver.lr", "'learning_rate'"),
+        ("solver.batch", "'batch_size'"),
+        ("solver.l2", "'reg'"),
+        ("solver.n_epochs", "'epochs'"),
+        ("model.units", "'hidden'"),
+        ("data.target", "'label'"),
+        ("data.sep", "'separator'"),
+        ("lr", "'solver.learning_rate'"),
+        ("hidden_layer_sizes", "'model.hidden'"),
+    ],
+)
+def test_names_that_others_use_lead_to_the_key(written: str, meant: str) -> None:
+    with pytest.raises(ConfigError, match=f"unknown key; did you mean {meant}"):
+        config_from_dict(spiral(), [f"{written}=3"])
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    config = config_from_dict(spiral(model={"hidden": np.array([16])[0]}, solver={"reg": np.float64(0.1)}))
+    assert (config.model.hidden, config.solver.reg) == (16, 0.1)
+
+
+def test_a_notebook_shows_the_report_and_no_frames() -> None:
+    shell = pytest.importorskip("IPython.core.interactiveshell").InteractiveShell(colors="nocolor")
+    result = io.StringIO()
+    with redirect_stdout(result):
+        shell.run_cell(f"import twolayer\ntwolayer.train({{'data': {SPIRAL!r}, 'model': {{'hiden': 3}}}})")
+    assert "model.hiden: unknown key; did you mean 'hidden'?" in result.getvalue()
+    assert len(result.getvalue().splitlines()) < 8
 
 
 def test_init_std_belongs_to_normal() -> None:

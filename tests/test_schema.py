@@ -21,7 +21,7 @@ GOOD: list[dict[str, Any]] = [
     {"seed": 3, "data": {"train": {"generator": "toy", "rows": 7}, "test": SPIRAL, "validation": 0.2}},
     {"data": {"train": "a.csv", "label": -1, "ignore": ["id", 3], "categorical": []}},
     {"data": {"train": {"features": "x", "labels": "y"}, "test": 0.1, "validation": {"features": "v", "labels": "w"}}},
-    {"data": {"train": SPIRAL}, "solver": {"optimizer": "sgd", "momentum": 0.9, "learning_rate": 1}},
+    {"data": {"train": SPIRAL}, "solver": {"optimizer": "sgd", "learning_rate": 1}},
     {"data": {"train": SPIRAL}, "solver": {"optimizer": "nesterov", "momentum": 0.5}},
     {"data": {"train": SPIRAL}, "solver": {"momentum": 0.5}},
     {"data": {"train": SPIRAL}, "solver": {"optimizer": "adamw", "beta1": 0.5, "epsilon": 1e-7}},
@@ -31,6 +31,7 @@ GOOD: list[dict[str, Any]] = [
     {"data": {"train": SPIRAL}, "run": {"snapshot_epochs": 5, "dir": "out"}},
 ]
 BAD: list[Any] = [
+    {"data": {"train": SPIRAL}, "solver": {"optimizer": "sgd", "momentum": 0.9}},
     None,
     [],
     {},

@@ -7,8 +7,10 @@ is opened."""
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from twolayer.config.rules import (
     TABLE_KEYS,
     AlreadyTold,
     Values,
+    cautions,
     check_rules,
     default_of,
 )
@@ -51,7 +54,8 @@ def make_paths_absolute(document: Document, report: Report, folders: dict[str, P
         problem = _problem(holder[key]) if require_files else None
         if problem is not None:
             where = "" if name == holder[key] else f", that is {shown_path(holder[key])}"
-            report.add(path, f"{problem[0]}: {shown(name)}{where}{problem[1]}", place)
+            hint = f"; {as_fraction}" if (as_fraction := _as_fraction(name)) else f"{where}{problem[1]}"
+            report.add(path, f"{problem[0]}: {shown(name)}{hint}", place)
 
 
 def shown_path(path: str) -> str:
@@ -105,14 +109,16 @@ def check(document: Document, report: Report, folders: dict[str, Path], *, requi
         report.add(path, message, document.place(path))
 
     check_types(document, report, Config)
-    _drop_left_over(document, report)
+    notes = _drop_left_over(document, report)
     check_rules(data, report, complain)
     make_paths_absolute(document, report, folders, require_files=require_files)
     report.raise_if_any()
     run = data.setdefault("run", {})
     run["dir"] = os.path.abspath(os.path.expanduser(run.get("dir", default_of("run.dir"))))
     _fill_dependent_defaults(data, report)
-    return Config.model_validate(data)
+    config = Config.model_validate(data)
+    config._notes = (*notes, *cautions(Values(data, report)))
+    return config
 
 
 def check_types(document: Document, report: Report, model: type[BaseModel]) -> None:
@@ -193,9 +199,11 @@ def _unknown_key(path: KeyPath, model: type[BaseModel]) -> str:
     if name in known:
         return f"unknown key in this form; expected {expected(tuple(outer), model)}"
     if nearest(str(name), known) is None:
-        sections = [s for s in known_keys((), model) if name in known_keys((s,), model)]
-        if sections and tuple(outer) != (sections[0],):
-            return f"unknown key here; it belongs under '{sections[0]}'"
+        elsewhere = {key: section for section in known_keys((), model) for key in known_keys((section,), model)}
+        if name in elsewhere:
+            return f"unknown key here; it belongs under '{elsewhere[name]}'"
+        if (guess := nearest(str(name), elsewhere)) is not None:
+            return f"unknown key; did you mean '{elsewhere[guess]}.{guess}'?"
     return f"unknown key{hint_for(str(name), known)}"
 
 
@@ -203,27 +211,55 @@ def _hint(found: Any, path: KeyPath, model: type[BaseModel]) -> str:
     """What to try: the nearest choice where a word was found, or a way out of an empty section."""
     if found is None and len(path) == 1:
         return "give it a key or remove the line"
-    return did_you_mean(found, choices(path, model)) if isinstance(found, str) else ""
+    if type(found) in (int, float) and 1 <= found < 100 and "and below 1" in expected(path, model):
+        return _as_fraction(f"{found} %")
+    if not isinstance(found, str):
+        return ""
+    if known_keys(path, model) and (pair := re.fullmatch(r"(\w+) ?[:=] ?(\S+)", found[:100])):
+        return f"write '{pair[1]}: {pair[2]}', with a space after the colon"
+    return did_you_mean(found, choices(path, model))
+
+
+def _as_fraction(text: str) -> str:
+    """Return what a percentage is as a fraction, or nothing if `text` is no percentage."""
+    percent = re.fullmatch(r"(\d{1,3}(?:\.\d{1,9})?) ?%", text)
+    return f"{percent[1]} % is {float(percent[1]) / 100:g}" if percent else ""
 
 
 def _is_override(place: Place | None) -> bool:
     return place is not None and place.column == 0
 
 
-def _drop_left_over(document: Document, report: Report) -> None:
-    """Takes out the file's keys that belong to a choice which an override changed: they went with the old choice."""
+def _drop_left_over(document: Document, report: Report) -> list[str]:
+    """Remove the file's keys that belong to a choice which an override changed, and return a note for each number that
+    the new choice's default replaces."""
     values = Values(document.data, report)
+    notes = []
+    for key, (chooser, defaults) in DEPENDENT_DEFAULTS.items():
+        path, choice = tuple(key.split(".")), tuple(chooser.split("."))
+        old = document.replaced.get(choice)
+        if old is None or not values.given(key) or _is_override(document.place(path)):
+            continue
+        with suppress(AlreadyTold):
+            old, new = default_of(chooser) if old is ... else old, values[chooser]
+            value = document.data[path[0]][path[1]]
+            if defaults.get(old, defaults[new]) != defaults[new] and not (key in OWNED_KEYS and values.unused(key)):
+                del document.data[path[0]][path[1]]
+                if value != defaults[new]:
+                    notes.append(
+                        f"{key}: {shown(value)} was for {choice[1]}: {old}; with {new} it is {defaults[new]:g}, the "
+                        f"default ({key}=VALUE sets another)"
+                    )
     choosers = {key: chooser for key, (chooser, _) in OWNED_KEYS.items()} | dict.fromkeys(TABLE_KEYS, "data.train")
     for key, chooser in choosers.items():
         path = tuple(key.split("."))
         changed = _is_override(document.place(tuple(chooser.split("."))))
         if not changed or not values.given(key) or _is_override(document.place(path)):
             continue
-        try:
+        with suppress(AlreadyTold):
             if values.unused(key):
                 del document.data[path[0]][path[1]]
-        except AlreadyTold:
-            continue
+    return notes
 
 
 def _fill_dependent_defaults(data: Any, report: Report) -> None:

@@ -100,6 +100,7 @@ def apply_override(document: Document, override: str, number: int, report: Repor
             around = path[:depth]
             report.add(path, f"{dotted(around)} is {shown(holder)} here, which has no keys inside", place, judged=True)
             return
+    document.replaced.setdefault(path, holder.get(path[-1], ...))
     holder[path[-1]] = value.data
     document.places = {p: at for p, at in document.places.items() if p[: len(path)] != path} | value.places
 
@@ -108,6 +109,8 @@ def _plain_copy(value: Any, path: KeyPath, report: Report) -> Any:
     """Dicts with names for keys, lists and values, so that nothing of the caller's is changed."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
+    if type(value).__module__ == "numpy":
+        value = value.tolist()
     if len(path) > MAX_DEPTH:
         report.add(path[:1], f"nested deeper than {MAX_DEPTH} levels", None)
         return None

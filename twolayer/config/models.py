@@ -247,6 +247,7 @@ class Config(Section):
     Attributes:
         source: the file it was read from, None for a dict.
         name: the file's name without folder and ending, `run` for a dict.
+        notes: values that an override replaced by another choice's default, or that look left over.
     """
 
     seed: int = Field(0, ge=0, lt=2**63, description="what all random numbers are counted from")
@@ -256,10 +257,15 @@ class Config(Section):
     run: RunConfig = Field(RunConfig(), description="what a run writes, and when; never changes the training")
 
     _source: Path | None = PrivateAttr(None)
+    _notes: tuple[str, ...] = PrivateAttr(())
 
     @property
     def source(self) -> Path | None:
         return self._source
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self._notes
 
     @property
     def name(self) -> str:

@@ -29,6 +29,8 @@ DEPENDENT_DEFAULTS: dict[str, tuple[str, dict[str, float]]] = {
     f"solver.{name}": (f"solver.{chooser}", values) for name, (chooser, values) in settings.DEPENDENT_DEFAULTS.items()
 }
 
+_LARGE = 30  # times the default of the optimizer: a learning rate that deserves a note
+
 Complaint = tuple[str, str]  # (dotted key, message)
 
 
@@ -116,11 +118,23 @@ def check_rules(data: Any, report: Report, complain: Callable[[KeyPath, str], No
         complain(tuple(key.split(".")), message)
 
 
+def cautions(values: Values) -> list[str]:
+    """Return notes about values that are allowed and probably left over from another choice."""
+    optimizer, rate = values["solver.optimizer"], values["solver.learning_rate"]
+    usual = OPTIMIZERS[optimizer].learning_rate
+    if rate < _LARGE * usual:
+        return []
+    return [
+        f"solver.learning_rate: {rate:g} is {rate / usual:.0f} times the default of optimizer: {optimizer}; if it is "
+        f"left over from another optimizer, write learning_rate: {usual:g} or remove the key"
+    ]
+
+
 def _owned(key: str) -> Callable[[Values], Iterator[Complaint]]:
     chooser, owners = OWNED_KEYS[key]
 
     def rule(values: Values) -> Iterator[Complaint]:
-        if values.given(key) and values.unused(key) and values[key] != default_of(key):
+        if values.given(key) and values.unused(key):
             choice, name = chooser.split(".")[1], key.split(".")[1]
             yield (
                 key,
@@ -197,6 +211,14 @@ def _min_delta(values: Values) -> Iterator[Complaint]:
         yield "solver.min_delta", "used only by patience and schedule: plateau; set one of them or remove 'min_delta'"
 
 
+def _refit(values: Values) -> Iterator[Complaint]:
+    if values["run.refit"] and not values.has_validation:
+        yield (
+            "run.refit",
+            "needs validation rows, which choose the number of steps; set data.validation or refit: false",
+        )
+
+
 def _rates(values: Values) -> Iterator[Complaint]:
     low, rate = values["solver.min_learning_rate"], values["solver.learning_rate"]
     if low > rate and not values.unused("solver.min_learning_rate"):
@@ -229,6 +251,7 @@ RULES: list[Callable[[Values], Iterator[Complaint]]] = [
     _monitor,
     _engine,
     _min_delta,
+    _refit,
     _rates,
     _warmup,
     _refit,

@@ -116,7 +116,8 @@ def _describe_one(schema: Schema) -> str:
         case "array":
             return f"a list of {describe(schema['items'])}"
         case "object" if "properties" in schema:
-            return "{" + ", ".join(_entry(key, part) for key, part in schema["properties"].items()) + "}"
+            entries = [_entry(key, part) for key, part in schema["properties"].items()]
+            return "{" + ", ".join(entries if len(entries) <= 8 else [*entries[:4], "..."]) + "}"
         case "object":
             return "{label: weight}"
     return "null"
@@ -197,9 +198,9 @@ def _definition(schema: Schema, section: str) -> str:
 
 
 def _owned_rule(key: str, chooser: str, owners: tuple[str, ...]) -> Schema:
-    """A key that is set to something else than its default needs one of the choices it belongs to."""
+    """Return the rule that a key needs one of the choices it belongs to."""
     name, choice = key.split(".")[1], chooser.split(".")[1]
     then: Schema = {"properties": {choice: {"enum": list(owners)}}}
     if default_of(chooser) not in owners:
         then["required"] = [choice]
-    return {"if": {"required": [name], "properties": {name: {"not": {"const": default_of(key)}}}}, "then": then}
+    return {"if": {"required": [name]}, "then": then}

@@ -39,6 +39,7 @@ _NULL = re.compile(r"~|null|Null|NULL|")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_GLUED = re.compile(r"( *)([A-Za-z_0-9]{1,30}):([^\s/\\:,]\S{0,60})(?=\s|$)")  # `epochs:40`, no path, no address
 _NOT_FINITE = re.compile(r"([-+]?)\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 
@@ -181,13 +182,36 @@ def _events(text: str) -> Iterator[Any]:
         mark = Mark(before.count("\n") + 1, len(before) - before.rfind("\n"))
         raise Refused(f"the character U+{ord(text[error.position]):04X} may not stand in YAML", mark) from None
     except MarkedYAMLError as error:
-        at = error.problem_mark or error.context_mark
-        raise Refused(
-            f"not valid YAML: {error.problem or error.context}", _mark(at) if at is not None else mark
-        ) from None
+        raise Refused(*_explain(error, text, mark)) from None
     except (YAMLError, ValueError, OverflowError, LookupError, AttributeError, TypeError, AssertionError):
         # ruamel's scanner fails in ways of its own on some broken texts, e.g. on an escape beyond Unicode
         raise Refused("not valid YAML here or just after", mark) from None
+
+
+def _explain(error: MarkedYAMLError, text: str, last: Mark) -> tuple[str, Mark]:
+    """Return what is wrong and where, in words for the mistakes that people make."""
+    problem = str(error.problem or error.context)
+    at = _mark(error.problem_mark) if error.problem_mark is not None else last
+    begun = _mark(error.context_mark) if error.context_mark is not None else at
+    lines = text.split("\n")
+    if "'\\t'" in problem:
+        return "a tab; YAML is indented with spaces, so replace it by spaces", at
+    if "unexpected end of stream" in problem and "quoted" in str(error.context):
+        return "the quote that opens here is never closed", begun
+    for number in range(min(begun.line, at.line), max(begun.line - 2, 0), -1):  # the line itself, then the one above
+        if number <= len(lines) and (glued := _GLUED.match(lines[number - 1])):
+            indent, key, value = glued.groups()
+            fixed = f"no space after the colon; write {shown(f'{key}: {value}')}"
+            return f"{shown(f'{key}:{value}')} has {fixed}", Mark(number, len(indent) + 1)
+    if "mapping values are not allowed" in problem or "expected <block end>" in problem:
+        line = lines[at.line - 1] if at.line <= len(lines) else ""
+        column = len(line) - len(line.lstrip()) + 1
+        return "the indentation fits no line above; the keys of one section begin in the same column", Mark(
+            at.line, column
+        )
+    if "could not find expected ':'" in problem and begun.line <= len(lines):
+        return f"expected KEY: VALUE, got {shown(lines[begun.line - 1].strip())}", begun
+    return f"not valid YAML: {problem}", at
 
 
 def _mark(mark: Any) -> Mark:
@@ -230,11 +254,13 @@ class Document:
 
     Attributes:
         data: dicts with string keys, lists, str, int, float, bool and None.
-        places: where each value's key stands (list items: the item).
+        places: where each value's key is (list items: the item).
+        replaced: the values that overrides took the place of.
     """
 
     data: Any
     places: dict[KeyPath, Place] = field(default_factory=dict)
+    replaced: dict[KeyPath, Any] = field(default_factory=dict)
 
     def place(self, path: KeyPath) -> Place | None:
         """The place of the value, or of the nearest thing around it that was written."""

@@ -112,7 +112,7 @@ def train(
     else:
         folder = create_run_folder_at(files, run_dir)
     with _with_command_to_resume(folder), folder.lock() as lock:
-        return _run(config, dataset, solver, folder, {}, (*warned, *lock.notices), quiet, stop)
+        return _run(config, dataset, solver, folder, {}, (*config.notes, *warned, *lock.notices), quiet, stop)
 
 
 def _with_rows(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,10 @@ class ConfigError(TwoLayerError):
         super().__init__("\n".join(problems))
         self.problems = problems
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows: the report, without the frames that made it."""
+        return [f"{type(self).__name__}:", *self.problems]
+
 
 class FileError(TwoLayerError):
     """A file that cannot be read or written as what it should be."""

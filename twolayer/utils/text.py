@@ -14,19 +14,42 @@ from twolayer.utils.errors import DataError, FileError
 _MAX_SHOWN = 60  # characters of a value
 _MAX_COMPARED = 100  # characters of a name; the time of a comparison grows with their square
 
-# Names that other libraries have for our settings, too far from ours in spelling.
+# Names that other libraries, or people, have for our settings, too far from ours in spelling.
 SYNONYMS = {
-    "lr": "learning_rate",
-    "alpha": "learning_rate",
-    "weight_decay": "reg",
-    "l2": "reg",
-    "gamma": "factor",
-    "max_iter": "epochs",
-    "target": "label",
-    "normalize": "scale",
-    "hidden_layer_sizes": "hidden",
-    "units": "hidden",
-    "random_state": "seed",
+    name: ours
+    for ours, names in {
+        "batch_size": "batch minibatch bs",
+        "categorical": "categories cat_features category",
+        "class_weight": "weights balance",
+        "dir": "output out outdir save_dir folder",
+        "dtype": "precision float",
+        "engine": "backend device",
+        "epochs": "max_iter iterations n_epochs steps",
+        "epsilon": "eps",
+        "factor": "gamma decay",
+        "hidden": "hidden_layer_sizes units neurons n_hidden layers width",
+        "ignore": "drop exclude skip",
+        "init": "initializer weights_init",
+        "label": "target y class response",
+        "learning_rate": "lr alpha eta step_size learning_rate_init",
+        "max_grad_norm": "clip clipnorm grad_clip",
+        "min_delta": "tol",
+        "missing_values": "na_values nan",
+        "momentum": "mu",
+        "monitor": "metric",
+        "optimizer": "algorithm solver_type",
+        "patience": "early_stopping n_iter_no_change",
+        "reg": "weight_decay l2 l2_reg lambda regularization regularisation penalty",
+        "scale": "normalize normalise standardize scaler",
+        "schedule": "scheduler lr_scheduler lr_schedule",
+        "seed": "random_state",
+        "separator": "sep delimiter",
+        "test": "test_size",
+        "train": "training file path dataset",
+        "validation": "val valid validation_split validation_fraction",
+        "warmup_epochs": "warmup",
+    }.items()
+    for name in names.split()
 }
 
 
