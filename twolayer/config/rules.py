@@ -211,24 +211,16 @@ def _min_delta(values: Values) -> Iterator[Complaint]:
         yield "solver.min_delta", "used only by patience and schedule: plateau; set one of them or remove 'min_delta'"
 
 
-def _refit(values: Values) -> Iterator[Complaint]:
-    if values["run.refit"] and not values.has_validation:
-        yield (
-            "run.refit",
-            "needs validation rows, which choose the number of steps; set data.validation or refit: false",
-        )
-
-
 def _rates(values: Values) -> Iterator[Complaint]:
     low, rate = values["solver.min_learning_rate"], values["solver.learning_rate"]
     if low > rate and not values.unused("solver.min_learning_rate"):
-        yield "solver.min_learning_rate", f"found {low}, which is above learning_rate ({rate})"
+        yield "solver.min_learning_rate", f"expected at most learning_rate ({rate}), got {low}"
 
 
 def _warmup(values: Values) -> Iterator[Complaint]:
     warmup, epochs = values["solver.warmup_epochs"], values["solver.epochs"]
     if warmup > epochs:
-        yield "solver.warmup_epochs", f"found {warmup}, which is longer than the training (epochs: {epochs})"
+        yield "solver.warmup_epochs", f"expected at most the length of the training (epochs: {epochs}), got {warmup}"
 
 
 def _refit(values: Values) -> Iterator[Complaint]:
@@ -251,7 +243,6 @@ RULES: list[Callable[[Values], Iterator[Complaint]]] = [
     _monitor,
     _engine,
     _min_delta,
-    _refit,
     _rates,
     _warmup,
     _refit,
