@@ -193,6 +193,12 @@ def test_a_column_to_sort_by_that_does_not_exist_is_refused_with_the_nearest_nam
         run_table([run("a", solver__learning_rate=1.0), run("b")], "learning_rte")
 
 
+def test_names_from_disk_do_not_reach_the_terminal_as_control_characters():
+    text = run_table([run("\x1b[31mred\n")]).for_terminal()
+    assert "\x1b" not in text
+    assert len(text.splitlines()) == 2
+
+
 def test_runs_of_one_name_are_told_apart_by_their_paths():
     assert run_names([run("x/a"), run("y/a")]) == ["x/a", "y/a"]
 

@@ -68,9 +68,7 @@ def command(
     for note in notes:
         click.echo(note, err=True)
     if boundary:
-        if len(loaded) != 1:
-            raise click.UsageError(f"--boundary: expected one RUN, got {len(loaded)}")
-        click.echo(str(_draw_boundary(*loaded[0], output)))
+        click.echo(str(_draw_boundary(loaded, output)))
         return
     views = [run for run, _ in loaded]
     try:
@@ -91,11 +89,14 @@ def command(
     click.echo(f"{table.for_terminal()}\n\n{path}")
 
 
-def _draw_boundary(run: RunData, config: Config, output: Path | None) -> Path:
+def _draw_boundary(runs: list[tuple[RunData, Config]], output: Path | None) -> Path:
     from twolayer.runs.saved_model import load_model
     from twolayer.utils.errors import RunError
     from twolayer.views.boundary import animate_boundary, draw_boundary, plane_of, snapshot_models
 
+    if len(runs) != 1:
+        raise click.UsageError(f"--boundary: expected one RUN, got {len(runs)}")
+    run, config = runs[0]
     model = load_model(run.path)
     plane = plane_of(run.path, config, model.classes)
     path = output or run.path / "boundary.png"
