@@ -285,7 +285,10 @@ def test_another_choice_by_override_takes_the_keys_of_the_old_choice_out(tmp_pat
         ({"factor": 0.5}, "solver.factor: not used by schedule: constant"),
         ({"schedule": "step"}, "solver.step_epochs: missing key: schedule: step needs"),
         ({"schedule": "cosine", "min_learning_rate": 0.5}, "solver.min_learning_rate: expected at most learning_rate"),
-        ({"warmup_epochs": 50}, "solver.warmup_epochs: found 50, which is at most the length of the training (epochs: 40)"),
+        (
+            {"warmup_epochs": 50},
+            "solver.warmup_epochs: found 50, which is at most the length of the training (epochs: 40)",
+        ),
     ],
 )
 def test_keys_that_do_not_fit_each_other_are_told(solver: dict[str, Any], told: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from twolayer.utils.columns import larger_is_better
-from twolayer.utils.text import did_you_mean, printable, plain
+from twolayer.utils.text import did_you_mean, plain
 from twolayer.views.run_data import ENDED, RunData, best_index, differing_keys, flattened, short_names, value_text
 
 Cell = str | float | int | None
