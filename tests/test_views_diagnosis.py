@@ -214,11 +214,11 @@ def test_no_verdict_advises_what_is_already_so_and_what_it_advises_is_a_config(p
     columns, status, name = PROBLEMS[problem]
     rng = np.random.default_rng(seed)
     chosen = {key: values[rng.integers(len(values))] for key, values in SETTINGS.items()}
-    values = config_from_dict({"data": {"train": {"generator": "spiral"}}}).model_dump()
+    written = {"data": {"train": {"generator": "spiral"}}, "model": {}, "solver": {}}
     for key, value in chosen.items():
         section, _, key = key.partition("__")
-        values[section][key] = value
-    values = config_from_dict(values).model_dump()
+        written[section][key] = value
+    values = config_from_dict(written).model_dump()
     y = np.repeat(range(10), [60] * 9 + [10])
     P = np.where(np.eye(10)[y * (y < 9)] == 1, 0.91, 0.01)  # the last class is never recognised
     evidence = Evidence(made_history(40, **columns), 10, values, status, y, P)
@@ -232,7 +232,7 @@ def test_no_verdict_advises_what_is_already_so_and_what_it_advises_is_a_config(p
             section, _, key = change.key.partition(".")
             assert values[section][key] == change.present != change.proposed
             assert f"{change.key}=" in verdict.remedy
-            changed = json.loads(json.dumps(values))
+            changed = json.loads(json.dumps(written))
             changed[section][key] = change.proposed
             config_from_dict(changed)  # raises for a value that no config may have
 

@@ -97,11 +97,10 @@ def made_run(folder, *, history=None, summary=None, predictions=None, classes=()
 
 def made_live_run(folder, *, history=None, steps=(), **changes):
     """A run folder with a config that loads, as `watch` reads it."""
-    config = config_from_dict({"data": {"train": {"generator": "spiral"}}})
-    values = config.model_dump()
+    values = {"data": {"train": {"generator": "spiral"}}}
     for name, value in changes.items():
         section, _, key = name.partition("__")
-        values[section][key] = value
+        values.setdefault(section, {})[key] = value
     path = made_run(folder, history=history)
     (path / "config.yaml").write_text(dump_config(config_from_dict(values)), encoding="utf-8")
     (path / "last.npz").touch()

@@ -227,7 +227,8 @@ def text_plot(runs: Sequence[RunData], panels: Sequence[Panel], by: By, width: i
     for panel in panels:
         plot = plotille.Figure()
         plot.width, plot.height = max(10, width - 30), height
-        plot.x_label, plot.y_label = by, panel.name
+        plot.x_label, plot.y_label, plot.origin = by, panel.name, False
+        plot.register_label_formatter(float, lambda value, chars, *_, **__: f"{value:.4g}".rjust(chars))
         for index, group in enumerate(grouped(runs, by_seed=False)):
             curves = [group_curve(group, column, by, 4 * width) for column in panel.lines]
             curve = next((curve for curve in reversed(curves) if curve is not None), None)
