@@ -216,9 +216,9 @@ def test_a_run_that_was_killed_or_goes_on_is_shown_as_far_as_it_got(trained, tmp
 @pytest.mark.parametrize(
     ("file", "damage", "said"),
     [
-        ("predictions.npz", lambda arrays, header: arrays["test_y"].fill(3), "class indices below 3"),
-        ("predictions.npz", lambda arrays, header: arrays.pop("test_rows"), "does not fit together"),
-        ("predictions.npz", lambda arrays, header: header.update(classes=5), "names no classes"),
+        ("predictions.npz", lambda arrays, header: arrays["test_y"].fill(3), "N class indices below 3"),
+        ("predictions.npz", lambda arrays, header: arrays.pop("test_rows"), "rows: expected N row numbers"),
+        ("predictions.npz", lambda arrays, header: header.update(classes=5), "classes: expected a list of labels"),
         ("summary.json", lambda summary: summary.update(test_accuracy=10**39), "number or null, got 1000"),
         ("summary.json", lambda summary: summary.update(test_accuracy=10**400), "over 40 digits"),
         ("summary.json", lambda summary: summary.update(test_accuracy="high"), "number or null, got 'high'"),

@@ -16,7 +16,7 @@ from twolayer.network.model import Array, Params, forward, predict_proba, softma
 from twolayer.runs.checkpoint import read_arrays, read_model_arrays
 from twolayer.runs.folder import RunFolder
 from twolayer.utils.errors import RunError
-from twolayer.utils.text import data_error
+from twolayer.utils.text import data_error, shown
 
 _BLOCK_ROWS = 4096
 
@@ -115,29 +115,29 @@ def load_model(path: str | Path) -> Model:
 
 
 def read_predictions(path: Path) -> tuple[dict[str, Array], tuple[str | int, ...]]:
-    """What a run predicted at its end.
+    """Return what a run predicted at its end.
 
     Args:
         path: the predictions.npz.
 
     Returns:
-        For `validation` and `test`, as far as the run has such rows: `test_rows` (N,), where they stand in the
-        source, `test_y` (N,), class indices, `test_proba` (N, C); and the C labels.
+        For `validation` and `test`, if the run has such rows: `test_rows` (N,), their numbers in the source, `test_y`
+        (N,), class indices, `test_proba` (N, C); and the C labels.
 
     Raises:
-        RunError: if the file cannot be read, is damaged, or its arrays and labels do not fit each other.
+        RunError: if the file cannot be read, is damaged, or its arrays and labels do not match.
     """
     arrays, header = read_arrays(path, kinds=("predictions",))
     classes = header.get("classes")
     if not (isinstance(classes, list) and classes and all(isinstance(label, str | int) for label in classes)):
-        raise RunError(f"{path}: its header names no classes; wanted: a list of labels")
+        raise RunError(f"{path}: classes: expected a list of labels, got {shown(classes)}")
     for part in ("validation", "test"):
         found = {name: arrays[f"{part}_{name}"] for name in ("rows", "y", "proba") if f"{part}_{name}" in arrays}
         if found and not (len(found) == 3 and _fit(**found, n_classes=len(classes))):
             shapes = ", ".join(f"{part}_{name} {array.dtype} {array.shape}" for name, array in found.items())
             raise RunError(
-                f"{path}: what it says of the {part} rows does not fit together: {shapes}; wanted: N row numbers, "
-                f"N class indices below {len(classes)}, and N x {len(classes)} probabilities"
+                f"{path}: {part} rows: expected N row numbers, N class indices below {len(classes)} and "
+                f"N x {len(classes)} probabilities, got {shapes}"
             )
         if found:
             arrays[f"{part}_y"] = found["y"].astype(np.intp)
@@ -145,7 +145,7 @@ def read_predictions(path: Path) -> tuple[dict[str, Array], tuple[str | int, ...
 
 
 def _fit(rows: Array, y: Array, proba: Array, n_classes: int) -> bool:
-    """Whether they are N row numbers, N class indices and (N, C) probabilities, NaN where scores overflowed."""
+    """Check that they are N row numbers, N class indices and (N, C) probabilities, NaN where scores overflowed."""
     N = len(y) if y.ndim else 0
     if not (rows.shape == y.shape == (N,) and proba.shape == (N, n_classes) and N > 0):
         return False
