@@ -26,7 +26,7 @@ from twolayer.sweep import file as sweep_file
 from twolayer.sweep import report, search
 from twolayer.sweep.file import load_sweep
 from twolayer.sweep.search import run_sweep
-from twolayer.sweep.trial import Task, run_task
+from twolayer.sweep.trial import Trial, run_trial
 from twolayer.sweep.workers import TrialWorkers
 from twolayer.training import recorder as recording
 from twolayer.training import run as training
@@ -136,7 +136,7 @@ def test_rows_that_some_points_can_read_are_no_error_of_the_sweep(tmp_path):
     for space in ("data.scale: [standardize, max]", "model.dtype: [float32, float64]"):
         path = write_sweep(tmp_path, "trials: 2\n", space=f"base: base.yaml\nspace:\n  {space}\n", base=base)
         run_sweep(path, folder=tmp_path / space.split(":")[0])
-    with pytest.raises(DataError, match="finite number that float32 holds"):
+    with pytest.raises(DataError, match="a finite number that float32 holds"):
         run_sweep(write_sweep(tmp_path, "trials: 2\n", base=base), folder=tmp_path / "none")
 
 
@@ -198,9 +198,9 @@ def test_a_judge_gets_the_best_value_so_far_after_every_epoch_and_again_on_resum
         heard.append((epoch, value))
         return "stop" if len(heard) == 4 else "go"
 
-    task, folder = Task("run", config.model_dump(), 0), tmp_path / "run"
-    assert run_task(task, folder, judge).status == "interrupted"
-    assert run_task(task, folder, judge).status == "finished"
+    trial, folder = Trial("run", config.model_dump(), 0), tmp_path / "run"
+    assert run_trial(trial, folder, judge).status == "interrupted"
+    assert run_trial(trial, folder, judge).status == "finished"
     history = read_history(folder / "history.csv")
     best = np.maximum.accumulate(history["val_accuracy"])
     assert (best > history["val_accuracy"]).any()
@@ -371,7 +371,7 @@ def test_what_a_killed_worker_left_of_making_a_run_folder_is_removed(tmp_path):
     for beginning in (folder, folder.with_name(".0001-seed0.ca412171.tmp"), folder.with_name(".0002-seed0.0.tmp")):
         beginning.mkdir(parents=True)
         (beginning / "config.yaml").write_text("")
-    assert run_task(Task(folder.name, config.model_dump()), folder).status == "finished"
+    assert run_trial(Trial(folder.name, config.model_dump()), folder).status == "finished"
     assert sorted(each.name for each in folder.parent.iterdir()) == [".0002-seed0.0.tmp", "0001-seed0"]
 
 
@@ -432,7 +432,7 @@ def test_a_run_that_its_worker_broke_off_is_resumed_unless_that_always_happens(t
     )
     point = {"model.hidden": 4, "solver.learning_rate": 0.1}
     try:
-        workers.submit(Task("once", sweep.config(point).model_dump()))
+        workers.submit(Trial("once", sweep.config(point).model_dump()))
         history = tmp_path / "runs" / "once" / "history.csv"
         deadline = time.monotonic() + 60
         while not history.exists() and time.monotonic() < deadline:
@@ -441,10 +441,10 @@ def test_a_run_that_its_worker_broke_off_is_resumed_unless_that_always_happens(t
         ended = []
         while not ended and time.monotonic() < deadline:
             ended = workers.wait(0.5)
-        assert [(task.name, outcome.status) for task, outcome in ended] == [("once", "finished")]
+        assert [(trial.name, outcome.status) for trial, outcome in ended] == [("once", "finished")]
         assert read_history(history)["epoch"].tolist() == list(range(1, 21))
 
-        workers.submit(Task("always", sweep.config(point).model_dump()))
+        workers.submit(Trial("always", sweep.config(point).model_dump()))
         ended = []
         while not ended and time.monotonic() < deadline:
             os.kill(pools[0]._workers[0].process.pid, number)

@@ -20,7 +20,7 @@ from twolayer.sweep.file import Repeat, Sweep
 from twolayer.sweep.journal import ENDED, Journal, Outcome
 from twolayer.sweep.space import Value
 from twolayer.sweep.study import PrunerSettings, Study
-from twolayer.sweep.trial import Answer, Task
+from twolayer.sweep.trial import Answer, Trial
 from twolayer.utils.errors import ConfigError, RunError
 from twolayer.utils.jsonfile import read_json
 
@@ -222,7 +222,7 @@ class Points:
         }
         self._points: list[_Point] = []
         self._open: dict[int, _Point] = {}  # those without a result
-        self._tasks: dict[str, tuple[_Point, Repeat]] = {}  # handed out
+        self._trials: dict[str, tuple[_Point, Repeat]] = {}  # handed out
         self._started = time.monotonic()
         self._study = Study(
             sweep.space,
@@ -269,10 +269,10 @@ class Points:
             self._replay(point)
             self._conclude_if_done(point)
 
-    def judge(self, task: Task, epoch: int, value: float) -> Answer:
+    def judge(self, trial: Trial, epoch: int, value: float) -> Answer:
         """Return whether a judged run continues after an epoch."""
-        assert task.point is not None
-        return "prune" if self._study.report(task.point, epoch, value) else "go"
+        assert trial.point is not None
+        return "prune" if self._study.report(trial.point, epoch, value) else "go"
 
     def importances(self) -> dict[str, float]:
         """See `Study.importances`."""
@@ -284,7 +284,7 @@ class Points:
         waiting = any(point.waiting for point in self._open.values())
         return self._within_time() and (waiting or most is None or len(self._points) < most)
 
-    def next(self) -> Task | None:
+    def next(self) -> Trial | None:
         """Return the next run to hand out, or None if there is none now.
 
         A run with values that the config's rules refuse, which no corner showed, has failed.
@@ -292,7 +292,7 @@ class Points:
         while (point := self._point_to_train()) is not None:
             repeat = point.waiting.popleft()
             try:
-                return self._task(point, repeat)
+                return self._trial(point, repeat)
             except ConfigError as error:
                 self._end(point, repeat, Outcome("failed", str(error)))
         return None
@@ -322,19 +322,19 @@ class Points:
         minutes = self.sweep.settings.minutes
         return minutes is None or self.seconds < 60 * minutes
 
-    def _task(self, point: _Point, repeat: Repeat) -> Task:
+    def _trial(self, point: _Point, repeat: Repeat) -> Trial:
         changes: dict[str, Any] = {"run__snapshot_epochs": None, "run__refit": False}
         if self.sweep.has_test_source:
             changes["data__test"] = None  # the test rows are for the winner only
         config = self.sweep.config(point.values, repeat, **changes).model_dump()
         judged = self._prunes and repeat == self._repeats[0]
         name = run_name(point.number, repeat)
-        self._tasks[name] = (point, repeat)
-        return Task(name, config, point.number if judged else None)
+        self._trials[name] = (point, repeat)
+        return Trial(name, config, point.number if judged else None)
 
-    def take(self, task: Task, outcome: Outcome) -> None:
+    def take(self, trial: Trial, outcome: Outcome) -> None:
         """Record how a run ended, unless it was only interrupted."""
-        point, repeat = self._tasks.pop(task.name)
+        point, repeat = self._trials.pop(trial.name)
         if outcome.status in ENDED:
             self._end(point, repeat, outcome)
 

@@ -14,7 +14,7 @@ from twolayer.sweep.file import Sweep, load_sweep
 from twolayer.sweep.journal import Journal, Outcome, require_same_sweep
 from twolayer.sweep.points import PointResult, Points, winner_of
 from twolayer.sweep.report import SweepResult, conclude, headline, refit_config, refit_name
-from twolayer.sweep.trial import Task
+from twolayer.sweep.trial import Trial
 from twolayer.sweep.workers import TrialWorkers, worker_check
 from twolayer.training.build import read_data
 from twolayer.utils.errors import DataError, RunError
@@ -114,15 +114,15 @@ def _run(sweep: Sweep, folder: Path, points: Points, workers: TrialWorkers, quie
 
         def take_ended() -> int:
             ended = workers.wait(POLL_SECONDS)
-            for task, outcome in ended:
-                points.take(task, outcome)
-                shown = f"{task.name} {outcome.status}" + (f": {outcome.reason[:REASON]}" if outcome.reason else "")
+            for trial, outcome in ended:
+                points.take(trial, outcome)
+                shown = f"{trial.name} {outcome.status}" + (f": {outcome.reason[:REASON]}" if outcome.reason else "")
                 tally.done(shown, headline(sweep, points.best))
             return len(ended)
 
         while stop.signal_number is None and (running or points.has_next()):
-            while workers.free() > 0 and (task := points.next()) is not None:
-                workers.submit(task)
+            while workers.free() > 0 and (trial := points.next()) is not None:
+                workers.submit(trial)
                 running += 1
             running -= take_ended()
         if stop.signal_number is not None:
@@ -139,8 +139,8 @@ def _run(sweep: Sweep, folder: Path, points: Points, workers: TrialWorkers, quie
 def _refit(sweep: Sweep, folder: Path, winner: PointResult, workers: TrialWorkers, stop: StopRequest) -> None:
     """Train the winner once more, on training and validation rows together."""
     name = refit_name(winner)
-    workers.submit(Task(name, refit_config(sweep, winner).model_dump()))
-    ended: list[tuple[Task, Outcome]] = []
+    workers.submit(Trial(name, refit_config(sweep, winner).model_dump()))
+    ended: list[tuple[Trial, Outcome]] = []
     while not ended:
         ended = workers.wait(POLL_SECONDS)
         if stop.signal_number is not None:

@@ -28,7 +28,7 @@ LOCK_SECONDS = 60.0  # a worker whose sweep was killed may take this long to end
 
 
 @dataclass(frozen=True)
-class Task:
+class Trial:
     """A run to train, as plain data that can be sent anywhere.
 
     Attributes:
@@ -42,13 +42,13 @@ class Task:
     point: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the arguments of `Task(**...)`."""
+        """Return the arguments of `Trial(**...)`."""
         return asdict(self)
 
 
-def train_here(ask: Ask, task: dict[str, Any], folder: str) -> tuple[str, str]:
-    """Run a task on a worker that shares the sweep folder; return status and reason."""
-    outcome = run_task(Task(**task), Path(folder), judge_by(ask))
+def train_here(ask: Ask, trial: dict[str, Any], folder: str) -> tuple[str, str]:
+    """Run a trial on a worker that shares the sweep folder; return status and reason."""
+    outcome = run_trial(Trial(**trial), Path(folder), judge_by(ask))
     return outcome.status, outcome.reason
 
 
@@ -62,11 +62,11 @@ def judge_by(ask: Ask) -> Judge:
     return judge
 
 
-def run_task(task: Task, folder: Path, judge: Judge | None = None) -> Outcome:
+def run_trial(trial: Trial, folder: Path, judge: Judge | None = None) -> Outcome:
     """Train, or resume the run in `folder`; anything that goes wrong with it is part of the outcome.
 
     Args:
-        task: what to train.
+        trial: what to train.
         folder: the run's own folder; it need not exist.
         judge: called after each epoch, and first for those of an earlier session.
 
@@ -75,11 +75,11 @@ def run_task(task: Task, folder: Path, judge: Judge | None = None) -> Outcome:
     """
     from twolayer.training import run as training  # here, because it takes its time
 
-    watch = _BestSoFar(task.config["solver"]["monitor"], judge)
+    watch = _BestSoFar(trial.config["solver"]["monitor"], judge)
     try:
         with explained(folder, CANNOT_READ):
             require_regular(folder, folder=True)  # a link would lead out of the sweep
-        config = config_from_dict(task.config, source=Path(f"{task.name}.yaml"))
+        config = config_from_dict(trial.config, source=Path(f"{trial.name}.yaml"))
         if RunFolder(folder).last.is_file():
             _wait_until_unused(RunFolder(folder))
             if watch.replay(RunFolder(folder)) == "prune":
@@ -89,7 +89,7 @@ def run_task(task: Task, folder: Path, judge: Judge | None = None) -> Outcome:
             except RunError as error:
                 if isinstance(error.__cause__, OSError):
                     raise
-                return _start_again(task, folder, judge, str(error))
+                return _start_again(trial, folder, judge, str(error))
         else:
             for beginning in (folder, *leftovers(folder.parent, {folder.name}.__contains__)):  # not filled completely
                 shutil.rmtree(beginning, ignore_errors=True)
@@ -109,11 +109,11 @@ def run_task(task: Task, folder: Path, judge: Judge | None = None) -> Outcome:
     return Outcome("pruned" if watch.answer == "prune" else "interrupted")
 
 
-def _start_again(task: Task, folder: Path, judge: Judge | None, reason: str) -> Outcome:
+def _start_again(trial: Trial, folder: Path, judge: Judge | None, reason: str) -> Outcome:
     """Train a run from the start that cannot be resumed here (other versions, a damaged file); keep what it had."""
     aside = folder.with_name(f".{folder.name}.{time.time_ns():x}.aside")
     folder.rename(aside)
-    outcome = run_task(task, folder, judge)
+    outcome = run_trial(trial, folder, judge)
     return outcome if outcome.reason else Outcome(outcome.status, f"started again: {reason}")
 
 

@@ -20,7 +20,7 @@ from typing import Any
 from twolayer.config import config_from_dict, dump_config
 from twolayer.runs.folder import RunFolder, create_run_folder_at
 from twolayer.sweep.journal import Outcome, require_data
-from twolayer.sweep.trial import Answer, Task, judge_by, run_task, train_here
+from twolayer.sweep.trial import Answer, Trial, judge_by, run_trial, train_here
 from twolayer.utils.errors import TwoLayerError
 from twolayer.utils.files import explained
 from twolayer.utils.workers.cluster import WorkerCheck
@@ -32,7 +32,7 @@ STORING = 8  # run folders from a cluster that are written at a time
 FILES = ("config.yaml", "environment.json", "best.npz", "last.npz", "history.csv", "steps.csv")
 RESULTS = ("predictions.npz", "summary.json", "loss_curve.png")
 
-TaskJudge = Callable[[Task, int, float], Answer]
+TrialJudge = Callable[[Trial, int, float], Answer]
 
 _training = threading.Lock()  # one run at a time in a process, however many threads a Dask worker has
 
@@ -47,13 +47,13 @@ def what_is_missing(ask: Ask, digests: Mapping[str, str]) -> str:
 
 
 def train_there(
-    ask: Ask, task: dict[str, Any], files: Mapping[str, bytes], digests: Mapping[str, str]
+    ask: Ask, trial: dict[str, Any], files: Mapping[str, bytes], digests: Mapping[str, str]
 ) -> tuple[str, str, dict[str, bytes]]:
-    """Run a task on a worker of a cluster, in a temporary folder.
+    """Run a trial on a worker of a cluster, in a temporary folder.
 
     Args:
         ask: reaches the judge.
-        task: fields of the Task.
+        trial: fields of the Trial.
         files: content of the interrupted run folder, if there is one.
         digests: SHA-256 of each data file by its path on the caller's machine.
 
@@ -65,15 +65,15 @@ def train_there(
     """
     try:
         paths = _own_paths(digests)
-        config = {**task["config"], "data": _with_paths(task["config"]["data"], paths)}
+        config = {**trial["config"], "data": _with_paths(trial["config"]["data"], paths)}
         with _training, tempfile.TemporaryDirectory(prefix="twolayer-") as scratch:
-            folder = Path(scratch) / task["name"]
+            folder = Path(scratch) / trial["name"]
             if files:
                 folder.mkdir()
                 for name, content in files.items():
                     (folder / name).write_bytes(content)
                 (folder / "config.yaml").write_text(dump_config(config_from_dict(config)), encoding="utf-8")
-            outcome = run_task(replace(Task(**task), config=config), folder, judge_by(ask))
+            outcome = run_trial(replace(Trial(**trial), config=config), folder, judge_by(ask))
             return outcome.status, outcome.reason, files_of(RunFolder(folder))
     except OSError as error:
         raise UnusableWorkerError(f"{error.filename or tempfile.gettempdir()}: {error.strerror or error}") from None
@@ -112,11 +112,11 @@ def worker_check(digests: Mapping[str, str]) -> WorkerCheck:
 
 
 class TrialWorkers:
-    """Trains tasks in run folders of a sweep.
+    """Trains trials in run folders of a sweep.
 
     Args:
         folder: the sweep folder; runs go into its `runs`.
-        judge: called after each epoch of a judged task.
+        judge: called after each epoch of a judged trial.
         make_pool: makes the pool, given what answers its jobs' messages.
         digests: SHA-256 of each data file by its path, for a pool on a cluster; None if workers share this folder.
     """
@@ -124,26 +124,26 @@ class TrialWorkers:
     def __init__(
         self,
         folder: Path,
-        judge: TaskJudge,
+        judge: TrialJudge,
         make_pool: Callable[[Answerer], Pool],
         digests: Mapping[str, str] | None = None,
     ) -> None:
         self._runs, self._judge, self._digests = folder / "runs", judge, digests
-        self._tasks: dict[str, Task] = {}
+        self._trials: dict[str, Trial] = {}
         self._attempts: Counter[str] = Counter()
         self._stopping = False
         self._threads = ThreadPoolExecutor(STORING)  # run folders are written side by side: the disk takes its time
         self._pool = make_pool(self._answer)
 
     def free(self) -> int:
-        """Return how many more tasks could start now."""
+        """Return how many more trials could start now."""
         return self._pool.free()
 
-    def submit(self, task: Task) -> None:
-        """Take a task."""
-        run = self._runs / task.name
-        self._tasks[task.name] = task
-        arguments: dict[str, Any] = {"task": task.to_dict()}
+    def submit(self, trial: Trial) -> None:
+        """Take a trial."""
+        run = self._runs / trial.name
+        self._trials[trial.name] = trial
+        arguments: dict[str, Any] = {"trial": trial.to_dict()}
         function: Callable[..., Any] = train_here if self._digests is None else train_there
         if self._digests is None:
             arguments["folder"] = str(run)
@@ -151,25 +151,25 @@ class TrialWorkers:
             with explained(run, "cannot be read"):
                 arguments |= {"files": files_of(RunFolder(run)), "digests": dict(self._digests)}
         name = f"{function.__module__}:{function.__name__}"
-        self._pool.submit(Job(task.name, name, arguments, asks=task.point is not None))
+        self._pool.submit(Job(trial.name, name, arguments, asks=trial.point is not None))
 
-    def wait(self, seconds: float) -> list[tuple[Task, Outcome]]:
-        """Return the tasks that ended, waiting up to `seconds` for the first."""
+    def wait(self, seconds: float) -> list[tuple[Trial, Outcome]]:
+        """Return the trials that ended, waiting up to `seconds` for the first."""
         ended = []
         results = self._pool.wait(seconds)
-        tasks = [self._tasks.pop(result.job.name) for result in results]
-        for task, outcome in zip(tasks, self._threads.map(self._outcome, tasks, results), strict=True):
+        trials = [self._trials.pop(result.job.name) for result in results]
+        for trial, outcome in zip(trials, self._threads.map(self._outcome, trials, results), strict=True):
             if outcome.status == "interrupted" and not self._stopping:
-                self._attempts[task.name] += 1
-                if self._attempts[task.name] < MAX_ATTEMPTS:
-                    self.submit(task)
+                self._attempts[trial.name] += 1
+                if self._attempts[trial.name] < MAX_ATTEMPTS:
+                    self.submit(trial)
                     continue
                 outcome = Outcome("failed", f"interrupted {MAX_ATTEMPTS} times, last by a signal to its worker")
-            ended.append((task, outcome))
+            ended.append((trial, outcome))
         return ended
 
     def stop(self) -> None:
-        """Ask the running tasks to stop at the end of their epoch."""
+        """Ask the running trials to stop at the end of their epoch."""
         self._stopping = True
         self._pool.stop()
 
@@ -179,26 +179,26 @@ class TrialWorkers:
         self._threads.shutdown()
 
     def _answer(self, job: Job, message: Any) -> str:
-        return self._judge(self._tasks[job.name], message["epoch"], message["value"])
+        return self._judge(self._trials[job.name], message["epoch"], message["value"])
 
-    def _outcome(self, task: Task, result: JobResult) -> Outcome:
+    def _outcome(self, trial: Trial, result: JobResult) -> Outcome:
         if result.stopped:
             return Outcome("interrupted")
         if result.error:
             return Outcome("failed", result.error)
         status, reason, *files = result.value
         if files and files[0]:
-            self._store(task, dict(files[0]))
+            self._store(trial, dict(files[0]))
         return Outcome(status, reason)
 
-    def _store(self, task: Task, files: dict[str, bytes]) -> None:
+    def _store(self, trial: Trial, files: dict[str, bytes]) -> None:
         """Put a run folder that came back in its place."""
-        run = self._runs / task.name
+        run = self._runs / trial.name
         aside = run.with_name(f".{run.name}.old")
         shutil.rmtree(aside, ignore_errors=True)
         if run.exists():
             with explained(run, "cannot be replaced"):
                 run.rename(aside)
-        files["config.yaml"] = dump_config(config_from_dict(task.config)).encode()  # with the paths of this machine
+        files["config.yaml"] = dump_config(config_from_dict(trial.config)).encode()  # with the paths of this machine
         create_run_folder_at(files, run)
         shutil.rmtree(aside, ignore_errors=True)
