@@ -5,15 +5,18 @@ from __future__ import annotations
 import io
 import os
 import subprocess
+import sys
 
 import matplotlib
 import numpy as np
 import pytest
 
 from twolayer.commands.explain import explain
+from twolayer.commands.init.proposal import propose
 from twolayer.config import config_from_dict
 from twolayer.network.model import init_params
 from twolayer.training.run import train
+from twolayer.utils.errors import DataError
 from twolayer.utils.process import TerminalStream, module_command, module_environment
 from twolayer.utils.text import plain
 from twolayer.views.evaluation import Figures, evaluate_run
@@ -81,3 +84,11 @@ def test_a_matplotlibrc_does_not_act_on_the_pictures(tmp_path):
         draw_loss_curve(columns, tmp_path / "b.png", 2, title="a $title$")
         assert all(matplotlib.rcParams[name] == value for name, value in hostile.items())
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such a name")
+def test_init_refuses_a_file_whose_name_is_not_utf_8(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.csv")
+    path.write_text("a,kind\n1,x\n2,y\n")
+    with pytest.raises(DataError, match=r"caf\\udce9\.csv: expected a name in UTF-8, .*; rename the file"):
+        propose(path, None)

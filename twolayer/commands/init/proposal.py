@@ -27,7 +27,7 @@ from twolayer.utils.columns import MONITORS
 from twolayer.utils.errors import FileError
 from twolayer.utils.files import write_atomically
 from twolayer.utils.npy import read_npz
-from twolayer.utils.text import data_error, shown, some
+from twolayer.utils.text import data_error, printable, shown, some
 
 _LABELS_OF = (("images-idx3", "labels-idx1"), ("images", "labels"), ("features", "labels"), ("X", "y"), ("x", "y"))
 _TEST_OF = (("train", "test"), ("train", "t10k"), ("training", "test"), ("Train", "Test"), ("TRAIN", "TEST"))
@@ -55,6 +55,10 @@ def source_of(path: Path) -> Any:
     if not path.is_file():
         kind = "a folder; name one of the files in it" if path.is_dir() else "no such file"
         raise data_error(path, "a table (CSV, Parquet, Feather, xlsx), npz, npy or IDX file", kind)
+    if any("\ud800" <= letter <= "\udfff" for letter in str(path)):  # how Python spells bytes that are not UTF-8
+        raise data_error(
+            printable(str(path)), "a name in UTF-8, which a config can hold", "another one", "rename the file"
+        )
     if format_of(path) not in ("npy", "idx"):
         return str(path)
     for features, labels in _LABELS_OF:
