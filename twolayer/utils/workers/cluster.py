@@ -314,6 +314,9 @@ class ClusterPool:
                 host, reason = worker.check.result(timeout=ANSWER_SECONDS)
             except TimeoutError:
                 continue
+            except CancelledError:  # the connection was lost, or the worker: looked at again when it is back
+                del self._workers[address]
+                continue
             except Exception as error:  # of a worker that cannot even load the check
                 host, reason = "", f"it cannot run twolayer {__version__}: {type(error).__name__}: {error}"
             self._workers[address] = _Worker(host, not reason)
