@@ -302,7 +302,9 @@ class TestValidationAndStopping:
     def test_a_monitor_without_a_number_is_an_error(self, monitor):
         X, y = make_classification(200, random_state=0)
         one_class = X[y == 0], y[y == 0]
-        with pytest.raises(ValueError, match="expected a number after the first epoch, got (nan|None)"):
+        with pytest.raises(
+            ValueError, match="monitor .*(roc_auc|val_auc|lambda).*: expected a number after the first epoch"
+        ):
             TwoLayerClassifier(8, epochs=60, monitor=monitor).fit(X, y, X_val=one_class[0], y_val=one_class[1])
 
     def test_a_scorer_sees_the_validation_rows_at_the_epochs_parameters(self):

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 def params_from_torch(network: torch.nn.Sequential) -> Params:
     """The parameters of a Sequential(Linear, ReLU, Linear), or of a Sequential(Linear), copied.
 
-    Args:
-        network: with biases, in float32 or float64, on any device.
+    It has biases, is in float32 or float64, and may be on any device.
 
     Raises:
         ValueError: if it is another network.
@@ -49,9 +48,6 @@ def params_to_torch(params: Params) -> torch.nn.Sequential:
     """A Sequential(Linear, ReLU, Linear) with these parameters, copied; without a hidden layer a Sequential(Linear).
 
     It gives scores; softmax or a cross-entropy loss comes after it.
-
-    Args:
-        params: Params of a D-H-C network.
     """
     library = import_extra("torch", "bench", "params_to_torch")
     layers: list[Any] = []

@@ -27,7 +27,7 @@ from twolayer.solver.solver import Solver
 from twolayer.solver.state import EpochEnd
 from twolayer.solver.state_dict import restore, state_arrays, state_header
 from twolayer.utils.columns import MONITORS, needs_validation
-from twolayer.utils.errors import DivergedError
+from twolayer.utils.errors import DivergedError, MonitorError
 from twolayer.utils.progress import ProgressBar
 from twolayer.utils.randomness import generator
 
@@ -35,14 +35,8 @@ FLOATS = (np.float64, np.float32)
 
 
 class FitRows(NamedTuple):
-    """What the solver is given.
-
-    Attributes:
-        X: (N, D) training rows, float32 or float64.
-        y: (N,) class indices.
-        weights: (N,) weights of the rows, or None.
-        validation: X and y of the validation rows, or None.
-    """
+    """What the solver is given: rows X (N, D), float32 or float64, class indices y (N,), weights (N,) of the rows, and
+    X and y of the validation rows."""
 
     X: Array
     y: NDArray[np.intp]
@@ -159,14 +153,7 @@ def resolve_monitor(monitor: str | Scorer | None, patience: int | None, has_vali
 
 
 class Checkpoint(NamedTuple):
-    """A solver's state between two calls of fit.
-
-    Attributes:
-        arrays: as `solver_state.state_arrays` names them, copied.
-        header: as `solver_state.state_header` makes it.
-        optimizer: whose vectors `arrays` holds.
-        seed: of the shuffles so far.
-    """
+    """A solver's state between two calls of fit, see `state_dict`; its optimizer, and the seed of its shuffles."""
 
     arrays: dict[str, Array]
     header: dict[str, Any]
@@ -183,17 +170,15 @@ def checkpoint_of(solver: Solver) -> Checkpoint:
 def resume_from(solver: Solver, checkpoint: Checkpoint) -> None:
     """Put a new solver, perhaps on other rows, where the checkpoint was.
 
-    Steps are counted as if all epochs so far had been on the rows at hand; with the same rows that is what they were.
+    Steps are counted as if all epochs so far had been on the rows at hand.
 
     Raises:
         ValueError: if the solver trains another network, or with another optimiser.
     """
     shapes = {name: array.shape for name, array in solver.params.named().items()}
     before = {name: array.shape for name, array in checkpoint.arrays.items() if "/" not in name}
-    for what, expected, got in (
-        ("shapes", before, shapes),
-        ("optimizer", checkpoint.optimizer, solver.settings.optimizer),
-    ):
+    optimizers = checkpoint.optimizer, solver.settings.optimizer
+    for what, expected, got in (("shapes", before, shapes), ("optimizer", *optimizers)):
         if got != expected:
             raise ValueError(f"training cannot continue with other {what}: expected {expected}, got {got}; fit a clone")
     new_best = solver.progress.best
@@ -272,17 +257,19 @@ def train(
         resume_from(solver, checkpoint)
     past: dict[str, list[float]] = getattr(model, "history_", {})
     records = [dict(zip(past, values, strict=True)) for values in zip(*past.values(), strict=True)]
-    chosen = monitor.column is not None
+    chosen, n_before = monitor.column is not None, len(records)
     try:
         _train_epochs(model, rows, solver, records, callback)
     except KeyboardInterrupt:
-        if solver.progress.epoch == done:
+        if len(records) == n_before:
             raise
         kept = f"the best of them, epoch {solver.progress.best.epoch}," if chosen else "the newest ones"
         warnings.warn(
             f"fit was interrupted after {solver.progress.epoch} epochs; its parameters are kept, {kept} are the model",
             stacklevel=3,
         )
+    except MonitorError as error:
+        raise MonitorError(str(error).replace("'score'", repr(model.monitor))) from None
     except DivergedError as error:
         words = str(error).replace("data.scale: standardize", "a StandardScaler").replace("solver.", "")
         raise DivergedError(f"{words}. The estimator is what it was before this call") from None
