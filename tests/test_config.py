@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from twolayer.config import Config, config_from_dict, load_config, rules, value_problem
+from twolayer.config import Config, config_from_dict, dump_config, load_config, rules, value_problem
 from twolayer.data import sources
 from twolayer.utils.errors import ConfigError
 
@@ -168,7 +168,12 @@ def test_an_unknown_key_is_told_with_the_nearest_known_one(unknown: dict[str, An
         ({"features": "x.npy"}, ["data.train.labels: missing key; expected a file name"]),
         ({}, ["data.train.features: missing key", "data.train.labels: missing key"]),
         ({"generator": "toy", "noise": 1}, ["data.train.noise: unknown key in this form"]),
-        (3, ["data.train: expected a file name or {features: FILE, labels: FILE} or {generator: spiral, "]),
+        (
+            3,
+            [
+                "data.train: expected a file name or a list of a file name or {features: FILE, labels: FILE} or {generator: spiral, "
+            ],
+        ),
         (None, ["data.train: expected "]),
     ],
 )
@@ -306,10 +311,21 @@ def test_keys_that_do_not_fit_each_other_are_told(solver: dict[str, Any], told: 
         ("model", {"init": "he", "init_std": 0.01}, "model.init_std"),
     ],
 )
-def test_a_key_left_over_from_another_choice_is_refused_at_its_default_value(section, values, key) -> None:  # type: ignore[no-untyped-def]
-    (problem,) = faults_of(spiral(**{section: values}))
-    assert problem.startswith(f"{key}: not used by ")
-    assert f"remove '{key.split('.')[1]}'" in problem
+def test_a_key_left_over_from_another_choice_is_refused_at_its_default_value(  # type: ignore[no-untyped-def]
+    tmp_path, section, values, key
+) -> None:
+    lines = [f"  {name}: {value}" for name, value in values.items()]
+    path = write(tmp_path, "\n".join(["data: {train: {generator: spiral}}", f"{section}:", *lines]))
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert f"a.yaml:4:3: {key}: not used by " in str(caught.value)
+    assert f"remove '{key.split('.')[1]}'" in str(caught.value)
+
+
+def test_a_dict_may_hold_all_keys_of_a_config() -> None:
+    config = config_from_dict(spiral(solver={"optimizer": "adam"}))
+    assert config_from_dict(config.model_dump()) == config
+    assert "momentum: not used by" in faults_of(spiral(solver={"optimizer": "adam", "momentum": 0.5}))[0]
 
 
 def test_min_delta_and_refit_need_what_they_act_on() -> None:
@@ -385,6 +401,20 @@ def test_mistakes_of_a_first_config_are_named_in_plain_words(tmp_path: Path, tex
 def test_names_that_others_use_lead_to_the_key(written: str, meant: str) -> None:
     with pytest.raises(ConfigError, match=f"unknown key; did you mean {meant}"):
         config_from_dict(spiral(), [f"{written}=3"])
+
+
+def test_a_list_of_files_is_a_source_whose_paths_hold_from_elsewhere(tmp_path: Path) -> None:
+    for name in ("a.bin", "b.bin"):
+        (tmp_path / name).touch()
+    path = write(tmp_path, "data: {train: [a.bin, b.bin], test: 0.2}\n")
+    config = load_config(path)
+    assert config.data.train == (str(tmp_path / "a.bin"), str(tmp_path / "b.bin"))
+    again = write(tmp_path, dump_config(config, tmp_path), "again.yaml")
+    assert "train: [a.bin, b.bin]" in again.read_text()
+    assert load_config(again) == config
+    (tmp_path / "b.bin").unlink()
+    with pytest.raises(ConfigError, match=r"a\.yaml:1:23: data\.train\[1\]: no such file: 'b\.bin'"):
+        load_config(path)
 
 
 def test_numbers_of_numpy_are_numbers() -> None:

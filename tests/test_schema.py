@@ -31,7 +31,6 @@ GOOD: list[dict[str, Any]] = [
     {"data": {"train": SPIRAL}, "run": {"snapshot_epochs": 5, "dir": "out"}},
 ]
 BAD: list[Any] = [
-    {"data": {"train": SPIRAL}, "solver": {"optimizer": "sgd", "momentum": 0.9}},
     None,
     [],
     {},

@@ -17,11 +17,8 @@ ALL = sorted(CONFIGS.glob("*.yaml"))
 HIDDEN = {
     "fashion-mnist": 128,
     "letter": 128,
-    "letter-256": 256,
-    "letter-softmax": 0,
     "optdigits": 64,
     "spiral": 100,
-    "spiral-softmax": 0,
     "toy": 10,
 }
 
@@ -61,12 +58,6 @@ def test_choices_are_written_out_beside_the_value(path: Path) -> None:
             value = line.split(":", 1)[1].split("#")[0].strip()
             assert value in line.split("#")[1]
             assert line.count("|") >= 1
-
-
-def test_the_softmax_configs_differ_from_their_twins_in_the_model_alone() -> None:
-    letter, softmax = load_config(CONFIGS / "letter.yaml"), load_config(CONFIGS / "letter-softmax.yaml")
-    assert letter.data == softmax.data
-    assert load_config(CONFIGS / "spiral.yaml").data == load_config(CONFIGS / "spiral-softmax.yaml").data
 
 
 def test_an_optimizer_can_be_changed_by_one_override() -> None:

@@ -63,14 +63,17 @@ def shown_path(path: str) -> str:
     return path if path.isprintable() else repr(path)
 
 
-def _data_files(data: Any) -> Iterator[tuple[KeyPath, dict[str, Any], str]]:
-    """KeyPath, and holder and key of the value, of each place where the name of a data file may stand."""
+def _data_files(data: Any) -> Iterator[tuple[KeyPath, Any, str | int]]:
+    """Yield path, holder and key of each place where the name of a data file may be."""
     section = data.get("data") if isinstance(data, dict) else None
     if not isinstance(section, dict):
         return
     for key in ("train", "test", "validation"):
         source = section.get(key)
-        if isinstance(source, dict):
+        if isinstance(source, list):
+            for number in range(len(source)):
+                yield ("data", key, number), source, number
+        elif isinstance(source, dict):
             for part in ("features", "labels"):
                 if part in source:
                     yield ("data", key, part), source, part
@@ -254,10 +257,11 @@ def _drop_left_over(document: Document, report: Report) -> list[str]:
     for key, chooser in choosers.items():
         path = tuple(key.split("."))
         changed = _is_override(document.place(tuple(chooser.split("."))))
-        if not changed or not values.given(key) or _is_override(document.place(path)):
+        written = document.place(path)  # nowhere in a dict, which may be all keys of another config
+        if not values.given(key) or _is_override(written) or not (changed or written is None):
             continue
         with suppress(AlreadyTold):
-            if values.unused(key):
+            if values.unused(key) and (changed or values[key] == default_of(key)):
                 del document.data[path[0]][path[1]]
     return notes
 

@@ -110,6 +110,8 @@ def _relative(source: Any, folder: Path | str) -> Any:
             return os.path.relpath(source, folder)
         except ValueError:  # on another drive, where no relative path leads
             return source
+    if isinstance(source, (list, tuple)):
+        return [_relative(each, folder) for each in source]
     if isinstance(source, dict) and "generator" not in source:
         return {key: _relative(value, folder) for key, value in source.items()}
     return source

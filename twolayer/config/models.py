@@ -71,18 +71,21 @@ def _kind_of_source(value: Any) -> str:
         if "generator" in value:
             return "toy" if value["generator"] == "toy" else "spiral"
         return "fold" if "fold" in value or "folds" in value else "pair"
+    if isinstance(value, (list, tuple)):
+        return "files"
     return "path" if isinstance(value, str) else "fraction"
 
 
 _Path = Annotated[FilePath, Tag("path")]
+_Files = Annotated[tuple[FilePath, ...], Field(min_length=1, strict=False), Tag("files")]
 _Pair = Annotated[FilePair, Tag("pair")]
 _Spiral = Annotated[Spiral, Tag("spiral")]
 _Toy = Annotated[Toy, Tag("toy")]
 _Fraction = Annotated[Fraction, Tag("fraction")]
-Source = Annotated[_Path | _Pair | _Spiral | _Toy, Discriminator(_kind_of_source)]
-FractionOrSource = Annotated[_Fraction | _Path | _Pair | _Spiral | _Toy, Discriminator(_kind_of_source)]
+Source = Annotated[_Path | _Files | _Pair | _Spiral | _Toy, Discriminator(_kind_of_source)]
+FractionOrSource = Annotated[_Fraction | _Path | _Files | _Pair | _Spiral | _Toy, Discriminator(_kind_of_source)]
 FractionFoldOrSource = Annotated[
-    _Fraction | Annotated[Fold, Tag("fold")] | _Path | _Pair | _Spiral | _Toy, Discriminator(_kind_of_source)
+    _Fraction | Annotated[Fold, Tag("fold")] | _Path | _Files | _Pair | _Spiral | _Toy, Discriminator(_kind_of_source)
 ]
 
 
@@ -90,8 +93,8 @@ class DataConfig(Section):
     """Where the rows come from and how they are prepared."""
 
     train: Source = Field(
-        description="training rows: a file (CSV, Parquet, Feather, xlsx, npz, .bin), {features: FILE, labels: FILE} "
-        "(IDX or npy) or {generator: NAME, ...}; relative to this file"
+        description="training rows: a file (CSV, Parquet, Feather, xlsx, npz, .bin), a list of CIFAR-10's .bin "
+        "files, {features: FILE, labels: FILE} (IDX or npy) or {generator: NAME, ...}; relative to this file"
     )
     test: FractionOrSource | None = Field(
         None, description="test rows: a source, or the fraction of train held out first; null or 0: none"
