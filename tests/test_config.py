@@ -170,9 +170,7 @@ def test_an_unknown_key_is_told_with_the_nearest_known_one(unknown: dict[str, An
         ({"generator": "toy", "noise": 1}, ["data.train.noise: unknown key in this form"]),
         (
             3,
-            [
-                "data.train: expected a file name or a list of a file name or {features: FILE, labels: FILE} or {generator: spiral, "
-            ],
+            ["data.train: expected a file name or a list of a file name or {features: FILE, labels: FILE} or {gen"],
         ),
         (None, ["data.train: expected "]),
     ],
