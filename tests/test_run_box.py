@@ -151,7 +151,7 @@ def test_a_file_whose_size_is_made_of_holes_is_refused_before_it_is_read(tmp_pat
         file.truncate(UNPACKED_FLOOR)
     open_to_read(path).close()
     os.truncate(path, 1 << 40)
-    with pytest.raises(OSError, match=r"got a sparse file of 1,099,511,627,776 bytes of which 4,096 are on the disk"):
+    with pytest.raises(OSError, match=r"got a sparse file of 1,099,511,627,776 bytes of which [\d,]+ are on the disk"):
         open_to_read(path)
     with pytest.raises(RunError, match="sparse: cannot be read: expected at most"):
         read_at_most(path, 100)

@@ -146,6 +146,17 @@ def test_a_log_with_rows_takes_no_more_before_it_is_cut_back(tmp_path):
     assert (tmp_path / "history.csv").read_bytes() == whole
 
 
+def test_more_damaged_rows_than_a_power_cut_leaves_are_refused(tmp_path):
+    path = tmp_path / "history.csv"
+    whole = write_history(path, [10])
+    for damaged, refused in ((900, False), (1100, True)):
+        path.write_bytes(whole + b"\0\n" * damaged)
+        log = HistoryLog(path)
+        with pytest.raises(RunError, match=":3: .*got a damaged row") if refused else contextlib.nullcontext():
+            log.cut_back(10, 1)
+        log.close()
+
+
 @pytest.mark.parametrize("row", [{}, {"step": 1}, steps_row(1) | {"losss": 1.0}])
 def test_a_row_with_other_columns_is_refused(tmp_path, row):
     log = StepsLog(tmp_path / "steps.csv")
