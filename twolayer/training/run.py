@@ -214,7 +214,8 @@ def _run(
         except DivergedError as error:
             diverged = error
         status, refitted = _status(solver, diverged), None
-        if config.run.refit and status in ("finished", "stopped_early") and solver.progress.best.epoch:
+        ended = status in ("finished", "stopped_early") and solver.progress.best.epoch > 0
+        if config.run.refit and ended and dataset.validation is not None:
             refitted, notes = _refit(config, dataset, solver.progress.best.epoch, notes, quiet, stop)
             status = "interrupted" if stop.signal_number is not None else status
         summary, verdicts = conclude(config, dataset, solver, folder, recorder, status, refitted)
@@ -298,7 +299,7 @@ def _with_command_to_resume(folder: RunFolder) -> Iterator[None]:
 
 
 def _renew_best(folder: RunFolder, content: Content) -> tuple[str, ...]:
-    """Makes best.npz anew from what last.npz holds, if it is missing, damaged or not of the same moment."""
+    """Rewrite best.npz from what last.npz holds, if it is missing, damaged or not of the same moment."""
     expected = content_bytes(content)
     try:
         with open_to_read(folder.best) as file:
