@@ -12,6 +12,7 @@ from view_runs import config_with, made_history
 from twolayer.config import config_from_dict, load_config
 from twolayer.data.rows import ArrayRows
 from twolayer.network.model import init_params
+from twolayer.runs.logs import HISTORY_COLUMNS
 from twolayer.solver.metrics import balanced_class_weights, probabilities
 from twolayer.solver.solver import Solver
 from twolayer.training.run import train
@@ -352,6 +353,14 @@ def test_a_run_that_may_go_on_is_not_told_that_it_stopped_too_early(status):
     falling = np.linspace(2, 0.8, 10)
     assert "stopped too early" in names(made(val_loss=falling, train_loss=falling))
     assert "stopped too early" not in names(made(val_loss=falling, train_loss=falling, status=status))
+
+
+@pytest.mark.parametrize("value", [-1e300, 7.0, np.inf, 1.7e308])
+@pytest.mark.parametrize("column", [name for name in HISTORY_COLUMNS if name not in ("epoch", "step")])
+def test_a_history_that_no_training_would_write_is_judged_without_error(column, value):
+    y = np.arange(60) % 10
+    evidence = made(**{column: np.linspace(1, 0.5, 40) * value})
+    diagnose(replace(evidence, validation_y=y, validation_proba=np.eye(10)[y]))
 
 
 def test_a_run_of_unknown_classes_is_not_judged():

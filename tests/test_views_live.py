@@ -216,3 +216,82 @@ def test_a_run_with_a_long_log_is_read_to_its_end_by_looks_in_a_row(tmp_path, mo
         looks += 1
     assert len(run.data.column("epoch")) == 2000
     assert looks > 10
+
+
+def lines_of(page, panel):
+    """The points of each line of a panel, by run and column."""
+    return {
+        (path.name, name): line.data_source.data["x"]
+        for (path, shown, name), line in page._lines.items()
+        if shown == panel
+    }
+
+
+@pytest.fixture
+def page(tmp_path):
+    """A page on a folder of a good run, one without a hidden layer and broken ones, and its follower."""
+    document = pytest.importorskip("bokeh.document").Document()
+    from twolayer.views.live.page import WatchPage
+
+    nothing = np.full(40, np.nan)
+    layer = dict.fromkeys(("dead_share", "activation_min", "activation_median", "activation_max"), nothing)
+    made_live_run(tmp_path / "good", steps=[(k, 1 + k // 50, 0.5) for k in range(1, 2000)])
+    made_live_run(tmp_path / "linear", history=made_history(40, **layer), model__hidden=0)
+    for name, content in (("columns", b"epoch,x\n1,2\n"), ("text", b"\xff\n"), ("empty", b""), ("header", HEADER)):
+        (made_live_run(tmp_path / name) / "history.csv").write_bytes(content)
+    (made_live_run(tmp_path / "model") / "best.npz").write_bytes(b"no zip")
+    page = WatchPage(document, Follower([tmp_path]))
+    page.list._choose(
+        [str(tmp_path / name) for name in ("good", "linear", "columns", "text", "empty", "header", "model")]
+    )
+    page.look()
+    return page
+
+
+def test_the_page_draws_good_runs_beside_broken_ones_over_every_axis_and_panel(page):
+    for by in ("epoch", "step", "seconds"):
+        page.by.value = by
+        for scale in ("linear", "log", "auto"):
+            page.scale.value = scale
+        page.show.active = list(range(len(page.show.labels)))
+        drawn = lines_of(page, "loss")
+        assert {name for name, _ in drawn} == {"good", "linear", "model"}
+        assert {column for name, column in drawn if name == "good"} == {"train_loss", "val_loss", "steps", "best"}
+        assert {name for name, _ in lines_of(page, "dead_share")} == {"good", "model"}
+    assert "auc" not in page._plots or lines_of(page, "auc")
+
+
+def test_the_page_explains_the_run_that_was_chosen_last(page, tmp_path):
+    for name, words in (("good", "to repeat it"), ("empty", "No epoch has ended yet"), ("model", "best.npz")):
+        others = [path for path in page.list._chosen if Path(path).name != name]
+        page.list._choose(others)
+        page.list._choose([*others, str(tmp_path / name)])
+        page.look()
+        assert words in page.words.text
+        assert page.words.text.startswith(f"<h3>{name}: finished")
+
+
+def test_a_zoom_shows_every_epoch_of_a_long_run_and_all_of_it_after(tmp_path):
+    document = pytest.importorskip("bokeh.document").Document()
+    from twolayer.views.live.page import WatchPage
+
+    made_live_run(tmp_path / "long", history=made_history(20_000, noise=0.05))
+    page = WatchPage(document, Follower([tmp_path]))
+    assert len(lines_of(page, "loss")["long", "val_loss"]) <= 1000
+    page._plots["loss"].x_range.update(start=500.5, end=700.5)
+    page.look()
+    x = lines_of(page, "loss")["long", "val_loss"]
+    assert set(range(501, 701)) <= set(x.astype(int))
+    assert (x[0], x[-1]) == (1, 20_000)
+
+
+def test_the_best_run_is_first_and_every_cell_is_text_or_a_number(page, tmp_path):
+    made_live_run(tmp_path / "better", history=made_history(5, val_accuracy=[0.999] * 5))
+    page.look()
+    data = page.list.source.data
+    assert data["run"][0] == "better"
+    assert data["hidden"][data["run"].index("linear")] == 0
+    assert len({len(values) for values in data.values()}) == 1
+    ticked = {data["run"][k] for k in page.list.source.selected.indices}
+    assert "better" not in ticked
+    assert "good" in ticked

@@ -258,7 +258,7 @@ def _overfitting(run: Evidence) -> Said:
     gap, lost, best = 0.0, 0.0, 0
     if right.size and held_out.size:
         best = int(held_out.argmax())
-        noise = 2 * math.sqrt(held_out[best] * (1 - held_out[best]) / rows) if rows else 0.0
+        noise = 2 * math.sqrt(max(0.0, held_out[best] * (1 - held_out[best])) / rows) if rows else 0.0
         gap, lost = right[-1] - held_out[-1] - noise, held_out[best] - held_out[-1] - noise
     if val[-1] > OVERFIT_RISE * val[k] and val[-1] > val[k] + 0.05 and train[-1] < train[k]:
         seen = (

@@ -185,10 +185,12 @@ class WatchPage:
         x = history.get(by, np.empty(0))
         curves: dict[str, tuple[Array, Array, dict[str, Any]]] = {}
         if panel.name in _OF_STEPS and len(x):
-            curves["steps"] = (*_steps(run, _OF_STEPS[panel.name], by), {"width": 0.7, "alpha": 0.2, "dash": dash})
+            places, values = _steps(run, _OF_STEPS[panel.name], by)
+            if len(places):
+                curves["steps"] = (places, values, {"width": 0.7, "alpha": 0.2, "dash": dash})
         for column, (_, width) in panel.lines.items():
             y = run.data.column(column)
-            if len(y) == len(x):
+            if len(y) == len(x) > 0:
                 curves[column] = (x, y, {"width": width, "dash": dash})
         best = np.flatnonzero(history["epoch"] == run.data.best_epoch) if len(x) else np.empty(0, int)
         if curves and best.size:
@@ -221,7 +223,7 @@ class WatchPage:
 def _steps(run: LiveRun, column: str, by: By) -> tuple[Array, Array]:
     """Return a column of steps.csv over an axis of the history, up to its last epoch."""
     steps, history = run.steps.by_name(), run.data.history
-    if not {"step", column} <= steps.keys():
+    if not ({"step", column} <= steps.keys() and {"step", by} <= history.keys()):
         return np.empty(0), np.empty(0)
     done = steps["step"] <= history["step"][-1]
     ends, places = np.insert(history["step"], 0, 0.0), np.insert(history[by], 0, 0.0)
