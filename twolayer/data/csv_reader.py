@@ -78,12 +78,13 @@ class CsvFile:
             self.names = unique_names(self.first)
             _, self._start = next(_records(self._content, 0, self.separator))
 
-    def columns(self, numbers: Collection[int], texts: Collection[int]) -> dict[int, Any]:
+    def columns(self, numbers: Collection[int], texts: Collection[int], coded: bool = False) -> dict[int, Any]:
         """Parse some columns.
 
         Args:
             numbers: positions of columns that should hold numbers.
             texts: positions of others.
+            coded: whether texts come as dictionaries, for columns that repeat few of them.
 
         Returns:
             position -> pyarrow ChunkedArray: float64 if all cells of `numbers` are plain numbers, otherwise strings.
@@ -93,7 +94,7 @@ class CsvFile:
         """
         import pyarrow as pa
 
-        text = dict.fromkeys(texts, pa.string())
+        text = dict.fromkeys(texts, pa.dictionary(pa.int32(), pa.string()) if coded else pa.string())
         try:
             columns = self._parse(dict.fromkeys(numbers, pa.float64()) | text)
         except pa.ArrowInvalid:

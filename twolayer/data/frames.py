@@ -39,7 +39,7 @@ class Frame:
         self.first = list(self.names or ())
         self._columns, self._length = columns, length
 
-    def columns(self, numbers: Collection[int], texts: Collection[int]) -> dict[int, Any]:
+    def columns(self, numbers: Collection[int], texts: Collection[int], coded: bool = False) -> dict[int, Any]:
         """Return some columns as pyarrow ChunkedArrays, by position.
 
         Raises:

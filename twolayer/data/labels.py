@@ -110,7 +110,27 @@ def labels_of_column(column: Any, reading: Reading, decimal: str, name: str, mos
     return Labels(mapping[codes], tuple(values))
 
 
-def encoded(column: Any) -> tuple[NDArray[np.int64], Any]:
+def numpy_of(column: Any, missing: float) -> Array:
+    """Return a pyarrow column of float64, int64 or int32 as an array (N,), `missing` where null.
+
+    pyarrow's own `to_numpy`, and its scalars, would import pandas.
+    """
+    dtype = np.dtype({"double": np.float64, "int64": np.int64, "int32": np.int32}[str(column.type)])
+    parts = [np.empty(0, dtype)]
+    for chunk in getattr(column, "chunks", [column]):
+        if not len(chunk):
+            continue
+        rows = slice(chunk.offset, chunk.offset + len(chunk))
+        validity, values = chunk.buffers()
+        part = np.frombuffer(values, dtype)[rows]
+        if chunk.null_count:
+            is_valid = np.unpackbits(np.frombuffer(validity, np.uint8), bitorder="little")[rows]
+            part = np.where(is_valid, part, dtype.type(missing))
+        parts.append(part)
+    return parts[1] if len(parts) == 2 else np.concatenate(parts)
+
+
+def encoded(column: Any) -> tuple[NDArray[np.integer[Any]], Any]:
     """Return the codes (N,) of a pyarrow column, -1 where null, and its different values as an Array."""
     import pyarrow as pa
 
@@ -118,8 +138,8 @@ def encoded(column: Any) -> tuple[NDArray[np.int64], Any]:
     whole = whole.unify_dictionaries().combine_chunks()
     if isinstance(whole, pa.ChunkedArray):
         whole = whole.chunk(0)
-    codes: NDArray[np.int64] = whole.indices.cast(pa.int64()).fill_null(MISSING).to_numpy(zero_copy_only=False)
-    return codes, whole.dictionary
+    indices = whole.indices if whole.indices.type == pa.int32() else whole.indices.cast(pa.int64())
+    return numpy_of(indices, MISSING), whole.dictionary
 
 
 def _in_order(words: set[str]) -> list[Label]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twolayer.data.cells import Reading, canonical
-from twolayer.data.labels import encoded
+from twolayer.data.labels import encoded, numpy_of
 from twolayer.data.table import Opened, fill_numbers
 from twolayer.network.model import Array
 from twolayer.utils.text import shown
@@ -96,8 +96,9 @@ def _counted(numbers: Array) -> tuple[Array, NDArray[np.integer[Any]]]:
     import pyarrow as pa
     from pyarrow import compute
 
-    found = compute.value_counts(pa.array(numbers[~np.isnan(numbers)] + 0.0))
-    return found.field(0).to_numpy(), found.field(1).to_numpy()
+    known = numbers[~np.isnan(numbers)] + 0.0
+    found = compute.value_counts(pa.Array.from_buffers(pa.float64(), len(known), [None, pa.py_buffer(known)]))
+    return numpy_of(found.field(0), np.nan), numpy_of(found.field(1), 0)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from twolayer.data.columns import ColumnChoice, Labelling, Layout, features_in_o
 from twolayer.data.csv_reader import CsvFile
 from twolayer.data.files import TABLES, format_of, table_format
 from twolayer.data.frames import Frame, frame_of, read_frame
-from twolayer.data.labels import MAX_CLASSES, MISSING, Labels, encoded, labels_of_column, near_equal_note
+from twolayer.data.labels import MAX_CLASSES, MISSING, Labels, encoded, labels_of_column, near_equal_note, numpy_of
 from twolayer.network.model import Array
 from twolayer.utils.text import data_error, did_you_mean, shown, some
 
@@ -291,7 +291,7 @@ def _parse(
     texts = [*coded.values()] + ([label] if label is not None else [])
     if not numeric and not texts:
         raise data_error(opened.where, "the features of the training", "no columns that are used")
-    columns = opened.columns(list(numeric.values()), texts)
+    columns = opened.columns(list(numeric.values()), texts, coded=True)
     n_rows = len(next(iter(columns.values())))
     numbers = np.empty((n_rows, len(numeric)))
     missing = reading.missing_numbers
@@ -332,11 +332,11 @@ def fill_numbers(column: Any, out: Array, reading: Reading, decimal: str, give_u
     if pa.types.is_boolean(kind):
         column, kind = column.cast(pa.uint8()), pa.uint8()
     if pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind):
-        out[:] = np.nan if pa.types.is_null(kind) else column.to_numpy()
+        out[:] = np.nan if pa.types.is_null(kind) else _as_float64(column)
         return None
     if decimal == "." and not pa.types.is_dictionary(kind):
         try:
-            out[:] = column.cast(pa.float64()).to_numpy()
+            out[:] = _as_float64(column)
             return None
         except pa.ArrowInvalid:
             pass
@@ -348,6 +348,15 @@ def fill_numbers(column: Any, out: Array, reading: Reading, decimal: str, give_u
     out[:] = known[codes]
     bad = np.array([*(number is None for number in numbers), False])[codes]
     return int(np.argmax(bad)) if bad.any() else None
+
+
+def _as_float64(column: Any) -> Array:
+    """The numbers (N,) of a pyarrow column, NaN where null."""
+    import pyarrow as pa
+
+    if column.type != pa.float64():
+        column = column.cast(pa.float64(), safe=False)
+    return numpy_of(column, np.nan)
 
 
 def _no_number(opened: Opened, row: int, at: int, title: str) -> Exception:
