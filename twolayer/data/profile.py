@@ -20,6 +20,7 @@ from twolayer.utils.text import shown
 MAX_VALUES = 1000  # different values of a column that are counted
 _BINS = 64
 _LEAST_ACCURACY = 0.98
+_LEAST_ROWS = 100  # held out, to judge a quantity
 _SAMPLE = 500  # different texts that are looked at where there are more
 _MOST_CLASSES = 1000
 _KEY_COLUMNS = 32
@@ -154,7 +155,8 @@ def find_leaks(
     for name, values in columns:
         bins, n_bins = _bins(values, fit)
         accuracy, used = _accuracy(bins[fit], y[fit], bins[judge], y[judge], n_bins, n_classes)
-        if accuracy >= _LEAST_ACCURACY and 1 - accuracy <= 0.1 * (1 - base):
+        enough = values.dtype.kind in "iu" or half >= _LEAST_ROWS  # few rows of a quantity are easily parted
+        if enough and accuracy >= _LEAST_ACCURACY and 1 - accuracy <= 0.1 * (1 - base):
             found.append(Leak(name, accuracy, used == len(np.unique(y[fit]))))
     return sorted(found, key=lambda leak: (-leak.is_copy, -leak.accuracy))
 

@@ -137,7 +137,7 @@ def _leak_notes(table: ParsedTable, form: TableForm) -> list[str]:
     numbers = ((layout.name(at), table.numbers[:, j]) for j, at in enumerate(layout.numeric))
     codes = ((layout.name(at), column.codes) for at, column in table.categories.items())
     leaks = find_leaks((*numbers, *codes), len(layout.features), table.labels.codes, max_rows=2000)
-    more = f" ({len(leaks) - 1} more columns like it: see twolayer check)" if len(leaks) > 1 else ""
+    more = f" ({len(leaks) - 1} more columns like it)" if len(leaks) > 1 else ""
     return [f"possible leak: {leaks[0]}{more}"] if leaks else []
 
 
