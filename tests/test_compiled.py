@@ -17,6 +17,7 @@ from twolayer.network.model import flat_copy, flat_zeros, init_params
 from twolayer.network.optim import OPTIMIZERS
 from twolayer.network.schedules import SCHEDULES
 from twolayer.network.settings import SolverSettings
+from twolayer.solver.compiled import engine as compiled_engine
 from twolayer.solver.compiled import jit, layers, products, steps, updates
 from twolayer.solver.compiled.layers import exp_of_nonpositive, log_of_at_least_one
 from twolayer.solver.engine import TrainingState, UpdateRule
@@ -244,7 +245,7 @@ def test_the_compiled_optimisers_have_codes_and_the_others_are_refused(monkeypat
         config_from_dict({"data": {"train": {"generator": "toy"}}, "solver": {"optimizer": "adam", "engine": "numba"}})
 
 
-def test_code_loaded_from_disk_gives_the_bits_of_code_fresh_from_the_compiler(tmp_path):
+def test_code_loaded_from_disk_gives_the_bits_of_code_fresh_from_the_compiler_which_is_announced(tmp_path):
     program = """
 import hashlib
 import numpy as np
@@ -254,18 +255,55 @@ from twolayer.network.model import flat_copy, init_params
 rng = np.random.default_rng(0)
 state = TrainingState(flat_copy(init_params(64, 32, 10, rng=rng)), [])
 engine = NumbaEngine(state, UpdateRule(reg=1e-3), 64)
+notice = engine.notice
 engine.run(rng.standard_normal((640, 64), np.float32), rng.integers(0, 10, 640), None, np.full(10, .1))
 from twolayer.solver.compiled.steps import run_steps
 print(hashlib.sha256(state.flat.vector).hexdigest(), sum(run_steps.stats.cache_hits.values()))
+print(notice)
+print(engine.notice)
 """
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     outputs = [
         subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True,
-                       cwd=Path(__file__).parents[1]).stdout.split()
+                       cwd=Path(__file__).parents[1]).stdout.splitlines()
         for _ in range(2)
     ]  # fmt: skip
-    assert [hits for _, hits in outputs] == ["0", "1"]
-    assert outputs[0][0] == outputs[1][0]
+    (fresh, hits), (loaded, later_hits) = (output[0].split() for output in outputs)
+    assert (hits, later_hits) == ("0", "1")
+    assert fresh == loaded
+    (notice, after), later = outputs[0][1:], outputs[1][1:]
+    assert notice.startswith("engine: numba: compiling the training step for float32, about ")
+    assert notice.endswith(" s, once: later runs load it from disk")
+    assert (after, *later) == ("None", "None", "None")
+
+
+def test_without_a_folder_to_keep_the_code_in_the_notice_says_so(monkeypatch):
+    monkeypatch.setattr(jit, "_can_be_written", lambda folder: False)
+    function = jit.compiled_and_kept(one_more)
+    assert jit.kept_form(function, (1,)) == "to compile"
+    assert function(1) == 2
+    assert jit.kept_form(function, (1,)) == "ready"
+    monkeypatch.setattr(compiled_engine, "kept_form", lambda *_: "to compile")
+    made = compiled_engine.NumbaEngine(TrainingState(flat_zeros(4, 3, 2, np.float32), []), UpdateRule(), 5)
+    assert made.notice.endswith("in every run: no folder to keep it in can be written; set NUMBA_CACHE_DIR to one")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("NUMBA_DISABLE_JIT", "1", "NUMBA_DISABLE_JIT=1 forbids compiling; unset it, or use engine: numpy"),
+        ("NUMBA_NUM_THREADS", "0", "an environment variable NUMBA_... has a wrong value: "),
+    ],
+)
+def test_variables_under_which_numba_cannot_compile_end_in_a_message(variable, value, words, tmp_path):
+    root = Path(__file__).parents[1]
+    command = [sys.executable, "-m", "twolayer", "train", str(root / "configs/toy.yaml"), "solver.engine=numba",
+               "--run-dir", str(tmp_path / "run")]  # fmt: skip
+    done = subprocess.run(command, env={**os.environ, variable: value}, capture_output=True, text=True, cwd=root)
+    assert done.returncode == 2
+    assert f"engine: numba: {words}" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def one_more(x):

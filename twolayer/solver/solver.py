@@ -207,6 +207,12 @@ class Solver:
         return self.state.flat.params
 
     @property
+    def notice(self) -> str | None:
+        """What the engine does before its first step, if it takes a while, such as compiling."""
+        notice: str | None = getattr(self._engine, "notice", None)
+        return notice
+
+    @property
     def finished(self) -> bool:
         """True once all epochs are done or patience has run out."""
         return self.progress.stopped_early or self.progress.epoch >= self.settings.epochs

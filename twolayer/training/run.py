@@ -199,6 +199,8 @@ def _run(
         ) as recorder,
         ProgressBar(n_rows * epochs, done_rows, epochs, quiet=quiet) as progress,
     ):
+        if (notice := solver.notice) and not solver.finished:
+            progress.say(notice)
         try:
             for event in solver.run():
                 recorder.saw(event)

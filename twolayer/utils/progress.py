@@ -36,7 +36,7 @@ class ProgressBar:
     ) -> None:
         notebook = stream is None and in_notebook()
         self._stream = stream or (sys.stdout if notebook else sys.stderr)
-        self._epochs = epochs
+        self._epochs, self._quiet = epochs, quiet
         self._columns = NOTEBOOK_COLUMNS if notebook else None
         self._plain = not quiet and not notebook and not self._stream.isatty()
         self._rows, self._started = 0, time.perf_counter()
@@ -56,6 +56,13 @@ class ProgressBar:
 
     def __exit__(self, *exception: object) -> None:
         self._bar.close()
+
+    def say(self, text: str) -> None:
+        """Show a line above the bar."""
+        if not self._quiet:
+            self._bar.clear()
+            self._stream.write(text + "\n")
+            self._stream.flush()
 
     def rows(self, n_rows: int) -> None:
         """Count rows that were visited."""

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from twolayer.network.model import Array
+from twolayer.solver.compiled.jit import kept_form
 from twolayer.solver.compiled.partition import shards_of, split_for
 from twolayer.solver.compiled.products import gemm_address
 from twolayer.solver.compiled.steps import MEASURE, NOT_FINITE, OBJECTIVE, run_steps
@@ -24,6 +25,7 @@ __all__ = ["NumbaEngine"]
 
 WORTH_WAKING = 30_000_000  # multiplications of X W1 in a chunk from which on waking threads is worth it
 PATIENCE = 1 << 20  # ticks, well under a millisecond, that may be lost in waiting before it counts
+COMPILE_SECONDS = 15
 RECOVERY = 32  # times as long as threads have lost by waiting, the first one works alone
 
 
@@ -86,6 +88,19 @@ class NumbaEngine:
         self._chunk = 0
         self._alone_until = 0  # in ticks
         self._work = batch_size * D * H
+
+    @property
+    def notice(self) -> str | None:
+        """What the first call of `run` does that takes a while, as a sentence; None if there is nothing."""
+        dtype = self.state.flat.vector.dtype
+        no_rows = self._no_weights, np.empty(0, np.intp), self._no_weights, np.empty(0), 0, 0, np.empty(0), np.empty(1)
+        form = kept_form(run_steps, (*self._fixed, 0, 0, 1, *no_rows))
+        compiling = f"engine: numba: compiling the training step for {dtype}, about {COMPILE_SECONDS} s"
+        if form == "to keep":
+            return f"{compiling}, once: later runs load it from disk"
+        if form == "to compile":
+            return f"{compiling}, in every run: no folder to keep it in can be written; set NUMBA_CACHE_DIR to one"
+        return None
 
     def run(
         self,

@@ -5,6 +5,7 @@ Also the instructions that Numba lacks: stores and loads between threads, a paus
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -13,9 +14,14 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-from twolayer.utils.errors import import_extra
+from twolayer.utils.errors import TwoLayerError, import_extra
 
-numba: Any = import_extra("numba", "numba", "engine: numba")
+try:
+    numba: Any = import_extra("numba", "numba", "engine: numba")
+except ValueError as error:  # such as NUMBA_NUM_THREADS=0
+    raise TwoLayerError(f"engine: numba: an environment variable NUMBA_... has a wrong value: {error}") from None
+if numba.config.DISABLE_JIT:
+    raise TwoLayerError("engine: numba: NUMBA_DISABLE_JIT=1 forbids compiling; unset it, or use engine: numpy")
 import_extra("numba.extending", "numba", "engine: numba")
 AppDirs: Any = import_extra("numba.misc.appdirs", "numba", "engine: numba").AppDirs
 
@@ -72,6 +78,22 @@ def compiled_and_kept(function: Function) -> Function:
         return kept
     finally:
         numba.config.CACHE_DIR = asked
+
+
+def kept_form(function: Any, arguments: tuple[Any, ...]) -> str:
+    """Return how a function of `compiled_and_kept` is available for these arguments: "ready", "on disk", "to keep"
+    (compiled and kept at the first call) or "to compile" (in each process)."""
+    signature = tuple(map(numba.typeof, arguments))
+    if signature in function.overloads:
+        return "ready"
+    folder = getattr(function._cache, "cache_path", None)
+    if folder is None:
+        return "to compile"
+    with contextlib.suppress(Exception):  # internals of Numba, and a file that may be damaged
+        key = function._cache._index_key(signature, function.targetctx.codegen())
+        if key in function._cache._cache_file._load_index():
+            return "on disk"
+    return "to keep"
 
 
 def _can_be_written(folder: Path) -> bool:

@@ -76,17 +76,9 @@ class Shards(NamedTuple):
 
 
 class Shard(NamedTuple):
-    """One shard, all arrays flat.
-
-    Attributes:
-        number: which one, from 0.
-        row, F, column, M: its part of W1: F rows from `row` on, M columns from `column` on.
-        W2, b1, b2: views of its parameters; b2 is empty where another shard trains it.
-        dW2, db1, db2: views of their gradient.
-        q, s1, s2, g, A1, dZ1, scratch: see `Shards`.
-        n_weights: where the biases begin in q.
-        counted: how many numbers of q count for it in sums over the whole network.
-    """
+    """One shard: its part of W1, F rows from `row` and M columns from `column` on; views of its parameters (b2 is empty
+    where another shard trains it) and gradients; its arrays in `Shards`, flat; where the biases begin in q; and how
+    many numbers of q count for it in sums over the whole network."""
 
     number: int
     row: int

@@ -1,13 +1,11 @@
-"""Matrix products for compiled code: small ones by loops and tiles, the others by BLAS, called by its address.
+"""Matrix products: small ones by loops and tiles, the others by BLAS, called by its address.
 
-A matrix is given as BLAS wants it: its sizes, an array (1-dimensional) that begins with its first element, and `ld`,
-how far apart its rows begin. So the same compiled code takes a whole matrix, some of its rows or some of its columns.
-BLAS wants column after column, so a product is computed as its transpose, C^T = B^T A^T; nothing is copied for that.
+A matrix is given as BLAS takes it: its sizes, a flat array that begins with its first element, and `ld`, how far apart
+its rows begin; so the same code takes a whole matrix, some of its rows or some of its columns. BLAS works column after
+column, so a product is computed as its transpose, C^T = B^T A^T; nothing is copied for that.
 
-Matrix products of a size at which BLAS is still getting ready: C <- A B, a tile of C at a time.
-
-A tile's sums stay in the processor's vector registers from the first to the last product. Compilers do not find that
-arrangement by themselves, so it is written as LLVM vectors; what the processor has instead of them, LLVM knows."""
+A tile keeps its sums in vector registers from the first to the last product. Compilers do not find that arrangement by
+themselves, so it is written as LLVM vectors; how a processor without them does it, LLVM knows."""
 
 from __future__ import annotations
 
@@ -22,6 +20,9 @@ from twolayer.utils.errors import import_extra
 
 ROWS = 5  # of a tile: 10 of the 16 vector registers of AVX2 then hold its sums
 WIDTH_BYTES = 64  # of a row of a tile
+SMALL = 4096  # multiplications up to which a plain loop beats BLAS where rows are too short for tiles
+TILES = 2_000_000  # multiplications up to which tiles beat BLAS
+NARROW = 16  # terms of each sum up to which tiles beat BLAS at any size
 
 ir: Any = import_extra("llvmlite.ir", "numba", "engine: numba")
 types, cgutils = numba.types, numba.core.cgutils
@@ -105,7 +106,7 @@ def tiled(n: int, k: int, m: int, A: Array, row: int, column: int, B: Array, ldb
 
 @compiled
 def unsigned(n: int) -> Any:
-    """For loops that fill vector registers: none can where an index might be negative and count from the end."""
+    """For loops over vector registers, which an index that might count from the end prevents."""
     return np.uintp(n)
 
 
@@ -116,14 +117,6 @@ def transposed(n: int, m: int, A: Array, lda: int, target: Array, ldt: int) -> N
     for j in range(unsigned(m)):
         for i in range(unsigned(n)):
             target[j * ldt + i] = A[i * lda + j]
-
-
-SMALL = 4096  # multiplications up to which a plain loop beats BLAS where rows are too short for tiles
-TILES = 2_000_000  # multiplications up to which tiles beat BLAS
-NARROW = 16  # terms of each sum up to which tiles beat BLAS at any size
-
-
-types, cgutils = numba.types, numba.core.cgutils
 
 
 def gemm_address(dtype: np.dtype[Any]) -> int:
