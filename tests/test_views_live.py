@@ -1,15 +1,19 @@
 """What `watch` reads: growing logs by their new bytes alone, runs in every state, none of them changed."""
 
 import os
+import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from view_runs import made_history, made_live_run
 
+from twolayer.commands.watch import command as watch
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.logs import HISTORY_COLUMNS, read_history
-from twolayer.views.live import following
+from twolayer.utils.errors import RunError, TwoLayerError
+from twolayer.views.live import following, server
 from twolayer.views.live.following import Follower, LogTail
 
 
@@ -295,3 +299,26 @@ def test_the_best_run_is_first_and_every_cell_is_text_or_a_number(page, tmp_path
     ticked = {data["run"][k] for k in page.list.source.selected.indices}
     assert "better" not in ticked
     assert "good" in ticked
+
+
+@pytest.mark.parametrize(("name", "got"), [("none", "got nothing"), ("file", "got a file")])
+def test_a_place_that_is_no_folder_is_refused(tmp_path, name, got):
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match=f"{name}: expected a folder of runs or a run, {got}"):
+        CliRunner().invoke(watch, [str(tmp_path / name)], catch_exceptions=False, standalone_mode=False)
+
+
+def test_a_port_in_use_gives_the_next_free_one_and_an_address_of_another_machine_is_refused():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert server._free_port("127.0.0.1", port) != port
+    with pytest.raises(TwoLayerError, match=r"--address 192\.0\.2\.1 --port 5020: .*; choose another"):
+        server._free_port("192.0.2.1", 5020)
+
+
+def test_only_names_of_this_machine_may_call_the_server():
+    assert server._hosts("127.0.0.1") == ["127.0.0.1", "localhost"]
+    assert server._hosts("10.0.0.7")[0] == "10.0.0.7"
+    assert "*" not in "".join(server._hosts("0.0.0.0"))

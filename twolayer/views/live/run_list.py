@@ -13,6 +13,7 @@ from twolayer.views.live.following import LiveRun
 from twolayer.views.table import FIGURES, Cell, different_values, run_names, sort_order
 
 AUTOMATIC = 5  # runs drawn until some are chosen: the newest
+MOST = 40  # runs drawn at a time; of more, those higher in the table
 _SHOWN = ("epochs", "best epoch", "lowest val loss", "best val accuracy", "test accuracy", "seconds")
 
 
@@ -68,7 +69,7 @@ class RunList:
         return style.line_look(self._looks[str(run.folder.path)])
 
     def _choose(self, paths: Sequence[Any]) -> None:
-        chosen = [str(path) for path in paths if str(path) in self._runs]
+        chosen = [str(path) for path in paths if str(path) in self._runs][:MOST]
         if set(chosen) == set(self._chosen):
             return
         new = [path for path in chosen if path not in self._chosen]
@@ -123,10 +124,9 @@ class RunList:
         ]
         for name, values in columns.items():
             cells = [values[k] for k in order]
-            numbers = all(cell is None or not isinstance(cell, str) for cell in cells)
-            data[name] = (
-                [np.nan if cell is None else cell for cell in cells] if numbers else [str(c or "") for c in cells]
-            )
+            words = any(isinstance(cell, str) for cell in cells)
+            empty = "" if words else np.nan
+            data[name] = [empty if cell is None else str(cell) if words else cell for cell in cells]
         self._set_columns(data)
         self.table.height = min(300, 34 + 25 * len(paths))
         self.source.data = data
