@@ -18,7 +18,7 @@ from tests.fuzz.campaign import time_limit
 from twolayer.config import config_from_dict, load_config
 from twolayer.data import load_dataset
 from twolayer.runs.checkpoint import write_arrays
-from twolayer.runs.logs import HISTORY_COLUMNS, STEPS_COLUMNS, StepsLog, read_history, read_steps
+from twolayer.runs.logs import HISTORY_COLUMNS, STEPS_COLUMNS, StepsLog, read_columns, read_history
 from twolayer.runs.saved_model import load_model
 from twolayer.training.build import read_data
 from twolayer.utils.errors import TwoLayerError
@@ -113,7 +113,7 @@ def log_of_columns(n, folder):
 def log_of_rows(n, folder):
     rows = b"".join(b"%d,1,0.1,0.5\n" % k for k in range(1, n))
     written(folder / "steps.csv", ",".join(STEPS_COLUMNS).encode() + b"\n" + rows)
-    return lambda: read_steps(folder / "steps.csv")
+    return lambda: read_columns(folder / "steps.csv", STEPS_COLUMNS)
 
 
 def log_of_empty_lines(n, folder):

@@ -14,7 +14,7 @@ from fault_injection import FullDisk, full_at_every_operation, using_disk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twolayer.runs.logs import HISTORY_COLUMNS, STEPS_COLUMNS, HistoryLog, StepsLog, read_history, read_steps
+from twolayer.runs.logs import HISTORY_COLUMNS, STEPS_COLUMNS, HistoryLog, StepsLog, read_columns, read_history
 from twolayer.utils.errors import RunError
 
 
@@ -170,9 +170,9 @@ def test_a_row_of_the_history_can_be_read_at_once_and_steps_after_a_flush(tmp_pa
     history.append(history_row(1, 8, train_loss=2.0))
     assert read_history(tmp_path / "history.csv")["train_loss"].tolist() == [2.0]
     steps.append(steps_row(1, loss=3.0))
-    assert read_steps(tmp_path / "steps.csv")["loss"].tolist() == []
+    assert read_columns(tmp_path / "steps.csv", STEPS_COLUMNS)["loss"].tolist() == []
     steps.flush()
-    assert read_steps(tmp_path / "steps.csv")["loss"].tolist() == [3.0]
+    assert read_columns(tmp_path / "steps.csv", STEPS_COLUMNS)["loss"].tolist() == [3.0]
     history.close()
     steps.close()
 
@@ -203,7 +203,7 @@ def test_a_full_disk_at_any_operation_leaves_whole_rows_and_loses_none_that_stil
         log.flush()
     log.append(steps_row(2))
     log.close()
-    assert read_steps(tmp_path / "steps.csv")["step"].tolist() == [1, 2]
+    assert read_columns(tmp_path / "steps.csv", STEPS_COLUMNS)["step"].tolist() == [1, 2]
 
 
 def test_cutting_back_works_on_a_full_disk(tmp_path):

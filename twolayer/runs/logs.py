@@ -265,11 +265,6 @@ def read_history(path: str | Path) -> dict[str, NDArray[np.float64]]:
     return read_columns(Path(path), HISTORY_COLUMNS, SINCE_0_2)
 
 
-def read_steps(path: str | Path) -> dict[str, NDArray[np.float64]]:
-    """Return the columns of a steps.csv by name; see `read_history`."""
-    return read_columns(Path(path), STEPS_COLUMNS)
-
-
 def _cell(value: float | np.floating[Any] | np.integer[Any] | None) -> str:
     if value is None:
         return ""
