@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -108,6 +109,14 @@ def test_a_link_to_a_good_file_outside_is_neither_read_nor_written(run, name, tm
 
 def content_of(path: Path) -> object:
     return sorted((each.name, each.read_bytes()) for each in path.iterdir()) if path.is_dir() else path.read_bytes()
+
+
+def test_a_file_system_that_counts_no_blocks_has_no_sparse_files(tmp_path, monkeypatch):
+    (tmp_path / "rows.csv").write_bytes(b"1,2\n" * 1000)
+    monkeypatch.setattr("twolayer.utils.files.UNPACKED_FLOOR", 10)
+    monkeypatch.setattr("os.fstat", lambda descriptor: SimpleNamespace(st_mode=0o100644, st_size=4000, st_blocks=0))
+    with open_to_read(tmp_path / "rows.csv") as file:
+        assert file.read(4) == b"1,2\n"
 
 
 def test_a_snapshot_that_is_a_link_is_replaced_and_its_target_left_alone(run, tmp_path):

@@ -28,6 +28,7 @@ Buffer = bytes | bytearray | memoryview
 
 UNPACKED_RATIO = 100
 UNPACKED_FLOOR = 64 << 20  # bytes
+_NO_FILE_BYTES = 1 << 44  # 16 TiB: what only special files such as /proc/kcore claim
 
 _O_BINARY = getattr(os, "O_BINARY", 0)  # Windows would turn \n into \r\n
 _O_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)  # Windows has neither
@@ -185,13 +186,25 @@ def open_regular(path: Path, flags: int = os.O_RDONLY, *, follow: bool = False) 
         found = os.fstat(descriptor)
         _require_kind(found)
         limit = unpacked_limit(512 * getattr(found, "st_blocks", found.st_size))
-        if found.st_size > limit:
+        if found.st_size > limit and _is_sparse(descriptor, found.st_size):
             size = f"{found.st_size:,} bytes of which {512 * found.st_blocks:,} are on the disk"
             raise OSError(errno.EINVAL, f"expected at most {limit:,} bytes, got a sparse file of {size}")
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _is_sparse(descriptor: int, size: int) -> bool:
+    """Check a file with few blocks for holes: network and FUSE file systems may count no blocks for ordinary files."""
+    if size >= _NO_FILE_BYTES or not hasattr(os, "SEEK_HOLE"):
+        return True
+    try:
+        return os.lseek(descriptor, 0, os.SEEK_HOLE) < size
+    except OSError:
+        return False
+    finally:
+        os.lseek(descriptor, 0, os.SEEK_SET)
 
 
 def open_to_read(path: Path, *, follow: bool = False) -> BinaryIO:
