@@ -79,7 +79,7 @@ class TestPlot:
 
 
 class TestProgress:
-    def test_training_can_show_how_it_goes_on_and_is_silent_unless_asked(self, tmp_path, capsys):
+    def test_training_can_show_its_progress_and_is_silent_unless_asked(self, tmp_path, capsys):
         train(CONFIG, ["solver.epochs=2"], run_dir=tmp_path / "quiet")
         assert capsys.readouterr() == ("", "")
         train(CONFIG, ["solver.epochs=2"], run_dir=tmp_path / "loud", quiet=False)

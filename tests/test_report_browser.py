@@ -95,7 +95,7 @@ def test_a_click_in_the_legend_hides_a_run_in_both_panels_and_a_second_shows_it_
     assert [each for each in page.get_log("browser") if each["level"] == "SEVERE"] == []
 
 
-def test_strangers_words_are_shown_as_text_and_not_run(page):
+def test_untrusted_words_are_shown_as_text_and_not_run(page):
     from selenium.common.exceptions import NoAlertPresentException
 
     with pytest.raises(NoAlertPresentException):

@@ -32,7 +32,7 @@ def test_each_part_of_the_plane_has_its_class_colour_with_x_across_and_y_up():
         assert hue(image[row, column].astype(int)) == hue(wanted), k
 
 
-def test_a_mark_stands_on_the_colour_of_its_class_in_the_picture():
+def test_a_mark_is_on_the_colour_of_its_class_in_the_picture():
     figure = new_figure(4, 4)
     axes = figure.subplots()
     Plane(np.zeros((1, 2)), Y[:1], range(4)).draw(
@@ -59,7 +59,7 @@ def test_a_boundary_is_written(tmp_path, ending):
     assert (tmp_path / f"b.{ending}").stat().st_size > 5000
 
 
-def test_every_class_stands_in_the_legend_in_its_own_words():
+def test_the_legend_has_every_class_in_its_own_words():
     labels = ["_hi", "a$_$b", "$x$", "d"]
     axes = new_figure(4, 4).subplots()
     Plane(X, Y, labels).draw(axes, quadrants)

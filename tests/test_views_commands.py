@@ -147,7 +147,7 @@ def test_a_boundary_needs_two_features_and_an_animation_snapshots(trained, tmp_p
         run(curves, tmp_path / "bare", "--boundary", "-o", tmp_path / "a.gif")
 
 
-def test_a_report_shows_mistakes_as_pictures_with_the_rows_as_they_stand_in_the_file(trained):
+def test_a_report_shows_mistakes_as_pictures_with_the_rows_as_the_file_has_them(trained):
     output = run(report, trained / "images4", "--image", "4x4").strip()
     text = Path(output.splitlines()[-1]).read_text("utf-8")
     assert text.count('<img alt="row ') > 0
@@ -203,7 +203,7 @@ def test_a_report_outlives_its_data_files_and_says_that_they_are_gone(trained, t
 
 
 @pytest.mark.parametrize("command", [curves, report])
-def test_a_run_that_was_killed_or_goes_on_is_shown_as_far_as_it_got(trained, tmp_path, command):
+def test_a_run_that_was_killed_or_still_trains_is_shown_as_far_as_it_got(trained, tmp_path, command):
     shutil.copytree(trained / "images8", tmp_path / "run")
     for name in ("summary.json", "predictions.npz"):
         (tmp_path / "run" / name).unlink()

@@ -199,7 +199,7 @@ def test_names_from_disk_do_not_reach_the_terminal_as_control_characters():
     assert len(text.splitlines()) == 2
 
 
-def test_runs_of_one_name_are_told_apart_by_their_paths():
+def test_runs_of_one_name_are_listed_by_their_paths():
     assert run_names([run("x/a"), run("y/a")]) == ["x/a", "y/a"]
 
 
@@ -281,7 +281,7 @@ def test_a_run_folder_is_read_back(tmp_path):
     assert (found.classes, found.n_classes, found.best_epoch, found.name) == (("no", "yes"), 2, 6, "r")
 
 
-def test_a_folder_without_history_or_epochs_says_what_is_wanted(tmp_path):
+def test_a_folder_without_history_or_epochs_says_what_is_expected(tmp_path):
     with pytest.raises(RunError, match="no such folder"):
         read_run(tmp_path / "none", {})
     with pytest.raises(RunError, match=r"no history\.csv"):

@@ -74,7 +74,7 @@ def test_a_sound_training_raises_no_verdict():
     assert diagnose(made()) == ()
 
 
-def test_a_rate_too_high_is_told_from_a_sound_one():
+def test_a_rate_too_high_is_distinguished_from_a_sound_one():
     rows = blobs(400), blobs(200, seed=1)
     assert names(trained(*rows, epochs=15, **(GOOD | {"learning_rate": 20.0})))[0] == "rate too high"
     assert "rate too high" not in names(trained(*rows, epochs=15, **GOOD))
@@ -100,7 +100,7 @@ def test_a_diverged_run_is_a_rate_too_high_even_after_one_epoch():
     assert names(made(train_loss=[1.0, np.nan])) == ["rate too high"]
 
 
-def test_a_rate_too_low_is_told_from_a_sound_one():
+def test_a_rate_too_low_is_distinguished_from_a_sound_one():
     rows = blobs(400), blobs(200, seed=1)
     slow = diagnose(trained(*rows, epochs=10, optimizer="sgd", learning_rate=1e-4))
     assert [verdict.name for verdict in slow] == ["rate too low"]
@@ -112,7 +112,7 @@ def test_small_steps_at_the_end_of_a_schedule_are_no_rate_too_low():
     assert names(made(update_ratio_W1=np.geomspace(3e-3, 1e-8, 40), update_ratio_W2=np.geomspace(3e-3, 1e-8, 40))) == []
 
 
-def test_overfitting_is_told_with_the_epoch_it_began():
+def test_overfitting_is_reported_with_the_epoch_it_began():
     small, validation = blobs(40, n_features=30, distance=0.8), blobs(300, n_features=30, distance=0.8, seed=1)
     evidence = trained(small, validation, hidden=128, epochs=60, **(GOOD | {"reg": 0.0}))
     found = {verdict.name: verdict for verdict in diagnose(evidence)}
@@ -248,7 +248,7 @@ def test_an_ignored_class_with_weights_in_place_is_not_advised_to_balance():
         assert ("solver.class_weight=balanced (now none)" in verdict.remedy) is advised
 
 
-def test_underfitting_is_told_where_no_line_can_do_it_and_a_hidden_layer_can():
+def test_underfitting_is_reported_where_no_line_can_do_it_and_a_hidden_layer_can():
     rng = np.random.default_rng(0)
     X = rng.standard_normal((600, 2))
     xor = X, (X[:, 0] * X[:, 1] > 0).astype(int)
@@ -268,13 +268,13 @@ def test_underfitting_names_a_validation_loss_only_where_there_is_one():
     assert "validation" not in unseen.evidence
 
 
-@pytest.mark.parametrize(("accuracy", "told"), [(1.0, False), (0.6, True)])
-def test_a_high_loss_with_all_training_rows_right_is_no_underfitting(accuracy, told):
+@pytest.mark.parametrize(("accuracy", "reported"), [(1.0, False), (0.6, True)])
+def test_a_high_loss_with_all_training_rows_right_is_no_underfitting(accuracy, reported):
     evidence = made(train_loss=np.full(40, 1.5), val_loss=np.full(40, 1.5), train_accuracy=np.full(40, accuracy))
-    assert ("underfitting" in names(evidence)) is told
+    assert ("underfitting" in names(evidence)) is reported
 
 
-def test_dead_units_are_told_where_a_bad_start_killed_them():
+def test_dead_units_are_reported_where_a_bad_start_killed_them():
     X, y = blobs(300)
     shifted = X - 30.0  # far from the origin: most units are on the same side for every row
     rows = (shifted, y), (shifted[:100], y[:100])
@@ -290,7 +290,7 @@ def test_units_that_fire_for_none_of_a_handful_of_rows_are_no_verdict():
     assert "dead units" not in names(made(config=few, **dead, step=np.arange(1, 41)))
 
 
-def test_unscaled_inputs_are_told_with_and_without_a_hidden_layer():
+def test_unscaled_inputs_are_reported_with_and_without_a_hidden_layer():
     X, y = blobs(300)
     for hidden in (32, 0):
         config = config_with(data__scale="none", model__hidden=hidden)
@@ -300,7 +300,7 @@ def test_unscaled_inputs_are_told_with_and_without_a_hidden_layer():
         assert "unscaled inputs" not in names(trained((X, y), (X[:100], y[:100]), **settings))
 
 
-def test_an_ignored_class_is_told_and_balanced_weights_bring_it_back():
+def test_an_ignored_class_is_reported_and_balanced_weights_bring_it_back():
     # A rare class close to a frequent one.
     counts = [400, 400, 12]
     X, y = blobs(0, distance=1.0, counts=counts)
@@ -313,23 +313,23 @@ def test_an_ignored_class_is_told_and_balanced_weights_bring_it_back():
 
 
 @pytest.mark.parametrize(
-    ("counts", "hits", "told"),
+    ("counts", "hits", "reported"),
     [((104, 16), 0, True), ((104, 16), 1, False), ((16, 4), 0, False), ((60, 60), 0, False)],
     ids=["never", "once", "too few to tell", "not rare"],
 )
-def test_a_class_without_one_hit_needs_no_great_imbalance(counts, hits, told):
+def test_a_class_without_one_hit_needs_no_great_imbalance(counts, hits, reported):
     y = np.repeat([0, 1], counts)
     P = np.tile([0.8, 0.2], (len(y), 1))
     P[counts[0] : counts[0] + hits] = [0.2, 0.8]
     evidence = Evidence(made_history(40), 2, validation_y=y, validation_proba=P, classes=("no", "yes"))
     said = [verdict.evidence for verdict in diagnose(evidence) if verdict.name == "ignored class"]
-    assert bool(said) is told
-    if told:
+    assert bool(said) is reported
+    if reported:
         assert f"class 'yes' has {counts[1]} of {len(y)} validation rows, and 0 of them were recognised" in said[0]
         assert f"most frequent class is right for {counts[0] / len(y):.1%} of" in said[0]
 
 
-def test_a_training_stopped_too_early_is_told_and_one_left_to_end_is_not():
+def test_a_training_stopped_too_early_is_reported_and_one_left_to_end_is_not():
     rows = blobs(500, distance=1.5), blobs(300, distance=1.5, seed=1)
     settings = {"optimizer": "sgd", "learning_rate": 0.02, "batch_size": 32}
     assert names(trained(*rows, epochs=3, **settings))[0] == "stopped too early"
@@ -349,7 +349,7 @@ def test_the_remedy_for_an_early_end_is_what_ended_the_run(status, more):
 
 
 @pytest.mark.parametrize("status", ["interrupted", "running"])
-def test_a_run_that_may_go_on_is_not_told_that_it_stopped_too_early(status):
+def test_a_run_that_may_continue_did_not_stop_too_early(status):
     falling = np.linspace(2, 0.8, 10)
     assert "stopped too early" in names(made(val_loss=falling, train_loss=falling))
     assert "stopped too early" not in names(made(val_loss=falling, train_loss=falling, status=status))

@@ -190,7 +190,7 @@ def test_nothing_is_written_and_a_look_at_runs_that_rest_opens_no_file(tmp_path,
     assert state() == before
 
 
-def test_a_look_at_five_hundred_runs_ends_in_time_and_goes_on_at_the_next(tmp_path, monkeypatch):
+def test_a_look_at_many_runs_ends_in_time_and_continues_at_the_next(tmp_path, monkeypatch):
     for k in range(12):
         made_live_run(tmp_path / f"run{k:02}", history=made_history(3))
     monkeypatch.setattr(following, "SLICE", 0.0)  # one run a look

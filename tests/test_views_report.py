@@ -105,7 +105,7 @@ def test_with_bokeh_the_page_loads_nothing_from_elsewhere(tmp_path):
 
 
 @pytest.mark.parametrize("bokeh", [True, False])
-def test_labels_and_values_of_strangers_stay_text(tmp_path, bokeh, request):
+def test_untrusted_labels_and_values_stay_text(tmp_path, bokeh, request):
     if bokeh:
         pytest.importorskip("bokeh")
     else:

@@ -46,7 +46,7 @@ class ClaimPanel:
         ylabel: with the unit.
         curves: lines; those after the fourth repeat colours with another dash.
         points: (x, y, text), each a dot with its text beside it.
-        text_at: where that text stands, in points right of and above the dot.
+        text_at: where that text is, in points right of and above the dot.
         values: (name, value, text), a line each instead of curves, the first on top, on a logarithmic axis.
         log_x: whether x is logarithmic.
         log_y: whether y is logarithmic.

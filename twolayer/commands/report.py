@@ -28,7 +28,7 @@ def command(
 ) -> None:
     """Write one page about RUN, or about several runs side by side, that works without a network.
 
-    A FOLDER of runs stands for all of them.
+    A FOLDER of runs means all of them.
 
     It holds the curves, the diagnosis, confusion matrix, figures per class, calibration, first-layer weights, the most
     confident mistakes, config and environment. With the extra 'report' the curves can be zoomed and switched.

@@ -79,7 +79,7 @@ MAIN_PANELS = (PANELS["loss"], PANELS["accuracy"])
 
 
 def panels_named(names: Iterable[str]) -> list[Panel]:
-    """Return the panels of these names; the name of a column stands for its panel.
+    """Return the panels of these names; the name of a column means its panel.
 
     Raises:
         ValueError: for a name that is neither.

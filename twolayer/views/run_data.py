@@ -38,7 +38,7 @@ class RunData:
         path: the run folder.
         history: columns of history.csv by name, (epochs,) each, NaN where there is no value.
         config: the resolved config as nested dictionaries.
-        summary: summary.json; empty while the run goes on.
+        summary: summary.json; empty while the run trains.
         environment: environment.json.
         predictions: arrays of predictions.npz; empty before the end.
         classes: C labels; empty before the end.
@@ -66,7 +66,7 @@ class RunData:
 
     @property
     def best_epoch(self) -> int | None:
-        """The epoch whose parameters were kept; while the run goes on, the best so far by its monitor."""
+        """The epoch whose parameters were kept; while the run trains, the best so far by its monitor."""
         epoch = self.summary.get("best_epoch")
         if isinstance(epoch, int):
             return epoch if epoch > 0 else None

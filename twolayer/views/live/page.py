@@ -153,11 +153,11 @@ class WatchPage:
         if self._logs_now() != self._logs:
             self._rebuild()
             return
-        wanted: dict[tuple[Any, ...], None] = {}
+        expected: dict[tuple[Any, ...], None] = {}
         for run in chosen:
             for panel in map(PANELS.__getitem__, self._plots):
-                wanted |= dict.fromkeys(self._draw(run, panel))
-        for key in [key for key in self._lines if key not in wanted]:
+                expected |= dict.fromkeys(self._draw(run, panel))
+        for key in [key for key in self._lines if key not in expected]:
             renderer = self._lines.pop(key)
             self._drawn.pop(key, None)
             plot = self._plots[key[1]]

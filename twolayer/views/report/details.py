@@ -83,7 +83,7 @@ class RawRows:
     Attributes:
         X: (N, D) as the files have them, categories as one-hot features.
         y: (N,) class indices.
-        row_numbers: (N,) where they stand in the source.
+        row_numbers: (N,) their numbers in the source.
         names: D names of the features.
         origins: the column of each feature, and its category, None for a number.
         image_shape: the shape in which a row is a picture, if it is one.
