@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import os
 from collections.abc import Callable, Sequence
@@ -34,7 +35,19 @@ COMMANDS = {
 
 
 def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that name a Dask scheduler and how to talk to it."""
+    """Add the options that name a Dask scheduler; the command gets them as `cluster`, a ClusterAddress or None."""
+
+    @functools.wraps(command)
+    def wrapped(
+        *arguments: Any, scheduler: str | None, tls_ca_file: str, tls_cert: str, tls_key: str, **more: Any
+    ) -> Any:
+        cluster = None
+        if scheduler is not None:
+            from twolayer.utils.workers.cluster import ClusterAddress
+
+            cluster = ClusterAddress(scheduler, tls_ca_file, tls_cert, tls_key)
+        return command(*arguments, cluster=cluster, **more)
+
     for name, metavar, text in reversed(
         (
             ("--scheduler", "ADDRESS", "Work on a Dask cluster, e.g. tcp://host:8786 or tls://host:8786."),
@@ -43,8 +56,8 @@ def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
             ("--tls-key", "PEM", "The certificate's private key."),
         )
     ):
-        command = click.option(name, metavar=metavar, help=text)(command)
-    return command
+        wrapped = click.option(name, metavar=metavar, help=text)(wrapped)
+    return wrapped
 
 
 def files_and_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -16,6 +16,7 @@ from twolayer.utils.text import printable
 
 if TYPE_CHECKING:
     from twolayer.runs.saved_model import Model
+    from twolayer.utils.workers.cluster import ClusterAddress
 
 
 @click.command()
@@ -39,10 +40,7 @@ def command(
     safe_csv: bool,
     output: Path | None,
     workers: int | None,
-    scheduler: str | None,
-    tls_ca_file: str | None,
-    tls_cert: str | None,
-    tls_key: str | None,
+    cluster: ClusterAddress | None,
     quiet: bool,
 ) -> int:
     """Predict the rows of each FILE (CSV, Parquet, Feather, xlsx, npz, npy or IDX) by MODEL, a run folder or an .npz.
@@ -59,7 +57,7 @@ def command(
     twolayer predict runs/digits day-*.csv -o answers --workers 4
     twolayer predict runs/digits day-*.parquet -o answers --scheduler tcp://192.168.1.10:8786
     """
-    spread = len(files) > 1 or workers is not None or scheduler is not None
+    spread = len(files) > 1 or workers is not None or cluster is not None
     if spread and output is None:
         raise click.UsageError("several FILEs, --workers and --scheduler need -o FOLDER for the answers")
     from twolayer.runs.saved_model import load_model
@@ -72,11 +70,8 @@ def command(
             raise click.UsageError(f"expected a folder for -o, got {output}")
         _predict_one(model, files[0], options, output)
         return 0
-
     from twolayer.runs.predict_files import predict_files
-    from twolayer.utils.workers.cluster import ClusterAddress
 
-    cluster = None if scheduler is None else ClusterAddress(scheduler, tls_ca_file, tls_cert, tls_key)
     result = predict_files(
         model_path,
         files,
@@ -91,8 +86,8 @@ def command(
         click.echo(f"note: {note}", err=True)
     for error in result.errors:
         click.echo(f"twolayer: {error}", err=True)
-    skipped = f", {result.skipped} of them from before" if result.skipped else ""
-    click.echo(f"{len(result.answers)} of {len(files)} files have their answers in {output}{skipped}")
+    before = f", {result.skipped} of them from before" if result.skipped else ""
+    click.echo(f"{len(result.answers)} of {len(files)} files have their answers in {output}{before}")
     if result.signal_number is not None:
         click.echo(f"interrupted; to resume: twolayer {shlex.join(sys.argv[1:])}", err=True)
         return 128 + result.signal_number

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from twolayer.commands import cluster_options, files_and_overrides
+
+if TYPE_CHECKING:
+    from twolayer.utils.workers.cluster import ClusterAddress
 
 
 @click.command()
@@ -20,10 +24,7 @@ def command(
     sweep_and_overrides: tuple[str, ...],
     sweep_dir: Path | None,
     retry_failed: bool,
-    scheduler: str | None,
-    tls_ca_file: str | None,
-    tls_cert: str | None,
-    tls_key: str | None,
+    cluster: ClusterAddress | None,
     quiet: bool,
 ) -> int:
     """Search for good hyperparameters as the file SWEEP says, or resume that search.
@@ -42,9 +43,7 @@ def command(
         raise click.UsageError(f"expected one SWEEP (a YAML file), got {len(files)}: {', '.join(files) or 'none'}")
 
     from twolayer.sweep.search import run_sweep
-    from twolayer.utils.workers.cluster import ClusterAddress
 
-    cluster = None if scheduler is None else ClusterAddress(scheduler, tls_ca_file, tls_cert, tls_key)
     result = run_sweep(
         files[0],
         overrides,
@@ -56,9 +55,9 @@ def command(
     )
     click.echo("\n".join(result.lines))
     if result.signal_number is not None:
-        options = {"sweep-dir": sweep_dir, "scheduler": scheduler}
-        options |= {"tls-ca-file": tls_ca_file, "tls-cert": tls_cert, "tls-key": tls_key}
-        given = [part for name, value in options.items() if value is not None for part in (f"--{name}", str(value))]
+        names = ("--sweep-dir", "--scheduler", "--tls-ca-file", "--tls-cert", "--tls-key")
+        options = zip(names, (sweep_dir, *(cluster or ())), strict=False)
+        given = [part for name, value in options if value is not None for part in (name, str(value))]
         click.echo(f"interrupted; to resume: twolayer sweep {shlex.join([*sweep_and_overrides, *given])}")
         return 128 + result.signal_number
     if result.ranking and result.winner is None:
