@@ -123,3 +123,9 @@ def test_the_report_says_that_the_model_was_refitted(config, tmp_path):
     page = tmp_path / "page.html"
     assert run_command(["report", str(run), "--output", str(page)]) == 0
     assert "The model was refitted on 240 training and validation rows" in page.read_text()
+
+
+def test_evaluate_says_that_validation_rows_judge_the_model_before_the_refit(config, tmp_path, capsys):
+    run = train(config, ["solver.epochs=5", "data.test=null"], run_dir=tmp_path / "run").run_dir
+    assert run_command(["evaluate", str(run)]) == 0
+    assert "validation rows, before the refit: 60 rows" in capsys.readouterr().out

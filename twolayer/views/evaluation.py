@@ -17,6 +17,7 @@ from twolayer.runs.saved_model import load_model, read_predictions
 from twolayer.solver.metrics import auc, class_means
 from twolayer.utils.errors import DataError, RunError
 from twolayer.utils.text import plain
+from twolayer.views.run_data import read_summary
 
 N_BINS = 10
 
@@ -219,7 +220,10 @@ def evaluate_run(path: Path) -> Figures:
     arrays, classes = read_predictions(folder.predictions)
     for part in ("test", "validation"):
         if f"{part}_y" in arrays:
-            return Figures.of(f"{part} rows", classes, arrays[f"{part}_y"], arrays[f"{part}_proba"])
+            source = f"{part} rows"
+            if part == "validation" and read_summary(folder.summary).get("refit_rows"):
+                source += ", before the refit"
+            return Figures.of(source, classes, arrays[f"{part}_y"], arrays[f"{part}_proba"])
     raise RunError(f"{path}: the run has neither test rows nor validation rows; give rows with --data FILE")
 
 
