@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from fault_injection import start_python
 
 import twolayer
 from twolayer import train
-from twolayer.commands import COMMANDS, cli
+from twolayer.commands import COMMANDS, GROUPS, cli
 from twolayer.runs.folder import RunFolder
 from twolayer.training.verify_resume import differences, verify_resume
 
@@ -84,12 +85,12 @@ def test_six_planted_faults_are_all_reported_at_once_with_their_places(run_twola
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["train"], "one CONFIG is wanted"),
-        (["train", "a.yaml", "b.yaml"], "got 2: a.yaml, b.yaml"),
+        (["train"], "expected one CONFIG (a YAML file), got none"),
+        (["train", "a.yaml", "b.yaml"], "got a.yaml, b.yaml"),
         (["train", "nowhere.yaml"], "nowhere.yaml"),
-        (["sweep", "a.yaml", "b.yaml", "workers=4"], "got 2: a.yaml, b.yaml"),
-        (["train", "configs/toy.yaml", "--resume", "runs/x"], "--resume RUN goes on with that run's own config"),
-        (["train", "configs/toy.yaml", "--force"], "--force goes with --resume"),
+        (["sweep", "a.yaml", "b.yaml", "workers=4"], "got a.yaml, b.yaml"),
+        (["train", "configs/toy.yaml", "--resume", "runs/x"], "--resume RUN uses the config of that run"),
+        (["train", "configs/toy.yaml", "--force"], "--force is an option of --resume"),
         (["train", "configs/toy.yaml", "solver.epocs=3"], "did you mean 'epochs'?"),
         (["train", "--resume", "nowhere"], "nowhere: no such run folder"),
         (["train", "--nonsense"], "No such option"),
@@ -133,7 +134,7 @@ def test_a_signal_saves_the_run_and_names_the_command_to_go_on(run_twolayer, roo
     process.send_signal(number)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == code
-    assert f"to go on: twolayer train --resume {run_dir}" in output
+    assert f"to resume: twolayer train --resume {run_dir}" in output
     assert "Traceback" not in errors
     epochs = len((run_dir / "history.csv").read_text().splitlines()) - 1
     resumed = run_twolayer("train", "--resume", run_dir, f"solver.epochs={epochs + 2}")
@@ -241,3 +242,72 @@ def test_the_shell_completes_config_keys_their_choices_and_files(word, expected,
     complete = BashComplete(cli, {}, "twolayer", "_TWOLAYER_COMPLETE")
     found = complete.get_completions([command] if command == "train" else [command, "configs/toy.yaml"], word)
     assert [complete.format_completion(item) for item in found] == expected
+
+
+def test_help_lists_the_commands_by_purpose_the_shortest_path_first(run_twolayer):
+    assert list(GROUPS) == ["Train", "Look", "Understand", "Use", "Search"]
+    assert list(GROUPS["Train"])[:2] == ["init", "train"]
+    text = run_twolayer("--help").stdout
+    assert [text.index(f"\n{title}:\n") for title in GROUPS] == sorted(text.index(f"\n{title}:\n") for title in GROUPS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--hidden", "32"], "No such option '--hidden'. To set a key of the config, write model.hidden=VALUE."),
+        (["--lr=0.1"], "write solver.learning_rate=VALUE"),
+        (["model.hidden", "=", "32"], "expected KEY=VALUE without spaces: write model.hidden=32"),
+    ],
+)
+def test_a_key_given_as_an_option_or_with_spaces_is_answered_with_the_way_to_write_it(run_twolayer, arguments, said):
+    done = run_twolayer("train", "configs/toy.yaml", *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_an_unwritable_standard_error_ends_no_training(root, tmp_path):
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "twolayer", "train", "configs/toy.yaml", "--run-dir", str(tmp_path / "run")]
+        done = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, stderr=full, text=True, check=False)
+    assert done.returncode == 0
+    assert "200 epochs" in done.stdout
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere the current folder cannot be deleted")
+def test_a_deleted_current_folder_is_a_message_and_with_absolute_paths_no_obstacle(root, tmp_path):
+    (tmp_path / "gone").mkdir()
+    program = (
+        "import os, sys; from twolayer.__main__ import run; os.chdir(sys.argv[1]); os.rmdir(sys.argv[1]); "
+        "sys.exit(run(sys.argv[2:]))"
+    )
+
+    def run_in_deleted_folder(*arguments):
+        command = [sys.executable, "-c", program, str(tmp_path / "gone"), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    done = run_in_deleted_folder("train", "toy.yaml")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("flag", ["-O", "-OO"])
+def test_without_asserts_the_results_are_the_same(root, tmp_path, flag):
+    for name, flags in (("plain", []), ("optimised", [flag])):
+        command = [sys.executable, *flags, "-m", "twolayer", "train", "configs/toy.yaml", "--quiet"]
+        subprocess.run([*command, "--run-dir", str(tmp_path / name)], cwd=root, check=True, capture_output=True)
+    assert (tmp_path / "plain/best.npz").read_bytes() == (tmp_path / "optimised/best.npz").read_bytes()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+def test_a_reader_that_closes_the_output_of_predict_ends_it_with_141(root, tmp_path):
+    train(root / "configs/optdigits.yaml", ["solver.epochs=1"], run_dir=tmp_path / "run")
+    rows = str(root / "data/optdigits-train.csv.gz")
+    command = [sys.executable, "-m", "twolayer", "predict", "--proba", str(tmp_path / "run"), rows]
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(60) == 141
+        assert process.stderr is not None
+        assert process.stderr.read() == ""

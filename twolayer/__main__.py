@@ -1,5 +1,4 @@
-"""`python -m twolayer` and the command `twolayer`: runs a command and turns what went wrong into a message and an
-exit code."""
+"""`python -m twolayer` and the command `twolayer`: run a command and turn errors into a message and an exit code."""
 
 from __future__ import annotations
 
@@ -10,6 +9,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
+from typing import Any
 
 from twolayer.utils.errors import TwoLayerError
 from twolayer.utils.process import TerminalStream
@@ -19,12 +19,22 @@ GARBAGE_COLLECTION_AFTER = 50_000
 
 
 class _Terminated(BaseException):
-    """SIGTERM came; an exception, so that what is half done is cleaned up on the way out."""
+    """SIGTERM arrived; an exception, so that unfinished work is cleaned up on the way out."""
+
+
+class _ErrorFile(io.FileIO):
+    """Standard error that drops what cannot be written: a full disk or a closed pipe there ends no training."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data) or 0
+        except OSError:
+            return len(data)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command line and exits: 0 done, 1 a check failed, 2 a fault of the user's or the environment's, 3
-    diverged, 130 and 143 interrupted."""
+    """Run the command line and exit: 0 done, 1 a check failed, 2 wrong input or environment, 3 diverged, 130 and 143
+    interrupted, 141 the reader of the output has closed it."""
     _open_streams()
     gc.set_threshold(GARBAGE_COLLECTION_AFTER)
     signal.signal(signal.SIGTERM, _terminate)
@@ -34,8 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _open_streams() -> None:
-    """Lets standard output and error take every text: neither a stream that the caller closed nor a character that its
-    encoding lacks, as most do in a redirect on Windows, may end a training."""
+    """Let standard output and error take every text: neither a stream that the caller closed, nor a character that its
+    encoding lacks, as most do in a redirect on Windows, nor an unwritable standard error may end a training."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -46,6 +56,9 @@ def _open_streams() -> None:
             if stream.isatty():
                 terminal = TerminalStream(stream.buffer, stream.encoding, "backslashreplace", line_buffering=True)
                 setattr(sys, name, terminal)
+            elif name == "stderr":
+                buffer = io.BufferedWriter(_ErrorFile(stream.fileno(), "w", closefd=False))
+                sys.stderr = io.TextIOWrapper(buffer, stream.encoding, "backslashreplace", line_buffering=True)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
@@ -53,7 +66,7 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns the exit code."""
+    """Run the command line and return the exit code."""
     try:
         return _run_command(arguments)
     except TwoLayerError as error:
@@ -65,12 +78,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except _Terminated:
         print("twolayer: terminated", file=sys.stderr)
         return 143
-    except BrokenPipeError:  # whoever read our output has enough
+    except BrokenPipeError:  # the reader of our output has closed it, as head does
         _discard_output()
         return 141
     except OSError as error:
         _discard_output()
-        print(f"twolayer: {error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)
+        place = error.filename or ("the current folder" if isinstance(error, FileNotFoundError) else "output")
+        print(f"twolayer: {place}: {error.strerror or error}", file=sys.stderr)
         return 2
     except MemoryError:
         trains = set(sys.argv[1:2] if arguments is None else arguments[:1]) <= {"train", "sweep"}
@@ -80,8 +94,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run_command(arguments: Sequence[str] | None) -> int:
-    """Lets click run the command, and turns click's own ways to end into an exit code."""
-    import click  # here, where a Ctrl-C is already looked out for: imports are most of a short command's time
+    """Let click run the command, and turn click's own ways to end into an exit code."""
+    import click  # here, where a Ctrl-C is already caught: imports are most of a short command's time
 
     from twolayer.commands import cli
 
@@ -96,10 +110,14 @@ def _run_command(arguments: Sequence[str] | None) -> int:
         return 2
     except click.Abort:
         raise KeyboardInterrupt from None
+    except SystemExit as stop:  # click's own answer to a closed pipe, with exit code 1
+        if isinstance(stop.__context__, BrokenPipeError):
+            raise stop.__context__ from None
+        raise
 
 
 def _discard_output() -> None:
-    """What is still buffered for standard output has nowhere to go; writing it at the exit would fail once more."""
+    """Drop what is still buffered for standard output: writing it at the exit would fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -14,24 +14,35 @@ from click.shell_completion import CompletionItem
 
 from twolayer.utils.version import __version__
 
-COMMANDS = {
-    "train": "train a network from a YAML config, or go on with a run",
-    "evaluate": "test loss, accuracy, per-class table, confusion matrix of a run",
-    "predict": "labels or probabilities for raw rows",
-    "curves": "redraw or overlay loss curves",
-    "report": "one HTML page to look at or send",
-    "watch": "follow runs while they train, in the browser",
-    "check": "look at data, initial loss and gradients before training",
-    "gradcheck": "analytic gradients against numeric ones and every reference",
-    "explain": "one real row through all equations",
-    "experiment": "the source texts' claims as pictures",
-    "verify-resume": "a run killed and resumed against one never killed",
-    "init": "a commented config for your own data",
-    "example": "a shipped data set with its config, written to this folder",
-    "export": "a model as safetensors or ONNX",
-    "sweep": "hyperparameter search",
-    "schema": "JSON Schema of the config, for editors",
+GROUPS = {
+    "Train": {
+        "init": "write a commented config for your own data",
+        "train": "train a network from a YAML config, or resume a run",
+        "check": "look at data, initial loss and gradients before training",
+        "example": "write a shipped data set with its config to this folder",
+        "schema": "print the JSON Schema of the config, for editors",
+    },
+    "Look": {
+        "report": "write one HTML page about runs, to look at or send",
+        "watch": "follow runs while they train, in the browser",
+        "curves": "redraw or overlay loss curves",
+        "evaluate": "show test loss, accuracy, per-class table and confusion matrix of a run",
+    },
+    "Understand": {
+        "explain": "follow one real row through all equations",
+        "experiment": "draw the source texts' claims as pictures",
+        "gradcheck": "compare analytic gradients with numeric ones and every reference",
+        "verify-resume": "compare a run killed and resumed with one never killed",
+    },
+    "Use": {
+        "predict": "write labels or probabilities for raw rows",
+        "export": "write a model as safetensors or ONNX",
+    },
+    "Search": {
+        "sweep": "search for better hyperparameters",
+    },
 }
+COMMANDS = {name: text for group in GROUPS.values() for name, text in group.items()}
 
 
 def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -61,7 +72,14 @@ def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def files_and_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Arguments parted into files and `KEY=VALUE`; a file that is there may have an equals sign in its name."""
+    """Split arguments into files and `KEY=VALUE`; the name of an existing file may have an equals sign in it.
+
+    Raises:
+        UsageError: for an equals sign with spaces around it.
+    """
+    for before, sign, after in zip(arguments, arguments[1:], arguments[2:], strict=False):
+        if sign == "=":
+            raise click.UsageError(f"expected KEY=VALUE without spaces: write {before}={after}")
     overrides = [argument for argument in arguments if "=" in argument and not os.path.isfile(argument)]
     return [argument for argument in arguments if argument not in overrides], overrides
 
@@ -79,7 +97,7 @@ def complete_keys(ctx: click.Context, parameter: click.Parameter, incomplete: st
 
 
 class Group(click.Group):
-    """Finds a command in the module of its name."""
+    """The command line: each command in the module of its name, listed by purpose."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -90,6 +108,17 @@ class Group(click.Group):
         module = importlib.import_module(f"twolayer.commands.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return _with_common_options(command)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            key = _key_named(error.option_name)
+            if key is None or not any("KEY=VALUE" in (each.metavar or "") for each in _arguments(error.ctx)):
+                raise
+            raise click.UsageError(
+                f"{error.message} To set a key of the config, write {key}=VALUE.", error.ctx
+            ) from None
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -102,12 +131,27 @@ class Group(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        for title, commands in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(f"{name:<13}", text) for name, text in commands.items()])
+
+
+def _arguments(ctx: click.Context | None) -> list[click.Parameter]:
+    return ctx.command.params if ctx is not None else []
+
+
+def _key_named(option: str) -> str | None:
+    """Return the config key that an option such as `--hidden` or `--lr` probably means."""
+    from twolayer.config import reference_table
+    from twolayer.utils.text import nearest
+
+    keys = {row.key.rpartition(".")[2]: row.key for row in reference_table()}
+    guess = nearest(option.lstrip("-").replace("-", "_").rpartition(".")[2], keys)
+    return keys[guess] if guess is not None else None
 
 
 def _with_common_options(command: click.Command) -> click.Command:
-    """The command with --quiet and --version; one that shows nothing but its result takes --quiet, too."""
+    """Add --quiet and --version to a command that lacks them."""
     there = {name for parameter in command.params for name in parameter.opts}
     if "--quiet" not in there:
         quiet = click.Option(["--quiet"], is_flag=True, expose_value=False, help="Show nothing but the result.")
@@ -122,6 +166,6 @@ def _with_common_options(command: click.Command) -> click.Command:
 def cli() -> None:
     """Train a two-layer neural network: affine, ReLU, affine, softmax.
 
-    'twolayer COMMAND --help' tells more of each command. Exit codes: 0 done, 1 a check failed, 2 input or environment
-    at fault, 3 training diverged, 130 and 143 interrupted.
+    'twolayer COMMAND --help' describes a command. Exit codes: 0 done, 1 a check failed, 2 wrong input or environment,
+    3 training diverged, 130 and 143 interrupted, 141 the reader of the output has closed it.
     """

@@ -19,8 +19,8 @@ _ROWS = (".csv", ".npz", ".npy", ".idx", "ubyte")  # endings of files that `init
 @click.command()
 @click.argument("config_and_overrides", metavar="[CONFIG] [KEY=VALUE ...]", nargs=-1, shell_complete=complete_keys)
 @click.option("--run-dir", type=click.Path(path_type=Path), help="The run's own folder, new or empty.")
-@click.option("--resume", "resume_run", metavar="RUN", type=click.Path(path_type=Path), help="Go on with this run.")
-@click.option("--force", is_flag=True, help="With --resume: go on although versions or threads are others.")
+@click.option("--resume", "resume_run", metavar="RUN", type=click.Path(path_type=Path), help="Resume this run.")
+@click.option("--force", is_flag=True, help="With --resume: resume although versions or threads differ.")
 @click.option("--quiet", is_flag=True, help="Show nothing but the result.")
 def command(
     config_and_overrides: tuple[str, ...], run_dir: Path | None, resume_run: Path | None, force: bool, quiet: bool
@@ -37,17 +37,17 @@ def command(
     configs, overrides = files_and_overrides(config_and_overrides)
     if resume_run is not None and (configs or run_dir is not None):
         raise click.UsageError(
-            "--resume RUN goes on with that run's own config: give it KEY=VALUE, no CONFIG or --run-dir"
+            "--resume RUN uses the config of that run: give it KEY=VALUE, but no CONFIG and no --run-dir"
         )
     if resume_run is None and len(configs) != 1:
-        raise click.UsageError(f"one CONFIG is wanted, a YAML file; got {len(configs)}: {', '.join(configs) or 'none'}")
+        raise click.UsageError(f"expected one CONFIG (a YAML file), got {', '.join(configs) or 'none'}")
     if configs and configs[0].removesuffix(".gz").endswith(_ROWS) and Path(configs[0]).is_file():
         raise click.UsageError(
-            f"{configs[0]} is a file of rows; wanted: a config, which this writes: "
+            f"{configs[0]}: expected a config, got a file of rows; this writes a config: "
             f"twolayer init {shlex.quote(configs[0])}"
         )
     if force and resume_run is None:
-        raise click.UsageError("--force goes with --resume")
+        raise click.UsageError("--force is an option of --resume")
 
     from twolayer.training import run as training  # here, so that --help needs none of it
 
@@ -60,7 +60,7 @@ def command(
 
 
 def describe(result: TrainResult) -> str:
-    """What a training came to, in a few lines."""
+    """Return the results of a training in a few lines."""
     summary = result.summary
     shape = "-".join(str(summary[name]) for name in ("n_features", "n_hidden", "n_classes") if summary[name])
     train, validation, test = (f"{summary[f'n_{part}']:,}" for part in ("train", "validation", "test"))
@@ -79,11 +79,14 @@ def describe(result: TrainResult) -> str:
     folder = _from_here(result.run_dir)
     lines.append(f"all in {folder}; look at {folder / 'loss_curve.png'}")
     if result.signal_number is not None:
-        lines.append(f"to go on: twolayer train --resume {shlex.quote(str(folder))}")
+        lines.append(f"to resume: twolayer train --resume {shlex.quote(str(folder))}")
     return "\n".join(lines)
 
 
 def _from_here(path: Path) -> Path:
-    """The path as one would type it in the current folder, where it lies below that."""
-    here = Path.cwd()
+    """Return the path as typed in the current folder, if it is below that."""
+    try:
+        here = Path.cwd()
+    except OSError:  # deleted while the training ran
+        return path
     return path.relative_to(here) if path.is_relative_to(here) else path

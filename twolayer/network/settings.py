@@ -100,4 +100,4 @@ def settings_in_order() -> list[Field[Any]]:
 
 
 _ATTRIBUTES = [f"        {each.name}: {each.metadata['meaning']}." for each in settings_in_order()]
-SolverSettings.__doc__ = "\n".join([f"{SolverSettings.__doc__}", "    Attributes:", *_ATTRIBUTES])
+SolverSettings.__doc__ = "\n".join([SolverSettings.__doc__ or "", "    Attributes:", *_ATTRIBUTES])
