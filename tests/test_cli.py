@@ -88,7 +88,7 @@ def test_six_planted_faults_are_all_reported_at_once_with_their_places(run_twola
         (["train"], "expected one CONFIG (a YAML file), got none"),
         (["train", "a.yaml", "b.yaml"], "got a.yaml, b.yaml"),
         (["train", "nowhere.yaml"], "nowhere.yaml"),
-        (["sweep", "a.yaml", "b.yaml", "workers=4"], "got a.yaml, b.yaml"),
+        (["sweep", "a.yaml", "b.yaml", "workers=4"], "got 2: a.yaml, b.yaml"),
         (["train", "configs/toy.yaml", "--resume", "runs/x"], "--resume RUN uses the config of that run"),
         (["train", "configs/toy.yaml", "--force"], "--force is an option of --resume"),
         (["train", "configs/toy.yaml", "solver.epocs=3"], "did you mean 'epochs'?"),

@@ -110,10 +110,8 @@ def _run_command(arguments: Sequence[str] | None) -> int:
         return 2
     except click.Abort:
         raise KeyboardInterrupt from None
-    except SystemExit as stop:  # click's own answer to a closed pipe, with exit code 1
-        if isinstance(stop.__context__, BrokenPipeError):
-            raise stop.__context__ from None
-        raise
+    except SystemExit:  # no command calls exit: it is click's answer to a closed pipe
+        raise BrokenPipeError from None
 
 
 def _discard_output() -> None:
