@@ -60,7 +60,8 @@ def test_sound_data_and_code_pass_every_check(tmp_path):
 def test_rows_in_both_train_and_test_are_a_note_with_their_number(tmp_path):
     train = csv_file(tmp_path / "train.csv", table())
     test = csv_file(tmp_path / "test.csv", table()[:7] + table(5, seed=1))
-    (note,) = [each for each in findings(train=train, test=test) if each.verdict != "ok"]
+    noted = [each for each in findings(train=train, test=test) if each.verdict != "ok"]
+    (note,) = [each for each in noted if not each.what.startswith("possible leak")]
     assert note.verdict == "note"
     assert "7 of 12 test rows are also training rows" in note.what
 
