@@ -22,6 +22,7 @@ from twolayer.utils.randomness import generator
 
 BASE = "data: {train: {generator: spiral}, test: 0.2}\nsolver: {epochs: 3}\n"
 POINT = {"point": 0, "values": {"model.hidden": 4, "solver.learning_rate": 0.02}}
+SECONDS = 30.0  # the first case that needs them loads more libraries
 END = {"run": "0000-seed0", "status": "failed", "reason": "", "seconds": 1.0}
 # fmt: off
 TOKENS = [b"[" * 5000, b"{", b"}", b"null", b"NaN", b"Infinity", b"1e999", b"9" * 400, b"-1", b'"', b"\n", b"\x00",
@@ -38,7 +39,7 @@ def fuzz_journals(campaign: Campaign, scratch: Path, count: int, seed: int) -> T
     with memory_limit():
         for number in range(count):
             sweep, rng = sweeps[number % len(sweeps)], generator(seed, "fuzz", number)
-            campaign.case(number, partial(_read, campaign.folder, sweep, rng))
+            campaign.case(number, partial(_read, campaign.folder, sweep, rng), SECONDS)
     return campaign.tally
 
 
