@@ -188,6 +188,26 @@ def test_a_system_without_more_threads_is_no_obstacle(shards, monkeypatch):
     assert made.state.flat.vector.tobytes() == twin.state.flat.vector.tobytes()
 
 
+def test_ctrl_c_before_a_chunk_sends_the_helpers_home(shards, monkeypatch):
+    shards(2, threads=2)
+    made, twin = engine_of(np.float32, UpdateRule()), engine_of(np.float32, UpdateRule())
+    X, y = rows(np.float32)
+    submit = made._pool.submit
+
+    def interrupted(jobs):
+        submit(jobs)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr(made._pool, "submit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            made.run(X, y, None, np.full(5, 0.01))
+    wait_until(idle)
+    for each in (made, twin):
+        each.run(X, y, None, np.full(5, 0.01))
+    assert made.state.flat.vector.tobytes() == twin.state.flat.vector.tobytes()
+
+
 def test_threads_follow_the_affinity_of_the_process(shards, monkeypatch):
     shards(4, threads=3)
     made = engine_of(np.float32, UpdateRule())

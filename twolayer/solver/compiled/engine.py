@@ -16,7 +16,7 @@ from twolayer.solver.compiled.jit import kept_form
 from twolayer.solver.compiled.partition import shards_of, split_for
 from twolayer.solver.compiled.products import gemm_address
 from twolayer.solver.compiled.steps import MEASURE, NOT_FINITE, OBJECTIVE, run_steps
-from twolayer.solver.compiled.sync import team_of
+from twolayer.solver.compiled.sync import CHUNK, THREADS, team_of
 from twolayer.solver.compiled.updates import rule_in_numbers
 from twolayer.solver.engine import NonFiniteStepError, TrainingState, UpdateRule
 from twolayer.utils.blas import at_most_threads, usable_threads
@@ -142,12 +142,17 @@ class NumbaEngine:
         def help_as(thread: int) -> Callable[[], object]:
             return lambda: run_steps(*common, thread, threads, *chunk, losses, np.empty(1))
 
-        if threads > 1:
-            try:
-                self._pool.submit([help_as(thread) for thread in range(1, threads)])
-            except RuntimeError:
-                threads = 1
-        result: tuple[int, int, int, float] = run_steps(*common, 0, threads, *chunk, losses, self._norm)
+        try:
+            if threads > 1:
+                try:
+                    self._pool.submit([help_as(thread) for thread in range(1, threads)])
+                except RuntimeError:
+                    threads = 1
+            result: tuple[int, int, int, float] = run_steps(*common, 0, threads, *chunk, losses, self._norm)
+        except BaseException:  # Ctrl-C before the chunk began: send the others home
+            self._chunk += 1
+            self._fixed[0].orders[[THREADS, CHUNK]] = 1, self._chunk
+            raise
         if lost := int(self._times[2]):
             self._alone_until = int(self._times[1]) + RECOVERY * lost
         return result

@@ -146,16 +146,25 @@ def _step(
             norm[0] = length
         if not (math.isfinite(loss) and math.isfinite(length)):
             return -1, loss, parting
+    _update_rest(shards, rule, first, last, whole, length, rate, t)
+    return 1, loss, parting
+
+
+@compiled_within
+def _update_rest(
+    shards: Shards, rule: Rule, first: int, last: int, whole: bool, length: float, rate: float, t: int
+) -> None:
+    """Update what `_backward_to_first` has not: W2 and the biases and, where the `whole` gradient was asked for and has
+    this `length`, W1."""
     r_due = 0.0 if whole and rule.optimizer != ADAMW else rule.r
     for index in range(first, last):
         shard = shard_at(shards, index)
         if 0 < rule.clip < length:
             scale(shard.g, rule.clip / length)
-        n_first, rows_only = shard.F * shard.M, by_features and index > first
+        n_first, rows_only = shard.F * shard.M, shards.by_features and index > first
         _update(rule, shard, 0 if whole else n_first, n_first if rows_only else shard.n_weights, rate, r_due, t + 1)
         if not rows_only:
             _update(rule, shard, shard.n_weights, shard.q.size, rate, 0.0, t + 1)
-    return 1, loss, parting
 
 
 @compiled_within
