@@ -73,7 +73,13 @@ def _cell(text: str) -> str:
 
 
 def _help(name: str, command: click.Command) -> str:
-    context = click.Context(command, info_name=name, terminal_width=HELP_WIDTH, max_content_width=HELP_WIDTH)
+    context = click.Context(
+        command,
+        info_name=name,
+        terminal_width=HELP_WIDTH,
+        max_content_width=HELP_WIDTH,
+        help_option_names=list(cli.context_settings["help_option_names"]),
+    )
     return f"```text\n{command.get_help(context)}\n```\n"
 
 

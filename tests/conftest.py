@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # With TWOLAYER_NO_SKIPS set, as .ci/run sets it, a test skipped for any other reason than these fails the session.
 ALLOWED_SKIPS = {
+    "without keras": "a peer of the benchmark that needs a framework of its own",
     "NumPy has another BLAS than OpenBLAS": "a platform's own NumPy; the wheels of Linux have OpenBLAS",
     "NumPy's own OpenBLAS is not there": "the same",
     "network namespaces": "tests of two hosts need root on Linux, and iproute2",
