@@ -73,7 +73,7 @@ def interactive_curves(
                 if curve.low is not None and curve.high is not None and width == THICK:
                     drawn.append(_add_band(plot, curve.x, curve.low, curve.high, color))
         if single and len(groups[0].runs) == 1:
-            mark_best(plot, groups[0].runs[0], by)
+            _mark_best(plot, groups[0].runs[0], by)
     _add_legend(plots[0], [(words or groups[k].label, drawn) for (k, words), drawn in entries.items()])
     panels: list[list[Any]] = [[*plots]]
     grid = gridplot(panels, sizing_mode="stretch_width", toolbar_location="right", merge_tools=True)
@@ -184,14 +184,14 @@ def _legend_columns(labels: Sequence[str]) -> int:
     return max(1, min(4, 72 // (max(map(len, labels), default=1) + 5)))
 
 
-def mark_best(plot: Figure, run: RunData, by: By, color: str = style.MARK) -> None:
+def _mark_best(plot: Figure, run: RunData, by: By) -> None:
     """Draw a dotted line at the best epoch of a run."""
     from bokeh.models.annotations import Span
 
     at = np.flatnonzero(run.column("epoch") == run.best_epoch)
     if at.size:
         place = float(run.column(by)[at[0]])
-        plot.add_layout(Span(location=place, dimension="height", line_dash="dotted", line_color=color))
+        plot.add_layout(Span(location=place, dimension="height", line_dash="dotted", line_color=style.MARK))
 
 
 def safe_text(label: object) -> str:
