@@ -470,7 +470,7 @@ def test_columns_named_twice_are_told() -> None:
         config_from_dict({"data": data}, require_files=False)
     assert [fault.split(": ", 1)[1].split(";")[0] for fault in caught.value.problems] == [
         "'c' is the label",
-        "column 'x' stands here more than once",
+        "column 'x' is listed more than once",
         "column 'x' is also in 'ignore'",
     ]
 

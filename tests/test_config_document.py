@@ -125,7 +125,7 @@ def test_every_key_and_item_knows_its_line_and_column() -> None:
         ("a: 1\n b: 2\n", "a.yaml:2:2: the indentation fits no line above"),
         ("a: 'open", "a.yaml:1:4: the quote that opens here is never closed"),
         ("\ta: 1", "a.yaml:1:1: a tab; YAML is indented with spaces"),
-        ("a: b\x01", "a.yaml:1:5: the character U+0001 may not stand in YAML"),
+        ("a: b\x01", "a.yaml:1:5: the character U+0001 is not allowed in YAML"),
         ("a: 1\nb: \x00", "a.yaml:2:4: the character U+0000"),
         ('a: "\\UFFFFFFFF"', "not valid YAML"),
         ("a: " + "9" * 5000, "a.yaml:1:1: a: a number of 5000 digits is too long"),

@@ -1,5 +1,5 @@
 """The config: typed, strict and frozen, from YAML with overrides; all problems of a file in one report, each with its
-place. `load_config` is the way in; the pieces that read a document and report on it serve sweep files, too."""
+place. `load_config` is the way in; the pieces that read a document and report on it serve sweep files as well."""
 
 from twolayer.config.checking import value_problem
 from twolayer.config.dumping import differences, dump_config, yaml_value

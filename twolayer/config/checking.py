@@ -1,8 +1,6 @@
-"""Plain data -> Config, or all its problems in one report: pydantic judges each key, the rules judge them together, and
-every problem is told in one form: what was found, what was wanted, what to try.
-
-The files that a config names: where their relative paths lead, and what is wrong with them, told before any of them
-is opened."""
+"""Plain data -> Config, or all its problems in one report: pydantic checks each key, the rules check them together, and
+each problem is reported as `expected Y, got X; what to do`. The files that a config names are checked before one of
+them is opened."""
 
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ from twolayer.config.rules import (
     DEPENDENT_DEFAULTS,
     OWNED_KEYS,
     TABLE_KEYS,
-    AlreadyTold,
+    AlreadyReported,
     Values,
     cautions,
     check_rules,
@@ -39,7 +37,7 @@ def make_paths_absolute(document: Document, report: Report, folders: dict[str, P
 
     Args:
         document: changed in place.
-        report: gets the problems; paths already told to be at problem are left alone.
+        report: gets the problems; paths that already have one are skipped.
         folders: for each `Place.source`, the folder that its relative paths start from; others: the current one.
         require_files: whether a file that is not there is a problem.
     """
@@ -108,12 +106,12 @@ def check(document: Document, report: Report, folders: dict[str, Path], *, requi
     """
     data = document.data
 
-    def complain(path: KeyPath, message: str) -> None:
+    def report_problem(path: KeyPath, message: str) -> None:
         report.add(path, message, document.place(path))
 
     check_types(document, report, Config)
     notes = _drop_left_over(document, report)
-    check_rules(data, report, complain)
+    check_rules(data, report, report_problem)
     make_paths_absolute(document, report, folders, require_files=require_files)
     report.raise_if_any()
     run = data.setdefault("run", {})
@@ -132,7 +130,7 @@ def check_types(document: Document, report: Report, model: type[BaseModel]) -> N
         report: gets the problems; nothing is added about paths that already have one.
         model: what the document must be.
     """
-    for path, message in _complaints(document.data, model):
+    for path, message in _problems(document.data, model):
         if not report.is_inside_unusable(path):
             report.add(path, message, document.place(path))
 
@@ -151,13 +149,13 @@ def value_problem(key: str, value: Any) -> str | None:
     data = value
     for part in reversed(path):
         data = {part: data}
-    for told, message in _complaints(data, Config):
-        if told[: len(path)] == path[: len(told)]:
+    for found, message in _problems(data, Config):
+        if found[: len(path)] == path[: len(found)]:
             return message
     return None
 
 
-def _complaints(data: Any, model: type[BaseModel]) -> Iterator[tuple[KeyPath, str]]:
+def _problems(data: Any, model: type[BaseModel]) -> Iterator[tuple[KeyPath, str]]:
     """Pydantic's errors in our words, one per path; an error around a deeper one (another branch of a union) is left
     out."""
     found: dict[KeyPath, ErrorDetails] = {}
@@ -243,7 +241,7 @@ def _drop_left_over(document: Document, report: Report) -> list[str]:
         old = document.replaced.get(choice)
         if old is None or not values.given(key) or _is_override(document.place(path)):
             continue
-        with suppress(AlreadyTold):
+        with suppress(AlreadyReported):
             old, new = default_of(chooser) if old is ... else old, values[chooser]
             value = document.data[path[0]][path[1]]
             if defaults.get(old, defaults[new]) != defaults[new] and not (key in OWNED_KEYS and values.unused(key)):
@@ -260,7 +258,7 @@ def _drop_left_over(document: Document, report: Report) -> list[str]:
         written = document.place(path)  # nowhere in a dict, which may be all keys of another config
         if not values.given(key) or _is_override(written) or not (changed or written is None):
             continue
-        with suppress(AlreadyTold):
+        with suppress(AlreadyReported):
             if values.unused(key) and (changed or values[key] == default_of(key)):
                 del document.data[path[0]][path[1]]
     return notes

@@ -40,7 +40,7 @@ class ConfigProblem(NamedTuple):
 
     Attributes:
         path: the key's path; () for the document as a whole.
-        message: what was found, what was wanted, what to try.
+        message: `expected Y, got X; what to do`.
         place: where; None where nothing was read from a text.
     """
 
@@ -59,7 +59,7 @@ class Report:
 
     Attributes:
         problems: in the order they were found.
-        unusable: paths whose values are at problem, so that nothing more is to be said about them.
+        unusable: paths whose values have a problem; nothing more is reported about them.
     """
 
     problems: list[ConfigProblem] = field(default_factory=list)
@@ -79,11 +79,11 @@ class Report:
             self.unusable.add(path)
 
     def is_inside_unusable(self, path: KeyPath) -> bool:
-        """Whether the value at this path or one around it was found at problem."""
+        """Return whether the value at this path, or one around it, has a problem."""
         return any(path[:end] in self.unusable for end in range(len(path) + 1))
 
     def is_usable(self, path: KeyPath) -> bool:
-        """Whether no value at this path, inside it or around it was found at problem."""
+        """Return whether no value at this path, inside it or around it has a problem."""
         return not (self.is_inside_unusable(path) or any(bad[: len(path)] == path for bad in self.unusable))
 
     def error(self) -> ConfigError:

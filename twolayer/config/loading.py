@@ -89,7 +89,7 @@ def apply_override(document: Document, override: str, number: int, report: Repor
     if value is None:
         return
     if not isinstance(document.data, dict):
-        return  # the file holds no mapping, which is told as its problem
+        return  # the file holds no mapping, which is reported as its problem
     holder = document.data
     for depth, part in enumerate(path[:-1], start=1):
         if holder.get(part) is None:

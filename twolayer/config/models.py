@@ -1,5 +1,5 @@
 """The config as frozen pydantic models: every key with its type, its range, its default and its meaning. The error
-report, the JSON Schema, the README's table and the dumped comments are all made from what stands here."""
+report, the JSON Schema, the README's table and the dumped comments are all made from this."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class DataConfig(Section):
     )
     missing: Literal["refuse", "drop", "mean"] = Field(
         "refuse",
-        description="a missing cell is a problem (refuse), drops its row, or gets the training mean (a label: drop)",
+        description="missing cells: error (refuse), drop the row (drop), or impute the training mean (mean; label: drop)",
     )
     missing_values: tuple[str | int | float, ...] | None = Field(
         None,
@@ -207,7 +207,7 @@ class RunConfig(Section):
 
     dir: FolderPath = Field("runs", description="folder in which run folders are made; relative to the current folder")
     checkpoint_seconds: float = Field(30.0, ge=0, description="seconds between checkpoints within long epochs")
-    evaluate_rows: Count = Field(10_000, description="at most so many training rows in train_loss and train_accuracy")
+    evaluate_rows: Count = Field(10_000, description="maximum number of training rows in train_loss and train_accuracy")
     redraw_seconds: float = Field(
         2.0,
         ge=0,
@@ -275,7 +275,7 @@ class Config(Section):
         return self._source.stem if self._source is not None else "run"
 
     def __eq__(self, other: object) -> bool:
-        """Whether all keys are equal, wherever the two were read from."""
+        """Return whether all keys are equal, wherever the two were read from."""
         return isinstance(other, Config) and self.model_dump() == other.model_dump()
 
     __hash__ = None  # type: ignore[assignment]

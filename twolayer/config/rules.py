@@ -1,5 +1,5 @@
 """The rules between keys: which keys belong to which choice, what a choice needs, and what has to fit together. A rule
-that comes across a value already found at problem says nothing."""
+that needs a value with a problem of its own is skipped."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _LARGE = 30  # times the default of the optimizer: a learning rate that deserves
 Complaint = tuple[str, str]  # (dotted key, message)
 
 
-class AlreadyTold(Exception):
-    """The rule needs a value that is at problem."""
+class AlreadyReported(Exception):
+    """The rule needs a value whose problem is in the report."""
 
 
 def default_of(key: str) -> Any:
-    """The model's default of a dotted key, `...` if it is required."""
+    """Return the model's default of a dotted key, `...` if it is required."""
     fields = Config.model_fields
     *sections, name = key.split(".")
     for section in sections:
@@ -48,23 +48,23 @@ def default_of(key: str) -> Any:
 
 
 class Values:
-    """The values of a config that may be faulty in places, by dotted key, defaults filled in."""
+    """The values of a config that may have problems, by dotted key, defaults filled in."""
 
     def __init__(self, data: Any, report: Report) -> None:
         self._data, self._report = data, report
 
     def given(self, key: str) -> bool:
-        """Whether the key was written."""
+        """Return whether the key was written."""
         return self._lookup(key) is not ...
 
     def __getitem__(self, key: str) -> Any:
         if not self._report.is_usable(tuple(key.split("."))):
-            raise AlreadyTold
+            raise AlreadyReported
         value = self._lookup(key)
         return self.default(key) if value is ... else value
 
     def default(self, key: str) -> Any:
-        """The value that a key has when it is left out."""
+        """Return the value that a key has when it is left out."""
         if key == "solver.monitor" and not self.has_validation:
             return "train_loss"
         if key in DEPENDENT_DEFAULTS:
@@ -72,16 +72,16 @@ class Values:
             return values[self[chooser]]
         default = default_of(key)
         if default is ...:
-            raise AlreadyTold
+            raise AlreadyReported
         return default
 
     @property
     def has_validation(self) -> bool:
-        """Whether there will be validation rows."""
+        """Return whether there are validation rows."""
         return self["data.validation"] not in (0, None)
 
     def unused(self, key: str) -> bool:
-        """Whether the key belongs to another choice than the one made."""
+        """Return whether the key belongs to another choice than the one made."""
         if key in TABLE_KEYS:
             return not is_table(self["data.train"])
         chooser, owners = OWNED_KEYS[key]
@@ -95,27 +95,27 @@ class Values:
 
 
 def is_table(source: Any) -> bool:
-    """Whether a source has named columns, a label among them: a csv file, by its name."""
+    """Return whether a source is a table with a label column, by its file name."""
     return isinstance(source, str) and not source.endswith(ARRAY_ENDINGS)
 
 
-def check_rules(data: Any, report: Report, complain: Callable[[KeyPath, str], None]) -> None:
-    """Tells every rule that `data` breaks.
+def check_rules(data: Any, report: Report, report_problem: Callable[[KeyPath, str], None]) -> None:
+    """Report every rule that `data` breaks.
 
     Args:
-        data: plain data whose faulty keys are in `report`.
+        data: plain data whose problems are in `report`.
         report: what was found so far.
-        complain: called with path and message.
+        report_problem: called with path and message.
     """
     values = Values(data, report)
-    told: list[Complaint] = []
+    found: list[Complaint] = []
     for rule in RULES:
         try:
-            told.extend(rule(values))
-        except AlreadyTold:
+            found.extend(rule(values))
+        except AlreadyReported:
             continue
-    for key, message in told:
-        complain(tuple(key.split(".")), message)
+    for key, message in found:
+        report_problem(tuple(key.split(".")), message)
 
 
 def cautions(values: Values) -> list[str]:
@@ -166,7 +166,7 @@ def _columns(values: Values) -> Iterator[Complaint]:
         if label is not None and label in columns:
             yield key, f"{shown(label)} is the label; take it out of this list"
         for column in sorted({str(c) for c in columns if columns.count(c) > 1}):
-            yield key, f"column {shown(column)} stands here more than once"
+            yield key, f"column {shown(column)} is listed more than once; remove one"
     for column in categorical:
         if column in ignore:
             yield "data.categorical", f"column {shown(column)} is also in 'ignore'; take it out of one of the lists"

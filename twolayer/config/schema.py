@@ -84,12 +84,12 @@ def expected(path: KeyPath, model: type[BaseModel] = Config, *, required: bool =
 
 
 def choices(path: KeyPath, model: type[BaseModel] = Config) -> list[str]:
-    """The words that may stand at `path`; none where there is no choice of words."""
+    """Return the words that the key at `path` chooses from; none if it is no choice of words."""
     return _choices([part for schema in _at(path, model) for part in _branches(schema)])
 
 
 def known_keys(path: KeyPath, model: type[BaseModel] = Config) -> list[str]:
-    """The names that may stand in the mapping at `path`; none where any may."""
+    """Return the names of the mapping at `path`; none if it takes any name."""
     names = [name for schema in _at(path, model) for part in _branches(schema) for name in part.get("properties", ())]
     return list(dict.fromkeys(names))
 
@@ -164,7 +164,7 @@ def _branches(schema: Schema) -> Iterator[Schema]:
 
 
 def _at(path: KeyPath, model: type[BaseModel]) -> list[Schema]:
-    """The schemas that may stand at `path`."""
+    """Return the schemas that the value at `path` may have."""
     schemas: list[Schema] = [_inlined(model)]
     for part in path:
         inner: list[Schema | None] = []

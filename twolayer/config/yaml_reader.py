@@ -180,7 +180,7 @@ def _events(text: str) -> Iterator[Any]:
     except ReaderError as error:
         before = text[: error.position]
         mark = Mark(before.count("\n") + 1, len(before) - before.rfind("\n"))
-        raise Refused(f"the character U+{ord(text[error.position]):04X} may not stand in YAML", mark) from None
+        raise Refused(f"the character U+{ord(text[error.position]):04X} is not allowed in YAML", mark) from None
     except MarkedYAMLError as error:
         raise Refused(*_explain(error, text, mark)) from None
     except (YAMLError, ValueError, OverflowError, LookupError, AttributeError, TypeError, AssertionError):
@@ -274,7 +274,7 @@ def read_document(path: Path | str, report: Report) -> Document | None:
     """The document in a file, or None with a problem in the report.
 
     Args:
-        path: a UTF-8 file; its name stands in the report as it is given here.
+        path: a UTF-8 file; the report gives its name as it is here.
         report: gets the problems.
     """
 
@@ -292,7 +292,7 @@ def read_document(path: Path | str, report: Report) -> Document | None:
 def parse(text: str, place_of: PlaceOf, report: Report, root: KeyPath = ()) -> Document | None:
     """The document in `text`, or None with a problem in the report if its structure cannot be read.
 
-    Duplicate keys, tags and unknown aliases are noted, each at its place, and reading goes on.
+    Duplicate keys, tags and unknown aliases are noted, each at its place, and reading continues.
 
     Args:
         text: one YAML document.
@@ -345,7 +345,7 @@ class _Reader:
                 where = f" in line {first.line}" if first.column else ""
                 self.report.add(here, f"duplicate key, given before{where}; remove one", place, judged=True)
                 if child.entries is not None and isinstance(mapping[name], dict):
-                    self.fill(mapping[name], child, here)  # so that the problems in it are told, too
+                    self.fill(mapping[name], child, here)  # so that the problems in it are reported as well
 
 
 def _read_text(path: Path) -> str:

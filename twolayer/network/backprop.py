@@ -41,7 +41,7 @@ class Workspace:
         self.share = np.empty((n_rows, 1), dtype)  # each row's part of the mean: 1/N, or w / sum w
         self.scale = np.empty((n_rows, 1), dtype)
         self.picked = np.empty(n_rows, dtype)  # S_i,y_i
-        self.at = np.empty(n_rows, np.intp)  # where S_i,y_i stands when S is read as one long row
+        self.at = np.empty(n_rows, np.intp)  # where S_i,y_i is when S is read as one long row
         self.row_starts = np.arange(n_rows, dtype=np.intp) * n_classes
         self.ones_N = np.ones(n_rows, dtype)
         self.ones_C = np.ones((n_classes, 1), dtype)

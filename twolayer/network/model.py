@@ -1,7 +1,7 @@
 """The network: four arrays, and the way from rows to scores to probabilities, equations (1) to (4).
 
 Rows are samples: X (N, D), W1 (D, H), b1 (H,), W2 (H, C), b2 (C,). Without a hidden layer (`hidden: 0`) W1 and b1
-are None, the activations are the rows themselves, W2 is (D, C), and everything from (3) on holds as it stands."""
+are None, the activations are the rows themselves, W2 is (D, C), and everything from (3) on holds unchanged."""
 
 from __future__ import annotations
 

@@ -33,12 +33,12 @@ def larger_is_better(column: str) -> bool:
 
 
 def needs_validation(column: str) -> bool:
-    """Whether the column has values only with validation rows."""
+    """Return whether the column has values only with validation rows."""
     return column.startswith("val_")
 
 
 def needs_hidden_layer(column: str) -> bool:
-    """Whether the column has values only with a hidden layer."""
+    """Return whether the column has values only with a hidden layer."""
     return column.endswith("W1") or column.startswith(("dead_", "activation_"))
 
 

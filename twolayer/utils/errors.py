@@ -1,5 +1,5 @@
-"""The problems a user can cause or cure. Each carries a message that says where, what was found, what was
-wanted and what to try, and the exit code a command ends with; none of them ever shows a traceback."""
+"""The errors that a user can cause or cure. Each has a message, `place: expected Y, got X; what to do`, and the exit
+code that a command ends with; none of them ever shows a traceback on the command line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import ModuleType
 
 
 class TwoLayerError(Exception):
-    """Input or environment at problem. The message is written for the person at the keyboard."""
+    """Wrong input or environment. The message is written for the user."""
 
     exit_code = 2
 
