@@ -76,8 +76,8 @@ def _pick(path: Path, need_labels: bool, part: int) -> tuple[str, Array, Array |
     features = [key for key in names[0] if key in arrays]
     labels = [key for key in names[1] if key in arrays]
     if len(features) != 1 or len(labels) > 1 or (need_labels and not labels):
-        wanted = f"one of {some(names[0])}" + f", and one of {some(names[1])}" * need_labels
-        raise data_error(path, wanted, f"arrays {some(arrays)}")
+        expected = f"one of {some(names[0])}" + f", and one of {some(names[1])}" * need_labels
+        raise data_error(path, expected, f"arrays {some(arrays)}")
     return str(path), arrays[features[0]], arrays[labels[0]] if labels else None, f"{path} ({''.join(labels)})"
 
 
@@ -86,7 +86,7 @@ TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: 
 
 
 def read_idx(path: Path) -> NDArray[Any]:
-    """The array in an IDX file, plain (then mapped and read-only) or gzipped.
+    """Return the array in an IDX file, plain (then mapped and read-only) or gzipped.
 
     Raises:
         DataError: for a wrong magic number or a size that the file does not have.
@@ -107,8 +107,8 @@ def _header(start: bytes, size: int, path: Path) -> tuple[np.dtype[Any], tuple[i
         raise data_error(path, "an IDX file, which begins with a magic number of 4 bytes", f"{size} bytes")
     zeros, kind, n_axes = start[:2], start[2], start[3]
     if zeros != b"\0\0" or kind not in TYPES or not 0 < n_axes <= MAX_AXES:
-        wanted = "0x00000803 (images of bytes), 0x00000801 (labels) or another IDX type"
-        raise data_error(path, wanted, f"magic number 0x{start[:4].hex()}")
+        expected = "0x00000803 (images of bytes), 0x00000801 (labels) or another IDX type"
+        raise data_error(path, expected, f"magic number 0x{start[:4].hex()}")
     if len(start) < 4 + 4 * n_axes:
         raise data_error(path, f"a header of {4 + 4 * n_axes} bytes, as there are {n_axes} axes", f"{size} bytes")
     shape = tuple(int.from_bytes(start[at : at + 4], "big") for at in range(4, 4 + 4 * n_axes, 4))
@@ -127,7 +127,7 @@ ROW_BYTES = 1 + COLOURS * SIDE * SIDE
 
 
 def read_cifar(paths: Sequence[Path]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """The images and labels of one or more files, e.g. the five data_batch_*.bin, one after the other.
+    """Return the images and labels of one or more files, e.g. the five data_batch_*.bin, one after the other.
 
     Returns:
         images (N, 32, 32, 3), the colours of a pixel side by side, and labels (N,) from 0 to 9.
@@ -171,7 +171,7 @@ def spiral(
     rows_per_class: int = 100,
     noise: float = 0.2,
 ) -> tuple[Array, Array]:
-    """Interleaved arms in the plane, one per class, as in CS231n's notes.
+    """Return interleaved arms in the plane, one per class, as in CS231n's notes.
 
     Point k of arm c is at radius r = k / (rows_per_class - 1) and angle 2 pi c / classes + 4 r + noise n, with n
     standard normal.
@@ -192,7 +192,7 @@ def spiral(
 
 
 def toy(rng: np.random.Generator, rows: int = 5, features: int = 4, classes: int = 3) -> tuple[Array, Array]:
-    """A few rows of normal numbers, standard deviation 10, as CS231n's toy has them; row i is of class i mod C.
+    """Return a few rows of normal numbers, standard deviation 10, as CS231n's toy has them; row i is of class i mod C.
 
     Returns:
         X (rows, features), y (rows,).
@@ -205,7 +205,7 @@ _LEAST = {"classes": 2, "rows_per_class": 1, "rows": 2, "features": 1, "noise": 
 
 
 def generate(source: Mapping[str, Any], seed: int, part: int) -> tuple[Array, Array, str]:
-    """The rows of `{generator: NAME, ...}`; a key that is None counts as left out.
+    """Return the rows of `{generator: NAME, ...}`; a key that is None counts as left out.
 
     Args:
         source: the generator and its arguments.

@@ -36,8 +36,9 @@ from twolayer.utils.text import data_error, shown
 
 
 def handle_missing(raw: Raw, policy: str, notes: list[str]) -> tuple[Raw, RowNumbers | None]:
-    """The rows of a table that can be used under a policy; for `mean`, missing features stay NaN until `fill`, and rows
-    without a label are dropped, as labels have no mean.
+    """Return the rows of a table that can be used under a policy.
+
+    For `mean`, missing features stay NaN until `fill`, and rows without a label are dropped, as labels have no mean.
 
     Args:
         raw: rows of a table.
@@ -87,10 +88,10 @@ def _spelled(raw: Raw, row: int, j: int | None) -> str:
 
 
 def training_means(raw: Raw, rows: RowNumbers | None) -> Array:
-    """(D,) the means of the training rows, missing cells left out.
+    """Return the means (D,) of the training rows, missing cells left out.
 
     Raises:
-        DataError: for a feature that all training rows lack.
+        DataError: for a feature that no training row has.
     """
     X = raw.X if rows is None else raw.X[rows]
     there = ~np.isnan(X)
@@ -105,7 +106,7 @@ def training_means(raw: Raw, rows: RowNumbers | None) -> Array:
 
 
 def fill(raw: Raw, means: Array, notes: list[str]) -> Raw:
-    """The rows with the means in place of NaN, in `raw.X` itself where it is no file's; adds a sentence to `notes`."""
+    """Return the rows with the means in place of NaN, in `raw.X` itself if it is no file's; note their number."""
     missing = np.isnan(raw.X)
     if not missing.any():
         return raw
@@ -142,7 +143,7 @@ class Dataset:
     """All rows of a run.
 
     Attributes:
-        train, validation, test: the rows; None where there are none.
+        train, validation, test: the rows; None if absent.
         preparation: what turns raw rows into these.
         notes: in words, what was left out or filled in.
         digests: SHA-256 of each file that was read, by its path.
@@ -196,8 +197,8 @@ def load_dataset(
     Args:
         train: a path (CSV, Parquet, Feather, xlsx, npz, CIFAR-10 .bin), a list of CIFAR-10 files, {"features": PATH,
             "labels": PATH} of IDX or .npy files, {"generator": NAME, ...}, or a data frame of pandas, polars or Arrow.
-        test: likewise, or a fraction of `train`, taken before anything else; None or 0: no test rows.
-        validation: likewise, a fraction of what remains, or {"fold": I, "folds": K}, part I (from 1) of K for
+        test: as above, or a fraction of `train`, taken before anything else; None or 0: no test rows.
+        validation: as above, a fraction of what remains, or {"fold": I, "folds": K}, part I (from 1) of K for
             cross-validation; None or 0: no validation rows.
         label: the label's column in a table, by name or position from 0 (-1: the last).
         ignore: columns of a table to leave out.
@@ -318,7 +319,7 @@ def _fit(raw: Raw, method: Method, rows: RowNumbers | None) -> Scaling:
 
 
 def _require_finite(rows: Rows, raw: Raw, dtype: np.dtype[Any]) -> None:
-    """Looks at rows that stay in their file, as the network will get them; those in memory have been looked at."""
+    """Check rows that stay in their file, as the network will get them; those in memory have been checked."""
     if not isinstance(rows, ScaledRows) or raw.X.dtype.kind != "f":
         return
     N, D = rows.shape

@@ -43,7 +43,7 @@ class Labels:
 
 
 def labels_of_array(array: Array, name: str) -> Labels:
-    """The labels in an array (N,) of whole numbers (floats too, if they are whole) or text, read in blocks.
+    """Return the labels in an array (N,) of whole numbers (floats too, if they are whole) or text, read in blocks.
 
     Raises:
         DataError: for another shape or type, a float that is not whole, a number that int64 does not hold, or far too
@@ -176,12 +176,12 @@ def near_equal_note(values: Sequence[Label], name: str) -> str | None:
 
 
 def class_indices(labels: Labels, classes: Sequence[Label], place: Place) -> Array:
-    """The labels as indices into the training's `classes`, (N,) in the smallest unsigned type.
+    """Return the labels as indices into the training's `classes`, (N,) in the smallest unsigned type.
 
     Args:
         labels: without missing ones.
         classes: the C labels known from training.
-        place: words for where row i stands.
+        place: words for where row i is.
 
     Raises:
         DataError: for a label that is not among `classes`.
@@ -198,7 +198,7 @@ def class_indices(labels: Labels, classes: Sequence[Label], place: Place) -> Arr
 
 
 def without_absent(labels: Labels) -> Labels:
-    """The same labels, with only those values that some row has."""
+    """Return the same labels, with only those values that some row has."""
     present = np.flatnonzero(np.bincount(labels.codes, minlength=len(labels.values)))
     if len(present) == len(labels.values):
         return labels
@@ -212,7 +212,7 @@ def _is_canonical_integer(word: str) -> bool:
 
 
 def row_type(n_rows: int) -> np.dtype[Any]:
-    """The type for numbers of rows: int32 where it holds them."""
+    """Return the type for numbers of rows: int32 where it holds them."""
     return np.dtype(np.int32 if n_rows <= np.iinfo(np.int32).max else np.int64)
 
 
@@ -228,7 +228,7 @@ def stratified_split(
     rng: np.random.Generator,
     name: str,
 ) -> tuple[RowNumbers, RowNumbers]:
-    """Parts N rows in two, class by class.
+    """Part N rows in two, class by class.
 
     The second part has round(fraction N) rows, shared among the classes in proportion to their rows (largest
     remainders first), but at least one of each class, and never all of a class.

@@ -2,7 +2,7 @@
 stored with the model, the same for training, evaluation and prediction.
 
 The preparation as it stands in a model file: plain JSON and a few arrays, believed only after every part of it has
-been checked, since the file may be anybody's."""
+been checked, since the file is untrusted."""
 
 from __future__ import annotations
 
@@ -94,16 +94,18 @@ class Preparation:
         Raises:
             DataError: for another shape, a missing column, a cell that is no number, a NaN or an infinity.
         """
-        told: list[str] = [] if notes is None else notes
+        collected: list[str] = [] if notes is None else notes
         as_table = is_frame(X) or (
             self.form is not None and (bool(self.form.categories) or np.asarray(X).dtype.kind in "OUS")
         )
         if as_table:
-            raw = read_split(X if is_frame(X) else frame_of(X), self.form, self.n_features, labels="left", notes=told)
+            raw = read_split(
+                X if is_frame(X) else frame_of(X), self.form, self.n_features, labels="left", notes=collected
+            )
         else:
             raw = self._raw_of_numbers(np.asarray(X))
         if notes is None:
-            for note in told:
+            for note in collected:
                 warnings.warn(note, stacklevel=_outside())
         return self.ready(self.filled(raw.X, raw.place, raw.feature), raw.place, raw.feature)
 
@@ -148,7 +150,7 @@ class Preparation:
         return X, class_indices(raw.labels, self.classes, raw.label_place)
 
     def rows(self, raw: Raw) -> Rows:
-        """A source's rows, without missing cells, as the solver takes them.
+        """Return a source's rows, without missing cells, as the solver takes them.
 
         Numbers in a file stay there, and those smaller than the network's floats (bytes of images) as they are, until
         a batch needs them; others are made ready once.
@@ -158,7 +160,7 @@ class Preparation:
         return ArrayRows(self.ready(raw.X, raw.place, raw.feature, overwrite=True))
 
     def filled(self, X: Array, place: Name, feature: Name) -> Array:
-        """X (N, D) with the training means in place of NaN, if that is how it was trained; a new array if any changes.
+        """Return X (N, D) with the training means in place of NaN, if it was trained so; a new array if any changes.
 
         Raises:
             DataError: for a NaN, if it was not.
@@ -176,7 +178,7 @@ class Preparation:
         return np.where(missing, self.fill, X)
 
     def ready(self, X: Array, place: Name, feature: Name, overwrite: bool = False) -> Array:
-        """X (N, D) scaled, in the network's float type; in X itself if that is possible and `overwrite` allows it.
+        """Return X (N, D) scaled, in the network's float type; in X itself if possible and `overwrite` allows it.
 
         Raises:
             DataError: for a number that is not finite, or not any more in that type.
@@ -194,20 +196,20 @@ class Preparation:
         return out
 
     def to_header(self) -> dict[str, Any]:
-        """What `from_stored` needs beside the arrays, for JSON."""
+        """Return what `from_stored` needs beside the arrays, for JSON."""
         return to_header(self)
 
     def to_arrays(self) -> dict[str, Array]:
-        """The arrays `from_stored` needs, by name."""
+        """Return the arrays that `from_stored` needs, by name."""
         arrays = {"data/center": self.scaling.center, "data/scale": self.scaling.scale}
         return arrays if self.fill is None else {**arrays, "data/fill": self.fill}
 
     @classmethod
     def from_stored(cls, header: Any, arrays: Mapping[str, Array]) -> Preparation:
-        """The preparation in a model file.
+        """Return the preparation in a model file.
 
         Args:
-            header: what `to_header` gave, from a file that may be anybody's.
+            header: what `to_header` gave, from an untrusted file.
             arrays: those of `to_arrays`, perhaps among others.
 
         Raises:
@@ -230,7 +232,7 @@ MISSING_POLICIES = ("refuse", "drop", "mean")
 
 
 def to_header(preparation: Preparation) -> dict[str, Any]:
-    """A preparation without its arrays, for JSON."""
+    """Return a preparation without its arrays, for JSON."""
     header: dict[str, Any] = {
         "classes": list(preparation.classes),
         "scale": preparation.method,
@@ -254,7 +256,7 @@ def to_header(preparation: Preparation) -> dict[str, Any]:
 
 
 def checked(header: Any, arrays: Mapping[str, Array]) -> dict[str, Any]:
-    """The arguments of a Preparation.
+    """Return the arguments of a Preparation.
 
     Raises:
         ValueError: naming what is wrong.
@@ -381,9 +383,9 @@ def _vector(arrays: Mapping[str, Array], name: str) -> Array:
     return array
 
 
-def _require(good: Any, what: str, found: object, wanted: str) -> None:
+def _require(good: Any, what: str, found: object, expected: str) -> None:
     if not good:
-        raise ValueError(f"{what}: {expected_got(wanted, shown(str(found)))}")
+        raise ValueError(f"{what}: {expected_got(expected, shown(str(found)))}")
 
 
 def _outside() -> int:

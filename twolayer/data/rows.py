@@ -1,5 +1,4 @@
-"""Rows the solver takes its batches from, wherever and in whatever form they are kept: all of them are asked in the
-same way, and none makes a copy of the data.
+"""Rows that the solver takes its batches from, in any form: one interface, and no copy of the data.
 
 Scaling: (x - center) / scale for each feature, fitted on training rows alone, in one pass over them."""
 
@@ -49,7 +48,7 @@ class Scaling:
         Rows that `out` holds exactly are scaled in place there; others, such as float64 rows for a float32 model,
         are centered in float64 first, where a large offset costs no digits.
         """
-        with np.errstate(over="ignore", invalid="ignore"):  # an infinity is found and told by whoever reads the file
+        with np.errstate(over="ignore", invalid="ignore"):  # the caller reports an infinity with its place
             if not self.identity and not np.can_cast(X.dtype, out.dtype):
                 center, factor = self._cast(np.dtype(np.float64))
                 exact: Array = X.astype(np.float64)
@@ -130,7 +129,7 @@ def blocks_of(X: Array, rows: RowNumbers | None) -> Iterator[tuple[int, Array]]:
 
 
 def _float64(X: Array) -> Array:
-    """A copy of X as float64; a NaN of the kind that signals passes in silence, as it is found and told later."""
+    """A copy of X as float64; a NaN of the kind that signals passes in silence; it is reported later."""
     with np.errstate(invalid="ignore"):
         return X.astype(np.float64)
 

@@ -83,10 +83,10 @@ def read_training(
     """
     with as_data_error():
         if is_table(source):
-            told: list[str] = [] if notes is None else notes
-            table, form = read_training_table(source, choice, reading or Reading(), constant, unseen, told)
-            told += _leak_notes(table, form)
-            return _of_table(table, form, name_of(source), told), form
+            collected: list[str] = [] if notes is None else notes
+            table, form = read_training_table(source, choice, reading or Reading(), constant, unseen, collected)
+            collected += _leak_notes(table, form)
+            return _of_table(table, form, name_of(source), collected), form
         return _of_arrays(*read_arrays(source, seed, part=0, need_labels=True)), None
 
 
@@ -116,11 +116,11 @@ def read_split(
     with as_data_error():
         if is_table(source):
             if form is None and labels == "needed":
-                wanted = "rows with labels as in training: an npz or .bin file, or {features: FILE, labels: FILE}"
-                raise data_error(name_of(source), wanted, "a table, though the training rows are in none")
+                expected = "rows with labels as in training: an npz or .bin file, or {features: FILE, labels: FILE}"
+                raise data_error(name_of(source), expected, "a table, though the training rows are in none")
             form = form or form_of_arrays(n_features)
-            told: list[str] = [] if notes is None else notes
-            raw = _of_table(read_table(source, form, labels, told), form, name_of(source), told)
+            collected: list[str] = [] if notes is None else notes
+            raw = _of_table(read_table(source, form, labels, collected), form, name_of(source), collected)
         else:
             name, X, y, label_name = read_arrays(source, seed, part, need_labels=labels == "needed")
             raw = _of_arrays(name, X, None if labels == "left" else y, label_name)

@@ -389,5 +389,5 @@ def _without_constant(table: ParsedTable, layout: Layout, notes: list[str]) -> t
 
 
 def form_of_arrays(n_features: int) -> TableForm:
-    """Return the form of rows without names: a table of so many columns of numbers."""
+    """Return the form of rows without names: a table of `n_features` columns of numbers."""
     return TableForm(Layout(None, n_features, None, tuple(range(n_features)), frozenset()), {})

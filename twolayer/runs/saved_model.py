@@ -89,7 +89,7 @@ class Model:
 
 
 def load_model(path: str | Path) -> Model:
-    """The model in an .npz file, or the best one of a run folder.
+    """Return the model in an .npz file, or the best one of a run folder.
 
     Args:
         path: a run folder, or a file such as its best.npz.
