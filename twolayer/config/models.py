@@ -111,7 +111,7 @@ class DataConfig(Section):
     )
     missing: Literal["refuse", "drop", "mean"] = Field(
         "refuse",
-        description="missing cells: error (refuse), drop the row (drop), or impute the training mean (mean; label: drop)",
+        description="missing cells: error (refuse), drop the row (drop), or impute the training mean (mean)",
     )
     missing_values: tuple[str | int | float, ...] | None = Field(
         None,
