@@ -138,6 +138,11 @@ def test_a_job_that_always_ends_its_worker_has_failed_and_what_waits_for_a_worke
         assert "broken off 2 times, last on tcp://127.0.0.1:" in ended[0].error
         assert [line for line in lines if "always is tried again" in line]
 
+        monkeypatch.setattr(cluster, "ANSWER_SECONDS", 0.2)
+        processes.processes[0].kill()
+        while not any("lost; trying to connect again" in line for line in lines) and time.monotonic() < deadline:
+            assert pool.wait(0.1) == []
+        assert pool.wait(0.5) == []  # without a scheduler for several attempts
         pool.submit(Job("waiting", "test_sweep_cluster:end_the_process", {}))
         pool.stop()
         assert [(each.job.name, each.stopped) for each in pool.wait(0)] == [("waiting", True)]

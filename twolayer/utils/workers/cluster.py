@@ -7,6 +7,7 @@ again and starts the jobs again that had not ended."""
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import queue
 import socket
@@ -135,6 +136,8 @@ class ClusterPool:
         answer: Answerer = lambda job, message: "go",
     ) -> None:
         self._distributed = import_extra("distributed", "cluster", "--scheduler")
+        for logger in ("distributed", "distributed.client"):
+            logging.getLogger(logger).setLevel(logging.CRITICAL)  # `say` reports what happens, without tracebacks
         self._cluster, self._check, self._threads = cluster, check, threads
         self._say, self._answer = say, answer
         self._name = f"twolayer-{os.getpid()}-{time.time_ns():x}"  # unique on the scheduler
@@ -358,10 +361,12 @@ class ClusterPool:
         """Take the results of all futures that are done, those without an error in one message."""
         done = {key: each for key, each in self._running.items() if each.future.done()}
         good = {key: each.future for key, each in done.items() if each.future.status == "finished"}
-        with contextlib.suppress(TimeoutError, CancelledError, OSError):  # some are not sent now, or not any more
-            gathered = self._client.sync(self._client._gather, good, errors="skip", callback_timeout=ANSWER_SECONDS)
-            for key, (kind, value) in gathered.items():
-                self._take(self._running.pop(key), kind, value)
+        gathered: dict[str, tuple[str, Any]] = {}
+        if good and self._is_connected():
+            with contextlib.suppress(TimeoutError, CancelledError, OSError, RuntimeError):  # not sent now, or any more
+                gathered = self._client.sync(self._client._gather, good, errors="skip", callback_timeout=ANSWER_SECONDS)
+        for key, (kind, value) in gathered.items():
+            self._take(self._running.pop(key), kind, value)
         for key in done.keys() - good.keys():
             each = self._running.pop(key)
             if each.future.status == "error":  # Dask's, when the worker died
