@@ -54,7 +54,7 @@ def config_from_dict(
         values: as in the YAML file, e.g. `{"data": {"train": {"generator": "spiral"}}}`.
         overrides: as in `load_config`.
         require_files: as in `load_config`.
-        source: the file that the dict stands for, which names the config; None: `run`.
+        source: the file that the dict comes from, which names the config; None: `run`.
 
     Raises:
         ConfigError: with all problems.

@@ -200,15 +200,8 @@ def load_dataset(
         test: as above, or a fraction of `train`, taken before anything else; None or 0: no test rows.
         validation: as above, a fraction of what remains, or {"fold": I, "folds": K}, part I (from 1) of K for
             cross-validation; None or 0: no validation rows.
-        label: the label's column in a table, by name or position from 0 (-1: the last).
-        ignore: columns of a table to leave out.
-        categorical: columns of a table that become one-hot features.
-        missing: what to do with missing cells of a table: refuse, drop (the row) or mean (of the training rows; a row
-            without a label is dropped).
+        label, ignore, categorical, missing, unseen, constant, scale: see `config.models.DataConfig`.
         missing_values, header, separator, decimal, encoding: how the text of a table is read, see `reading_of`.
-        unseen: a category that training did not have counts as none of the known ones (none), or is an error.
-        constant: keep or drop the columns that have one value in all rows.
-        scale: none, center, standardize or max, fitted on the training rows alone.
         seed: the run's.
         dtype: float32 or float64, the network's.
 

@@ -48,7 +48,7 @@ class Schedule(ScheduleNumbers):
 
     @property
     def has_horizon(self) -> bool:
-        """Whether the rate depends on the number of planned epochs, so that a run cannot be resumed for more."""
+        """Return whether the rate depends on the number of planned epochs, so that a run cannot be resumed for more."""
         return SCHEDULES[self.name].has_horizon
 
 

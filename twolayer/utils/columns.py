@@ -44,7 +44,7 @@ def needs_hidden_layer(column: str) -> bool:
 
 def require_monitor(monitor: str, *, validation: bool, hidden: bool, score: bool, n_classes: int) -> None:
     """Raises ValueError for a column that no record has, or that has no values in a training without validation rows,
-    a hidden layer or a score of one's own."""
+    a hidden layer or a custom score."""
     if monitor not in MONITORS and not (monitor == "score" and score):
         raise ValueError(f"monitor must be one of {', '.join(MONITORS)}, or score where there is one; got {monitor!r}")
     if needs_validation(monitor) and not validation:
