@@ -87,8 +87,8 @@ def _race(
     from benchmarks.race import race
     from benchmarks.table import machine_line, ratio_table, step_table
 
-    wanted = {name: entry for name, entry in ENTRIES.items() if peers or not entry.peer}
-    names = [name for name, entry in wanted.items() if not entry.missing]
+    chosen = {name: entry for name, entry in ENTRIES.items() if peers or not entry.peer}
+    names = [name for name, entry in chosen.items() if not entry.missing]
     shapes = _chosen(SHAPES, only) if only else SHAPES[:4] if quick else SHAPES
     cases = [Case(shape, optimizer) for shape in shapes for optimizer in ("sgd", "momentum")]
     results, left_out = race(names, cases, min(rounds, 2) if quick else rounds, _say)
@@ -97,7 +97,7 @@ def _race(
     click.echo(step_table(results))
     if "twolayer numba" in names:
         click.echo("\n" + ratio_table(results, of="twolayer numba"))
-    for name, entry in wanted.items():
+    for name, entry in chosen.items():
         if entry.missing:
             click.echo(f"left out: {name}, as {', '.join(entry.missing)} is not installed")
     for line in left_out:

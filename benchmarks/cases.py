@@ -57,7 +57,7 @@ class Case:
 
     @property
     def passes(self) -> int:
-        """Passes timed in a round: enough for a few tenths of a second of work, whoever does it, and three at least."""
+        """Passes timed in a round: enough for a few tenths of a second, and three at least."""
         D, H, C, B = self.shape
         multiplications = self.steps * B * (2 * D * H + 3 * H * C)
         return int(np.clip(5e9 // multiplications, 3, 4))
@@ -87,7 +87,7 @@ def make_work(case: Case) -> Work:
 
 
 def final_loss(work: Work, params: Params) -> float:
-    """Mean cross-entropy over the rows of the first batches (at most 10,000), whoever made the parameters."""
+    """Mean cross-entropy over the rows of the first batches (at most 10,000)."""
     X, y = work.X[:10_000], work.y[:10_000]
     S = forward(params, X).astype(np.float64)
     S -= S.max(axis=1, keepdims=True)

@@ -47,7 +47,7 @@ def twolayer_engine(engine_name: EngineName, work: Work) -> Ready:
 
 
 def plain_numpy(work: Work) -> Ready:
-    """What one writes first: every array made anew in every step."""
+    """The obvious program: every step makes all its arrays."""
     B, rate, mu = work.case.shape.B, work.case.learning_rate, MOMENTUM
     parameters: list[Array] = [array.copy() for array in work.params.named().values()]
     velocities = [np.zeros_like(array) for array in parameters]

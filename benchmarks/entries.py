@@ -17,7 +17,7 @@ class Entry(NamedTuple):
     Attributes:
         needs: packages it is made of, besides NumPy.
         prepare: from the work to the start line.
-        peer: whether it is somebody else's.
+        peer: True for another project's.
     """
 
     needs: tuple[str, ...]

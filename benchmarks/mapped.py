@@ -69,7 +69,7 @@ def _turn(process: Contestant) -> dict[str, float]:
 
 
 def _serve(path: str, labels: str, kind: str, requests: IO[str], answers: IO[str]) -> None:
-    """Answers each line of `requests` with the time of so many more steps, over randomly chosen rows of the whole
+    """Answers each line of `requests` with the time of that many more steps, over randomly chosen rows of the whole
     file as an epoch makes them, and the memory they took."""
     from twolayer.data import ScaledRows, load_dataset
     from twolayer.network.model import init_params
@@ -88,8 +88,8 @@ def _serve(path: str, labels: str, kind: str, requests: IO[str], answers: IO[str
     )
     events = solver.run()
     for line in requests:
-        wanted, done, peak, times = json.loads(line)["steps"], 0, 0.0, []
-        while done < wanted:
+        asked, done, peak, times = json.loads(line)["steps"], 0, 0.0, []
+        while done < asked:
             began = time.perf_counter()
             event = next(events)
             chunk = event.chunk if isinstance(event, EpochEnd) else event

@@ -79,7 +79,7 @@ def time_processes(
         rows: the gzipped CSV of the same rows, the label last, for the scripts.
         peers: whether to run the scripts of those peers that are installed.
         rounds: how often.
-        say: told when it begins.
+        say: called when it begins.
     """
     say(f"whole processes on {rows.name}")
     with TemporaryDirectory() as folder:

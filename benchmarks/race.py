@@ -107,7 +107,7 @@ def race(
         names: the contestants, keys of `entries.ENTRIES`.
         cases: what to run, one after the other.
         rounds: how often each contestant has its turn in a case.
-        say: told of each case as it begins.
+        say: called as each case begins.
 
     Returns:
         (results, what was left out and why).
@@ -139,7 +139,7 @@ def _run_case(case: Case, runners: Sequence[Contestant], rounds: int) -> list[Re
             times[runner.name] += runner.ask({"round": case.passes}).get("us", [])
     ends = {runner.name: runner.ask({"finish": True}) for runner in runners}
     losses = {name: end["final_loss"] for name, end in ends.items() if end and name != FLOOR}
-    wanted = losses.get("plain NumPy", next(iter(losses.values()), 0.0))
+    expected = losses.get("plain NumPy", next(iter(losses.values()), 0.0))
     return [
         Result(
             shape=str(case.shape),
@@ -148,7 +148,7 @@ def _run_case(case: Case, runners: Sequence[Contestant], rounds: int) -> list[Re
             final_loss=losses.get(name),
             optimizer=case.optimizer,
             threads=end["threads"],
-            same_work=name == FLOOR or abs(losses[name] - wanted) <= AGREEMENT,
+            same_work=name == FLOOR or abs(losses[name] - expected) <= AGREEMENT,
         )
         for name, end in ends.items()
         if end and times[name]

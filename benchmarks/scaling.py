@@ -47,12 +47,12 @@ def measure_scaling(engine: EngineName, quick: bool = False) -> dict[str, list[t
 
     All trainings take turns, so that a slow moment of the machine does not fall on one of them alone.
     """
-    wanted = {axis: values[:3] if quick else values for axis, values in AXES.items()}
-    points = {(axis, value): Point(**{**BASE, axis: value}) for axis, values in wanted.items() for value in values}
+    chosen = {axis: values[:3] if quick else values for axis, values in AXES.items()}
+    points = {(axis, value): Point(**{**BASE, axis: value}) for axis, values in chosen.items() for value in values}
     trainings = {point: iter(_solver(engine, *point)) for point in points.values()}
     turns = [{point: _timed_epoch(training) for point, training in trainings.items()} for _ in range(1 + EPOCHS)]
     quickest = {point: min(turn[point] for turn in turns[1:]) for point in trainings}
-    return {axis: [(value, quickest[points[axis, value]]) for value in values] for axis, values in wanted.items()}
+    return {axis: [(value, quickest[points[axis, value]]) for value in values] for axis, values in chosen.items()}
 
 
 def _solver(engine: EngineName, N: int, D: int, H: int, C: int, B: int) -> Solver:

@@ -1,7 +1,7 @@
 """One contestant's process: it reads a request a line and answers each with a line, until its input ends.
 
 {"shape": [64, 32, 10, 64], "optimizer": "sgd"}   gets ready, does one pass to warm up -> {"ready": true}
-{"round": 3}                                      times so many passes, after one that is not timed
+{"round": 3}                                      times that many passes, after one that is not timed
                                                   -> {"us": [microseconds per step, ...]}
 {"seconds": 0.7}                                  runs passes for so long -> {"steps_per_second": ...}
 {"finish": true}                                  -> {"final_loss": ..., "threads": ...}

@@ -1,7 +1,7 @@
 """Which BLAS NumPy multiplies with, with which processor kernels, and on how many threads; SciPy brings its own.
 
-OpenBLAS is asked and told itself, since threads can be set while the process runs; of another library the environment
-variables tell."""
+OpenBLAS itself is asked and set, since its threads can change while the process runs; for another library the
+environment variables count."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def _apply_limits() -> None:
 
 
 def _forget_other_threads() -> None:
-    """In a forked process: only the thread that forked lives on, whoever had entered a limit or held the lock."""
+    """In a forked process, drop the limits of other threads: only the one that forked lives on."""
     global _lock
     _lock = threading.Lock()
     gone = [entered for entered, limit in _limits.items() if limit.by != threading.get_ident()]

@@ -51,7 +51,7 @@ def compiled_within(function: Function) -> Function:
 
 
 def compiled_apart(function: Function) -> Function:
-    """`function`, compiled once and called: for what is long and stands in several places.
+    """`function`, compiled once and called: for what is long and used in several places.
 
     Without LLVM's freedom to reorder sums, so that every copy of it gives the same bits.
     """
@@ -97,7 +97,7 @@ def kept_form(function: Any, arguments: tuple[Any, ...]) -> str:
 
 
 def _can_be_written(folder: Path) -> bool:
-    """Whether files can be made in the folder, which is made if need be."""
+    """Check that files can be made in the folder, which is made if need be."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder):

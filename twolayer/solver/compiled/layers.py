@@ -25,7 +25,7 @@ TAYLOR = tuple(1 / math.factorial(k) for k in range(14))
 def exp_of_nonpositive(x: Any) -> Any:
     """e^x for x <= 0, for compiled code.
 
-    x = n ln 2 + f with |f| <= ln(2)/2; e^f is its Taylor series as far as the float type can tell, and 2^n is made by
+    x = n ln 2 + f with |f| <= ln(2)/2; e^f is its Taylor series to the float type's precision, and 2^n is made by
     writing n into the exponent's bits. Where e^x would be subnormal or 0 the result is about the smallest normal
     number; a NaN stays one.
     """
@@ -102,7 +102,7 @@ BOUND = 1e15  # |x| and |dz| below it: no sum of fewer than 1e8 of their product
 
 @compiled
 def bounded(v: Array) -> bool:
-    """Whether the sum of the absolute values is below BOUND; false for NaN."""
+    """Check that the sum of the absolute values is below BOUND; false for NaN."""
     total = v.dtype.type(0)
     for p in range(v.size):
         total += abs(v[p])
@@ -150,7 +150,7 @@ def softmax_gradient(
         losses: (n,) filled with each row's part of the mean loss.
 
     Returns:
-        Whether the scores are bounded.
+        True if the scores are bounded.
     """
     C = S.size // n
     for i in range(n):

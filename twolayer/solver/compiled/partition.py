@@ -47,7 +47,7 @@ class Shards(NamedTuple):
         g: their gradient.
         A1, dZ1: (shards, n) room for (B, M) at least.
         dS: (shards, C B) scores, then their gradient, class after class; of each thread's first shard only.
-        top, total, part, row_losses: (shards, B) for the softmax, likewise.
+        top, total, part, row_losses: (shards, B) for the softmax; as for dS.
         scratch: for the products.
     """
 

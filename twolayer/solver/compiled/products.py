@@ -29,7 +29,7 @@ types, cgutils = numba.types, numba.core.cgutils
 
 
 def _tile_of(rows_of_tile: int, width_bytes: int) -> Any:
-    """The tile of so many rows of so many bytes, compiled into whatever calls it."""
+    """Return a tile of this size, compiled into its callers."""
 
     def _tile(typingctx, i, j, n, k, A, row, column, B, ldb, C, ldc):  # type: ignore[no-untyped-def]
         """The tile of `tiled`'s C whose first element is (i, j). Below C's last row it does that row again."""
@@ -226,7 +226,7 @@ def product_tt(
     else:
         wide = max(n, width)
         if n < width:
-            padded = scratch[m * wide :]  # what stands beyond n goes into no result
+            padded = scratch[m * wide :]  # numbers beyond n go into no result
             for p in range(k):
                 for i in range(n):
                     padded[p * wide + i] = A[p * lda + i]
