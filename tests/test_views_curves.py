@@ -253,6 +253,14 @@ def test_any_choice_of_panels_is_drawn_for_one_run_and_for_several(tmp_path, pan
     assert [each.get_ylabel() for each in axes] == [panel.axis for panel in chosen]
 
 
+@pytest.mark.parametrize("runs", [1, 3])
+def test_a_panel_of_several_lines_names_each_of_them_once(runs):
+    groups = grouped([run(f"r{k}", solver__reg=0.1 * k) for k in range(runs)])
+    (axes,) = curves_figure(groups, [PANELS["update_ratio"]]).axes
+    words = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert [each for each in words if not each.startswith("best epoch")] == ["W1", "W2"]
+
+
 def test_training_is_thin_and_validation_thick_for_one_run_and_for_several():
     for runs in ([run()], [run("a"), run("b", solver__reg=0.5)]):
         lines = [line for line in curves_figure(grouped(runs)).axes[0].lines if len(line.get_xdata()) > 2]

@@ -149,7 +149,9 @@ def curves_figure(
         if panel.name == "loss" or (panel.log and style.wants_log(drawn)):
             style.scale_losses(axes, drawn, scale)
         if {words for words, _ in panel.lines.values()} - _TRAIN_AND_VALIDATION and len(panel.lines) > 1:
-            axes.legend(frameon=False, fontsize=9)
+            grey = [axes.plot([], [], color=style.MARK, linewidth=width)[0] for _, width in panel.lines.values()]
+            words = [words for words, _ in panel.lines.values()]
+            axes.legend(*(() if single else (grey, words)), frameon=False, fontsize=9)
     for axes in axes_of[len(panels) :]:
         axes.remove()
     if single:
