@@ -212,32 +212,33 @@ def load_dataset(
     reading = reading_of(missing_values, header, separator, decimal, encoding)
     choice = ColumnChoice(label, tuple(ignore), tuple(categorical))
     raw, form = read_training(train, choice, seed, reading, constant, unseen, notes)
-    kept = None
-    if form is not None:
-        raw, kept = handle_missing(raw, missing, notes)
+    raw, kept = handle_missing(raw, missing, notes) if form is not None else (raw, None)
     labels = _training_labels(raw)
     classes = labels.values
     y = labels.codes.astype(np.min_scalar_type(len(classes) - 1), copy=False)
     parts = _split(raw.name, y, classes, test, validation, seed)
     means = training_means(raw, parts["train"]) if form is not None and missing == "mean" else None
-    if means is not None:
-        raw = fill(raw, means, notes)
+    raw = fill(raw, means, notes) if means is not None else raw
     float_type = np.dtype(dtype)
     scaling = _fit(raw, scale, parts["train"])
     preparation = Preparation(classes, scaling, scale, missing, means, form, raw.image_shape, float_type)
     rows = preparation.rows(raw)
     splits = {name: _part_of(rows, y, chosen, kept) for name, chosen in parts.items()}
-    overflow = scale in ("none", "center") and raw.X.dtype.itemsize > float_type.itemsize
-    for name, split in splits.items():
-        if name != "train" or overflow:  # fitting has seen that the training rows are finite
-            _require_finite(split.X, raw, float_type)
+    _require_finite_parts(splits, scale, raw, float_type)
     for part, (name, source) in enumerate((("validation", validation), ("test", test)), start=1):
         if source is not None and not isinstance(source, int | float) and not is_fold(source):
             splits[name] = _read_split(source, preparation, seed, part, notes)
             notes += _shared_note(name, splits["train"].X, splits[name].X)
-    paths = [path for source in (train, test, validation) for path in files_of(source)]
-    digests = {str(path): digest_of(path) for path in paths}
+    digests = {str(path): digest_of(path) for source in (train, test, validation) for path in files_of(source)}
     return Dataset(splits["train"], splits.get("validation"), splits.get("test"), preparation, tuple(notes), digests)
+
+
+def _require_finite_parts(splits: dict[str, Split], scale: Method, raw: Raw, float_type: np.dtype[Any]) -> None:
+    """Check the parts that the fit of the scaling has not checked."""
+    overflow = scale in ("none", "center") and raw.X.dtype.itemsize > float_type.itemsize
+    for name, split in splits.items():
+        if name != "train" or overflow:
+            _require_finite(split.X, raw, float_type)
 
 
 def _shared_note(name: str, train: Rows, held: Rows) -> list[str]:
