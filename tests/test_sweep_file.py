@@ -243,3 +243,11 @@ def test_shipped_sweeps_are_valid_and_every_key_of_theirs_is_commented(path):
 def test_the_space_needs_a_mapping(tmp_path):
     path = write_sweep(tmp_path, space=SPACE.partition("space:")[0] + "space: 3\n")
     assert problems(path) == ["sweep.yaml:2:1: space: expected a mapping, got 3"]
+
+
+def test_a_point_with_another_optimizer_takes_that_ones_default_rate(tmp_path):
+    base = BASE.replace("epochs: 6", "epochs: 6, learning_rate: 0.2")
+    space = "base: base.yaml\nspace:\n  solver.optimizer: [momentum, adam]\ntrials: 2\n"
+    sweep = load_sweep(write_sweep(tmp_path, "", space=space, base=base))
+    rates = [sweep.config({"solver.optimizer": name}).solver.learning_rate for name in ("momentum", "adam")]
+    assert rates == [0.2, 0.001]

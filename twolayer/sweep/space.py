@@ -244,6 +244,7 @@ def config_with(
             if not isinstance(holder.get(part), dict):
                 holder[part] = {}
             holder = holder[part]
+        changed.replaced.setdefault(where, holder.get(where[-1], ...))
         holder[where[-1]] = copy.deepcopy(value)
         changed.places[where] = places[key]
     config = check(changed, report, {str(base_path): base_path.absolute().parent}, require_files=True)
