@@ -52,6 +52,7 @@ class Host:
         self.namespace = f"tl{os.getpid()}{name[-1]}"
         self.link = f"v{self.namespace}"
         self.processes: list[subprocess.Popen[bytes]] = []
+        self.former: set[Path] = set()
         for part in ("home", "data", "work", "tmp"):
             (folder / part).mkdir(parents=True)
         hidden.mkdir(exist_ok=True)
@@ -90,7 +91,11 @@ class Host:
 
     def runs_in_training(self) -> list[Path]:
         """Return the histories of the runs that workers train in this host's temporary folder now."""
-        return list((self.folder / "tmp").glob("twolayer-*/*/history.csv"))
+        return [each for each in (self.folder / "tmp").glob("twolayer-*/*/history.csv") if each not in self.former]
+
+    def forget_runs(self) -> None:
+        """Leave out what killed workers left behind."""
+        self.former |= set(self.runs_in_training())
 
     def close(self) -> None:
         for process in self.processes:

@@ -78,6 +78,8 @@ class TwoHosts:
 
     def start_caller(self, folder: str) -> Caller:
         self._n_callers += 1
+        self.a.forget_runs()
+        self.b.forget_runs()
         return Caller(self, folder, f"caller{self._n_callers}")
 
     def here(self, folder: Path) -> bytes:
