@@ -46,19 +46,18 @@ def train_on_csv(tmp_path, text, **data):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (GOOD + "1,2\n", r"rows\.csv:32: expected 3.*, got 2 cells"),
+        (GOOD + "1,2\n", r"rows\.csv:32: expected 3 cells.*, got 2"),
         (GOOD + "1,two,x\n", r"rows\.csv:32: column 'b': expected a number.*, got 'two'"),
         (GOOD + "1,,x\n", r"rows\.csv:32: column 'b': .*missing"),
         (GOOD + "NA,1,x\n", r"rows\.csv:32: column 'a': .*missing"),
         (GOOD + "?,1,x\n", r"rows\.csv:32: column 'a': .*missing"),
         (GOOD + "NaN,1,x\n", r"rows\.csv:32: column 'a': .*missing"),
-        (GOOD + "1,-inf,x\n", r"rows\.csv:32: column 'b': expected a finite number.*, got '-inf'"),
+        (GOOD + "1,-inf,x\n", r"rows\.csv:32: column 'b': expected a finite number.*, got -inf"),
         (GOOD.replace("kind", "sort"), r"rows\.csv:1: expected one of 'a', 'b', 'sort'.*, got label column 'kind'"),
         ("", r"rows\.csv: .*, got an empty file"),
         ("a,b,kind\n", r"rows\.csv: .*, got a header and no rows"),
         ("a,b,kind\n1,2,x\n3,4,x\n", r"rows\.csv: expected two or more classes, got one, 'x'"),
         (GOOD.replace("a,b", "a,a"), r"rows\.csv:1: .*, got 2 columns named 'a'"),
-        (GOOD.replace("a,", "a;").replace(",", ";"), r"rows\.csv:1: .*, got no commas, but ';'"),
         (GOOD.encode("utf-16"), r"rows\.csv: .*, got UTF-16 text"),
         ("a,b,kind\n1,2,\"x\n", r"rows\.csv:\d+: "),
     ],
@@ -121,7 +120,7 @@ def test_a_signalling_nan_in_an_idx_file_is_told_without_a_warning(tmp_path, row
     bits[row, 1] = 0x7F800001
     write(tmp_path / "x-ubyte", struct.pack(">BBBBII", 0, 0, 0x0D, 2, 12, 2) + bits.tobytes())
     write(tmp_path / "y-ubyte", PAIR["y"])
-    with pytest.raises(DataError, match=rf"x-ubyte, row {row}: feature 1: .*, got NaN"):
+    with pytest.raises(DataError, match=rf"x-ubyte, row {row}: feature 1: .*, got nan"):
         train_on(tmp_path, {"features": str(tmp_path / "x-ubyte"), "labels": str(tmp_path / "y-ubyte")})
 
 
@@ -150,8 +149,8 @@ def test_a_gz_bomb_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a\n1\n", r"new\.csv:1: expected column 'b', got 'a'"),
-        ("1\n", r"new\.csv:1: expected 3 columns, or one less without the label, as in training, got 1"),
+        ("a\n1\n", r"new\.csv:1: expected the column 'b' of the training, got 'a'"),
+        ("1\n", r"new\.csv:1: expected the column 'a' of the training, got '1'"),
         ("a,b\n1,2\n3,q\n", r"new\.csv:3: column 'b': expected a number.*, got 'q'"),
         ("", r"new\.csv: .*, got an empty file"),
     ],
@@ -166,8 +165,10 @@ def test_a_fault_in_rows_to_be_predicted_is_told(tmp_path, text, said):
 @pytest.mark.parametrize("kinds", [("x", "y"), ("", "?"), ("w", ""), range(2)])
 @pytest.mark.parametrize("header", [True, False])
 def test_labels_of_rows_to_be_predicted_are_not_looked_at(tmp_path, kinds, header):
-    model = train_on_csv(tmp_path, GOOD).model
-    without = write(tmp_path / "without.csv", "a,b\n1,2\n3,4\n")
+    label, skipped = ("kind", 0) if header else (2, 1)  # without a header, columns are known by their positions
+    rows = write(tmp_path / "rows.csv", "".join(GOOD.splitlines(keepends=True)[skipped:]))
+    model = train_on(tmp_path, str(rows), label=label, header=header).model
+    without = write(tmp_path / "without.csv", "a,b\n" * header + "1,2\n3,4\n")
     lines = ["a,b,kind"] * header + [f"1,2,{kinds[0]}", f"3,4,{kinds[1]}"]
     new = write(tmp_path / "new.csv", "\n".join(lines) + "\n")
     np.testing.assert_array_equal(model.predict_file(new), model.predict_file(without))
