@@ -23,7 +23,7 @@ ALLOWED_SKIPS = {
     "without keras": "a peer of the benchmark that needs a framework of its own",
     "NumPy has another BLAS than OpenBLAS": "a platform's own NumPy; the wheels of Linux have OpenBLAS",
     "NumPy's own OpenBLAS is not there": "the same",
-    "SCIPY_ARRAY_API is not set": "scikit-learn's check of arrays of other libraries, which the estimator does not take",
+    "SCIPY_ARRAY_API is not set": "scikit-learn's check with arrays of other libraries",
     "network namespaces": "tests of two hosts need root on Linux, and iproute2",
 }
 
