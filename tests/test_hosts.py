@@ -165,6 +165,7 @@ def slow(hosts):
 
 
 EPOCHS = 100
+MANY = "trials: 24\n"  # so that a fast worker leaves some for one that comes later
 
 
 def test_a_worker_killed_in_mid_trial_costs_its_run_alone(slow, tmp_path):
@@ -179,6 +180,7 @@ def test_a_worker_killed_in_mid_trial_costs_its_run_alone(slow, tmp_path):
 
 def test_a_cut_of_seconds_changes_nothing_and_a_cut_for_good_costs_the_runs_of_that_host(slow, tmp_path):
     """The cable of host a, where a worker is; host b has the scheduler for this test, so that the caller keeps it."""
+    slow.write_sweep(MANY, epochs=EPOCHS)
     scheduler = slow.b.start_scheduler()
     workers = [host.start_worker(f"tcp://{slow.b.address}:{PORT}") for host in (slow.a, slow.b)]
     address, slow.address = slow.address, f"tcp://{slow.b.address}:{PORT}"
@@ -274,6 +276,7 @@ def test_a_host_with_a_full_disk_and_workers_that_do_not_fit_are_named_and_not_u
 
 
 def test_a_host_that_joins_late_gets_runs(slow, tmp_path):
+    slow.write_sweep(MANY, epochs=EPOCHS)
     slow.worker_a.kill()
     slow.worker_b.kill()
     caller = slow.start_caller("late")

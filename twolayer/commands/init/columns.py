@@ -17,7 +17,7 @@ from twolayer.utils.text import data_error, did_you_mean, shown, some
 Use = Literal["label", "ignore", "constant", "categorical", "number"]
 
 LABEL_NAMES = (
-    *("target", "label", "class", "y", "survived", "species", "outcome", "default", "churn", "diagnosis", "income"),
+    *("survived", "target", "class", "label", "y", "species", "outcome", "default", "churn", "diagnosis", "income"),
     *("response", "result", "category", "type", "kind", "quality", "fraud", "spam", "exited", "attrition", "approved"),
     *("status", "defect", "grade", "rating", "deposit", "subscribed", "digit", "letter"),
 )
