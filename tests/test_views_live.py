@@ -308,6 +308,19 @@ def test_a_place_that_is_no_folder_is_refused(tmp_path, name, got):
         CliRunner().invoke(watch, [str(tmp_path / name)], catch_exceptions=False, standalone_mode=False)
 
 
+def test_without_a_folder_the_runs_of_train_and_the_trials_of_sweeps_are_followed(tmp_path, monkeypatch):
+    for place in ("runs/digits", "runs/sweeps/letter/runs/0000-seed0"):
+        made_live_run(tmp_path / place)
+    (tmp_path / "runs/sweeps/letter/journal.jsonl").touch()
+    monkeypatch.chdir(tmp_path)
+    asked = []
+    monkeypatch.setattr(server, "serve", lambda places, *rest: asked.extend(places))
+    CliRunner().invoke(watch, ["--no-open"], catch_exceptions=False, standalone_mode=False)
+    follower = Follower(asked)
+    assert follower.look()
+    assert [path.name for path in follower.runs] == ["digits", "0000-seed0"]
+
+
 def test_a_port_in_use_gives_the_next_free_one_and_an_address_of_another_machine_is_refused():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 PORT = 5020
+DEFAULT_PLACES = (Path("runs"), Path("runs/sweeps"))
 
 
 @click.command()
@@ -17,8 +18,9 @@ PORT = 5020
 def command(places: tuple[Path, ...], no_open: bool, port: int, address: str) -> None:
     """Follow runs while they train, on a page in the browser, until Ctrl-C.
 
-    FOLDER is a folder of runs (by default runs/) or of a sweep: runs that start later appear by themselves. The page
-    reads the run folders and changes nothing in them. If the port is taken, the next free one is used.
+    FOLDER is a folder of runs or of a sweep (by default runs/ and the sweeps in runs/sweeps/): runs that start later
+    appear by themselves. The page reads the run folders and changes nothing in them. If the port is taken, the next
+    free one is used.
 
     \b
     twolayer watch
@@ -28,7 +30,7 @@ def command(places: tuple[Path, ...], no_open: bool, port: int, address: str) ->
     from twolayer.utils.errors import RunError
     from twolayer.views.live.server import serve
 
-    folders = [place.absolute() for place in places or (Path("runs"),)]
+    folders = [place.absolute() for place in places or DEFAULT_PLACES]
     for place, folder in zip(places, folders[: len(places)], strict=True):
         if not folder.is_dir():
             raise RunError(
