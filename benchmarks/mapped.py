@@ -1,4 +1,4 @@
-"""Training from a file larger than one wants in memory: how much memory it takes beyond the mapped pages, and how much
+"""Training from a file larger than memory: how much memory it takes beyond the mapped pages, and how much
 longer its steps are than those from the same rows in memory."""
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def measure_mapped(gigabytes: float, folder: Path | None = None) -> dict[str, fl
         that is not pages of a mapped file, start-up included; rows.
 
     Raises:
-        TwoLayerError: if one of the processes dies, as it does for want of memory.
+        TwoLayerError: if one of the processes dies, as it does when memory runs out.
     """
     with TemporaryDirectory(dir=folder) as name, ExitStack() as stack:
         path, labels = Path(name) / "features.npy", Path(name) / "labels.npy"

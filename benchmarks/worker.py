@@ -3,7 +3,7 @@
 {"shape": [64, 32, 10, 64], "optimizer": "sgd"}   gets ready, does one pass to warm up -> {"ready": true}
 {"round": 3}                                      times that many passes, after one that is not timed
                                                   -> {"us": [microseconds per step, ...]}
-{"seconds": 0.7}                                  runs passes for so long -> {"steps_per_second": ...}
+{"seconds": 0.7}                                  runs passes for that time -> {"steps_per_second": ...}
 {"finish": true}                                  -> {"final_loss": ..., "threads": ...}
 """
 

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.fuzz.full_disk import FaultyDisk, FullDisk, using_disk
+from tests.fuzz.full_disk import FullDisk, InterceptedDisk, using_disk
 from twolayer.utils.errors import RunError
 
 
-class KillingDisk(FaultyDisk):
+class KillingDisk(InterceptedDisk):
     """Kills the process at operation `fail_at`."""
 
     def fail(self) -> None:

@@ -14,7 +14,7 @@ from twolayer.network.backprop import Workspace, data_loss_and_gradients, loss_a
 from twolayer.network.model import Params
 from twolayer.reference import random_problem, standard_problems
 
-WANTED_X = "X must be (N, 3) with N >= 1, as the parameters have 3 features; got "
+EXPECTED_X = "X must be (N, 3) with N >= 1, as the parameters have 3 features; got "
 SHAPES = [(6, 3, 4, 3), (1, 3, 4, 3), (6, 3, 1, 3), (6, 3, 4, 2), (6, 3, 0, 3), (5, 1, 1, 2)]
 
 
@@ -202,7 +202,7 @@ def test_the_mean_of_float32_losses_is_taken_in_float64() -> None:
     assert loss != float(np.float32(loss))
 
 
-def test_a_workspace_serves_smaller_batches_too() -> None:
+def test_a_workspace_also_serves_smaller_batches() -> None:
     p = problem((6, 3, 4, 3))
     work = Workspace(10, 3, 4, 3, np.float64)
     for N in (6, 2, 5):
@@ -226,9 +226,9 @@ def test_arguments_are_left_as_they_are(p) -> None:  # type: ignore[no-untyped-d
 @pytest.mark.parametrize(
     ("X", "y", "message"),
     [
-        (np.zeros((4, 2)), np.zeros(4, int), WANTED_X + "(4, 2)"),
-        (np.zeros((0, 3)), np.zeros(0, int), WANTED_X + "(0, 3)"),
-        (np.zeros(3), np.zeros(1, int), WANTED_X + "(3,)"),
+        (np.zeros((4, 2)), np.zeros(4, int), EXPECTED_X + "(4, 2)"),
+        (np.zeros((0, 3)), np.zeros(0, int), EXPECTED_X + "(0, 3)"),
+        (np.zeros(3), np.zeros(1, int), EXPECTED_X + "(3,)"),
         (np.zeros((4, 3)), np.zeros((4, 1), int), "y must be (4,) class indices or (4, 3) one-hot rows; got (4, 1)"),
         (np.zeros((4, 3)), np.zeros(5, int), "y must be (4,) class indices or (4, 3) one-hot rows; got (5,)"),
         (np.zeros((2, 3)), np.array([0, 3]), "y must hold whole numbers from 0 to 2; got int64 from 0 to 3"),
@@ -236,7 +236,7 @@ def test_arguments_are_left_as_they_are(p) -> None:  # type: ignore[no-untyped-d
         (np.zeros((2, 3)), np.array([0.0, 1.0]), "y must hold whole numbers from 0 to 2; got float64 from 0.0 to 1.0"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_is_refused_with_what_was_wanted(X, y, message: str) -> None:  # type: ignore[no-untyped-def]
+def test_what_does_not_fit_is_refused_with_what_was_expected(X, y, message: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match=re.escape(message)):
         loss_and_gradients(problem().params, X, y)
 

@@ -1,4 +1,4 @@
-"""The benchmark: the contestants do the same work, the race is told truly, and the command writes what it says.
+"""The benchmark: the contestants do the same work, the race is reported truthfully, the command writes what it says.
 Nothing here depends on how long anything takes."""
 
 import io
@@ -101,13 +101,13 @@ def test_a_contestant_that_fails_is_left_out_with_its_own_words(monkeypatch):
 
 def test_a_race_gives_a_result_for_each_contestant_and_names_who_cannot_run(monkeypatch):
     case = Case(Shape(4, 3, 2, 1000))
-    results, left_out = race(["plain NumPy", "twolayer numpy", "nobody", FLOOR], [case], rounds=1)
+    results, left_out = race(["plain NumPy", "twolayer numpy", "unknown", FLOOR], [case], rounds=1)
     assert [result.contestant for result in results] == ["plain NumPy", "twolayer numpy", FLOOR]
     assert all(result.same_work and result.median_us > 0 for result in results)
     assert results[0].final_loss == pytest.approx(results[1].final_loss, abs=1e-4)
     assert results[2].final_loss is None
     assert len(left_out) == 1
-    assert left_out[0].startswith("nobody at 4-3-2-1000 sgd: ")
+    assert left_out[0].startswith("unknown at 4-3-2-1000 sgd: ")
 
 
 RESULTS = [

@@ -98,7 +98,7 @@ def test_an_outlier_among_standardised_values_is_no_unscaled_feature():
     assert ranges(low, high, np.array([30.0]), ["a"]).verdict == "note"
 
 
-def test_labels_that_contradict_each_other_cannot_be_learnt_by_heart():
+def test_labels_that_contradict_each_other_cannot_be_memorised():
     params, X, y = problem()
     X[:] = X[0]
     found = few_rows_memorised(params, X, y)
@@ -106,7 +106,7 @@ def test_labels_that_contradict_each_other_cannot_be_learnt_by_heart():
     assert "could not memorise" in found.what
 
 
-def test_twenty_random_labels_are_learnt_by_heart():
+def test_twenty_random_labels_are_memorised():
     assert few_rows_memorised(*problem(hidden=64)).verdict == "ok"
 
 

@@ -51,7 +51,7 @@ def test_a_mistyped_command_is_answered_with_the_nearest(run_twolayer):
     assert "Did you mean 'train'?" in answer.stderr
 
 
-def test_six_planted_faults_are_all_reported_at_once_with_their_places(run_twolayer, tmp_path):
+def test_six_planted_errors_are_all_reported_at_once_with_their_places(run_twolayer, tmp_path):
     config = tmp_path / "six.yaml"
     config.write_text(
         "data:\n"
@@ -123,7 +123,7 @@ def start(*arguments, cwd):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_the_run_and_names_the_command_to_go_on(run_twolayer, root, tmp_path, number, code):
+def test_a_signal_saves_the_run_and_prints_the_command_to_resume(run_twolayer, root, tmp_path, number, code):
     run_dir = tmp_path / "run"
     process = start("train", "configs/spiral.yaml", "solver.epochs=100000", "solver.schedule=constant",
                     "--run-dir", run_dir, cwd=root)  # fmt: skip
@@ -158,7 +158,7 @@ def test_train_evaluate_and_predict_on_real_rows(run_twolayer, root, tmp_path):
     assert f"accuracy {accuracy}" in evaluated.stdout
     rows = tmp_path / "rows.csv"
     rows.write_text("note,y-ege,x-box,y-box,width,high,onpix,x-bar,y-bar,x2bar,y2bar,xybar,x2ybr,xy2br,x-ege,xegvy,yegvx\n"
-                    "columns may stand in any order,8,2,8,3,5,1,8,13,0,6,6,10,8,0,8,8\n")  # fmt: skip
+                    "columns may be in any order,8,2,8,3,5,1,8,13,0,6,6,10,8,0,8,8\n")  # fmt: skip
     predicted = run_twolayer("predict", run, rows, "--proba")
     header, row = predicted.stdout.splitlines()
     assert header.split(",") == ["label", *(f"p({letter})" for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ")]

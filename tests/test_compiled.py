@@ -143,14 +143,14 @@ def test_products_are_numpys_also_of_parts_of_larger_matrices(n, k, m, dtype):
         wide[:, : matrix.shape[1]] = matrix
         return wide.reshape(-1), wide.shape[1]
 
-    def assert_is(multiply, wanted):
+    def assert_is(multiply, expected):
         start = np.full((n, m), np.nan, dtype)  # what was there must not matter
         for view in (part_of, lambda matrix: (matrix.copy().reshape(-1), matrix.shape[1])):
             out, ld = view(start)
             beyond = out.reshape(len(start), ld)[:, start.shape[1] :].copy()
             multiply(view, out, ld, np.full((n + k + m) * max(n, k, m, 16), np.nan, dtype))
             out = out.reshape(len(start), ld)
-            np.testing.assert_allclose(out[:, : start.shape[1]], wanted, rtol=0, atol=k * 20 * np.finfo(dtype).eps)
+            np.testing.assert_allclose(out[:, : start.shape[1]], expected, rtol=0, atol=k * 20 * np.finfo(dtype).eps)
             np.testing.assert_array_equal(out[:, start.shape[1] :], beyond)
 
     assert_is(lambda of, out, ld, _: products.product(gemm, n, k, m, *of(A), *of(B), out, ld), A @ B)
@@ -217,7 +217,7 @@ def test_the_logarithm_is_right_to_two_units_in_the_last_place():
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30, -1e30])
-def test_what_is_not_bounded_is_seen_wherever_it_stands(value):
+def test_an_unbounded_value_is_found_anywhere(value):
     for place in range(0, 77, 19):
         Z = np.zeros(77, np.float32)
         assert layers.bounded(Z)

@@ -1,4 +1,4 @@
-"""The loader: all faults in one report with their places, overrides, and the rules between keys."""
+"""The loader: all problems in one report with their places, overrides, and the rules between keys."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def write(folder: Path, text: str, name: str = "a.yaml") -> Path:
     return path
 
 
-def faults(path: Path, *overrides: str) -> list[str]:
+def problems(path: Path, *overrides: str) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         load_config(path, overrides)
     assert str(caught.value) == "\n".join(caught.value.problems)
-    return [fault.replace(f"{path.parent}{os.sep}", "") for fault in caught.value.problems]
+    return [problem.replace(f"{path.parent}{os.sep}", "") for problem in caught.value.problems]
 
 
-def faults_of(values: dict[str, Any], *overrides: str) -> list[str]:
+def problems_of(values: dict[str, Any], *overrides: str) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         config_from_dict(values, overrides)
     return caught.value.problems
@@ -41,7 +41,7 @@ def spiral(**sections: Any) -> dict[str, Any]:
     return {"data": {"train": SPIRAL}, **sections}
 
 
-def test_six_planted_faults_are_all_reported_each_with_its_place(tmp_path: Path) -> None:
+def test_six_planted_errors_are_all_reported_each_with_its_place(tmp_path: Path) -> None:
     path = write(
         tmp_path,
         """\
@@ -57,8 +57,8 @@ solver:
   reg: 1e-3
 """,
     )
-    found = faults(path)
-    assert [fault.split(" ", 2)[:2] for fault in found] == [
+    found = problems(path)
+    assert [problem.split(" ", 2)[:2] for problem in found] == [
         ["a.yaml:2:3:", "data.train:"],
         ["a.yaml:5:3:", "solver.learning_rte:"],
         ["a.yaml:6:3:", "solver.batch_size:"],
@@ -77,14 +77,14 @@ solver:
     assert "duplicate key, given before in line 9" in duplicate
 
 
-def test_every_duplicate_is_told_and_faults_inside_a_section_given_twice_are_too(tmp_path: Path) -> None:
+def test_every_duplicate_is_reported_and_so_are_errors_inside_a_section_given_twice(tmp_path: Path) -> None:
     text = "seed: 1\nseed: 2\nseed: 3\ndata:\n  train: {generator: toy}\nsolver:\n  reg: 0\nsolver:\n  regg: 0\n"
-    places = [fault.split(": ")[0] for fault in faults(write(tmp_path, text))]
+    places = [problem.split(": ")[0] for problem in problems(write(tmp_path, text))]
     assert places == ["a.yaml:2:1", "a.yaml:3:1", "a.yaml:8:1", "a.yaml:9:3"]
 
 
 def test_a_value_given_twice_is_still_judged(tmp_path: Path) -> None:
-    found = faults(write(tmp_path, "data: {train: {generator: toy}}\nsolver:\n  reg: -1\n  reg: 2\n"))
+    found = problems(write(tmp_path, "data: {train: {generator: toy}}\nsolver:\n  reg: -1\n  reg: 2\n"))
     assert len(found) == 2
     assert "got -1" in found[0]
 
@@ -99,7 +99,7 @@ def test_a_good_file_gives_typed_frozen_values_and_the_file_name_as_the_run_name
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "wanted"),
+    ("key", "value", "expected"),
     [
         ("seed", True, "a whole number of at least 0"),
         ("seed", 1.0, "a whole number"),
@@ -130,16 +130,16 @@ def test_a_good_file_gives_typed_frozen_values_and_the_file_name_as_the_run_name
         ),
     ],
 )
-def test_a_value_of_the_wrong_type_or_range_is_told_with_what_was_wanted(key: str, value: Any, wanted: str) -> None:
+def test_a_value_of_the_wrong_type_or_range_is_reported(key: str, value: Any, expected: str) -> None:
     values: dict[str, Any] = spiral()
     section, _, name = key.partition(".")
     if name:
         values.setdefault(section, {})[name] = value
     else:
         values[section] = value
-    (fault,) = faults_of(values)
-    assert fault.startswith(key)
-    assert wanted in fault
+    (problem,) = problems_of(values)
+    assert problem.startswith(key)
+    assert expected in problem
 
 
 @pytest.mark.parametrize(
@@ -154,12 +154,12 @@ def test_a_value_of_the_wrong_type_or_range_is_told_with_what_was_wanted(key: st
         ({"zzz": 1}, "zzz: unknown key; known: seed, data, model, solver, run"),
     ],
 )
-def test_an_unknown_key_is_told_with_the_nearest_known_one(unknown: dict[str, Any], hint: str) -> None:
-    assert faults_of(spiral(**unknown)) == [hint]
+def test_an_unknown_key_is_reported_with_the_nearest_known_one(unknown: dict[str, Any], hint: str) -> None:
+    assert problems_of(spiral(**unknown)) == [hint]
 
 
 @pytest.mark.parametrize(
-    ("source", "told"),
+    ("source", "said"),
     [
         (
             {"generator": "spirl"},
@@ -175,20 +175,20 @@ def test_an_unknown_key_is_told_with_the_nearest_known_one(unknown: dict[str, An
         (None, ["data.train: expected "]),
     ],
 )
-def test_of_a_source_only_the_form_that_was_meant_is_judged(source: Any, told: list[str]) -> None:
+def test_of_a_source_only_the_form_that_was_meant_is_judged(source: Any, said: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
         config_from_dict({"data": {"train": source}}, require_files=False)
-    assert len(caught.value.problems) == len(told)
-    for fault, start in zip(caught.value.problems, told, strict=True):
-        assert fault.startswith(start)
+    assert len(caught.value.problems) == len(said)
+    for problem, start in zip(caught.value.problems, said, strict=True):
+        assert problem.startswith(start)
 
 
 def test_missing_keys_are_placed_at_what_is_around_them(tmp_path: Path) -> None:
-    assert faults(write(tmp_path, "seed: 1\ndata:\n  scale: none\n"))[0].startswith("a.yaml:2:1: data.train: missing")
-    assert faults(write(tmp_path, "\nseed: 1\n"))[0].startswith("a.yaml:2:1: data: missing key")
-    for empty in ("", "# nothing\n", "null\n", "- 1\n", "just words\n"):
-        (fault,) = faults(write(tmp_path, empty))
-        assert "expected the keys seed, data, model, solver, run" in fault
+    assert problems(write(tmp_path, "seed: 1\ndata:\n  scale: none\n"))[0].startswith("a.yaml:2:1: data.train: missing")
+    assert problems(write(tmp_path, "\nseed: 1\n"))[0].startswith("a.yaml:2:1: data: missing key")
+    for empty in ("", "# nothing\n", "null\n", "- 1\n", "only words\n"):
+        (problem,) = problems(write(tmp_path, empty))
+        assert "expected the keys seed, data, model, solver, run" in problem
 
 
 def test_data_paths_start_from_the_file_and_those_of_overrides_from_the_current_folder(
@@ -223,26 +223,26 @@ def test_data_paths_lead_from_a_linked_folder_where_the_system_s_do(tmp_path: Pa
         assert load_config(path).data.train == str(tmp_path / "srv/data/rows.csv")
 
 
-def test_files_that_cannot_be_data_are_told_before_anything_is_opened(tmp_path: Path) -> None:
+def test_files_that_cannot_be_data_are_reported_before_anything_is_opened(tmp_path: Path) -> None:
     if not hasattr(os, "mkfifo"):
         pytest.skip("no pipes with names on this system")
     os.mkfifo(tmp_path / "pipe.csv")
     (tmp_path / "rows.csv").touch()
     (tmp_path / "folder.csv").mkdir()
     text = "data:\n  train: row.csv\n  test: pipe.csv\n  validation: folder.csv\n  label: c\n"
-    found = faults(write(tmp_path, text))
+    found = problems(write(tmp_path, text))
     assert "no such file: 'row.csv'" in found[0]
     assert "did you mean 'rows.csv'?" in found[0]
     assert "is not an ordinary file: 'pipe.csv'" in found[1]
     assert "is a folder, not a file: 'folder.csv'" in found[2]
     assert load_config(tmp_path / "a.yaml", require_files=False).data.label == "c"
-    (fault,) = faults_of(spiral(), 'data.test="a\\0b.npz"')
-    assert "cannot be read" in fault
+    (problem,) = problems_of(spiral(), 'data.test="a\\0b.npz"')
+    assert "cannot be read" in problem
 
 
 def test_overrides_are_judged_with_the_file_and_placed_by_what_was_written(tmp_path: Path) -> None:
     path = write(tmp_path, "data: {train: {generator: toy}}\nsolver: {epoch: 3}\n")
-    assert faults(path, "solver.reg=abc", "solver.lr=1", "nonsense", "=3", "solver.epochs=[1") == [
+    assert problems(path, "solver.reg=abc", "solver.lr=1", "nonsense", "=3", "solver.epochs=[1") == [
         "a.yaml:2:10: solver.epoch: unknown key; did you mean 'epochs'?",
         "override solver.reg=abc: solver.reg: expected a number of at least 0, got 'abc'",
         "override solver.lr=1: solver.lr: unknown key; did you mean 'learning_rate'?",
@@ -264,7 +264,7 @@ def test_overrides_are_yaml_and_the_last_of_one_key_counts() -> None:
 
 def test_an_override_into_a_value_that_has_no_keys_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, "seed: 4\ndata: {train: {generator: toy}}\n")
-    assert faults(path, "seed.x=1") == ["override seed.x=1: seed.x: seed is 4 here, which has no keys inside"]
+    assert problems(path, "seed.x=1") == ["override seed.x=1: seed.x: seed is 4 here, which has no keys inside"]
 
 
 def test_another_choice_by_override_takes_the_keys_of_the_old_choice_out(tmp_path: Path) -> None:
@@ -276,11 +276,11 @@ def test_another_choice_by_override_takes_the_keys_of_the_old_choice_out(tmp_pat
     assert config.solver.momentum == 0.9
     assert config.data.label is None
     assert config.data.ignore == ()
-    assert len(faults(path, "solver.optimizer=adam", "solver.momentum=0.6")) == 1
+    assert len(problems(path, "solver.optimizer=adam", "solver.momentum=0.6")) == 1
 
 
 @pytest.mark.parametrize(
-    ("solver", "told"),
+    ("solver", "said"),
     [
         ({"optimizer": "sgd", "rho": 0.9}, "solver.rho: not used by optimizer: sgd, only by rmsprop; remove 'rho'"),
         ({"optimizer": "adam", "momentum": 0.5}, "solver.momentum: not used by optimizer: adam, only by momentum, n"),
@@ -294,9 +294,9 @@ def test_another_choice_by_override_takes_the_keys_of_the_old_choice_out(tmp_pat
         ),
     ],
 )
-def test_keys_that_do_not_fit_each_other_are_told(solver: dict[str, Any], told: str) -> None:
-    (fault,) = faults_of(spiral(solver=solver))
-    assert fault.startswith(told)
+def test_keys_that_do_not_fit_each_other_are_reported(solver: dict[str, Any], said: str) -> None:
+    (problem,) = problems_of(spiral(solver=solver))
+    assert problem.startswith(said)
 
 
 @pytest.mark.parametrize(
@@ -323,15 +323,15 @@ def test_a_key_left_over_from_another_choice_is_refused_at_its_default_value(  #
 def test_a_dict_may_hold_all_keys_of_a_config() -> None:
     config = config_from_dict(spiral(solver={"optimizer": "adam"}))
     assert config_from_dict(config.model_dump()) == config
-    assert "momentum: not used by" in faults_of(spiral(solver={"optimizer": "adam", "momentum": 0.5}))[0]
+    assert "momentum: not used by" in problems_of(spiral(solver={"optimizer": "adam", "momentum": 0.5}))[0]
 
 
 def test_min_delta_and_refit_need_what_they_act_on() -> None:
-    assert "used only by patience and schedule: plateau" in faults_of(spiral(solver={"min_delta": 0.1}))[0]
+    assert "used only by patience and schedule: plateau" in problems_of(spiral(solver={"min_delta": 0.1}))[0]
     for solver in ({"patience": 3}, {"schedule": "plateau"}):
         assert config_from_dict(spiral(solver={"min_delta": 0.1, **solver})).solver.min_delta == 0.1
     data = {"train": SPIRAL, "validation": 0}
-    assert "needs validation rows" in faults_of({"data": data, "run": {"refit": True}})[0]
+    assert "needs validation rows" in problems_of({"data": data, "run": {"refit": True}})[0]
 
 
 def test_a_learning_rate_gives_way_to_the_default_of_an_optimizer_chosen_by_override(tmp_path: Path) -> None:
@@ -431,21 +431,21 @@ def test_a_notebook_shows_the_report_and_no_frames() -> None:
 
 def test_init_std_belongs_to_normal() -> None:
     assert config_from_dict(spiral(model={"init": "normal", "init_std": 0.5})).model.init_std == 0.5
-    assert "not used by init: he" in faults_of(spiral(model={"init_std": 0.5}))[0]
+    assert "not used by init: he" in problems_of(spiral(model={"init_std": 0.5}))[0]
 
 
 @pytest.mark.parametrize(("name", "is_csv"), [("a.csv", True), ("a.csv.gz", True), ("a.npz", False), ("a.bin", False)])
 def test_csv_needs_a_label_and_nothing_else_has_columns(name: str, is_csv: bool) -> None:
-    def told(data: dict[str, Any]) -> list[str]:
+    def problems_with(data: dict[str, Any]) -> list[str]:
         try:
             config_from_dict({"data": {"train": name, **data}}, require_files=False)
         except ConfigError as error:
             return error.problems
         return []
 
-    assert bool(told({})) is is_csv
-    assert bool(told({"label": "c", "ignore": ["a"], "categorical": ["b"]})) is not is_csv
-    assert told({"label": None, "ignore": [], "categorical": []}) == told({})
+    assert bool(problems_with({})) is is_csv
+    assert bool(problems_with({"label": "c", "ignore": ["a"], "categorical": ["b"]})) is not is_csv
+    assert problems_with({"label": None, "ignore": [], "categorical": []}) == problems_with({})
 
 
 def test_config_and_data_agree_on_which_files_are_csv() -> None:
@@ -464,11 +464,11 @@ def test_config_and_data_agree_on_which_files_are_csv() -> None:
         assert rules.is_table(name) == sources.is_table(name), name
 
 
-def test_columns_named_twice_are_told() -> None:
+def test_columns_named_twice_are_reported() -> None:
     data = {"train": "a.csv", "label": "c", "ignore": ["c", "x", "x"], "categorical": ["x"]}
     with pytest.raises(ConfigError) as caught:
         config_from_dict({"data": data}, require_files=False)
-    assert [fault.split(": ", 1)[1].split(";")[0] for fault in caught.value.problems] == [
+    assert [problem.split(": ", 1)[1].split(";")[0] for problem in caught.value.problems] == [
         "'c' is the label",
         "column 'x' is listed more than once",
         "column 'x' is also in 'ignore'",
@@ -479,10 +479,10 @@ def test_a_monitor_needs_the_rows_and_units_it_is_about() -> None:
     without: dict[str, Any] = {"data": {"train": SPIRAL, "validation": 0}}
     assert config_from_dict(without).solver.monitor == "train_loss"
     assert config_from_dict(spiral()).solver.monitor == "val_accuracy"
-    (fault,) = faults_of({**without, "solver": {"monitor": "val_loss", "patience": 3}})
-    assert fault == "solver.monitor: val_loss needs validation rows; set data.validation, or monitor: train_loss"
-    (fault,) = faults_of(spiral(model={"hidden": 0}, solver={"monitor": "dead_share"}))
-    assert "needs a hidden layer" in fault
+    (problem,) = problems_of({**without, "solver": {"monitor": "val_loss", "patience": 3}})
+    assert problem == "solver.monitor: val_loss needs validation rows; set data.validation, or monitor: train_loss"
+    (problem,) = problems_of(spiral(model={"hidden": 0}, solver={"monitor": "dead_share"}))
+    assert "needs a hidden layer" in problem
 
 
 @pytest.mark.parametrize(
@@ -501,9 +501,9 @@ def test_defaults_follow_the_choice_they_depend_on(solver: dict[str, Any], key: 
     assert getattr(config_from_dict(spiral(solver=solver)).solver, key) == value
 
 
-def test_rules_are_silent_about_values_already_at_fault() -> None:
-    told = faults_of(spiral(solver={"optimizer": "adan", "rho": 0.5, "schedule": 3, "factor": 0.2}))
-    assert [fault.split(":")[0] for fault in told] == ["solver.optimizer", "solver.schedule"]
+def test_rules_are_silent_about_values_already_reported() -> None:
+    said = problems_of(spiral(solver={"optimizer": "adan", "rho": 0.5, "schedule": 3, "factor": 0.2}))
+    assert [problem.split(":")[0] for problem in said] == ["solver.optimizer", "solver.schedule"]
 
 
 def test_a_dict_is_read_as_a_file_would_be_and_left_as_it_was(tmp_path: Path) -> None:
@@ -520,25 +520,25 @@ def test_a_dict_is_read_as_a_file_would_be_and_left_as_it_was(tmp_path: Path) ->
 def test_a_dict_that_holds_itself_or_a_key_in_two_types_is_refused() -> None:
     loop: dict[str, Any] = spiral()
     loop["solver"] = {"class_weight": loop}
-    assert "nested deeper" in faults_of(loop)[0]
-    assert "duplicate key" in faults_of(spiral(solver={"class_weight": {1: 2, "1": 3}}))[0]
+    assert "nested deeper" in problems_of(loop)[0]
+    assert "duplicate key" in problems_of(spiral(solver={"class_weight": {1: 2, "1": 3}}))[0]
 
 
-def test_a_file_that_is_not_there_is_told_with_the_nearest_name(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_with_the_nearest_name(tmp_path: Path) -> None:
     write(tmp_path, "", "optdigits.yaml")
-    assert faults(tmp_path / "optdigit.yaml") == ["optdigit.yaml: no such file; did you mean 'optdigits.yaml'?"]
-    assert faults(tmp_path) == [f"{tmp_path.name}: is a folder, not a file"]
+    assert problems(tmp_path / "optdigit.yaml") == ["optdigit.yaml: no such file; did you mean 'optdigits.yaml'?"]
+    assert problems(tmp_path) == [f"{tmp_path.name}: is a folder, not a file"]
 
 
-def test_many_faults_end_in_a_count(tmp_path: Path) -> None:
+def test_many_errors_end_in_a_count(tmp_path: Path) -> None:
     text = "data: {train: {generator: toy}}\n" + "".join(f"key{i}: 1\n" for i in range(80))
-    found = faults(write(tmp_path, text))
+    found = problems(write(tmp_path, text))
     assert len(found) == 51
     assert found[-1] == "... and 30 more problems"
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "told"),
+    ("key", "value", "said"),
     [
         ("solver.reg", 1e-3, None),
         ("solver.reg", -1, "expected a number of at least 0, got -1"),
@@ -550,5 +550,5 @@ def test_many_faults_end_in_a_count(tmp_path: Path) -> None:
         ("solver.class_weight.a", 2, None),
     ],
 )
-def test_one_value_can_be_judged_by_itself(key: str, value: Any, told: str | None) -> None:
-    assert value_problem(key, value) == told
+def test_one_value_can_be_judged_by_itself(key: str, value: Any, said: str | None) -> None:
+    assert value_problem(key, value) == said

@@ -1,4 +1,4 @@
-"""YAML text: values as YAML 1.2 means them, places, and hostile texts that end quickly in a told fault."""
+"""YAML text: values as YAML 1.2 means them, places, and hostile texts that end quickly in a readable error."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def read(text: str) -> tuple[Document | None, list[str]]:
 
 
 def value(text: str) -> Any:
-    document, faults = read(text)
+    document, problems = read(text)
     assert document is not None
-    assert faults == []
+    assert problems == []
     return document.data
 
 
-def fault(text: str) -> str:
-    (told,) = read(text)[1]
-    return told
+def problem(text: str) -> str:
+    (only,) = read(text)[1]
+    return only
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_what_ruamel_writes_is_read_as_ruamel_reads_it(plain: Any, flow: bool) -
     try:
         meant = yaml.load(stream.getvalue())
     except YAMLError:  # ruamel writes {":0": 1} as {:0: 1} and cannot read it itself
-        assert "not valid YAML" in fault(stream.getvalue())
+        assert "not valid YAML" in problem(stream.getvalue())
     else:
         assert value(stream.getvalue()) == meant
 
@@ -113,7 +113,7 @@ def test_every_key_and_item_knows_its_line_and_column() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "said"),
     [
         ("a: !!python/object/apply:os.system [x]", "a.yaml:1:1: a: tags are refused"),
         ("a: !mine {b: 1}", "a: tags are refused, found '!mine'"),
@@ -136,27 +136,27 @@ def test_every_key_and_item_knows_its_line_and_column() -> None:
         ("- a\n" * (2 * MAX_VALUES), f"more than {MAX_VALUES} values"),
     ],
 )
-def test_what_is_no_plain_document_is_told_with_its_place(text: str, told: str) -> None:
-    assert told in fault(text)
+def test_what_is_no_plain_document_is_reported_with_its_place(text: str, said: str) -> None:
+    assert said in problem(text)
 
 
-def test_an_alias_bomb_ends_quickly_in_a_fault() -> None:
+def test_an_alias_bomb_ends_quickly_in_an_error() -> None:
     resource = pytest.importorskip("resource")
     lines = ["a: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"b{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 15)]
     started, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert f"more than {MAX_VALUES} values" in fault("\n".join(lines))
+    assert f"more than {MAX_VALUES} values" in problem("\n".join(lines))
     assert time.process_time() - started < 5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024  # KiB
 
 
 def test_a_deep_chain_of_aliases_is_as_deep_as_it_is_written_out() -> None:
     lines = ["a0: &a0 [x]", *(f"a{i}: &a{i} [*a{i - 1}]" for i in range(1, 30))]
-    assert "levels, aliases written out" in fault("\n".join(lines))
+    assert "levels, aliases written out" in problem("\n".join(lines))
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "said"),
     [
         (b"seed: 1\n# caf\xe9\n", "a.yaml:2:6: is not UTF-8 text"),
         ("seed: 1\n".encode("utf-16"), "a.yaml: is UTF-16 text; save it as UTF-8"),
@@ -165,15 +165,15 @@ def test_a_deep_chain_of_aliases_is_as_deep_as_it_is_written_out() -> None:
         (bytes(100), "a.yaml:1:1: the character U+0000"),
     ],
 )
-def test_a_file_that_is_no_text_is_told_as_such(tmp_path: Path, content: bytes, told: str) -> None:
+def test_a_file_that_is_not_text_is_reported_as_such(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "a.yaml").write_bytes(content)
     with pytest.raises(ConfigError) as caught:
         load_config(tmp_path / "a.yaml")
     (message,) = caught.value.problems
-    assert told in message
+    assert said in message
 
 
-def test_a_byte_order_mark_and_crlf_just_work(tmp_path: Path) -> None:
+def test_a_byte_order_mark_and_crlf_are_accepted(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     path.write_bytes(b"\xef\xbb\xbfseed: 3\r\ndata:\r\n  train: {generator: toy}\r\n")
     config = load_config(path)

@@ -1,4 +1,4 @@
-"""Dumped configs load to the same config from anywhere; differences are told by key."""
+"""Dumped configs load to the same config from anywhere; differences are reported by key."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_only_the_keys_in_use_are_written_each_with_its_meaning() -> None:
         assert line.endswith(":") or line.startswith("seed") or "  # " in line
 
 
-def test_differences_are_told_by_key_with_both_values() -> None:
+def test_differences_are_reported_by_key_with_both_values() -> None:
     a = spiral(seed=1, solver={"reg": 0.1})
     b = spiral(seed=2, solver={"reg": 0.1, "epochs": 3})
     assert differences(a, b) == {"seed": (1, 2), "solver.epochs": (40, 3)}

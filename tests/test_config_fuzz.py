@@ -1,5 +1,5 @@
 """Good configs broken at random, in their bytes and in their structure: each is accepted, and then dumps to the same
-config, or is refused with every fault placed; nothing else ever happens."""
+config, or is refused with every error placed; nothing else ever happens."""
 
 from __future__ import annotations
 
@@ -79,11 +79,11 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("fuzz") / "a.yaml"
 
 
-def require_one_line_each(faults: list[str], starts: tuple[str, ...] = ("",)) -> None:
-    assert faults
-    for fault in faults:
-        assert fault.startswith(starts)
-        assert fault.isprintable()
+def require_one_line_each(problems: list[str], starts: tuple[str, ...] = ("",)) -> None:
+    assert problems
+    for problem in problems:
+        assert problem.startswith(starts)
+        assert problem.isprintable()
 
 
 def require_round_trip(config: Config, path: Path) -> None:

@@ -51,8 +51,8 @@ def test_the_shipped_images_are_those_of_the_files(root):
     }
     data = load_dataset(train=source, validation=0)
     with gzip.open(source["features"]) as file:
-        want = np.frombuffer(file.read()[16:], np.uint8).reshape(1000, 784)
-    np.testing.assert_array_equal(data.train.X.raw(np.arange(1000)), want)
+        expected = np.frombuffer(file.read()[16:], np.uint8).reshape(1000, 784)
+    np.testing.assert_array_equal(data.train.X.raw(np.arange(1000)), expected)
     assert data.preparation.image_shape == (28, 28)
 
 
@@ -79,8 +79,8 @@ def test_a_pair_of_npy_files_is_mapped_whatever_its_numbers(tmp_path, kind):
     data = load_dataset(train={"features": tmp_path / "X.npy", "labels": tmp_path / "y.npy"}, validation=0.3)
     assert isinstance(data.train.X, ScaledRows)
     chosen = X.astype(float)[data.train.row_numbers]
-    want = (chosen - chosen.mean(axis=0)) / chosen.std(axis=0)
-    np.testing.assert_allclose(all_rows(data.train.X, np.float32), want, atol=1e-5)
+    expected = (chosen - chosen.mean(axis=0)) / chosen.std(axis=0)
+    np.testing.assert_allclose(all_rows(data.train.X, np.float32), expected, atol=1e-5)
     np.testing.assert_array_equal(data.train.y, y[data.train.row_numbers])
 
 
@@ -235,7 +235,7 @@ def test_a_packed_idx_file_that_is_cut_short_or_a_bomb_is_refused(tmp_path):
         ({"X": np.array([[1, 2], [3, 4], [-np.inf, 6]]), "y": DIGITS}, "row 2: feature 0: .*, got (nan|inf|-inf)"),
     ],
 )
-def test_npz_files_with_faults_are_told(tmp_path, arrays, said):
+def test_invalid_npz_files_are_reported(tmp_path, arrays, said):
     np.savez(tmp_path / "t.npz", **arrays)
     with pytest.raises(DataError, match=said):
         load_dataset(train=tmp_path / "t.npz", **PLAIN)
@@ -265,7 +265,7 @@ def test_a_number_too_large_for_float32_is_found_in_a_mapped_file(tmp_path):
     assert len(load_dataset(train=source, validation=0, scale="max").train) == 40
 
 
-def test_other_sources_that_cannot_be_are_told(tmp_path):
+def test_other_invalid_sources_are_reported(tmp_path):
     images = pair(tmp_path, IMAGES, DIGITS)
     np.save(tmp_path / "X.npy", np.array([None]), allow_pickle=True)
     (tmp_path / "X.npy.gz").write_bytes(gzip.compress(b""))

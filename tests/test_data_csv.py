@@ -40,7 +40,7 @@ def labels(split, classes):
     ],
 )
 @pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])
-def test_bom_crlf_quotes_blanks_header_and_positions_just_work(tmp_path, text, keys, name):
+def test_bom_crlf_quotes_blanks_header_and_positions_are_accepted(tmp_path, text, keys, name):
     data = load(csv(tmp_path, text, name), **keys)
     np.testing.assert_array_equal(all_rows(data.train.X, float), [[1, 2], [3, -45]])
     assert labels(data.train, data.classes) == [0, 1]
@@ -82,9 +82,9 @@ def test_labels_are_integers_if_all_are_and_else_text_and_equal_values_are_one(t
 
 def test_the_shipped_sets_are_read_as_numpy_reads_them(root):
     data = load(root / "data/optdigits-train.csv.gz", label="digit")
-    want = np.loadtxt(root / "data/optdigits-train.csv.gz", delimiter=",", skiprows=1)
-    np.testing.assert_array_equal(all_rows(data.train.X, float), want[:, :-1])
-    np.testing.assert_array_equal(data.train.y, want[:, -1])
+    expected = np.loadtxt(root / "data/optdigits-train.csv.gz", delimiter=",", skiprows=1)
+    np.testing.assert_array_equal(all_rows(data.train.X, float), expected[:, :-1])
+    np.testing.assert_array_equal(data.train.y, expected[:, -1])
     data = load(root / "data/letter-train.csv.gz", label="letter")
     with gzip.open(root / "data/letter-train.csv.gz", "rt") as file:
         rows = [line.rstrip("\n").split(",") for line in file][1:]
@@ -113,8 +113,8 @@ def test_numbers_are_read_to_the_last_bit_as_python_reads_them(folder, rows, quo
     quote = '"' if quoted else ""
     text = "".join(f"{quote}{a}{quote},{b},{i % 2}\n" for i, (a, b) in enumerate(rows))
     data = load(csv(folder, text), label=2)
-    want = np.array([[float(a), float(b)] for a, b in rows])
-    np.testing.assert_array_equal(all_rows(data.train.X, float).view(np.int64), want.view(np.int64))
+    expected = np.array([[float(a), float(b)] for a, b in rows])
+    np.testing.assert_array_equal(all_rows(data.train.X, float).view(np.int64), expected.view(np.int64))
 
 
 def test_mixed_tables_are_read_as_pandas_reads_them(tmp_path):
@@ -131,15 +131,15 @@ def test_mixed_tables_are_read_as_pandas_reads_them(tmp_path):
     frame.loc[rng.choice(9000, 50), "size"] = np.nan
     frame.to_csv(tmp_path / "t.csv", index=False)
     data = load(tmp_path / "t.csv", categorical=["colour"], missing="drop")
-    want = frame.dropna()
-    one_hot = pandas.get_dummies(want["colour"]).sort_index(axis=1)
-    expected = np.column_stack([want["size"], one_hot, want["count"]]).astype(float)
+    kept = frame.dropna()
+    one_hot = pandas.get_dummies(kept["colour"]).sort_index(axis=1)
+    expected = np.column_stack([kept["size"], one_hot, kept["count"]]).astype(float)
     np.testing.assert_array_equal(all_rows(data.train.X, float), expected)
     assert data.preparation.feature_names == ("size", *(f"colour={name}" for name in one_hot), "count")
-    assert labels(data.train, data.classes) == list(want["y"])
-    np.testing.assert_array_equal(data.train.row_numbers, want.index)
+    assert labels(data.train, data.classes) == list(kept["y"])
+    np.testing.assert_array_equal(data.train.row_numbers, kept.index)
     assert data.notes[0].startswith(
-        f"{tmp_path}/t.csv: {9000 - len(want)} of 9,000 rows dropped, each with a missing cell; "
+        f"{tmp_path}/t.csv: {9000 - len(kept)} of 9,000 rows dropped, each with a missing cell; "
     )
     assert data.notes[0].endswith("column 'size' is empty")
 
@@ -245,7 +245,7 @@ ROWS = "a,b,y\n1,2,0\n3,4,1\n"
     ],
 )
 @pytest.mark.parametrize("quoted", [False, True])
-def test_each_fault_is_told_with_its_place(tmp_path, text, keys, said, quoted):
+def test_each_error_is_reported_with_its_place(tmp_path, text, keys, said, quoted):
     if quoted:  # a quoted cell in the first row: the file cannot be read the quick way
         text = text.replace("a,", '"a",', 1)
     with pytest.raises(DataError) as caught:
@@ -254,7 +254,7 @@ def test_each_fault_is_told_with_its_place(tmp_path, text, keys, said, quoted):
     assert str(tmp_path) in str(caught.value)
 
 
-def test_text_that_is_not_utf8_is_told_with_its_line(tmp_path):
+def test_text_that_is_not_utf8_is_reported_with_its_line(tmp_path):
     (tmp_path / "t.csv").write_bytes("a,y\n1,x\n2,é\n".encode("latin-1"))
     with pytest.raises(DataError, match=r"t.csv:3: expected UTF-8 text, got byte 0xe9"):
         load(tmp_path / "t.csv")
@@ -287,8 +287,8 @@ def test_missing_cells_get_the_means_of_the_training_rows_alone(tmp_path):
     )
     means = np.nanmean(raw[data.train.row_numbers], axis=0)
     for split in (data.train, data.validation):
-        want = np.where(np.isnan(raw), means, raw)[split.row_numbers]
-        np.testing.assert_allclose(all_rows(split.X, float), want, rtol=1e-12)
+        expected = np.where(np.isnan(raw), means, raw)[split.row_numbers]
+        np.testing.assert_allclose(all_rows(split.X, float), expected, rtol=1e-12)
     assert "missing cells filled with the means of the training rows" in data.notes[0]
     text = csv(tmp_path, "a,c,b\n,g,2\n1,,2\n", "p.csv")
     np.testing.assert_allclose(data.preparation.read(text)[0], [[means[0], 1, 0, 2], [1, means[1], means[2], 2]])
@@ -355,13 +355,13 @@ def test_a_test_file_is_matched_by_names_whatever_their_order(tmp_path):
         ),
     ],
 )
-def test_a_test_file_that_does_not_fit_the_training_is_told(tmp_path, text, said):
+def test_a_test_file_that_does_not_fit_the_training_is_reported(tmp_path, text, said):
     with pytest.raises(DataError) as caught:
         load(csv(tmp_path, "a,b,y\n1,2,n\n3,4,m\n"), test=csv(tmp_path, text, "e.csv"))
     assert said in str(caught.value)
 
 
-def test_a_prediction_file_of_numbers_alone_is_matched_by_names_too(tmp_path):
+def test_a_prediction_file_of_numbers_alone_is_also_matched_by_names(tmp_path):
     data = load(csv(tmp_path, "a,b,y\n1,2,n\n3,4,m\n"))
     np.testing.assert_array_equal(data.preparation.read(csv(tmp_path, "b,a\n6,5\n8,7\n", "p.csv"))[0], [[5, 6], [7, 8]])
 
@@ -372,12 +372,12 @@ def test_without_header_a_label_left_out_of_the_middle_moves_what_is_behind_it(t
         np.testing.assert_array_equal(data.preparation.read(csv(tmp_path, text, "p.csv"))[0], [[7, 8, 9]])
 
 
-def test_after_dropped_rows_a_fault_is_still_told_at_its_line(tmp_path):
+def test_after_dropped_rows_an_error_still_names_its_line(tmp_path):
     with pytest.raises(DataError, match="t.csv:5: column 'a': .*finite number that float32 holds.*, got 1e.300"):
         load(csv(tmp_path, "a,y\n?,0\n1,0\n?,1\n1e300,1\n"), missing="drop", dtype="float32")
 
 
-def test_a_category_that_training_did_not_know_is_told(tmp_path):
+def test_a_category_unknown_to_training_is_reported(tmp_path):
     train = csv(tmp_path, "a,y\nred,0\ngreen,1\n")
     with pytest.raises(
         DataError, match="e.csv:2: column 'a': expected a category known .*, got 'grene'; did you mean 'green'"
@@ -404,7 +404,7 @@ def test_packed_files_that_are_bombs_broken_or_nested_are_refused(tmp_path, cont
         load(tmp_path / "t.csv.gz")
 
 
-def test_what_is_no_file_is_told(tmp_path):
+def test_what_is_not_a_file_is_reported(tmp_path):
     for path, said in (
         (tmp_path / "none.csv", "cannot be read .No such file"),
         (tmp_path, "expected a data file, got a folder"),

@@ -27,11 +27,11 @@ def test_standardized_features_are_scikit_learn_s(kind):
     preprocessing = pytest.importorskip("sklearn.preprocessing")
     X = RNG.integers(0, 200, (3000, 70)).astype(kind)
     tolerance = 1e-12 if kind[-2:] == "f8" else 3e-6
-    want = preprocessing.StandardScaler().fit_transform(X.astype(float))
-    np.testing.assert_allclose(scaled(X, "standardize"), want, atol=1e-12)
-    np.testing.assert_allclose(scaled(X, "standardize", dtype=np.float32), want, atol=3e-6)
-    want = preprocessing.MaxAbsScaler().fit_transform(X.astype(float))
-    np.testing.assert_allclose(scaled(X, "max", dtype=np.float32), want, atol=tolerance + 1e-7)
+    expected = preprocessing.StandardScaler().fit_transform(X.astype(float))
+    np.testing.assert_allclose(scaled(X, "standardize"), expected, atol=1e-12)
+    np.testing.assert_allclose(scaled(X, "standardize", dtype=np.float32), expected, atol=3e-6)
+    expected = preprocessing.MaxAbsScaler().fit_transform(X.astype(float))
+    np.testing.assert_allclose(scaled(X, "max", dtype=np.float32), expected, atol=tolerance + 1e-7)
     np.testing.assert_allclose(scaled(X, "center"), X.astype(float) - X.astype(float).mean(axis=0), atol=1e-9)
     np.testing.assert_array_equal(scaled(X, "none"), X)
 
@@ -75,41 +75,41 @@ def test_blocks_do_not_change_the_statistics(n, width, seed):
     X = np.random.default_rng(seed).normal(size=(n, width))
     scaling = fit_scaling(X, "standardize")
     np.testing.assert_allclose(scaling.center, X.mean(axis=0), atol=1e-12)
-    want = X.std(axis=0)
-    np.testing.assert_allclose(scaling.scale, np.where(want < 1e-12, 1, want), rtol=1e-9)
+    expected = X.std(axis=0)
+    np.testing.assert_allclose(scaling.scale, np.where(expected < 1e-12, 1, expected), rtol=1e-9)
 
 
 def kinds_of_rows():
     X = RNG.integers(0, 256, (20, 3)).astype(np.uint8)
     scaling = Scaling(np.array([1.0, 2, 3]), np.array([2.0, 4, 8]))
-    want = ((X - scaling.center) / scaling.scale).astype(np.float32)
+    expected = ((X - scaling.center) / scaling.scale).astype(np.float32)
     fortran = np.asfortranarray(X)
     return {
-        "array": (ArrayRows(want), want),
-        "scaled": (ScaledRows(X, scaling), want),
-        "scaled fortran": (ScaledRows(fortran, scaling), want),
-        "scaled strided": (ScaledRows(np.repeat(X, 2, axis=1)[:, ::2], scaling), want),
-        "scaled float64": (ScaledRows(X.astype(np.float64), scaling), want),
-        "scaled big-endian": (ScaledRows(X.astype(">f4"), scaling), want),
+        "array": (ArrayRows(expected), expected),
+        "scaled": (ScaledRows(X, scaling), expected),
+        "scaled fortran": (ScaledRows(fortran, scaling), expected),
+        "scaled strided": (ScaledRows(np.repeat(X, 2, axis=1)[:, ::2], scaling), expected),
+        "scaled float64": (ScaledRows(X.astype(np.float64), scaling), expected),
+        "scaled big-endian": (ScaledRows(X.astype(">f4"), scaling), expected),
     }
 
 
 @pytest.mark.parametrize("name", kinds_of_rows())
 def test_rows_are_taken_sliced_and_chosen_alike(name):
-    rows, want = kinds_of_rows()[name]
+    rows, expected = kinds_of_rows()[name]
     assert rows.shape == (20, 3)
     out = np.empty((4, 3), np.float32)
     rows.take(np.array([3, 0, 19, 3]), out)
-    np.testing.assert_allclose(out, want[[3, 0, 19, 3]], rtol=1e-6)
+    np.testing.assert_allclose(out, expected[[3, 0, 19, 3]], rtol=1e-6)
     rows.slice(5, 9, out)
-    np.testing.assert_allclose(out, want[5:9], rtol=1e-6)
+    np.testing.assert_allclose(out, expected[5:9], rtol=1e-6)
     chosen = rows.subset(np.array([7, 1, 9, 4, 2], np.int32)).subset(np.array([4, 0, 1, 2], np.int32))
     assert chosen.shape == (4, 3)
     assert chosen.X is rows.X
     chosen.take(np.array([0, 1, 2, 3]), out)
-    np.testing.assert_allclose(out, want[[2, 7, 1, 9]], rtol=1e-6)
+    np.testing.assert_allclose(out, expected[[2, 7, 1, 9]], rtol=1e-6)
     chosen.slice(1, 3, out[:2])
-    np.testing.assert_allclose(out[:2], want[[7, 1]], rtol=1e-6)
+    np.testing.assert_allclose(out[:2], expected[[7, 1]], rtol=1e-6)
     np.testing.assert_array_equal(chosen.raw(np.array([1])), rows.X[[7]])
 
 
@@ -144,7 +144,7 @@ def test_a_split_holds_as_many_of_each_class_as_scikit_learn_s():
     np.testing.assert_array_equal(np.bincount(y[second]), np.bincount(y[theirs]))
 
 
-def test_a_class_too_rare_for_a_split_is_told(tmp_path):
+def test_a_class_too_rare_for_a_split_is_reported(tmp_path):
     text = "a,y\n" + "1,u\n2,v\n" * 5 + "3,w\n"
     with pytest.raises(
         DataError, match=r"t.csv, validation rows: expected at least 2 of each class.*, got class 'w' has 1 row"
@@ -171,8 +171,8 @@ def test_test_rows_are_taken_before_anything_else(tmp_path):
     values = np.arange(300.0)
     for split in (some.train, some.validation, some.test):
         scale = values[some.train.row_numbers]
-        want = (values[split.row_numbers] - scale.mean()) / scale.std()
-        np.testing.assert_allclose(all_rows(split.X)[:, 0], want, atol=1e-6)
+        expected = (values[split.row_numbers] - scale.mean()) / scale.std()
+        np.testing.assert_allclose(all_rows(split.X)[:, 0], expected, atol=1e-6)
         np.testing.assert_array_equal(split.y, split.row_numbers % 3)
 
 
@@ -232,7 +232,7 @@ def test_generated_rows_come_from_the_seed_and_differ_by_part():
         ({"generator": "toy", "rows": 2}, "expected at least one row of each class.*, got 2 rows for 3 classes"),
     ],
 )
-def test_generators_that_cannot_be_are_told(source, said):
+def test_invalid_generators_are_reported(source, said):
     with pytest.raises(DataError, match=said):
         load_dataset(train=source, validation=0)
 
@@ -265,11 +265,11 @@ def test_a_stored_preparation_does_what_the_one_of_the_training_did(tmp_path, ta
 
 def test_raw_rows_may_be_frames_arrays_or_lists(table):
     pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
-    want = all_rows(table.train.X)
+    expected = all_rows(table.train.X)
     columns = {"size": [1, 2, 4, 8], "y": list("abcd"), "colour": ["red", "green", "red", "blue"]}
     rows = [["red", 1], ["green", "2"], ["red", 4.0], ["blue", np.int64(8)]]
     for X in (pandas.DataFrame(columns), polars.DataFrame(columns), rows, np.array(rows, object), np.array(rows, str)):
-        np.testing.assert_array_equal(table.preparation.transform(X), want)
+        np.testing.assert_array_equal(table.preparation.transform(X), expected)
     assert table.preparation.columns == ("colour", "size")
     nullable = pandas.DataFrame({"colour": [None], "size": [None]}).astype({"colour": "string", "size": "Int64"})
     for X in ([[None, float("nan")]], [[pandas.NA, pandas.NA]], nullable):
@@ -310,12 +310,12 @@ def test_raw_numbers_and_pictures_are_taken_as_they_are(tmp_path, root):
         (3, r"shape \(\)"),
     ],
 )
-def test_raw_rows_that_do_not_fit_are_told(table, X, said):
+def test_raw_rows_that_do_not_fit_are_reported(table, X, said):
     with pytest.raises(DataError, match=said):
         table.preparation.transform(X)
 
 
-def test_raw_arrays_that_do_not_fit_are_told(root):
+def test_raw_arrays_that_do_not_fit_are_reported(root):
     digits = load_dataset(train=root / "data/optdigits-test.csv.gz", label="digit", validation=0).preparation
     for X, said in (
         (np.zeros((2, 63)), r"expected \(N, 64\).*, got shape \(2, 63\)"),
@@ -329,10 +329,10 @@ def test_raw_arrays_that_do_not_fit_are_told(root):
 
 
 def test_a_file_for_prediction_may_lack_the_label_and_name_others(tmp_path, table):
-    want = all_rows(table.train.X)
+    expected = all_rows(table.train.X)
     for text in ("size,colour\n1,red\n2,green\n", "colour,new,size\nred,?,1\ngreen,?,2\n"):
         X, y = table.preparation.read(csv(tmp_path, text, "p.csv"))
-        np.testing.assert_array_equal(X, want[:2])
+        np.testing.assert_array_equal(X, expected[:2])
         assert y is None
     for text, said in (
         (
@@ -351,7 +351,7 @@ def test_a_file_for_prediction_may_lack_the_label_and_name_others(tmp_path, tabl
         assert said in str(caught.value)
 
 
-def test_a_missing_cell_for_prediction_is_told_where_training_refused_them(tmp_path):
+def test_a_missing_cell_in_prediction_is_an_error_if_training_refused_them(tmp_path):
     data = load_dataset(train=csv(tmp_path, "a,b,y\n1,2,0\n3,4,1\n"), label="y", validation=0, missing="drop")
     with pytest.raises(
         DataError, match="p.csv:3: column 'b': expected a number.*, got a missing cell; the model has no means"
@@ -433,7 +433,7 @@ def test_the_shipped_files_are_those_whose_checksums_the_readme_gives(root):
     assert listed == {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in there.items()}
 
 
-def test_the_digests_of_all_files_read_are_told(root):
+def test_the_digests_of_all_files_read_are_recorded(root):
     import hashlib
 
     path = str(root / "data/optdigits-test.csv.gz")

@@ -2,7 +2,7 @@
 somewhere, and its generated pages are those of the code.
 
 Each page is one session: its blocks run in order, in a folder with `configs/` and `data/`, and share their Python
-names. A `text` block right after a block is that block's output; a line `...` in it stands for any lines. A comment
+names. A `text` block right after a block is that block's output; a line `...` in it matches any lines. A comment
 before a block directs the test: `<!-- test: skip REASON -->`, `<!-- test: add KEY=VALUE ... -->` (appended to each
 command, so that a long training is short here; its output is not compared) and `<!-- test: exit N -->` (the expected
 exit code)."""

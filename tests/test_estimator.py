@@ -82,7 +82,7 @@ class TestAmongScikitLearnsTools:
         assert np.allclose(model.predict_proba(X).sum(axis=1), 1)
 
     @pytest.mark.parametrize("through", ["pickle", "joblib"])
-    def test_a_stored_model_predicts_the_same_and_goes_on_the_same(self, through, tmp_path):
+    def test_a_stored_model_predicts_and_continues_the_same(self, through, tmp_path):
         X, y = standardized(IRIS)
         model = TwoLayerClassifier(hidden=8, epochs=3, warm_start=True, random_state=0).fit(X, y)
         if through == "pickle":
@@ -151,7 +151,7 @@ class TestRowsAndLabels:
         assert np.isfinite(model.predict_log_proba(X)).all()
 
 
-class TestGoingOn:
+class TestWarmStart:
     @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw"])
     @pytest.mark.parametrize("validation", [0.0, 0.2])
     def test_ten_and_ten_epochs_are_twenty_bit_for_bit(self, optimizer, validation):
@@ -196,14 +196,14 @@ class TestGoingOn:
         assert model.n_iter_ == 60
         assert model._checkpoint.header["updates"] == 20 * (1 + 1 + 2)  # batches of at most 64 rows of 10, 50, 90
 
-    def test_fit_without_warm_start_begins_anew(self):
+    def test_fit_without_warm_start_begins_again(self):
         X, y = standardized(IRIS)
         model = TwoLayerClassifier(hidden=8, epochs=3, random_state=0)
         first = pickle.loads(pickle.dumps(model.fit(X, y)))
         assert same_params(first, model.fit(X, y))
         assert model.n_iter_ == 3
 
-    def test_another_network_or_optimizer_cannot_go_on(self):
+    def test_a_fit_with_another_network_or_optimizer_cannot_continue(self):
         X, y = standardized(IRIS)
         model = TwoLayerClassifier(hidden=8, epochs=2, warm_start=True, random_state=0).fit(X, y)
         with pytest.raises(ValueError, match=r"other shapes: expected .*\(4, 8\).*got .*\(4, 9\)"):
@@ -222,7 +222,7 @@ class TestGoingOn:
         best = model.set_params(monitor="val_loss").fit(X, y)._checkpoint.header["progress"]["best"]
         assert best["reference"] == min(model.history_["val_loss"][4:])
 
-    def test_after_early_stopping_going_on_waits_again(self):
+    def test_after_early_stopping_a_continued_fit_waits_again(self):
         X, y = standardized(IRIS)
         model = TwoLayerClassifier(hidden=8, epochs=50, warm_start=True, monitor="train_loss", patience=2)
         model.set_params(optimizer="sgd", learning_rate=4.0, random_state=0).fit(X, y)  # a rate at which it jumps about
@@ -230,7 +230,7 @@ class TestGoingOn:
         assert stopped_at < 50
         assert model.fit(X, y).n_iter_ >= stopped_at + 1
 
-    def test_a_random_state_of_none_still_goes_on_with_its_own_shuffles(self):
+    def test_a_random_state_of_none_keeps_its_own_shuffles_when_it_continues(self):
         X, y = standardized(IRIS)
         model = TwoLayerClassifier(hidden=4, epochs=2, warm_start=True, random_state=np.random.RandomState(0))
         seeds = [model.fit(X, y)._checkpoint.seed for _ in range(2)]
@@ -416,7 +416,7 @@ class TestWeights:
         assert recalls[1] > recalls[0] + 0.3
 
 
-class TestFaults:
+class TestErrors:
     @pytest.mark.parametrize(
         ("parameters", "message"),
         [
@@ -446,7 +446,7 @@ class TestFaults:
         with pytest.warns(UserWarning, match="X_val looks unscaled beside X.*transform_input"):
             model.fit(10 * X[::2] + 50, y[::2], **rows)
 
-    def test_a_pipeline_transforms_validation_rows_that_it_is_told_of(self):
+    def test_a_pipeline_transforms_the_validation_rows_named_in_transform_input(self):
         X, y = IRIS
         with config_context(enable_metadata_routing=True):
             model = TwoLayerClassifier(8, epochs=5, random_state=0).set_fit_request(X_val=True, y_val=True)

@@ -161,7 +161,7 @@ def test_accuracy_is_not_below_mlpclassifiers_by_more_than_the_spread(name):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_going_on_from_an_mlpclassifier_starts_at_its_loss():
+def test_training_continued_from_an_mlpclassifier_starts_at_its_loss():
     X, y = problem()
     theirs = mlp(ROWS, 0.0, solver="sgd").fit(X, y)
     ours = TwoLayerClassifier(HIDDEN, epochs=1, batch_size=ROWS).fit(X, y, initial_params=params_from_mlp(theirs))

@@ -30,7 +30,7 @@ def test_an_example_is_the_shipped_config_with_its_data_beside_it(name, tmp_path
     assert sorted(rows[0].digests.values()) == sorted(rows[1].digests.values())
 
 
-def test_twice_is_as_good_as_once_and_nothing_of_ones_own_is_overwritten(tmp_path):
+def test_a_second_call_changes_nothing_and_no_file_of_the_user_is_overwritten(tmp_path):
     config = write_example("optdigits", tmp_path)[0]
     write_example("optdigits", tmp_path)
     config.write_text("mine")

@@ -13,7 +13,7 @@ from twolayer.commands import experiment as experiments
 from twolayer.commands.experiment import EXPERIMENTS, NAMES, exaggeration, ladder, loss, separable
 
 
-def test_softmax_exceeds_the_plain_share_just_where_the_gap_exceeds_the_log_ratio() -> None:
+def test_softmax_exceeds_the_plain_share_exactly_where_the_gap_exceeds_the_log_ratio() -> None:
     softmax, *plain = exaggeration().panels[0].curves
     for curve, x1 in zip(plain, (0.1, 1.0), strict=True):
         gap = curve.x[1:]

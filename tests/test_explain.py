@@ -121,7 +121,7 @@ def test_markdown_tables_have_as_many_cells_in_each_row() -> None:
         assert len({line.count("|") for line in block.splitlines()}) == 1
 
 
-def test_markdown_shows_any_label_as_it_stands() -> None:
+def test_markdown_shows_any_label_unchanged() -> None:
     p = problem_of(2, 5, 4, 3)
     p.y[:] = 0, 1
     labels = ["a|b", "<i>`x`", "*_\\\n$&"]
@@ -134,7 +134,7 @@ def test_markdown_shows_any_label_as_it_stands() -> None:
     assert all(f"| {label} |" in shown for label in ("'a|b'", "'<i>`x`'", "'*_\\\\n$&'"))
 
 
-def test_a_network_that_knows_nothing_is_told_its_loss() -> None:
+def test_a_network_that_knows_nothing_gets_its_loss_explained() -> None:
     assert f"log 3 = {math.log(3):.4f}" in explained(problem_of(1, 3, 4, 3)).text()
 
 

@@ -178,7 +178,7 @@ class TestOnnx:
 
 class TestCommand:
     @pytest.mark.parametrize("kind", ["onnx", "safetensors"])
-    def test_the_file_lies_beside_the_model_unless_told_otherwise(self, kind, tmp_path, run_twolayer):
+    def test_the_file_is_written_beside_the_model_unless_a_path_is_given(self, kind, tmp_path, run_twolayer):
         pytest.importorskip(kind)
         trained(ROOT / "configs" / "spiral.yaml", tmp_path)
         done = run_twolayer("export", tmp_path / "run", "--to", kind)

@@ -1,4 +1,4 @@
-"""Faulty and hostile input from end to end: each fault of data, run folder and model file ends in its message."""
+"""Faulty and hostile input from end to end: each error in data, run folder and model file ends in its message."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def train_on_csv(tmp_path, text, **data):
         ("a,b,kind\n1,2,\"x\n", r"rows\.csv:\d+: "),
     ],
 )  # fmt: skip
-def test_a_fault_in_a_table_is_told_with_its_line_and_column(tmp_path, text, said):
+def test_an_error_in_a_table_names_its_line_and_column(tmp_path, text, said):
     with pytest.raises(DataError, match=said):
         train_on_csv(tmp_path, text)
     assert not (tmp_path / "run").exists()
@@ -79,7 +79,7 @@ def test_a_class_in_the_test_file_that_training_did_not_know_is_named(tmp_path):
         train_on_csv(tmp_path, GOOD, test=str(more))
 
 
-def test_bom_crlf_quotes_and_a_constant_feature_just_work(tmp_path):
+def test_bom_crlf_quotes_and_a_constant_feature_are_accepted(tmp_path):
     text = "\ufeff" + GOOD.replace("a,b", '"a",c,b').replace("\n", "\r\n").replace(",x", ',"x"')
     lines = text.split("\r\n")
     text = "\r\n".join([lines[0], *(line.replace(",", ",7,", 1) for line in lines[1:])])
@@ -106,7 +106,7 @@ PAIR = {"x": idx_bytes(images()), "y": idx_bytes(np.arange(12, dtype=np.uint8) %
          r"x-ubyte\.gz: expected 18,446,.*, got 0"),
     ],
 )  # fmt: skip
-def test_a_fault_in_idx_files_is_told_with_what_was_found_and_wanted(tmp_path, content, said):
+def test_an_error_in_idx_files_names_what_was_expected_and_found(tmp_path, content, said):
     for name, data in {**PAIR, **content}.items():
         write(tmp_path / f"{name}-ubyte.gz", data)
     source = {"features": str(tmp_path / "x-ubyte.gz"), "labels": str(tmp_path / "y-ubyte.gz")}
@@ -115,7 +115,7 @@ def test_a_fault_in_idx_files_is_told_with_what_was_found_and_wanted(tmp_path, c
 
 
 @pytest.mark.parametrize("row", [0, 5])
-def test_a_signalling_nan_in_an_idx_file_is_told_without_a_warning(tmp_path, row):
+def test_a_signalling_nan_in_an_idx_file_is_reported_without_a_warning(tmp_path, row):
     bits = np.ones((12, 2), ">f4").view(">u4")
     bits[row, 1] = 0x7F800001
     write(tmp_path / "x-ubyte", struct.pack(">BBBBII", 0, 0, 0x0D, 2, 12, 2) + bits.tobytes())
@@ -134,7 +134,7 @@ def test_numbers_whose_squares_overflow_can_still_be_centered(tmp_path):
 
 
 @pytest.mark.parametrize("cut", [12, 60])
-def test_a_truncated_gz_file_is_told(tmp_path, cut):
+def test_a_truncated_gz_file_is_reported(tmp_path, cut):
     (tmp_path / "rows.csv.gz").write_bytes(gzip.compress(GOOD.encode())[:-cut])
     with pytest.raises(DataError, match=r"rows\.csv\.gz: .*, got the gzip file is cut short"):
         train_on(tmp_path, str(tmp_path / "rows.csv.gz"), label="kind")
@@ -155,7 +155,7 @@ def test_a_gz_bomb_is_refused(tmp_path):
         ("", r"new\.csv: .*, got an empty file"),
     ],
 )
-def test_a_fault_in_rows_to_be_predicted_is_told(tmp_path, text, said):
+def test_an_error_in_rows_to_predict_is_reported(tmp_path, text, said):
     model = train_on_csv(tmp_path, GOOD).model
     write(tmp_path / "new.csv", text)
     with pytest.raises(DataError, match=said):
@@ -203,7 +203,7 @@ def hostile_npz(path, hostile):
 
 
 @pytest.mark.parametrize("where", ["data", "model", "checkpoint", "rows to predict"])
-def test_a_pickle_is_refused_wherever_a_file_is_read(tmp_path, where):
+def test_a_pickle_is_refused_in_every_reader(tmp_path, where):
     hostile = tmp_path / "made by the file"
     if where == "data":
         with pytest.raises(DataError, match=r"t\.npz"):
@@ -235,12 +235,12 @@ def test_a_pickle_is_refused_wherever_a_file_is_read(tmp_path, where):
         ("data: {train: {generator: toy}}\nrun: {dir: !env HOME}\n", "tag"),
     ],
 )  # fmt: skip
-def test_a_hostile_config_ends_quickly_in_faults_with_places(tmp_path, monkeypatch, text, said):
+def test_a_hostile_config_ends_quickly_in_errors_with_places(tmp_path, monkeypatch, text, said):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "c.yaml").write_text(text)
     with pytest.raises(ConfigError, match=said) as caught:
         load_config("c.yaml")
-    assert all(fault.startswith(("c.yaml:", "... and")) for fault in caught.value.problems)
+    assert all(problem.startswith(("c.yaml:", "... and")) for problem in caught.value.problems)
     assert not Path("boom").exists()
 
 
@@ -264,7 +264,7 @@ def stopped_run(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut short", "pickle", "of another moment"])
-def test_resume_makes_a_lost_best_npz_anew_from_last_npz(tmp_path, damage):
+def test_resume_writes_a_lost_best_npz_again_from_last_npz(tmp_path, damage):
     run = stopped_run(tmp_path)
     best = (run / "best.npz").read_bytes()
     match damage:
@@ -321,10 +321,10 @@ def test_the_summary_of_an_earlier_end_is_not_taken_for_that_of_a_later_one(tmp_
     assert resume(run).summary["epochs"] == 6
 
 
-def test_without_rows_held_out_a_run_tells_its_training_accuracy(tmp_path):
+def test_without_rows_held_out_a_run_reports_its_training_accuracy(tmp_path):
     result = train_on_csv(tmp_path, GOOD)
-    told = f"training accuracy {result.summary['train_accuracy']:.4f}, loss {result.summary['train_loss']:.4f}"
-    assert told in describe(result).splitlines()
+    said = f"training accuracy {result.summary['train_accuracy']:.4f}, loss {result.summary['train_loss']:.4f}"
+    assert said in describe(result).splitlines()
     (tmp_path / "other").mkdir()
     held_out = describe(train_on_csv(tmp_path / "other", GOOD, validation=0.2))
     assert "training accuracy" not in held_out
@@ -344,7 +344,7 @@ def test_without_rows_held_out_a_run_tells_its_training_accuracy(tmp_path):
         lambda summary: [summary],
     ],
 )
-def test_the_summary_of_a_finished_run_that_is_not_whole_is_made_anew(tmp_path, damage):
+def test_an_incomplete_summary_of_a_finished_run_is_written_again(tmp_path, damage):
     run = train_on_csv(tmp_path, GOOD).run_dir
     summary = json.loads((run / "summary.json").read_text())
     (run / "summary.json").write_text(json.dumps(damage(summary)))
@@ -482,7 +482,7 @@ def test_a_config_in_the_run_folder_that_is_no_config_is_refused_with_its_place(
 
 
 @pytest.mark.parametrize("name", ["history.csv", "steps.csv"])
-def test_a_log_that_was_removed_is_told(tmp_path, name):
+def test_a_removed_log_is_reported(tmp_path, name):
     run = stopped_run(tmp_path)
     (run / name).unlink()
     with pytest.raises(RunError, match=rf"{name}: expected \d+ rows up to step 8 .*, got 0") as caught:
@@ -491,7 +491,7 @@ def test_a_log_that_was_removed_is_told(tmp_path, name):
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"a":' * 9999])
-def test_an_environment_json_that_is_none_is_told(tmp_path, content):
+def test_an_invalid_environment_json_is_reported(tmp_path, content):
     run = stopped_run(tmp_path)
     (run / "environment.json").write_bytes(content)
     with pytest.raises(RunError, match=r"environment\.json: .*JSON|environment\.json:1:\d+: not JSON"):

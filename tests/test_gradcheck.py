@@ -96,7 +96,7 @@ def test_a_difference_across_a_kink_would_have_been_blamed() -> None:
     assert check_gradients(loss_and_gradients, params, X, y).passed
 
 
-def test_kinks_of_single_weights_are_found_too() -> None:
+def test_kinks_of_single_weights_are_also_found() -> None:
     params = Params(np.array([[1.0], [1.0]]), np.zeros(1), np.array([[1.0, -1.0]]), np.zeros(2))
     X, y = np.array([[1.0, -1.0], [1.0, 1.0]]), np.array([0, 1])
     result = check_gradients(loss_and_gradients, params, X, y, 0.1)
@@ -116,7 +116,7 @@ def test_penalty_and_data_loss_are_checked_apart() -> None:
     assert {c.part for c in without.comparisons} == {"data"}
 
 
-def test_a_gradient_of_the_wrong_shape_is_a_fault_in_words() -> None:
+def test_a_gradient_of_the_wrong_shape_is_a_readable_error() -> None:
     def row_bias(params: Params, X: Array, y: Array, reg: float) -> tuple[float, Params]:
         loss, gradients = loss_and_gradients(params, X, y, reg)
         return loss, gradients._replace(b2=gradients.b2[None, :], W1=None)

@@ -2,7 +2,7 @@
 
 A mistake is made twice: in the gradient alone, with the right loss, and in loss and gradient together, so that the
 gradient is the right derivative of the wrong loss. The second kind agrees with its own differences; only a reference
-tells it from the truth."""
+distinguishes it from the truth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""init: what a stranger's file seems to hold, and a config that loads, trains and says why."""
+"""init: what an unknown file seems to hold, and a config that loads, trains and says why."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ class TestConfig:
         for keys in leaves:
             assert "  # " in lines[document.places[keys].line - 1]
 
-    def test_paths_hold_wherever_it_is_used_from(self, flowers, tmp_path, monkeypatch):
+    def test_paths_hold_from_any_folder(self, flowers, tmp_path, monkeypatch):
         (tmp_path / "elsewhere").mkdir()
         path, _ = write_config(propose(flowers), tmp_path / "elsewhere" / "mine.yaml")
         monkeypatch.chdir("/")
@@ -399,7 +399,7 @@ class TestArrays:
 
 
 class TestCommands:
-    def test_two_commands_lead_from_a_strangers_csv_to_a_model_and_a_curve(self, tmp_path, run_twolayer):
+    def test_two_commands_lead_from_an_unknown_csv_to_a_model_and_a_curve(self, tmp_path, run_twolayer):
         write_csv(tmp_path / "flowers.csv", rows_of_flowers(90))
         done = run_twolayer("init", "flowers.csv", cwd=tmp_path)
         assert done.returncode == 0, done.stderr

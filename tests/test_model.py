@@ -60,7 +60,7 @@ def test_softmax_of_one_row_does_not_depend_on_the_others() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_softmax_stands_scores_of_any_size(dtype: type) -> None:
+def test_softmax_is_finite_for_scores_of_any_size(dtype: type) -> None:
     P = softmax(np.array([[1e30, 0, -1e30], [-1e30, -1e30, -1e30]], dtype))
     assert P.dtype == dtype
     np.testing.assert_allclose(P, [[1, 0, 0], [1 / 3] * 3], rtol=1e-6)

@@ -237,6 +237,6 @@ def test_a_damaged_archive_gives_the_same_arrays_or_a_refusal(archive, at, bit, 
         got = read_npz(damaged)
     except FileError:
         return
-    want = read_npz(archive)
-    for name in set(got) & set(want):
-        np.testing.assert_array_equal(got[name], want[name])
+    expected = read_npz(archive)
+    for name in set(got) & set(expected):
+        np.testing.assert_array_equal(got[name], expected[name])

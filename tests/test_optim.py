@@ -21,7 +21,7 @@ CURVATURES = {"round": [1.0, 1.0, 1.0], "a valley": [4.0, 1.0, 0.5]}
 
 
 def run(name, q, gradient, rate, steps, h=Hyperparameters()):  # noqa: B008
-    """q after so many steps, the state starting at 0."""
+    """q after `steps` steps, the state starting at 0."""
     optimizer = OPTIMIZERS[name]
     state = tuple(np.zeros_like(q) for _ in range(optimizer.n_slots))
     scratch = np.empty_like(q)

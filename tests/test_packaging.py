@@ -1,4 +1,4 @@
-"""The package as a stranger gets it: built, installed from the wheel alone, used from an empty folder."""
+"""The package as a user gets it: built, installed from the wheel alone, used from an empty folder."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_the_sdist_has_what_a_packager_needs(built):
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    wanted = {
+    expected = {
         "pyproject.toml",
         "LICENSE",
         "PKG-INFO",
@@ -97,7 +97,7 @@ def test_the_sdist_has_what_a_packager_needs(built):
         "configs/optdigits.yaml",
         "scripts/train.py",
     }
-    assert wanted <= names
+    assert expected <= names
     links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text("utf-8"))
     assert "docs/optdigits.png" in links
     assert {link for link in links if not (ROOT / link).is_dir()} <= names
@@ -126,7 +126,7 @@ def test_from_the_wheel_an_example_trains_predicts_and_reports_in_an_empty_folde
     assert "<html" in (tmp_path / "run" / "report.html").read_text("utf-8")
 
 
-def test_from_the_wheel_ones_own_file_becomes_a_model(twolayer, tmp_path):
+def test_from_the_wheel_a_users_file_becomes_a_model(twolayer, tmp_path):
     rows = [f"{i % 7},{(i * 5) % 11},{'yes' if i % 7 > 3 else 'no'}" for i in range(90)]
     (tmp_path / "mine.csv").write_text("\n".join(["a,b,late", *rows]) + "\n")
     assert "'late'" in twolayer("init", "mine.csv", cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""What a run leaves while it goes on, where the system or the numbers fail: the last good state, and the way on."""
+"""What a run leaves while it trains, where the system or the numbers fail: the last good state, and the way on."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def without_pictures(monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no file-size limits")
-def test_a_file_size_limit_ends_in_one_message_and_the_run_goes_on_without_it(root, tmp_path, without_pictures):
+def test_a_file_size_limit_ends_in_one_message_and_the_run_resumes_without_it(root, tmp_path, without_pictures):
     limited = """
 import resource, runpy
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
@@ -89,7 +89,7 @@ def test_a_config_whose_name_is_not_utf8_trains_to_its_summary(tmp_path):
     assert len(note.splitlines()) == 1
 
 
-def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch, without_pictures):
+def test_a_file_system_without_locks_is_reported(tmp_path, monkeypatch, without_pictures):
     def no_locks(descriptor):
         raise OSError(errno.ENOLCK, "no locks")
 

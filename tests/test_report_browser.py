@@ -50,8 +50,8 @@ def pixels_of(driver, color):
     """How many pixels of the panels, above the legend, have this colour."""
     image = np.asarray(Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")).astype(int)
     legend_top = int(driver.execute_script(FIND, LABELS[0]).rect["y"])
-    wanted = np.array([int(color[at : at + 2], 16) for at in (1, 3, 5)])
-    return int((np.abs(image[: legend_top - 5] - wanted).max(axis=2) < 25).sum())
+    expected = np.array([int(color[at : at + 2], 16) for at in (1, 3, 5)])
+    return int((np.abs(image[: legend_top - 5] - expected).max(axis=2) < 25).sum())
 
 
 def click_legend(driver, label):

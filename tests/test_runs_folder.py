@@ -78,7 +78,7 @@ def test_a_file_with_the_name_of_the_run_is_left_alone(tmp_path):
     assert (tmp_path / "a-20240229-070509").read_bytes() == b"mine"
 
 
-def test_a_folder_of_ones_own_choice_is_made_with_its_parents(tmp_path):
+def test_a_chosen_folder_is_made_with_its_parents(tmp_path):
     run = create_run_folder_at(FILES, tmp_path / "x" / "y")
     assert run.path == tmp_path / "x" / "y"
     assert_whole(run)

@@ -51,7 +51,7 @@ def test_the_lock_of_a_killed_process_is_not_in_the_way(tmp_path):
         pass
 
 
-def test_a_second_lock_in_the_same_process_is_refused_too(tmp_path):
+def test_a_second_lock_in_the_same_process_is_also_refused(tmp_path):
     with RunFolder(tmp_path).lock(), pytest.raises(RunError, match="in use"):
         RunFolder(tmp_path).lock().acquire()
     lock = RunFolder(tmp_path).lock().acquire()

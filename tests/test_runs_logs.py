@@ -65,7 +65,7 @@ def test_every_float_comes_back_bit_for_bit_and_none_as_nan(values):
 
 @settings(max_examples=100, deadline=None)
 @given(data=st.data())
-def test_cutting_back_gives_the_file_as_it_was_at_that_step_and_going_on_the_same_file(data):
+def test_cutting_back_gives_the_file_as_it_was_at_that_step_and_resuming_the_same_file(data):
     gaps = data.draw(st.lists(st.integers(1, 50), max_size=12))
     steps = np.cumsum([0, *gaps])[1:].tolist()
     cut = data.draw(st.integers(0, sum(gaps) + 5))

@@ -32,7 +32,7 @@ def test_the_warm_up_rises_in_equal_parts_to_the_full_rate_and_the_schedule_star
     np.testing.assert_allclose(rates[[4, 8]], [1.0, 0.5], rtol=1e-15)
 
 
-def test_the_floor_holds_but_for_the_warm_up():
+def test_the_floor_holds_except_during_the_warm_up():
     schedule = Schedule("exponential", 1.0, epochs=50, warmup_epochs=1, factor=0.1, min_learning_rate=0.3)
     rates = learning_rates(schedule, np.arange(100), steps_per_epoch=4)
     assert rates[0] == pytest.approx(0.2)
@@ -50,17 +50,17 @@ def test_rates_at_whole_epochs_are_pytorchs(name):
         "exponential": lambda: module.ExponentialLR(optimizer, gamma=0.2),
         "cosine": lambda: module.CosineAnnealingLR(optimizer, T_max=12, eta_min=0.05),
     }[name]()
-    wanted = []
+    expected = []
     for _ in range(13):
-        wanted.append(optimizer.param_groups[0]["lr"])
+        expected.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         theirs.step()
     floor = 0.05 if name == "cosine" else 0.0
     schedule = Schedule(name, 0.4, epochs=12, factor=0.2, step_epochs=3, min_learning_rate=floor)
-    np.testing.assert_allclose(learning_rates(schedule, 7 * np.arange(13), steps_per_epoch=7), wanted, rtol=1e-9)
+    np.testing.assert_allclose(learning_rates(schedule, 7 * np.arange(13), steps_per_epoch=7), expected, rtol=1e-9)
 
 
-def test_a_drop_of_plateau_lowers_the_warm_up_too():
+def test_a_drop_of_plateau_also_lowers_the_warm_up():
     schedule = Schedule("plateau", 0.8, warmup_epochs=2)
     before, after = (learning_rates(schedule, np.arange(40), 10, scale) for scale in (1.0, 0.25))
     np.testing.assert_array_equal(after, 0.25 * before)

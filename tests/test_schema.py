@@ -79,7 +79,7 @@ def is_accepted(document: Any) -> bool:
 def test_the_committed_schema_is_current() -> None:
     committed = (CONFIGS / "schema.json").read_text(encoding="utf-8")
     assert committed == json.dumps(config_schema(), indent=2) + "\n", (
-        "write it anew: twolayer schema > configs/schema.json"
+        "write it again: twolayer schema > configs/schema.json"
     )
 
 
@@ -89,13 +89,13 @@ def test_the_schema_is_valid_draft_2020_12() -> None:
 
 
 @pytest.mark.parametrize("document", GOOD)
-def test_what_is_good_pleases_schema_and_loader(document: Any) -> None:
+def test_schema_and_loader_both_accept_a_good_value(document: Any) -> None:
     assert is_accepted(document)
     assert is_valid(document)
 
 
 @pytest.mark.parametrize("document", BAD)
-def test_what_is_bad_displeases_schema_and_loader(document: Any) -> None:
+def test_schema_and_loader_both_refuse_a_bad_value(document: Any) -> None:
     assert not is_accepted(document)
     assert not is_valid(document)
 

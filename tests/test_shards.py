@@ -305,7 +305,7 @@ def idle():
     return time.process_time() - began < 0.05
 
 
-def test_threads_sleep_when_there_is_nothing_to_do_go_on_afterwards_and_end_with_their_engine(shards):
+def test_idle_threads_sleep_then_work_again_and_end_with_their_engine(shards):
     shards(3)
     before = helper_threads()
     X, y = rows(np.float32)
@@ -348,7 +348,7 @@ if child:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_an_engine_goes_on_in_a_process_forked_from_its_own():
+def test_an_engine_still_works_in_a_process_forked_from_its_own():
     done = subprocess.run(
         [sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=120, cwd=Path(__file__).parents[1]
     )

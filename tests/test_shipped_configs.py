@@ -39,7 +39,7 @@ def test_a_shipped_config_loads_names_its_schema_and_can_be_dumped(path: Path, t
 
 
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
-def test_every_key_is_commented_where_it_stands(path: Path) -> None:
+def test_every_key_has_its_comment_beside_it(path: Path) -> None:
     document = read_document(path, Report())
     assert document is not None
     lines = path.read_text(encoding="utf-8").splitlines()

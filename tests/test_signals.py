@@ -58,7 +58,7 @@ def test_sigterm_asks_however_often_it_comes():
 
 
 @pytest.mark.parametrize("numbers", [[], [signal.SIGINT], [signal.SIGTERM, signal.SIGINT]])
-def test_the_handlers_of_before_come_back_whatever_happens(numbers):
+def test_the_earlier_handlers_are_always_restored(numbers):
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 
     def work():
@@ -99,7 +99,7 @@ def test_a_ctrl_c_before_the_first_step_is_not_lost(tmp_path, straight, monkeypa
 
 
 @pytest.mark.parametrize("when", ["checkpoint", "save_best", "draw"])
-def test_a_second_ctrl_c_while_saving_leaves_a_run_that_can_go_on(tmp_path, straight, monkeypatch, when):
+def test_a_second_ctrl_c_while_saving_leaves_a_run_that_can_resume(tmp_path, straight, monkeypatch, when):
     class Impatient(Recorder):
         def saw(self, event):
             super().saw(event)

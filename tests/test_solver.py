@@ -277,7 +277,7 @@ def test_any_column_can_be_monitored(problem, monitor):
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_a_state_saved_between_any_two_chunkes_goes_on_to_the_same_bits(problem, optimizer, schedule, monkeypatch):
+def test_a_state_saved_between_any_two_chunks_continues_to_the_same_bits(problem, optimizer, schedule, monkeypatch):
     params, X, y = problem
     monkeypatch.setattr("twolayer.solver.engine.CHUNK_BYTES", 2 * 4 * D * 8)  # two batches a chunk
     settings = {
@@ -309,7 +309,7 @@ def test_a_state_saved_between_any_two_chunkes_goes_on_to_the_same_bits(problem,
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_an_epoch_whose_last_batch_weighs_nothing_has_no_gradient_norm_and_goes_on_to_the_same_bits(problem, engine):
+def test_an_epoch_whose_last_batch_weighs_nothing_has_no_gradient_norm_and_resumes_to_the_same_bits(problem, engine):
     params, X, y = problem
     y = np.where(np.arange(N) >= 48, 2, y % 2)  # unshuffled, the last batch is all of class 2
     settings = {"class_weights": np.array([1, 1, 0.0]), "batch_size": 8, "shuffle": False}
@@ -343,7 +343,7 @@ def test_an_epoch_broken_off_in_its_evaluation_counts_neither_as_epoch_nor_as_st
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_second_moment_that_overflows_is_a_divergence(problem, engine):
-    """Else its parameter would never move again, and nobody would know."""
+    """Otherwise its parameter would never move again, and no message would say so."""
     params, X, y = problem
     params = params.map(lambda array: array.astype(np.float32))
     params.W1[0] = 0

@@ -125,7 +125,7 @@ def test_softmax_labels_in_a_column_make_an_m_by_m_matrix() -> None:
         loss_and_gradients(network_of_scores(S), S, column)
 
 
-def test_softmax_k_not_1_stands_for_k_not_i() -> None:
+def test_softmax_k_not_1_is_printed_for_k_not_i() -> None:
     p, labels = softmax(S[:1])[0], np.array([0.0, 0.0, 1.0])
     right = [p[i] * (labels[i] + sum(labels[k] for k in range(3) if k != i)) - labels[i] for i in range(3)]
     printed = [p[i] * (labels[i] + sum(labels[k] for k in range(1, 3))) - labels[i] for i in range(3)]  # k != 1st
@@ -133,7 +133,7 @@ def test_softmax_k_not_1_stands_for_k_not_i() -> None:
     assert printed[2] == pytest.approx(2 * p[2] - 1)  # twice p_i where one is meant
 
 
-def test_softmax_derivative_by_the_exponential_stands_for_by_the_score() -> None:
+def test_softmax_derivative_by_the_exponential_is_printed_for_by_the_score() -> None:
     """The text (and Luther's, once) names e^a_j as the variable; by that variable the derivative of the sum is 1."""
     a = S[0]
     by_score = numeric_slope(lambda a: np.exp(a).sum(), a)
@@ -386,7 +386,7 @@ def test_backprop_alias_overwrites_the_probabilities(toy_layer: tuple[Array, Par
     assert np.isfinite(-np.log(kept[np.arange(5), y])).all()
 
 
-def test_backprop_sum_of_squares_stands_for_square_of_the_sum() -> None:
+def test_backprop_sum_of_squares_is_printed_for_square_of_the_sum() -> None:
     U, right_class, k = np.exp(S[0]), 1, 0
     printed = U[right_class] * -1 / (U**2).sum() * U[k]
     right = U[right_class] * -1 / U.sum() ** 2 * U[k]

@@ -138,7 +138,7 @@ MANY_CHOICES = """\
 
 
 @pytest.mark.parametrize("many", [MANY_NUMBERS, MANY_CHOICES], ids=["numbers", "choices"])
-def test_a_space_of_many_corners_is_checked_for_values_that_do_not_go_together_too(tmp_path, many):
+def test_a_space_of_many_corners_is_also_checked_for_values_that_do_not_go_together(tmp_path, many):
     space = "base: base.yaml\nspace:\n  solver.optimizer: [momentum, adam]\n  solver.momentum: [0.8, 0.95]\n" + many
     found = problems(write_sweep(tmp_path, space=space))
     assert [problem.split(", only")[0] for problem in found] == [

@@ -45,7 +45,7 @@ def test_the_grid_visits_every_combination_once():
 
 
 @pytest.mark.parametrize("sampler", ["grid", "random", "tpe"])
-def test_a_study_restored_at_any_point_goes_on_as_if_never_stopped(sampler):
+def test_a_study_restored_at_any_point_continues_as_if_never_stopped(sampler):
     whole = study(sampler)
     points = []
     for _ in range(16):

@@ -60,10 +60,10 @@ class TestOneForm:
         data = load(path, **KEYS)
         assert data.classes == (1, 2)
         assert data.preparation.feature_names[:2] == ("Unnamed: 0", "a")
-        want, _ = data.preparation.read(path)
-        assert not np.isnan(want).any()
+        expected, _ = data.preparation.read(path)
+        assert not np.isnan(expected).any()
         for frame in frames_of(path):
-            np.testing.assert_array_equal(data.preparation.transform(frame), want)
+            np.testing.assert_array_equal(data.preparation.transform(frame), expected)
             again = load(frame, **KEYS)
             assert again.classes == data.classes
             assert again.preparation.feature_names == data.preparation.feature_names
@@ -73,9 +73,9 @@ class TestOneForm:
         path = csv(tmp_path, mixed_text())
         preparation = load(path, **KEYS).preparation
         frame = pandas.read_csv(path).assign(new=1)[["new", "y", "kind", "flag", "zone", "a", "Unnamed: 0"]]
-        want, _ = preparation.read(path)
+        expected, _ = preparation.read(path)
         notes = []
-        np.testing.assert_array_equal(preparation.transform(frame, notes), want)
+        np.testing.assert_array_equal(preparation.transform(frame, notes), expected)
         assert notes == ["rows: 1 column that training did not have: not used ('new')"]
         with pytest.raises(DataError, match="expected the column 'zone' of the training"):
             preparation.transform(frame.drop(columns="zone"))
@@ -98,10 +98,10 @@ class TestOneForm:
         else:
             path.write_bytes(packers[ending[4:]](text.encode()))
         keys = {"categorical": ["b"], "missing": "mean"}
-        data, want = load(path, **keys), load(csv(tmp_path, text, "w.csv"), **keys)
-        np.testing.assert_array_equal(all_rows(data.train.X, float), all_rows(want.train.X, float))
-        assert data.preparation.feature_names == want.preparation.feature_names
-        np.testing.assert_array_equal(data.train.y, want.train.y)
+        data, expected = load(path, **keys), load(csv(tmp_path, text, "w.csv"), **keys)
+        np.testing.assert_array_equal(all_rows(data.train.X, float), all_rows(expected.train.X, float))
+        assert data.preparation.feature_names == expected.preparation.feature_names
+        np.testing.assert_array_equal(data.train.y, expected.train.y)
 
     @pytest.mark.parametrize(
         ("text", "keys"),
@@ -204,7 +204,7 @@ class TestHeader:
             ("2,1,0\n1,2,7\n", False),
         ],
     )
-    def test_a_header_is_told_from_a_row_by_what_is_below_it(self, tmp_path, text, header):
+    def test_a_header_is_distinguished_from_a_row_by_what_is_below_it(self, tmp_path, text, header):
         from twolayer.data.cells import Reading
 
         assert CsvFile(tmp_path / csv(tmp_path, text), Reading()).decide_header(has_names=False) is header
@@ -342,8 +342,8 @@ def test_a_frame_trains_as_its_file_does_and_the_run_resumes(tmp_path, kind):
     assert two.summary["epochs"] == 3
     for a, b in zip(one.model.params.named().values(), two.model.params.named().values(), strict=True):
         np.testing.assert_array_equal(a, b)
-    want = one.model.predict_file(path)
-    np.testing.assert_array_equal(load_model(tmp_path / "frame").predict_proba(frame), want)
+    expected = one.model.predict_file(path)
+    np.testing.assert_array_equal(load_model(tmp_path / "frame").predict_proba(frame), expected)
 
 
 def test_test_rows_that_are_training_rows_are_named(tmp_path):

@@ -95,7 +95,7 @@ def without_times(path):
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_an_interrupted_and_resumed_run_equals_one_never_stopped(tmp_path, optimizer, schedule, monkeypatch):
-    monkeypatch.setattr("twolayer.solver.engine.CHUNK_BYTES", 2 * 32 * 2 * 4)  # so that runs stop inside an epoch, too
+    monkeypatch.setattr("twolayer.solver.engine.CHUNK_BYTES", 2 * 32 * 2 * 4)  # so that runs also stop inside an epoch
     monkeypatch.setattr("twolayer.training.recorder.draw_loss_curve", lambda *arguments, **options: None)  # saves time
     config = tmp_path / "short.yaml"
     step_epochs = "step_epochs: 3," if schedule == "step" else ""
@@ -125,7 +125,7 @@ def test_an_interrupted_and_resumed_run_equals_one_never_stopped(tmp_path, optim
 
 
 class _Stop:
-    """In place of StopRequest: a Ctrl-C after so many events."""
+    """In place of StopRequest: a Ctrl-C after a given number of events."""
 
     counts = None
 
@@ -149,7 +149,7 @@ def _interrupting(monkeypatch, counts):
     monkeypatch.setattr("twolayer.training.run.StopRequest", _Stop)
 
 
-def test_a_finished_run_has_nothing_to_go_on_with(spiral, tmp_path):
+def test_a_finished_run_has_nothing_to_resume(spiral, tmp_path):
     train(spiral, SHORT, run_dir=tmp_path / "run")
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
     result = resume(tmp_path / "run")

@@ -28,8 +28,8 @@ def test_each_part_of_the_plane_has_its_class_colour_with_x_across_and_y_up():
     image = Plane(X, Y, range(4)).image(quadrants)
     near, far = GRID // 8, GRID - GRID // 8
     for k, (row, column) in enumerate([(near, near), (near, far), (far, near), (far, far)]):
-        wanted = [int(OKABE_ITO[k][at : at + 2], 16) for at in (1, 3, 5)]
-        assert hue(image[row, column].astype(int)) == hue(wanted), k
+        expected = [int(OKABE_ITO[k][at : at + 2], 16) for at in (1, 3, 5)]
+        assert hue(image[row, column].astype(int)) == hue(expected), k
 
 
 def test_a_mark_is_on_the_colour_of_its_class_in_the_picture():
@@ -42,8 +42,8 @@ def test_a_mark_is_on_the_colour_of_its_class_in_the_picture():
     pixels = np.asarray(figure.canvas.buffer_rgba())[:, :, :3].astype(int)
     for k, place in enumerate([(-0.05, -0.05), (0.05, -0.05), (-0.05, 0.05), (0.05, 0.05)]):
         across, up = axes.transData.transform(place)
-        wanted = [int(OKABE_ITO[k][at : at + 2], 16) for at in (1, 3, 5)]
-        assert hue(pixels[len(pixels) - int(up), int(across)]) == hue(wanted), k
+        expected = [int(OKABE_ITO[k][at : at + 2], 16) for at in (1, 3, 5)]
+        assert hue(pixels[len(pixels) - int(up), int(across)]) == hue(expected), k
 
 
 def test_the_plane_is_paler_where_the_model_is_unsure():

@@ -253,6 +253,6 @@ def test_changed_data_files_are_noticed(trained, tmp_path):
 
 
 @pytest.mark.parametrize("image", ["8", "x8", "0x8", "8x-1", "axb"])
-def test_a_shape_that_is_none_is_refused(trained, image):
+def test_an_invalid_shape_is_refused(trained, image):
     with pytest.raises(click.UsageError, match="ROWSxCOLUMNS"):
         run(report, trained / "images4", "--image", image)

@@ -23,7 +23,7 @@ def run(name="a", history=None, summary=None, **changes):
     return RunData(Path(name), history or made_history(), config_with(**changes), summary or {})
 
 
-def test_the_legend_names_just_the_keys_that_differ():
+def test_the_legend_names_only_the_keys_that_differ():
     runs = [run(solver__learning_rate=rate, model__hidden=hidden) for rate, hidden in ((0.1, 8), (0.3, 8), (0.3, 64))]
     assert [group.label for group in grouped(runs)] == [
         "hidden=8, learning_rate=0.1",
@@ -78,10 +78,10 @@ def test_seeds_of_different_speed_are_compared_at_the_same_second():
     runs = [run(history=history, seed=seed) for seed, history in enumerate(histories)]
     curve = group_curve(grouped(runs)[0], "val_loss", "seconds")
     k = int(np.abs(curve.x - 10).argmin())
-    wanted = np.mean([np.interp(curve.x[k], h["seconds"], h["val_loss"]) for h in histories])
+    expected = np.mean([np.interp(curve.x[k], h["seconds"], h["val_loss"]) for h in histories])
     assert curve.x[0] == 2
     assert curve.x[-1] == 20
-    assert curve.y[k] == pytest.approx(wanted)
+    assert curve.y[k] == pytest.approx(expected)
 
 
 def test_seeds_that_share_no_second_have_no_mean():
@@ -203,7 +203,7 @@ def test_runs_of_one_name_are_listed_by_their_paths():
     assert run_names([run("x/a"), run("y/a")]) == ["x/a", "y/a"]
 
 
-def test_a_folder_of_runs_and_a_sweep_stand_for_their_runs(tmp_path):
+def test_a_folder_of_runs_and_a_sweep_mean_all_their_runs(tmp_path):
     for place in ("runs/b", "runs/a", "sweep/runs/0000-seed0", "sweep/runs/0001-seed0"):
         folder = made_run(tmp_path / place)
         for name in ("config.yaml", "last.npz"):

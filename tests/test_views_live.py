@@ -19,7 +19,7 @@ from twolayer.views.live.following import Follower, LogTail
 
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch):
-    """Looks in quick succession read the files each time, and nothing is put off for want of time."""
+    """Looks in quick succession read the files each time, and nothing is postponed for lack of time."""
     monkeypatch.setattr(following, "INTERVAL", 0.0)
     monkeypatch.setattr(following, "SLICE", 60.0)
     monkeypatch.setattr(following, "ASK_AGAIN", 0.0)

@@ -19,7 +19,7 @@ def lines(axes):
     return {line.get_label(): line for line in axes.lines}
 
 
-def test_training_and_validation_loss_are_drawn_as_they_stand_in_the_history():
+def test_training_and_validation_loss_are_drawn_as_the_history_has_them():
     history = made_history(30, noise=0.05)
     loss, accuracy = loss_curve_figure(history, best_epoch=12).axes
     for axes, quantity in ((loss, "loss"), (accuracy, "accuracy")):

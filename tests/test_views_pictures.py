@@ -16,8 +16,8 @@ def read(png):
 @pytest.mark.parametrize("shape", [(1, 1), (3, 7), (28, 28), (5, 4, 3)])
 def test_pixels_come_back_as_they_were(shape):
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    wanted = pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
-    np.testing.assert_array_equal(read(png_bytes(pixels)), wanted)
+    expected = pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
+    np.testing.assert_array_equal(read(png_bytes(pixels)), expected)
 
 
 def test_a_palette_gives_each_pixel_its_colour():

@@ -1,4 +1,4 @@
-"""The report page: complete, self-contained, safe against what strangers wrote, small, with and without Bokeh."""
+"""The report page: complete, self-contained, safe against untrusted text, small, with and without Bokeh."""
 
 import builtins
 import re
@@ -133,7 +133,7 @@ def test_the_page_holds_what_it_promises(tmp_path):
     text, _ = report(tmp_path, [run], [details])
     page = Page(text)
     y, P = run.predictions["test_y"], run.predictions["test_proba"]
-    for wanted in (
+    for expected in (
         "Confusion matrix, 200 test rows",
         f"Expected calibration error: {reliability(y, P).ece:.4f}",
         "row 17: cat , predicted dog (87.5%)",
@@ -144,17 +144,17 @@ def test_the_page_holds_what_it_promises(tmp_path):
         "precision recall F1 rows",
         "0.9500",
     ):
-        assert wanted in page.text, wanted
+        assert expected in page.text, expected
 
 
 def test_a_run_that_has_not_ended_is_judged_by_the_classes_of_its_model(tmp_path):
     loss = np.full(20, 1.5)  # more than guessing among 4 classes, less than among 10
     history = made_history(20, train_loss=loss, update_ratio_W2=np.full(20, 0.05))
-    for n_classes, wanted in ((4, "rate too high"), (10, "underfitting")):
+    for n_classes, expected in ((4, "rate too high"), (10, "underfitting")):
         run = read_run(
             made_run(tmp_path / str(n_classes), history=history, classes=range(n_classes), ended=False), config_with()
         )
-        assert verdicts_on(run)[0].name == wanted
+        assert verdicts_on(run)[0].name == expected
 
 
 @pytest.mark.parametrize("scale", ["linear", "log", None])
@@ -219,7 +219,7 @@ def test_mistakes_without_a_picture_are_one_table_with_the_first_columns(tmp_pat
 
 
 @pytest.mark.parametrize(("labels", "tall"), [("ABCDEFGHIJ", False), ([f"a long name {k}" for k in range(26)], True)])
-def test_long_class_names_stand_upright_above_a_wide_matrix(labels, tall):
+def test_long_class_names_are_upright_above_a_wide_matrix(labels, tall):
     table = html.confusion_table(np.eye(len(labels), dtype=int), labels)
     assert ('class="matrix tall"' in table) is tall
 

@@ -15,7 +15,7 @@ def drawn(monkeypatch):
     return figures
 
 
-def test_values_and_names_that_look_like_formulas_are_drawn_as_they_stand(tmp_path, drawn):
+def test_values_and_names_that_look_like_formulas_are_drawn_unchanged(tmp_path, drawn):
     values = ["income_$_per_$", "$x", "^$^$"]
     points = [PointView(k, {"data.label": value}, 0.5 + k / 10, None) for k, value in enumerate(values)]
     draw_against_keys(points, {"data.label": False}, "val_accuracy", tmp_path / "a.png")

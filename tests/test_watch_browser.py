@@ -111,7 +111,7 @@ def text_of(browser):
 
 
 def complaints(browser):
-    """What the console says since the last call, but for Bokeh's two lines on its start."""
+    """What the console says since the last call, except Bokeh's two lines at its start."""
     return [entry["message"] for entry in browser.get_log("browser") if entry["level"] != "INFO"]
 
 

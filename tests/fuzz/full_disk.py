@@ -11,7 +11,7 @@ from pathlib import Path
 from twolayer.utils import files
 
 
-class FaultyDisk(files.Disk):
+class InterceptedDisk(files.Disk):
     """Does what `Disk` does until operation number `fail_at`, which is cut short; counts in `count`.
 
     A write that is cut short has written half of its bytes. All operations after the first failure fail as well.
@@ -68,7 +68,7 @@ class FaultyDisk(files.Disk):
         super().make_folder(path)
 
 
-class FullDisk(FaultyDisk):
+class FullDisk(InterceptedDisk):
     """Has no space left from operation `fail_at` on."""
 
     def fail(self) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.fuzz.campaign import TRAIN_SECONDS, Campaign, SurpriseError, Tally
 from tests.fuzz.disk import CONFIG
-from tests.fuzz.full_disk import FaultyDisk, using_disk
+from tests.fuzz.full_disk import InterceptedDisk, using_disk
 from twolayer.config import config_from_dict
 from twolayer.runs.checkpoint import read_model_arrays
 from twolayer.runs.folder import RunFolder
@@ -34,7 +34,7 @@ class _Folder:
         self.device: dict[str, _File | _Folder] = {}  # entries at its last flush
 
 
-class PowerCutDisk(FaultyDisk):
+class PowerCutDisk(InterceptedDisk):
     """Write below `root` as usual, keeps account of what has reached the device, and loses power at an operation."""
 
     def __init__(self, root: Path, fail_at: float) -> None:
