@@ -16,14 +16,12 @@ _DIMENSIONS = {"W1": "(D, H)", "b1": "(H,)", "W2": "(H, C)", "b2": "(C,)"}
 
 
 def checked_params(params: Any) -> Params:
-    """Params of arrays that fit each other.
-
-    Raises:
-        ValueError: for an array of another shape or float type than the others, or one that is not finite; by name.
-    """
+    """Return Params of arrays that fit each other; raise ValueError that names the one that does not."""
     if not (isinstance(params, tuple) and len(params) == 4):
         raise ValueError(f"params: expected Params(W1, b1, W2, b2), got {type(params).__name__}")
     checked = Params(*params).map(np.asarray)
+    if (checked.W1 is None) != (checked.b1 is None):
+        raise ValueError("params: expected both W1 and b1 (a hidden layer) or neither, got one of them")
     for name, array in checked.named().items():
         if array.dtype not in (np.float32, np.float64) or array.dtype != checked.W2.dtype:
             raise ValueError(
@@ -34,21 +32,18 @@ def checked_params(params: Any) -> Params:
             raise ValueError(f"params.{name}: expected {_DIMENSIONS[name]}, got {array.shape}")
         if not np.isfinite(array).all():
             raise ValueError(f"params.{name}: expected finite numbers, got {array[~np.isfinite(array)][0]}")
-    if (checked.W1 is None) != (checked.b1 is None):
-        raise ValueError("params: expected both W1 and b1 (a hidden layer) or neither, got one of them")
     H, C = checked.W2.shape
-    expected = {"b2": (C,)} | ({} if checked.W1 is None else {"W1": (checked.W1.shape[0], H), "b1": (H,)})
-    for name, shape in expected.items():
-        found = checked.named()[name].shape
-        if found != shape:
-            raise ValueError(f"params.{name}: expected {shape} beside W2 {checked.W2.shape}, got {found}")
-    if min(checked.W2.shape) == 0:
+    if min(H, C) == 0:
         raise ValueError(f"params.W2: expected at least one unit and one class, got {checked.W2.shape}")
+    for name, shape in {"W1": (checked.n_features, H), "b1": (H,), "b2": (C,)}.items():
+        found = checked.named().get(name)
+        if found is not None and found.shape != shape:
+            raise ValueError(f"params.{name}: expected {shape} beside W2 {checked.W2.shape}, got {found.shape}")
     return checked
 
 
 def fitting_rows(X: Any | RowSource, y: Any, params: Params, what: str = "") -> tuple[RowSource, NDArray[Any]]:
-    """The rows and their classes as the solver reads them.
+    """Return the rows and their classes as the solver reads them.
 
     Args:
         X: (N, D) an array, nested lists or a DataFrame, converted to the parameters' float type; or a `RowSource`.
@@ -60,7 +55,8 @@ def fitting_rows(X: Any | RowSource, y: Any, params: Params, what: str = "") -> 
         ValueError: if they do not fit, or a number of X is not finite in the parameters' float type.
     """
     D, C = params.n_features, params.n_classes
-    rows: RowSource = X if _is_row_source(X) else ArrayRows(_matrix(X, params, what))
+    is_source = hasattr(X, "take") and not hasattr(X, "__array__") and not hasattr(X, "toarray")
+    rows: RowSource = X if is_source else ArrayRows(_matrix(X, params, what))
     y = np.asarray(y)
     n = rows.shape[0]
     if n == 0 or rows.shape[1] != D:
@@ -72,12 +68,8 @@ def fitting_rows(X: Any | RowSource, y: Any, params: Params, what: str = "") -> 
     return rows, y if np.can_cast(y.dtype, np.intp) else y.astype(np.intp)
 
 
-def _is_row_source(X: Any) -> bool:
-    return hasattr(X, "take") and not hasattr(X, "__array__") and not hasattr(X, "toarray")
-
-
 def _matrix(X: Any, params: Params, what: str) -> Array:
-    """(N, D) in the parameters' float type, every number finite in it."""
+    """Return X (N, D) in the parameters' float type, every number finite in it."""
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
         raise ValueError(f"{what}X: expected a dense array, got a sparse one ({type(X).__name__}); give X.toarray()")
     if np.ma.isMaskedArray(X):
@@ -92,7 +84,7 @@ def _matrix(X: Any, params: Params, what: str) -> Array:
 
 
 def finite_rows(X: Array, dtype: np.dtype[Any], name: str) -> Array:
-    """X (N, D) in another float type, in C order.
+    """Return X (N, D) in another float type, in C order.
 
     Raises:
         ValueError: for anything but numbers, or one that is not finite in that type.
@@ -113,16 +105,18 @@ def finite_rows(X: Array, dtype: np.dtype[Any], name: str) -> Array:
 def fitting_weights(
     row_weights: Any, class_weights: Any, n_rows: int, n_classes: int
 ) -> tuple[Array | None, Array | None]:
-    """The weights as arrays, both brought near 1 by powers of two: only their ratios count, and so any float type has
-    room for them.
+    """Return the weights as arrays, both near 1 by powers of two: only their ratios count, and any float type has room
+    for such numbers.
 
     Raises:
         ValueError: for a wrong shape, a weight that is negative or not finite, or weights that are all 0.
     """
-    checked: list[Array | None] = []
-    for name, weights, n in (("row_weights", row_weights, n_rows), ("class_weights", class_weights, n_classes)):
-        if weights is not None:
-            weights = require_weights(name, weights, n)
-            weights = np.ldexp(weights, -int(np.frexp(weights.max())[1]))
-        checked.append(weights)
-    return checked[0], checked[1]
+
+    def near_one(name: str, weights: Any, n: int) -> Array | None:
+        if weights is None:
+            return None
+        weights = require_weights(name, weights, n)
+        scaled: Array = np.ldexp(weights, -int(np.frexp(weights.max())[1]))
+        return scaled
+
+    return near_one("row_weights", row_weights, n_rows), near_one("class_weights", class_weights, n_classes)

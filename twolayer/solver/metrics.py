@@ -17,13 +17,10 @@ class RowSource(Protocol):
     """Rows a model can be trained or evaluated on, in memory or not; see `data.rows`."""
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """(N, D)."""
-        ...
+    def shape(self) -> tuple[int, int]: ...  # (N, D)
 
     def take(self, rows: NDArray[np.intp], out: Array) -> None:
         """Fill `out` (B, D) with the rows of these numbers, ready for the model."""
-        ...
 
 
 class Evaluation(NamedTuple):
@@ -34,8 +31,7 @@ class Evaluation(NamedTuple):
         accuracy: share of rows whose highest score is the right class's.
         activation_mean: (H,) mean activation of each hidden unit; empty without a hidden layer.
         fired: (H,) True for a hidden unit that was above 0 for any row.
-        f1: mean over the classes of their F1, see `class_means`; None if not asked for.
-        balanced_accuracy: mean over the classes of their recall; None if not asked for.
+        f1, balanced_accuracy: means over the classes, see `class_means`; None if not asked for.
         auc: area under the ROC curve of the second class; None unless asked for, with two classes that both occur.
     """
 
@@ -43,9 +39,9 @@ class Evaluation(NamedTuple):
     accuracy: float
     activation_mean: Array
     fired: NDArray[np.bool_]
-    f1: float | None = None
-    balanced_accuracy: float | None = None
-    auc: float | None = None
+    f1: float | None
+    balanced_accuracy: float | None
+    auc: float | None
 
 
 class Evaluator:
@@ -54,18 +50,10 @@ class Evaluator:
     def __init__(
         self, like: Params, X: RowSource, y: Array, rows: NDArray[np.intp] | None = None, *, by_class: bool = False
     ) -> None:
-        """
-        Args:
-            like: Params of the shape and float type that will be evaluated.
-            X: (N, D) rows.
-            y: (N,) class indices.
-            rows: the numbers of the rows to evaluate on; all of them if None.
-            by_class: also compute `f1`, `balanced_accuracy` and `auc`.
-        """
+        """Make one for Params of the shape and float type of `like` on rows X (N, D) of classes y (N,), or on those
+        with the numbers `rows`; `by_class` adds f1, balanced_accuracy and auc."""
         D, H, C, dtype = like.n_features, like.n_hidden, like.n_classes, like.dtype
-        self._source, self._y = X, y
-        self._rows = rows
-        self._by_class = by_class
+        self._source, self._y, self._rows, self._by_class = X, y, rows, by_class
         self.n_rows = len(y) if rows is None else len(rows)
         self._block_rows = max(1, min(self.n_rows, BLOCK_BYTES // ((D + H) * dtype.itemsize)))
         self._X = np.empty((self._block_rows, D), dtype)
@@ -75,12 +63,9 @@ class Evaluator:
         self._predicted = np.empty(self.n_rows, np.intp)
         self._log_odds = np.empty(self.n_rows if by_class and C == 2 else 0, dtype)
 
+    @np.errstate(over="ignore", invalid="ignore")
     def __call__(self, params: Params) -> Evaluation:
-        """The figures at these parameters; NaN or infinite where they overflow."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            return self._evaluate(params)
-
-    def _evaluate(self, params: Params) -> Evaluation:
+        """Return the figures at these parameters; NaN or infinite where they overflow."""
         loss_sum = 0.0
         activation_sum, highest = np.zeros(params.n_hidden), np.zeros(params.n_hidden, params.dtype)
         for start in range(0, self.n_rows, self._block_rows):
@@ -99,16 +84,13 @@ class Evaluator:
         y = self._y if self._rows is None else self._y[self._rows]
         n = self.n_rows
         accuracy = int(np.count_nonzero(self._predicted == y)) / n
-        figures = Evaluation(loss_sum / n, accuracy, activation_sum / n, highest > 0)
-        if not self._by_class:
-            return figures
-        f1, balanced_accuracy = class_means(y, self._predicted, params.n_classes)
+        f1, recall = class_means(y, self._predicted, params.n_classes) if self._by_class else (None, None)
         area = auc(y, self._log_odds) if len(self._log_odds) else None
-        return figures._replace(f1=f1, balanced_accuracy=balanced_accuracy, auc=area)
+        return Evaluation(loss_sum / n, accuracy, activation_sum / n, highest > 0, f1, recall, area)
 
 
 def class_means(y: Array, predicted: Array, n_classes: int) -> tuple[float, float]:
-    """Macro F1 and balanced accuracy of class indices y (N,) and `predicted` (N,).
+    """Return macro F1 and balanced accuracy of class indices y (N,) and `predicted` (N,).
 
     F1 of a class is 2 hits / (rows of it + rows predicted as it); its mean is over the classes that occur in either.
     The balanced accuracy is the mean of hits / rows over the classes that have rows. Both as in scikit-learn.
@@ -121,15 +103,10 @@ def class_means(y: Array, predicted: Array, n_classes: int) -> tuple[float, floa
 
 
 def auc(y: Array, scores: Array) -> float | None:
-    """The area under the ROC curve: the share of pairs in which the row of class 1 scores above
-    that of class 0, a tie counting one half.
+    """Return the area under the ROC curve: the share of pairs in which the row of class 1 scores above that of class 0,
+    a tie counting one half; None if one of the classes has no rows, NaN if a score is NaN.
 
-    Args:
-        y: (N,) 0 or 1.
-        scores: (N,) larger for class 1.
-
-    Returns:
-        None if one of the classes has no rows; NaN if a score is NaN.
+    y (N,) is 0 or 1; scores (N,) are larger for class 1.
     """
     negative, positive = np.sort(scores[y == 0]), np.sort(scores[y == 1])
     pairs = len(negative) * len(positive)
@@ -142,7 +119,7 @@ def auc(y: Array, scores: Array) -> float | None:
 
 
 def cross_entropy(S: Array, y: Array) -> Array:
-    """Equation (5) row by row: logsumexp(S_i) - S_i,y_i for scores S (N, C) and class indices y (N,); returns (N,)."""
+    """Return equation (5) row by row, (N,): logsumexp(S_i) - S_i,y_i for scores S (N, C) and class indices y (N,)."""
     shifted = S - S.max(axis=1, keepdims=True)  # (N, C)
     right = shifted[np.arange(len(y)), y]  # (N,)
     losses: Array = np.log(np.exp(shifted).sum(axis=1)) - right
@@ -150,8 +127,8 @@ def cross_entropy(S: Array, y: Array) -> Array:
 
 
 def hidden_activity(evaluation: Evaluation) -> dict[str, float | None]:
-    """The history's columns on the hidden units: the share that fired for no row, and the spread of the units' mean
-    activations; None without a hidden layer."""
+    """Return the history's columns on the hidden units: the share that fired for no row, and the spread of the units'
+    mean activations; None without a hidden layer."""
     means = evaluation.activation_mean
     if not len(means):
         return dict.fromkeys(("dead_share", "activation_min", "activation_median", "activation_max"))
@@ -164,7 +141,7 @@ def hidden_activity(evaluation: Evaluation) -> dict[str, float | None]:
 
 
 def weight_changes(before: Params, after: Params) -> dict[str, float | None]:
-    """The history's columns on the weights: |W_after - W_before| / |W_before| of one step, and |W_after|, in the
+    """Return the history's columns on the weights: |W_after - W_before| / |W_before| of one step, and |W_after|, in the
     Euclidean norm; None for a matrix that is not there, or a ratio to 0."""
     columns: dict[str, float | None] = {}
     for name in ("W1", "W2"):
@@ -177,7 +154,7 @@ def weight_changes(before: Params, after: Params) -> dict[str, float | None]:
 
 
 def probabilities(params: Params, X: RowSource, block_rows: int = 4096) -> Array:
-    """Class probabilities (N, C) on all rows."""
+    """Return class probabilities (N, C) on all rows."""
     P = np.empty((X.shape[0], params.n_classes), params.dtype)
     for start in range(0, len(P), block_rows):
         rows = np.arange(start, min(start + block_rows, len(P)))
@@ -188,7 +165,7 @@ def probabilities(params: Params, X: RowSource, block_rows: int = 4096) -> Array
 
 
 def balanced_class_weights(y: Array, n_classes: int, weights: Array | None = None) -> Array:
-    """N / (C n_c) for each class c, so that every class weighs the same in the objective. Returns (C,).
+    """Return N / (C n_c) for each class c, (C,), so that every class weighs the same in the objective.
 
     With weights (N,) of the rows, N and n_c are sums of weights: a row of weight 2 counts as two rows.
     """

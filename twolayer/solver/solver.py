@@ -36,16 +36,7 @@ from twolayer.solver.engine import (
 )
 from twolayer.solver.inputs import checked_params, fitting_rows, fitting_weights
 from twolayer.solver.metrics import Evaluator, RowSource, hidden_activity, weight_changes
-from twolayer.solver.state import (
-    Best,
-    Chunk,
-    Divergence,
-    EpochEnd,
-    Moment,
-    Record,
-    SolverProgress,
-    explain_divergence,
-)
+from twolayer.solver.state import Best, Chunk, EpochEnd, Record, SolverProgress, explain_divergence
 from twolayer.utils.blas import at_most_threads
 from twolayer.utils.columns import require_monitor
 from twolayer.utils.errors import DivergedError
@@ -54,31 +45,23 @@ from twolayer.utils.text import did_you_mean
 
 
 def make_engine(name: EngineName, state: TrainingState, rule: UpdateRule, batch_size: int) -> Engine:
-    """Make the engine called `name`; Numba is imported only for the engine that needs it.
-
-    Raises:
-        MissingExtraError: for `numba` if the extra `numba` is not installed.
-    """
+    """Make the engine called `name`; raise MissingExtraError if it is `numba` and the extra is not installed."""
     if name == "numpy":
         return NumpyEngine(state, rule, batch_size)
     from twolayer.solver.compiled.engine import NumbaEngine  # imports Numba, which takes a while
 
-    engine: Engine = NumbaEngine(state, rule, batch_size)
-    return engine
+    return NumbaEngine(state, rule, batch_size)
 
 
-def _settings(given: dict[str, Any]) -> SolverSettings:
-    """The settings; raises TypeError for a name that is none of them."""
+def _checked(given: dict[str, Any]) -> SolverSettings:
+    """Return the settings; raise TypeError for a name that is none of them; warn of a drop that cannot come."""
     known = [field.name for field in fields(SolverSettings)]
     for name in given:
         if name not in known:
             raise TypeError(
                 f"Solver has no setting {name!r}{did_you_mean(name, known)}; its settings: {', '.join(known)}"
             )
-    return SolverSettings(**given)
-
-
-def _warn_of_unreachable_drop(settings: SolverSettings) -> None:
+    settings = SolverSettings(**given)
     patience, plateau_patience = settings.patience, settings.plateau_patience
     if settings.schedule == "plateau" and patience is not None and patience <= plateau_patience:
         warnings.warn(
@@ -86,6 +69,7 @@ def _warn_of_unreachable_drop(settings: SolverSettings) -> None:
             "both count epochs without improvement; make patience the larger one",
             stacklevel=3,
         )
+    return settings
 
 
 class Solver:
@@ -141,26 +125,26 @@ class Solver:
             ValueError: for settings or arrays that do not fit.
             MissingExtraError: if `engine="numba"` and the extra is not installed.
         """
-        self.settings = _settings(settings)
+        self.settings = _checked(settings)
         params = checked_params(params)
         shape, dtype = (params.n_features, params.n_hidden, params.n_classes), params.dtype
         self._X, self._y = fitting_rows(X, y, params)
         self._n_rows = len(self._y)
         self._row_weights, self._class_weights = fitting_weights(row_weights, class_weights, self._n_rows, shape[-1])
-        self._evaluate_train, self._evaluate_validation = self._make_evaluators(params, validation)
+        self._make_evaluators(params, validation)
         self._score = score
         self._schedule = self.settings.schedule_rule
-        _warn_of_unreachable_drop(self.settings)
-        optimizer = OPTIMIZERS[self.settings.optimizer]
-        slots = [flat_zeros(*shape, dtype) for _ in range(optimizer.n_slots)]
-        self.state = TrainingState(flat_copy(params), slots)
-        self._before = Moment(self.state)
+        n_slots = OPTIMIZERS[self.settings.optimizer].n_slots
+        self.state, self._before = (
+            TrainingState(flat_copy(params), [flat_zeros(*shape, dtype) for _ in range(n_slots)]) for _ in range(2)
+        )
+        self._before_step: int | None = None  # the step at which the state was `_before`; None: it never was
         self.best_params = params.copy()
         self.progress = SolverProgress(0, 0, self._nothing_best())
         self._prepare_steps(params)
 
     def _nothing_best(self) -> Best:
-        """The state of the monitor before the first epoch."""
+        """Return the state of the monitor before the first epoch."""
         validation = self._evaluate_validation is not None
         monitor = self.settings.monitor or ("val_accuracy" if validation else "train_loss")
         hidden, n_classes = self.params.n_hidden > 0, self.params.n_classes
@@ -180,26 +164,20 @@ class Solver:
         longest = chunk_steps(batch_rows, params.n_features, params.n_hidden, params.dtype.itemsize)
         self._chunk_steps = max(1, min(longest, self.steps_per_epoch - 1))
         n = self._chunk_steps * batch_rows
-        self._gathered = (
-            np.empty(n, np.intp),
-            np.empty((n, params.n_features), params.dtype),
-            np.empty(n, self._y.dtype),
-        )
+        self._gathered = np.empty(n, np.intp), np.empty((n, shape[0]), params.dtype), np.empty(n, self._y.dtype)
         self._order_of: tuple[int, NDArray[Any]] | None = None  # (epoch, its permutation)
 
-    def _make_evaluators(
-        self, params: Params, validation: tuple[Any | RowSource, Any] | None
-    ) -> tuple[Evaluator, Evaluator | None]:
-        """One for the training rows, or a fixed choice of them, and one for the validation rows if there are any."""
-        chosen = None
-        limit = self.settings.evaluate_rows
+    def _make_evaluators(self, params: Params, validation: tuple[Any | RowSource, Any] | None) -> None:
+        """Make one for the training rows, or a fixed choice of them, and one for validation rows if there are any."""
+        chosen, limit = None, self.settings.evaluate_rows
         if limit is not None and limit < self._n_rows:
             rng = generator(self.settings.seed, "evaluate")
             chosen = np.sort(rng.choice(self._n_rows, limit, replace=False, shuffle=False))
-        train = Evaluator(params, self._X, self._y, chosen)
-        if validation is None:
-            return train, None
-        return train, Evaluator(params, *fitting_rows(*validation, params, "validation "), by_class=True)
+        self._evaluate_train = Evaluator(params, self._X, self._y, chosen)
+        self._evaluate_validation: Evaluator | None = None
+        if validation is not None:
+            rows = fitting_rows(*validation, params, "validation ")
+            self._evaluate_validation = Evaluator(params, *rows, by_class=True)
 
     @property
     def params(self) -> Params:
@@ -209,8 +187,7 @@ class Solver:
     @property
     def notice(self) -> str | None:
         """What the engine does before its first step, if it takes a while, such as compiling."""
-        notice: str | None = getattr(self._engine, "notice", None)
-        return notice
+        return getattr(self._engine, "notice", None)
 
     @property
     def finished(self) -> bool:
@@ -236,10 +213,12 @@ class Solver:
         self._undo_uncounted_steps()
         while not self.finished:
             last = (self.progress.epoch + 1) * self.steps_per_epoch - 1  # the epoch's last step, which is measured
+            left = last - self.progress.step
             try:
                 with at_most_threads(self.threads):
-                    self._before.take(self.state, self.progress.step)
-                    left = last - self.progress.step
+                    self._before_step = None
+                    _copy_state(self.state, self._before)
+                    self._before_step = self.progress.step
                     event = self._some_steps(min(self._chunk_steps, left)) if left > 0 else self._end_epoch()
             except BaseException:
                 self._undo_uncounted_steps()
@@ -251,12 +230,13 @@ class Solver:
 
         It can be repeated: if it is itself interrupted, the next `run` does it again.
         """
-        if self._before.step == self.progress.step:
-            self._before.restore(self.state)
+        if self._before_step == self.progress.step:
+            _copy_state(self._before, self.state)
 
-    def forget_earlier_moment(self) -> None:
-        """Take the state as it is for that of `progress`: to be called after both were set."""
-        self._before.step = None
+    def restart_from(self, progress: SolverProgress, updates: int) -> None:
+        """Take the numbers in `state` for those after this progress and this many updates."""
+        self.progress, self.state.t = progress, updates
+        self._before_step = None
 
     def _some_steps(self, n_steps: int) -> Chunk:
         chunk = self._run_chunk(n_steps)
@@ -264,15 +244,15 @@ class Solver:
         return chunk
 
     def _end_epoch(self) -> EpochEnd:
-        """The epoch's last step, a chunk of its own; then the record, the best parameters, the decision to stop."""
+        """Do the epoch's last step, a chunk of its own; then the record, the best parameters, the decision to stop."""
         chunk = self._run_chunk(1, measure=True)
-        record = self._record(self._before.params, chunk)
-        if not (math.isfinite(record["train_loss"] or 0.0) and self.state.is_finite()):
-            norm = self._engine.gradient_norm
-            loss = math.nan if not math.isfinite(record["train_loss"] or 0.0) else float(chunk.losses[-1])
-            found = Divergence(chunk.first_step, float(chunk.rates[-1]), loss, norm, chunk.losses)
+        record = self._record(self._before.flat.params, chunk)
+        finite_loss = math.isfinite(record["train_loss"] or 0.0)
+        if not (finite_loss and self.state.is_finite()):
+            loss = float(chunk.losses[-1]) if finite_loss else math.nan
+            error = NonFiniteStepError(chunk.losses, loss, self._engine.gradient_norm)
             rows = self._gathered[1][: chunk.batch_rows[-1]]
-            raise DivergedError(explain_divergence(found, self.params, rows, self.settings))
+            raise self._diverged(chunk.first_step, float(chunk.rates[-1]), error, rows)
         self._finish_epoch(record)
         return EpochEnd(record, chunk)
 
@@ -292,10 +272,12 @@ class Solver:
             losses = self._engine.run(X, y, weights, rates, measure=measure, objective=self.settings.objective)
         except NonFiniteStepError as error:
             bad = len(error.losses)
-            found = Divergence(first_step + bad + 1, float(rates[bad]), error.loss, error.gradient_norm, error.losses)
-            raise DivergedError(explain_divergence(found, self.params, X, self.settings)) from None
+            raise self._diverged(first_step + bad + 1, float(rates[bad]), error, X) from None
         batch_rows = np.minimum(size, stop - start - size * np.arange(n_steps))
         return Chunk(self.progress.epoch + 1, first_step + 1, rates, losses, batch_rows)
+
+    def _diverged(self, step: int, rate: float, error: NonFiniteStepError, X: Array) -> DivergedError:
+        return DivergedError(explain_divergence(step, rate, error, self.params, X, self.settings))
 
     def _order(self) -> NDArray[Any]:
         """The order in which this epoch visits the rows: a permutation, the same at every call."""
@@ -350,3 +332,9 @@ class Solver:
         stop = settings.patience is not None and best.bad_epochs >= settings.patience
         progress = SolverProgress(done.epoch + 1, done.step + 1, best, scale, stop)
         self.progress, self.best_params = progress, best_params
+
+
+def _copy_state(source: TrainingState, target: TrainingState) -> None:
+    for old, new in zip((source.flat, *source.slots), (target.flat, *target.slots), strict=True):
+        np.copyto(new.vector, old.vector)
+    target.t = source.t

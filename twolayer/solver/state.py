@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.network.model import Array, FlatParams, Params, flat_copy
+from twolayer.network.model import Array, Params
 from twolayer.network.settings import SolverSettings
-from twolayer.solver.engine import TrainingState
+from twolayer.solver.engine import NonFiniteStepError
 from twolayer.utils.columns import larger_is_better
 from twolayer.utils.errors import MonitorError
 
@@ -121,66 +121,19 @@ class SolverProgress:
     stopped_early: bool = False
 
 
-class Moment:
-    """A copy of a training's state at one step.
-
-    Attributes:
-        step: the steps counted at that moment; None while there is none.
-        params: the parameters then.
-    """
-
-    def __init__(self, like: TrainingState) -> None:
-        self.step: int | None = None
-        self._flat: FlatParams = flat_copy(like.flat.params)
-        self._vectors = [self._flat.vector, *(slot.vector.copy() for slot in like.slots)]
-        self._t = like.t
-
-    @property
-    def params(self) -> Params:
-        return self._flat.params
-
-    def take(self, state: TrainingState, step: int) -> None:
-        """Copy the state, which is that after `step` steps."""
-        self.step = None
-        for kept, flat in zip(self._vectors, (state.flat, *state.slots), strict=True):
-            np.copyto(kept, flat.vector)
-        self._t = state.t
-        self.step = step
-
-    def restore(self, state: TrainingState) -> None:
-        """Make the state what it was."""
-        for kept, flat in zip(self._vectors, (state.flat, *state.slots), strict=True):
-            np.copyto(flat.vector, kept)
-        state.t = self._t
-
-
 LARGE_FEATURE = 50.0  # standardised rows stay far below this
 LARGE_GRADIENT = 10.0  # ordinary ones are around 1
 
 
-class Divergence(NamedTuple):
-    """The step that went wrong, or the one after which the training loss was not finite.
-
-    Attributes:
-        step: its number, from 1.
-        rate: its learning rate.
-        loss: its loss.
-        gradient_norm: the norm of its gradient.
-        losses: those of the steps just before it.
-    """
-
-    step: int
-    rate: float
-    loss: float
-    gradient_norm: float
-    losses: Array
-
-
-def explain_divergence(found: Divergence, params: Params, X: Array, settings: SolverSettings) -> str:
+def explain_divergence(
+    step: int, rate: float, error: NonFiniteStepError, params: Params, X: Array, settings: SolverSettings
+) -> str:
     """Return the message of a DivergedError: where, with which numbers, and what to try as far as they point.
 
     Args:
-        found: what happened.
+        step: the step that went wrong, from 1, or the one after which the training loss was not finite.
+        rate: its learning rate.
+        error: its figures.
         params: the parameters at that point.
         X: (n, D) some rows of the training.
         settings: those of the training.
@@ -189,10 +142,10 @@ def explain_divergence(found: Divergence, params: Params, X: Array, settings: So
     with np.errstate(over="ignore", invalid="ignore"):
         norms = ", ".join(f"|{name}| = {np.linalg.norm(W):.3g}" for name, W in weights.items())
     message = (
-        f"diverged at step {found.step}: loss {found.loss:.3g}, gradient norm {found.gradient_norm:.3g} "
-        f"at learning rate {found.rate:.3g} ({norms})"
+        f"diverged at step {step}: loss {error.loss:.3g}, gradient norm {error.gradient_norm:.3g} "
+        f"at learning rate {rate:.3g} ({norms})"
     )
-    before = found.losses[np.isfinite(found.losses)]
+    before = error.losses[np.isfinite(error.losses)]
     if len(before) and before[-1] > before[0]:
         message += f"; the loss rose from {before[0]:.3g} to {before[-1]:.3g} in the {len(before)} steps before"
     remedies = [f"a lower solver.learning_rate, such as {settings.learning_rate / 10:.1g}"]
@@ -201,6 +154,6 @@ def explain_divergence(found: Divergence, params: Params, X: Array, settings: So
     largest = float(np.abs(X).max())
     if not largest < LARGE_FEATURE:
         remedies.insert(0, f"data.scale: standardize (a feature reaches {largest:.3g})")
-    if settings.max_grad_norm is None and not found.gradient_norm < LARGE_GRADIENT:
+    if settings.max_grad_norm is None and not error.gradient_norm < LARGE_GRADIENT:
         remedies.append("solver.max_grad_norm: 1")
     return f"{message}. Try {', or '.join(remedies)}"

@@ -9,7 +9,7 @@ from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
-from twolayer.network.model import Array, Params
+from twolayer.network.model import Array
 from twolayer.solver.solver import Solver
 from twolayer.solver.state import Best, SolverProgress
 from twolayer.utils.text import printable
@@ -18,16 +18,14 @@ _MOST = 10**15  # epochs or steps: more than any training can have done
 
 
 def state_arrays(solver: Solver) -> dict[str, Array]:
-    """The current parameters as W1, b1, W2, b2; the best as best/W1, ...; the optimiser's as slot0/W1, ..."""
-    arrays = dict(solver.params.named())
-    arrays |= {f"best/{name}": array for name, array in solver.best_params.named().items()}
-    for k, slot in enumerate(solver.state.slots):
-        arrays |= {f"slot{k}/{name}": array for name, array in slot.params.named().items()}
-    return arrays
+    """Return the current parameters as W1, b1, W2, b2; the best as best/W1, ...; the optimiser's as slot0/W1, ..."""
+    parts = {"": solver.params, "best/": solver.best_params}
+    parts |= {f"slot{k}/": slot.params for k, slot in enumerate(solver.state.slots)}
+    return {prefix + name: array for prefix, part in parts.items() for name, array in part.named().items()}
 
 
 def state_header(solver: Solver) -> dict[str, Any]:
-    """Everything else: the solver's `SolverProgress` and the count of updates."""
+    """Return everything else: the solver's `SolverProgress` and the count of updates."""
     return {"updates": solver.state.t, "progress": asdict(solver.progress)}
 
 
@@ -43,10 +41,14 @@ def restore(solver: Solver, arrays: Mapping[str, Array], header: Mapping[str, An
     Raises:
         ValueError: if arrays or header are not those of such a solver; the caller knows which file it was.
     """
-    _fill(solver.params, arrays, "")
-    _fill(solver.best_params, arrays, "best/")
-    for k, slot in enumerate(solver.state.slots):
-        _fill(slot.params, arrays, f"slot{k}/")
+    for name, array in state_arrays(solver).items():
+        given = arrays.get(name)
+        if given is None or given.shape != array.shape or given.dtype != array.dtype:
+            what = "nothing" if given is None else f"{given.dtype} {given.shape}"
+            raise ValueError(f"array {name}: expected {array.dtype} {array.shape}, got {what}")
+        if not name.startswith("slot") and not np.isfinite(given).all():  # a mean of squares may overflow
+            raise ValueError(f"array {name}: expected finite numbers, got NaN or infinity")
+        np.copyto(array, given)
     try:
         progress, updates = _renewed(header["progress"]), header["updates"]
         found: SolverProgress = _made(SolverProgress, {**progress, "best": _made(Best, progress["best"])})
@@ -54,12 +56,11 @@ def restore(solver: Solver, arrays: Mapping[str, Array], header: Mapping[str, An
             _require_possible(solver, found, updates)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"the header is not that of this training's checkpoint: {printable(str(error))}") from None
-    solver.progress, solver.state.t = found, updates
-    solver.forget_earlier_moment()
+    solver.restart_from(found, updates)
 
 
 def _renewed(progress: Mapping[str, Any]) -> dict[str, Any]:
-    """What a checkpoint calls `progress`; one of version 0.1 gets the fields it lacks.
+    """Return what a checkpoint calls `progress`, in one of version 0.1 with the fields that it lacks.
 
     There `bad_epochs` did not count ties, and the plateau had a count and a best value of its own.
     """
@@ -72,7 +73,7 @@ def _renewed(progress: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _made(kind: type[Any], values: Mapping[str, Any]) -> Any:
-    """A dataclass of values from a file, each of its declared type, whole numbers 0 or more."""
+    """Make a dataclass of values from a file, each of its declared type, whole numbers 0 or more."""
     types = get_type_hints(kind)
     if set(values) != set(types):
         raise ValueError(f"{kind.__name__} needs {sorted(types)}")
@@ -86,7 +87,7 @@ def _made(kind: type[Any], values: Mapping[str, Any]) -> Any:
 
 
 def _require_possible(solver: Solver, found: SolverProgress, updates: object) -> None:
-    """Raises ValueError for counts that contradict each other or the solver's."""
+    """Raise ValueError for counts that contradict each other or the solver's."""
     at_start = solver.progress.best
     if found.step // solver.steps_per_epoch != found.epoch or found.best.epoch > found.epoch:
         raise ValueError(f"step {found.step} in epoch {found.epoch}")
@@ -94,14 +95,3 @@ def _require_possible(solver: Solver, found: SolverProgress, updates: object) ->
         raise ValueError(f"monitor is {found.best.monitor!r}")
     if type(updates) is not int or not 0 <= updates <= found.step:
         raise ValueError(f"updates is {updates!r}")
-
-
-def _fill(params: Params, arrays: Mapping[str, Array], prefix: str) -> None:
-    for name, array in params.named().items():
-        found = arrays.get(prefix + name)
-        if found is None or found.shape != array.shape or found.dtype != array.dtype:
-            what = "nothing" if found is None else f"{found.dtype} {found.shape}"
-            raise ValueError(f"array {prefix}{name}: expected {array.dtype} {array.shape}, got {what}")
-        if prefix in ("", "best/") and not np.isfinite(found).all():  # a mean of squares may overflow
-            raise ValueError(f"array {prefix}{name}: expected finite numbers, got NaN or infinity")
-        np.copyto(array, found)
