@@ -74,7 +74,6 @@ def _serve(path: str, labels: str, kind: str, requests: IO[str], answers: IO[str
     from twolayer.data import ScaledRows, load_dataset
     from twolayer.network.model import init_params
     from twolayer.solver.solver import Solver
-    from twolayer.solver.state import EpochEnd
 
     dataset = load_dataset(
         train={"features": path, "labels": labels}, validation=None, scale="max", dtype="float32", seed=0
@@ -86,13 +85,12 @@ def _serve(path: str, labels: str, kind: str, requests: IO[str], answers: IO[str
     solver = Solver(
         init_params(D, H, C, rng=np.random.default_rng(0)), X, y, batch_size=B, learning_rate=0.001, epochs=1000
     )
-    events = solver.run()
+    chunks = solver.run()
     for line in requests:
         asked, done, peak, times = json.loads(line)["steps"], 0, 0.0, []
         while done < asked:
             began = time.perf_counter()
-            event = next(events)
-            chunk = event.chunk if isinstance(event, EpochEnd) else event
+            chunk = next(chunks)
             times.append((time.perf_counter() - began) / len(chunk.losses) * 1e6)
             done += len(chunk.losses)
             peak = max(peak, _anonymous_mib())

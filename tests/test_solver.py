@@ -19,7 +19,7 @@ from twolayer.network.schedules import SCHEDULES
 from twolayer.network.settings import SolverSettings
 from twolayer.runs.logs import HISTORY_COLUMNS
 from twolayer.solver.solver import Solver
-from twolayer.solver.state import Best, EpochEnd
+from twolayer.solver.state import Best
 from twolayer.solver.state_dict import restore, state_arrays, state_header
 from twolayer.utils.columns import MONITORS
 from twolayer.utils.errors import DivergedError, MonitorError
@@ -79,8 +79,8 @@ def test_an_epoch_visits_every_row_once_in_a_new_order(problem, batch_size):
     rows = SeenRows(X)
     solver = Solver(params, rows, y, batch_size=batch_size, epochs=2, validation=(X, y), evaluate_rows=1)
     orders = []
-    for event in solver.run():
-        if isinstance(event, EpochEnd):
+    for chunk in solver.run():
+        if chunk.record is not None:
             seen = np.concatenate(rows.seen)
             orders.append(seen[:-1])  # the last one is the evaluation's
             rows.seen.clear()
@@ -91,7 +91,7 @@ def test_an_epoch_visits_every_row_once_in_a_new_order(problem, batch_size):
 def test_the_short_last_batch_is_averaged_over_its_own_size(problem):
     params, X, y = problem
     solver = Solver(params, X, y, batch_size=50, epochs=1, shuffle=False, learning_rate=1e-300)
-    losses = np.concatenate([(e.chunk if isinstance(e, EpochEnd) else e).losses for e in solver.run()])
+    losses = np.concatenate([chunk.losses for chunk in solver.run()])
     expected = [loss_and_gradients(params, X[rows], y[rows])[0] for rows in (slice(0, 50), slice(50, 53))]
     np.testing.assert_allclose(losses, expected, rtol=1e-13)
 
@@ -145,7 +145,7 @@ def test_row_weights_of_zero_take_rows_out_and_an_empty_batch_is_skipped(problem
     solver = Solver(
         params, X[:30], y[:30], row_weights=weights[:30], batch_size=10, epochs=1, shuffle=False, optimizer="adam"
     )
-    losses = np.concatenate([(e.chunk if isinstance(e, EpochEnd) else e).losses for e in solver.run()])
+    losses = np.concatenate([chunk.losses for chunk in solver.run()])
     assert np.isnan(losses[1])
     assert not np.isnan(losses[[0, 2]]).any()
     plain = Solver(params, X[kept], y[kept], batch_size=10, epochs=1, shuffle=False, optimizer="adam")
@@ -301,7 +301,7 @@ def test_a_state_saved_between_any_two_chunks_continues_to_the_same_bits(problem
         header = json.loads(json.dumps(state_header(stopped)))
         resumed = new_solver()
         restore(resumed, arrays, header, same_rows=True)
-        records = [event.record for event in first if isinstance(event, EpochEnd)] + list(resumed)
+        records = [chunk.record for chunk in first if chunk.record is not None] + list(resumed)
         assert records == whole
         assert same(resumed.params, straight.params)
         assert same(resumed.best_params, straight.best_params)
@@ -400,7 +400,7 @@ def test_learning_rates_of_the_steps_are_those_of_the_schedule(problem):
     solver = Solver(
         params, X, y, schedule="step", step_epochs=1, factor=0.5, learning_rate=0.4, batch_size=10, epochs=3
     )
-    rates = np.concatenate([(e.chunk if isinstance(e, EpochEnd) else e).rates for e in solver.run()])
+    rates = np.concatenate([chunk.rates for chunk in solver.run()])
     np.testing.assert_allclose(rates, np.repeat([0.4, 0.2, 0.1], 6), rtol=1e-15)
 
 

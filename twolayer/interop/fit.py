@@ -24,7 +24,6 @@ from twolayer.network.model import Array, Init, Params, init_params
 from twolayer.network.settings import SolverSettings
 from twolayer.solver.metrics import balanced_class_weights
 from twolayer.solver.solver import Solver
-from twolayer.solver.state import EpochEnd
 from twolayer.solver.state_dict import restore, state_arrays, state_header
 from twolayer.utils.columns import MONITORS, needs_validation
 from twolayer.utils.errors import DivergedError, MonitorError
@@ -284,15 +283,14 @@ def _train_epochs(
     n_rows, done, epochs = len(rows.y), solver.progress.epoch, solver.settings.epochs
     with ProgressBar(n_rows * epochs, n_rows * done, epochs, quiet=not model.verbose) as progress:
         total, counted = 0.0, 0
-        for event in solver.run():
-            chunk = event.chunk if isinstance(event, EpochEnd) else event
+        for chunk in solver.run():
             weighing = ~np.isnan(chunk.losses)
             total += float((chunk.losses * chunk.batch_rows)[weighing].sum())
             counted += int(chunk.batch_rows[weighing].sum())
             progress.rows(int(chunk.batch_rows.sum()))
-            if isinstance(event, EpochEnd):
-                progress.epoch(event.record)
-                record = {name: np.nan if value is None else value for name, value in event.record.items()}
+            if chunk.record is not None:
+                progress.epoch(chunk.record)
+                record = {name: np.nan if value is None else value for name, value in chunk.record.items()}
                 records.append({**record, "objective": total / counted if counted else np.nan})
                 total, counted = 0.0, 0
                 if callback is not None and callback(moving, records[-1]):

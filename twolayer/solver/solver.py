@@ -36,7 +36,7 @@ from twolayer.solver.engine import (
 )
 from twolayer.solver.inputs import checked_params, fitting_rows, fitting_weights
 from twolayer.solver.metrics import Evaluator, RowSource, hidden_activity, weight_changes
-from twolayer.solver.state import Best, Chunk, EpochEnd, Record, SolverProgress, explain_divergence
+from twolayer.solver.state import Best, Chunk, Record, SolverProgress, explain_divergence
 from twolayer.utils.blas import at_most_threads
 from twolayer.utils.columns import require_monitor
 from twolayer.utils.errors import DivergedError
@@ -200,9 +200,9 @@ class Solver:
 
     def __iter__(self) -> Iterator[Record]:
         """Continue training; yield the record of each epoch."""
-        return (event.record for event in self.run() if isinstance(event, EpochEnd))
+        return (chunk.record for chunk in self.run() if chunk.record is not None)
 
-    def run(self) -> Iterator[Chunk | EpochEnd]:
+    def run(self) -> Iterator[Chunk]:
         """Continue training; yield whenever the state is whole, so that the caller can save it or stop.
 
         Raises:
@@ -219,11 +219,11 @@ class Solver:
                     self._before_step = None
                     _copy_state(self.state, self._before)
                     self._before_step = self.progress.step
-                    event = self._some_steps(min(self._chunk_steps, left)) if left > 0 else self._end_epoch()
+                    chunk = self._some_steps(min(self._chunk_steps, left)) if left > 0 else self._end_epoch()
             except BaseException:
                 self._undo_uncounted_steps()
                 raise
-            yield event
+            yield chunk
 
     def _undo_uncounted_steps(self) -> None:
         """Return to the last step counted, where an interruption came after others had changed the state.
@@ -243,7 +243,7 @@ class Solver:
         self.progress = replace(self.progress, step=self.progress.step + n_steps)
         return chunk
 
-    def _end_epoch(self) -> EpochEnd:
+    def _end_epoch(self) -> Chunk:
         """Do the epoch's last step, a chunk of its own; then the record, the best parameters, the decision to stop."""
         chunk = self._run_chunk(1, measure=True)
         record = self._record(self._before.flat.params, chunk)
@@ -254,7 +254,7 @@ class Solver:
             rows = self._gathered[1][: chunk.batch_rows[-1]]
             raise self._diverged(chunk.first_step, float(chunk.rates[-1]), error, rows)
         self._finish_epoch(record)
-        return EpochEnd(record, chunk)
+        return chunk._replace(record=record)
 
     def _run_chunk(self, n_steps: int, measure: bool = False) -> Chunk:
         """Gather the rows of the next steps and let the engine do them."""

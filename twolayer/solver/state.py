@@ -86,6 +86,7 @@ class Chunk(NamedTuple):
         rates: (K,) learning rates.
         losses: (K,) each batch's loss before its update; NaN for a batch of zero weight.
         batch_rows: (K,) rows in each batch.
+        record: the figures of the epoch, if these steps ended it.
     """
 
     epoch: int
@@ -93,13 +94,7 @@ class Chunk(NamedTuple):
     rates: Array
     losses: Array
     batch_rows: NDArray[np.intp]
-
-
-class EpochEnd(NamedTuple):
-    """The end of an epoch: its record, and the chunk that ended it."""
-
-    record: Record
-    chunk: Chunk
+    record: Record | None = None
 
 
 @dataclass(frozen=True)

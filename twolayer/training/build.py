@@ -1,9 +1,8 @@
-"""From a config to its rows, its initial parameters and its solver; and to a network with a few rows, for the commands
-that look at single ones."""
+"""From a config to its rows, its initial parameters and its solver; or to a network with a few rows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -15,7 +14,6 @@ from twolayer.data import Dataset, load_dataset
 from twolayer.network.model import Array, Params, init_params
 from twolayer.solver.metrics import RowSource, balanced_class_weights
 from twolayer.solver.solver import Solver
-from twolayer.solver.state import Chunk, EpochEnd
 from twolayer.utils.errors import ConfigError, DataError
 from twolayer.utils.randomness import generator
 
@@ -39,12 +37,7 @@ class Start(NamedTuple):
 
 
 def load_start(config: Config, rows: Sequence[int] | None = None, n_rows: int = 20) -> Start:
-    """Load some rows of a config and draw its initial parameters.
-
-    Args:
-        config: the config.
-        rows: which training rows, counted from 0; None draws `n_rows` at random.
-        n_rows: how many to draw.
+    """Load training rows of a config, those counted from 0 or `n_rows` at random, and draw its initial parameters.
 
     Raises:
         DataError: for an error in the data, or a row number that does not exist.
@@ -59,13 +52,12 @@ def load_start(config: Config, rows: Sequence[int] | None = None, n_rows: int = 
     picked = np.array(rows, np.intp)
     X = np.empty((len(picked), dataset.n_features))
     dataset.train.X.take(picked, X)
-    y, row_numbers = dataset.train.y[picked], dataset.train.row_numbers[picked]
-    params = initial_params(config, dataset, np.float64)
-    return Start(params, X, np.asarray(y, np.intp), np.asarray(row_numbers, np.intp), tuple(dataset.classes))
+    y, row_numbers = (np.asarray(each[picked], np.intp) for each in (dataset.train.y, dataset.train.row_numbers))
+    return Start(initial_params(config, dataset, np.float64), X, y, row_numbers, tuple(dataset.classes))
 
 
 def initial_params(config: Config, dataset: Dataset, dtype: DTypeLike | None = None) -> Params:
-    """The parameters that a training of this config starts from, in its float type or in `dtype`."""
+    """Return the parameters that a training of this config starts from, in its float type or in `dtype`."""
     model = config.model
     return init_params(
         dataset.n_features,
@@ -79,27 +71,24 @@ def initial_params(config: Config, dataset: Dataset, dtype: DTypeLike | None = N
 
 
 def read_data(config: Config, rows: Any = None, digests: Mapping[str, str] | None = None) -> Dataset:
-    """Read the rows of a config.
+    """Read the rows of a config, or those of a data frame in place of its file of training rows.
 
-    Args:
-        config: the config.
-        rows: a data frame in place of the file of training rows.
-        digests: SHA-256 of what it is kept as, by name.
+    `digests` are the SHA-256 of the files that such a frame is kept as, by name.
 
     Raises:
-        DataError: for an error in the data.
+        DataError: for an error in the data, or more rows than there is memory for.
     """
     keys = config.data.model_dump()
     if rows is not None:
         keys["train"] = rows
     try:
         dataset = load_dataset(**keys, seed=config.seed, dtype=config.model.dtype)
-        return replace(dataset, digests={**dataset.digests, **(digests or {})})
     except MemoryError:
         raise DataError(
             f"{config.source or 'the config'}: data: the rows need more memory than is free; use fewer rows, or a .npy "
             "file, which is read from the disk as it is used"
         ) from None
+    return replace(dataset, digests={**dataset.digests, **(digests or {})})
 
 
 class JoinedRows:
@@ -118,36 +107,18 @@ class JoinedRows:
             out[chosen] = part
 
 
-def refit(config: Config, dataset: Dataset, epochs: int, watch: Callable[[Chunk | EpochEnd], bool]) -> Params | None:
-    """Train once more from the start, on training and validation rows together.
+def make_refit_solver(config: Config, dataset: Dataset) -> Solver:
+    """Return the solver of a config, at the start, on training and validation rows together; it has none to judge by.
 
-    Rates and order of the rows are drawn from the same seed and schedule; the last epoch's parameters are returned.
-
-    Args:
-        config: the run's.
-        dataset: its rows; there are validation rows.
-        epochs: when to stop: the epoch that the validation rows chose.
-        watch: called with what the solver yields; the refit ends where it returns True.
-
-    Returns:
-        The parameters, or None if `watch` ended it.
-
-    Raises:
-        DivergedError: if a step gave a loss or gradient that is not finite.
+    Rates and order of the rows are drawn from the same seed and schedule.
     """
     assert dataset.validation is not None  # the config's rules ask for it
     X, y = JoinedRows(dataset.train.X, dataset.validation.X), np.concatenate([dataset.train.y, dataset.validation.y])
-    solver = _solver(config, dataset, X, y, monitor="train_loss", patience=None)
-    for event in solver.run():
-        if watch(event):
-            return None
-        if solver.progress.epoch >= epochs:
-            break
-    return solver.params.copy()
+    return _solver(config, dataset, X, y, monitor="train_loss", patience=None)
 
 
 def make_solver(config: Config, dataset: Dataset) -> Solver:
-    """The solver of a config, at the start, on a dataset.
+    """Return the solver of a config, at the start, on a dataset.
 
     Raises:
         ConfigError: for a class weight of a label that is not in the data, weights that are all 0, or a monitor that
@@ -176,22 +147,18 @@ def _class_weights(config: Config, dataset: Dataset, y: Array) -> Array | None:
         return None
     if chosen == "balanced":
         return balanced_class_weights(y, len(dataset.classes))
-    by_name = {str(label): index for index, label in enumerate(dataset.classes)}
-    unknown = sorted(set(chosen) - set(by_name))
-    if unknown:
-        raise _config_error(
-            config, "solver.class_weight", *(f"no class {label!r} in the data: {list(by_name)}" for label in unknown)
-        )
-    weights = np.ones(len(by_name))
-    for label, weight in chosen.items():
-        weights[by_name[label]] = weight
-    if not weights.any():
+    weights = {str(label): 1.0 for label in dataset.classes}
+    if unknown := sorted(set(chosen) - set(weights)):
+        problems = [f"no class {label!r} in the data: {list(weights)}" for label in unknown]
+        raise _config_error(config, "solver.class_weight", *problems)
+    weights |= chosen
+    if not any(weights.values()):
         raise _config_error(
             config,
             "solver.class_weight",
             "expected at least one weight above 0, got 0 for every class in the data; a class left out has 1",
         )
-    return weights
+    return np.array(list(weights.values()))
 
 
 def _config_error(config: Config, key: str, *problems: str) -> ConfigError:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +19,7 @@ from twolayer.runs.folder import RunFolder
 from twolayer.runs.logs import HISTORY_COLUMNS, HistoryLog, StepsLog, read_history
 from twolayer.solver.metrics import Evaluator, probabilities
 from twolayer.solver.solver import Solver
-from twolayer.solver.state import Chunk, EpochEnd, Record
+from twolayer.solver.state import Chunk, Record
 from twolayer.solver.state_dict import state_arrays, state_header
 from twolayer.training.resume import settings_of
 from twolayer.utils.blas import at_most_threads
@@ -40,7 +39,7 @@ class Refitted(NamedTuple):
 
 
 def model_file(solver: Solver, preparation: Preparation, refitted: Refitted | None = None) -> Content:
-    """best.npz: the best parameters so far, or the refitted ones, and all it takes to predict from raw rows."""
+    """Return best.npz: the best parameters so far, or the refitted ones, and all it takes to predict from raw rows."""
     best = solver.progress.best
     header: dict[str, Any] = {"kind": "model", "epoch": best.epoch, "step": best.step}
     header |= {"monitor": best.monitor, "value": best.value, "preparation": preparation.to_header()}
@@ -53,49 +52,35 @@ def model_file(solver: Solver, preparation: Preparation, refitted: Refitted | No
 def checkpoint_file(
     solver: Solver, config: Config, digests: Mapping[str, str], history_rows: int = 0, steps_rows: int = 0
 ) -> Content:
-    """last.npz: all that the training needs to resume, with its settings, the SHA-256 of its data files (by path) and
-    the length of its logs."""
+    """Return last.npz: all that the training needs to resume, with its settings, the SHA-256 of its data files (by
+    path) and the length of its logs."""
     header = {"kind": "checkpoint", "settings": settings_of(config), "data": sorted(digests.values())}
     header |= state_header(solver)
     return packed(state_arrays(solver), {**header, "history_rows": history_rows, "steps_rows": steps_rows})
 
 
 class Recorder:
-    """Writes what the solver reports into the run folder; a context manager.
-
-    Args:
-        folder: the run's, locked by the caller.
-        solver: the training.
-        preparation: what best.npz carries beside the parameters.
-        config: the run's config.
-        resumed: true if the logs have rows that a checkpoint vouches for, as many as the next two say.
-        digests: SHA-256 of the data files by path.
-        history_rows: rows of history.csv at the checkpoint.
-        steps_rows: rows of steps.csv at the checkpoint.
-    """
+    """Writes what the solver reports into the run folder; a context manager."""
 
     def __init__(
         self,
         folder: RunFolder,
         solver: Solver,
-        preparation: Preparation,
         config: Config,
-        *,
-        digests: Mapping[str, str],
-        resumed: bool = False,
-        history_rows: int = 0,
-        steps_rows: int = 0,
+        dataset: Dataset,
+        logged: Mapping[str, int] | None = None,
     ) -> None:
-        self._folder, self._solver, self._preparation, self._config = folder, solver, preparation, config
-        self._digests = digests
+        """`folder` is locked by the caller; `logged` is what a checkpoint says of the logs, see `logs.logged_rows`,
+        if the run is resumed."""
+        self._folder, self._solver, self._config, self._dataset = folder, solver, config, dataset
         with ExitStack() as opened:
             self._history = HistoryLog(folder.history)
             opened.callback(self._history.close)
             self._steps = StepsLog(folder.steps)
             opened.callback(self._steps.close)
-            if resumed:
-                self._history.cut_back(solver.progress.step, history_rows)
-                self._steps.cut_back(solver.progress.step, steps_rows)
+            if logged is not None:
+                self._history.cut_back(solver.progress.step, logged["history_rows"])
+                self._steps.cut_back(solver.progress.step, logged["steps_rows"])
             columns = read_history(folder.history)
             self._logs = opened.pop_all()
         self.columns: dict[str, list[float]] = {name: list(columns[name]) for name in HISTORY_COLUMNS}
@@ -103,7 +88,7 @@ class Recorder:
         self._started = self._saved_at = time.perf_counter()
         self._saved_best_epoch = solver.progress.best.epoch
         self._redraw = RedrawBudget(config.run.redraw_seconds)
-        self._picture_error: str | None = None
+        self.notices: tuple[str, ...] = ()  # errors that did no harm to the run
 
     def __enter__(self) -> Recorder:
         if self._solver.progress.step == 0:
@@ -114,9 +99,7 @@ class Recorder:
                 raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         try:
             self._logs.close()
         except RunError:
@@ -128,17 +111,11 @@ class Recorder:
         """Training time since the run's start, in seconds; what an interrupted run did after its last epoch is lost."""
         return self._seconds_before + time.perf_counter() - self._started
 
-    @property
-    def notices(self) -> tuple[str, ...]:
-        """Errors that did no harm to the run."""
-        return () if self._picture_error is None else (self._picture_error,)
-
-    def saw(self, event: Chunk | EpochEnd) -> None:
+    def saw(self, chunk: Chunk) -> None:
         """Log what the solver yielded; save when it is time."""
-        chunk = event.chunk if isinstance(event, EpochEnd) else event
         self._log_steps(chunk)
-        if isinstance(event, EpochEnd):
-            self._log_epoch(event.record)
+        if chunk.record is not None:
+            self._log_epoch(chunk.record)
         if time.perf_counter() - self._saved_at >= self._config.run.checkpoint_seconds:
             self.checkpoint()
 
@@ -153,13 +130,14 @@ class Recorder:
         self._steps.sync()
         if self._solver.progress.best.epoch != self._saved_best_epoch:
             self.save_best()
-        content = checkpoint_file(self._solver, self._config, self._digests, self._history.rows, self._steps.rows)
+        digests, rows = self._dataset.digests, (self._history.rows, self._steps.rows)
+        content = checkpoint_file(self._solver, self._config, digests, *rows)
         write_atomically(self._folder.last, content)
         self._saved_at = time.perf_counter()
 
     def save_best(self, refitted: Refitted | None = None) -> None:
         """Write best.npz."""
-        write_atomically(self._folder.best, model_file(self._solver, self._preparation, refitted))
+        write_atomically(self._folder.best, model_file(self._solver, self._dataset.preparation, refitted))
         self._saved_best_epoch = self._solver.progress.best.epoch
 
     def draw(self) -> None:
@@ -167,11 +145,11 @@ class Recorder:
         best_epoch = self._solver.progress.best.epoch or None
         try:
             draw_loss_curve(self.columns, self._folder.loss_curve, best_epoch, title=self._config.name)
-            self._picture_error = None
+            self.notices = ()
         except Exception as error:  # of whatever kind, matplotlib's own among them
             kind = "" if isinstance(error, RunError | OSError) else f"{type(error).__name__}: "
             first_line = str(error).partition("\n")[0]
-            self._picture_error = f"the loss curve could not be drawn: {kind}{first_line}"
+            self.notices = (f"the loss curve could not be drawn: {kind}{first_line}",)
 
     def _log_steps(self, chunk: Chunk) -> None:
         numbers = range(chunk.first_step, chunk.first_step + len(chunk.losses))
@@ -194,59 +172,36 @@ class Recorder:
     def _snapshot(self) -> None:
         if self._config.run.snapshot_epochs is None:
             return
-        epoch = self._solver.progress.epoch
-        arrays: dict[str, Array] = {**self._solver.params.named(), **self._preparation.to_arrays()}
-        header = {"kind": "snapshot", "epoch": epoch, "preparation": self._preparation.to_header()}
+        epoch, preparation = self._solver.progress.epoch, self._dataset.preparation
+        arrays: dict[str, Array] = {**self._solver.params.named(), **preparation.to_arrays()}
+        header = {"kind": "snapshot", "epoch": epoch, "preparation": preparation.to_header()}
         self._folder.make_snapshots_folder()
         write_atomically(self._folder.snapshot(epoch), packed(arrays, header))
 
+    def conclude(self, status: str, refitted: Refitted | None) -> tuple[dict[str, Any], tuple[Verdict, ...]]:
+        """Write best.npz, predictions.npz, loss_curve.png and summary.json; return the summary and what the curves say.
 
-_COUNTS = (
-    "best_epoch", "epochs", "steps", "n_train", "n_validation", "n_test", "n_features", "n_hidden", "n_classes",
-)  # fmt: skip
-
-
-def conclude(
-    config: Config,
-    dataset: Dataset,
-    solver: Solver,
-    folder: RunFolder,
-    recorder: Recorder,
-    status: str,
-    refitted: Refitted | None = None,
-) -> tuple[dict[str, Any], tuple[Verdict, ...]]:
-    """Write best.npz, predictions.npz, loss_curve.png and summary.json.
-
-    Args:
-        config: the run's.
-        dataset: its rows.
-        solver: the training, ended or interrupted.
-        folder: where to write.
-        recorder: knows the history and the time.
-        status: finished, stopped_early, interrupted or diverged.
-        refitted: the refitted parameters, if any: the model, in place of the best ones. It has seen the validation
-            rows, so what is said of those remains that of the best parameters before it.
-
-    Returns:
-        The summary, and what the curves say.
-    """
-    recorder.save_best(refitted)
-    with at_most_threads(solver.threads):  # as in training: the last digits are then those of the history
-        predictions = _predictions(dataset, solver, refitted)
-        summary = _summary(dataset, solver, recorder.seconds, status, refitted)
-    write_arrays(folder.predictions, predictions, {"kind": "predictions", "classes": list(dataset.classes)})
-    recorder.draw()
-    write_json(folder.summary, summary)  # last: what it says of an end is only said when all else is there
-    evidence = Evidence(
-        recorder.columns,
-        n_classes=len(dataset.classes),
-        config=config.model_dump(),
-        status=status,
-        validation_y=predictions.get("validation_y"),
-        validation_proba=predictions.get("validation_proba"),
-        classes=dataset.classes,
-    )
-    return summary, diagnose(evidence)
+        Refitted parameters, if any, are the model, in place of the best ones. They have seen the validation rows, so
+        what is said of those remains that of the best parameters before the refit.
+        """
+        dataset, solver, folder = self._dataset, self._solver, self._folder
+        self.save_best(refitted)
+        with at_most_threads(solver.threads):  # as in training: the last digits are then those of the history
+            predictions = _predictions(dataset, solver, refitted)
+            summary = _summary(dataset, solver, self.seconds, status, refitted)
+        write_arrays(folder.predictions, predictions, {"kind": "predictions", "classes": list(dataset.classes)})
+        self.draw()
+        write_json(folder.summary, summary)  # last: what it says of an end is only said when all else is there
+        evidence = Evidence(
+            self.columns,
+            n_classes=len(dataset.classes),
+            config=self._config.model_dump(),
+            status=status,
+            validation_y=predictions.get("validation_y"),
+            validation_proba=predictions.get("validation_proba"),
+            classes=dataset.classes,
+        )
+        return summary, diagnose(evidence)
 
 
 def _predictions(dataset: Dataset, solver: Solver, refitted: Refitted | None) -> dict[str, Array]:
@@ -259,14 +214,14 @@ def _predictions(dataset: Dataset, solver: Solver, refitted: Refitted | None) ->
 
 
 def _judged(part: str, solver: Solver, refitted: Refitted | None) -> Params:
-    """The parameters that a part of the rows judges."""
+    """Return the parameters that a part of the rows judges."""
     return solver.best_params if refitted is None or part.startswith("val") else refitted.params
 
 
 def _summary(
     dataset: Dataset, solver: Solver, seconds: float, status: str, refitted: Refitted | None
 ) -> dict[str, Any]:
-    """The final numbers, those of the model; on validation rows those of the best parameters."""
+    """Return the final numbers, those of the model; on validation rows those of the best parameters."""
     best = solver.progress.best
     figures: dict[str, float | None] = {}
     for name, part in (("train", dataset.train), ("val", dataset.validation), ("test", dataset.test)):
@@ -293,8 +248,13 @@ def _summary(
     }
 
 
+_COUNTS = (
+    "best_epoch", "epochs", "steps", "n_train", "n_validation", "n_test", "n_features", "n_hidden", "n_classes",
+)  # fmt: skip
+
+
 def stored_summary(path: Path) -> dict[str, Any] | None:
-    """The summary in a file, or None if it is not one as `conclude` writes it."""
+    """Return the summary in a file, or None if it is not one as `Recorder.conclude` writes it."""
     try:
         summary = read_json(path)
     except RunError:

@@ -17,7 +17,7 @@ FREE_KEYS = {"run.dir", "run.checkpoint_seconds", "run.redraw_seconds", "run.sna
 
 
 def settings_of(config: Config) -> dict[str, Any]:
-    """What makes a config's run the one it is, by dotted key, as JSON has it.
+    """Return what makes a config's run the one it is, by dotted key, as JSON has it.
 
     The files that the rows come from are not among them: their digests are kept with the run, and they may move.
     """
@@ -25,13 +25,11 @@ def settings_of(config: Config) -> dict[str, Any]:
     for section, value in config.model_dump(mode="json").items():
         entries = {f"{section}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {}
         settings |= entries or {section: value}
-    return {key: value for key, value in settings.items() if key not in FREE_KEYS and not _is_file(key, value)}
-
-
-def _is_file(key: str, value: Any) -> bool:
-    if key not in ("data.train", "data.validation", "data.test"):
-        return False
-    return isinstance(value, str) or (isinstance(value, dict) and "features" in value)
+    for key in FREE_KEYS | {"data.train", "data.validation", "data.test"}:
+        value = settings.get(key)
+        if key in FREE_KEYS or isinstance(value, str) or (isinstance(value, dict) and "features" in value):
+            settings.pop(key, None)
+    return settings
 
 
 def require_same_run(
@@ -44,14 +42,14 @@ def require_same_run(
     begun: int,
     force: bool,
 ) -> None:
-    """Refuses, by name, what would make another run of it.
+    """Refuse, by name, what would make another run of it.
 
     Args:
         folder: the run's.
         checkpoint: the header of its last.npz, which says with what settings it was made.
         stored: the run's config as it is in the folder; it may have been edited.
         config: the config to resume with.
-        environment: today's, as `describe_environment` gives it.
+        environment: the current one, as `describe_environment` returns it.
         begun: epochs begun, the finished ones included.
         force: allow other versions and threads; never other data or another config.
 

@@ -23,10 +23,10 @@ from twolayer.runs.folder import RunFolder, create_run_folder, create_run_folder
 from twolayer.runs.logs import logged_rows, read_history
 from twolayer.runs.saved_model import Model, load_model
 from twolayer.solver.solver import Solver
-from twolayer.solver.state import Chunk, EpochEnd, Record
+from twolayer.solver.state import Chunk, Record
 from twolayer.solver.state_dict import restore
-from twolayer.training.build import make_solver, read_data, refit
-from twolayer.training.recorder import Recorder, Refitted, checkpoint_file, conclude, model_file, stored_summary
+from twolayer.training.build import make_refit_solver, make_solver, read_data
+from twolayer.training.recorder import Recorder, Refitted, checkpoint_file, model_file, stored_summary
 from twolayer.training.resume import require_same_run
 from twolayer.utils.errors import DivergedError, RunError
 from twolayer.utils.files import Content, content_bytes, open_to_read, write_atomically
@@ -92,7 +92,9 @@ def train(
     """
     kept = {} if rows is None else {ROWS_FILE: frame_bytes(rows)}
     if isinstance(config, Mapping):
-        config = config_from_dict(_with_rows(config) if kept else config, overrides, require_files=not kept)
+        if kept:  # the rows that come as a data frame need a name
+            config = {**config, "data": {**config.get("data", {}), "train": ROWS_FILE}}
+        config = config_from_dict(config, overrides, require_files=not kept)
     elif not isinstance(config, Config):
         config = load_config(config, overrides)
     if kept:
@@ -112,12 +114,7 @@ def train(
     else:
         folder = create_run_folder_at(files, run_dir)
     with _with_command_to_resume(folder), folder.lock() as lock:
-        return _run(config, dataset, solver, folder, {}, (*config.notes, *warned, *lock.notices), quiet, stop)
-
-
-def _with_rows(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A config's content with a name for the rows that come as a data frame."""
-    return {**values, "data": {**values.get("data", {}), "train": ROWS_FILE}}
+        return _run(config, dataset, solver, folder, None, (*config.notes, *warned, *lock.notices), quiet, stop)
 
 
 def resume(
@@ -147,7 +144,7 @@ def resume(
         stored = load_config(folder.config)
         config = load_config(folder.config, overrides)
         arrays, header = read_model_arrays(folder.last, kinds=("checkpoint",))
-        logs = logged_rows(header, folder.last)
+        logged = logged_rows(header, folder.last)
         dataset = read_data(config)
         solver, warned = _make_solver(config, dataset)
         today = describe_environment(dataset.digests, config.solver.engine)
@@ -175,7 +172,7 @@ def resume(
         with _with_command_to_resume(folder):
             if config != stored:
                 write_atomically(folder.config, dump_config(config).encode())
-            return _run(config, dataset, solver, folder, logs, notes, quiet, stop)
+            return _run(config, dataset, solver, folder, logged, notes, quiet, stop)
 
 
 def _run(
@@ -183,34 +180,28 @@ def _run(
     dataset: Dataset,
     solver: Solver,
     folder: RunFolder,
-    logs: dict[str, int],
+    logged: dict[str, int] | None,
     notes: Sequence[str],
     quiet: bool,
     ask_stop: Stop | None,
 ) -> TrainResult:
-    """From the solver's state to the end of the training, or to its interruption, and all that a run leaves."""
+    """Train to the end, or to an interruption, and write all that a run leaves."""
     n_rows, epochs = len(dataset.train.y), config.solver.epochs
     done_rows = solver.progress.step * n_rows // solver.steps_per_epoch
     diverged: DivergedError | None = None
     with (
         StopRequest() as stop,
-        Recorder(
-            folder, solver, dataset.preparation, config, digests=dataset.digests, resumed=bool(logs), **logs
-        ) as recorder,
+        Recorder(folder, solver, config, dataset, logged) as recorder,
         ProgressBar(n_rows * epochs, done_rows, epochs, quiet=quiet) as progress,
     ):
         if (notice := solver.notice) and not solver.finished:
             progress.say(notice)
         try:
-            for event in solver.run():
-                recorder.saw(event)
-                chunk = event.chunk if isinstance(event, EpochEnd) else event
-                progress.rows(int(chunk.batch_rows.sum()))
-                if isinstance(event, EpochEnd):
-                    progress.epoch(event.record)
-                    if ask_stop is not None and ask_stop(event.record):
-                        break
-                if stop.signal_number is not None:
+            for chunk in solver.run():
+                recorder.saw(chunk)
+                _show(progress, chunk)
+                asked = ask_stop is not None and chunk.record is not None and ask_stop(chunk.record)
+                if asked or stop.signal_number is not None:
                     break
             recorder.checkpoint()
         except DivergedError as error:
@@ -220,9 +211,13 @@ def _run(
         if config.run.refit and ended and dataset.validation is not None:
             refitted, notes = _refit(config, dataset, solver.progress.best.epoch, notes, quiet, stop)
             status = "interrupted" if stop.signal_number is not None else status
-        summary, verdicts = conclude(config, dataset, solver, folder, recorder, status, refitted)
+        summary, verdicts = recorder.conclude(status, refitted)
     if diverged is not None:
-        raise DivergedError(f"{diverged}. {_kept(solver, folder)}") from None
+        epoch = solver.progress.best.epoch
+        kept = f"The best parameters so far, of epoch {epoch}, are in {folder.best}"
+        if epoch == 0:
+            kept = f"No epoch was finished: {folder.best} holds the initial parameters"
+        raise DivergedError(f"{diverged}. {kept}") from None
     history = {name: np.array(column) for name, column in recorder.columns.items()}
     interrupted = stop.signal_number if status == "interrupted" else None
     notes = (*notes, *dataset.notes, *recorder.notices, *map(str, verdicts))
@@ -232,30 +227,32 @@ def _run(
 def _refit(
     config: Config, dataset: Dataset, epochs: int, notes: Sequence[str], quiet: bool, stop: StopRequest
 ) -> tuple[Refitted | None, Sequence[str]]:
-    """The refitted parameters, None if it was interrupted or diverged; and the notes with one that says so."""
+    """Return the refitted parameters, None if it was interrupted or diverged; and the notes with one that says so."""
     assert dataset.validation is not None
     n_rows = len(dataset.train.y) + len(dataset.validation.y)
+    solver = make_refit_solver(config, dataset)
     with ProgressBar(n_rows * epochs, 0, epochs, quiet=quiet) as progress:
-
-        def watch(event: Chunk | EpochEnd) -> bool:
-            chunk = event.chunk if isinstance(event, EpochEnd) else event
-            progress.rows(int(chunk.batch_rows.sum()))
-            if isinstance(event, EpochEnd):
-                progress.epoch(event.record)
-            return stop.signal_number is not None
-
         try:
-            params = refit(config, dataset, epochs, watch)
+            for chunk in solver.run():
+                _show(progress, chunk)
+                if stop.signal_number is not None:
+                    return None, notes
+                if solver.progress.epoch >= epochs:
+                    break
         except DivergedError as error:
             return None, (*notes, f"refit: {error}. The model is the one before it")
-    if params is None:
-        return None, notes
     what = f"refitted on {n_rows:,} training and validation rows for {epochs} epochs; the validation figures are those"
-    return Refitted(params, n_rows, epochs), (*notes, f"{what} of the model before that")
+    return Refitted(solver.params, n_rows, epochs), (*notes, f"{what} of the model before that")
+
+
+def _show(progress: ProgressBar, chunk: Chunk) -> None:
+    progress.rows(int(chunk.batch_rows.sum()))
+    if chunk.record is not None:
+        progress.epoch(chunk.record)
 
 
 def _is_refitted(folder: RunFolder) -> bool:
-    """True if best.npz holds refitted parameters, whole."""
+    """Return whether best.npz holds refitted parameters, whole."""
     try:
         return "refit" in read_model_arrays(folder.best, kinds=("model",))[1]
     except RunError:
@@ -263,19 +260,11 @@ def _is_refitted(folder: RunFolder) -> bool:
 
 
 def _make_solver(config: Config, dataset: Dataset) -> tuple[Solver, tuple[str, ...]]:
-    """The solver at the start, and what it warns about."""
+    """Return the solver at the start, and what it warns about."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         solver = make_solver(config, dataset)
     return solver, tuple(str(warning.message) for warning in caught)
-
-
-def _kept(solver: Solver, folder: RunFolder) -> str:
-    """What best.npz holds after a divergence, in a sentence."""
-    epoch = solver.progress.best.epoch
-    if epoch == 0:
-        return f"No epoch was finished: {folder.best} holds the initial parameters"
-    return f"The best parameters so far, of epoch {epoch}, are in {folder.best}"
 
 
 def _status(solver: Solver, diverged: DivergedError | None) -> str:

@@ -51,22 +51,16 @@ class ResumeComparison:
 def verify_resume(
     config: str | Path, overrides: Sequence[str], folder: Path, *, kills: int, rng: np.random.Generator
 ) -> ResumeComparison:
-    """Trains once straight and once with kills, each training in a process of its own.
+    """Train once straight and once with kills at random moments that `rng` draws, each training in its own process.
 
-    Args:
-        config: a YAML file.
-        overrides: `section.key=value`.
-        folder: where the two run folders `straight` and `killed` go; they must not exist.
-        kills: how many times to kill, each at a random moment of a whole training's duration.
-        rng: draws the moments.
+    The two run folders, `straight` and `killed`, are made in `folder`.
 
     Raises:
-        RunError: if a training fails by itself; the message is the training's own. Or if a kill leaves a model that
-            cannot be read.
+        RunError: if a training fails by itself, with its own message, or a kill leaves a model that cannot be read.
     """
     straight, killed = folder / "straight", folder / "killed"
     start = time.perf_counter()
-    _finish(_train(config, overrides, straight))
+    _finish(_start(config, overrides, straight))
     duration = time.perf_counter() - start
     seconds = read_history(RunFolder(straight).history)["seconds"]
     often = f"run.checkpoint_seconds={seconds[-1] / CHECKPOINTS:.6f}"
@@ -74,19 +68,19 @@ def verify_resume(
 
     mid_run = 0
     for delay in rng.uniform(START_UP_SHARE * start_up, duration, kills):
-        process = _next(config, [*overrides, often], killed)
+        process = _start(config, [*overrides, often], killed)
         with contextlib.suppress(subprocess.TimeoutExpired):
             _finish(process, delay)
         mid_run += process.returncode != 0 and killed.exists()  # 0: it had ended in time
         if killed.exists():
             load_model(killed)
-    _finish(_next(config, [*overrides, often], killed))
+    _finish(_start(config, [*overrides, often], killed))
     return ResumeComparison(kills, mid_run, tuple(differences(RunFolder(straight), RunFolder(killed))))
 
 
 def differences(one: RunFolder, other: RunFolder) -> Iterator[str]:
-    """In what two run folders differ: best.npz and steps.csv to the byte, last.npz in its arrays, history.csv in all
-    columns but the time."""
+    """Yield in what two run folders differ: best.npz and steps.csv to the byte, last.npz in its arrays, history.csv in
+    all columns but the time."""
     for a, b in ((one.best, other.best), (one.steps, other.steps)):
         if a.read_bytes() != b.read_bytes():
             yield f"{a.name} has other bytes"
@@ -100,24 +94,16 @@ def differences(one: RunFolder, other: RunFolder) -> Iterator[str]:
             yield f"column {name} of history.csv differs"
 
 
-def _next(config: str | Path, overrides: Sequence[str], run_dir: Path) -> subprocess.Popen[str]:
-    """The training that resumes a run, or starts it if it has not appeared."""
-    if run_dir.exists():
-        return _start("train", "--resume", str(run_dir), "--quiet")
-    return _train(config, overrides, run_dir)
-
-
-def _train(config: str | Path, overrides: Sequence[str], run_dir: Path) -> subprocess.Popen[str]:
-    return _start("train", str(config), *overrides, "--run-dir", str(run_dir), "--quiet")
-
-
-def _start(*arguments: str) -> subprocess.Popen[str]:
-    command, environment = module_command("twolayer", *arguments), module_environment()
+def _start(config: str | Path, overrides: Sequence[str], run_dir: Path) -> subprocess.Popen[str]:
+    """Start the training, or resume the run if it has appeared."""
+    new = str(config), *overrides, "--run-dir", str(run_dir)
+    arguments = ("--resume", str(run_dir)) if run_dir.exists() else new
+    command, environment = module_command("twolayer", "train", *arguments, "--quiet"), module_environment()
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def _finish(process: subprocess.Popen[str], timeout: float | None = None) -> None:
-    """Waits for a training to end by itself; whatever cuts the wait short kills it."""
+    """Wait for a training to end by itself; kill it if the wait is cut short."""
     try:
         output, _ = process.communicate(timeout=timeout)
     except BaseException:

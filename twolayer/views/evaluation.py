@@ -16,14 +16,14 @@ from twolayer.runs.folder import RunFolder
 from twolayer.runs.saved_model import load_model, read_predictions
 from twolayer.solver.metrics import auc, class_means
 from twolayer.utils.errors import DataError, RunError
-from twolayer.utils.text import plain
+from twolayer.utils.text import plain, some
 from twolayer.views.run_data import read_summary
 
 N_BINS = 10
 
 
 class Reliability(NamedTuple):
-    """Confidence against accuracy, in bins of equal width; the confidence of a row is its largest probability.
+    """Confidence against accuracy, in bins; the confidence of a row is its largest probability.
 
     Attributes:
         confidence: (M,) mean confidence in each bin that holds a row.
@@ -39,32 +39,26 @@ class Reliability(NamedTuple):
     ece: float
 
 
-def reliability(y: NDArray[Any], P: NDArray[Any], n_bins: int = N_BINS) -> Reliability:
-    """The reliability diagram's numbers.
+def reliability(y: NDArray[Any], P: NDArray[Any]) -> Reliability:
+    """Return the reliability diagram's numbers for class indices y (N,), N >= 1, and probabilities P (N, C).
 
-    Args:
-        y: (N,) class indices, N >= 1.
-        P: (N, C) probabilities.
-        n_bins: bins of equal width over 0..1; each holds its upper edge, not its lower one.
+    The ten bins divide 0..1 into equal widths; each holds its upper edge, not its lower one.
     """
     confidence = P.max(axis=1).astype(np.float64)
     right = P.argmax(axis=1) == y
-    bins = np.clip(np.ceil(confidence * n_bins).astype(np.intp) - 1, 0, n_bins - 1)
-    count = np.bincount(bins, minlength=n_bins)
+    bins = np.clip(np.ceil(confidence * N_BINS).astype(np.intp) - 1, 0, N_BINS - 1)
+    count = np.bincount(bins, minlength=N_BINS)
     used = count > 0
-    mean_confidence = np.bincount(bins, confidence, n_bins)[used] / count[used]
-    accuracy = np.bincount(bins, right, n_bins)[used] / count[used]
+    mean_confidence = np.bincount(bins, confidence, N_BINS)[used] / count[used]
+    accuracy = np.bincount(bins, right, N_BINS)[used] / count[used]
     ece = float((count[used] / len(y)) @ np.abs(accuracy - mean_confidence))
     return Reliability(mean_confidence, accuracy, count[used], ece)
 
 
 def most_confident_mistakes(y: NDArray[Any], P: NDArray[Any], limit: int = 12) -> NDArray[np.intp]:
-    """Positions of the wrongly predicted rows, the most confident first, at most `limit`.
+    """Return the positions of at most `limit` wrongly predicted rows, the most confident first.
 
-    Args:
-        y: (N,) class indices.
-        P: (N, C) probabilities.
-        limit: how many at most.
+    y (N,) are class indices, P (N, C) probabilities.
     """
     wrong = np.flatnonzero(P.argmax(axis=1) != y)
     order = np.argsort(-P[wrong].max(axis=1), kind="stable")
@@ -73,35 +67,20 @@ def most_confident_mistakes(y: NDArray[Any], P: NDArray[Any], limit: int = 12) -
 
 
 def confusion_matrix(y: Array, predicted: Array, n_classes: int) -> NDArray[np.int64]:
-    """Counts (C, C): how many rows of class i (down) were predicted as class j (across)."""
+    """Return counts (C, C): how many rows of class i (down) were predicted as class j (across)."""
     counts = np.bincount(np.asarray(y, np.intp) * n_classes + predicted, minlength=n_classes**2)
     return counts.reshape(n_classes, n_classes).astype(np.int64)
 
 
-class ClassFigures(NamedTuple):
-    """Figures per class, each (C,); a figure whose denominator is 0 is 0.
+def class_figures(confusion: NDArray[np.int64]) -> tuple[Array, Array, Array, NDArray[np.int64]]:
+    """Return precision, recall, F1 and the number of rows of each class, (C,) each, from a confusion matrix (C, C).
 
-    Attributes:
-        precision: of the rows predicted as this class, the share that is.
-        recall: of the rows of this class, the share predicted as it.
-        f1: harmonic mean of the two.
-        support: rows of this class.
+    A figure whose denominator is 0 is 0.
     """
-
-    precision: Array
-    recall: Array
-    f1: Array
-    support: NDArray[np.int64]
-
-
-def class_figures(confusion: NDArray[np.int64]) -> ClassFigures:
-    """Precision, recall and F1 of each class from a confusion matrix (C, C)."""
     hits = np.diag(confusion).astype(np.float64)
-    predicted, count = confusion.sum(axis=0), confusion.sum(axis=1)
-    precision = hits / np.maximum(predicted, 1)
-    recall = hits / np.maximum(count, 1)
-    f1 = 2 * hits / np.maximum(predicted + count, 1)
-    return ClassFigures(precision, recall, f1, support=count)
+    predicted, rows = confusion.sum(axis=0), confusion.sum(axis=1)
+    precision, recall = hits / np.maximum(predicted, 1), hits / np.maximum(rows, 1)
+    return precision, recall, 2 * hits / np.maximum(predicted + rows, 1), rows
 
 
 WIDEST_MATRIX = 30  # classes; a larger confusion matrix does not fit a terminal
@@ -132,7 +111,7 @@ class Figures:
 
     @classmethod
     def of(cls, source: str, classes: Sequence[str | int], y: Array, P: Array) -> Figures:
-        """From class indices y (N,) and probabilities P (N, C)."""
+        """Make them from class indices y (N,) and probabilities P (N, C)."""
         right = P[np.arange(len(y)), y].astype(np.float64)
         loss = float(-np.log(np.maximum(right, np.finfo(P.dtype).tiny)).mean())
         predicted = P.argmax(axis=1)
@@ -152,7 +131,7 @@ class Figures:
         return self.classes[int(counts.argmax())], float(counts.max() / counts.sum())
 
     def table(self) -> str:
-        """All of it as text."""
+        """Return all of it as text."""
         figures = class_figures(self.confusion)
         names = [plain(label) for label in self.classes]
         width = max(5, *(len(name) for name in names))
@@ -181,18 +160,15 @@ class Figures:
         return "\n".join(lines)
 
     def as_json(self) -> dict[str, Any]:
-        """All of it as plain data; a loss that is not finite is None."""
+        """Return all of it as plain data; a loss that is not finite is None."""
         per_class = (figures.tolist() for figures in class_figures(self.confusion))
-        names = ("label", *ClassFigures._fields[:3], "rows")
+        names = ("label", "precision", "recall", "f1", "rows")
         frequent, baseline = self.baseline
+        figures = {name: getattr(self, name) for name in ("loss", "accuracy", "balanced_accuracy", "f1", "auc")}
         return {
             "source": self.source,
             "rows": int(self.confusion.sum()),
-            "loss": self.loss if np.isfinite(self.loss) else None,
-            "accuracy": self.accuracy,
-            "balanced_accuracy": self.balanced_accuracy,
-            "f1": self.f1,
-            "auc": self.auc if self.auc is not None and np.isfinite(self.auc) else None,
+            **{name: x if x is not None and np.isfinite(x) else None for name, x in figures.items()},
             "most_frequent": {"label": frequent, "accuracy": baseline},
             "classes": [dict(zip(names, row, strict=True)) for row in zip(self.classes, *per_class, strict=True)],
             "confusion": self.confusion.tolist(),
@@ -200,7 +176,7 @@ class Figures:
 
 
 def evaluate_run(path: Path) -> Figures:
-    """The figures on a run's test rows, or on its validation rows if it has no test rows.
+    """Return the figures on a run's test rows, or on its validation rows if it has no test rows.
 
     Raises:
         RunError: if there is no such run, it has not ended, or it has neither.
@@ -211,16 +187,13 @@ def evaluate_run(path: Path) -> Figures:
         raise RunError(f"{path}: expected a run folder, got {found}; for a model file give rows with --data FILE")
     folder.require_box()
     if not folder.predictions.exists():
+        expected, got = "a run that has ended", "a folder without predictions.npz; give rows with --data FILE"
         if runs := sorted(each.parent.name for each in folder.path.glob("*/best.npz")):
-            shown = ", ".join(runs[:5]) + (", ..." if len(runs) > 5 else "")
-            raise RunError(f"{path}: expected a run folder, got a folder of {len(runs)} runs: {shown}; choose one")
-        raise RunError(
-            f"{path}: expected a run that has ended, got a folder without predictions.npz; give rows with --data FILE"
-        )
+            expected, got = "a run folder", f"a folder of {len(runs)} runs: {some(runs, 5)}; choose one"
+        raise RunError(f"{path}: expected {expected}, got {got}")
     arrays, classes = read_predictions(folder.predictions)
-    for part in ("test", "validation"):
+    for part, source in (("test", "test rows"), ("validation", "validation rows")):
         if f"{part}_y" in arrays:
-            source = f"{part} rows"
             if part == "validation" and read_summary(folder.summary).get("refit_rows"):
                 source += ", before the refit"
             return Figures.of(source, classes, arrays[f"{part}_y"], arrays[f"{part}_proba"])
@@ -228,7 +201,7 @@ def evaluate_run(path: Path) -> Figures:
 
 
 def evaluate_file(model_path: Path, file: Path) -> Figures:
-    """The figures of a model (a run folder or an .npz file) on a file of raw rows with labels.
+    """Return the figures of a model (a run folder or an .npz file) on a file of raw rows with labels.
 
     Raises:
         RunError: if there is no such model.
