@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def params_from_torch(network: torch.nn.Sequential) -> Params:
-    """The parameters of a Sequential(Linear, ReLU, Linear), or of a Sequential(Linear), copied.
+    """Return the parameters of a Sequential(Linear, ReLU, Linear), or of a Sequential(Linear), copied.
 
     It has biases, is in float32 or float64, and may be on any device.
 
@@ -45,26 +45,26 @@ def params_from_torch(network: torch.nn.Sequential) -> Params:
 
 
 def params_to_torch(params: Params) -> torch.nn.Sequential:
-    """A Sequential(Linear, ReLU, Linear) with these parameters, copied; without a hidden layer a Sequential(Linear).
+    """Return a Sequential(Linear, ReLU, Linear) with these parameters, copied; a Sequential(Linear) if none is hidden.
 
     It gives scores; softmax or a cross-entropy loss comes after it.
     """
     library = import_extra("torch", "bench", "params_to_torch")
-    layers: list[Any] = []
-    for W, b in ((params.W1, params.b1), (params.W2, params.b2)):
-        if W is None or b is None:
-            continue
-        if layers:
-            layers.append(library.nn.ReLU())
+
+    def linear(W: Array, b: Array) -> Any:
         layer = library.nn.utils.skip_init(library.nn.Linear, *W.shape)
         layer.weight = library.nn.Parameter(library.tensor(W.T.copy()))
         layer.bias = library.nn.Parameter(library.tensor(b))
-        layers.append(layer)
+        return layer
+
+    layers = [linear(params.W2, params.b2)]
+    if params.W1 is not None and params.b1 is not None:
+        layers = [linear(params.W1, params.b1), library.nn.ReLU(), *layers]
     return cast("torch.nn.Sequential", library.nn.Sequential(*layers))
 
 
 def params_from_mlp(mlp: MLP) -> Params:
-    """The parameters of a fitted MLPClassifier, copied; the same probabilities for the same rows.
+    """Return the parameters of a fitted MLPClassifier, copied; they give the same probabilities for the same rows.
 
     Args:
         mlp: fitted, on one label per row, with `hidden_layer_sizes=(H,)` and ReLU, or `()` for softmax regression.
@@ -87,12 +87,9 @@ def params_from_mlp(mlp: MLP) -> Params:
 
 
 def params_to_mlp(params: Params, classes: Sequence[Any] | Array | None = None) -> MLP:
-    """A fitted MLPClassifier with these parameters, copied; the same probabilities for the same rows.
+    """Return a fitted MLPClassifier with these parameters, copied; it gives the same probabilities for the same rows.
 
-    Args:
-        params: Params of a D-H-C network.
-        classes: the C labels in the order of the columns; 0..C-1 if None. They must be in ascending order, as
-            scikit-learn has them.
+    `classes` are the C labels in the order of the columns, ascending, as scikit-learn has them; 0..C-1 if None.
 
     Raises:
         ValueError: if the labels are not C ascending ones.

@@ -21,20 +21,8 @@ from sklearn.utils.multiclass import (  # type: ignore[import-untyped]
 )
 from sklearn.utils.validation import check_is_fitted, validate_data  # type: ignore[import-untyped]
 
-from twolayer.interop.fit import (
-    FLOATS,
-    Callback,
-    FitRows,
-    Scorer,
-    adopt,
-    encode,
-    row_weights,
-    seed_of,
-    split_off,
-    train,
-    trial_copy,
-    validation_rows,
-)
+from twolayer.interop import fit
+from twolayer.interop.fit import FLOATS, Callback, FitRows, Scorer, encode, row_weights
 from twolayer.network.model import Array, Init, Params, forward, softmax
 from twolayer.network.schedules import SCHEDULES, Schedule
 from twolayer.network.settings import EngineName
@@ -43,66 +31,8 @@ from twolayer.solver.inputs import finite_rows
 _BLOCK_ROWS = 4096  # predicted at a time
 
 
-class PredictsFromParams:
-    """The predictions of an estimator that has `classes_`, `coefs_` and `intercepts_`."""
-
-    classes_: Array
-    coefs_: list[Array]
-    intercepts_: list[Array]
-
-    def predict(self, X: Any) -> Array:
-        """Return the label (N,) with the highest score for each row; the first of equals."""
-        best = self._scores(X).argmax(axis=1)
-        labels: Array = self.classes_[best]
-        return labels
-
-    def predict_proba(self, X: Any) -> Array:
-        """Return class probabilities (N, C), equation (4)."""
-        S = self._scores(X)
-        return softmax(S, out=S)
-
-    def predict_log_proba(self, X: Any) -> Array:
-        """Return their logarithms (N, C), finite where a probability rounds to 0."""
-        S = self._scores(X)
-        S -= S.max(axis=1, keepdims=True)
-        S -= np.log(np.exp(S).sum(axis=1, keepdims=True))
-        return S
-
-    def decision_function(self, X: Any) -> Array:
-        """Return the scores S (N, C) of equation (3); for two classes their difference (N,), the log-odds of the
-        second."""
-        S = self._scores(X)
-        return S[:, 1] - S[:, 0] if len(self.classes_) == 2 else S
-
-    @property
-    def params_(self) -> Params:
-        """`coefs_` and `intercepts_` as Params."""
-        W1, b1 = (self.coefs_[0], self.intercepts_[0]) if len(self.coefs_) == 2 else (None, None)
-        return Params(W1, b1, self.coefs_[-1], self.intercepts_[-1])
-
-    @params_.setter
-    def params_(self, params: Params) -> None:
-        self.coefs_ = [W for W in (params.W1, params.W2) if W is not None]
-        self.intercepts_ = [b for b in (params.b1, params.b2) if b is not None]
-
-    def _scores(self, X: Any) -> Array:
-        """S (N, C); raises ValueError for a row that overflows."""
-        check_is_fitted(self, "coefs_")
-        params = self.params_
-        X = finite_rows(validate_data(self, X, dtype=FLOATS, reset=False), params.dtype, "X")
-        S = np.empty((len(X), params.n_classes), params.dtype)
-        with np.errstate(over="ignore", invalid="ignore"):
-            for start in range(0, len(X), _BLOCK_ROWS):
-                rows = slice(start, start + _BLOCK_ROWS)
-                forward(params, X[rows], out=S[rows])
-        if not np.isfinite(S).all():
-            row = int(np.argmin(np.isfinite(S).all(axis=1)))
-            raise ValueError(f"X: the scores of row {row} overflow {params.dtype}; its numbers are far too large")
-        return S
-
-
 def _fits_in_parts(estimator: TwoLayerClassifier) -> bool:
-    """Raise AttributeError if a parameter needs all rows, or the number of epochs, at once."""
+    """Return True; raise AttributeError if a parameter needs all rows, or the number of epochs, at once."""
     needs_all = estimator.validation or estimator.patience is not None or estimator.class_weight == "balanced"
     if needs_all or (estimator.schedule in SCHEDULES and Schedule(estimator.schedule).has_horizon):
         raise AttributeError(
@@ -111,7 +41,7 @@ def _fits_in_parts(estimator: TwoLayerClassifier) -> bool:
     return True
 
 
-class TwoLayerClassifier(ClassifierMixin, PredictsFromParams, BaseEstimator):  # type: ignore[misc]
+class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A network with one hidden layer of ReLU units and a softmax, trained by minibatch gradient descent.
 
     Rows are taken as they are: put a StandardScaler before it in a Pipeline, and give the Pipeline
@@ -242,8 +172,8 @@ class TwoLayerClassifier(ClassifierMixin, PredictsFromParams, BaseEstimator):  #
         Args:
             X: (N, D) rows: an array, or a pandas or polars frame.
             y: (N,) labels: numbers or strings.
-            sample_weight: (N,) weights w >= 0; the objective of a batch is sum w L / sum w. The curves and accuracies
-                stay unweighted.
+            sample_weight: (N,) weights w >= 0; the objective of a batch is sum w L / sum w. Curves and accuracies stay
+                unweighted.
             X_val: your own validation rows, in place of the fraction `validation`. In a Pipeline only those named in
                 its `transform_input` pass through the steps before; X_val that looks unscaled beside X is warned about.
             y_val: their labels.
@@ -256,7 +186,7 @@ class TwoLayerClassifier(ClassifierMixin, PredictsFromParams, BaseEstimator):  #
             DivergedError: if a step gave a loss or gradient that is not finite.
         """
         resumed = self.warm_start and hasattr(self, "_checkpoint")
-        model = trial_copy(self, keep=resumed)
+        model = fit.trial_copy(self, keep=resumed)
         X, y = validate_data(model, X, y, dtype=FLOATS, reset=not resumed)
         check_classification_targets(y)
         classes = np.unique(y)
@@ -271,37 +201,80 @@ class TwoLayerClassifier(ClassifierMixin, PredictsFromParams, BaseEstimator):  #
             raise ValueError(f"y: expected two or more classes, got one class, {classes.tolist()}")
         if resumed and initial_params is not None:
             raise ValueError("initial_params: cannot be given when warm_start continues the last fit")
-        rows = FitRows(X, encode(y, classes), row_weights(sample_weight, X), validation_rows(model, X, X_val, y_val))
-        seed = seed_of(self)
+        rows = FitRows(
+            X, encode(y, classes), row_weights(sample_weight, X), fit.validation_rows(model, X, X_val, y_val)
+        )
+        seed = fit.seed_of(self)
         if self.validation:
             if rows.validation is not None:
                 raise ValueError("give either the parameter validation or X_val and y_val, not both")
-            rows = split_off(rows, self.validation, seed)
-        train(model, rows, self.epochs, seed, initial_params, callback)
-        adopt(self, model)
+            rows = fit.split_off(rows, self.validation, seed)
+        fit.train(model, rows, self.epochs, seed, initial_params, callback)
+        fit.adopt(self, model)
         return self
 
     @available_if(_fits_in_parts)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> TwoLayerClassifier:
         """Train one more epoch, on these rows alone; the newest parameters are kept.
 
-        It does not exist with parameters that need all rows, or the number of epochs, at once.
-
-        Args:
-            X: (N, D) rows.
-            y: (N,) labels.
-            classes: all labels there will be; needed in the first call.
-            sample_weight: (N,) weights w >= 0.
-
-        Raises:
-            ValueError: for what cannot be used.
+        It does not exist with parameters that need all rows, or the number of epochs, at once. Arguments and errors are
+        those of `fit`; `classes`, all labels there will be, is needed in the first call.
         """
         first = not hasattr(self, "_checkpoint")
-        model = trial_copy(self, keep=not first)
+        model = fit.trial_copy(self, keep=not first)
         X, y = validate_data(model, X, y, dtype=FLOATS, reset=first)
         check_classification_targets(y)
         _check_partial_fit_first_call(model, classes)
         rows = FitRows(X, encode(y, model.classes_), row_weights(sample_weight, X))
-        train(model, rows, 1, seed_of(self))
-        adopt(self, model)
+        fit.train(model, rows, 1, fit.seed_of(self))
+        fit.adopt(self, model)
         return self
+
+    def predict(self, X: Any) -> Array:
+        """Return the label (N,) with the highest score for each row; the first of equals."""
+        labels: Array = self.classes_[self._scores(X).argmax(axis=1)]
+        return labels
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return class probabilities (N, C), equation (4)."""
+        S = self._scores(X)
+        return softmax(S, out=S)
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """Return their logarithms (N, C), finite where a probability rounds to 0."""
+        S = self._scores(X)
+        S -= S.max(axis=1, keepdims=True)
+        S -= np.log(np.exp(S).sum(axis=1, keepdims=True))
+        return S
+
+    def decision_function(self, X: Any) -> Array:
+        """Return the scores S (N, C) of equation (3); for two classes their difference (N,), the log-odds of the
+        second."""
+        S = self._scores(X)
+        return S[:, 1] - S[:, 0] if len(self.classes_) == 2 else S
+
+    @property
+    def params_(self) -> Params:
+        """`coefs_` and `intercepts_` as Params."""
+        W1, b1 = (self.coefs_[0], self.intercepts_[0]) if len(self.coefs_) == 2 else (None, None)
+        return Params(W1, b1, self.coefs_[-1], self.intercepts_[-1])
+
+    @params_.setter
+    def params_(self, params: Params) -> None:
+        self.coefs_ = [W for W in (params.W1, params.W2) if W is not None]
+        self.intercepts_ = [b for b in (params.b1, params.b2) if b is not None]
+
+    def _scores(self, X: Any) -> Array:
+        """Return S (N, C); raise ValueError for a row that overflows."""
+        check_is_fitted(self, "coefs_")
+        params = self.params_
+        X = finite_rows(validate_data(self, X, dtype=FLOATS, reset=False), params.dtype, "X")
+        S = np.empty((len(X), params.n_classes), params.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for start in range(0, len(X), _BLOCK_ROWS):
+                rows = slice(start, start + _BLOCK_ROWS)
+                forward(params, X[rows], out=S[rows])
+        if not np.isfinite(S).all():
+            row = int(np.argmin(np.isfinite(S).all(axis=1)))
+            raise ValueError(f"X: the scores of row {row} overflow {params.dtype}; its numbers are far too large")
+        return S

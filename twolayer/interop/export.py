@@ -70,10 +70,9 @@ def export_safetensors(model: Model, path: str | Path) -> None:
     """
     safetensors = import_extra("safetensors.numpy", "safetensors", "export --to safetensors")
     params, preparation = model.params, model.preparation
-    layers = [(W, b) for W, b in ((params.W1, params.b1), (params.W2, params.b2)) if W is not None and b is not None]
-    tensors: dict[str, Array] = {}
-    for number, (W, b) in zip(("0", "2"), layers, strict=False):
-        tensors |= {f"{number}.weight": np.ascontiguousarray(W.T), f"{number}.bias": np.ascontiguousarray(b)}
+    hidden, output = ("0", "2") if params.n_hidden else ("", "0")
+    names = {"W1": f"{hidden}.weight", "b1": f"{hidden}.bias", "W2": f"{output}.weight", "b2": f"{output}.bias"}
+    tensors = {names[name]: np.ascontiguousarray(array.T) for name, array in params.named().items()}
     arrays = {name.removeprefix("data/"): array.tolist() for name, array in preparation.to_arrays().items()}
     stored = {"twolayer": __version__, **preparation.to_header(), **arrays}
     metadata = {"preparation": json.dumps(stored, allow_nan=False)}  # one entry: the order of several is not fixed
@@ -81,7 +80,7 @@ def export_safetensors(model: Model, path: str | Path) -> None:
 
 
 def _table_rows(graph: _Graph, form: TableForm, *, fill: bool) -> str:
-    """The features (N, D) in float64 from one input per column; NaN where a value is missing."""
+    """Return the features (N, D) in float64 from one input per column; NaN where a value is missing."""
     parts = []
     for position in form.layout.features:
         name = form.layout.name(position)
@@ -106,14 +105,14 @@ def _table_rows(graph: _Graph, form: TableForm, *, fill: bool) -> str:
 
 
 def _prepared(graph: _Graph, rows: str, model: Model) -> str:
-    """Filled and scaled, in the steps and float types of `Preparation`: float64 rows are scaled in float64."""
+    """Impute and scale, in the steps and float types of `Preparation`: float64 rows are scaled in float64."""
     preparation = model.preparation
-    scaling, fill = preparation.scaling, preparation.fill
+    scaling, fill, dtype = preparation.scaling, preparation.fill, np.dtype(np.float64)
     if fill is not None:
         rows = graph.node("Where", graph.node("IsNaN", rows), graph.constant(fill), rows)
     if preparation.image_shape is not None:
-        rows = graph.to_type(rows, preparation.dtype)
-    dtype = preparation.dtype if preparation.image_shape is not None else np.dtype(np.float64)
+        dtype = preparation.dtype
+        rows = graph.to_type(rows, dtype)
     if not scaling.identity:
         rows = graph.node("Sub", rows, graph.constant(scaling.center.astype(dtype)))
         rows = graph.node("Mul", rows, graph.constant((1 / scaling.scale).astype(dtype)))
@@ -121,7 +120,7 @@ def _prepared(graph: _Graph, rows: str, model: Model) -> str:
 
 
 def _scores(graph: _Graph, X: str, params: Params) -> str:
-    """S of equations (1) to (3)."""
+    """Return S of equations (1) to (3)."""
     A1 = X
     if params.W1 is not None and params.b1 is not None:
         Z1 = graph.node("Add", graph.node("MatMul", X, graph.constant(params.W1)), graph.constant(params.b1))
@@ -141,7 +140,7 @@ class _Graph:
         self._nodes: list[Any] = []
 
     def input(self, name: str, dtype: Any, width: int) -> str:
-        """An input (N, width); names in a graph are unique, so one that is taken gets an underscore."""
+        """Add an input (N, width); names in a graph are unique, so one that is taken gets an underscore."""
         while name in self._taken:
             name += "_"
         self._taken.add(name)
@@ -149,7 +148,7 @@ class _Graph:
         return name
 
     def constant(self, values: Array | list[str]) -> str:
-        """Numbers or texts that belong to the model."""
+        """Add numbers or texts that belong to the model."""
         name = f"/constant{len(self._constants)}"
         if isinstance(values, list):
             text = [value.encode() for value in values]
@@ -160,38 +159,30 @@ class _Graph:
         return name
 
     def node(self, kind: str, *inputs: str, **attributes: Any) -> str:
-        """The one output of a new node."""
+        """Add a node; return its one output."""
         return self.nodes(kind, 1, *inputs, **attributes)[0]
 
     def nodes(self, kind: str, n_outputs: int, *inputs: str, **attributes: Any) -> list[str]:
-        """The outputs of a new node."""
         outputs = [f"/{kind}{len(self._nodes)}.{i}" for i in range(n_outputs)]
         self._nodes.append(self._onnx.helper.make_node(kind, list(inputs), outputs, **attributes))
         return outputs
 
     def to_type(self, value: str, dtype: Any) -> str:
-        """The value in another type."""
         return self.node("Cast", value, to=self._code(dtype))
 
     def output(self, value: str, name: str, like: Array | list[str], width: int | None = None) -> None:
-        """Gives a value out under this name, (N,) or (N, width), of the type of `like`."""
+        """Make a value an output under this name, (N,) or (N, width), of the type of `like`."""
         dtype = np.str_ if isinstance(like, list) else like.dtype
         shape = ["N"] if width is None else ["N", width]
         self._nodes.append(self._onnx.helper.make_node("Identity", [value], [name]))
         self._outputs.append(self._onnx.helper.make_tensor_value_info(name, self._code(dtype), shape))
 
     def serialized(self, **metadata: str) -> bytes:
-        """The checked model."""
         helper = self._onnx.helper
         graph = helper.make_graph(self._nodes, "twolayer", self._inputs, self._outputs, self._constants)
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)]
-        model = helper.make_model(
-            graph,
-            opset_imports=opsets,
-            ir_version=IR_VERSION,
-            producer_name="twolayer",
-            producer_version=__version__,
-        )
+        made_by = {"producer_name": "twolayer", "producer_version": __version__}
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, **made_by)
         helper.set_model_props(model, metadata)
         self._onnx.checker.check_model(model, full_check=True)
         content: bytes = model.SerializeToString()

@@ -44,11 +44,7 @@ class FitRows(NamedTuple):
 
 
 def encode(y: Array, classes: Array, name: str = "y") -> NDArray[np.intp]:
-    """Class indices (N,) of labels y (N,); `classes` (C,) are all labels, sorted.
-
-    Raises:
-        ValueError: for a label that is not among the classes; `name` is what the message calls y.
-    """
+    """Return class indices (N,) of labels y (N,); raise ValueError for one that is not among `classes` (C,), sorted."""
     unknown = np.setdiff1d(y, classes)
     if len(unknown):
         raise ValueError(f"{name} has labels {unknown.tolist()} that are not among the classes {classes.tolist()}")
@@ -56,7 +52,7 @@ def encode(y: Array, classes: Array, name: str = "y") -> NDArray[np.intp]:
 
 
 def row_weights(sample_weight: Any, X: Array) -> Array | None:
-    """The rows' weights (N,) in float64, or None if none are given."""
+    """Return the rows' weights (N,) in float64, or None if none are given."""
     if sample_weight is None:
         return None
     weights: Array = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
@@ -66,7 +62,7 @@ def row_weights(sample_weight: Any, X: Array) -> Array | None:
 
 
 def validation_rows(estimator: BaseEstimator, X: Array, X_val: Any, y_val: Any) -> tuple[Array, Array] | None:
-    """The validation rows given to fit, or None; a warning if they look unscaled beside the training rows X.
+    """Return the validation rows given to fit, or None; warn if they look unscaled beside the training rows X.
 
     Raises:
         ValueError: if one of the two is missing, or they do not fit the training rows.
@@ -87,7 +83,8 @@ def validation_rows(estimator: BaseEstimator, X: Array, X_val: Any, y_val: Any) 
 
 
 def _looks_unscaled(X: Array, X_val: Array) -> bool:
-    """True if most columns of X_val are centred 5 standard deviations of X away, or spread 10 times as much or less."""
+    """Return whether most columns of X_val are centred 5 standard deviations of X away, or spread 10 times more or
+    less."""
     spread, spread_val = X.std(axis=0), X_val.std(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         away = np.abs(X_val.mean(axis=0) - X.mean(axis=0)) > 5 * spread
@@ -116,35 +113,27 @@ def split_off(rows: FitRows, fraction: float, seed: int) -> FitRows:
 Scorer = Callable[[Any, Any, Any], float]
 
 
-class Monitor(NamedTuple):
-    """How the best epoch is chosen: by a column of the records, None for the last epoch's parameters; and the
-    scorer(estimator, X, y) that fills the column `score`, if it is that one."""
-
-    column: str | None
-    scorer: Scorer | None
-
-
-def resolve_monitor(monitor: str | Scorer | None, patience: int | None, has_validation: bool) -> Monitor:
-    """What the parameters `monitor` and `patience` of the estimator mean.
-
-    A monitor is a column of the history, the name of a scorer, a scorer, or None: val_accuracy with validation rows;
-    without, nothing is chosen unless there is a patience, which then looks at train_loss.
+def resolve_monitor(
+    monitor: str | Scorer | None, patience: int | None, has_validation: bool
+) -> tuple[str | None, Scorer | None]:
+    """Return how the estimator chooses the best epoch: the column of the records, None for the last epoch; and the
+    scorer(estimator, X, y) that fills the column `score`, if it is that one.
 
     Raises:
         ValueError: for an unknown name, or a column of validation rows without any.
     """
     if monitor is None:
-        return Monitor("val_accuracy" if has_validation else None if patience is None else "train_loss", None)
+        return "val_accuracy" if has_validation else None if patience is None else "train_loss", None
     if callable(monitor):
-        return Monitor("score", monitor)
+        return "score", monitor
     if monitor in MONITORS:
         if needs_validation(monitor) and not has_validation:
             raise ValueError(
                 f"monitor={monitor!r} needs validation rows: set validation=0.15, or give fit X_val, y_val"
             )
-        return Monitor(monitor, None)
+        return monitor, None
     if monitor in get_scorer_names():
-        return Monitor("score", get_scorer(monitor))
+        return "score", get_scorer(monitor)
     raise ValueError(
         f"monitor must be a column of the history ({', '.join(MONITORS)}), the name of one of scikit-learn's scorers, "
         f"a scorer or None; got {monitor!r}"
@@ -158,12 +147,6 @@ class Checkpoint(NamedTuple):
     header: dict[str, Any]
     optimizer: str
     seed: int
-
-
-def checkpoint_of(solver: Solver) -> Checkpoint:
-    """The solver's state now."""
-    arrays = {name: array.copy() for name, array in state_arrays(solver).items()}
-    return Checkpoint(arrays, state_header(solver), solver.settings.optimizer, solver.settings.seed)
 
 
 def resume_from(solver: Solver, checkpoint: Checkpoint) -> None:
@@ -191,8 +174,7 @@ def resume_from(solver: Solver, checkpoint: Checkpoint) -> None:
 
 Callback = Callable[[Any, Mapping[str, float]], bool | None]
 
-_FROM_FIT = ("epochs", "seed", "monitor", "objective")
-_SETTINGS = [field.name for field in fields(SolverSettings) if field.name not in _FROM_FIT]
+_SETTINGS = {field.name for field in fields(SolverSettings)} - {"epochs", "seed", "monitor", "objective"}
 
 
 @dataclass(frozen=True)
@@ -211,7 +193,7 @@ class EstimatorSettings:
 
 
 def seed_of(estimator: Any) -> int:
-    """The seed of a call of fit: `random_state` itself if it is an integer, else one drawn when training begins."""
+    """Return the seed of a call of fit: `random_state` if it is an integer, else one drawn when training begins."""
     given = estimator.random_state
     if isinstance(given, Integral):
         return int(check_scalar(given, "random_state", Integral, min_val=0))
@@ -225,7 +207,7 @@ def _learnt(estimator: Any) -> dict[str, Any]:
 
 
 def trial_copy(estimator: Any, *, keep: bool) -> Any:
-    """A copy to train, so that a call of fit that fails changes nothing; with what was learnt, or without."""
+    """Return a copy to train, so that a call of fit that fails changes nothing; with what was learnt, or without."""
     EstimatorSettings(**{each.name: getattr(estimator, each.name) for each in fields(EstimatorSettings)})
     model = copy.copy(estimator)
     for name in () if keep else _learnt(estimator):
@@ -250,13 +232,26 @@ def train(
     """Train for some epochs, on from the model's checkpoint if it has one, and set the fitted attributes."""
     checkpoint: Checkpoint | None = getattr(model, "_checkpoint", None)
     done = 0 if checkpoint is None else int(checkpoint.header["progress"]["epoch"])
-    monitor = resolve_monitor(model.monitor, model.patience, rows.validation is not None)
-    solver = _make_solver(model, rows, done + int(epochs), seed, monitor, initial_params)
+    column, scorer = resolve_monitor(model.monitor, model.patience, rows.validation is not None)
+    settings = {name: getattr(model, name) for name in _SETTINGS}
+    settings |= {"epochs": done + int(epochs), "seed": seed, "monitor": column, "objective": True}
+    params = _initial(model, rows, seed) if initial_params is None else initial_params
+    dtype = rows.X.dtype if checkpoint is None else checkpoint.arrays["W2"].dtype
+    solver = Solver(
+        params.map(lambda array: np.asarray(array, dtype)),
+        rows.X,
+        rows.y,
+        validation=rows.validation,
+        row_weights=rows.weights,
+        class_weights=_class_weights(model, rows),
+        score=None if scorer is None else _score(model, rows, scorer),
+        **settings,
+    )
     if checkpoint is not None:
         resume_from(solver, checkpoint)
     past: dict[str, list[float]] = getattr(model, "history_", {})
     records = [dict(zip(past, values, strict=True)) for values in zip(*past.values(), strict=True)]
-    chosen, n_before = monitor.column is not None, len(records)
+    chosen, n_before = column is not None, len(records)
     try:
         _train_epochs(model, rows, solver, records, callback)
     except KeyboardInterrupt:
@@ -297,30 +292,6 @@ def _train_epochs(
                     break
 
 
-def _make_solver(
-    model: Any, rows: FitRows, epochs: int, seed: int, monitor: Monitor, initial_params: Params | None
-) -> Solver:
-    """A solver of these parameters, at the start."""
-    settings = {name: getattr(model, name) for name in _SETTINGS}
-    params = _initial(model, rows, seed) if initial_params is None else initial_params
-    checkpoint: Checkpoint | None = getattr(model, "_checkpoint", None)
-    dtype = rows.X.dtype if checkpoint is None else checkpoint.arrays["W2"].dtype
-    return Solver(
-        params.map(lambda array: np.asarray(array, dtype)),
-        rows.X,
-        rows.y,
-        validation=rows.validation,
-        row_weights=rows.weights,
-        class_weights=_class_weights(model, rows),
-        score=_scorer(model, rows, monitor),
-        epochs=epochs,
-        seed=seed,
-        monitor=monitor.column,
-        objective=True,
-        **settings,
-    )
-
-
 def _initial(model: Any, rows: FitRows, seed: int) -> Params:
     return init_params(
         rows.X.shape[1],
@@ -347,11 +318,8 @@ def _class_weights(model: Any, rows: FitRows) -> Array | None:
     return balanced_class_weights(rows.y, len(classes), rows.weights)
 
 
-def _scorer(model: Any, rows: FitRows, monitor: Monitor) -> Callable[[Params], float] | None:
-    """The scorer as a function of the parameters alone, on the validation rows or else the training rows."""
-    if monitor.scorer is None:
-        return None
-    scorer = monitor.scorer
+def _score(model: Any, rows: FitRows, scorer: Scorer) -> Callable[[Params], float]:
+    """Return the scorer as a function of the parameters alone, on the validation rows or else the training rows."""
     X, y = rows.validation or (rows.X, rows.y)
     labels = model.classes_[y]
 
@@ -364,7 +332,7 @@ def _scorer(model: Any, rows: FitRows, monitor: Monitor) -> Callable[[Params], f
 
 
 def _shadow(model: Any, params: Params) -> Any:
-    """The model with other parameters; the arrays are not copied, so they may move on."""
+    """Return the model with other parameters; the arrays are not copied, so they may move on."""
     shadow = copy.copy(model)
     shadow.params_ = params
     return shadow
@@ -381,4 +349,5 @@ def _set_fitted(model: Any, solver: Solver, records: list[dict[str, float]], *, 
     model.train_loss_curve_ = history["train_loss"]
     measured = any(np.isfinite(history["val_loss"]))
     model.validation_loss_curve_ = history["val_loss"] if measured else None
-    model._checkpoint = checkpoint_of(solver)
+    arrays = {name: array.copy() for name, array in state_arrays(solver).items()}
+    model._checkpoint = Checkpoint(arrays, state_header(solver), solver.settings.optimizer, solver.settings.seed)
