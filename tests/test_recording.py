@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 
@@ -87,6 +88,37 @@ def test_a_config_whose_name_is_not_utf8_trains_to_its_summary(tmp_path):
     assert (tmp_path / "run" / "summary.json").exists()
     (note,) = (note for note in result.notes if note.startswith("the loss curve could not be drawn: TypeError: "))
     assert len(note.splitlines()) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows deletes no folder with open files")
+@pytest.mark.parametrize("seconds", [0, 1000], ids=["a checkpoint at each step", "only at the end"])
+def test_a_run_folder_deleted_during_training_ends_in_a_message_that_offers_no_resume(
+    tmp_path, without_pictures, seconds
+):
+    def stop(record):
+        if record["epoch"] == 2:
+            shutil.rmtree(tmp_path / "run")
+        return False
+
+    with pytest.raises(RunError, match="it was deleted or moved during the training") as caught:
+        train(config(checkpoint_seconds=seconds), run_dir=tmp_path / "run", stop=stop)
+    assert len(str(caught.value).splitlines()) == 1
+    assert "--resume" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows renames no folder with open files")
+def test_a_run_folder_moved_during_training_is_resumed_where_it_is(tmp_path, without_pictures):
+    def stop(record):
+        if record["epoch"] == 2:
+            (tmp_path / "run").rename(tmp_path / "moved")
+        return False
+
+    with pytest.raises(RunError, match="if it was moved, resume it there"):
+        train(config(checkpoint_seconds=0), run_dir=tmp_path / "run", stop=stop)
+    assert resume(tmp_path / "moved").summary["status"] == "finished"
+    train(config(checkpoint_seconds=0), run_dir=tmp_path / "straight")
+    assert list(differences(RunFolder(tmp_path / "straight"), RunFolder(tmp_path / "moved"))) == []
 
 
 def test_a_file_system_without_locks_is_reported(tmp_path, monkeypatch, without_pictures):

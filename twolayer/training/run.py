@@ -283,6 +283,11 @@ def _with_command_to_resume(folder: RunFolder) -> Iterator[None]:
     except RunError as error:
         if not isinstance(error.__cause__, OSError):
             raise
+        if not folder.last.exists():
+            raise RunError(
+                f"{folder.path}: expected the run folder with its {folder.last.name}, got none: it was deleted or "
+                "moved during the training; if it was moved, resume it there, otherwise train again"
+            ) from error.__cause__
         command = f"twolayer train --resume {shlex.quote(str(folder.path))}"
         raise RunError(
             f"{error}\nThe run is intact up to its last checkpoint. To resume: {command}"
