@@ -50,7 +50,7 @@ def test_the_members_of_a_class_are_dealt_out_at_random():
 
 def test_too_few_rows_for_the_folds_are_refused():
     rng = np.random.default_rng(0)
-    with pytest.raises(DataError, match="at least 2 rows of each class, got 1 of class 'b'"):
+    with pytest.raises(DataError, match="at least 2 of each class, one for each part, got class 'b' has 1 row"):
         stratified_folds(np.array([0, 0, 0, 1]), 2, "ab", rng, "rows")
     with pytest.raises(DataError, match="at least 5 rows, one for each fold, got 4"):
         stratified_folds(np.array([0, 0, 1, 1]), 5, "ab", rng, "rows")

@@ -20,8 +20,6 @@ MISSING_VALUES_0_1 = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "?")
 MAX_NUMBER = 400  # characters; a longer cell is a text
 _MAX_NORMALIZED = 4096  # characters; putting combining marks in order takes quadratic time
 _BOOLEANS = {"true": "True", "false": "False"}
-_SIGNS_OF_NUMBERS = frozenset("+-.0123456789")
-_ENDS_OF_NUMBERS = frozenset(".0123456789")
 
 
 @dataclass(frozen=True)
@@ -34,6 +32,7 @@ class Reading:
         encoding: of the bytes.
         header: whether the first line holds names; None decides from the first lines.
         missing_values: the spellings of a missing cell.
+        missing: the same, cleaned.
     """
 
     separator: str | None = None
@@ -46,32 +45,15 @@ class Reading:
     def __post_init__(self) -> None:
         object.__setattr__(self, "missing", frozenset(clean(value) for value in self.missing_values))
 
-    def is_missing(self, text: str) -> bool:
-        """Return whether a cell, cleaned or canonical, is a spelling of nothing."""
-        return text in self.missing
-
-    @property
-    def missing_numbers(self) -> list[float]:
-        """The numbers that count as missing, such as -999."""
-        return [number for value in self.missing if (number := number_of(value)) is not None]
-
 
 def reading_of(
     missing_values: Sequence[str | int | float] | None, header: str | bool, separator: str, decimal: str, encoding: str
 ) -> Reading:
-    """Return how tables are read, from the keys of a config's section `data`.
-
-    Args:
-        missing_values: the spellings of a missing cell; None: `MISSING_VALUES`.
-        header: whether the first line of a text holds names; "auto" decides from the first lines.
-        separator: between its cells, "tab" for a tab; "auto" detects it.
-        decimal: its decimal point, "." or ","; "auto" detects it.
-        encoding: of its bytes.
-    """
+    """Return how tables are read, from the keys of a config's section `data`."""
     spellings = MISSING_VALUES if missing_values is None else tuple(map(str, missing_values))
     mark = {"auto": None, "tab": "\t"}.get(separator, separator)
-    point = None if decimal == "auto" else decimal
-    return Reading(mark, point, encoding, header if isinstance(header, bool) else None, spellings)
+    known = header if isinstance(header, bool) else None
+    return Reading(mark, None if decimal == "auto" else decimal, encoding, known, spellings)
 
 
 def clean(text: str) -> str:
@@ -90,13 +72,11 @@ def number_of(text: str, decimal: str = ".") -> float | None:
         if "." in text:
             return None
         text = text.replace(decimal, ".")
-    if text[0] not in _SIGNS_OF_NUMBERS or text[-1] not in _ENDS_OF_NUMBERS:
-        return None
     try:
         value = float(text)
     except ValueError:
         return None
-    return value if math.isfinite(value) else None
+    return value if math.isfinite(value) else None  # "nan" and "inf" are no numbers
 
 
 def canonical(value: Any, decimal: str = ".") -> str:
@@ -123,13 +103,20 @@ def canonical(value: Any, decimal: str = ".") -> str:
     return str(value)
 
 
+def word_of(value: Any, reading: Reading, decimal: str) -> str:
+    """Return the one spelling of a raw value; "" if it is missing."""
+    word = canonical(value, decimal)
+    is_missing = word in reading.missing or (isinstance(value, str) and clean(value) in reading.missing)
+    return "" if is_missing else word
+
+
 def number_of_value(value: Any, reading: Reading, decimal: str) -> float | None:
     """Return a raw value as a number: NaN if it is missing, 1 or 0 for a boolean, None if it is no number."""
     text = clean(value) if isinstance(value, str) else canonical(value, decimal)
     number = number_of(text, decimal if isinstance(value, str) else ".")
     if number is not None:
         return number
-    if not text or reading.is_missing(text):
+    if not text or text in reading.missing:
         return math.nan
     return {"true": 1.0, "false": 0.0}.get(text.lower()) if len(text) < 6 else None
 
@@ -145,16 +132,12 @@ def near_equal(values: Iterable[str]) -> list[tuple[str, str]]:
     met: dict[str, str] = {}
     pairs = []
     for value in values:
-        ends = value[:1], value[-1:]
-        inner = value.strip("-").replace("-", "")
-        letters = "".join(c for c in inner.casefold() if c not in " ._,;:'\"!()")
+        letters = "".join(c for c in value.casefold() if c not in "- ._,;:'\"!()")
         if not letters or number_of(value) is not None:
             continue
-        key = letters + "-" * ("-" in ends)  # A- is not A
-        if key in met:
-            pairs.append((met[key], value))
-        else:
-            met[key] = value
+        first = met.setdefault(letters + "-" * ("-" in (value[0], value[-1])), value)  # A- is not A
+        if first != value:
+            pairs.append((first, value))
     return pairs
 
 

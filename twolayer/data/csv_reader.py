@@ -6,6 +6,7 @@ spelling of `cells` counts. Line numbers are worked out only for a message."""
 from __future__ import annotations
 
 import csv
+import io
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from itertools import islice, pairwise
@@ -18,7 +19,7 @@ from twolayer.data.files import read_bytes, refuse_foreign
 from twolayer.utils.text import data_error, shown
 
 SEPARATORS = ",\t;|"
-_NAMES = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "bars"}
+MAX_COLUMNS = 1_000_000
 _SAMPLE_BYTES = 1 << 14
 _SAMPLE_LINES = 3  # at least, where lines are long
 _BOM = b"\xef\xbb\xbf"
@@ -45,7 +46,7 @@ class CsvFile:
         self._content = _text(path, reading.encoding)
         if not self._content.strip():
             raise data_error(self.where, "rows of separated cells", "an empty file")
-        refuse_foreign(path, self._content[:_SAMPLE_BYTES])
+        self._require_not_too_wide()
         lines = _first_lines(self._content)
         self.separator = reading.separator or _detect_separator(lines, self.where)
         self._sample = [row for row in _rows(lines, self.separator) if row]
@@ -57,15 +58,10 @@ class CsvFile:
         self._require_table()
 
     def decide_header(self, has_names: bool) -> bool:
-        """Return whether the first record is a header: the config says so, or its cells do.
-
-        Args:
-            has_names: whether the config calls a column by its name.
-        """
-        if self.reading.header is not None:
-            return self.reading.header
-        if has_names:
-            return True
+        """Return whether the first record is a header: the config says so or calls a column by its name, or by its
+        cells."""
+        if self.reading.header is not None or has_names:
+            return has_names if self.reading.header is None else self.reading.header
         decided, why = is_header(self.first, self._sample[1:], self.reading, self.decimal)
         if why:
             what = "names" if decided else "a row of data"
@@ -76,7 +72,9 @@ class CsvFile:
         """Take the first record for names, or for a row."""
         if header:
             self.names = unique_names(self.first)
-            _, self._start = next(_records(self._content, 0, self.separator))
+            _, _, n_lines = next(self._records())
+            for _ in range(n_lines):
+                self._start = self._content.find(b"\n", self._start) + 1 or len(self._content)
 
     def columns(self, numbers: Collection[int], texts: Collection[int], coded: bool = False) -> dict[int, Any]:
         """Parse some columns.
@@ -105,28 +103,28 @@ class CsvFile:
 
     def place(self, row: int) -> str:
         """Return `file:line` of the beginning of a row, counted from 0 behind the header."""
-        return f"{self.where}:{self._line_of(row)}"
+        return f"{self.where}:{next(islice(self._records(), row, None))[1]}"
 
     def cell(self, row: int, position: int) -> str:
         """Return a cell as it is written."""
-        record, _ = next(islice(self._records(), row, None))
-        return record[position]
+        return next(islice(self._records(), row, None))[0][position]
 
-    def _records(self) -> Iterator[tuple[list[str], int]]:
+    def _records(self, strict: bool = False) -> Iterator[tuple[list[str], int, int]]:
+        """Yield the cells and the numbers of the first and the last line of each record that is not blank."""
+        file = io.BytesIO(self._content)
+        file.seek(self._start)
+        before = last = self._content.count(b"\n", 0, self._start)
+        reader = csv.reader(io.TextIOWrapper(file, "utf-8", newline=""), delimiter=self.separator, strict=strict)
         try:
-            yield from _records(self._content, self._start, self.separator)
-        except _CsvError as error:
-            raise data_error(self.where, f"cells of at most {csv.field_size_limit():,} letters", str(error)) from None
-
-    def _line_of(self, row: int) -> int:
-        first = self._start
-        for at, (_, stop) in enumerate(self._records()):
-            if at == row:
-                skipped = self._content[first:stop]
-                blank = len(skipped) - len(skipped.lstrip(b"\r\n"))
-                return 1 + self._content.count(b"\n", 0, first + blank)
-            first = stop
-        return 1 + self._content.count(b"\n", 0, first)
+            for cells in reader:
+                first, last = last + 1, before + reader.line_num
+                if cells:
+                    yield cells, first, last
+        except csv.Error as error:
+            expected = f"cells of at most {csv.field_size_limit():,} letters"
+            if strict:
+                expected = "cells, quoted ones closed by one quote"
+            raise data_error(f"{self.where}:{last + 1}", expected, str(error)) from None
 
     def _parse(self, types: dict[int, Any]) -> dict[int, Any]:
         import pyarrow as pa
@@ -140,7 +138,8 @@ class CsvFile:
 
         quoted = self._content.find(b'"', self._start) >= 0
         if quoted and self._content.count(b'"', self._start) % 2:
-            self._require_closed_quotes()
+            for _ in self._records(strict=True):  # a quote that is not closed would take all lines behind it
+                pass
         names = [str(at) for at in range(self.width)]
         content = pa.py_buffer(self._content)[self._start :]
         block = max(1 << 20, 4 * max(map(len, _first_lines(self._content))))
@@ -163,9 +162,9 @@ class CsvFile:
             except pa.ArrowInvalid as error:
                 if bad:
                     raise self._row_error(bad[0]) from None
+                if str(error).startswith("Empty CSV"):
+                    raise data_error(self.where, "at least one row", "a header and no rows") from None
                 if "straddling" not in str(error) or block > len(self._content):
-                    if str(error).startswith("Empty CSV"):
-                        raise data_error(self.where, "at least one row", "a header and no rows") from None
                     raise
                 block *= 8
 
@@ -178,15 +177,6 @@ class CsvFile:
             hint = "a cell that holds a comma needs quotes around it"
         return data_error(self.place(row.number - 1), f"{self.width} cells, as in the first line", str(count), hint)
 
-    def _require_closed_quotes(self) -> None:
-        """Refuse a quote that is not closed: it would take all lines behind it into one cell."""
-        try:
-            for _ in _records(self._content, self._start, self.separator, strict=True):
-                pass
-        except _CsvError as error:
-            line = 1 + self._content.count(b"\n", 0, error.start)
-            raise data_error(f"{self.where}:{line}", "cells, quoted ones closed by one quote", str(error)) from None
-
     def _detect_decimal(self) -> str:
         if self.separator == ",":
             return "."
@@ -196,6 +186,14 @@ class CsvFile:
             return "."
         self.notes.append(f"{self.where}: decimal commas; data.decimal overrules it")
         return ","
+
+    def _require_not_too_wide(self) -> None:
+        """Refuse a first line of far too many cells, before it is cut."""
+        end = self._content.find(b"\n") + 1 or len(self._content)
+        marks = max(self._content.count(mark.encode(), 0, end) for mark in SEPARATORS)
+        if marks >= MAX_COLUMNS:
+            way = "save the numbers as an array (N, D) in a .npy file"
+            raise data_error(f"{self.where}:1", f"at most {MAX_COLUMNS:,} columns", f"{marks + 1:,}", way)
 
     def _require_table(self) -> None:
         """Refuse lines before the header and a separator at the end of each line."""
@@ -215,12 +213,6 @@ class CsvFile:
         if self.width > 1 and not any(len(row) == self.width and row[-1].strip() for row in self._sample):
             mark = f"a {self.separator!r} at the end of each line"
             raise data_error(f"{self.where}:1", "no separator behind the last cell", mark, "remove it")
-
-
-class _CsvError(ValueError):
-    def __init__(self, message: str, start: int) -> None:
-        super().__init__(message)
-        self.start = start
 
 
 def is_header(
@@ -247,7 +239,7 @@ def is_header(
             return True, "its numbers count on and its texts occur nowhere below"
         return False, ""
     for cell, column in zip(first, below, strict=True):
-        filled = [value for value in column if not reading.is_missing(value)]
+        filled = [value for value in column if value not in reading.missing]
         if cell and filled and all(number_of(value, decimal) is not None for value in filled):
             return True, ""
     given = [cell for cell in first if cell]
@@ -266,7 +258,7 @@ def _consecutive(numbers: Sequence[str]) -> bool:
 
 
 def _text(path: Path, encoding: str) -> bytes:
-    """The content in UTF-8, without a byte order mark, its lines ended by a line feed or by both signs."""
+    """Return the content in UTF-8, without a byte order mark, its lines ended by a line feed or by both signs."""
     content = read_bytes(path)
     if content[:2] in (b"\xff\xfe", b"\xfe\xff") and not encoding.lower().startswith("utf-16"):
         raise data_error(path, "UTF-8", "UTF-16 text", "save it as 'CSV UTF-8', or set data.encoding: utf-16")
@@ -292,16 +284,13 @@ def _text(path: Path, encoding: str) -> bytes:
 
 
 def _first_lines(content: bytes) -> list[str]:
-    """The lines in the first bytes, at least a few, each with its end."""
+    """Return the lines in the first bytes, at least a few, each with its end."""
     stop = 0
     for _ in range(_SAMPLE_LINES):
         stop = content.find(b"\n", stop) + 1 or len(content)
-    if stop < _SAMPLE_BYTES:
-        stop = content.rfind(b"\n", stop, _SAMPLE_BYTES) + 1 or (len(content) if len(content) < _SAMPLE_BYTES else stop)
-        stop = max(stop, 1)
-    if len(content) <= _SAMPLE_BYTES:
-        stop = len(content)
-    return content[:stop].decode().splitlines(keepends=True)
+    stop = max(stop, content.rfind(b"\n", 0, _SAMPLE_BYTES) + 1)
+    text = content[: stop if len(content) > _SAMPLE_BYTES else None].decode()
+    return list(io.StringIO(text, newline=""))
 
 
 def _rows(lines: Sequence[str], separator: str) -> list[list[str]]:
@@ -312,7 +301,7 @@ def _rows(lines: Sequence[str], separator: str) -> list[list[str]]:
 
 
 def _detect_separator(lines: Sequence[str], where: str) -> str:
-    """The separator that gives most lines the same number of cells, more than one."""
+    """Return the separator that gives most lines the same number of cells, more than one."""
     found: list[tuple[float, int, str]] = []
     for mark in SEPARATORS:
         if not any(mark in line for line in lines[:100]):
@@ -328,30 +317,6 @@ def _detect_separator(lines: Sequence[str], where: str) -> str:
         return max(found)[2]
     words = [line.split() for line in lines if line.strip()]
     if len(words) > 1 and len(words[0]) > 1 and len({len(row) for row in words[:100]}) == 1:
-        raise data_error(
-            where, "a separator between cells", "columns separated by spaces", "tr -s ' ' ',' < FILE > rows.csv"
-        )
+        way = "tr -s ' ' ',' < FILE > rows.csv"
+        raise data_error(where, "a separator between cells", "columns separated by spaces", way)
     return ","
-
-
-def _records(content: bytes, start: int, separator: str, strict: bool = False) -> Iterator[tuple[list[str], int]]:
-    """(cells, where it ends in bytes) of each record from `start` on that is not blank."""
-    at = start
-
-    def lines() -> Iterator[str]:
-        nonlocal at
-        while at < len(content):
-            stop = content.find(b"\n", at) + 1 or len(content)
-            line = content[at:stop].decode()
-            at = stop
-            yield line
-
-    reader = csv.reader(lines(), delimiter=separator, strict=strict)
-    begin = start
-    try:
-        for row in reader:
-            if row:
-                yield row, at
-                begin = at
-    except csv.Error as error:
-        raise _CsvError(str(error), begin) from None

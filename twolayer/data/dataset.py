@@ -24,9 +24,8 @@ from twolayer.data.labels import (
     row_type,
     stratified_folds,
     stratified_split,
-    without_absent,
 )
-from twolayer.data.preparation import Preparation, not_finite
+from twolayer.data.preparation import Preparation, fill, not_finite
 from twolayer.data.profile import count_shared_rows
 from twolayer.data.rows import ArrayRows, Method, NotFiniteError, RowNumbers, Rows, ScaledRows, Scaling, fit_scaling
 from twolayer.data.sources import Raw, Source, files_of, read_split, read_training
@@ -34,9 +33,11 @@ from twolayer.network.model import Array
 from twolayer.utils.randomness import generator
 from twolayer.utils.text import data_error, shown
 
+_MOST_COMPARED = 1 << 28  # bytes of two sources that are compared row by row
+
 
 def handle_missing(raw: Raw, policy: str, notes: list[str]) -> tuple[Raw, RowNumbers | None]:
-    """Return the rows of a table that can be used under a policy.
+    """Return the rows of a table that can be used, and which of the source's rows they are, None for all.
 
     For `mean`, missing features stay NaN until `fill`, and rows without a label are dropped, as labels have no mean.
 
@@ -44,9 +45,6 @@ def handle_missing(raw: Raw, policy: str, notes: list[str]) -> tuple[Raw, RowNum
         raw: rows of a table.
         policy: refuse, drop or mean.
         notes: gets a sentence on what was dropped.
-
-    Returns:
-        The rows, and which of the source's rows they are; None for all.
 
     Raises:
         DataError: for a missing cell that the policy does not allow, or if no row is left.
@@ -70,8 +68,10 @@ def handle_missing(raw: Raw, policy: str, notes: list[str]) -> tuple[Raw, RowNum
         raise data_error(raw.name, "some whole rows", "a missing cell in every row", "missing: mean fills cells")
     lack = "with a missing cell" if policy == "drop" else "without a label"
     row = int(np.argmax(bad))
-    j = int(np.argmax(np.isnan(raw.X[row]))) if not unlabelled[row] else None
-    first = f"the first at {raw.place(row)}: {'the label' if j is None else raw.feature(j)} is {_spelled(raw, row, j)}"
+    j = None if unlabelled[row] else int(np.argmax(np.isnan(raw.X[row])))
+    text = raw.spelling(row, j).strip()
+    spelled = f"{shown(text)}, which data.missing_values lists" if text else "empty"
+    first = f"the first at {raw.place(row)}: {'the label' if j is None else raw.feature(j)} is {spelled}"
     notes.append(f"{raw.name}: {len(bad) - len(kept):,} of {len(bad):,} rows dropped, each {lack}; {first}")
     labels = None if raw.labels is None else Labels(raw.labels.codes[kept], raw.labels.values)
 
@@ -79,12 +79,6 @@ def handle_missing(raw: Raw, policy: str, notes: list[str]) -> tuple[Raw, RowNum
         return raw.place(int(kept[row]))
 
     return replace(raw, X=raw.X[kept], labels=labels, place=place, label_place=place), kept
-
-
-def _spelled(raw: Raw, row: int, j: int | None) -> str:
-    """How a missing cell is written."""
-    text = raw.spelling(row, j).strip()
-    return f"{shown(text)}, which data.missing_values lists" if text else "empty"
 
 
 def training_means(raw: Raw, rows: RowNumbers | None) -> Array:
@@ -97,27 +91,10 @@ def training_means(raw: Raw, rows: RowNumbers | None) -> Array:
     there = ~np.isnan(X)
     counts = there.sum(axis=0)
     if not counts.all():
-        column = raw.feature(int(np.argmin(counts)))
-        raise data_error(
-            f"{raw.name}: {column}", "at least one number in the training rows, or the column in 'ignore'", "none"
-        )
+        expected = "at least one number in the training rows, or the column in 'ignore'"
+        raise data_error(f"{raw.name}: {raw.feature(int(np.argmin(counts)))}", expected, "none")
     means: Array = np.where(there, X, 0).sum(axis=0) / counts
     return means
-
-
-def fill(raw: Raw, means: Array, notes: list[str]) -> Raw:
-    """Return the rows with the means in place of NaN, in `raw.X` itself if it is no file's; note their number."""
-    missing = np.isnan(raw.X)
-    if not missing.any():
-        return raw
-    X = raw.X if raw.X.flags.writeable else raw.X.copy()
-    np.copyto(X, means, where=missing)
-    notes.append(f"{raw.name}: {int(missing.sum()):,} missing cells filled with the means of the training rows")
-    return replace(raw, X=X)
-
-
-_BLOCK_BYTES = 1 << 20
-_MOST_COMPARED = 1 << 28  # bytes of two sources that are compared row by row
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,7 +178,7 @@ def load_dataset(
         validation: as above, a fraction of what remains, or {"fold": I, "folds": K}, part I (from 1) of K for
             cross-validation; None or 0: no validation rows.
         label, ignore, categorical, missing, unseen, constant, scale: see `config.models.DataConfig`.
-        missing_values, header, separator, decimal, encoding: how the text of a table is read, see `reading_of`.
+        missing_values, header, separator, decimal, encoding: how the text of a table is read, see `cells.Reading`.
         seed: the run's.
         dtype: float32 or float64, the network's.
 
@@ -210,8 +187,7 @@ def load_dataset(
     """
     notes: list[str] = []
     reading = reading_of(missing_values, header, separator, decimal, encoding)
-    choice = ColumnChoice(label, tuple(ignore), tuple(categorical))
-    raw, form = read_training(train, choice, seed, reading, constant, unseen, notes)
+    raw, form = read_training(train, ColumnChoice(label, ignore, categorical), seed, reading, constant, unseen, notes)
     raw, kept = handle_missing(raw, missing, notes) if form is not None else (raw, None)
     labels = _training_labels(raw)
     classes = labels.values
@@ -219,12 +195,14 @@ def load_dataset(
     parts = _split(raw.name, y, classes, test, validation, seed)
     means = training_means(raw, parts["train"]) if form is not None and missing == "mean" else None
     raw = fill(raw, means, notes) if means is not None else raw
-    float_type = np.dtype(dtype)
     scaling = _fit(raw, scale, parts["train"])
-    preparation = Preparation(classes, scaling, scale, missing, means, form, raw.image_shape, float_type)
+    preparation = Preparation(classes, scaling, scale, missing, means, form, raw.image_shape, np.dtype(dtype))
     rows = preparation.rows(raw)
     splits = {name: _part_of(rows, y, chosen, kept) for name, chosen in parts.items()}
-    _require_finite_parts(splits, scale, raw, float_type)
+    may_overflow = scale in ("none", "center") and raw.X.dtype.itemsize > preparation.dtype.itemsize
+    for name, split in splits.items():
+        if name != "train" or may_overflow:  # what the fit of the scaling has not checked
+            _require_finite(split.X, raw, preparation.dtype)
     for part, (name, source) in enumerate((("validation", validation), ("test", test)), start=1):
         if source is not None and not isinstance(source, int | float) and not is_fold(source):
             splits[name] = _read_split(source, preparation, seed, part, notes)
@@ -233,18 +211,11 @@ def load_dataset(
     return Dataset(splits["train"], splits.get("validation"), splits.get("test"), preparation, tuple(notes), digests)
 
 
-def _require_finite_parts(splits: dict[str, Split], scale: Method, raw: Raw, float_type: np.dtype[Any]) -> None:
-    """Check the parts that the fit of the scaling has not checked."""
-    overflow = scale in ("none", "center") and raw.X.dtype.itemsize > float_type.itemsize
-    for name, split in splits.items():
-        if name != "train" or overflow:
-            _require_finite(split.X, raw, float_type)
-
-
 def _shared_note(name: str, train: Rows, held: Rows) -> list[str]:
-    """A sentence if many rows of a source of their own are training rows."""
-    arrays = [rows.X for rows in (train, held) if isinstance(rows, ArrayRows | ScaledRows)]
-    if len(arrays) < 2 or type(train) is not type(held) or sum(X.nbytes for X in arrays) > _MOST_COMPARED:
+    """Return a sentence if many rows of a source of their own are training rows."""
+    if not (isinstance(train, ArrayRows) and type(train) is type(held)):
+        return []
+    if train.X.nbytes + held.X.nbytes > _MOST_COMPARED:
         return []
     shared = count_shared_rows(*(rows.raw(np.arange(rows.shape[0])) for rows in (train, held)))
     if shared < 0.2 * held.shape[0]:
@@ -254,13 +225,16 @@ def _shared_note(name: str, train: Rows, held: Rows) -> list[str]:
 
 
 def _training_labels(raw: Raw) -> Labels:
+    """Return the labels, with only those values that some row has."""
     assert raw.labels is not None
-    labels = without_absent(raw.labels)
-    if len(labels.values) < 2:
-        raise data_error(
-            raw.name, "two or more classes", f"one, {shown(labels.values[0])}", "is it the label's column?"
-        )
-    return labels
+    codes, values = raw.labels.codes, raw.labels.values
+    present = np.flatnonzero(np.bincount(codes, minlength=len(values)))
+    if len(present) < 2:
+        found = f"one, {shown(values[present[0]])}"
+        raise data_error(raw.name, "two or more classes", found, "is it the label's column?")
+    if len(present) == len(values):
+        return raw.labels
+    return Labels(np.searchsorted(present, codes), tuple(values[k] for k in present))
 
 
 def _split(
@@ -271,37 +245,34 @@ def _split(
     validation: float | Source | None,
     seed: int,
 ) -> dict[str, RowNumbers | None]:
-    """Which rows of the training source are for what; None for all of them. The test rows are taken first."""
+    """Return which rows of the training source are for what; None for all. The test rows are taken first."""
     parts: dict[str, RowNumbers | None] = {"train": None}
+
+    def left() -> NDArray[np.integer[Any]]:
+        return y if parts["train"] is None else y[parts["train"]]
+
+    def hold_out(part: str, first: RowNumbers, second: RowNumbers) -> None:
+        numbers = parts["train"]
+        parts["train"], parts[part] = (first, second) if numbers is None else (numbers[first], numbers[second])
+
     for part, fraction in (("test", test), ("validation", validation)):
-        if not isinstance(fraction, int | float) or not fraction:
-            continue
-        if not 0 < fraction < 1:
-            raise data_error(f"data.{part}", "a fraction between 0 and 1, or a source", f"{fraction}")
-        rng = generator(seed, "split" if part == "validation" else "test_split")
-        left = parts["train"]
-        first, second = stratified_split(y if left is None else y[left], fraction, classes, rng, f"{name}, {part} rows")
-        parts["train"], parts[part] = (first, second) if left is None else (left[first], left[second])
+        if isinstance(fraction, int | float) and fraction:
+            if not 0 < fraction < 1:
+                raise data_error(f"data.{part}", "a fraction between 0 and 1, or a source", f"{fraction}")
+            rng = generator(seed, "split" if part == "validation" else "test_split")
+            hold_out(part, *stratified_split(left(), fraction, classes, rng, f"{name}, {part} rows"))
     if is_fold(validation):
-        left = parts["train"]
-        fold = stratified_folds(
-            y if left is None else y[left],
-            validation["folds"],
-            classes,
-            generator(seed, "folds"),
-            f"{name}, {validation['folds']} folds",
-        )
+        folds = validation["folds"]
+        fold = stratified_folds(left(), folds, classes, generator(seed, "folds"), f"{name}, {folds} folds")
         held = fold == validation["fold"] - 1
-        first, second = (np.flatnonzero(each).astype(row_type(len(y))) for each in (~held, held))
-        parts["train"], parts["validation"] = (first, second) if left is None else (left[first], left[second])
+        hold_out("validation", *(np.flatnonzero(each).astype(row_type(len(y))) for each in (~held, held)))
     return parts
 
 
 def _part_of(rows: Rows, y: NDArray[np.integer[Any]], chosen: RowNumbers | None, kept: RowNumbers | None) -> Split:
-    """Some rows of the training source, or all; `kept` are those of its rows that `rows` holds."""
+    """Return some rows of the training source, or all; `kept` are those of its rows that `rows` holds."""
     if chosen is None:
-        numbers = np.arange(len(y), dtype=row_type(len(y))) if kept is None else kept
-        return Split(rows, y, numbers)
+        return Split(rows, y, np.arange(len(y), dtype=row_type(len(y))) if kept is None else kept)
     return Split(rows.subset(chosen), y[chosen], chosen if kept is None else kept[chosen])
 
 
@@ -309,26 +280,20 @@ def _fit(raw: Raw, method: Method, rows: RowNumbers | None) -> Scaling:
     try:
         return fit_scaling(raw.X, method, rows)
     except NotFiniteError as error:
-        raise not_finite(raw.place(error.row), raw.feature(error.column), error.value, np.float64) from None
+        raise not_finite(raw, error, np.dtype(np.float64)) from None
 
 
 def _require_finite(rows: Rows, raw: Raw, dtype: np.dtype[Any]) -> None:
     """Check rows that stay in their file, as the network will get them; those in memory have been checked."""
-    if not isinstance(rows, ScaledRows) or raw.X.dtype.kind != "f":
-        return
-    N, D = rows.shape
-    step = max(1, _BLOCK_BYTES // (8 * D))
-    for start in range(0, N, step):
-        block = np.empty((min(step, N - start), D), dtype)
-        rows.slice(start, start + len(block), block)
-        if not np.isfinite(block).all():
-            at, column = map(int, np.argwhere(~np.isfinite(block))[0])
-            row = start + at if rows.index is None else int(rows.index[start + at])
-            raise not_finite(raw.place(row), raw.feature(column), float(raw.X[row, column]), dtype)
+    if isinstance(rows, ScaledRows) and raw.X.dtype.kind == "f":
+        try:
+            rows.scale_all(dtype)
+        except NotFiniteError as error:
+            raise not_finite(raw, error, dtype) from None
 
 
 def _read_split(source: Source, preparation: Preparation, seed: int, part: int, notes: list[str]) -> Split:
-    """The rows of a source of their own, prepared as the training rows were."""
+    """Return the rows of a source of their own, prepared as the training rows were."""
     raw = read_split(source, preparation.form, preparation.n_features, seed, part, "needed", notes)
     kept = None
     if preparation.form is not None:

@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.data.cells import Reading, canonical, clean, near_equal, number_of
+from twolayer.data.cells import Reading, canonical, near_equal, number_of, word_of
 from twolayer.network.model import Array
 from twolayer.utils.text import data_error, did_you_mean, shown, some
 
@@ -43,7 +43,7 @@ class Labels:
 
 
 def labels_of_array(array: Array, name: str) -> Labels:
-    """Return the labels in an array (N,) of whole numbers (floats too, if they are whole) or text, read in blocks.
+    """Return the labels in an array (N,), N > 0, of whole numbers (floats as well) or text, read in blocks.
 
     Raises:
         DataError: for another shape or type, a float that is not whole, a number that int64 does not hold, or far too
@@ -53,27 +53,25 @@ def labels_of_array(array: Array, name: str) -> Labels:
         raise data_error(name, "one label for each row, shape (N,)", f"labels of shape {array.shape}")
     if array.dtype.kind not in "biufUS":
         raise data_error(name, "whole numbers or text", f"labels of type {array.dtype}")
-    distinct: Array | None = None
-    for start in range(0, len(array), _BLOCK):
+    starts = range(0, len(array), _BLOCK)
+    distinct = array[:0]
+    for start in starts:
         block = array[start : start + _BLOCK]
         if block.dtype.kind == "f":
             bad = np.flatnonzero(~(np.abs(block) <= 2.0**53) | (block != np.trunc(block)))
             if len(bad):
                 place = f"{name}, row {start + bad[0]}"
                 raise data_error(place, "labels that are whole numbers or text", f"label {block[bad[0]]}")
-        found = np.unique(block)
-        distinct = found if distinct is None else np.union1d(distinct, found)
-        require_few(len(distinct), name)
-    if distinct is None:
-        raise data_error(name, "at least one row", "no labels")
+        distinct = np.union1d(distinct, block)
+        _require_few(len(distinct), name, MAX_CLASSES)
     if distinct.dtype.kind == "u" and distinct[-1] > np.iinfo(np.int64).max:
         raise data_error(name, "whole numbers below 2**63, or text", f"label {distinct[-1]}")
-    codes = np.empty(len(array), np.min_scalar_type(max(len(distinct) - 1, 0)))
-    for start in range(0, len(array), _BLOCK):
+    codes = np.empty(len(array), np.min_scalar_type(len(distinct) - 1))
+    for start in starts:
         codes[start : start + _BLOCK] = np.searchsorted(distinct, array[start : start + _BLOCK])
-    text = array.dtype.kind in "US"
-    values = [item.decode("latin-1") if isinstance(item, bytes) else item for item in distinct.tolist()]
-    return Labels(codes, tuple(str(value) if text else int(value) for value in values))
+    if array.dtype.kind == "S":
+        distinct = np.char.decode(distinct, "latin-1")
+    return Labels(codes, tuple(distinct.tolist() if array.dtype.kind in "US" else map(int, distinct)))
 
 
 def labels_of_column(column: Any, reading: Reading, decimal: str, name: str, most: int) -> Labels:
@@ -93,19 +91,16 @@ def labels_of_column(column: Any, reading: Reading, decimal: str, name: str, mos
     """
     codes, distinct = encoded(column)
     used = np.bincount(codes + 1, minlength=len(distinct) + 1)[1:] > 0
-    if used.sum() > 20 * most + len(reading.missing):
-        require_few(int(used.sum()), name, most)
-    words: list[str | None] = [None] * len(used)
-    for at, value in enumerate(distinct.to_pylist()):
-        if used[at]:
-            word = canonical(value, decimal)
-            known = reading.is_missing(word) or (isinstance(value, str) and reading.is_missing(clean(value)))
-            words[at] = None if known or not word else word
-    present = {word for word in words if word is not None}
-    require_few(len(present), name, most)
-    values: list[Label] = _in_order(present)
-    index: dict[str | None, int] = {str(value): k for k, value in enumerate(values)}
-    index[None] = MISSING
+    if used.sum() > 20 * most + len(reading.missing):  # before all are turned into words
+        _require_few(int(used.sum()), name, most)
+    words = [
+        word_of(value, reading, decimal) if is_used else ""
+        for value, is_used in zip(distinct.to_pylist(), used.tolist(), strict=True)
+    ]
+    present = set(words) - {""}
+    _require_few(len(present), name, most)
+    values = _in_order(present)
+    index = {str(value): k for k, value in enumerate(values)} | {"": MISSING}
     mapping = np.array([*(index[word] for word in words), MISSING], np.int32)  # code -1: the last
     return Labels(mapping[codes], tuple(values))
 
@@ -143,26 +138,21 @@ def encoded(column: Any) -> tuple[NDArray[np.integer[Any]], Any]:
 
 
 def _in_order(words: set[str]) -> list[Label]:
-    """Distinct canonical values in ascending order: integers, numbers as texts, or texts."""
-    if words and all(_is_canonical_integer(word) for word in words):
+    """Return distinct canonical values in ascending order: integers, numbers as texts, or texts."""
+    digits = [word.removeprefix("-") for word in words]
+    if all(word.isascii() and word.isdigit() and len(word) <= 18 for word in digits):
         return sorted(map(int, words))
     numbers = [(number, word) for word in words if (number := number_of(word)) is not None]
-    if len(numbers) == len(words):
-        return [word for _, word in sorted(numbers)]
-    return sorted(words)
+    return [word for _, word in sorted(numbers)] if len(numbers) == len(words) else sorted(words)
 
 
-def require_few(count: int, name: str, most: int = MAX_CLASSES) -> None:
-    """Refuse more different values than classes, or categories, make sense.
-
-    Raises:
-        DataError: above `most`.
-    """
-    if count > most and most == MAX_CLASSES:
-        found = f"more than {most:,} different labels"
-        raise data_error(name, "classes", found, "a quantity cannot be learned as one; is it the right column?")
+def _require_few(count: int, name: str, most: int) -> None:
+    """Refuse more different values than classes, or categories, make sense."""
     if count > most:
-        raise data_error(name, "few categories, or the column in 'ignore'", f"more than {most:,} different values")
+        expected, what, hint = "few categories, or the column in 'ignore'", "values", ""
+        if most == MAX_CLASSES:
+            expected, what, hint = "classes", "labels", "a quantity cannot be learned as one; is it the right column?"
+        raise data_error(name, expected, f"more than {most:,} different {what}", hint)
 
 
 def near_equal_note(values: Sequence[Label], name: str) -> str | None:
@@ -197,20 +187,6 @@ def class_indices(labels: Labels, classes: Sequence[Label], place: Place) -> Arr
     return indices
 
 
-def without_absent(labels: Labels) -> Labels:
-    """Return the same labels, with only those values that some row has."""
-    present = np.flatnonzero(np.bincount(labels.codes, minlength=len(labels.values)))
-    if len(present) == len(labels.values):
-        return labels
-    codes = np.searchsorted(present, labels.codes)
-    return Labels(codes, tuple(labels.values[k] for k in present))
-
-
-def _is_canonical_integer(word: str) -> bool:
-    digits = word.removeprefix("-")
-    return digits.isascii() and digits.isdigit() and len(digits) <= 18 and str(int(word)) == word
-
-
 def row_type(n_rows: int) -> np.dtype[Any]:
     """Return the type for numbers of rows: int32 where it holds them."""
     return np.dtype(np.int32 if n_rows <= np.iinfo(np.int32).max else np.int64)
@@ -228,7 +204,7 @@ def stratified_split(
     rng: np.random.Generator,
     name: str,
 ) -> tuple[RowNumbers, RowNumbers]:
-    """Part N rows in two, class by class.
+    """Part N rows in two, class by class; return the rows of both parts, each in ascending order.
 
     The second part has round(fraction N) rows, shared among the classes in proportion to their rows (largest
     remainders first), but at least one of each class, and never all of a class.
@@ -240,19 +216,10 @@ def stratified_split(
         rng: where the random numbers come from.
         name: what is split and for what, for the message.
 
-    Returns:
-        The rows of the first and of the second part, each in ascending order.
-
     Raises:
         DataError: if a class has a single row.
     """
-    counts = np.bincount(y, minlength=len(classes))
-    if counts.min() < 2:
-        rare = int(counts.argmin())
-        found = f"class {shown(classes[rare])} has {counts[rare]} row{'s' if counts[rare] != 1 else ''}"
-        raise data_error(
-            name, "at least 2 of each class, one for each part", found, "leave the class out or ask for no split"
-        )
+    counts = _class_counts(y, classes, name)
     held = np.zeros(len(y), np.bool_)
     for index, share in enumerate(_shares(counts, fraction)):
         rows = np.flatnonzero(y == index)
@@ -283,9 +250,7 @@ def stratified_folds(
         DataError: if a class has a single row, which no training rows would have when it is held out, or there are
             fewer rows than folds.
     """
-    counts = np.bincount(y, minlength=len(classes))
-    if counts.min() < 2:
-        raise data_error(name, "at least 2 rows of each class", f"1 of class {shown(classes[int(counts.argmin())])}")
+    _class_counts(y, classes, name)
     if len(y) < folds:
         raise data_error(name, f"at least {folds} rows, one for each fold", f"{len(y)}")
     order = np.lexsort((rng.permutation(len(y)), y))  # class by class, in random order within a class
@@ -294,8 +259,19 @@ def stratified_folds(
     return fold
 
 
+def _class_counts(y: NDArray[np.integer[Any]], classes: Sequence[object], name: str) -> NDArray[np.intp]:
+    """Return the number of rows of each class (C,); refuse a class that cannot be in both parts."""
+    counts = np.bincount(y, minlength=len(classes))
+    rare = int(counts.argmin())
+    if counts[rare] < 2:
+        found = f"class {shown(classes[rare])} has {counts[rare]} row{'s' if counts[rare] != 1 else ''}"
+        expected = "at least 2 of each class, one for each part"
+        raise data_error(name, expected, found, "leave the class out or ask for no split")
+    return counts
+
+
 def _shares(counts: NDArray[np.integer[Any]], fraction: float) -> NDArray[np.int64]:
-    """(C,) how many rows of each class go into the second part."""
+    """Return how many rows of each class (C,) go into the second part."""
     exact = fraction * counts
     shares = np.floor(exact).astype(np.int64)
     left = round(fraction * int(counts.sum())) - int(shares.sum())

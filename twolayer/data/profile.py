@@ -4,14 +4,14 @@ label away, test rows that are training rows."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.data.cells import Reading, canonical
+from twolayer.data.cells import Reading, canonical, word_of
 from twolayer.data.labels import encoded, numpy_of
 from twolayer.data.table import Opened, fill_numbers
 from twolayer.network.model import Array
@@ -23,7 +23,6 @@ _LEAST_ACCURACY = 0.98
 _LEAST_ROWS = 100  # held out, to judge a quantity
 _SAMPLE = 500  # different texts that are looked at where there are more
 _MOST_CLASSES = 1000
-_KEY_COLUMNS = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +60,7 @@ def profile_columns(opened: Opened, reading: Reading) -> list[Profile]:
     """
     columns = opened.columns([], range(opened.width))
     names = opened.names or tuple(map(str, range(opened.width)))
-    return [_profile(columns.pop(at), at, names[at], reading, opened.decimal) for at in range(opened.width)]
+    return [_profile(columns.pop(at), at, name, reading, opened.decimal) for at, name in enumerate(names)]
 
 
 def _profile(column: Any, at: int, name: str, reading: Reading, decimal: str) -> Profile:
@@ -69,31 +68,28 @@ def _profile(column: Any, at: int, name: str, reading: Reading, decimal: str) ->
     if fill_numbers(column, numbers, reading, decimal, give_up=True) is None:
         values, counts = _counted(numbers)
         whole = bool(np.isfinite(values).all() and (values == np.trunc(values)).all())
-        few = {canonical(value): count for value, count in zip(values.tolist(), counts.tolist(), strict=True)
-               } if len(values) <= MAX_VALUES else {}  # fmt: skip
+        few: dict[str, int] = {}
+        if len(values) <= MAX_VALUES:
+            few = dict(zip(map(canonical, values.tolist()), counts.tolist(), strict=True))
         return Profile(at, name, int(np.isnan(numbers).sum()), len(values), True, whole, few, (), numbers)
     codes, texts = encoded(column)
-    occurs = np.bincount(codes + 1, minlength=len(texts) + 1)
+    occurs = np.bincount(codes + 1, minlength=len(texts) + 1).tolist()
+    sample = texts[:_SAMPLE].to_pylist()
     if len(texts) > 2 * MAX_VALUES:
-        return Profile(
-            at, name, int(occurs[0]), len(texts), False, False, {}, tuple(texts[:_SAMPLE].to_pylist()), codes[:0]
-        )
-    merged: dict[str, int] = {}
-    new_codes = np.full(len(texts) + 1, -1)
-    few, missing = {}, int(occurs[0])
-    for k, text in enumerate(texts.to_pylist()):
-        word, count = canonical(text, decimal), int(occurs[k + 1])
-        if not word or reading.is_missing(word):
-            missing += count
-            continue
-        new_codes[k] = merged.setdefault(word, len(merged))
+        return Profile(at, name, occurs[0], len(texts), False, False, {}, tuple(sample), codes[:0])
+    words = [word_of(text, reading, decimal) for text in texts.to_pylist()]
+    few = {}
+    for word, count in zip(("", *words), occurs, strict=True):
         few[word] = few.get(word, 0) + count
-    sample = tuple(text for text in texts[:_SAMPLE].to_pylist() if not reading.is_missing(canonical(text, decimal)))
-    return Profile(at, name, missing, len(merged), False, False, few, sample, new_codes[codes])
+    missing = few.pop("")
+    index = {word: k for k, word in enumerate(few)}
+    new_codes = np.array([*(index.get(word, -1) for word in words), -1])  # code -1: the last
+    sample = [text for text, word in zip(sample, words, strict=False) if word]
+    return Profile(at, name, missing, len(few), False, False, few, tuple(sample), new_codes[codes])
 
 
 def _counted(numbers: Array) -> tuple[Array, NDArray[np.integer[Any]]]:
-    """The different numbers and how often each occurs, missing ones left out."""
+    """Return the different numbers and how often each occurs, missing ones left out."""
     import pyarrow as pa
     from pyarrow import compute
 
@@ -124,18 +120,14 @@ class Leak:
         )
 
 
-def find_leaks(
-    columns: Iterable[tuple[str, Array]], n_columns: int, y: NDArray[np.integer[Any]], max_rows: int = 20_000
-) -> list[Leak]:
+def find_leaks(columns: Sequence[tuple[str, Array]], y: NDArray[np.integer[Any]], max_rows: int = 20_000) -> list[Leak]:
     """Return the columns that predict the label almost alone, the most accurate first.
 
-    Half of the rows give the most frequent label for each value of a column, or for each of 64
-    ranges of a quantity; the other half judges it. Few rows or a rare second class can show such a column by chance:
-    then none is returned.
+    Half of the rows give the most frequent label for each value of a column, or for each of 64 ranges of a quantity;
+    the other half judges it. None is returned where few rows or a rare second class can show such a column by chance.
 
     Args:
         columns: name and values (N,) of each: floats of a quantity, or integers of categories.
-        n_columns: their number.
         y: (N,) class indices, -1 for no label.
         max_rows: rows that are looked at, drawn at random.
     """
@@ -143,13 +135,13 @@ def find_leaks(
     rows = np.flatnonzero(y >= 0)
     rows = rng.permutation(rows)[:max_rows]
     half = len(rows) // 2
-    if half < 20 or not n_columns:
+    if half < 20 or not columns:
         return []
     fit, judge = rows[:half], rows[half:]
     n_classes = int(y.max()) + 1
     base = float(np.bincount(y[judge]).max() / len(judge))
     chance = len(judge) * -math.log10(max(base, 1e-3)) if base < 1 else 0
-    if n_classes > _MOST_CLASSES or chance < 3 + math.log10(n_columns):
+    if n_classes > _MOST_CLASSES or chance < 3 + math.log10(len(columns)):
         return []
     found = []
     for name, values in columns:
@@ -190,29 +182,12 @@ def _accuracy(
 
 
 def count_shared_rows(train: Array, test: Array) -> int:
-    """Return how many test rows have the features of a training row.
-
-    Args:
-        train: (N, D) numbers.
-        test: (M, D) numbers.
-    """
-    D = train.shape[1]
-    columns = np.unique(np.linspace(0, D - 1, min(D, _KEY_COLUMNS)).astype(np.intp))
-    keys, other = _keys(train, columns), _keys(test, columns)
-    order = np.argsort(keys, kind="stable")
-    at = np.searchsorted(keys, other, sorter=order)
-    shared = 0
-    for row in np.flatnonzero(keys[order[np.minimum(at, len(keys) - 1)]] == other).tolist():
-        twin = order[at[row]]
-        shared += bool(np.array_equal(train[twin], test[row], equal_nan=True))
-    return shared
+    """Return how many rows of `test` (M, D) are rows of `train` (N, D)."""
+    known = set(map(hash, _row_bytes(train)))
+    return sum(hash(row) in known for row in _row_bytes(test))
 
 
-def _keys(X: Array, columns: NDArray[np.intp]) -> NDArray[np.uint64]:
-    """(N,) a number for each row, equal where the chosen columns are."""
-    odd = np.random.default_rng(1).integers(1 << 62, size=len(columns), dtype=np.uint64) * 2 + 1
-    keys = np.zeros(len(X), np.uint64)
-    for column, factor in zip(columns.tolist(), odd, strict=True):
-        keys += (X[:, column].astype(np.float64) + 0.0).view(np.uint64) * factor
-        keys ^= keys >> np.uint64(29)
-    return keys
+def _row_bytes(X: Array) -> list[bytes]:
+    rows = np.ascontiguousarray(X + X.dtype.type(0))  # there is no -0 in it
+    found: list[bytes] = rows.view(f"V{rows.itemsize * rows.shape[1]}").ravel().tolist()
+    return found

@@ -4,8 +4,9 @@ Scaling: (x - center) / scale for each feature, fitted on training rows alone, i
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from twolayer.network.model import Array
 RowNumbers = NDArray[np.integer[Any]]
 Method = Literal["none", "center", "standardize", "max"]
 
-METHODS: tuple[Method, ...] = ("none", "center", "standardize", "max")
+METHODS: tuple[Method, ...] = get_args(Method)
 
 _BLOCK_BYTES = 1 << 20  # of float64 at a time
 
@@ -43,35 +44,33 @@ class Scaling:
         self._ready: dict[np.dtype[Any], tuple[Array, Array]] = {}
 
     def apply(self, X: Array, out: Array) -> Array:
-        """Fills `out` (B, D) of floats with the scaled rows X (B, D) of any numbers, and returns it.
+        """Fill `out` (B, D) of floats with the scaled rows X (B, D) of any numbers, and return it.
 
         Rows that `out` holds exactly are scaled in place there; others, such as float64 rows for a float32 model,
         are centered in float64 first, where a large offset costs no digits.
         """
         with np.errstate(over="ignore", invalid="ignore"):  # the caller reports an infinity with its place
+            exact = out
             if not self.identity and not np.can_cast(X.dtype, out.dtype):
-                center, factor = self._cast(np.dtype(np.float64))
-                exact: Array = X.astype(np.float64)
+                exact = np.empty(X.shape)
+            exact[...] = X
+            if not self.identity:
+                center, factor = self._cast(exact.dtype)
                 exact -= center
                 exact *= factor
+            if exact is not out:
                 out[...] = exact
-                return out
-            out[...] = X
-            if not self.identity:
-                center, factor = self._cast(out.dtype)
-                out -= center
-                out *= factor
         return out
 
     def _cast(self, dtype: np.dtype[Any]) -> tuple[Array, Array]:
-        """Center and 1 / scale in a float type: a product costs less than a quotient."""
+        """Return center and 1 / scale in a float type: a product costs less than a quotient."""
         if dtype not in self._ready:
             self._ready[dtype] = self.center.astype(dtype), (1 / self.scale).astype(dtype)
         return self._ready[dtype]
 
 
 def fit_scaling(X: Array, method: Method, rows: RowNumbers | None = None) -> Scaling:
-    """The scaling of training rows.
+    """Return the scaling of training rows.
 
         none         center 0, scale 1
         center       center the mean, scale 1
@@ -89,9 +88,9 @@ def fit_scaling(X: Array, method: Method, rows: RowNumbers | None = None) -> Sca
         NotFiniteError: for a NaN, an infinity or numbers whose squares are beyond float64.
     """
     D = X.shape[1]
+    center, scale = np.zeros(D), np.ones(D)
     if method == "none" and X.dtype.kind != "f":
-        return Scaling(np.zeros(D), np.ones(D))
-    count = len(X) if rows is None else len(rows)
+        return Scaling(center, scale)
     origin = _float64(X[0 if rows is None else rows[0]])  # (D,) sums of x - origin cancel no digits
     total, squares, largest = np.zeros(D), np.zeros(D), np.zeros(D)
     for start, block in blocks_of(X, rows):
@@ -105,13 +104,13 @@ def fit_scaling(X: Array, method: Method, rows: RowNumbers | None = None) -> Sca
                 squares += np.einsum("ij,ij->j", block, block)
         if not (np.isfinite(total).all() and np.isfinite(squares).all() and np.isfinite(largest).all()):
             raise _first_not_finite(X, rows, start, len(block))
+    count = len(X) if rows is None else len(rows)
     mean = total / count  # (D,) from the origin
-    center, scale = np.zeros(D), np.ones(D)
     if method in ("center", "standardize"):
         center = origin + mean
     if method == "standardize":
         scale = np.sqrt(np.maximum(squares / count - mean**2, 0))
-    if method == "max":
+    elif method == "max":
         scale = largest
     digits = np.finfo(X.dtype if X.dtype.kind == "f" else np.float64)
     # A spread below the last digits of the numbers themselves is rounding, not information.
@@ -120,16 +119,15 @@ def fit_scaling(X: Array, method: Method, rows: RowNumbers | None = None) -> Sca
 
 
 def blocks_of(X: Array, rows: RowNumbers | None) -> Iterator[tuple[int, Array]]:
-    """(start, block): the rows in consecutive blocks of float64, each an array of its own."""
+    """Yield (start, block): the rows in consecutive blocks of float64, each an array of its own."""
     count = len(X) if rows is None else len(rows)
     size = max(1, _BLOCK_BYTES // (8 * X.shape[1]))
     for start in range(0, count, size):
-        chosen = X[start : start + size] if rows is None else X[rows[start : start + size]]
-        yield start, _float64(chosen)
+        yield start, _float64(X[start : start + size] if rows is None else X[rows[start : start + size]])
 
 
 def _float64(X: Array) -> Array:
-    """A copy of X as float64; a NaN of the kind that signals passes in silence; it is reported later."""
+    """Return a copy of X as float64; a signalling NaN passes in silence, as it is reported later."""
     with np.errstate(invalid="ignore"):
         return X.astype(np.float64)
 
@@ -151,20 +149,25 @@ class Rows(Protocol):
         """(N, D)."""
 
     def take(self, rows: NDArray[np.intp], out: Array) -> None:
-        """Fills `out` (B, D) with the rows of these numbers (B,), each from 0 to N - 1."""
+        """Fill `out` (B, D) with the rows of these numbers (B,), each from 0 to N - 1."""
 
     def slice(self, start: int, stop: int, out: Array) -> None:
-        """Fills `out` (stop - start, D) with consecutive rows."""
+        """Fill `out` (stop - start, D) with consecutive rows."""
 
     def subset(self, rows: RowNumbers) -> Rows:
-        """These rows alone, in this order, without a copy of the data; `rows` must not change afterwards."""
+        """Return these rows alone, in this order, without a copy of the data; `rows` must not change afterwards."""
 
     def raw(self, rows: NDArray[np.intp]) -> Array:
-        """(B, D) the rows of these numbers as they are kept, e.g. pixels of a picture."""
+        """Return (B, D) the rows of these numbers as they are kept, e.g. pixels of a picture."""
 
 
-class _IndexedRows:
-    """What both kinds of rows have in common: the array and which of its rows are meant."""
+class ArrayRows(Rows):
+    """Rows in an array (M, D) of floats that are ready for the model.
+
+    Args:
+        X: (M, D), in C order for speed.
+        index: (N,) which of them, and in which order; None for all.
+    """
 
     def __init__(self, X: Array, index: RowNumbers | None = None) -> None:
         self.X = X
@@ -172,15 +175,24 @@ class _IndexedRows:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(N, D)."""
         return len(self.X) if self.index is None else len(self.index), self.X.shape[1]
 
+    def take(self, rows: NDArray[np.intp], out: Array) -> None:
+        np.take(self.X, self._numbers(rows), axis=0, out=out, mode="clip")
+
+    def slice(self, start: int, stop: int, out: Array) -> None:
+        out[...] = self._consecutive(start, stop)
+
+    def subset(self, rows: RowNumbers) -> Self:
+        part = copy.copy(self)
+        part.index = self._numbers(rows)
+        return part
+
     def raw(self, rows: NDArray[np.intp]) -> Array:
-        """(B, D) the rows of these numbers as they are kept."""
-        kept: Array = self.X[rows if self.index is None else self.index[rows]]
+        kept: Array = self.X[self._numbers(rows)]
         return kept
 
-    def _chosen(self, rows: RowNumbers) -> RowNumbers:
+    def _numbers(self, rows: RowNumbers) -> RowNumbers:
         return rows if self.index is None else self.index[rows]
 
     def _consecutive(self, start: int, stop: int) -> Array:
@@ -190,28 +202,7 @@ class _IndexedRows:
         return f"{type(self).__name__}({self.shape[0]:,} rows of {self.shape[1]:,} features, {self.X.dtype})"
 
 
-class ArrayRows(_IndexedRows):
-    """Rows in an array (M, D) of floats that are ready for the model.
-
-    Args:
-        X: (M, D), in C order for speed.
-        index: (N,) which of them, and in which order; None for all.
-    """
-
-    def take(self, rows: NDArray[np.intp], out: Array) -> None:
-        """Fills `out` (B, D) with the rows of these numbers, without a temporary of its size."""
-        np.take(self.X, rows if self.index is None else self.index[rows], axis=0, out=out, mode="clip")
-
-    def slice(self, start: int, stop: int, out: Array) -> None:
-        """Fills `out` (stop - start, D) with consecutive rows."""
-        out[...] = self._consecutive(start, stop)
-
-    def subset(self, rows: RowNumbers) -> ArrayRows:
-        """These rows alone, sharing the array."""
-        return ArrayRows(self.X, self._chosen(rows))
-
-
-class ScaledRows(_IndexedRows):
+class ScaledRows(ArrayRows):
     """Rows kept as they are (bytes of images, numbers in a mapped file) and scaled when they are taken.
 
     Args:
@@ -227,14 +218,26 @@ class ScaledRows(_IndexedRows):
         self._takeable = X.flags.c_contiguous and X.flags.aligned
 
     def take(self, rows: NDArray[np.intp], out: Array) -> None:
-        """Fills `out` (B, D) with the rows of these numbers, scaled."""
-        chosen = rows if self.index is None else self.index[rows]
+        chosen = self._numbers(rows)
         self.scaling.apply(self.X.take(chosen, axis=0, mode="clip") if self._takeable else self.X[chosen], out)
 
     def slice(self, start: int, stop: int, out: Array) -> None:
-        """Fills `out` (stop - start, D) with consecutive rows, scaled."""
         self.scaling.apply(self._consecutive(start, stop), out)
 
-    def subset(self, rows: RowNumbers) -> ScaledRows:
-        """These rows alone, sharing the array."""
-        return ScaledRows(self.X, self.scaling, self._chosen(rows))
+    def scale_all(self, dtype: np.dtype[Any], out: Array | None = None) -> None:
+        """Scale all rows, in blocks, into `out` (N, D) or, if it is None, only to see that they are finite.
+
+        Raises:
+            NotFiniteError: for a number that is not finite, or not any more in that type.
+        """
+        N, D = self.shape
+        step = max(1, _BLOCK_BYTES // (8 * D))
+        scratch = np.empty((min(step, N), D), dtype) if out is None else out
+        for start in range(0, N, step):
+            stop = min(start + step, N)
+            block = scratch[: stop - start] if out is None else out[start:stop]
+            self.slice(start, stop, block)
+            if not np.isfinite(block).all():
+                at, column = map(int, np.argwhere(~np.isfinite(block))[0])
+                row = start + at if self.index is None else int(self.index[start + at])
+                raise NotFiniteError(row, column, float(self.X[row, column]))

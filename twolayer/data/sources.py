@@ -12,12 +12,12 @@ import numpy as np
 
 from twolayer.data.arrays import read_arrays
 from twolayer.data.cells import Reading
-from twolayer.data.columns import ColumnChoice, Labelling
+from twolayer.data.columns import ColumnChoice, Labelling, TableForm
 from twolayer.data.files import TABLES, format_of
 from twolayer.data.frames import Frame, is_frame
 from twolayer.data.labels import Labels, labels_of_array
 from twolayer.data.profile import find_leaks
-from twolayer.data.table import ParsedTable, TableForm, form_of_arrays, read_table, read_training_table
+from twolayer.data.table import ParsedTable, encode, form_of_arrays, read_table, read_training_table
 from twolayer.network.model import Array
 from twolayer.utils.text import as_data_error, data_error, shown
 
@@ -131,12 +131,12 @@ def read_split(
 
 def _leak_notes(table: ParsedTable, form: TableForm) -> list[str]:
     """A sentence on the column that gives the label away the most; the tables judged have few columns beside rows."""
-    layout = form.layout
-    if table.labels is None or len(layout.features) > _MOST_JUDGED:
+    if table.labels is None or len(form.features) > _MOST_JUDGED:
         return []
-    numbers = ((layout.name(at), table.numbers[:, j]) for j, at in enumerate(layout.numeric))
-    codes = ((layout.name(at), column.codes) for at, column in table.categories.items())
-    leaks = find_leaks((*numbers, *codes), len(layout.features), table.labels.codes, max_rows=2000)
+    numeric = (position for position in form.features if position not in form.categories)
+    columns = [(form.name(at), values) for at, values in zip(numeric, table.numbers.T, strict=True)]
+    columns += [(form.name(at), column.codes) for at, column in table.categories.items()]
+    leaks = find_leaks(columns, table.labels.codes, max_rows=2000)
     more = f" ({len(leaks) - 1} more columns like it)" if len(leaks) > 1 else ""
     return [f"possible leak: {leaks[0]}{more}"] if leaks else []
 
@@ -156,16 +156,16 @@ def files_of(source: object) -> list[Path]:
 
 
 def _of_table(table: ParsedTable, form: TableForm, name: str, notes: list[str]) -> Raw:
-    names, layout = form.feature_names, form.layout
-    positions = [position for position in layout.features for _ in form.categories.get(position, "1")]
+    names = form.feature_names
+    positions = [position for position in form.features for _ in form.categories.get(position, "1")]
 
     def spelling(row: int, j: int | None) -> str:
-        position = layout.label if j is None else positions[j]
+        position = form.label if j is None else positions[j]
         return "" if position is None else table.cell(row, position)
 
     return Raw(
         name,
-        form.encode(table, name, notes),
+        encode(table, form, name, notes),
         table.labels,
         None,
         place=table.place,

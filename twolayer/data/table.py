@@ -4,15 +4,15 @@ Files and frames come through the same functions here, so that they give the sam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from twolayer.data.cells import Reading, canonical, clean, number_of, number_of_value
-from twolayer.data.columns import ColumnChoice, Labelling, Layout, features_in_order, find_columns, layout_of_header
+from twolayer.data.columns import ColumnChoice, Labelling, TableForm, find_columns, form_of_header
 from twolayer.data.csv_reader import CsvFile
 from twolayer.data.files import TABLES, format_of, table_format
 from twolayer.data.frames import Frame, frame_of, read_frame
@@ -45,92 +45,61 @@ class ParsedTable:
     cell: Callable[[int, int], str]
 
 
-@dataclass(frozen=True)
-class TableForm:
-    """The columns of a training table, and the categories found in them.
+def encode(table: ParsedTable, form: TableForm, where: str, notes: list[str]) -> Array:
+    """Return the rows as (N, D) float64, NaN where a cell is missing (in all features of a missing category).
 
-    Attributes:
-        layout: the columns.
-        categories: for each categorical column, by position, its values; each becomes a feature that is 1 or 0.
-        reading: how the training table was read; its header is what was decided, None in a model of version 0.1.
-        unseen: none: a category that training did not have counts as none of the known ones; error: it is refused.
+    Args:
+        table: the rows.
+        form: the training table.
+        where: the table, for messages.
+        notes: gets a sentence for categories that training did not have.
+
+    Raises:
+        DataError: for such a category, if that is how `form.unseen` wants it; for far too many features.
     """
+    if not form.categories:
+        return table.numbers
+    n_rows, n_numbers = table.numbers.shape
+    D = n_numbers + sum(map(len, form.categories.values()))
+    if n_rows * D > max(MAX_ENCODED, 8 * n_rows * len(form.features)):
+        widest = max(form.categories, key=lambda position: len(form.categories[position]))
+        found = f"{D:,} features for {n_rows:,} rows, {len(form.categories[widest]):,} of them for one column"
+        raise data_error(f"{where}: {form.title(widest)}", "fewer categories, or the column in 'ignore'", found)
+    X = np.zeros((n_rows, D))
+    numbers = iter(table.numbers.T)
+    at = 0
+    for position in form.features:
+        width = len(form.categories.get(position, "1"))
+        if position in form.categories:
+            _encode_column(table, form, position, X[:, at : at + width], where, notes)
+        else:
+            X[:, at] = next(numbers)
+        at += width
+    return X
 
-    layout: Layout
-    categories: Mapping[int, tuple[str, ...]]
-    reading: Reading = field(default_factory=Reading)
-    unseen: str = "none"
 
-    @property
-    def feature_names(self) -> tuple[str, ...]:
-        """The D features' names; `column=value` for a category."""
-        return tuple(name if value is None else f"{name}={value}" for name, value in self.origins)
-
-    @property
-    def origins(self) -> tuple[tuple[str, str | None], ...]:
-        """The column that each of the D features comes from, and its category, None for a number."""
-        found: list[tuple[str, str | None]] = []
-        for position in self.layout.features:
-            name = self.layout.name(position)
-            found += [(name, value) for value in self.categories.get(position, (None,))]
-        return tuple(found)
-
-    def encode(self, table: ParsedTable, where: str, notes: list[str]) -> Array:
-        """Return the rows as (N, D) float64, NaN where a cell is missing (in all features of a missing category).
-
-        Args:
-            table: the rows.
-            where: the table, for messages.
-            notes: gets a sentence for categories that training did not have.
-
-        Raises:
-            DataError: for such a category, if that is how `unseen` wants it; for far too many features.
-        """
-        if not self.categories:
-            return table.numbers
-        n_rows, n_numbers = table.numbers.shape
-        D = n_numbers + sum(map(len, self.categories.values()))
-        if n_rows * D > max(MAX_ENCODED, 8 * n_rows * len(self.layout.features)):
-            widest = max(self.categories, key=lambda position: len(self.categories[position]))
-            found = f"{D:,} features for {n_rows:,} rows, {len(self.categories[widest]):,} of them for one column"
-            raise data_error(
-                f"{where}: {self.layout.title(widest)}", "fewer categories, or the column in 'ignore'", found
-            )
-        X = np.zeros((n_rows, D))
-        at, number = 0, 0
-        for position in self.layout.features:
-            if position not in self.categories:
-                X[:, at] = table.numbers[:, number]
-                at, number = at + 1, number + 1
-                continue
-            width = len(self.categories[position])
-            self._encode_column(table, position, X[:, at : at + width], where, notes)
-            at += width
-        return X
-
-    def _encode_column(self, table: ParsedTable, position: int, out: Array, where: str, notes: list[str]) -> None:
-        """Fill `out` (N, values) with the one-hot rows of a categorical column."""
-        column = table.categories[position]
-        mapping = column.codes_in(self.categories[position])
-        rows = np.flatnonzero(column.codes != MISSING)
-        codes = mapping[column.codes[rows]]
-        unknown = np.flatnonzero(codes == MISSING)
-        if len(unknown) and self.unseen == "error":
-            row = int(rows[unknown[0]])
-            value, known = str(column.values[column.codes[row]]), self.categories[position]
-            place = f"{table.place(row)}: {self.layout.title(position)}"
+def _encode_column(
+    table: ParsedTable, form: TableForm, position: int, out: Array, where: str, notes: list[str]
+) -> None:
+    """Fill `out` (N, values) with the one-hot rows of a categorical column."""
+    column, known = table.categories[position], form.categories[position]
+    there = np.flatnonzero(column.codes != MISSING)
+    codes = column.codes_in(known)[column.codes[there]]
+    is_known = codes != MISSING
+    unknown = there[~is_known]
+    if len(unknown):
+        values = list(dict.fromkeys(str(column.values[code]) for code in column.codes[unknown].tolist()))
+        if form.unseen == "error":
+            place = f"{table.place(int(unknown[0]))}: {form.title(position)}"
             expected = f"a category known from training: {some(known)}"
-            raise data_error(place, expected, shown(value), did_you_mean(value, known))
-        if len(unknown):
-            values = {str(column.values[code]): None for code in column.codes[rows[unknown]].tolist()}
-            count = f"{len(unknown):,} cell{'s' if len(unknown) > 1 else ''}"
-            notes.append(
-                f"{where}: {self.layout.title(position)}: {count} with a category that training did not have "
-                f"({some(values, 4)}) count{'s' if len(unknown) == 1 else ''} as none of the known ones"
-            )
-            rows, codes = rows[codes != MISSING], codes[codes != MISSING]
-        out[rows, codes] = 1
-        out[column.codes == MISSING] = np.nan
+            raise data_error(place, expected, shown(values[0]), did_you_mean(values[0], known))
+        one = len(unknown) == 1
+        notes.append(
+            f"{where}: {form.title(position)}: {len(unknown):,} cell{'s' * (not one)} with a category that training "
+            f"did not have ({some(values, 4)}) count{'s' * one} as none of the known ones"
+        )
+    out[there[is_known], codes[is_known]] = 1
+    out[column.codes == MISSING] = np.nan
 
 
 def read_training_table(
@@ -151,21 +120,23 @@ def read_training_table(
     """
     opened = open_table(source, reading, choice.has_names)
     notes += opened.notes
-    layout = layout_of_header(opened.where, opened.names, opened.width, choice, notes)
-    places = dict(zip(layout.features, layout.features, strict=True))
-    table = _parse(opened, layout, places, layout.label, reading)
+    form = form_of_header(opened.where, opened.names, opened.width, choice, notes)
+    label = form.label
+    assert label is not None
+    table = _parse(opened, form, {at: at for at in (*form.features, label)}, reading)
     if constant == "drop":
-        table, layout = _without_constant(table, layout, notes)
-    known = {position: tuple(map(str, labels.values)) for position, labels in table.categories.items()}
-    for position, values in known.items():
-        if not values:
-            place = f"{opened.where}: {layout.title(position)}"
+        table, form = _without_constant(table, form, notes)
+    for position, column in table.categories.items():
+        if not column.values:
+            place = f"{opened.where}: {form.title(position)}"
             raise data_error(place, "some categories, or the column in 'ignore'", "a missing cell in every row")
-        notes += filter(None, [near_equal_note(values, layout.title(position))])
-    if table.labels and layout.label is not None:
-        notes += filter(None, [near_equal_note(table.labels.values, f"label {layout.title(layout.label)}")])
+    assert table.labels is not None
+    titled = [(form.title(position), column) for position, column in table.categories.items()]
+    for title, column in (*titled, (f"label {form.title(label)}", table.labels)):
+        notes += filter(None, [near_equal_note(column.values, title)])
+    known = {position: tuple(map(str, column.values)) for position, column in table.categories.items()}
     decided = replace(reading, header=opened.names is not None)
-    return table, TableForm(layout, known, decided, unseen)
+    return table, replace(form, categories=known, reading=decided, unseen=unseen)
 
 
 def read_table(source: Any, form: TableForm, labels: Labelling, notes: list[str]) -> ParsedTable:
@@ -180,22 +151,19 @@ def read_table(source: Any, form: TableForm, labels: Labelling, notes: list[str]
     Raises:
         DataError: for any error in it.
     """
-    layout, reading = form.layout, form.reading
-    opened = _open(source, reading, layout.names is not None)
-    if isinstance(opened, CsvFile):
-        opened.set_header(_header_as_in_training(opened, layout))
+    opened = _open_again(source, form)
     notes += opened.notes
-    need_label = labels == "needed"
     if isinstance(opened, Frame) and opened.names is None:  # rows of cells, the features in order
-        found = features_in_order(opened.where, layout, opened.width)
+        if opened.width != len(form.features):
+            expected = f"(N, {len(form.features)}): {some(map(form.name, form.features))}"
+            raise data_error(opened.where, expected, f"{opened.width} columns")
+        places = dict(zip(form.features, range(opened.width), strict=True))
     else:
-        names = opened.names if layout.names else None
-        found = find_columns(opened.where, layout, names, opened.width, need_label)
-    if found.extra:
-        count = f"{len(found.extra):,} column{'s' if len(found.extra) > 1 else ''}"
-        notes.append(f"{opened.where}: {count} that training did not have: not used ({some(found.extra, 4)})")
-    places = dict(zip(layout.features, found.features, strict=True))
-    return _parse(opened, layout, places, None if labels == "left" else found.label, reading)
+        names = opened.names if form.names else None
+        places = find_columns(opened.where, form, names, opened.width, labels == "needed", notes)
+    if labels == "left" and form.label is not None:
+        places.pop(form.label, None)
+    return _parse(opened, form, places, form.reading)
 
 
 def read_columns(
@@ -214,26 +182,20 @@ def read_columns(
     """
     if form is None or format_of(path) not in TABLES:
         raise data_error(path, "a table whose columns have names", "a file of arrays", "leave --keep out")
-    reading = replace(form.reading, missing_values=("",))
-    opened = _open(path, reading, form.layout.names is not None)
-    if isinstance(opened, CsvFile):
-        opened.set_header(_header_as_in_training(opened, form.layout))
-    known = opened.names or tuple(map(str, range(opened.width)))
-    chosen = known if list(names) == ["all"] else [clean(name) for name in names]
-    at_name = {name: at for at, name in enumerate(known)}
+    opened = _open_again(path, replace(form, reading=replace(form.reading, missing_values=("",))))
+    at_name = {name: at for at, name in enumerate(opened.names or map(str, range(opened.width)))}
+    chosen = list(at_name) if list(names) == ["all"] else [clean(name) for name in names]
     if optional:
         chosen = [name for name in chosen if name in at_name]
-    if not chosen:
-        return {}
     for name in chosen:
         if name not in at_name:
-            raise data_error(f"{path}:1", f"one of {some(known)}", f"--keep {shown(name)}", did_you_mean(name, known))
-    columns = opened.columns([], [at_name[name] for name in chosen])
-    return {name: [_as_text(value) for value in columns[at_name[name]].to_pylist()] for name in chosen}
-
-
-def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else canonical(value)
+            hint = did_you_mean(name, at_name)
+            raise data_error(f"{path}:1", f"one of {some(at_name)}", f"--keep {shown(name)}", hint)
+    columns = opened.columns([], [at_name[name] for name in chosen]) if chosen else {}
+    return {
+        name: [value if isinstance(value, str) else canonical(value) for value in columns[at_name[name]].to_pylist()]
+        for name in chosen
+    }
 
 
 def open_table(source: Any, reading: Reading, has_names: bool) -> Opened:
@@ -260,60 +222,51 @@ def _open(source: Any, reading: Reading, has_names: bool) -> Opened:
     return CsvFile(path, reading) if form == "csv" else read_frame(path, form, reading, has_names)
 
 
-def _header_as_in_training(opened: CsvFile, layout: Layout) -> bool:
-    """What training recorded; a model of version 0.1 recorded nothing, and the first line decides."""
-    recorded = opened.reading.header
-    if recorded is not None:
-        return recorded
-    is_number = [number_of(cell, opened.decimal) is not None for cell in opened.first]
-    has_header = bool(set(layout.names).intersection(opened.first)) if layout.names else not any(is_number)
-    what = "names" if has_header else "a row of data"
-    opened.notes.append(
-        f"{opened.where}: the first line is taken for {what}; the model is of version 0.1 and has no record"
-    )
-    return has_header
+def _open_again(source: Any, form: TableForm) -> Opened:
+    """Open another table of the training's kind.
 
-
-def _parse(
-    opened: Opened, layout: Layout, places: Mapping[int, int], label: int | None, reading: Reading
-) -> ParsedTable:
-    """Parse the columns of a layout.
-
-    Args:
-        opened: the table.
-        layout: the training table's columns.
-        places: position in the layout -> position in this table.
-        label: position of the label in this table; None to leave it.
-        reading: which spellings are missing.
+    Whether it has a header is what training recorded; a model of version 0.1 recorded nothing, and the first line
+    decides.
     """
-    numeric = {position: places[position] for position in layout.numeric}
-    coded = {position: places[position] for position in layout.features if position in layout.categorical}
-    texts = [*coded.values()] + ([label] if label is not None else [])
-    if not numeric and not texts:
-        raise data_error(opened.where, "the features of the training", "no columns that are used")
-    columns = opened.columns(list(numeric.values()), texts, coded=True)
-    n_rows = len(next(iter(columns.values())))
-    numbers = np.empty((n_rows, len(numeric)))
-    missing = reading.missing_numbers
-    for j, (position, at) in enumerate(numeric.items()):
-        row = fill_numbers(columns.pop(at), numbers[:, j], reading, opened.decimal)
-        if row is not None:
-            raise _no_number(opened, row, at, layout.title(position))
-        if missing:
-            column = numbers[:, j]
-            column[np.isin(column, missing)] = np.nan
-    categories = {
-        position: labels_of_column(
-            columns[at], reading, opened.decimal, f"{opened.where}: {layout.title(position)}", MAX_CATEGORIES
+    opened = _open(source, form.reading, form.names is not None)
+    if isinstance(opened, Frame):
+        return opened
+    header = form.reading.header
+    if header is None:
+        is_number = [number_of(cell, opened.decimal) is not None for cell in opened.first]
+        header = bool(set(form.names).intersection(opened.first)) if form.names else not any(is_number)
+        what = "names" if header else "a row of data"
+        opened.notes.append(
+            f"{opened.where}: the first line is taken for {what}; the model is of version 0.1 and has no record"
         )
-        for position, at in coded.items()
-    }
-    labels = None
-    if label is not None:
-        name = f"{opened.where}: {layout.title(layout.label)}" if layout.label is not None else opened.where
-        labels = labels_of_column(columns[label], reading, opened.decimal, name, MAX_CLASSES)
-    at_position = dict(places) if label is None or layout.label is None else {**places, layout.label: label}
-    return ParsedTable(numbers, categories, labels, opened.place, lambda row, at: opened.cell(row, at_position[at]))
+    opened.set_header(header)
+    return opened
+
+
+def _parse(opened: Opened, form: TableForm, places: Mapping[int, int], reading: Reading) -> ParsedTable:
+    """Parse the columns of a training table, as far as `places` has them: position in it -> position in this one."""
+    where, decimal, label = opened.where, opened.decimal, form.label
+    numeric = [position for position in form.features if position not in form.categories]
+    texts = [places[position] for position in form.categories]
+    texts += [places[label]] if label is not None and label in places else []
+    columns = opened.columns([places[position] for position in numeric], texts, coded=True)
+    numbers = np.empty((len(next(iter(columns.values()))), len(numeric)))
+    missing = [number for value in reading.missing if (number := number_of(value)) is not None]  # such as -999
+    for j, position in enumerate(numeric):
+        at = places[position]
+        row = fill_numbers(columns.pop(at), numbers[:, j], reading, decimal)
+        if row is not None:
+            raise _no_number(opened, row, at, form.title(position))
+        if missing:
+            numbers[np.isin(numbers[:, j], missing), j] = np.nan
+
+    def coded(position: int, most: int) -> Labels:
+        name = f"{where}: {form.title(position)}"
+        return labels_of_column(columns[places[position]], reading, decimal, name, most)
+
+    categories = {position: coded(position, MAX_CATEGORIES) for position in form.categories}
+    labels = coded(label, MAX_CLASSES) if label is not None and label in places else None
+    return ParsedTable(numbers, categories, labels, opened.place, lambda row, at: opened.cell(row, places[at]))
 
 
 def fill_numbers(column: Any, out: Array, reading: Reading, decimal: str, give_up: bool = False) -> int | None:
@@ -371,23 +324,21 @@ def _no_number(opened: Opened, row: int, at: int, title: str) -> Exception:
     return data_error(f"{opened.place(row)}: {title}", expected, shown(cell), hint)
 
 
-def _without_constant(table: ParsedTable, layout: Layout, notes: list[str]) -> tuple[ParsedTable, Layout]:
-    """The table without the features that have one value in all rows, and a note of their number."""
-    numbers = table.numbers
-    with np.errstate(invalid="ignore"):
-        same = (numbers == numbers[:1]).all(axis=0)
-    dropped = {position for position, one in zip(layout.numeric, same.tolist(), strict=True) if one}
+def _without_constant(table: ParsedTable, form: TableForm, notes: list[str]) -> tuple[ParsedTable, TableForm]:
+    """Leave out the features that have one value in all rows; note their number."""
+    numeric = [position for position in form.features if position not in form.categories]
+    same = (table.numbers == table.numbers[:1]).all(axis=0)
+    dropped = {position for position, one in zip(numeric, same.tolist(), strict=True) if one}
     dropped |= {at for at, column in table.categories.items() if len(column.values) == 1 and column.codes.min() >= 0}
-    features = tuple(position for position in layout.features if position not in dropped)
+    features = tuple(position for position in form.features if position not in dropped)
     if not dropped or not features:
-        return table, layout
-    notes.append(f"{len(dropped):,} of {len(layout.features):,} feature columns have one value in all rows: left out")
-    categories = {position: column for position, column in table.categories.items() if position not in dropped}
-    kept: Collection[int] = layout.categorical - dropped
-    shorter = replace(layout, features=features, categorical=frozenset(kept))
-    return replace(table, numbers=np.ascontiguousarray(numbers[:, ~same]), categories=categories), shorter
+        return table, form
+    notes.append(f"{len(dropped):,} of {len(form.features):,} feature columns have one value in all rows: left out")
+    kept = {position: column for position, column in table.categories.items() if position not in dropped}
+    table = replace(table, numbers=np.ascontiguousarray(table.numbers[:, ~same]), categories=kept)
+    return table, replace(form, features=features, categories=dict.fromkeys(kept, ()))
 
 
 def form_of_arrays(n_features: int) -> TableForm:
     """Return the form of rows without names: a table of `n_features` columns of numbers."""
-    return TableForm(Layout(None, n_features, None, tuple(range(n_features)), frozenset()), {})
+    return TableForm(None, n_features, None, tuple(range(n_features)), {})

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from twolayer.data.table import TableForm
+from twolayer.data.columns import TableForm
 from twolayer.network.model import Array, Params
 from twolayer.runs.saved_model import Model
 from twolayer.utils.errors import import_extra
@@ -82,8 +82,8 @@ def export_safetensors(model: Model, path: str | Path) -> None:
 def _table_rows(graph: _Graph, form: TableForm, *, fill: bool) -> str:
     """Return the features (N, D) in float64 from one input per column; NaN where a value is missing."""
     parts = []
-    for position in form.layout.features:
-        name = form.layout.name(position)
+    for position in form.features:
+        name = form.name(position)
         if position not in form.categories:
             parts.append(graph.input(name, np.float64, 1))
             continue

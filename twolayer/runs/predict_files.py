@@ -96,8 +96,8 @@ def answer_rows(
     predicted, P = model.predict_rows(path, notes)
     form = model.preparation.form
     kept = read_columns(path, form, keep) if keep else {}
-    if keep_ids and form and form.layout.identifiers:
-        kept = read_columns(path, form, form.layout.identifiers, optional=True)
+    if keep_ids and form and form.identifiers:
+        kept = read_columns(path, form, form.identifiers, optional=True)
     label = "label" if "label" not in kept else "predicted label"
     shown: Callable[[Any], Any] = safe_text if safe_csv else lambda cell: cell
     yield [*map(shown, kept), label, *(f"p({each})" for each in model.classes if proba)]
@@ -190,7 +190,7 @@ class _Work:
         self._digest = sha256(content).hexdigest()
         form = model.preparation.form
         self._reading = getattr(form, "reading", None)
-        self._has_header = bool(form and form.layout.names) or getattr(self._reading, "header", None) is True
+        self._has_header = bool(form and form.names) or getattr(self._reading, "header", None) is True
         self._inputs: dict[str, tuple[_Input, int]] = {}  # by job
         self._result = FilesResult()
 

@@ -130,7 +130,7 @@ def guess_columns(
     features = [c.profile for c in columns if c.use in ("number", "categorical")]
     if not features:
         raise data_error(where, "numbers, or text with few different values", "no column that could be a feature")
-    leaks = find_leaks(((p.name, p.data) for p in features), len(features), class_codes(chosen))
+    leaks = find_leaks([(p.name, p.data) for p in features], class_codes(chosen))
     return TableGuess(tuple(columns), rows, named, tuple(candidates), tuple(leaks), quantities)
 
 
