@@ -27,17 +27,19 @@ from twolayer.utils.workers.pool import Job, JobResult
 
 WORKERS = (1, 4, 16, 64, 256)
 HOSTS = 4  # processes in which the workers are
-TRIAL_SECONDS = 1.0
+SECONDS_VARIABLE = "TWOLAYER_TRIAL_SECONDS"
 BASE = "data: {train: {generator: spiral, rows_per_class: 30}, validation: 0.25}\nmodel: {hidden: 8}\n"
 SPACE = "base: base.yaml\nsampler: random\nspace: {solver.learning_rate: {log_uniform: [0.01, 1.0]}}\n"
 SUMMARY = {"val_accuracy": 0.5, "val_loss": 0.7, "epochs": 3, "best_epoch": 2}
 
 
-def sleep_there(ask: Any, trial: Mapping[str, Any], files: Any, digests: Any) -> tuple[str, str, dict[str, bytes]]:
+def sleep_there(
+    ask: Any, trial: Mapping[str, Any], files: Any, digests: Any
+) -> tuple[tuple[str, str], dict[str, bytes]]:
     """Sleep in place of `train_there`; return files of the usual sizes."""
-    time.sleep(TRIAL_SECONDS)
+    time.sleep(float(os.environ[SECONDS_VARIABLE]))
     made = dict.fromkeys(("best.npz", "last.npz", "predictions.npz", "loss_curve.png"), b"x" * 4096)
-    return "finished", "", {**made, "summary.json": json.dumps(SUMMARY).encode()}
+    return ("finished", ""), {**made, "summary.json": json.dumps(SUMMARY).encode()}
 
 
 async def serve_workers(address: str, count: int) -> None:
@@ -156,8 +158,11 @@ def many_trials(n_trials: int) -> dict[str, float]:
 @click.option("--serve", nargs=2, hidden=True)
 @click.option("--one", type=int, hidden=True)
 @click.option("--workers", "counts", type=int, multiple=True, help="Number of workers; may be given several times.")
+@click.option("--seconds", default=1.0, show_default=True, help="How long a worker sleeps for a trial.")
 @click.option("--trials", type=int, multiple=True, help="Number of trials; may be given several times.")
-def main(serve: tuple[str, str] | None, one: int | None, counts: Sequence[int], trials: Sequence[int]) -> None:
+def main(
+    serve: tuple[str, str] | None, one: int | None, counts: Sequence[int], seconds: float, trials: Sequence[int]
+) -> None:
     """Measure trials per second with 1 to 256 sleeping workers, and the caller's time and memory for many trials."""
     if serve:
         asyncio.run(serve_workers(serve[0], int(serve[1])))
@@ -169,10 +174,11 @@ def main(serve: tuple[str, str] | None, one: int | None, counts: Sequence[int], 
 
     workers.train_there = growth.sleep_there
     report._draw = lambda *arguments: None  # type: ignore[assignment]
-    click.echo(f"{os.cpu_count()} CPUs; a trial sleeps {TRIAL_SECONDS:g} s")
+    os.environ[SECONDS_VARIABLE] = str(seconds)
+    click.echo(f"{os.cpu_count()} CPUs; a trial sleeps {seconds:g} s")
     for count in counts or WORKERS:
         rate, cpu = throughput(count)
-        share = rate * TRIAL_SECONDS / count
+        share = rate * seconds / count
         caller = f"{1e3 * cpu:.1f} ms CPU of the caller per trial"
         click.echo(f"{count:4} workers: {rate:6.1f} trials/s, {share:4.0%} of {count} times one; {caller}")
     for n_trials in trials or (1_000, 4_000, 16_000):

@@ -122,7 +122,7 @@ def usable(ask):
 
 
 def test_a_job_that_always_ends_its_worker_has_failed_and_what_waits_for_a_worker_stops_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster, "MAX_ATTEMPTS", 2)
+    monkeypatch.setattr(cluster.ClusterPool, "max_attempts", 2)
     (tmp_path / "dask").mkdir()
     processes, lines = Cluster(tmp_path / "dask", tmp_path), []
     try:

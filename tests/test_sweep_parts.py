@@ -18,16 +18,15 @@ from twolayer.sweep.space import Dimension
 from twolayer.utils.errors import RunError
 
 pytest.importorskip("optuna")
-from twolayer.sweep.study import PrunerSettings, Study
+from twolayer.sweep.study import Study
 
-NO_PRUNER = PrunerSettings("none", 1, 9)
 WIDTH = Dimension("model.hidden", "list", (4, 8, 16))
 RATE = Dimension("solver.learning_rate", "log_uniform", (0.01, 1.0), points=3)
 NAME = Dimension("solver.optimizer", "list", ("sgd", "adam"))
 
 
-def study(sampler: str, pruner: PrunerSettings = NO_PRUNER, seed: int = 3) -> Study:
-    return Study((WIDTH, RATE, NAME), sampler=sampler, seed=seed, maximize=True, pruner=pruner)
+def study(sampler: str, pruner: str = "none", seed: int = 3) -> Study:
+    return Study((WIDTH, RATE, NAME), sampler=sampler, seed=seed, maximize=True, pruner=pruner, epochs=9)
 
 
 def value_of(point):
@@ -84,10 +83,8 @@ def test_values_stay_in_the_space_and_log_uniform_is_uniform_in_the_logarithm():
     assert min(counts) > 90
 
 
-@pytest.mark.parametrize("name", ["hyperband", "median"])
-def test_a_pruner_ends_the_hopeless_and_judges_the_same_after_a_restart(name):
-    pruner = PrunerSettings(name, 1, 9)
-
+@pytest.mark.parametrize("pruner", ["hyperband", "median"])
+def test_a_pruner_ends_the_hopeless_and_judges_the_same_after_a_restart(pruner):
     def curve(number):
         return [(epoch, 0.01 * epoch + (number % 5) / 10) for epoch in range(1, 10)]
 
@@ -174,9 +171,9 @@ def test_a_journal_reads_back_what_was_written_whatever_is_at_its_torn_end(tmp_p
     for torn in (b"", b"{", b'{"point": 1, "values": {}}'):
         path.write_bytes(whole + torn)
         with Journal(path) as journal:
-            assert journal.memory.points == [{"a": 1e-3, "b": None}]
-            assert journal.memory.outcomes == {"0000-seed0": Outcome("diverged", "at step 3\nloss nan")}
-            assert journal.memory.seconds == 1.5
+            assert journal.points == [{"a": 1e-3, "b": None}]
+            assert journal.outcomes == {"0000-seed0": Outcome("diverged", "at step 3\nloss nan")}
+            assert journal.seconds == 1.5
         assert path.read_bytes() == whole
 
 

@@ -8,10 +8,8 @@ import math
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from twolayer.config.models import SweepFile
 from twolayer.config.rules import default_of
@@ -41,17 +39,14 @@ def require_same_sweep(sweep: Sweep, folder: Path) -> dict[str, str]:
     data = sweep.base.data.model_dump()
     paths = [path for key in ("train", "test", "validation") for path in files_of(data[key])]
     digests = {str(path): _digest(path) for path in paths}
-    today = _description(sweep, digests)
+    today = _description(sweep) | {f"SHA-256 of {path}": digest for path, digest in digests.items()}
     path = folder / "sweep.json"
     if not path.exists():
         write_json(path, today)
         return digests
     then = read_json(path)
-    changed = [
-        f"{key}: {shown(then.get(key, _default(key)))} then, {shown(today.get(key))} now"
-        for key in dict.fromkeys([*then, *today])
-        if then.get(key, _default(key)) != today.get(key)
-    ]
+    pairs = {key: (then.get(key, _default(key)), today.get(key)) for key in then | today}
+    changed = [f"{key}: {shown(old)} then, {shown(new)} now" for key, (old, new) in pairs.items() if old != new]
     if changed:
         more = f"; and {len(changed) - 5} more" if len(changed) > 5 else ""
         raise RunError(
@@ -84,20 +79,15 @@ def require_data(digests: dict[str, str], where: str = "") -> None:
             raise DataError(f"{name}: another file{where}: its SHA-256 differs from the one the sweep began with")
 
 
-def _description(sweep: Sweep, digests: dict[str, str]) -> dict[str, Any]:
+def _description(sweep: Sweep) -> dict[str, Any]:
     """Return what the sweep is, flat, so that differences can be named."""
-    flat: dict[str, Any] = {}
-    for section, value in sweep.base.model_dump(mode="json").items():
-        if section == "run":
-            flat["base.run.evaluate_rows"] = value["evaluate_rows"]
-        elif isinstance(value, dict):
-            flat |= {f"base.{section}.{key}": entry for key, entry in value.items()}
-        else:
-            flat[f"base.{section}"] = value
+    base = sweep.base.model_dump(mode="json")
+    base["run"] = {"evaluate_rows": base["run"]["evaluate_rows"]}
+    flat: dict[str, Any] = {"base.seed": base.pop("seed")}
+    flat |= {f"base.{section}.{key}": value for section, keys in base.items() for key, value in keys.items()}
     settings = sweep.settings.model_dump()
     flat |= {f"space.{key}": value for key, value in settings["space"].items()}
-    flat |= {key: value for key, value in settings.items() if key not in (*FREE_KEYS, "base", "space")}
-    return flat | {f"SHA-256 of {path}": digest for path, digest in digests.items()}
+    return flat | {key: value for key, value in settings.items() if key not in (*FREE_KEYS, "base", "space")}
 
 
 _MAX_BYTES = 64 << 20
@@ -105,32 +95,11 @@ _MOST_SECONDS = 1e12
 ENDED = ("finished", "pruned", "diverged", "failed")
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended.
-
-    Attributes:
-        status: `finished`, `pruned`, `diverged` or `failed`, which are final, or `interrupted`.
-        reason: why it diverged or failed.
-    """
+class Outcome(NamedTuple):
+    """How a run ended: `finished`, `pruned`, `diverged` or `failed`, which are final, or `interrupted`; and why."""
 
     status: str
     reason: str = ""
-
-
-@dataclass
-class Memory:
-    """The content of a journal.
-
-    Attributes:
-        points: the values of each point, in the order in which they were picked.
-        outcomes: how each run ended, by its name.
-        seconds: time spent on the sweep in earlier sessions.
-    """
-
-    points: list[dict[str, Value]] = field(default_factory=list)
-    outcomes: dict[str, Outcome] = field(default_factory=dict)
-    seconds: float = 0.0
 
 
 class Journal:
@@ -140,7 +109,9 @@ class Journal:
         path: the file, created if absent; the caller holds the sweep folder's lock.
 
     Attributes:
-        memory: its content when it was opened.
+        points: the values of each point when the file was opened, in the order in which they were picked.
+        outcomes: how each run had ended, by its name.
+        seconds: time spent on the sweep in earlier sessions.
 
     Raises:
         RunError: if it cannot be read, or a line before the last is damaged.
@@ -148,12 +119,17 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.points: list[dict[str, Value]] = []
+        self.outcomes: dict[str, Outcome] = {}
+        self.seconds = 0.0
+        self._flushed = True
         with explained(path):
             self._descriptor = files.disk.open_to_append(path)
         try:
             data = read_at_most(path, _MAX_BYTES)
             whole = data.rfind(b"\n") + 1
-            self.memory = _read(path, data[:whole])
+            for number, line in enumerate(data[:whole].split(b"\n")[:-1], start=1):
+                self._read(line, number)
             with explained(path):
                 if whole < len(data):
                     files.disk.truncate(self._descriptor, whole)
@@ -164,57 +140,69 @@ class Journal:
     def __enter__(self) -> Journal:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         os.close(self._descriptor)
 
     def picked(self, number: int, point: Mapping[str, Value]) -> None:
-        """Record a new point."""
+        """Record a new point; see `flush`."""
         self._append({"point": number, "values": dict(point)})
 
     def ended(self, run: str, outcome: Outcome, seconds: float) -> None:
-        """Record a run's end, and the time spent on the sweep so far."""
+        """Record a run's end, and the time spent on the sweep so far; see `flush`."""
         self._append({"run": run, "status": outcome.status, "reason": outcome.reason, "seconds": round(seconds, 3)})
+
+    def flush(self) -> None:
+        """Wait until all lines are on the device.
+
+        A power cut takes back what was not flushed. That loses no finished run, whose folder is on the device; but a
+        point must be flushed before its first run starts, or another point might resume that run.
+        """
+        if not self._flushed:
+            with explained(self.path):
+                files.disk.sync(self._descriptor)
+            self._flushed = True
 
     def _append(self, entry: Mapping[str, Any]) -> None:
         with explained(self.path):
             files.disk.write(self._descriptor, json.dumps(entry).encode() + b"\n")
-            files.disk.sync(self._descriptor)
+        self._flushed = False
 
-
-def _read(path: Path, data: bytes) -> Memory:
-    memory = Memory()
-    for number, line in enumerate(data.split(b"\n")[:-1], start=1):
+    def _read(self, line: bytes, number: int) -> None:
         try:
-            _take(parse_object(line, "the line"), memory)
+            entry = parse_object(line, "the line")
+            if "point" in entry:
+                self.points.append(_point(entry, len(self.points)))
+            else:
+                run, outcome, seconds = _end(entry)
+                self.outcomes[run] = outcome
+                self.seconds = max(self.seconds, seconds)
         except (RunError, ValueError, KeyError, TypeError) as error:
             reason = printable(str(error)[:200])
             raise RunError(
-                f"{path}:{number}: expected a line of a sweep's journal, got another one ({reason}); "
+                f"{self.path}:{number}: expected a line of a sweep's journal, got another one ({reason}); "
                 "put the file back as it was, or start the sweep in a new folder"
             ) from None
-    return memory
 
 
-def _take(entry: Mapping[str, Any], memory: Memory) -> None:
-    """Add a journal's line to the memory; raises ValueError, KeyError or TypeError for what no sweep writes."""
-    if "point" in entry:
-        number, values = entry["point"], entry["values"]
-        if type(number) is not int or number != len(memory.points):
-            raise ValueError(f"expected point {len(memory.points)}, got {shown(number)}")
-        if not isinstance(values, dict):
-            raise ValueError(f"values: expected a mapping, got {shown(values)}")
-        for key, value in values.items():
-            finite = not isinstance(value, float) or math.isfinite(value)
-            if not (finite and isinstance(value, bool | int | float | str | None)):
-                raise ValueError(f"{shown(key)}: expected a number, text, true, false or null, got {shown(value)}")
-        memory.points.append(values)
-        return
+def _point(entry: Mapping[str, Any], expected: int) -> dict[str, Value]:
+    """Return the values of a journal's line about a point; raise ValueError or KeyError for what no sweep writes."""
+    number, values = entry["point"], entry["values"]
+    if type(number) is not int or number != expected:
+        raise ValueError(f"expected point {expected}, got {shown(number)}")
+    if not isinstance(values, dict):
+        raise ValueError(f"values: expected a mapping, got {shown(values)}")
+    for key, value in values.items():
+        finite = not isinstance(value, float) or math.isfinite(value)
+        if not (finite and isinstance(value, bool | int | float | str | None)):
+            raise ValueError(f"{shown(key)}: expected a number, text, true, false or null, got {shown(value)}")
+    return values
+
+
+def _end(entry: Mapping[str, Any]) -> tuple[str, Outcome, float]:
+    """Return a journal's line about the end of a run; raise ValueError or KeyError for what no sweep writes."""
     run, status, reason, seconds = (entry[name] for name in ("run", "status", "reason", "seconds"))
     if not (isinstance(run, str) and isinstance(reason, str) and status in ENDED):
         raise ValueError(f"expected a run, one of {', '.join(ENDED)}, and a reason, got {shown(status)}")
     if type(seconds) not in (int, float) or not 0 <= seconds < _MOST_SECONDS:
         raise ValueError(f"seconds: expected a number from 0, got {shown(seconds)}")
-    memory.outcomes[run] = Outcome(status, reason)
-    memory.seconds = max(memory.seconds, float(seconds))
+    return run, Outcome(status, reason), float(seconds)

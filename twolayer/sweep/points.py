@@ -3,24 +3,24 @@ validation metric over seeds and folds, never by test rows."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import statistics
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.logs import read_history
 from twolayer.sweep.file import Repeat, Sweep
 from twolayer.sweep.journal import ENDED, Journal, Outcome
 from twolayer.sweep.space import Value
-from twolayer.sweep.study import PrunerSettings, Study
-from twolayer.sweep.trial import Answer, Trial
+from twolayer.sweep.study import Study
+from twolayer.sweep.trial import Answer, BestSoFar, Trial
 from twolayer.utils.errors import ConfigError, RunError
 from twolayer.utils.jsonfile import read_json
 
@@ -62,14 +62,7 @@ class PointResult:
 def point_result(
     sweep: Sweep, folder: Path, number: int, values: Mapping[str, Value], outcomes: Mapping[str, Outcome]
 ) -> PointResult:
-    """Return the result of a point whose runs have ended.
-
-    Args:
-        sweep: the sweep.
-        folder: its folder.
-        number: the point's number.
-        values: the point's values.
-        outcomes: of its runs, by the name of the run folder.
+    """Return the result of a point from the outcomes of its runs, by the names of their folders in `folder`/runs.
 
     Raises:
         RunError: if a run's summary.json lacks a figure.
@@ -79,29 +72,16 @@ def point_result(
     bad = next((outcome for outcome in outcomes.values() if outcome.status != "finished"), None)
     if bad is not None:
         return PointResult(number, values, bad.status, runs, epochs=sum(map(_epochs, folders)), reason=bad.reason)
-    summaries = [read_json(run.summary) for run in folders]
     try:
+        summaries = [read_json(run.summary) for run in folders]
         metrics = [float(summary[sweep.monitor]) for summary in summaries]
         losses = [float(summary["val_loss"]) for summary in summaries]
         epochs, best = sum(int(s["epochs"]) for s in summaries), tuple(int(s["best_epoch"]) for s in summaries)
     except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{folder / 'runs' / runs[0]}: its summary.json lacks a figure to rank by: {error}") from None
+        raise RunError(f"{folders[0].path}: its summary.json lacks a figure to rank by: {error}") from None
     spread = statistics.stdev(metrics) if len(metrics) > 1 else None
     mean, loss = statistics.fmean(metrics), statistics.fmean(losses)
     return PointResult(number, values, "finished", runs, mean, spread, loss, epochs, best)
-
-
-def best_so_far(run: Path, monitor: str, *, larger: bool) -> Iterator[tuple[int, float]]:
-    """Yield each epoch of a run and the best value of a column up to it."""
-    try:
-        history = read_history(RunFolder(run).history)
-    except RunError:
-        return
-    values = history[monitor] if larger else -history[monitor]
-    best = np.maximum.accumulate(np.where(np.isfinite(values), values, -np.inf))
-    for epoch, value in zip(history["epoch"], best if larger else -best, strict=True):
-        if np.isfinite(value):
-            yield int(epoch), float(value)
 
 
 def _by_mean(sweep: Sweep, result: PointResult) -> tuple[float, ...]:
@@ -171,15 +151,7 @@ def _epochs(run: RunFolder) -> int:
 
 @dataclass
 class _Point:
-    """A point of the search and what became of its runs.
-
-    Attributes:
-        number: its number, from 0.
-        values: by config key.
-        waiting: the runs still to be handed out.
-        outcomes: by run.
-        result: set once all its runs have ended.
-    """
+    """A point of the search: its runs still to be handed out, those that ended, and its result once all have."""
 
     number: int
     values: dict[str, Value]
@@ -203,39 +175,36 @@ class Points:
         retry_failed: forget the runs that failed.
 
     Attributes:
-        pruner: settings of the pruner.
+        study: Optuna's part.
         best: the best finished point so far, by its mean, or None.
     """
 
     def __init__(self, sweep: Sweep, folder: Path, journal: Journal, retry_failed: bool) -> None:
         self.sweep, self.folder, self.journal = sweep, folder, journal
-        first = {d.key: d.values[0] for d in sweep.space}  # with a pruner, all runs have the same epochs
-        epochs = sweep.config(first).solver.epochs
-        self.pruner = PrunerSettings(sweep.settings.pruner, sweep.settings.min_epochs, epochs)
         self.best: PointResult | None = None
-        self._prunes = sweep.settings.pruner != "none"
         self._repeats = sweep.repeats
-        self._outcomes = {
-            name: outcome
-            for name, outcome in journal.memory.outcomes.items()
-            if not (retry_failed and outcome.status == "failed")
-        }
+        self._first = self._repeats[0]  # with a pruner, a point's first run decides whether it is hopeless
+        self._retry_failed = retry_failed
         self._points: list[_Point] = []
         self._open: dict[int, _Point] = {}  # those without a result
         self._trials: dict[str, tuple[_Point, Repeat]] = {}  # handed out
         self._started = time.monotonic()
-        self._study = Study(
+        settings = sweep.settings
+        self._prunes = settings.pruner != "none"
+        self.study = Study(
             sweep.space,
-            sampler=sweep.settings.sampler,
-            seed=sweep.settings.seed,
+            sampler=settings.sampler,
+            seed=settings.seed,
             maximize=sweep.larger_is_better,
-            pruner=self.pruner,
+            pruner=settings.pruner,
+            min_epochs=settings.min_epochs,
+            epochs=sweep.config({d.key: d.values[0] for d in sweep.space}).solver.epochs,  # with a pruner, all the same
         )
 
     @property
     def seconds(self) -> float:
         """Time spent on the sweep, all sessions together."""
-        return self.journal.memory.seconds + time.monotonic() - self._started
+        return self.journal.seconds + time.monotonic() - self._started
 
     @property
     def n_runs(self) -> int | None:
@@ -254,35 +223,43 @@ class Points:
         Raises:
             RunError: if a point of the journal is not one of the space.
         """
-        for number, values in enumerate(self.journal.memory.points):
+        for number, values in enumerate(self.journal.points):
             try:
-                self._study.restore(values)
+                self.study.restore(values)
             except (ValueError, TypeError, KeyError) as error:
                 problem = f"point {number} is not in this sweep's space: {' '.join(str(error).split())}"
                 raise RunError(f"{self.journal.path}: {problem}; restore the file, or use a new folder") from None
             point = self._add(number, values)
-            for repeat in list(point.waiting):
-                outcome = self._outcomes.get(run_name(number, repeat))
-                if outcome is not None and self._has_folder(run_name(number, repeat), outcome):
+            for repeat in self._repeats:
+                name = run_name(number, repeat)
+                outcome = self.journal.outcomes.get(name)
+                if outcome is not None and self._still_counts(name, outcome):
                     point.waiting.remove(repeat)
                     point.outcomes[repeat] = outcome
-            self._replay(point)
+            if self._prunes and self._first in point.outcomes:  # show the pruner what it reported then
+                history = RunFolder(self.folder / "runs" / run_name(number, self._first)).history
+                with contextlib.suppress(RunError):
+                    BestSoFar(self.sweep.monitor, partial(self._reported, number)).replay(read_history(history))
             self._conclude_if_done(point)
+
+    def _still_counts(self, name: str, outcome: Outcome) -> bool:
+        if outcome.status == "finished":
+            return (self.folder / "runs" / name / "summary.json").is_file()
+        return not (self._retry_failed and outcome.status == "failed")
+
+    def _reported(self, number: int, epoch: int, value: float) -> Answer:
+        self.study.report(number, epoch, value)
+        return "go"
 
     def judge(self, trial: Trial, epoch: int, value: float) -> Answer:
         """Return whether a judged run continues after an epoch."""
         assert trial.point is not None
-        return "prune" if self._study.report(trial.point, epoch, value) else "go"
-
-    def importances(self) -> dict[str, float]:
-        """See `Study.importances`."""
-        return self._study.importances()
+        return "prune" if self.study.report(trial.point, epoch, value) else "go"
 
     def has_next(self) -> bool:
         """Return whether there is a run that has not been handed out."""
-        most = self.sweep.max_points
         waiting = any(point.waiting for point in self._open.values())
-        return self._within_time() and (waiting or most is None or len(self._points) < most)
+        return self._within_time() and (waiting or self._within_trials())
 
     def next(self) -> Trial | None:
         """Return the next run to hand out, or None if there is none now.
@@ -301,33 +278,35 @@ class Points:
         """Return a point with a run to hand out, a new one if no other has any."""
         if not self._within_time():
             return None
-        first = self._repeats[0]
         for point in self._open.values():
-            undecided = self._prunes and first not in point.outcomes  # the first run decides whether it is hopeless
-            if point.waiting and not (undecided and point.waiting[0] != first):
+            undecided = self._prunes and self._first not in point.outcomes
+            if point.waiting and not (undecided and point.waiting[0] != self._first):
                 return point
-        most = self.sweep.max_points
-        if most is not None and len(self._points) >= most:
+        if not self._within_trials():
             return None
-        number, values = self._study.ask()
+        number, values = self.study.ask()
         self.journal.picked(number, values)
         return self._add(number, values)
 
     def _add(self, number: int, values: dict[str, Value]) -> _Point:
-        self._points.append(_Point(number, values, deque(self._repeats)))
-        self._open[number] = self._points[-1]
-        return self._points[-1]
+        point = self._open[number] = _Point(number, values, deque(self._repeats))
+        self._points.append(point)
+        return point
 
     def _within_time(self) -> bool:
         minutes = self.sweep.settings.minutes
         return minutes is None or self.seconds < 60 * minutes
+
+    def _within_trials(self) -> bool:
+        most = self.sweep.max_points
+        return most is None or len(self._points) < most
 
     def _trial(self, point: _Point, repeat: Repeat) -> Trial:
         changes: dict[str, Any] = {"run__snapshot_epochs": None, "run__refit": False}
         if self.sweep.has_test_source:
             changes["data__test"] = None  # the test rows are for the winner only
         config = self.sweep.config(point.values, repeat, **changes).model_dump()
-        judged = self._prunes and repeat == self._repeats[0]
+        judged = self._prunes and repeat == self._first
         name = run_name(point.number, repeat)
         self._trials[name] = (point, repeat)
         return Trial(name, config, point.number if judged else None)
@@ -345,7 +324,7 @@ class Points:
 
     def _conclude_if_done(self, point: _Point) -> None:
         """Once all runs of a point have ended, make its result and tell Optuna."""
-        first = point.outcomes.get(self._repeats[0])
+        first = point.outcomes.get(self._first)
         if self._prunes and first is not None and first.status != "finished":
             point.waiting.clear()  # the first run was judged for all
         elif len(point.outcomes) < len(self._repeats):
@@ -353,28 +332,15 @@ class Points:
         ended = {run_name(point.number, each): point.outcomes[each] for each in self._repeats if each in point.outcomes}
         result = point.result = point_result(self.sweep, self.folder, point.number, point.values, ended)
         del self._open[point.number]
-        self._study.tell(point.number, result.mean)
+        self.study.tell(point.number, result.mean)
         if result.mean is not None:
             best = [result] if self.best is None else [self.best, result]
             self.best = min(best, key=lambda each: _by_mean(self.sweep, each))
 
-    def _replay(self, point: _Point) -> None:
-        """Show the pruner what an ended run reported in an earlier session."""
-        first = self._repeats[0]
-        if self._prunes and first in point.outcomes:
-            run = self.folder / "runs" / run_name(point.number, first)
-            for epoch, value in best_so_far(run, self.sweep.monitor, larger=self.sweep.larger_is_better):
-                self._study.report(point.number, epoch, value)
-
-    def _has_folder(self, name: str, outcome: Outcome) -> bool:
-        return outcome.status != "finished" or (self.folder / "runs" / name / "summary.json").is_file()
-
     def results(self) -> list[PointResult]:
         """Return the results of all points; those that are not done have no value."""
-        return [
-            point.result
-            or PointResult(
-                point.number, point.values, "unfinished", tuple(run_name(point.number, each) for each in self._repeats)
-            )
-            for point in self._points
-        ]
+        return [point.result or self._unfinished(point) for point in self._points]
+
+    def _unfinished(self, point: _Point) -> PointResult:
+        names = tuple(run_name(point.number, each) for each in self._repeats)
+        return PointResult(point.number, point.values, "unfinished", names)

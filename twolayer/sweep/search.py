@@ -75,7 +75,7 @@ def run_sweep(
 
         workers = TrialWorkers(folder, points.judge, make_pool, None if cluster is None else digests)
         try:
-            return _run(sweep, folder, points, workers, quiet)
+            return _run(points, workers, quiet)
         finally:
             workers.close()
 
@@ -86,11 +86,10 @@ def _read_rows(sweep: Sweep) -> None:
 
     An error that only some ways have is left to their points, which fail, unless it is in a test file.
     """
-    ways = [d for d in sweep.space if d.key in ("data.missing", "data.scale", "model.dtype")]
-    first = sweep.repeats[0]
+    ways = {d.key: d.values for d in sweep.space if d.key in ("data.missing", "data.scale", "model.dtype")}
     errors = []
-    for choice in itertools.product(*(d.values for d in ways)):
-        config = partial(sweep.config, dict(zip((d.key for d in ways), choice, strict=True)), first)
+    for choice in itertools.product(*ways.values()):
+        config = partial(sweep.config, dict(zip(ways, choice, strict=True)), sweep.repeats[0])
         error = _error_of_rows(config())
         if error is not None and sweep.has_test_source and _error_of_rows(config(data__test=None)) is None:
             raise error
@@ -107,8 +106,9 @@ def _error_of_rows(config: Config) -> DataError | None:
     return None
 
 
-def _run(sweep: Sweep, folder: Path, points: Points, workers: TrialWorkers, quiet: bool) -> SweepResult:
+def _run(points: Points, workers: TrialWorkers, quiet: bool) -> SweepResult:
     """Train until the budget is used up or a signal comes, then the winner once more, and write the results."""
+    sweep, journal = points.sweep, points.journal
     with StopRequest() as stop, Tally(points.n_runs, points.n_ended, "run", quiet=quiet) as tally:
         running = 0
 
@@ -121,25 +121,29 @@ def _run(sweep: Sweep, folder: Path, points: Points, workers: TrialWorkers, quie
             return len(ended)
 
         while stop.signal_number is None and (running or points.has_next()):
-            while workers.free() > 0 and (trial := points.next()) is not None:
+            fresh = list(itertools.islice(iter(points.next, None), workers.free()))
+            journal.flush()  # at once for all runs that have ended and all that start now
+            for trial in fresh:
                 workers.submit(trial)
-                running += 1
-            running -= take_ended()
+            running += len(fresh) - take_ended()
         if stop.signal_number is not None:
             workers.stop()
             deadline = time.monotonic() + STOP_SECONDS
             while running and time.monotonic() < deadline:
                 running -= take_ended()
+        journal.flush()
         winner = winner_of(sweep, points.results())
         if winner is not None and sweep.settings.refit and stop.signal_number is None:
-            _refit(sweep, folder, winner, workers, stop)
-    return conclude(sweep, folder, points.results(), points.importances(), points.seconds, stop.signal_number)
+            _refit(points, winner, workers, stop)
+    return conclude(
+        sweep, points.folder, points.results(), points.study.importances(), points.seconds, stop.signal_number
+    )
 
 
-def _refit(sweep: Sweep, folder: Path, winner: PointResult, workers: TrialWorkers, stop: StopRequest) -> None:
+def _refit(points: Points, winner: PointResult, workers: TrialWorkers, stop: StopRequest) -> None:
     """Train the winner once more, on training and validation rows together."""
     name = refit_name(winner)
-    workers.submit(Trial(name, refit_config(sweep, winner).model_dump()))
+    workers.submit(Trial(name, refit_config(points.sweep, winner).model_dump()))
     ended: list[tuple[Trial, Outcome]] = []
     while not ended:
         ended = workers.wait(POLL_SECONDS)
@@ -149,4 +153,4 @@ def _refit(sweep: Sweep, folder: Path, winner: PointResult, workers: TrialWorker
     stopped = outcome.status == "interrupted" and stop.signal_number is not None
     if outcome.status != "finished" and not stopped:
         reason = outcome.reason or "run the sweep again to resume it"
-        raise RunError(f"{folder / 'runs' / name}: training on all rows {outcome.status}: {reason}")
+        raise RunError(f"{points.folder / 'runs' / name}: training on all rows {outcome.status}: {reason}")

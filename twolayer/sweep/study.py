@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -19,27 +20,6 @@ NAME = "twolayer"  # Hyperband assigns trials to its brackets by the study's nam
 STARTUP_TRIALS = 5  # trials that finish before the median pruner ends one
 
 
-class PrunerSettings(NamedTuple):
-    """Settings of a pruner.
-
-    Attributes:
-        name: none, median or hyperband.
-        min_epochs: epochs that every trial gets.
-        epochs: epochs of a whole training.
-    """
-
-    name: str
-    min_epochs: int
-    epochs: int
-
-
-def load_optuna() -> Any:
-    """Import Optuna and silence it; raise MissingExtraError without the extra."""
-    module = import_extra("optuna", "sweep", "sweep")
-    module.logging.set_verbosity(module.logging.WARNING)
-    return module
-
-
 class Study:
     """One search, in this process's memory.
 
@@ -48,7 +28,12 @@ class Study:
         sampler: grid, random or tpe.
         seed: seed of the sampler.
         maximize: whether larger values are better.
-        pruner: settings of the pruner.
+        pruner: none, median or hyperband.
+        min_epochs: epochs that every trial gets before a pruner may end it.
+        epochs: epochs of a whole training.
+
+    Raises:
+        MissingExtraError: without the extra `sweep`.
     """
 
     def __init__(
@@ -58,19 +43,27 @@ class Study:
         sampler: str,
         seed: int,
         maximize: bool,
-        pruner: PrunerSettings,
+        pruner: str = "none",
+        min_epochs: int = 1,
+        epochs: int = 1,
     ) -> None:
-        self._optuna = load_optuna()
+        optuna = self._optuna = import_extra("optuna", "sweep", "sweep")
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._sampler, self._seed = sampler, seed
         self._grid = {d.key: d.grid() for d in space} if sampler == "grid" else {}
         self._distributions = {d.key: self._distribution(d) for d in space}
         self._n_points = 0
         self._varied = {d.key for d in space if d.varies}
-        self._study = self._optuna.create_study(
+        pruners = {
+            "none": optuna.pruners.NopPruner,
+            "median": partial(optuna.pruners.MedianPruner, n_startup_trials=STARTUP_TRIALS, n_warmup_steps=min_epochs),
+            "hyperband": partial(optuna.pruners.HyperbandPruner, min_resource=min_epochs, max_resource=epochs),
+        }
+        self._study = optuna.create_study(
             study_name=NAME,
             direction="maximize" if maximize else "minimize",
-            pruner=self._pruner(pruner),
-            sampler=self._optuna.samplers.RandomSampler(),
+            pruner=pruners[pruner](),
+            sampler=optuna.samplers.RandomSampler(),
         )
 
     def ask(self) -> tuple[int, dict[str, Value]]:
@@ -97,11 +90,9 @@ class Study:
             ValueError: if it is no point of the space.
         """
         self._n_points += 1
-        states = self._optuna.trial.TrialState
-        trial = self._optuna.trial.create_trial(
-            state=states.RUNNING, params=dict(point), distributions=self._distributions
-        )
-        self._study.add_trial(trial)
+        optuna = self._optuna.trial
+        running = optuna.TrialState.RUNNING
+        self._study.add_trial(optuna.create_trial(state=running, params=dict(point), distributions=self._distributions))
 
     def report(self, number: int, epoch: int, value: float) -> bool:
         """Note the best value after an epoch and return whether the trial is hopeless.
@@ -116,17 +107,14 @@ class Study:
 
     def tell(self, number: int, value: float | None) -> None:
         """Note the value of a point that ended; None for one that was pruned or diverged: worse than all others."""
-        states = self._optuna.trial.TrialState
-        if value is None:
-            self._study.tell(number, state=states.PRUNED)
-        else:
-            self._study.tell(number, value)
+        state = self._optuna.trial.TrialState.PRUNED if value is None else None
+        self._study.tell(number, value, state)
 
     def importances(self) -> dict[str, float]:
         """Return the share of each key in the differences between points, by PED-ANOVA; empty with too few points."""
-        evaluator = self._optuna.importance.PedAnovaImportanceEvaluator
+        importance = self._optuna.importance
         with _quiet(), contextlib.suppress(ValueError, RuntimeError, ZeroDivisionError):
-            found = self._optuna.importance.get_param_importances(self._study, evaluator=evaluator())
+            found = importance.get_param_importances(self._study, evaluator=importance.PedAnovaImportanceEvaluator())
             return {key: float(share) for key, share in found.items() if key in self._varied and np.isfinite(share)}
         return {}
 
@@ -138,14 +126,6 @@ class Study:
         if self._sampler == "random":
             return samplers.RandomSampler(seed=seed)
         return samplers.TPESampler(seed=seed, constant_liar=True)  # points in training count as bad: no crowding
-
-    def _pruner(self, settings: PrunerSettings) -> Any:
-        pruners = self._optuna.pruners
-        if settings.name == "hyperband":
-            return pruners.HyperbandPruner(min_resource=settings.min_epochs, max_resource=settings.epochs)
-        if settings.name == "median":
-            return pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=settings.min_epochs)
-        return pruners.NopPruner()
 
     def _distribution(self, dimension: Dimension) -> Any:
         distributions = self._optuna.distributions

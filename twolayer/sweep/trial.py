@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from twolayer.config import config_from_dict
+from twolayer.network.model import Array
 from twolayer.runs.checkpoint import read_arrays
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.logs import logged_rows, read_history
@@ -27,8 +28,7 @@ Judge = Callable[[int, float], Answer]
 LOCK_SECONDS = 60.0  # a worker whose sweep was killed may take this long to end its run
 
 
-@dataclass(frozen=True)
-class Trial:
+class Trial(NamedTuple):
     """A run to train, as plain data that can be sent anywhere.
 
     Attributes:
@@ -41,15 +41,10 @@ class Trial:
     config: dict[str, Any]
     point: int | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the arguments of `Trial(**...)`."""
-        return asdict(self)
 
-
-def train_here(ask: Ask, trial: dict[str, Any], folder: str) -> tuple[str, str]:
-    """Run a trial on a worker that shares the sweep folder; return status and reason."""
-    outcome = run_trial(Trial(**trial), Path(folder), judge_by(ask))
-    return outcome.status, outcome.reason
+def train_here(ask: Ask, trial: dict[str, Any], folder: str) -> Outcome:
+    """Run a trial on a worker that shares the sweep folder."""
+    return run_trial(Trial(**trial), Path(folder), judge_by(ask))
 
 
 def judge_by(ask: Ask) -> Judge:
@@ -75,15 +70,17 @@ def run_trial(trial: Trial, folder: Path, judge: Judge | None = None) -> Outcome
     """
     from twolayer.training import run as training  # here, because it takes its time
 
-    watch = _BestSoFar(trial.config["solver"]["monitor"], judge)
+    watch, run = BestSoFar(trial.config["solver"]["monitor"], judge), RunFolder(folder)
     try:
         with explained(folder, CANNOT_READ):
             require_regular(folder, folder=True)  # a link would lead out of the sweep
         config = config_from_dict(trial.config, source=Path(f"{trial.name}.yaml"))
-        if RunFolder(folder).last.is_file():
-            _wait_until_unused(RunFolder(folder))
-            if watch.replay(RunFolder(folder)) == "prune":
-                return Outcome("pruned")
+        if run.last.is_file():
+            _wait_until_unused(run)
+            with suppress(RunError):  # resume will report what is wrong
+                rows = logged_rows(read_arrays(run.last, kinds=("checkpoint",))[1], run.last)["history_rows"]
+                if watch.replay(read_history(run.history), rows) == "prune":
+                    return Outcome("pruned")
             try:
                 summary = training.resume(folder, stop=watch).summary
             except RunError as error:
@@ -111,8 +108,7 @@ def run_trial(trial: Trial, folder: Path, judge: Judge | None = None) -> Outcome
 
 def _start_again(trial: Trial, folder: Path, judge: Judge | None, reason: str) -> Outcome:
     """Train a run from the start that cannot be resumed here (other versions, a damaged file); keep what it had."""
-    aside = folder.with_name(f".{folder.name}.{time.time_ns():x}.aside")
-    folder.rename(aside)
+    folder.rename(folder.with_name(f".{folder.name}.{time.time_ns():x}.aside"))
     outcome = run_trial(trial, folder, judge)
     return outcome if outcome.reason else Outcome(outcome.status, f"started again: {reason}")
 
@@ -120,18 +116,13 @@ def _start_again(trial: Trial, folder: Path, judge: Judge | None, reason: str) -
 def _wait_until_unused(run: RunFolder) -> None:
     """Wait until the worker of a killed sweep has saved its state and exited."""
     deadline = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            run.lock().acquire().release()
-            return
-        except RunError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
+    while run.in_use() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    run.lock().acquire().release()
 
 
-class _BestSoFar:
-    """Keeps the best value of the monitored column and passes it on to the judge."""
+class BestSoFar:
+    """Keeps the best value of the monitored column and passes it on to the judge; called with a record to stop by."""
 
     def __init__(self, monitor: str, judge: Judge | None) -> None:
         self._monitor, self._judge = monitor, judge
@@ -139,7 +130,7 @@ class _BestSoFar:
         self._best = -math.inf
         self.answer: Answer = "go"
 
-    def __call__(self, record: dict[str, float | None]) -> bool:
+    def __call__(self, record: Mapping[str, float | None]) -> bool:
         value = record[self._monitor]
         if value is not None and math.isfinite(value):
             self._best = max(self._best, self._sign * value)
@@ -147,14 +138,9 @@ class _BestSoFar:
             self.answer = self._judge(int(record["epoch"] or 0), self._sign * self._best)
         return self.answer != "go"
 
-    def replay(self, run: RunFolder) -> Answer:
-        """Show the judge the epochs up to the run's checkpoint."""
-        try:
-            rows = logged_rows(read_arrays(run.last, kinds=("checkpoint",))[1], run.last)["history_rows"]
-            columns = read_history(run.history) if rows else {}
-        except RunError:
-            return "go"  # resume will report what is wrong
-        for row in range(min(rows, len(columns.get("epoch", ())))):
-            if self({name: float(columns[name][row]) for name in ("epoch", self._monitor)}):
+    def replay(self, history: Mapping[str, Array], rows: int | None = None) -> Answer:
+        """Show the judge the first `rows` epochs of a history."""
+        for epoch, value in zip(history["epoch"][:rows], history[self._monitor][:rows], strict=True):
+            if self({"epoch": float(epoch), self._monitor: float(value)}):
                 break
         return self.answer

@@ -13,7 +13,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +21,15 @@ from twolayer.runs.folder import RunFolder, create_run_folder_at
 from twolayer.sweep.journal import Outcome, require_data
 from twolayer.sweep.trial import Answer, Trial, judge_by, run_trial, train_here
 from twolayer.utils.errors import TwoLayerError
-from twolayer.utils.files import explained
+from twolayer.utils.files import CANNOT_READ, explained
 from twolayer.utils.workers.cluster import WorkerCheck
 from twolayer.utils.workers.pool import Answerer, Ask, Job, JobResult, Pool, UnusableWorkerError
 
 DATA_VARIABLE = "TWOLAYER_DATA"
 MAX_ATTEMPTS = 3  # a run that was interrupted this often, though the sweep was not, has failed
-STORING = 8  # run folders from a cluster that are written at a time
+STORING = 32  # run folders from a cluster that are written at a time: flushes side by side cost the disk little more
 FILES = ("config.yaml", "environment.json", "best.npz", "last.npz", "history.csv", "steps.csv")
 RESULTS = ("predictions.npz", "summary.json", "loss_curve.png")
-
-TrialJudge = Callable[[Trial, int, float], Answer]
 
 _training = threading.Lock()  # one run at a time in a process, however many threads a Dask worker has
 
@@ -48,7 +45,7 @@ def what_is_missing(ask: Ask, digests: Mapping[str, str]) -> str:
 
 def train_there(
     ask: Ask, trial: dict[str, Any], files: Mapping[str, bytes], digests: Mapping[str, str]
-) -> tuple[str, str, dict[str, bytes]]:
+) -> tuple[Outcome, dict[str, bytes]]:
     """Run a trial on a worker of a cluster, in a temporary folder.
 
     Args:
@@ -58,7 +55,7 @@ def train_there(
         digests: SHA-256 of each data file by its path on the caller's machine.
 
     Returns:
-        Status, reason and the files of the run folder.
+        The outcome and the files of the run folder.
 
     Raises:
         UnusableWorkerError: if the temporary folder cannot be written.
@@ -73,8 +70,8 @@ def train_there(
                 for name, content in files.items():
                     (folder / name).write_bytes(content)
                 (folder / "config.yaml").write_text(dump_config(config_from_dict(config)), encoding="utf-8")
-            outcome = run_trial(replace(Trial(**trial), config=config), folder, judge_by(ask))
-            return outcome.status, outcome.reason, files_of(RunFolder(folder))
+            outcome = run_trial(Trial(**trial | {"config": config}), folder, judge_by(ask))
+            return outcome, files_of(RunFolder(folder))
     except OSError as error:
         raise UnusableWorkerError(f"{error.filename or tempfile.gettempdir()}: {error.strerror or error}") from None
 
@@ -116,7 +113,7 @@ class TrialWorkers:
 
     Args:
         folder: the sweep folder; runs go into its `runs`.
-        judge: called after each epoch of a judged trial.
+        judge: called with trial, epoch and best value so far after each epoch of a judged trial.
         make_pool: makes the pool, given what answers its jobs' messages.
         digests: SHA-256 of each data file by its path, for a pool on a cluster; None if workers share this folder.
     """
@@ -124,7 +121,7 @@ class TrialWorkers:
     def __init__(
         self,
         folder: Path,
-        judge: TrialJudge,
+        judge: Callable[[Trial, int, float], Answer],
         make_pool: Callable[[Answerer], Pool],
         digests: Mapping[str, str] | None = None,
     ) -> None:
@@ -132,7 +129,7 @@ class TrialWorkers:
         self._trials: dict[str, Trial] = {}
         self._attempts: Counter[str] = Counter()
         self._stopping = False
-        self._threads = ThreadPoolExecutor(STORING)  # run folders are written side by side: the disk takes its time
+        self._threads = ThreadPoolExecutor(STORING)
         self._pool = make_pool(self._answer)
 
     def free(self) -> int:
@@ -143,12 +140,13 @@ class TrialWorkers:
         """Take a trial."""
         run = self._runs / trial.name
         self._trials[trial.name] = trial
-        arguments: dict[str, Any] = {"trial": trial.to_dict()}
-        function: Callable[..., Any] = train_here if self._digests is None else train_there
+        arguments: dict[str, Any] = {"trial": trial._asdict()}
+        function: Callable[..., Any] = train_here
         if self._digests is None:
             arguments["folder"] = str(run)
         else:
-            with explained(run, "cannot be read"):
+            function = train_there
+            with explained(run, CANNOT_READ):
                 arguments |= {"files": files_of(RunFolder(run)), "digests": dict(self._digests)}
         name = f"{function.__module__}:{function.__name__}"
         self._pool.submit(Job(trial.name, name, arguments, asks=trial.point is not None))
@@ -186,12 +184,14 @@ class TrialWorkers:
             return Outcome("interrupted")
         if result.error:
             return Outcome("failed", result.error)
-        status, reason, *files = result.value
-        if files and files[0]:
-            self._store(trial, dict(files[0]))
-        return Outcome(status, reason)
+        if self._digests is None:
+            return Outcome(*result.value)
+        outcome, files = result.value
+        if files:
+            self._store(trial, files)
+        return Outcome(*outcome)
 
-    def _store(self, trial: Trial, files: dict[str, bytes]) -> None:
+    def _store(self, trial: Trial, files: Mapping[str, bytes]) -> None:
         """Put a run folder that came back in its place."""
         run = self._runs / trial.name
         aside = run.with_name(f".{run.name}.old")
@@ -199,6 +199,6 @@ class TrialWorkers:
         if run.exists():
             with explained(run, "cannot be replaced"):
                 run.rename(aside)
-        files["config.yaml"] = dump_config(config_from_dict(trial.config)).encode()  # with the paths of this machine
-        create_run_folder_at(files, run)
+        config = dump_config(config_from_dict(trial.config)).encode()  # with the paths of this machine
+        create_run_folder_at({**files, "config.yaml": config}, run)
         shutil.rmtree(aside, ignore_errors=True)

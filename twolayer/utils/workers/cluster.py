@@ -12,18 +12,17 @@ import os
 import queue
 import socket
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from twolayer.utils.blas import at_most_threads
 from twolayer.utils.errors import TwoLayerError, import_extra
 from twolayer.utils.version import __version__
-from twolayer.utils.workers.pool import Answerer, Ask, Job, JobResult, call
+from twolayer.utils.workers.pool import Answerer, Ask, Job, JobResult, Pool, call
 
-MAX_ATTEMPTS = 5  # a job that was broken off this often has failed
 CONNECT_SECONDS = 20.0
 ANSWER_SECONDS = 5.0  # a scheduler that takes longer to answer is reported
 LOOK_SECONDS = 1.0  # between two looks at the list of workers
@@ -49,23 +48,6 @@ class WorkerCheck(NamedTuple):
 
     function: str
     arguments: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class _Worker:
-    """A worker of the cluster; `usable` is None until its check has ended."""
-
-    host: str
-    usable: bool | None
-    check: Any = None
-
-
-@dataclass
-class _Running:
-    job: Job
-    worker: str
-    future: Any
-    answers: Any = None  # the queue of a job that asks
 
 
 def check_on_worker(version: str, check: WorkerCheck | None) -> tuple[str, str]:
@@ -112,7 +94,27 @@ def _stop_pool(pool: str) -> None:
     _stopped_pools.add(pool)
 
 
-class ClusterPool:
+@dataclass
+class _Worker:
+    """A worker of the cluster and what it is doing: its check at first, then one job after another."""
+
+    address: str
+    future: Any = None  # of the check or the job
+    job: Job | None = None
+    host: str = ""
+    usable: bool = False
+    answers: Any = None  # the queue of a job that asks
+
+    def __str__(self) -> str:
+        return f"worker {self.address}" + (f" on {self.host}" if self.host else "")
+
+    def let_go(self) -> Job | None:
+        """Return the job it had, which it has no more."""
+        job, self.job, self.future, self.answers = self.job, None, None, None
+        return job
+
+
+class ClusterPool(Pool):
     """The workers of a Dask scheduler.
 
     Args:
@@ -127,6 +129,8 @@ class ClusterPool:
         TwoLayerError: if no scheduler answers.
     """
 
+    max_attempts = 5
+
     def __init__(
         self,
         cluster: ClusterAddress,
@@ -135,21 +139,17 @@ class ClusterPool:
         say: Callable[[str], None],
         answer: Answerer = lambda job, message: "go",
     ) -> None:
+        super().__init__(answer)
         self._distributed = import_extra("distributed", "cluster", "--scheduler")
         for logger in ("distributed", "distributed.client"):
             logging.getLogger(logger).setLevel(logging.CRITICAL)  # `say` reports what happens, without tracebacks
-        self._cluster, self._check, self._threads = cluster, check, threads
-        self._say, self._answer = say, answer
+        self._cluster, self._check, self._threads, self._say = cluster, check, threads, say
         self._name = f"twolayer-{os.getpid()}-{time.time_ns():x}"  # unique on the scheduler
-        self._workers: dict[str, _Worker] = {}
-        self._running: dict[str, _Running] = {}  # by key
-        self._waiting: deque[Job] = deque()
-        self._ended: list[JobResult] = []
+        self._workers: dict[str, _Worker] = {}  # by address
         self._messages: queue.Queue[dict[str, Any]] = queue.Queue()
-        self._attempts: Counter[str] = Counter()
         self._n_calls = 0
-        self._stopping = self._silent = False
-        self._looked_at, self._lost_at = -1e9, 0.0
+        self._silent = False
+        self._looked_at = self._lost_at = -1e9
         self._usable_at = time.monotonic()
         self._client: Any = None
         try:
@@ -164,10 +164,6 @@ class ClusterPool:
         self._look()
         return max(0, len(self._idle()) - len(self._waiting))
 
-    def submit(self, job: Job) -> None:
-        self._waiting.append(job)
-        self._place()
-
     def wait(self, seconds: float) -> list[JobResult]:
         deadline = time.monotonic() + seconds
         while True:
@@ -176,19 +172,14 @@ class ClusterPool:
             self._answer_messages()
             self._take_done()
             if self._ended or time.monotonic() > deadline:
-                ended, self._ended = self._ended, []
-                return ended
+                return self._take_ended()
 
     def stop(self) -> None:
-        self._stopping = True
-        self._ended += [JobResult(job, stopped=True) for job in self._waiting]
-        self._waiting.clear()
-        busy = [each.worker for each in self._running.values()]
+        super().stop()
+        busy = [worker.address for worker in self._workers.values() if worker.job is not None]
         if busy and self._client is not None:
             with contextlib.suppress(Exception):  # an unreachable worker's job is dropped when the pool is closed
-                self._client.sync(
-                    self._client._run, _stop_pool, self._name, workers=busy, callback_timeout=ANSWER_SECONDS
-                )
+                self._sync(self._client._run, _stop_pool, self._name, workers=busy)
 
     def close(self) -> None:
         if self._client is not None:
@@ -210,41 +201,43 @@ class ClusterPool:
         )
         self._client.subscribe_topic(self._name, lambda event: self._messages.put(event[1]))
 
-    def _idle(self) -> list[str]:
-        busy = {each.worker for each in self._running.values()}
-        return [address for address, worker in self._workers.items() if worker.usable and address not in busy]
+    def _sync(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        return self._client.sync(function, *arguments, callback_timeout=ANSWER_SECONDS, **options)
+
+    def _idle(self) -> list[_Worker]:
+        return [worker for worker in self._workers.values() if worker.usable and worker.job is None]
 
     def _place(self) -> None:
-        if not self._waiting or self._client is None:
+        if self._client is None:
             return
-        for address in self._idle()[: len(self._waiting)]:
+        for worker in self._idle()[: len(self._waiting)]:
             job = self._waiting.popleft()
             try:
-                future = self._submit(address, run_on_worker, self._name, dict(vars(job)), self._threads)
+                self._start(worker, run_on_worker, self._name, dict(vars(job)), self._threads)
             except (RuntimeError, OSError):  # the connection was lost just now, as the next look will see
                 self._waiting.appendleft(job)
                 return
-            self._running[future.key] = _Running(job, address, future)
+            worker.job = job
 
-    def _submit(self, address: str, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Start a call on one worker; return Dask's future."""
+    def _start(self, worker: _Worker, function: Callable[..., Any], *arguments: Any) -> None:
+        """Start a call on one worker and on no other."""
         self._n_calls += 1
         key = f"{self._name}-{self._n_calls}"
-        return self._client.submit(
-            function, *arguments, key=key, workers=[address], allow_other_workers=False, pure=False
-        )
+        place = {"workers": [worker.address], "allow_other_workers": False}
+        worker.future = self._client.submit(function, *arguments, key=key, pure=False, **place)
 
     def _answer_messages(self) -> None:
         """Answer what jobs ask, waiting a moment for the first message."""
         with contextlib.suppress(queue.Empty):
             message = self._messages.get(timeout=0.02)
+            asking = {worker.future.key: worker for worker in self._workers.values() if worker.job is not None}
             while True:
-                each = self._running.get(message["key"])
-                if each is not None and self._client is not None:
-                    answer = "stop" if self._stopping else self._answer(each.job, message["message"])
-                    each.answers = each.answers or self._distributed.Queue(message["key"], client=self._client)
+                worker, key = asking.get(message["key"]), message["key"]
+                if worker is not None and worker.job is not None and self._client is not None:
+                    answer = self._reply(worker.job, message["message"])
+                    worker.answers = worker.answers or self._distributed.Queue(key, client=self._client)
                     with contextlib.suppress(TimeoutError, OSError):  # a lost connection is seen at the next look
-                        each.answers.put(answer, timeout=ANSWER_SECONDS)
+                        worker.answers.put(answer, timeout=ANSWER_SECONDS)
                 message = self._messages.get_nowait()
 
     def _look(self) -> None:
@@ -256,7 +249,7 @@ class ClusterPool:
         if not self._is_connected() and not self._reconnect(now):
             return
         try:
-            present = set(self._client.sync(self._client.scheduler.ncores, callback_timeout=ANSWER_SECONDS))
+            present = set(self._sync(self._client.scheduler.ncores))
         except (TimeoutError, OSError, AttributeError):  # AttributeError: the connection was lost meanwhile
             if not self._silent:
                 self._say(f"the scheduler {self._cluster.address} does not answer; waiting for it")
@@ -266,10 +259,22 @@ class ClusterPool:
             self._say(f"the scheduler {self._cluster.address} answers again")
             self._silent = False
         self._drop_workers(self._workers.keys() - present)
-        self._take_checks()
         for address in sorted(present - self._workers.keys()):
-            self._workers[address] = _Worker("", None, self._submit(address, check_on_worker, __version__, self._check))
-        self._require_workers(now)
+            worker = self._workers[address] = _Worker(address)
+            self._start(worker, check_on_worker, __version__, self._check)
+        if any(worker.usable for worker in self._workers.values()):
+            self._usable_at = now
+        elif now - self._usable_at > WAIT_SECONDS:
+            self._give_up(
+                "no usable worker",
+                "start one with: dask worker ADDRESS --nthreads 1, where twolayer is installed and the data files are",
+            )
+
+    def _give_up(self, what: str, remedy: str) -> None:
+        raise TwoLayerError(
+            f"{what} for {WAIT_SECONDS:.0f} s; {remedy}; then run the same command again, which continues where this "
+            "one stopped"
+        )
 
     def _is_connected(self) -> bool:
         return self._client is not None and self._client.status == "running"
@@ -280,112 +285,84 @@ class ClusterPool:
             self._say(f"connection to the scheduler {self._cluster.address} lost; trying to connect again")
             self.close()
             self._lost_at = now
-            for each in reversed(self._running.values()):  # no attempt is counted: the jobs did nothing wrong
-                self._again(each.job)
-            self._running.clear()
+            for worker in reversed(self._workers.values()):  # no attempt is counted: the jobs did nothing wrong
+                if worker.job is not None:
+                    self._again(worker.job)
             self._workers.clear()
         try:
             self._connect(ANSWER_SECONDS)
         except Exception:  # as when it was first made
             self.close()
             if now - self._lost_at > WAIT_SECONDS:
-                raise TwoLayerError(
-                    f"no scheduler at {self._cluster.address} for {WAIT_SECONDS:.0f} s; start one (dask scheduler), "
-                    "then run the same command again, which continues where this one stopped"
-                ) from None
+                self._give_up(f"no scheduler at {self._cluster.address}", "start one (dask scheduler)")
             return False
         self._say(f"connected to the scheduler {self._cluster.address} again")
         self._usable_at = now
         return True
 
     def _drop_workers(self, gone: set[str]) -> None:
+        if gone:
+            self._take_done()  # what they have finished, as far as Dask still has it
         for address in gone:
-            host = self._workers.pop(address).host
-            for key in [key for key, each in self._running.items() if each.worker == address]:
-                if not self._running[key].future.done():
-                    each = self._running.pop(key)
-                    each.future.cancel()
-                    self._broken_off(each, f"worker {address} on {host} is gone")
+            worker = self._workers.pop(address, None)
+            if worker is not None and worker.job is not None:
+                worker.future.cancel()
+                self._try_again(worker.job, worker, f"{worker} is gone")
 
-    def _take_checks(self) -> None:
-        """Take the checks that have ended."""
-        joined: Counter[str] = Counter()
-        for address, worker in list(self._workers.items()):
-            if worker.check is None or not worker.check.done():
-                continue
-            try:
-                host, reason = worker.check.result(timeout=ANSWER_SECONDS)
-            except TimeoutError:
-                continue
-            except CancelledError:  # the connection was lost, or the worker: looked at again when it is back
-                del self._workers[address]
-                continue
-            except Exception as error:  # of a worker that cannot even load the check
-                host, reason = "", f"it cannot run twolayer {__version__}: {type(error).__name__}: {error}"
-            self._workers[address] = _Worker(host, not reason)
-            if reason:
-                self._say(f"worker {address}{f' on {host}' if host else ''} is not used: {reason}")
-            else:
-                joined[host] += 1
-        if joined:
-            self._say("workers joined: " + ", ".join(f"{count} on {host}" for host, count in joined.items()))
-
-    def _require_workers(self, now: float) -> None:
-        if any(worker.usable for worker in self._workers.values()):
-            self._usable_at = now
-        elif now - self._usable_at > WAIT_SECONDS:
-            raise TwoLayerError(
-                f"no usable worker for {WAIT_SECONDS:.0f} s; start one with: dask worker ADDRESS --nthreads 1, where "
-                "twolayer is installed and the data files are; then run the same command again, which continues where "
-                "this one stopped"
-            )
-
-    def _again(self, job: Job) -> None:
-        """Put a job first in line, or end it when the pool is stopping."""
-        if self._stopping:
-            self._ended.append(JobResult(job, stopped=True))
-        else:
-            self._waiting.appendleft(job)
-
-    def _broken_off(self, each: _Running, how: str) -> None:
-        """Try a job again, unless that happened too often."""
-        self._attempts[each.job.name] += 1
-        if self._attempts[each.job.name] < MAX_ATTEMPTS:
-            self._say(f"{how}; {each.job.name} is tried again")
-            self._again(each.job)
-        else:
-            reason = f"broken off {MAX_ATTEMPTS} times, last on {each.worker}: {how}"
-            self._ended.append(JobResult(each.job, error=reason, stopped=self._stopping))
+    def _try_again(self, job: Job, worker: _Worker, how: str) -> None:
+        if self._broken_off(job, f"on {worker.address}: {how}"):
+            self._say(f"{how}; {job.name} is tried again")
 
     def _take_done(self) -> None:
-        """Take the results of all futures that are done, those without an error in one message."""
-        done = {key: each for key, each in self._running.items() if each.future.done()}
-        good = {key: each.future for key, each in done.items() if each.future.status == "finished"}
+        """Take the results of all calls that are done, those without an error in one message."""
+        done = [each for each in self._workers.values() if each.future is not None and each.future.done()]
+        good = {each.future.key: each.future for each in done if each.future.status == "finished"}
         gathered: dict[str, tuple[str, Any]] = {}
         if good and self._is_connected():
             with contextlib.suppress(TimeoutError, CancelledError, OSError, RuntimeError):  # not sent now, or any more
-                gathered = self._client.sync(self._client._gather, good, errors="skip", callback_timeout=ANSWER_SECONDS)
-        for key, (kind, value) in gathered.items():
-            self._take(self._running.pop(key), kind, value)
-        for key in done.keys() - good.keys():
-            each = self._running.pop(key)
-            if each.future.status == "error":  # Dask's, when the worker died
-                try:
-                    error = each.future.exception(timeout=ANSWER_SECONDS)
-                except Exception as unknown:  # not sent any more
-                    error = unknown
-                self._broken_off(each, f"{type(error).__name__}: {error}")
-            else:  # cancelled or lost: the scheduler forgot it, as the connection was lost
-                self._again(each.job)
+                gathered = self._sync(self._client._gather, good, errors="skip")
+        checked = [worker for worker in done if worker.job is None]
+        for worker in done:
+            key = worker.future.key
+            if key in gathered:
+                take = self._take_check if worker.job is None else self._take
+                take(worker, *gathered[key])
+            elif key not in good:
+                self._take_failure(worker)
+        if joined := Counter(worker.host for worker in checked if worker.usable):
+            self._say("workers joined: " + ", ".join(f"{count} on {host}" for host, count in joined.items()))
 
-    def _take(self, each: _Running, kind: str, value: Any) -> None:
-        """Take what a worker returned."""
+    def _take_check(self, worker: _Worker, host: str, reason: str) -> None:
+        worker.let_go()
+        worker.host, worker.usable = host, not reason
+        if reason:
+            self._say(f"{worker} is not used: {reason}")
+
+    def _take(self, worker: _Worker, kind: str, value: Any) -> None:
+        """Take what a job returned."""
+        job = worker.let_go()
+        assert job is not None
         if kind == "unusable":
-            worker = self._workers.get(each.worker)
-            if worker is not None:
-                self._workers[each.worker] = replace(worker, usable=False)
-            where = f" on {worker.host}" if worker is not None else ""
-            self._say(f"worker {each.worker}{where} is not used any more: {value}; {each.job.name} is tried elsewhere")
-            self._again(each.job)
+            worker.usable = False
+            self._say(f"{worker} is not used any more: {value}; {job.name} is tried elsewhere")
+            self._again(job)
         else:
-            self._ended.append(JobResult(each.job, **{kind: value}))
+            self._ended.append(JobResult(job, **{kind: value}))
+
+    def _take_failure(self, worker: _Worker) -> None:
+        """Take the end of a call that returned nothing: Dask's error, or cancelled as the connection was lost."""
+        error: Exception | None = None
+        if worker.future.status == "error":
+            try:
+                error = worker.future.exception(timeout=ANSWER_SECONDS)
+            except Exception as unknown:  # not sent any more
+                error = unknown
+        how, job = f"{type(error).__name__}: {error}", worker.let_go()
+        if job is None and error is not None:  # a worker that cannot even load the check
+            self._take_check(worker, "", f"it cannot run twolayer {__version__}: {how}")
+        elif job is None:
+            del self._workers[worker.address]  # looked at again when it is back
+        elif error is not None:
+            self._try_again(job, worker, how)
+        else:
+            self._again(job)

@@ -1,11 +1,13 @@
-"""What both kinds of pool share: a job, how it ended, and the interface of a pool."""
+"""What both kinds of pool share: a job, how it ended, the jobs that wait, and how often one is tried."""
 
 from __future__ import annotations
 
 import importlib
+from abc import ABC, abstractmethod
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from twolayer.utils.errors import TwoLayerError
 
@@ -32,14 +34,7 @@ class Job:
 
 @dataclass(frozen=True)
 class JobResult:
-    """How a job ended.
-
-    Attributes:
-        job: the job.
-        value: what its function returned.
-        error: why there is no value, or "".
-        stopped: whether the pool was stopped before there was a value.
-    """
+    """How a job ended: with what its function returned, with an error, or stopped before there was a value."""
 
     job: Job
     value: Any = None
@@ -55,32 +50,72 @@ class UnusableWorkerError(TwoLayerError):
     """The worker's machine cannot do the job (its disk is full, for example), and another one may."""
 
 
-class Pool(Protocol):
-    """Takes jobs and returns their results in the order in which they end."""
+class Pool(ABC):
+    """Takes jobs and returns their results in the order in which they end; `answer` answers the messages of jobs."""
 
+    max_attempts = 3  # a job that was broken off this often has failed
+
+    def __init__(self, answer: Answerer) -> None:
+        self._answer = answer
+        self._waiting: deque[Job] = deque()
+        self._ended: list[JobResult] = []
+        self._attempts: Counter[str] = Counter()
+        self._stopping = False
+
+    @abstractmethod
     def free(self) -> int:
         """Return how many more jobs could start now."""
-        ...
 
     def submit(self, job: Job) -> None:
         """Take a job."""
-        ...
+        self._waiting.append(job)
+        self._place()
 
+    @abstractmethod
     def wait(self, seconds: float) -> list[JobResult]:
         """Return the jobs that ended, waiting up to `seconds` for the first.
 
         Raises:
             TwoLayerError: if no worker can continue with the jobs.
         """
-        ...
 
     def stop(self) -> None:
         """Ask the running jobs to stop soon; jobs that wait end as stopped."""
-        ...
+        self._stopping = True
+        self._ended += [JobResult(job, stopped=True) for job in self._waiting]
+        self._waiting.clear()
 
+    @abstractmethod
     def close(self) -> None:
         """End all workers that the pool started and drop all jobs."""
-        ...
+
+    @abstractmethod
+    def _place(self) -> None:
+        """Start waiting jobs on idle workers."""
+
+    def _reply(self, job: Job, message: Any) -> str:
+        return "stop" if self._stopping else self._answer(job, message)
+
+    def _take_ended(self) -> list[JobResult]:
+        ended, self._ended = self._ended, []
+        return ended
+
+    def _again(self, job: Job) -> None:
+        """Put a job first in line, or end it when the pool is stopping."""
+        if self._stopping:
+            self._ended.append(JobResult(job, stopped=True))
+        else:
+            self._waiting.appendleft(job)
+
+    def _broken_off(self, job: Job, how: str) -> bool:
+        """Put a job first in line and return True, unless it was broken off too often."""
+        self._attempts[job.name] += 1
+        tried_again = self._stopping or self._attempts[job.name] < self.max_attempts
+        if tried_again:
+            self._again(job)
+        else:
+            self._ended.append(JobResult(job, error=f"broken off {self.max_attempts} times, last {how}"))
+        return tried_again
 
 
 def call(function: str, arguments: Mapping[str, Any], ask: Ask) -> tuple[str, Any]:

@@ -23,14 +23,10 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the pool receives Ctrl-C and passes it on as SIGTERM
     lines: queue.Queue[str | None] = queue.Queue()
     threading.Thread(target=_read, args=(lines,), daemon=True).start()
+    ask = _ask(out, lines)
     while (line := lines.get()) is not None:
         job = json.loads(line)
-        ask = _ask(out, lines) if job["asks"] else _go
-        send(out, dict([call(job["function"], job["arguments"], ask)]))
-
-
-def _go(message: Any) -> str:
-    return "go"
+        send(out, dict([call(job["function"], job["arguments"], ask if job["asks"] else lambda message: "go")]))
 
 
 def _read(lines: queue.Queue[str | None]) -> None:
