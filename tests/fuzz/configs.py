@@ -63,7 +63,7 @@ class _Cases:
     def __init__(self, folder: Path) -> None:
         self._path, self._values = folder / "config.yaml", folder / "values.json"
         self._texts = [path.read_bytes() for path in sorted((shipped() / "configs").glob("*.yaml"))]
-        documents = [parse(text.decode(), lambda mark: Place("", 0, 0), Report()) for text in self._texts]
+        documents = [parse(text.decode(), lambda line, column: Place("", 0, 0), Report()) for text in self._texts]
         self._good = [document.data for document in documents if document is not None]
 
     def judged(self, make: Callable[[np.random.Generator], Config], rng: np.random.Generator) -> str:

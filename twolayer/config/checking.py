@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from twolayer.config.errors_report import KeyPath, Place, Report, hint_for, similar_file
+from twolayer.config.errors_report import KeyPath, Place, Report, file_problem, hint_for
 from twolayer.config.models import Config
 from twolayer.config.rules import (
     DEPENDENT_DEFAULTS,
@@ -49,7 +48,7 @@ def make_paths_absolute(document: Document, report: Report, folders: dict[str, P
         folder = folders.get(place.source, Path()) if place is not None else Path()
         # the folder as it is on disk: behind a link, .. leads elsewhere than the link's name says
         holder[key] = os.path.abspath(os.path.join(os.path.realpath(folder), os.path.expanduser(name)))
-        problem = _problem(holder[key]) if require_files else None
+        problem = file_problem(holder[key]) if require_files else None
         if problem is not None:
             where = "" if name == holder[key] else f", that is {shown_path(holder[key])}"
             hint = f"; {as_fraction}" if (as_fraction := _as_fraction(name)) else f"{where}{problem[1]}"
@@ -77,19 +76,6 @@ def _data_files(data: Any) -> Iterator[tuple[KeyPath, Any, str | int]]:
                     yield ("data", key, part), source, part
         elif key in section:
             yield ("data", key), section, key
-
-
-def _problem(name: str) -> tuple[str, str] | None:
-    """What is wrong with a file, and what to try."""
-    try:
-        mode = os.stat(name).st_mode  # it is not opened: a pipe would block
-    except FileNotFoundError:
-        return "no such file", similar_file(name)
-    except (OSError, ValueError) as error:
-        return f"cannot be read ({getattr(error, 'strerror', None) or error})", ""
-    if not stat.S_ISREG(mode):
-        return ("is a folder, not a file" if stat.S_ISDIR(mode) else "is not an ordinary file"), ""
-    return None if os.access(name, os.R_OK) else ("cannot be read (permission denied)", "")
 
 
 def check(document: Document, report: Report, folders: dict[str, Path], *, require_files: bool) -> Config:

@@ -4,6 +4,7 @@ nearest known name for a misspelt one."""
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -122,6 +123,19 @@ def _is_plain(name: str) -> bool:
 def hint_for(name: str, known: Sequence[str]) -> str:
     """Return `; did you mean 'learning_rate'?`, or the known names if none is close."""
     return did_you_mean(name, known) or (f"; known: {', '.join(known)}" if known else "")
+
+
+def file_problem(path: os.PathLike[str] | str) -> tuple[str, str] | None:
+    """Return why a file cannot be read, and what to try; None if it can. It is not opened: a pipe would block."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return "no such file", similar_file(path)
+    except (OSError, ValueError) as error:
+        return f"cannot be read ({getattr(error, 'strerror', None) or error})", ""
+    if not stat.S_ISREG(mode):
+        return ("is a folder, not a file" if stat.S_ISDIR(mode) else "is not an ordinary file"), ""
+    return None if os.access(path, os.R_OK) else ("cannot be read (permission denied)", "")
 
 
 def similar_file(path: os.PathLike[str] | str) -> str:

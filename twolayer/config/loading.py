@@ -85,7 +85,7 @@ def apply_override(document: Document, override: str, number: int, report: Repor
     if not equals or not all(path):
         report.add((), "expected KEY=VALUE, e.g. solver.reg=1e-3", place, judged=True)
         return
-    value = parse(text, lambda mark: place, report, root=path)
+    value = parse(text, lambda line, column: place, report, root=path)
     if value is None:
         return
     if not isinstance(document.data, dict):

@@ -1,17 +1,15 @@
-"""YAML text or file -> plain data with the place of every key; everything wrong with the text itself goes to the
-report. Configs and sweep files both are read through here.
+"""YAML text or file -> plain data with the place of every key, built from ruamel's parsing events within limits of size,
+depth and aliases. Everything wrong with the text itself goes to the report. Configs and sweep files are read here.
 
-YAML text -> a tree of values with marks, built from ruamel's parsing events without recursion and within limits of
-size, depth and aliases. Nothing but strings, numbers, booleans, nulls, lists and mappings can come out."""
+Nothing but strings, numbers, booleans, nulls, lists and mappings can come out."""
 
 from __future__ import annotations
 
 import re
-import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -20,15 +18,17 @@ from ruamel.yaml.events import (
     DocumentStartEvent,
     MappingEndEvent,
     MappingStartEvent,
+    NodeEvent,
     ScalarEvent,
     SequenceEndEvent,
     SequenceStartEvent,
 )
 from ruamel.yaml.reader import ReaderError
 
-from twolayer.config.errors_report import KeyPath, Place, Report, similar_file
+from twolayer.config.errors_report import KeyPath, Place, Report, file_problem
 from twolayer.utils.text import shown
 
+MAX_BYTES = 256 * 1024
 MAX_VALUES = 10_000  # aliases counted as often as they are used
 MAX_DEPTH = 20
 _MAX_DIGITS = 400
@@ -39,55 +39,85 @@ _NULL = re.compile(r"~|null|Null|NULL|")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_GLUED = re.compile(r"( *)([A-Za-z_0-9]{1,30}):([^\s/\\:,]\S{0,60})(?=\s|$)")  # `epochs:40`, no path, no address
 _NOT_FINITE = re.compile(r"([-+]?)\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_GLUED = re.compile(r"( *)([A-Za-z_0-9]{1,30}):([^\s/\\:,]\S{0,60})(?=\s|$)")  # `epochs:40`, no path, no address
+
+PlaceOf = Callable[[int, int], Place]  # of a line and a column, both from 1
 
 
-class Mark(NamedTuple):
-    """A place in the text, both numbers from 1."""
+@dataclass
+class Document:
+    """What a text says.
 
-    line: int
-    column: int
+    Attributes:
+        data: dicts with string keys, lists, str, int, float, bool and None.
+        places: where each value's key is (list items: the item).
+        replaced: the values that overrides took the place of.
+    """
+
+    data: Any
+    places: dict[KeyPath, Place] = field(default_factory=dict)
+    replaced: dict[KeyPath, Any] = field(default_factory=dict)
+
+    def place(self, path: KeyPath) -> Place | None:
+        """Return the place of the value, or of the nearest thing around it that was written."""
+        for end in range(len(path), -1, -1):
+            if path[:end] in self.places:
+                return self.places[path[:end]]
+        return None
 
 
 class Refused(Exception):
     """A problem after which nothing more can be made of the text."""
 
-    def __init__(self, message: str, mark: Mark) -> None:
+    def __init__(self, message: str, line: int = 0, column: int = 0) -> None:
         super().__init__(message)
-        self.message, self.mark = message, mark
+        self.message, self.line, self.column = message, line, column
 
 
-@dataclass
-class Node:
-    """A value as it was written.
+def read_document(path: Path | str, report: Report) -> Document | None:
+    """Return the document in a UTF-8 file, or None with a problem in the report, which names the file as given here."""
 
-    Attributes:
-        mark: where it begins.
-        value: of a scalar.
-        text: a scalar's text, which is what it means as a key.
-        items: the values of a list.
-        entries: the keys and values of a mapping.
-        problem: why the value cannot be used, if so.
-        n_values: values in it, itself included, aliases written out.
-        depth: levels in it, itself included.
+    def place_of(line: int, column: int) -> Place:
+        return Place(str(path), line, column)
+
+    try:
+        text = _read_text(Path(path))
+    except Refused as error:
+        report.add((), error.message, place_of(error.line, error.column))
+        return None
+    return parse(text, place_of, report)
+
+
+def parse(text: str, place_of: PlaceOf, report: Report, root: KeyPath = ()) -> Document | None:
+    """Return the document in `text`, or None with a problem in the report if its structure cannot be read.
+
+    Duplicate keys, tags and unknown aliases are reported, each at its place, and reading continues. Of a key given
+    twice, the first value counts.
+
+    Args:
+        text: one YAML document; an empty text is null.
+        place_of: the place to report for a line and a column.
+        report: gets the problems.
+        root: path of the document's value in the data it belongs to.
     """
-
-    mark: Mark
-    value: Any = None
-    text: str | None = None
-    items: list[Node] | None = None
-    entries: list[tuple[Node, Node]] | None = None
-    problem: str | None = None
-    n_values: int = 1
-    depth: int = 1
+    reader = _Reader(_events(text), place_of, report)
+    data, begun = None, False
+    try:
+        for event in reader.events:
+            if isinstance(event, DocumentStartEvent) and begun:
+                raise Refused("a second document starts here ('---'); one file holds one config", *_mark(event))
+            if isinstance(event, NodeEvent):
+                data, begun = reader.value(event, root, 0), True
+    except Refused as error:
+        report.add(root, error.message, place_of(error.line, error.column))
+        return None
+    reader.places.setdefault(root, place_of(1, 1))
+    return Document(data, reader.places)
 
 
 def parse_scalar(text: str) -> Any:
-    """The value of an unquoted scalar by YAML 1.2's core schema.
-
-    Args:
-        text: as written, e.g. `1e-3`.
+    """Return the value of an unquoted scalar by YAML 1.2's core schema, e.g. 0.001 for `1e-3`.
 
     Raises:
         ValueError: for an integer of absurd length.
@@ -107,267 +137,148 @@ def parse_scalar(text: str) -> Any:
     return text
 
 
-def build(text: str) -> Node:
-    """The tree of the one document in `text`; an empty text is null.
+class _Reader:
+    """Makes plain data of events. Its recursion is bounded by `MAX_DEPTH`."""
 
-    Raises:
-        Refused: if the text is not YAML, holds two documents, or goes beyond the limits.
-    """
-    open_nodes: list[_Open] = []
-    anchors: dict[str, Node] = {}
-    top: Node | None = None
-    for number, event in enumerate(_events(text)):
-        mark = _mark(event.start_mark)
-        if number > 2 * MAX_VALUES:
-            raise Refused(_TOO_MUCH, mark)
-        if isinstance(event, DocumentStartEvent) and top is not None:
-            raise Refused("a second document starts here ('---'); one file holds one config", mark)
-        if isinstance(event, (MappingStartEvent, SequenceStartEvent)):
-            if len(open_nodes) == MAX_DEPTH:
-                raise Refused(f"nested deeper than {MAX_DEPTH} levels", mark)
-            open_nodes.append(_Open(_collection(event, mark), event.anchor))
-            continue
-        if isinstance(event, (MappingEndEvent, SequenceEndEvent)):
-            closed = open_nodes.pop()
-            node, anchor = closed.node, closed.anchor
-            if node.n_values > MAX_VALUES or node.depth > MAX_DEPTH:
-                raise Refused(_TOO_MUCH, node.mark)
-        elif isinstance(event, ScalarEvent):
-            node, anchor = _scalar(event, mark), event.anchor
-        elif isinstance(event, AliasEvent):
-            problem = f"the alias *{event.anchor} has no finished &{event.anchor} before it"
-            node, anchor = anchors.get(event.anchor) or Node(mark, problem=problem), None
+    def __init__(self, events: Iterator[Any], place_of: PlaceOf, report: Report) -> None:
+        self.events, self.place_of, self.report = events, place_of, report
+        self.places: dict[KeyPath, Place] = {}
+        self.anchors: dict[str, Any] = {}
+        self.n_values = 0
+
+    def value(self, event: Any, path: KeyPath, depth: int, into: dict[str, Any] | None = None) -> Any:
+        """Return the value that begins with `event`; a mapping's keys are added to `into` if given."""
+        place = self.places.setdefault(path, self.place_of(*_mark(event)))
+        if isinstance(event, AliasEvent):
+            if event.anchor in self.anchors:
+                return self.copy(self.anchors[event.anchor], event, depth)
+            self.report.add(path, f"the alias *{event.anchor} has no finished &{event.anchor} before it", place)
+            return None
+        self.count(event)
+        if depth == MAX_DEPTH and not isinstance(event, ScalarEvent):
+            raise Refused(f"nested deeper than {MAX_DEPTH} levels", *_mark(event))
+        if isinstance(event, MappingStartEvent):
+            data: Any = self.mapping(path, depth + 1, {} if into is None else into)
+        elif isinstance(event, SequenceStartEvent):
+            data = []
+            while not isinstance(item := next(self.events), SequenceEndEvent):
+                data.append(self.value(item, (*path, len(data)), depth + 1))
         else:
-            continue
-        if anchor:
-            anchors[anchor] = node
-        if open_nodes:
-            open_nodes[-1].add(node)
-        else:
-            top = node
-    return top if top is not None else Node(Mark(1, 1))
+            data = self.scalar(event, path, place)
+        if event.tag is not None:
+            self.report.add(path, _refused_tag(event), place)
+            data = None
+        if event.anchor:
+            self.anchors[event.anchor] = data
+        return data
+
+    def mapping(self, path: KeyPath, depth: int, into: dict[str, Any]) -> dict[str, Any]:
+        while not isinstance(key := next(self.events), MappingEndEvent):
+            if not isinstance(key, ScalarEvent):
+                raise Refused("a key must be a plain name", *_mark(key))
+            here, place = (*path, key.value), self.place_of(*_mark(key))
+            first = self.places.setdefault(here, place)
+            if key.value in into:
+                where = f" in line {first.line}" if first.column else ""
+                self.report.add(here, f"duplicate key, given before{where}; remove one", place, judged=True)
+            if key.tag is not None:
+                self.report.add(here, _refused_tag(key), place)
+            old = into.get(key.value)  # of a mapping given twice, both are read, so that all problems are reported
+            data = self.value(next(self.events), here, depth, old if isinstance(old, dict) else None)
+            into.setdefault(key.value, data)
+        return into
+
+    def scalar(self, event: Any, path: KeyPath, place: Place) -> Any:
+        if not event.implicit[0]:  # quoted
+            return event.value
+        try:
+            return parse_scalar(event.value)
+        except ValueError as error:
+            self.report.add(path, str(error), place)
+            return None
+
+    def copy(self, data: Any, event: Any, depth: int) -> Any:
+        """Return a copy of what an alias refers to, counted as if it were written out."""
+        self.count(event)
+        if not isinstance(data, (dict, list)):
+            return data
+        if depth == MAX_DEPTH:
+            raise Refused(_TOO_MUCH, *_mark(event))
+        if isinstance(data, list):
+            return [self.copy(item, event, depth + 1) for item in data]
+        return {key: self.copy(item, event, depth + 1) for key, item in data.items()}
+
+    def count(self, event: Any) -> None:
+        self.n_values += 1
+        if self.n_values > MAX_VALUES:
+            raise Refused(_TOO_MUCH, *_mark(event))
 
 
-@dataclass
-class _Open:
-    """A list or mapping whose end has not come yet."""
-
-    node: Node
-    anchor: str | None
-    key: Node | None = None
-
-    def add(self, child: Node) -> None:
-        self.node.n_values += child.n_values
-        self.node.depth = max(self.node.depth, child.depth + 1)
-        if self.node.items is not None:
-            self.node.items.append(child)
-        elif self.key is None:
-            if child.text is None:
-                raise Refused("a key must be a plain name", child.mark)
-            self.key = child
-        elif self.node.entries is not None:
-            self.node.entries.append((self.key, child))
-            self.key = None
+def _refused_tag(event: Any) -> str:
+    return f"tags are refused, got {shown(str(event.tag))}; write the plain value, text in quotes if need be"
 
 
 def _events(text: str) -> Iterator[Any]:
-    """ruamel's parsing events; whatever it stumbles over becomes `Refused`."""
-    mark = Mark(1, 1)
+    """Yield ruamel's parsing events; an error of its becomes `Refused`."""
+    line, column = 1, 1
     try:
         for event in YAML(typ="safe", pure=True).parse(text):
-            mark = _mark(event.start_mark)
+            line, column = _mark(event)
             yield event
     except ReaderError as error:
         before = text[: error.position]
-        mark = Mark(before.count("\n") + 1, len(before) - before.rfind("\n"))
-        raise Refused(f"the character U+{ord(text[error.position]):04X} is not allowed in YAML", mark) from None
+        what = f"the character U+{ord(text[error.position]):04X} is not allowed in YAML"
+        raise Refused(what, before.count("\n") + 1, len(before) - before.rfind("\n")) from None
     except MarkedYAMLError as error:
-        raise Refused(*_explain(error, text, mark)) from None
+        raise Refused(*_explain(error, text, (line, column))) from None
     except (YAMLError, ValueError, OverflowError, LookupError, AttributeError, TypeError, AssertionError):
         # ruamel's scanner fails in ways of its own on some broken texts, e.g. on an escape beyond Unicode
-        raise Refused("not valid YAML here or just after", mark) from None
+        raise Refused("not valid YAML here or just after", line, column) from None
 
 
-def _explain(error: MarkedYAMLError, text: str, last: Mark) -> tuple[str, Mark]:
-    """Return what is wrong and where, in words for the mistakes that people make."""
-    problem = str(error.problem or error.context)
-    at = _mark(error.problem_mark) if error.problem_mark is not None else last
-    begun = _mark(error.context_mark) if error.context_mark is not None else at
-    lines = text.split("\n")
+def _mark(event: Any) -> tuple[int, int]:
+    return event.start_mark.line + 1, event.start_mark.column + 1
+
+
+def _explain(error: MarkedYAMLError, text: str, last: tuple[int, int]) -> tuple[str, int, int]:
+    """Return what is wrong, with line and column, in words for the mistakes that people make."""
+    problem, mark, context = str(error.problem or error.context), error.problem_mark, error.context_mark
+    at = (mark.line + 1, mark.column + 1) if mark is not None else last
+    begun = (context.line + 1, context.column + 1) if context is not None else at
+    lines = ["", *text.splitlines(), ""]  # from 1; an error at the end of the text may be in the line after the last
     if "'\\t'" in problem:
-        return "a tab; YAML is indented with spaces, so replace it by spaces", at
+        return "a tab; YAML is indented with spaces, so replace it by spaces", *at
     if "unexpected end of stream" in problem and "quoted" in str(error.context):
-        return "the quote that opens here is never closed", begun
-    for number in range(min(begun.line, at.line), max(begun.line - 2, 0), -1):  # the line itself, then the one above
-        if number <= len(lines) and (glued := _GLUED.match(lines[number - 1])):
+        return "the quote that opens here is never closed", *begun
+    for number in range(min(begun[0], at[0]), max(begun[0] - 2, 0), -1):  # the line itself, then the one above
+        if glued := _GLUED.match(lines[number]):
             indent, key, value = glued.groups()
             fixed = f"no space after the colon; write {shown(f'{key}: {value}')}"
-            return f"{shown(f'{key}:{value}')} has {fixed}", Mark(number, len(indent) + 1)
+            return f"{shown(f'{key}:{value}')} has {fixed}", number, len(indent) + 1
     if "mapping values are not allowed" in problem or "expected <block end>" in problem:
-        line = lines[at.line - 1] if at.line <= len(lines) else ""
-        column = len(line) - len(line.lstrip()) + 1
-        return "the indentation fits no line above; the keys of one section begin in the same column", Mark(
-            at.line, column
-        )
-    if "could not find expected ':'" in problem and begun.line <= len(lines):
-        return f"expected KEY: VALUE, got {shown(lines[begun.line - 1].strip())}", begun
-    return f"not valid YAML: {problem}", at
-
-
-def _mark(mark: Any) -> Mark:
-    return Mark(mark.line + 1, mark.column + 1)
-
-
-def _collection(event: Any, mark: Mark) -> Node:
-    node = Node(mark, problem=_tag_problem(event))
-    if isinstance(event, SequenceStartEvent):
-        node.items = []
-    else:
-        node.entries = []
-    return node
-
-
-def _scalar(event: Any, mark: Mark) -> Node:
-    node = Node(mark, event.value, event.value, problem=_tag_problem(event))
-    if event.implicit[0] and node.problem is None:  # unquoted
-        try:
-            node.value = parse_scalar(event.value)
-        except ValueError as error:
-            node.problem = str(error)
-    return node
-
-
-def _tag_problem(event: Any) -> str | None:
-    if event.tag is None:
-        return None
-    return f"tags are refused, found {shown(str(event.tag))}; write the plain value, text in quotes if need be"
-
-
-MAX_BYTES = 256 * 1024
-
-PlaceOf = Callable[[Mark], Place]
-
-
-@dataclass
-class Document:
-    """What a text says.
-
-    Attributes:
-        data: dicts with string keys, lists, str, int, float, bool and None.
-        places: where each value's key is (list items: the item).
-        replaced: the values that overrides took the place of.
-    """
-
-    data: Any
-    places: dict[KeyPath, Place] = field(default_factory=dict)
-    replaced: dict[KeyPath, Any] = field(default_factory=dict)
-
-    def place(self, path: KeyPath) -> Place | None:
-        """The place of the value, or of the nearest thing around it that was written."""
-        for end in range(len(path), -1, -1):
-            if path[:end] in self.places:
-                return self.places[path[:end]]
-        return None
-
-
-def read_document(path: Path | str, report: Report) -> Document | None:
-    """The document in a file, or None with a problem in the report.
-
-    Args:
-        path: a UTF-8 file; the report gives its name as it is here.
-        report: gets the problems.
-    """
-
-    def place_of(mark: Mark) -> Place:
-        return Place(str(path), mark.line, mark.column)
-
-    try:
-        text = _read_text(Path(path))
-    except Refused as error:
-        report.add((), error.message, place_of(error.mark))
-        return None
-    return parse(text, place_of, report)
-
-
-def parse(text: str, place_of: PlaceOf, report: Report, root: KeyPath = ()) -> Document | None:
-    """The document in `text`, or None with a problem in the report if its structure cannot be read.
-
-    Duplicate keys, tags and unknown aliases are noted, each at its place, and reading continues.
-
-    Args:
-        text: one YAML document.
-        place_of: turns a mark in the text into the place to report.
-        report: gets the problems.
-        root: path of the document's value in the data it belongs to.
-    """
-    try:
-        node = build(text)
-    except Refused as error:
-        report.add(root, error.message, place_of(error.mark))
-        return None
-    reader = _Reader(place_of, report, {root: place_of(node.mark)})
-    return Document(reader.plain(node, root), reader.places)
-
-
-@dataclass
-class _Reader:
-    """Walks a tree; its depth is bounded where it was built."""
-
-    place_of: PlaceOf
-    report: Report
-    places: dict[KeyPath, Place]
-
-    def plain(self, node: Node, path: KeyPath) -> Any:
-        if node.problem is not None:
-            self.report.add(path, node.problem, self.places[path])
-            return None
-        if node.items is not None:
-            self.places.update({(*path, i): self.place_of(item.mark) for i, item in enumerate(node.items)})
-            return [self.plain(item, (*path, i)) for i, item in enumerate(node.items)]
-        if node.entries is not None:
-            mapping: dict[str, Any] = {}
-            self.fill(mapping, node, path)
-            return mapping
-        return node.value
-
-    def fill(self, mapping: dict[str, Any], node: Node, path: KeyPath) -> None:
-        """Puts the entries of `node` into `mapping`; of a key given twice, the first value counts."""
-        for key, child in node.entries or []:
-            name, place = key.text or "", self.place_of(key.mark)
-            here = (*path, name)
-            if key.problem is not None:
-                self.report.add(here, key.problem, place)
-            elif name not in mapping:
-                self.places[here] = place
-                mapping[name] = self.plain(child, here)
-            else:
-                first = self.places[here]
-                where = f" in line {first.line}" if first.column else ""
-                self.report.add(here, f"duplicate key, given before{where}; remove one", place, judged=True)
-                if child.entries is not None and isinstance(mapping[name], dict):
-                    self.fill(mapping[name], child, here)  # so that the problems in it are reported as well
+        column = len(lines[at[0]]) - len(lines[at[0]].lstrip()) + 1
+        return "the indentation fits no line above; the keys of one section begin in the same column", at[0], column
+    if "could not find expected ':'" in problem:
+        return f"expected KEY: VALUE, got {shown(lines[begun[0]].strip())}", *begun
+    return f"not valid YAML: {problem}", *at
 
 
 def _read_text(path: Path) -> str:
-    """The text of an ordinary UTF-8 file of sensible size."""
-    start = Mark(0, 0)  # the file as a whole
+    """Return the text of an ordinary UTF-8 file of at most `MAX_BYTES`."""
+    if problem := file_problem(path):
+        raise Refused("".join(problem))
     try:
-        mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):
-            raise Refused("is a folder, not a file" if stat.S_ISDIR(mode) else "is not an ordinary file", start)
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise Refused(f"no such file{similar_file(path)}", start) from None
-    except (OSError, ValueError) as error:
-        raise Refused(f"cannot be read: {getattr(error, 'strerror', None) or error}", start) from None
+    except OSError as error:
+        raise Refused(f"cannot be read ({error.strerror or error})") from None
     if len(content) > MAX_BYTES:
-        raise Refused(f"is larger than {MAX_BYTES // 1024} KiB, the most that is read as YAML", start)
+        raise Refused(f"is larger than {MAX_BYTES // 1024} KiB, the most that is read as YAML")
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise Refused("is UTF-16 text; save it as UTF-8", start)
+        raise Refused("is UTF-16 text; save it as UTF-8")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = content[: error.start]
-        mark = Mark(before.count(b"\n") + 1, len(before) - before.rfind(b"\n"))
-        raise Refused("is not UTF-8 text; save it as UTF-8", mark) from None
+        place = before.count(b"\n") + 1, len(before) - before.rfind(b"\n")
+        raise Refused("is not UTF-8 text; save it as UTF-8", *place) from None
