@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from twolayer.config.errors_report import KeyPath, Place, Report, file_problem, hint_for
+from twolayer.config.errors_report import KeyPath, Report, file_problem, hint_for
 from twolayer.config.models import Config
 from twolayer.config.rules import (
     DEPENDENT_DEFAULTS,
@@ -25,104 +25,50 @@ from twolayer.config.rules import (
     cautions,
     check_rules,
     default_of,
+    path_of,
 )
 from twolayer.config.schema import choices, expected, known_keys
 from twolayer.config.yaml_reader import Document
-from twolayer.utils.text import did_you_mean, expected_got, nearest, shown
-
-
-def make_paths_absolute(document: Document, report: Report, folders: dict[str, Path], *, require_files: bool) -> None:
-    """Writes the data files' absolute paths into the document; notes those that cannot be read.
-
-    Args:
-        document: changed in place.
-        report: gets the problems; paths that already have one are skipped.
-        folders: for each `Place.source`, the folder that its relative paths start from; others: the current one.
-        require_files: whether a file that is not there is a problem.
-    """
-    for path, holder, key in _data_files(document.data):
-        name = holder[key]
-        if not isinstance(name, str) or not report.is_usable(path):
-            continue
-        place = document.place(path)
-        folder = folders.get(place.source, Path()) if place is not None else Path()
-        # the folder as it is on disk: behind a link, .. leads elsewhere than the link's name says
-        holder[key] = os.path.abspath(os.path.join(os.path.realpath(folder), os.path.expanduser(name)))
-        problem = file_problem(holder[key]) if require_files else None
-        if problem is not None:
-            where = "" if name == holder[key] else f", that is {shown_path(holder[key])}"
-            hint = f"; {as_fraction}" if (as_fraction := _as_fraction(name)) else f"{where}{problem[1]}"
-            report.add(path, f"{problem[0]}: {shown(name)}{hint}", place)
-
-
-def shown_path(path: str) -> str:
-    """A path as it is, or quoted where it would spoil the line."""
-    return path if path.isprintable() else repr(path)
-
-
-def _data_files(data: Any) -> Iterator[tuple[KeyPath, Any, str | int]]:
-    """Yield path, holder and key of each place where the name of a data file may be."""
-    section = data.get("data") if isinstance(data, dict) else None
-    if not isinstance(section, dict):
-        return
-    for key in ("train", "test", "validation"):
-        source = section.get(key)
-        if isinstance(source, list):
-            for number in range(len(source)):
-                yield ("data", key, number), source, number
-        elif isinstance(source, dict):
-            for part in ("features", "labels"):
-                if part in source:
-                    yield ("data", key, part), source, part
-        elif key in section:
-            yield ("data", key), section, key
+from twolayer.utils.text import did_you_mean, expected_got, nearest, printable, shown
 
 
 def check(document: Document, report: Report, folders: dict[str, Path], *, require_files: bool) -> Config:
-    """The config that the document says.
+    """Return the config that a document means.
 
     Args:
-        document: the data, overrides applied, with places.
+        document: the data, overrides applied, with places; changed on the way.
         report: what was found so far.
         folders: for each `Place.source`, the folder that relative data paths start from; others: the current one.
-        require_files: whether a data file that is not there is a problem.
+        require_files: whether a data file that does not exist is a problem.
 
     Raises:
         ConfigError: with all problems.
     """
-    data = document.data
-
-    def report_problem(path: KeyPath, message: str) -> None:
-        report.add(path, message, document.place(path))
-
     check_types(document, report, Config)
     notes = _drop_left_over(document, report)
-    check_rules(data, report, report_problem)
-    make_paths_absolute(document, report, folders, require_files=require_files)
+    check_rules(document, report)
+    _make_paths_absolute(document, report, folders, require_files=require_files)
     report.raise_if_any()
-    run = data.setdefault("run", {})
-    run["dir"] = os.path.abspath(os.path.expanduser(run.get("dir", default_of("run.dir"))))
-    _fill_dependent_defaults(data, report)
+    data, values = document.data, Values(document.data, report)
+    for key in ("run.dir", "solver.monitor", *DEPENDENT_DEFAULTS):
+        section, name = key.split(".")
+        data.setdefault(section, {}).setdefault(name, values.default(key))
+    data["run"]["dir"] = os.path.abspath(os.path.expanduser(data["run"]["dir"]))
     config = Config.model_validate(data)
-    config._notes = (*notes, *cautions(Values(data, report)))
+    config._notes = (*notes, *cautions(values))
     return config
 
 
 def check_types(document: Document, report: Report, model: type[BaseModel]) -> None:
-    """Report every key of a document that is unknown, missing, of another type or out of range.
-
-    Args:
-        document: any document, such as a config or a sweep file.
-        report: gets the problems; nothing is added about paths that already have one.
-        model: what the document must be.
-    """
+    """Report every key of a document that is unknown, missing, of another type or out of range for `model`; nothing is
+    added about paths that already have a problem."""
     for path, message in _problems(document.data, model):
         if not report.is_inside_unusable(path):
             report.add(path, message, document.place(path))
 
 
 def value_problem(key: str, value: Any) -> str | None:
-    """What is wrong with one value by itself, apart from what other keys hold; for the spaces of sweeps.
+    """Return what is wrong with one value by itself, apart from what other keys hold; for the spaces of sweeps.
 
     Args:
         key: dotted name, e.g. `solver.reg`.
@@ -131,7 +77,7 @@ def value_problem(key: str, value: Any) -> str | None:
     Returns:
         The message, e.g. `expected a number of at least 0, got -1`, or None.
     """
-    path = tuple(key.split("."))
+    path = path_of(key)
     data = value
     for part in reversed(path):
         data = {part: data}
@@ -142,8 +88,8 @@ def value_problem(key: str, value: Any) -> str | None:
 
 
 def _problems(data: Any, model: type[BaseModel]) -> Iterator[tuple[KeyPath, str]]:
-    """Pydantic's errors in our words, one per path; an error around a deeper one (another branch of a union) is left
-    out."""
+    """Yield pydantic's errors in our words, one per path; an error around a deeper one (another branch of a union) is
+    left out."""
     found: dict[KeyPath, ErrorDetails] = {}
     try:
         model.model_validate(data)
@@ -165,7 +111,7 @@ def _problems(data: Any, model: type[BaseModel]) -> Iterator[tuple[KeyPath, str]
 
 
 def _path_in(data: Any, error: ErrorDetails) -> KeyPath:
-    """The error's path without the names of union branches that pydantic puts into it."""
+    """Return the error's path without the names of union branches that pydantic puts into it."""
     path: list[str | int] = []
     parts = error["loc"]
     for i, part in enumerate(parts):
@@ -195,7 +141,7 @@ def _unknown_key(path: KeyPath, model: type[BaseModel]) -> str:
 
 
 def _hint(found: Any, path: KeyPath, model: type[BaseModel]) -> str:
-    """What to try: the nearest choice where a word was found, or a way out of an empty section."""
+    """Return what to try: the nearest choice where a word was found, or a way out of an empty section."""
     if found is None and len(path) == 1:
         return "give it a key or remove the line"
     if type(found) in (int, float) and 1 <= found < 100 and "and below 1" in expected(path, model):
@@ -213,46 +159,68 @@ def _as_fraction(text: str) -> str:
     return f"{percent[1]} % is {float(percent[1]) / 100:g}" if percent else ""
 
 
-def _is_override(place: Place | None) -> bool:
-    return place is not None and place.column == 0
-
-
 def _drop_left_over(document: Document, report: Report) -> list[str]:
     """Remove the file's keys that belong to a choice which an override changed, and return a note for each number that
     the new choice's default replaces."""
     values = Values(document.data, report)
     notes = []
+
+    def is_override(key: str) -> bool:
+        place = document.place(path_of(key))
+        return place is not None and place.column == 0
+
     for key, (chooser, defaults) in DEPENDENT_DEFAULTS.items():
-        path, choice = tuple(key.split(".")), tuple(chooser.split("."))
-        old = document.replaced.get(choice)
-        if old is None or not values.given(key) or _is_override(document.place(path)):
+        old = document.replaced.get(path_of(chooser))
+        if old is None or not values.given(key) or is_override(key):
             continue
         with suppress(AlreadyReported):
             old, new = default_of(chooser) if old is ... else old, values[chooser]
-            value = document.data[path[0]][path[1]]
-            if defaults.get(old, defaults[new]) != defaults[new] and not (key in OWNED_KEYS and values.unused(key)):
-                del document.data[path[0]][path[1]]
-                if value != defaults[new]:
+            value, default = values[key], defaults[new]
+            if defaults.get(old, default) != default and not (key in OWNED_KEYS and values.unused(key)):
+                values.remove(key)
+                if value != default:
+                    choice = chooser.split(".")[1]
                     notes.append(
-                        f"{key}: {shown(value)} was for {choice[1]}: {old}; with {new} it is {defaults[new]:g}, the "
-                        f"default ({key}=VALUE sets another)"
+                        f"{key}: {shown(value)} was for {choice}: {old}; with {new} it is {default:g}, the default "
+                        f"({key}=VALUE sets another)"
                     )
     choosers = {key: chooser for key, (chooser, _) in OWNED_KEYS.items()} | dict.fromkeys(TABLE_KEYS, "data.train")
     for key, chooser in choosers.items():
-        path = tuple(key.split("."))
-        changed = _is_override(document.place(tuple(chooser.split("."))))
-        written = document.place(path)  # nowhere in a dict, which may be all keys of another config
-        if not values.given(key) or _is_override(written) or not (changed or written is None):
+        changed, written = is_override(chooser), document.place(path_of(key)) is not None
+        if not values.given(key) or is_override(key) or (written and not changed):
             continue
-        with suppress(AlreadyReported):
+        with suppress(AlreadyReported):  # a dict, whose keys have no place, may hold all keys of another config
             if values.unused(key) and (changed or values[key] == default_of(key)):
-                del document.data[path[0]][path[1]]
+                values.remove(key)
     return notes
 
 
-def _fill_dependent_defaults(data: Any, report: Report) -> None:
-    values = Values(data, report)
-    for key in [*DEPENDENT_DEFAULTS, "solver.monitor"]:
-        section, name = key.split(".")
-        if not values.given(key):
-            data.setdefault(section, {})[name] = values.default(key)
+def _make_paths_absolute(document: Document, report: Report, folders: dict[str, Path], *, require_files: bool) -> None:
+    """Write the data files' absolute paths into the document; report those that cannot be read."""
+    for path, holder, key in _data_files(document.data):
+        name = holder[key]
+        if not isinstance(name, str) or not report.is_usable(path):
+            continue
+        place = document.place(path)
+        folder = folders.get(place.source, Path()) if place is not None else Path()
+        # the folder as it is on disk: behind a link, .. leads elsewhere than the link's name says
+        holder[key] = os.path.abspath(os.path.join(os.path.realpath(folder), os.path.expanduser(name)))
+        if require_files and (problem := file_problem(holder[key])):
+            where = "" if name == holder[key] else f", that is {printable(holder[key])}"
+            hint = f"; {as_fraction}" if (as_fraction := _as_fraction(name)) else f"{where}{problem[1]}"
+            report.add(path, f"{problem[0]}: {shown(name)}{hint}", place)
+
+
+def _data_files(data: Any) -> Iterator[tuple[KeyPath, Any, str | int]]:
+    """Yield path, holder and key of each place where the name of a data file may be."""
+    section = data.get("data") if isinstance(data, dict) else None
+    if not isinstance(section, dict):
+        return
+    for key in ("train", "test", "validation"):
+        source = section.get(key)
+        if isinstance(source, list):
+            yield from ((("data", key, number), source, number) for number in range(len(source)))
+        elif isinstance(source, dict):
+            yield from ((("data", key, part), source, part) for part in ("features", "labels") if part in source)
+        elif key in section:
+            yield ("data", key), section, key

@@ -15,7 +15,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_./-][A-Za-z0-9_./ +-]*(?<! )")
 
 
 def dump_config(config: Config, folder: Path | str | None = None) -> str:
-    """The config as YAML text; loading it, from whatever current folder, gives an equal config.
+    """Return the config as YAML text; loading it, from whatever current folder, gives an equal config.
 
     Args:
         config: a config as loaded.
@@ -26,25 +26,25 @@ def dump_config(config: Config, folder: Path | str | None = None) -> str:
         The text, every key with its meaning in a comment, without the keys that the chosen optimiser, schedule and
         init do not use.
     """
-    lines = []
-    for section, value in config.model_dump().items():
-        model = getattr(config, section)
-        if not isinstance(value, dict):
-            lines.append(f"{section}: {yaml_value(value)}")
+    lines, values = [], _flat(config)
+    for section, key in Config.model_fields.items():
+        if section in values:
+            lines.append(f"{section}: {yaml_value(values[section])}")
             continue
         lines.append(f"{section}:")
-        for key, entry in value.items():
-            name = f"{section}.{key}"
-            if _is_unused(config, name):
+        for name, field in key.annotation.model_fields.items():  # type: ignore[union-attr]
+            owned = OWNED_KEYS.get(f"{section}.{name}")
+            if owned is not None and values[owned[0]] not in owned[1]:
                 continue
+            value = values[f"{section}.{name}"]
             if section == "data" and folder is not None:
-                entry = _relative(entry, folder)
-            lines.append(f"  {key}: {yaml_value(entry)}  # {type(model).model_fields[key].description}")
+                value = _relative(value, folder)
+            lines.append(f"  {name}: {yaml_value(value)}  # {field.description}")
     return "\n".join(lines) + "\n"
 
 
 def yaml_value(value: Any) -> str:
-    """A plain value on one line of YAML, strings quoted where they would be read as something else."""
+    """Return a plain value on one line of YAML, strings quoted where they would be read as something else."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{yaml_value(key)}: {yaml_value(item)}" for key, item in value.items()) + "}"
     if isinstance(value, (list, tuple)):
@@ -60,12 +60,7 @@ def yaml_value(value: Any) -> str:
 
 
 def differences(a: Config, b: Config) -> dict[str, tuple[Any, Any]]:
-    """The keys in which two configs differ, by dotted name, with both values.
-
-    Args:
-        a: one config.
-        b: the other.
-    """
+    """Return the keys in which two configs differ, by dotted name, with both values."""
     flat_a, flat_b = _flat(a), _flat(b)
     return {key: (flat_a[key], flat_b[key]) for key in flat_a if flat_a[key] != flat_b[key]}
 
@@ -80,28 +75,12 @@ def _flat(config: Config) -> dict[str, Any]:
     return flat
 
 
-def _is_unused(config: Config, name: str) -> bool:
-    if name not in OWNED_KEYS:
-        return False
-    chooser, owners = OWNED_KEYS[name]
-    section, key = chooser.split(".")
-    return getattr(getattr(config, section), key) not in owners
-
-
 def _yaml_string(text: str) -> str:
     like_number = re.match(r"[.+]?[0-9][0-9_.]*", text)  # other readers take 1_000 for a number
     if _PLAIN.fullmatch(text) and text[0] not in "-" and not like_number and parse_scalar(text) == text:
         return text
-    return '"' + "".join(_escaped(c) for c in text) + '"'
-
-
-def _escaped(character: str) -> str:
-    if character in '"\\':
-        return "\\" + character
-    if character.isprintable():
-        return character
-    code = ord(character)
-    return f"\\U{code:08x}" if code > 0xFFFF else f"\\u{code:04x}"
+    quoted = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in quoted) + '"'
 
 
 def _relative(source: Any, folder: Path | str) -> Any:

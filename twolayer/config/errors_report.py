@@ -1,5 +1,4 @@
-"""The report of all problems of a file at once: what a problem is, how a place and a found value are written, and the
-nearest known name for a misspelt one."""
+"""The report of all problems of a file at once: what a problem is, and how its place is written."""
 
 from __future__ import annotations
 
@@ -20,34 +19,22 @@ _MAX_LISTED = 1000  # files
 
 
 class Place(NamedTuple):
-    """Where something was written: a file with line and column (from 1), or an override (line 0).
+    """Where something was written."""
 
-    Attributes:
-        source: the file's name as it was given, `override KEY=VALUE`, or "" for a dict.
-        line: in the file; in the order of the overrides, where column is 0.
-        column: in the file; 0 elsewhere.
-    """
-
-    source: str
-    line: int
-    column: int
+    source: str  # the file's name as it was given, or `override KEY=VALUE`
+    line: int  # from 1; of overrides: which of them
+    column: int  # from 1; 0 of overrides
 
     def __str__(self) -> str:
         return f"{self.source}:{self.line}:{self.column}" if self.column else self.source
 
 
 class ConfigProblem(NamedTuple):
-    """One thing that is wrong.
+    """One thing that is wrong."""
 
-    Attributes:
-        path: the key's path; () for the document as a whole.
-        message: `expected Y, got X; what to do`.
-        place: where; None where nothing was read from a text.
-    """
-
-    path: KeyPath
-    message: str
-    place: Place | None
+    path: KeyPath  # () for the document as a whole
+    message: str  # `expected Y, got X; what to do`
+    place: Place | None  # None where nothing was read from a text
 
     def __str__(self) -> str:
         parts = [str(self.place or ""), dotted(self.path), self.message]
@@ -56,25 +43,13 @@ class ConfigProblem(NamedTuple):
 
 @dataclass
 class Report:
-    """The problems found so far.
-
-    Attributes:
-        problems: in the order they were found.
-        unusable: paths whose values have a problem; nothing more is reported about them.
-    """
+    """The problems found so far, and the paths whose values have one: nothing more is reported about those."""
 
     problems: list[ConfigProblem] = field(default_factory=list)
     unusable: set[KeyPath] = field(default_factory=set)
 
     def add(self, path: KeyPath, message: str, place: Place | None, *, judged: bool = False) -> None:
-        """Notes a problem.
-
-        Args:
-            path: the key's path.
-            message: what is wrong.
-            place: where.
-            judged: whether the value at the path is to be judged all the same (a duplicate key's first value).
-        """
+        """Add a problem; `judged`: the value at the path is checked all the same, as a duplicate key's first one."""
         self.problems.append(ConfigProblem(path, message, place))
         if not judged:
             self.unusable.add(path)
@@ -88,36 +63,34 @@ class Report:
         return not (self.is_inside_unusable(path) or any(bad[: len(path)] == path for bad in self.unusable))
 
     def error(self) -> ConfigError:
-        """All problems in the order of their places, files before overrides."""
-        ordered = sorted(self.problems, key=lambda f: (f.place is not None and f.place.column == 0, _order(f.place)))
+        """Return all problems in the order of their places, files before overrides."""
+
+        def order(problem: ConfigProblem) -> tuple[bool, int, int]:
+            _, line, column = problem.place or ("", 0, 1)
+            return column == 0, line, column
+
+        ordered = sorted(self.problems, key=order)
         lines = [str(problem) for problem in ordered[:MAX_PROBLEMS]]
         if len(ordered) > MAX_PROBLEMS:
             lines.append(f"... and {len(ordered) - MAX_PROBLEMS} more problems")
         return ConfigError(lines)
 
     def raise_if_any(self) -> None:
-        """Raises `error()` if there are problems."""
+        """Raise `error()` if there are problems."""
         if self.problems:
             raise self.error()
 
 
-def _order(place: Place | None) -> tuple[int, int]:
-    return (place.line, place.column) if place is not None else (0, 0)
-
-
 def dotted(path: KeyPath) -> str:
-    """`solver.class_weight.3`, list items as `data.ignore[0]`; names that would spoil the line are quoted."""
+    """Return `solver.class_weight.3`, list items as `data.ignore[0]`; names that would spoil the line are quoted."""
     text = ""
     for part in path:
         if isinstance(part, int):
             text += f"[{part}]"
-        else:
-            text += ("." if text else "") + (part if _is_plain(part) else shown(part))
+            continue
+        is_plain = 0 < len(part) <= _MAX_SHOWN and part.isprintable() and not part.isspace()
+        text += ("." if text else "") + (part if is_plain else shown(part))
     return text
-
-
-def _is_plain(name: str) -> bool:
-    return bool(name) and len(name) <= _MAX_SHOWN and name.isprintable() and not name.isspace()
 
 
 def hint_for(name: str, known: Sequence[str]) -> str:
@@ -139,7 +112,7 @@ def file_problem(path: os.PathLike[str] | str) -> tuple[str, str] | None:
 
 
 def similar_file(path: os.PathLike[str] | str) -> str:
-    """`; did you mean 'NAME'?` if the folder holds a file of nearly this name, else nothing."""
+    """Return `; did you mean 'NAME'?` if the folder holds a file of nearly this name, else nothing."""
     folder, name = os.path.split(path)
     try:
         with os.scandir(folder or ".") as entries:

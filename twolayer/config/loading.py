@@ -16,7 +16,7 @@ from twolayer.utils.text import shown
 
 
 def load_config(path: Path | str, overrides: Sequence[str] = (), *, require_files: bool = True) -> Config:
-    """The config in a YAML file, changed by overrides.
+    """Return the config in a YAML file, changed by overrides.
 
     Relative data paths start from the file's folder, those of overrides from the current folder, as does `run.dir`.
     An override that makes another choice (`solver.optimizer=adam`) takes the file's keys of the old choice
@@ -25,7 +25,7 @@ def load_config(path: Path | str, overrides: Sequence[str] = (), *, require_file
     Args:
         path: the YAML file.
         overrides: `KEY=VALUE`, e.g. `solver.reg=1e-3` or `data.train={generator: spiral}`; VALUE is YAML.
-        require_files: whether a data file that is not there is a problem.
+        require_files: whether a data file that does not exist is a problem.
 
     Raises:
         ConfigError: with all problems of file and overrides, each with its place.
@@ -48,7 +48,7 @@ def config_from_dict(
     require_files: bool = True,
     source: Path | None = None,
 ) -> Config:
-    """The config in a nested dict, by the same checks; relative paths start from the current folder.
+    """Return the config in a nested dict, by the same checks; relative paths start from the current folder.
 
     Args:
         values: as in the YAML file, e.g. `{"data": {"train": {"generator": "spiral"}}}`.
@@ -69,14 +69,7 @@ def config_from_dict(
 
 
 def apply_override(document: Document, override: str, number: int, report: Report) -> None:
-    """Puts one `KEY=VALUE` into the document; whether the key exists is judged with all others.
-
-    Args:
-        document: changed in place.
-        override: `section.key=VALUE`.
-        number: which override it is, from 0, for the order of the report.
-        report: gets the problems.
-    """
+    """Put one `KEY=VALUE`, the one of this number, into the document; its key is judged with all others."""
     key, equals, text = override.partition("=")
     place = Place(
         f"override {override if override.isprintable() and len(override) < 80 else shown(override)}", number, 0
@@ -106,7 +99,7 @@ def apply_override(document: Document, override: str, number: int, report: Repor
 
 
 def _plain_copy(value: Any, path: KeyPath, report: Report) -> Any:
-    """Dicts with names for keys, lists and values, so that nothing of the caller's is changed."""
+    """Return dicts with names for keys, lists and values, so that nothing of the caller's is changed."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if type(value).__module__ == "numpy":

@@ -25,10 +25,18 @@ FilePath = Annotated[str, Field(min_length=1, json_schema_extra={"format": "path
 FolderPath = Annotated[str, Field(min_length=1, json_schema_extra={"format": "folder"})]
 
 
+def _without_titles(schema: dict[str, Any]) -> None:
+    """Take out the titles that pydantic makes from the names of keys and classes."""
+    for part in (schema, *schema["properties"].values()):
+        part.pop("title", None)
+
+
 class Section(BaseModel):
     """A strict, frozen mapping of known keys."""
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        strict=True, frozen=True, extra="forbid", allow_inf_nan=False, json_schema_extra=_without_titles
+    )
 
 
 class FilePair(Section):

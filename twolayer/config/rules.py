@@ -4,10 +4,12 @@ that needs a value with a problem of its own is skipped."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from twolayer.config.errors_report import KeyPath, Report
 from twolayer.config.models import Config
+from twolayer.config.yaml_reader import Document
 from twolayer.network import settings
 from twolayer.network.optim import OPTIMIZERS
 from twolayer.network.settings import OWNERS
@@ -38,6 +40,11 @@ class AlreadyReported(Exception):
     """The rule needs a value whose problem is in the report."""
 
 
+def path_of(key: str) -> KeyPath:
+    """Return the path of a dotted key."""
+    return tuple(key.split("."))
+
+
 def default_of(key: str) -> Any:
     """Return the model's default of a dotted key, `...` if it is required."""
     fields = Config.model_fields
@@ -58,7 +65,7 @@ class Values:
         return self._lookup(key) is not ...
 
     def __getitem__(self, key: str) -> Any:
-        if not self._report.is_usable(tuple(key.split("."))):
+        if not self._report.is_usable(path_of(key)):
             raise AlreadyReported
         value = self._lookup(key)
         return self.default(key) if value is ... else value
@@ -87,6 +94,11 @@ class Values:
         chooser, owners = OWNED_KEYS[key]
         return self[chooser] not in owners
 
+    def remove(self, key: str) -> None:
+        """Take a key out of the data."""
+        section, name = key.split(".")
+        del self._data[section][name]
+
     def _lookup(self, key: str) -> Any:
         value = self._data
         for part in key.split("."):
@@ -99,23 +111,15 @@ def is_table(source: Any) -> bool:
     return isinstance(source, str) and not source.endswith(ARRAY_ENDINGS)
 
 
-def check_rules(data: Any, report: Report, report_problem: Callable[[KeyPath, str], None]) -> None:
-    """Report every rule that `data` breaks.
-
-    Args:
-        data: plain data whose problems are in `report`.
-        report: what was found so far.
-        report_problem: called with path and message.
-    """
-    values = Values(data, report)
+def check_rules(document: Document, report: Report) -> None:
+    """Report every rule that a document breaks whose other problems are in `report`."""
+    values = Values(document.data, report)
     found: list[Complaint] = []
     for rule in RULES:
-        try:
+        with suppress(AlreadyReported):
             found.extend(rule(values))
-        except AlreadyReported:
-            continue
     for key, message in found:
-        report_problem(tuple(key.split(".")), message)
+        report.add(path_of(key), message, document.place(path_of(key)))
 
 
 def cautions(values: Values) -> list[str]:
@@ -130,29 +134,20 @@ def cautions(values: Values) -> list[str]:
     ]
 
 
-def _owned(key: str) -> Callable[[Values], Iterator[Complaint]]:
-    chooser, owners = OWNED_KEYS[key]
-
-    def rule(values: Values) -> Iterator[Complaint]:
-        if values.given(key) and values.unused(key):
-            choice, name = chooser.split(".")[1], key.split(".")[1]
-            yield (
-                key,
-                (
-                    f"not used by {choice}: {values[chooser]}, only by {', '.join(owners)}; remove '{name}' "
-                    f"or change '{choice}'"
-                ),
-            )
-
-    return rule
+def _owned(values: Values) -> Iterator[Complaint]:
+    for key, (chooser, owners) in OWNED_KEYS.items():
+        with suppress(AlreadyReported):
+            if values.given(key) and values.unused(key):
+                choice, name = chooser.split(".")[1], key.split(".")[1]
+                why = f"not used by {choice}: {values[chooser]}, only by {', '.join(owners)}"
+                yield key, f"{why}; remove '{name}' or change '{choice}'"
 
 
-def _table_only(key: str) -> Callable[[Values], Iterator[Complaint]]:
-    def rule(values: Values) -> Iterator[Complaint]:
-        if values.given(key) and values.unused(key) and values[key] not in (default_of(key), []):
-            yield key, "used only for tables (csv and the like), and data.train is not one; remove it"
-
-    return rule
+def _table_only(values: Values) -> Iterator[Complaint]:
+    for key in TABLE_KEYS:
+        with suppress(AlreadyReported):
+            if values.given(key) and values.unused(key) and values[key] not in (default_of(key), []):
+                yield key, "used only for tables (csv and the like), and data.train is not one; remove it"
 
 
 def _label_given(values: Values) -> Iterator[Complaint]:
@@ -233,8 +228,8 @@ def _refit(values: Values) -> Iterator[Complaint]:
 
 
 RULES: list[Callable[[Values], Iterator[Complaint]]] = [
-    *map(_owned, OWNED_KEYS),
-    *map(_table_only, TABLE_KEYS),
+    _owned,
+    _table_only,
     _label_given,
     _columns,
     _encoding,

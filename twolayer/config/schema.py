@@ -1,5 +1,5 @@
-"""The config's JSON Schema, for editors, and what can be read off it: the words for what a key wants, the known names
-at a place, and the rows of the reference table."""
+"""The config's JSON Schema, for editors, and what can be read off it: the words for what a key may hold, the known
+names at a place, and the rows of the reference table."""
 
 from __future__ import annotations
 
@@ -27,18 +27,11 @@ _FORMATS = {
 
 
 class Row(NamedTuple):
-    """One key of the reference table.
+    """One key of the reference table."""
 
-    Attributes:
-        key: dotted name, e.g. `solver.reg`.
-        wants: type and range, or the choices.
-        default: as written in YAML; "" where the key is required.
-        meaning: the description.
-    """
-
-    key: str
-    wants: str
-    default: str
+    key: str  # dotted
+    wants: str  # type and range, or the choices
+    default: str  # as written in YAML; "" where the key is required
     meaning: str
 
 
@@ -48,13 +41,16 @@ def config_schema() -> Schema:
     It knows the keys, types, ranges and choices, and which keys belong to which optimiser, schedule and init. The
     loader checks more: that files exist and that keys fit each other.
     """
-    schema = _without_titles(Config.model_json_schema())
+    schema = Config.model_json_schema()
     for key, (chooser, owners) in OWNED_KEYS.items():
-        section = schema["$defs"][_definition(schema, key.split(".")[0])]
-        section.setdefault("allOf", []).append(_owned_rule(key, chooser, owners))
-    solver = schema["$defs"][_definition(schema, "solver")]
+        (section, name), choice = key.split("."), chooser.split(".")[1]
+        then: Schema = {"properties": {choice: {"enum": list(owners)}}}
+        if default_of(chooser) not in owners:
+            then["required"] = [choice]
+        rules = schema["$defs"][f"{section.title()}Config"].setdefault("allOf", [])
+        rules.append({"if": {"required": [name]}, "then": then})
     is_step = {"required": ["schedule"], "properties": {"schedule": {"const": "step"}}}
-    solver["allOf"].append({"if": is_step, "then": {"required": ["step_epochs"]}})
+    schema["$defs"]["SolverConfig"]["allOf"].append({"if": is_step, "then": {"required": ["step_epochs"]}})
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "twolayer config"}
     return {**head, **schema}
 
@@ -73,14 +69,14 @@ def reference_table() -> list[Row]:
 
 
 def expected(path: KeyPath, model: type[BaseModel] = Config, *, required: bool = False) -> str:
-    """What the key at `path` wants, in words, e.g. `a number greater than 0`.
+    """Return what the key at `path` may hold, in words, e.g. `a number greater than 0`.
 
     Args:
         path: the key's path.
         model: of the document.
         required: leave out the forms in which the key has a default.
     """
-    return describe({"anyOf": [schema for schema in _at(path, model) if not (required and "default" in schema)]})
+    return _describe({"anyOf": [schema for schema in _at(path, model) if not (required and "default" in schema)]})
 
 
 def choices(path: KeyPath, model: type[BaseModel] = Config) -> list[str]:
@@ -94,8 +90,8 @@ def known_keys(path: KeyPath, model: type[BaseModel] = Config) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def describe(schema: Schema) -> str:
-    """A JSON Schema of one of our keys in words."""
+def _describe(schema: Schema) -> str:
+    """Return a JSON Schema of one of our keys in words."""
     parts = list(_branches(schema))
     words = _choices(parts)
     phrases = [f"one of {', '.join(words)}" if len(words) > 1 else words[0]] if words else []
@@ -108,13 +104,15 @@ def _describe_one(schema: Schema) -> str:
         return _FORMATS[schema["format"]]
     match schema.get("type"):
         case "integer" | "number" as kind:
-            return ("a whole number" if kind == "integer" else "a number") + _range(schema)
+            bounds = {"minimum": "ge", "exclusiveMinimum": "gt", "maximum": "le", "exclusiveMaximum": "lt"}
+            limits = {short: schema[name] for name, short in bounds.items() if name in schema}
+            return ("a whole number" if kind == "integer" else "a number") + range_in_words(**limits)
         case "string":
             return "text"
         case "boolean":
             return "true or false"
         case "array":
-            return f"a list of {describe(schema['items'])}"
+            return f"a list of {_describe(schema['items'])}"
         case "object" if "properties" in schema:
             entries = [_entry(key, part) for key, part in schema["properties"].items()]
             return "{" + ", ".join(entries if len(entries) <= 8 else [*entries[:4], "..."]) + "}"
@@ -131,11 +129,6 @@ def _entry(key: str, schema: Schema) -> str:
     if "const" in schema:
         return f"{key}: {schema['const']}"
     return key if "default" in schema else f"{key}: {'FILE' if schema.get('format') == 'path' else 'N'}"
-
-
-def _range(schema: Schema) -> str:
-    bounds = {"minimum": "ge", "exclusiveMinimum": "gt", "maximum": "le", "exclusiveMaximum": "lt"}
-    return range_in_words(**{name: schema[key] for key, name in bounds.items() if key in schema})
 
 
 @cache
@@ -155,7 +148,7 @@ def _inlined(model: type[BaseModel]) -> Schema:
 
 
 def _branches(schema: Schema) -> Iterator[Schema]:
-    """The alternatives of a schema."""
+    """Yield the alternatives of a schema."""
     if alternatives := schema.get("anyOf") or schema.get("oneOf"):
         for alternative in alternatives:
             yield from _branches(alternative)
@@ -182,25 +175,4 @@ def _at(path: KeyPath, model: type[BaseModel]) -> list[Schema]:
 def _row(key: str, entry: Schema) -> Row:
     default = default_of(key)
     text = "" if default is ... else "null" if default is None else str(list(default) if default == () else default)
-    return Row(key, describe(entry), text, entry["description"])
-
-
-def _without_titles(schema: Any) -> Any:
-    """Without the titles that pydantic makes from the keys: they repeat them."""
-    if isinstance(schema, dict):
-        kept = {k: v for k, v in schema.items() if not (k == "title" and isinstance(v, str))}
-        return {key: _without_titles(value) for key, value in kept.items()}
-    return [_without_titles(item) for item in schema] if isinstance(schema, list) else schema
-
-
-def _definition(schema: Schema, section: str) -> str:
-    return str(schema["properties"][section]["$ref"]).rpartition("/")[2]
-
-
-def _owned_rule(key: str, chooser: str, owners: tuple[str, ...]) -> Schema:
-    """Return the rule that a key needs one of the choices it belongs to."""
-    name, choice = key.split(".")[1], chooser.split(".")[1]
-    then: Schema = {"properties": {choice: {"enum": list(owners)}}}
-    if default_of(chooser) not in owners:
-        then["required"] = [choice]
-    return {"if": {"required": [name]}, "then": then}
+    return Row(key, _describe(entry), text, entry["description"])

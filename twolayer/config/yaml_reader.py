@@ -1,5 +1,5 @@
-"""YAML text or file -> plain data with the place of every key, built from ruamel's parsing events within limits of size,
-depth and aliases. Everything wrong with the text itself goes to the report. Configs and sweep files are read here.
+"""YAML text or file -> plain data with the place of every key, built from ruamel's parsing events within limits of
+size, depth and aliases. Everything wrong with the text itself goes to the report. Sweep files are read here as well.
 
 Nothing but strings, numbers, booleans, nulls, lists and mappings can come out."""
 
