@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from scipy import special
 
 from twolayer.network.backprop import Workspace, data_loss_and_gradients, loss_and_gradients, penalty
-from twolayer.network.model import Params
+from twolayer.network.model import Params, init_params
 from twolayer.reference import random_problem, standard_problems
 
-EXPECTED_X = "X must be (N, 3) with N >= 1, as the parameters have 3 features; got "
+EXPECTED_X = "X: expected (N, 3) with N >= 1, as the parameters have 3 features; got "
 SHAPES = [(6, 3, 4, 3), (1, 3, 4, 3), (6, 3, 1, 3), (6, 3, 4, 2), (6, 3, 0, 3), (5, 1, 1, 2)]
 
 
@@ -229,11 +229,11 @@ def test_arguments_are_left_as_they_are(p) -> None:  # type: ignore[no-untyped-d
         (np.zeros((4, 2)), np.zeros(4, int), EXPECTED_X + "(4, 2)"),
         (np.zeros((0, 3)), np.zeros(0, int), EXPECTED_X + "(0, 3)"),
         (np.zeros(3), np.zeros(1, int), EXPECTED_X + "(3,)"),
-        (np.zeros((4, 3)), np.zeros((4, 1), int), "y must be (4,) class indices or (4, 3) one-hot rows; got (4, 1)"),
-        (np.zeros((4, 3)), np.zeros(5, int), "y must be (4,) class indices or (4, 3) one-hot rows; got (5,)"),
-        (np.zeros((2, 3)), np.array([0, 3]), "y must hold whole numbers from 0 to 2; got int64 from 0 to 3"),
-        (np.zeros((2, 3)), np.array([-1, 0]), "y must hold whole numbers from 0 to 2; got int64 from -1 to 0"),
-        (np.zeros((2, 3)), np.array([0.0, 1.0]), "y must hold whole numbers from 0 to 2; got float64 from 0.0 to 1.0"),
+        (np.zeros((4, 3)), np.zeros((4, 1), int), "y: expected (4,) class indices or (4, 3) one-hot rows, got (4, 1)"),
+        (np.zeros((4, 3)), np.zeros(5, int), "y: expected (4,) class indices or (4, 3) one-hot rows, got (5,)"),
+        (np.zeros((2, 3)), np.array([0, 3]), "y: expected whole numbers from 0 to 2, got int64 from 0 to 3"),
+        (np.zeros((2, 3)), np.array([-1, 0]), "y: expected whole numbers from 0 to 2, got int64 from -1 to 0"),
+        (np.zeros((2, 3)), np.array([0.0, 1.0]), "y: expected whole numbers from 0 to 2, got float64 from 0.0 to 1.0"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused_with_what_was_expected(X, y, message: str) -> None:  # type: ignore[no-untyped-def]
@@ -242,13 +242,47 @@ def test_what_does_not_fit_is_refused_with_what_was_expected(X, y, message: str)
 
 
 @pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"W1": np.zeros(3)}, "params.W1: expected (D, H), got (3,)"),
+        ({"W1": np.zeros((3, 5))}, "params.W1: expected (3, 4) beside W2 (4, 3), got (3, 5)"),
+        ({"b1": np.zeros((1, 4))}, "params.b1: expected (H,), got (1, 4)"),
+        ({"b1": np.zeros(3)}, "params.b1: expected (4,) beside W2 (4, 3), got (3,)"),
+        ({"b1": None}, "params: expected both W1 and b1 (a hidden layer) or neither, got one of them"),
+        ({"W2": np.array([["a"]])}, "params.W2: expected numbers, got <U1"),
+        ({"b2": np.zeros(2)}, "params.b2: expected (3,) beside W2 (4, 3), got (2,)"),
+    ],
+)
+def test_parameters_that_do_not_fit_each_other_are_named(changes, message: str) -> None:  # type: ignore[no-untyped-def]
+    params = init_params(3, 4, 3, rng=np.random.default_rng(0))._replace(**changes)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        loss_and_gradients(params, np.zeros((2, 3)), np.zeros(2, int))
+
+
+def test_what_is_no_array_of_numbers_is_named() -> None:
+    params = problem().params
+    X, y = np.zeros((2, 3)), np.zeros(2, int)
+    for arguments, message in [
+        ((params._asdict(), X, y), "params: expected Params(W1, b1, W2, b2), got dict"),
+        ((params, [[1, 2, 3], [1, 2]], y), "X: expected numbers in rows of equal length, got list"),
+        ((params, X * 1j, y), "X: expected numbers, got complex128"),
+        ((params, X, ["a", "b"]), "y: expected numbers, got <U1"),
+        ((params, X, y, "0.1"), "reg: expected numbers, got <U3"),
+    ]:
+        with pytest.raises(ValueError, match=re.escape(message)):
+            loss_and_gradients(*arguments)
+    with pytest.raises(ValueError, match="init: expected one of he, xavier, normal, got 'hee'"):
+        init_params(3, 4, 3, rng=np.random.default_rng(0), init="hee")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
     ("weights", "message"),
     [
-        (np.ones((4, 1)), "weights must be (4,); got (4, 1)"),
-        (np.ones(3), "weights must be (4,); got (3,)"),
-        (np.zeros(4), "weights must be finite, 0 or more, and not all 0"),
-        (np.array([1, 1, -1, 1]), "weights must be finite, 0 or more, and not all 0"),
-        (np.array([1, 1, np.inf, 1]), "weights must be finite, 0 or more, and not all 0"),
+        (np.ones((4, 1)), "weights: expected (4,), got (4, 1)"),
+        (np.ones(3), "weights: expected (4,), got (3,)"),
+        (np.zeros(4), "weights: expected finite numbers, 0 or more, and not all 0"),
+        (np.array([1, 1, -1, 1]), "weights: expected finite numbers, 0 or more, and not all 0"),
+        (np.array([1, 1, np.inf, 1]), "weights: expected finite numbers, 0 or more, and not all 0"),
     ],
 )
 def test_weights_that_weigh_nothing_sensible_are_refused(weights, message: str) -> None:  # type: ignore[no-untyped-def]

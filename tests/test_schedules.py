@@ -88,4 +88,4 @@ def test_rates_depend_on_the_step_alone_never_rise_after_the_warm_up_and_stay_in
 
 
 def test_only_cosine_has_a_horizon():
-    assert [name for name in SCHEDULES if Schedule(name).has_horizon] == ["cosine"]
+    assert [name for name in SCHEDULES if SCHEDULES[name].has_horizon] == ["cosine"]

@@ -4,14 +4,11 @@ place. `load_config` is the way in; the pieces that read a document and report o
 from twolayer.config.checking import value_problem
 from twolayer.config.dumping import differences, dump_config, yaml_value
 from twolayer.config.loading import config_from_dict, load_config
-from twolayer.config.models import Config, DataConfig, ModelConfig, RunConfig, SolverConfig
+from twolayer.config.models import Config, SolverConfig
 from twolayer.config.schema import config_schema, reference_table
 
 __all__ = [
     "Config",
-    "DataConfig",
-    "ModelConfig",
-    "RunConfig",
     "SolverConfig",
     "config_from_dict",
     "config_schema",

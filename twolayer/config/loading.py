@@ -12,7 +12,7 @@ from twolayer.config.checking import check
 from twolayer.config.errors_report import KeyPath, Place, Report, dotted
 from twolayer.config.models import Config
 from twolayer.config.yaml_reader import MAX_DEPTH, Document, parse, read_document
-from twolayer.utils.text import shown
+from twolayer.utils.text import plain, shown
 
 
 def load_config(path: Path | str, overrides: Sequence[str] = (), *, require_files: bool = True) -> Config:
@@ -71,9 +71,7 @@ def config_from_dict(
 def apply_override(document: Document, override: str, number: int, report: Report) -> None:
     """Put one `KEY=VALUE`, the one of this number, into the document; its key is judged with all others."""
     key, equals, text = override.partition("=")
-    place = Place(
-        f"override {override if override.isprintable() and len(override) < 80 else shown(override)}", number, 0
-    )
+    place = Place(f"override {plain(override, 80)}", number, 0)
     path: KeyPath = tuple(key.strip().split("."))
     if not equals or not all(path):
         report.add((), "expected KEY=VALUE, e.g. solver.reg=1e-3", place, judged=True)

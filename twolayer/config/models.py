@@ -12,9 +12,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, PrivateAttr, T
 from twolayer.network.settings import DEPENDENT_DEFAULTS, OWNERS, SolverSettings, settings_in_order
 from twolayer.utils.columns import MONITORS
 
-Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
-Decay = Annotated[float, Field(ge=0, lt=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Column = (
@@ -39,40 +37,45 @@ class Section(BaseModel):
     )
 
 
+def key(default: Any, meaning: str, **more: Any) -> Any:
+    """Return the field of a key; a default of `...` makes it required."""
+    return Field(default, description=meaning, **more)
+
+
 class FilePair(Section):
     """Features and labels in a file each (IDX or npy)."""
 
-    features: FilePath = Field(description="IDX or npy file of the features, one row or image per label")
-    labels: FilePath = Field(description="IDX or npy file of the labels")
+    features: FilePath = key(..., "IDX or npy file of the features, one row or image per label")
+    labels: FilePath = key(..., "IDX or npy file of the labels")
 
 
 class Spiral(Section):
     """Made rows: interleaved arms in the plane, one class each."""
 
-    generator: Literal["spiral"] = Field(description="two features: points along spiral arms")
-    classes: Annotated[int, Field(ge=2, le=1000)] = Field(3, description="arms, one class each")
-    rows_per_class: Annotated[int, Field(ge=1, le=1_000_000)] = Field(100, description="points on an arm")
-    noise: NotNegative = Field(0.2, description="standard deviation of a point's angle, in radians")
+    generator: Literal["spiral"] = key(..., "two features: points along spiral arms")
+    classes: Annotated[int, Field(ge=2, le=1000)] = key(3, "arms, one class each")
+    rows_per_class: Annotated[int, Field(ge=1, le=1_000_000)] = key(100, "points on an arm")
+    noise: NotNegative = key(0.2, "standard deviation of a point's angle, in radians")
 
 
 class Toy(Section):
     """Made rows: the few of the source texts' example."""
 
-    generator: Literal["toy"] = Field(description="a handful of normal rows with labels in turn")
-    rows: Annotated[int, Field(ge=2, le=1_000_000)] = Field(5, description="rows")
-    features: Annotated[int, Field(ge=1, le=100_000)] = Field(4, description="numbers in a row")
-    classes: Annotated[int, Field(ge=2, le=1000)] = Field(3, description="number of classes")
+    generator: Literal["toy"] = key(..., "a handful of normal rows with labels in turn")
+    rows: Annotated[int, Field(ge=2, le=1_000_000)] = key(5, "rows")
+    features: Annotated[int, Field(ge=1, le=100_000)] = key(4, "numbers in a row")
+    classes: Annotated[int, Field(ge=2, le=1000)] = key(3, "number of classes")
 
 
 class Fold(Section):
     """Validation rows for cross-validation: one of several equal, stratified parts of the rows."""
 
-    fold: Annotated[int, Field(ge=1, le=100)] = Field(description="number of the part that is held out, from 1")
-    folds: Annotated[int, Field(ge=2, le=100)] = Field(description="number of parts")
+    fold: Annotated[int, Field(ge=1, le=100)] = key(..., "number of the part that is held out, from 1")
+    folds: Annotated[int, Field(ge=2, le=100)] = key(..., "number of parts")
 
 
 def _kind_of_source(value: Any) -> str:
-    """Which of the forms of a source is meant: only that form's problems are then reported."""
+    """Return which form of a source is meant: only that form's problems are then reported."""
     if isinstance(value, BaseModel):
         value = value.model_dump()
     if isinstance(value, dict):
@@ -90,68 +93,63 @@ _Pair = Annotated[FilePair, Tag("pair")]
 _Spiral = Annotated[Spiral, Tag("spiral")]
 _Toy = Annotated[Toy, Tag("toy")]
 _Fraction = Annotated[Fraction, Tag("fraction")]
-Source = Annotated[_Path | _Files | _Pair | _Spiral | _Toy, Discriminator(_kind_of_source)]
-FractionOrSource = Annotated[_Fraction | _Path | _Files | _Pair | _Spiral | _Toy, Discriminator(_kind_of_source)]
-FractionFoldOrSource = Annotated[
-    _Fraction | Annotated[Fold, Tag("fold")] | _Path | _Files | _Pair | _Spiral | _Toy, Discriminator(_kind_of_source)
-]
+_Fold = Annotated[Fold, Tag("fold")]
+_Rows = _Path | _Files | _Pair | _Spiral | _Toy
+Source = Annotated[_Rows, Discriminator(_kind_of_source)]
+FractionOrSource = Annotated[_Fraction | _Rows, Discriminator(_kind_of_source)]
+FractionFoldOrSource = Annotated[_Fraction | _Fold | _Rows, Discriminator(_kind_of_source)]
 
 
 class DataConfig(Section):
     """Where the rows come from and how they are prepared."""
 
-    train: Source = Field(
-        description="training rows: a file (CSV, Parquet, Feather, xlsx, npz, .bin), a list of CIFAR-10's .bin "
-        "files, {features: FILE, labels: FILE} (IDX or npy) or {generator: NAME, ...}; relative to this file"
+    train: Source = key(
+        ...,
+        "training rows: a file (CSV, Parquet, Feather, xlsx, npz, .bin), a list of CIFAR-10's .bin files, "
+        "{features: FILE, labels: FILE} (IDX or npy) or {generator: NAME, ...}; relative to this file",
     )
-    test: FractionOrSource | None = Field(
-        None, description="test rows: a source, or the fraction of train held out first; null or 0: none"
+    test: FractionOrSource | None = key(
+        None, "test rows: a source, or the fraction of train held out first; null or 0: none"
     )
-    validation: FractionFoldOrSource | None = Field(
+    validation: FractionFoldOrSource | None = key(
         0.15,
-        description="validation rows: a fraction of what remains, stratified, {fold: I, folds: K} for part I of K, or "
-        "a source; null or 0: none",
+        "validation rows: a fraction of what remains, stratified, {fold: I, folds: K} for part I of K, or a source; "
+        "null or 0: none",
     )
-    label: Column | None = Field(None, description="table: column of the label, name or position (0 first, -1 last)")
-    ignore: tuple[Column, ...] = Field((), strict=False, description="table: columns left out, names or positions")
-    categorical: tuple[Column, ...] = Field(
-        (), strict=False, description="table: columns turned into one-hot features, names or positions"
+    label: Column | None = key(None, "table: column of the label, name or position (0 first, -1 last)")
+    ignore: tuple[Column, ...] = key((), "table: columns left out, names or positions", strict=False)
+    categorical: tuple[Column, ...] = key(
+        (), "table: columns turned into one-hot features, names or positions", strict=False
     )
-    missing: Literal["refuse", "drop", "mean"] = Field(
-        "refuse",
-        description="missing cells: error (refuse), drop the row (drop), or impute the training mean (mean)",
+    missing: Literal["refuse", "drop", "mean"] = key(
+        "refuse", "missing cells: error (refuse), drop the row (drop), or impute the training mean (mean)"
     )
-    missing_values: tuple[str | int | float, ...] | None = Field(
-        None,
-        strict=False,
-        description="tables: spellings of a missing cell, e.g. [NA, '?', -999]; null: the usual ones",
+    missing_values: tuple[str | int | float, ...] | None = key(
+        None, "tables: spellings of a missing cell, e.g. [NA, '?', -999]; null: the usual ones", strict=False
     )
-    unseen: Literal["none", "error"] = Field(
-        "none",
-        description="tables: a category that training never saw counts as none of the known ones (none) or is an error",
+    unseen: Literal["none", "error"] = key(
+        "none", "tables: a category that training never saw counts as none of the known ones (none) or is an error"
     )
-    constant: Literal["keep", "drop"] = Field(
-        "keep", description="tables: columns with one value in all rows: keep or drop them"
-    )
-    header: Literal["auto"] | bool = Field("auto", description="tables: whether the first row holds the names")
+    constant: Literal["keep", "drop"] = key("keep", "tables: columns with one value in all rows: keep or drop them")
+    header: Literal["auto"] | bool = key("auto", "tables: whether the first row holds the names")
     separator: (
         Literal["auto", "tab"]
         | Annotated[str, Field(min_length=1, max_length=1, json_schema_extra={"format": "character"})]
-    ) = Field("auto", description="text tables: what separates the cells, e.g. ';'; auto: found in the file")
-    decimal: Literal["auto", ".", ","] = Field("auto", description="text tables: decimal point; auto: found")
-    encoding: str = Field("utf-8", min_length=1, description="text tables: the encoding, e.g. latin-1")
-    scale: Literal["none", "center", "standardize", "max"] = Field(
-        "standardize", description="scaling of the features, fitted on the training rows alone"
+    ) = key("auto", "text tables: what separates the cells, e.g. ';'; auto: found in the file")
+    decimal: Literal["auto", ".", ","] = key("auto", "text tables: decimal point; auto: found")
+    encoding: str = key("utf-8", "text tables: the encoding, e.g. latin-1", min_length=1)
+    scale: Literal["none", "center", "standardize", "max"] = key(
+        "standardize", "scaling of the features, fitted on the training rows alone"
     )
 
 
 class ModelConfig(Section):
     """The network: D features, H hidden units, C classes."""
 
-    hidden: int = Field(64, ge=0, le=1_000_000, description="H, hidden units; 0: softmax regression")
-    init: Literal["he", "xavier", "normal"] = Field("he", description="how the weights are drawn at the start")
-    init_std: float = Field(0.01, gt=0, description="standard deviation of the weights, for init: normal")
-    dtype: Literal["float32", "float64"] = Field("float32", description="float type of all arrays")
+    hidden: int = key(64, "H, hidden units; 0: softmax regression", ge=0, le=1_000_000)
+    init: Literal["he", "xavier", "normal"] = key("he", "how the weights are drawn at the start")
+    init_std: float = key(0.01, "standard deviation of the weights, for init: normal", gt=0)
+    dtype: Literal["float32", "float64"] = key("float32", "float type of all arrays")
 
 
 ClassWeight = Literal["none", "balanced"] | dict[str, NotNegative]
@@ -171,7 +169,7 @@ def _solver_fields() -> dict[str, Any]:
         if name in _ELSEWHERE:
             continue
         if name == "monitor":
-            keys["class_weight"] = (ClassWeight, Field("none", description=_CLASS_WEIGHT))
+            keys["class_weight"] = (ClassWeight, key("none", _CLASS_WEIGHT))
         default = _DEFAULTS.get(name, each.default)
         if name in OWNERS:
             meaning += f" ({', '.join(OWNERS[name][1])})"
@@ -183,7 +181,7 @@ def _solver_fields() -> dict[str, Any]:
         if choices := MONITORS if name == "monitor" else each.metadata["choices"]:
             kind = Literal[choices]
         kind = Annotated[kind, Field(**each.metadata["bounds"])]
-        keys[name] = (kind if default is not None else kind | None, Field(default, description=meaning))
+        keys[name] = (kind if default is not None else kind | None, key(default, meaning))
     return keys
 
 
@@ -213,43 +211,39 @@ else:
 class RunConfig(Section):
     """What a run writes, and when. Only `refit` changes the model."""
 
-    dir: FolderPath = Field("runs", description="folder in which run folders are made; relative to the current folder")
-    checkpoint_seconds: float = Field(30.0, ge=0, description="seconds between checkpoints within long epochs")
-    evaluate_rows: Count = Field(10_000, description="maximum number of training rows in train_loss and train_accuracy")
-    redraw_seconds: float = Field(
-        2.0,
-        ge=0,
-        description="least seconds between redraws of loss_curve.png; drawing never takes over 2 % of the time",
+    dir: FolderPath = key("runs", "folder in which run folders are made; relative to the current folder")
+    checkpoint_seconds: float = key(30.0, "seconds between checkpoints within long epochs", ge=0)
+    evaluate_rows: Count = key(10_000, "maximum number of training rows in train_loss and train_accuracy")
+    redraw_seconds: float = key(
+        2.0, "least seconds between redraws of loss_curve.png; drawing never takes over 2 % of the time", ge=0
     )
-    refit: bool = Field(
-        False, description="train once more on training and validation rows, for the epochs that validation chose"
-    )
-    snapshot_epochs: Count | None = Field(
-        None, description="epochs between two saved copies of the parameters, for animations; null: none"
+    refit: bool = key(False, "train once more on training and validation rows, for the epochs that validation chose")
+    snapshot_epochs: Count | None = key(
+        None, "epochs between two saved copies of the parameters, for animations; null: none"
     )
 
 
 class SweepFile(Section):
     """A sweep file: the keys beside it that may be overridden are those of its base config, such as `solver.epochs`."""
 
-    base: FilePath = Field(description="the config that every trial starts from, relative to the sweep file")
-    space: dict[str, Any] = Field(
-        description="the config keys to vary, each with its values", json_schema_extra={"format": "mapping"}
+    base: FilePath = key(..., "the config that every trial starts from, relative to the sweep file")
+    space: dict[str, Any] = key(
+        ..., "the config keys to vary, each with its values", json_schema_extra={"format": "mapping"}
     )
-    sampler: Literal["grid", "random", "tpe"] = Field("random", description="how the points are picked")
-    seed: int = Field(0, ge=0, le=2**32 - 1, description="seed of the sampler")
-    seeds: int = Field(1, ge=1, le=1000, description="runs per point, with the base's seed, the next one, ...")
-    folds: int | None = Field(
-        None, ge=2, le=100, description="K-fold cross-validation of every point and seed; null: the base's validation"
+    sampler: Literal["grid", "random", "tpe"] = key("random", "how the points are picked")
+    seed: int = key(0, "seed of the sampler", ge=0, le=2**32 - 1)
+    seeds: int = key(1, "runs per point, with the base's seed, the next one, ...", ge=1, le=1000)
+    folds: int | None = key(
+        None, "K-fold cross-validation of every point and seed; null: the base's validation", ge=2, le=100
     )
-    pruner: Literal["none", "median", "hyperband"] = Field("none", description="which rule ends hopeless trials early")
-    min_epochs: Count = Field(1, description="epochs that every trial gets before a pruner may end it")
-    trials: Count | None = Field(None, description="maximum number of points; null: no limit")
-    minutes: Positive | None = Field(None, description="no new run starts after this time; null: no limit")
-    workers: int = Field(1, ge=1, le=512, description="processes that train side by side")
-    threads: int = Field(1, ge=1, le=512, description="BLAS threads of each process")
-    refit: bool = Field(False, description="train the winner once more on training and validation rows together")
-    dir: FolderPath = Field("runs/sweeps", description="folder of the sweep folders, relative to the current folder")
+    pruner: Literal["none", "median", "hyperband"] = key("none", "which rule ends hopeless trials early")
+    min_epochs: Count = key(1, "epochs that every trial gets before a pruner may end it")
+    trials: Count | None = key(None, "maximum number of points; null: no limit")
+    minutes: Annotated[float, Field(gt=0)] | None = key(None, "no new run starts after this time; null: no limit")
+    workers: int = key(1, "processes that train side by side", ge=1, le=512)
+    threads: int = key(1, "BLAS threads of each process", ge=1, le=512)
+    refit: bool = key(False, "train the winner once more on training and validation rows together")
+    dir: FolderPath = key("runs/sweeps", "folder of the sweep folders, relative to the current folder")
 
 
 class Config(Section):
@@ -261,11 +255,11 @@ class Config(Section):
         notes: values that an override replaced by another choice's default, or that look left over.
     """
 
-    seed: int = Field(0, ge=0, lt=2**63, description="what all random numbers are counted from")
-    data: DataConfig = Field(description="where the rows come from and how they are prepared")
-    model: ModelConfig = Field(ModelConfig(), description="the network")
-    solver: SolverConfig = Field(SolverConfig(), description="minibatch gradient descent")
-    run: RunConfig = Field(RunConfig(), description="what a run writes, and when; never changes the training")
+    seed: int = key(0, "what all random numbers are counted from", ge=0, lt=2**63)
+    data: DataConfig = key(..., "where the rows come from and how they are prepared")
+    model: ModelConfig = key(ModelConfig(), "the network")
+    solver: SolverConfig = key(SolverConfig(), "minibatch gradient descent")
+    run: RunConfig = key(RunConfig(), "what a run writes, and when; only refit changes the model")
 
     _source: Path | None = PrivateAttr(None)
     _notes: tuple[str, ...] = PrivateAttr(())

@@ -24,7 +24,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data  # type: ign
 from twolayer.interop import fit
 from twolayer.interop.fit import FLOATS, Callback, FitRows, Scorer, encode, row_weights
 from twolayer.network.model import Array, Init, Params, forward, softmax
-from twolayer.network.schedules import SCHEDULES, Schedule
+from twolayer.network.schedules import SCHEDULES
 from twolayer.network.settings import EngineName
 from twolayer.solver.inputs import finite_rows
 
@@ -34,7 +34,7 @@ _BLOCK_ROWS = 4096  # predicted at a time
 def _fits_in_parts(estimator: TwoLayerClassifier) -> bool:
     """Return True; raise AttributeError if a parameter needs all rows, or the number of epochs, at once."""
     needs_all = estimator.validation or estimator.patience is not None or estimator.class_weight == "balanced"
-    if needs_all or (estimator.schedule in SCHEDULES and Schedule(estimator.schedule).has_horizon):
+    if needs_all or (estimator.schedule in SCHEDULES and SCHEDULES[estimator.schedule].has_horizon):
         raise AttributeError(
             "partial_fit cannot be used with validation, patience, class_weight='balanced' or schedule='cosine'"
         )
@@ -62,7 +62,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         beta1: of adam and adamw.
         beta2: of adam and adamw.
         epsilon: of rmsprop, adam and adamw.
-        schedule: `constant`, `step`, `exponential`, `cosine` or `plateau`; see `schedules.Schedule`.
+        schedule: `constant`, `step`, `exponential`, `cosine` or `plateau`; see `schedules.SCHEDULES`.
         warmup_epochs: length of the linear warm-up, in epochs.
         min_learning_rate: floor under the rate.
         factor: of step, exponential and plateau; None takes 0.1, 0.95 and 0.5.

@@ -8,18 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
-from twolayer.network.model import Array, Params, flat_zeros, forward, softmax
-
-__all__ = [
-    "Workspace",
-    "add_penalty_gradients",
-    "data_loss_and_gradients",
-    "loss_and_gradients",
-    "penalty",
-    "softmax",
-]
+from twolayer.network.model import Array, Params, flat_zeros, forward
 
 
 class Workspace:
@@ -51,7 +42,7 @@ def data_loss_and_gradients(params: Params, X: Array, y: Array, work: Workspace,
     """Mean cross-entropy of a batch, and its gradients, (1)-(12) with r = 0, into `work.gradients`.
 
     Args:
-        params: the parameters.
+        params: Params of a D-H-C network.
         X: (N, D) rows, of the parameters' float type; N at most the workspace's rows.
         y: (N,) class indices, or (N, C) one-hot rows (any rows that sum to 1).
         work: where everything is written.
@@ -104,7 +95,7 @@ def data_loss_and_gradients(params: Params, X: Array, y: Array, work: Workspace,
 
 
 def penalty(params: Params, reg: float) -> float:
-    """The second term of (6): r/2 times the sum of squared weights, in float64; infinite where that overflows."""
+    """Return the second term of (6), r/2 sum W^2, in float64; infinite where that overflows."""
     if reg == 0:
         return 0.0
     weights = [W.ravel() for W in (params.W1, params.W2) if W is not None]
@@ -112,17 +103,10 @@ def penalty(params: Params, reg: float) -> float:
         return reg / 2 * sum(float(np.square(W, dtype=np.float64).sum()) for W in weights)
 
 
-def add_penalty_gradients(gradients: Params, params: Params, reg: float) -> None:
-    """Adds r W, the penalty's part of (8) and (11), to the gradients in place."""
-    for dW, W in ((gradients.W1, params.W1), (gradients.W2, params.W2)):
-        if dW is not None and W is not None:
-            dW += reg * W
-
-
 def loss_and_gradients(
     params: Params, X: Array, y: Array, reg: float = 0.0, *, weights: Array | None = None
 ) -> tuple[float, Params]:
-    """The loss (6) of a batch and its gradients (7)-(12), both with the penalty.
+    """Return the loss (6) of a batch and its gradients (7)-(12), both with the penalty.
 
     Args:
         params: Params of a D-H-C network.
@@ -135,7 +119,7 @@ def loss_and_gradients(
         (loss, gradients), the gradients as Params of new arrays.
 
     Raises:
-        ValueError: if the shapes do not fit each other, a class index is outside 0..C-1 or the weights are not as said.
+        ValueError: for an array of another shape or type, by name; a class index outside 0..C-1; a wrong weight.
 
     Example:
         >>> params = init_params(2, 3, 2, rng=np.random.default_rng(0))
@@ -143,39 +127,83 @@ def loss_and_gradients(
         >>> gradients.W1.shape
         (2, 3)
     """
-    X, y = np.asarray(X), np.asarray(y)
-    _require_fitting(params, X, y)
+    params = require_params(params)
+    X, y = _fitting_rows(params, X, y)
+    if _numbers("reg", reg).ndim:
+        raise ValueError(f"reg: expected one number, got {np.shape(reg)}")
     dtype = np.result_type(params.dtype, X.dtype, np.float32)
     params = params.map(lambda array: array.astype(dtype))
     y = y.astype(dtype if y.ndim == 2 else np.intp, copy=False)
     row_weights = None if weights is None else require_weights("weights", weights, len(X)).astype(dtype)
     work = Workspace(len(X), params.n_features, params.n_hidden, params.n_classes, dtype)
     loss = data_loss_and_gradients(params, X.astype(dtype, copy=False), y, work, row_weights)
-    add_penalty_gradients(work.gradients, params, reg)
+    for dW, W in ((work.gradients.W1, params.W1), (work.gradients.W2, params.W2)):
+        if dW is not None and W is not None:
+            dW += reg * W  # the penalty's part of (8) and (11)
     return loss + penalty(params, reg), work.gradients
 
 
-def require_weights(name: str, weights: Array, n: int) -> Array:
-    """The weights (n,) in float64.
+def require_params(params: Any) -> Params:
+    """Return Params of arrays of numbers that fit each other, `params` itself where it is that.
+
+    Raises:
+        ValueError: for anything else, with the name of the array, the expected shape and the one it has.
+    """
+    if not (isinstance(params, tuple) and len(params) == 4):
+        raise ValueError(f"params: expected Params(W1, b1, W2, b2), got {type(params).__name__}")
+    checked = Params(*params).map(np.asarray)
+    if (checked.W1 is None) != (checked.b1 is None):
+        raise ValueError("params: expected both W1 and b1 (a hidden layer) or neither, got one of them")
+    for name, array in checked.named().items():
+        dimensions = {"W1": "(D, H)", "b1": "(H,)", "W2": "(H, C)", "b2": "(C,)"}[name]
+        if array.ndim != 1 + name.startswith("W"):
+            raise ValueError(f"params.{name}: expected {dimensions}, got {array.shape}")
+        if array.dtype.kind not in "biuf":
+            raise ValueError(f"params.{name}: expected numbers, got {array.dtype}")
+    H, C = checked.W2.shape
+    for name, shape in {"W1": (checked.n_features, H), "b1": (H,), "b2": (C,)}.items():
+        found = checked.named().get(name)
+        if found is not None and found.shape != shape:
+            raise ValueError(f"params.{name}: expected {shape} beside W2 {checked.W2.shape}, got {found.shape}")
+    return checked
+
+
+def require_weights(name: str, weights: Any, n: int) -> Array:
+    """Return the weights (n,) in float64.
 
     Raises:
         ValueError: for another shape, a weight that is negative or not finite, or weights that are all 0.
     """
-    weights = np.asarray(weights, np.float64)
-    if weights.shape != (n,):
-        raise ValueError(f"{name} must be ({n},); got {weights.shape}")
-    if not np.isfinite(weights).all() or weights.min() < 0 or not weights.any():
-        raise ValueError(f"{name} must be finite, 0 or more, and not all 0")
-    return weights
+    checked = _numbers(name, weights).astype(np.float64)
+    if checked.shape != (n,):
+        raise ValueError(f"{name}: expected ({n},), got {checked.shape}")
+    if not np.isfinite(checked).all() or checked.min() < 0 or not checked.any():
+        raise ValueError(f"{name}: expected finite numbers, 0 or more, and not all 0")
+    return checked
 
 
-def _require_fitting(params: Params, X: Array, y: NDArray[Any]) -> None:
-    N, D, C = len(X), params.n_features, params.n_classes
-    if X.ndim != 2 or N == 0 or X.shape[1] != D:
-        raise ValueError(f"X must be (N, {D}) with N >= 1, as the parameters have {D} features; got {X.shape}")
-    if y.ndim == 2 and C != 1 and y.shape == (N, C):
-        return
+def _fitting_rows(params: Params, X: Any, y: Any) -> tuple[Array, Array]:
+    X, y = _numbers("X", X), _numbers("y", y)
+    D, C = params.n_features, params.n_classes
+    if X.ndim != 2 or len(X) == 0 or X.shape[1] != D:
+        raise ValueError(f"X: expected (N, {D}) with N >= 1, as the parameters have {D} features; got {X.shape}")
+    N = len(X)
+    if y.shape == (N, C) and C != 1:
+        return X, y
     if y.shape != (N,):
-        raise ValueError(f"y must be ({N},) class indices or ({N}, {C}) one-hot rows; got {y.shape}")
+        raise ValueError(f"y: expected ({N},) class indices or ({N}, {C}) one-hot rows, got {y.shape}")
     if not np.issubdtype(y.dtype, np.integer) or y.min() < 0 or y.max() >= C:
-        raise ValueError(f"y must hold whole numbers from 0 to {C - 1}; got {y.dtype} from {y.min()} to {y.max()}")
+        found = f"{y.dtype} from {y.min()} to {y.max()}"
+        raise ValueError(f"y: expected whole numbers from 0 to {C - 1}, got {found}")
+    return X, y
+
+
+def _numbers(name: str, values: Any) -> Array:
+    try:
+        array = np.asarray(values)
+        array = array.astype(np.float64) if array.dtype == object else array
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}: expected numbers in rows of equal length, got {type(values).__name__}") from None
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name}: expected numbers, got {array.dtype}")
+    return array

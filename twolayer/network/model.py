@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -55,17 +55,17 @@ class Params(NamedTuple):
         return self.W2.dtype
 
     def named(self) -> dict[str, Array]:
-        """The arrays there are, by name, in the order of the fields."""
+        """Return the arrays that are not None, by name, in the order of the fields."""
         return {name: array for name, array in self._asdict().items() if array is not None}
 
     def map(self, function: Callable[[Array], Array]) -> Params:
-        """Params of `function` applied to each array there is."""
+        """Return Params of `function` applied to each array that is not None."""
         W1 = None if self.W1 is None else function(self.W1)
         b1 = None if self.b1 is None else function(self.b1)
         return Params(W1, b1, function(self.W2), function(self.b2))
 
     def copy(self) -> Params:
-        """The same numbers in arrays of their own."""
+        """Return the same numbers in new arrays."""
         return self.map(np.copy)
 
     def __repr__(self) -> str:
@@ -89,29 +89,27 @@ class FlatParams(NamedTuple):
 
 
 def whole_lines(size: int, dtype: DTypeLike) -> int:
-    """How many numbers fill the cache lines that `size` of them begin."""
+    """Return how many numbers fill the cache lines that `size` of them begin."""
     per_line = _CACHE_LINE // np.dtype(dtype).itemsize
     return -(-size // per_line) * per_line
 
 
 def aligned_zeros(size: int, dtype: DTypeLike) -> Array:
-    """(size,) zeros that begin on a cache line and share none with other arrays."""
+    """Return (size,) zeros that begin on a cache line and share none with other arrays."""
     raw = np.zeros(whole_lines(size, dtype) + whole_lines(1, dtype), dtype)
     first = -raw.ctypes.data % _CACHE_LINE // raw.itemsize
     return raw[first : first + size]
 
 
 def flat_zeros(n_features: int, n_hidden: int, n_classes: int, dtype: DTypeLike) -> FlatParams:
-    """Zeros for a D-H-C network in one vector; see `FlatParams`."""
-    width = n_hidden or n_features
-    shapes: dict[str, tuple[int, ...]] = {"W1": (n_features, n_hidden), "W2": (width, n_classes)}
-    shapes |= {"b1": (n_hidden,), "b2": (n_classes,)}
-    if not n_hidden:
-        del shapes["W1"], shapes["b1"]
+    """Return zeros for a D-H-C network in one vector; see `FlatParams`."""
+    hidden: dict[str, tuple[int, ...]] = {"W1": (n_features, n_hidden), "b1": (n_hidden,)}
+    output: dict[str, tuple[int, ...]] = {"W2": (n_hidden or n_features, n_classes), "b2": (n_classes,)}
+    shapes = hidden | output if n_hidden else output
     starts, end = {}, 0
-    for name, shape in shapes.items():
+    for name in sorted(shapes):  # W before b
         starts[name] = end
-        end += whole_lines(math.prod(shape), dtype)
+        end += whole_lines(math.prod(shapes[name]), dtype)
     vector = aligned_zeros(end, dtype)
     views = {name: vector[at : at + math.prod(shapes[name])].reshape(shapes[name]) for name, at in starts.items()}
     params = Params(W1=views.get("W1"), b1=views.get("b1"), W2=views["W2"], b2=views["b2"])
@@ -119,7 +117,7 @@ def flat_zeros(n_features: int, n_hidden: int, n_classes: int, dtype: DTypeLike)
 
 
 def flat_copy(params: Params) -> FlatParams:
-    """A copy of `params` whose arrays are views of one vector."""
+    """Return a copy of `params` whose arrays are views of one vector."""
     flat = flat_zeros(params.n_features, params.n_hidden, params.n_classes, params.dtype)
     for name, array in params.named().items():
         flat.params.named()[name][...] = array
@@ -136,7 +134,7 @@ def init_params(
     init_std: float = 0.01,
     dtype: DTypeLike = np.float32,
 ) -> Params:
-    """Random weights and zero biases.
+    """Return random weights and zero biases.
 
     The standard deviation of a weight into a unit with `fan_in` inputs and `fan_out` outputs is
 
@@ -146,25 +144,20 @@ def init_params(
 
     W2 feeds the softmax and no ReLU, so `he` takes sqrt(1 / fan_in) there.
 
-    Args:
-        n_features: D.
-        n_hidden: H; 0 gives softmax regression.
-        n_classes: C.
-        rng: where the random numbers come from. They are drawn in float64 and rounded to `dtype`.
-        init: `he`, `xavier` or `normal`.
-        init_std: standard deviation for `normal`.
-        dtype: float32 or float64.
+    The numbers are drawn from `rng` in float64 and rounded to `dtype`, float32 or float64.
 
     Returns:
-        Params with W1 (D, H), b1 (H,), W2 (H, C), b2 (C,).
+        Params with W1 (D, H), b1 (H,), W2 (H, C), b2 (C,); `n_hidden` 0 gives softmax regression.
+
+    Raises:
+        ValueError: for an unknown `init`.
     """
+    if init not in get_args(Init):
+        raise ValueError(f"init: expected one of {', '.join(get_args(Init))}, got {init!r}")
 
     def weights(fan_in: int, fan_out: int, gain: float) -> Array:
-        std = {
-            "he": math.sqrt(gain / fan_in),
-            "xavier": math.sqrt(2 / (fan_in + fan_out)),
-            "normal": init_std,
-        }[init]
+        he, xavier = math.sqrt(gain / fan_in), math.sqrt(2 / (fan_in + fan_out))
+        std = {"he": he, "xavier": xavier, "normal": init_std}[init]
         return (std * rng.standard_normal((fan_in, fan_out))).astype(dtype)
 
     W1 = weights(n_features, n_hidden, gain=2.0) if n_hidden else None
@@ -194,31 +187,22 @@ def product(X: Array, W: Array, out: Array | None = None) -> Array:
 
 
 def hidden_activations(params: Params, X: Array, out: Array | None = None) -> Array:
-    """A1 of equations (1) and (2); X itself without a hidden layer.
-
-    Args:
-        params: the parameters.
-        X: (N, D).
-        out: (N, H), optional, filled with the result.
-    """
+    """Return A1 (N, H) of equations (1) and (2) for X (N, D), in `out` if given; X itself without a hidden layer."""
     if params.W1 is None:
         return X
     Z1 = product(X, params.W1, out)  # (N, H)
     Z1 += params.b1  # (1) broadcasting: the ones vector times b1^T
-    return np.maximum(Z1, 0, out=Z1)  # (2) in place: A1 > 0 just where Z1 > 0
+    return np.maximum(Z1, 0, out=Z1)  # (2) in place: A1 > 0 exactly where Z1 > 0
 
 
 def forward(params: Params, X: Array, A1: Array | None = None, out: Array | None = None) -> Array:
-    """The scores S of equations (1) to (3).
+    """Return the scores S (N, C) of equations (1) to (3).
 
     Args:
-        params: the parameters.
+        params: Params of a D-H-C network.
         X: (N, D).
         A1: (N, H), optional, left holding the hidden activations.
         out: (N, C), optional, filled with the result.
-
-    Returns:
-        S (N, C).
     """
     S: Array = np.matmul(hidden_activations(params, X, out=A1), params.W2, out=out)  # (N, C)
     S += params.b2  # (3)
@@ -226,7 +210,7 @@ def forward(params: Params, X: Array, A1: Array | None = None, out: Array | None
 
 
 def softmax(S: Array, out: Array | None = None) -> Array:
-    """Equation (4): probabilities P (N, C) from scores S (N, C), row by row, shifted by each row's maximum.
+    """Return the probabilities P (N, C) of equation (4) for scores S (N, C), each row shifted by its maximum.
 
     The shift leaves the result as it is, since it cancels in the fraction, and keeps exp from overflowing.
     """
@@ -237,7 +221,7 @@ def softmax(S: Array, out: Array | None = None) -> Array:
 
 
 def predict_proba(params: Params, X: Array, block_rows: int = 4096) -> Array:
-    """Class probabilities P (N, C) of rows X (N, D), computed in blocks so that memory stays bounded."""
+    """Return class probabilities P (N, C) of rows X (N, D), computed in blocks so that memory stays bounded."""
     P = np.empty((len(X), params.n_classes), np.result_type(params.dtype, X.dtype))
     for start in range(0, len(X), block_rows):
         rows = slice(start, start + block_rows)
@@ -246,7 +230,7 @@ def predict_proba(params: Params, X: Array, block_rows: int = 4096) -> Array:
 
 
 def predict(params: Params, X: Array, block_rows: int = 4096) -> NDArray[np.intp]:
-    """The class with the highest score, as an index (N,), for rows X (N, D); the first of equals."""
+    """Return the class with the highest score, as an index (N,), for rows X (N, D); the first of equals."""
     classes = np.empty(len(X), np.intp)
     for start in range(0, len(X), block_rows):
         rows = slice(start, start + block_rows)

@@ -41,16 +41,6 @@ class Schedule(ScheduleNumbers):
     learning_rate: float = 0.1
     epochs: float = 1.0
 
-    def __post_init__(self) -> None:
-        given: float | None = self.factor
-        if given is None:
-            object.__setattr__(self, "factor", SCHEDULES[self.name].factor)
-
-    @property
-    def has_horizon(self) -> bool:
-        """Return whether the rate depends on the number of planned epochs, so that a run cannot be resumed for more."""
-        return SCHEDULES[self.name].has_horizon
-
 
 def constant(schedule: Schedule, e: Array) -> Array:
     """rate = learning_rate."""
@@ -85,7 +75,7 @@ class ScheduleKind(NamedTuple):
         rate: the function of the epochs since the warm-up, (K,) -> (K,).
         uses: the fields of `ScheduleNumbers` that it reads; each schedule may have a warm-up.
         factor: the default of `factor`.
-        has_horizon: whether the rate depends on the number of planned epochs.
+        has_horizon: whether the rate depends on the number of planned epochs, so that a run cannot resume for more.
     """
 
     rate: Callable[[Schedule, Array], Array]

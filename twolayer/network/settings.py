@@ -4,7 +4,7 @@ its JSON Schema, its rules and the documentation's table are derived from here; 
 from __future__ import annotations
 
 from dataclasses import Field, dataclass, fields
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 from twolayer.network.fields import check_settings, count, setting
 from twolayer.network.optim import OPTIMIZERS, Hyperparameters
@@ -54,9 +54,9 @@ class SolverSettings(Hyperparameters, ScheduleNumbers):
         check_settings(self)
         if self.engine == "numba" and not OPTIMIZERS[self.optimizer].compiled:
             raise ValueError(f"engine: expected numpy, as optimizer {self.optimizer} has no compiled form; got numba")
-        for name, dependent in DEPENDENT_DEFAULTS.items():
+        for name, (chooser, values) in DEPENDENT_DEFAULTS.items():
             if getattr(self, name) is None:
-                object.__setattr__(self, name, dependent.values[getattr(self, dependent.chooser)])
+                object.__setattr__(self, name, values[getattr(self, chooser)])
 
     @property
     def schedule_rule(self) -> Schedule:
@@ -65,16 +65,10 @@ class SolverSettings(Hyperparameters, ScheduleNumbers):
         return Schedule(self.schedule, self.learning_rate, self.epochs, **numbers)
 
 
-class Dependent(NamedTuple):
-    """A default that depends on another setting: its value for each choice."""
-
-    chooser: str
-    values: dict[str, float]
-
-
+# Defaults that depend on another setting: that setting, and the default for each of its choices.
 DEPENDENT_DEFAULTS = {
-    "learning_rate": Dependent("optimizer", {name: row.learning_rate for name, row in OPTIMIZERS.items()}),
-    "factor": Dependent("schedule", {name: row.factor for name, row in SCHEDULES.items()}),
+    "learning_rate": ("optimizer", {name: row.learning_rate for name, row in OPTIMIZERS.items()}),
+    "factor": ("schedule", {name: row.factor for name, row in SCHEDULES.items()}),
 }
 
 

@@ -8,37 +8,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twolayer.data.rows import ArrayRows
-from twolayer.network.backprop import require_weights
+from twolayer.network.backprop import require_params, require_weights
 from twolayer.network.model import Array, Params
 from twolayer.solver.metrics import RowSource
-
-_DIMENSIONS = {"W1": "(D, H)", "b1": "(H,)", "W2": "(H, C)", "b2": "(C,)"}
 
 
 def checked_params(params: Any) -> Params:
     """Return Params of arrays that fit each other; raise ValueError that names the one that does not."""
-    if not (isinstance(params, tuple) and len(params) == 4):
-        raise ValueError(f"params: expected Params(W1, b1, W2, b2), got {type(params).__name__}")
-    checked = Params(*params).map(np.asarray)
-    if (checked.W1 is None) != (checked.b1 is None):
-        raise ValueError("params: expected both W1 and b1 (a hidden layer) or neither, got one of them")
+    checked = require_params(params)
     for name, array in checked.named().items():
         if array.dtype not in (np.float32, np.float64) or array.dtype != checked.W2.dtype:
             raise ValueError(
                 f"params.{name}: expected float32 or float64, the same for all arrays, got {array.dtype} "
                 f"(W2 is {checked.W2.dtype})"
             )
-        if array.ndim != 1 + name.startswith("W"):
-            raise ValueError(f"params.{name}: expected {_DIMENSIONS[name]}, got {array.shape}")
         if not np.isfinite(array).all():
             raise ValueError(f"params.{name}: expected finite numbers, got {array[~np.isfinite(array)][0]}")
-    H, C = checked.W2.shape
-    if min(H, C) == 0:
+    if min(checked.W2.shape) == 0:
         raise ValueError(f"params.W2: expected at least one unit and one class, got {checked.W2.shape}")
-    for name, shape in {"W1": (checked.n_features, H), "b1": (H,), "b2": (C,)}.items():
-        found = checked.named().get(name)
-        if found is not None and found.shape != shape:
-            raise ValueError(f"params.{name}: expected {shape} beside W2 {checked.W2.shape}, got {found.shape}")
     return checked
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from twolayer.config import Config, dump_config
 from twolayer.data import load_dataset
-from twolayer.network.settings import SolverSettings
+from twolayer.network.schedules import SCHEDULES
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.logs import read_history
 from twolayer.runs.saved_model import load_model
@@ -46,7 +46,7 @@ def refit_config(sweep: Sweep, winner: PointResult) -> Config:
         "run__refit": False,
     }
     solver = sweep.config(winner.values).solver
-    if not SolverSettings(schedule=solver.schedule).schedule_rule.has_horizon:
+    if not SCHEDULES[solver.schedule].has_horizon:
         changes["solver__epochs"] = max(1, round(statistics.fmean(winner.best_epochs)))
         changes["solver__warmup_epochs"] = min(solver.warmup_epochs, changes["solver__epochs"])
     if sweep.has_test_source:

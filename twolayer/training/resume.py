@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from twolayer.config import Config, differences
-from twolayer.network.settings import SolverSettings
+from twolayer.network.schedules import SCHEDULES
 from twolayer.runs.environment import differences_that_change_bits
 from twolayer.runs.folder import RunFolder
 from twolayer.utils.errors import RunError
@@ -84,8 +84,7 @@ def _require_more_epochs(folder: RunFolder, key: str, old: Any, new: Any, stored
             f"{folder.path}: cannot change {key} from {shown(old)} to {new} on resume; only "
             f"{', '.join(sorted(FREE_KEYS))} and solver.epochs may change. Start a new run from its config.yaml instead"
         )
-    settings = SolverSettings(schedule=stored.solver.schedule)
-    if settings.schedule_rule.has_horizon:
+    if SCHEDULES[stored.solver.schedule].has_horizon:
         raise RunError(
             f"{folder.path}: cannot change solver.epochs from {shown(old)} to {new} on resume: the rates of schedule "
             f"'{stored.solver.schedule}' depend on the number of epochs. Start a new run from its config.yaml instead"
