@@ -278,7 +278,7 @@ def test_other_invalid_sources_are_reported(tmp_path):
         (images["features"], "expected {features: FILE, labels: FILE}.*, got features without labels"),
         ({**images, "features": str(tmp_path / "X.npy")}, r"X.npy: expected .*, got Python objects \(a pickle\)"),
         ({**images, "features": str(tmp_path / "t.npz")}, "features and labels in one file"),
-        (tmp_path / "t.npz", "expected a file that np.savez wrote"),
+        (tmp_path / "t.npz", "expected a file that np.save or np.savez wrote"),
         (tmp_path / "short.bin", "expected CIFAR-10's binary version.*, got 3,072 bytes"),
         (tmp_path / "ten.bin", "row 0: expected 0 to 9.*, got label 10"),
         ([tmp_path / "t.csv"], "expected one file, or a list of CIFAR-10's .bin files.*, got a list of .*"),

@@ -170,10 +170,10 @@ def test_answer_files_that_clash_or_would_replace_an_input_are_refused(model, in
 
 
 def test_a_folder_in_use_is_refused(model, inputs, tmp_path):
-    from twolayer.runs.folder import RunLock
+    from twolayer.runs.folder import folder_lock
 
     (tmp_path / "out").mkdir()
-    with RunLock(tmp_path / "out" / ".lock", tmp_path / "out"), pytest.raises(RunError, match="in use"):
+    with folder_lock(tmp_path / "out"), pytest.raises(RunError, match="in use"):
         predict_files(model, inputs, tmp_path / "out", options={})
 
 

@@ -122,10 +122,10 @@ def test_a_run_folder_moved_during_training_is_resumed_where_it_is(tmp_path, wit
 
 
 def test_a_file_system_without_locks_is_reported(tmp_path, monkeypatch, without_pictures):
-    def no_locks(descriptor):
+    def no_locks(descriptor, shared):
         raise OSError(errno.ENOLCK, "no locks")
 
-    monkeypatch.setattr("twolayer.runs.folder._lock", no_locks)
+    monkeypatch.setattr("twolayer.runs.folder._lock_file", no_locks)
     result = train(config(), run_dir=tmp_path / "run", stop=lambda record: True)
     assert "this file system has no locks" in result.notes[0]
     assert "this file system has no locks" in resume(tmp_path / "run").notes[0]

@@ -28,7 +28,7 @@ FILES = {
 
 
 def assert_whole(run: RunFolder) -> None:
-    assert open_run(run.path) == run
+    assert open_run(run.path).path == run.path
     assert run.config.read_bytes() == FILES["config.yaml"]
     assert run.environment.is_file()
     assert read_arrays(run.best)[1]["kind"] == "model"

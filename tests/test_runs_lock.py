@@ -11,7 +11,7 @@ import pytest
 from fault_injection import start_python
 
 from twolayer.runs import folder as lock_module
-from twolayer.runs.folder import RunFolder, RunLock
+from twolayer.runs.folder import RunFolder, folder_lock
 from twolayer.utils.errors import RunError
 
 
@@ -31,15 +31,15 @@ def holder(path: Path):
 
 def test_a_run_in_use_by_another_process_is_refused_until_that_ends(tmp_path):
     process = holder(tmp_path)
-    with pytest.raises(RunError) as caught:
-        RunFolder(tmp_path).lock().acquire()
+    with pytest.raises(RunError) as caught, RunFolder(tmp_path).lock():
+        pass
     message = str(caught.value)
     assert message.startswith(f"{tmp_path}: this run is in use by another twolayer process")
     assert "then try again" in message
     assert str(process.pid) not in message.replace(str(tmp_path), "")
     process.communicate("\n", timeout=30)
-    with RunFolder(tmp_path).lock() as lock:
-        assert lock.notice is None
+    with RunFolder(tmp_path).lock() as notices:
+        assert notices == ()
 
 
 def test_the_lock_of_a_killed_process_is_not_in_the_way(tmp_path):
@@ -52,12 +52,10 @@ def test_the_lock_of_a_killed_process_is_not_in_the_way(tmp_path):
 
 
 def test_a_second_lock_in_the_same_process_is_also_refused(tmp_path):
-    with RunFolder(tmp_path).lock(), pytest.raises(RunError, match="in use"):
-        RunFolder(tmp_path).lock().acquire()
-    lock = RunFolder(tmp_path).lock().acquire()
-    lock.release()
-    lock.release()
-    RunFolder(tmp_path).lock().acquire().release()
+    with RunFolder(tmp_path).lock(), pytest.raises(RunError, match="in use"), RunFolder(tmp_path).lock():
+        pass
+    with RunFolder(tmp_path).lock():
+        pass
 
 
 def test_the_lock_is_given_back_when_the_block_ends_in_an_error(tmp_path):
@@ -75,27 +73,31 @@ def test_locks_of_different_runs_do_not_touch_each_other(tmp_path):
 
 
 def test_a_lock_that_cannot_be_opened_is_an_error_with_its_path(tmp_path):
-    with pytest.raises(RunError, match=r"\.lock: the run cannot be locked: No such file"):
-        RunLock(tmp_path / "missing" / ".lock", tmp_path / "missing").acquire()
+    with (
+        pytest.raises(RunError, match=r"\.lock: the run cannot be locked: No such file"),
+        folder_lock(tmp_path / "missing"),
+    ):
+        pass
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the codes are those of flock")
 def test_a_file_system_without_locks_gives_a_notice_and_no_refusal(tmp_path, monkeypatch):
-    def no_locks(descriptor):
+    def no_locks(descriptor, shared):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(lock_module, "_lock", no_locks)
-    with RunFolder(tmp_path).lock() as lock:
-        assert "has no locks: make sure that only one process" in str(lock.notice)
+    monkeypatch.setattr(lock_module, "_lock_file", no_locks)
+    with RunFolder(tmp_path).lock() as notices:
+        assert "has no locks: make sure that only one process" in notices[0]
 
 
 def test_another_failure_of_locking_is_an_error(tmp_path, monkeypatch):
-    def fails(descriptor):
+    def fails(descriptor, shared):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(lock_module, "_lock", fails)
-    with pytest.raises(RunError, match="the run cannot be locked: Input/output error; the device is failing"):
-        RunFolder(tmp_path).lock().acquire()
+    monkeypatch.setattr(lock_module, "_lock_file", fails)
+    said = "the run cannot be locked: Input/output error; the device is failing"
+    with pytest.raises(RunError, match=said), RunFolder(tmp_path).lock():
+        pass
 
 
 def test_whether_a_run_is_in_use_can_be_asked_without_writing(tmp_path):

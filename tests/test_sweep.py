@@ -498,9 +498,9 @@ def test_a_sweep_of_which_nothing_finishes_exits_with_2(tmp_path, capsys):
 
 @pytest.mark.usefixtures("in_process")
 def test_a_sweep_in_use_is_refused(tmp_path):
-    from twolayer.runs.folder import RunLock
+    from twolayer.runs.folder import folder_lock
 
     path = write_sweep(tmp_path)
     (tmp_path / "out").mkdir()
-    with RunLock(tmp_path / "out" / ".lock", tmp_path / "out"), pytest.raises(RunError, match="in use"):
+    with folder_lock(tmp_path / "out"), pytest.raises(RunError, match="in use"):
         run_sweep(path, folder=tmp_path / "out")

@@ -31,11 +31,10 @@ class InterceptedDisk(files.Disk):
         if self.count >= self.fail_at:
             self.fail()
 
-    def write(self, descriptor: int, data: files.Buffer) -> None:
+    def write(self, descriptor: int, data: bytes) -> None:
         self.count += 1
         if self.count >= self.fail_at:
-            whole = memoryview(data).cast("B")
-            super().write(descriptor, whole[: len(whole) // 2])
+            super().write(descriptor, data[: len(data) // 2])
             self.fail()
         super().write(descriptor, data)
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.data.files import file_size, format_of, is_gzipped, read_bytes
+from twolayer.data.files import file_size, format_of, is_gzipped, open_file, read_bytes
 from twolayer.network.model import Array
 from twolayer.utils.npy import map_array, read_npy, read_npz
 from twolayer.utils.randomness import generator
@@ -95,10 +95,9 @@ def read_idx(path: Path) -> NDArray[Any]:
         content = read_bytes(path)
         dtype, shape = _header(content[: 4 + 4 * MAX_AXES], len(content), path)
         return np.frombuffer(content, dtype, offset=4 + 4 * len(shape)).reshape(shape)
-    size = file_size(path)
-    with path.open("rb") as file:
-        dtype, shape = _header(file.read(4 + 4 * MAX_AXES), size, path)
-    return map_array(path, dtype, shape, offset=4 + 4 * len(shape))
+    with open_file(path) as file:
+        dtype, shape = _header(file.read(4 + 4 * MAX_AXES), file_size(path), path)
+        return map_array(file, dtype, shape, offset=4 + 4 * len(shape))
 
 
 def _header(start: bytes, size: int, path: Path) -> tuple[np.dtype[Any], tuple[int, ...]]:

@@ -14,7 +14,7 @@ import lzma
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NamedTuple, cast
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 from twolayer.utils.files import UNPACKED_RATIO, open_to_read, sha256_of, unpacked_limit
 from twolayer.utils.text import data_error
@@ -96,7 +96,7 @@ def open_file(path: Path) -> io.BufferedReader:
     """
     file_size(path)
     try:
-        file = cast(io.BufferedReader, open_to_read(path, follow=True))
+        file = open_to_read(path, follow=True)
         file.peek(1)  # what a special file refuses, it refuses here
         return file
     except OSError as error:

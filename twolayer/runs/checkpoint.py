@@ -4,17 +4,18 @@ and a checksum over all that is read, so that a damaged file is refused instead 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import zipfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from twolayer.network.model import Array
 from twolayer.utils.errors import FileError, RunError
-from twolayer.utils.files import Content, write_atomically
+from twolayer.utils.files import write_atomically
 from twolayer.utils.jsonfile import MAX_BYTES, parse_object
 from twolayer.utils.npy import read_npz
 from twolayer.utils.text import printable, shown
@@ -30,8 +31,8 @@ _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 _ZIP64_FROM = 1 << 31
 
 
-def packed(arrays: Mapping[str, Array], header: Mapping[str, Any]) -> Content:
-    """Return the content of a file for `write_atomically`: an uncompressed .npz of the arrays and the header.
+def packed(arrays: Mapping[str, Array], header: Mapping[str, Any]) -> bytes:
+    """Return an uncompressed .npz of the arrays and the header.
 
     The member `header` is the JSON as UTF-8 bytes: `json.loads(bytes(np.load(path)["header"]))` reads it.
     Numbers in it that are not finite are written as NaN and Infinity, as Python's json reads and writes them.
@@ -48,26 +49,24 @@ def packed(arrays: Mapping[str, Array], header: Mapping[str, Any]) -> Content:
         if array.dtype.kind not in _KINDS or name == HEADER:
             raise ValueError(f"cannot store {name!r} of {array.dtype}")
         stored[name] = np.asarray(array, array.dtype.newbyteorder("<"), order="C")
-    content = json.loads(json.dumps({**header, "format": FORMAT, "twolayer": __version__}))  # as it will be read
-    content[_CHECKSUM] = _digest(content, stored)
-    text = _canonical(content)
+    facts = json.loads(json.dumps({**header, "format": FORMAT, "twolayer": __version__}))  # as it will be read
+    facts[_CHECKSUM] = _digest(facts, stored)
+    text = _canonical(facts)
     if len(text) > MAX_BYTES:
         raise ValueError(f"a header of {len(text):,} bytes; at most {MAX_BYTES:,} can be read again")
-
-    def write(file: BinaryIO) -> None:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-            for name, array in {HEADER: np.frombuffer(text, np.uint8), **stored}.items():
-                _write_member(archive, name, array)
-
-    return write
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in {HEADER: np.frombuffer(text, np.uint8), **stored}.items():
+            member = zipfile.ZipInfo(f"{name}.npy", _ZIP_EPOCH)
+            member.create_system = 3  # Unix, whatever the system: the bytes must not depend on it
+            member.external_attr = 0o644 << 16
+            with archive.open(member, "w", force_zip64=array.nbytes >= _ZIP64_FROM) as file:
+                np.lib.format.write_array(file, array, version=(1, 0), allow_pickle=False)
+    return buffer.getvalue()
 
 
 def write_arrays(path: str | Path, arrays: Mapping[str, Array], header: Mapping[str, Any]) -> None:
-    """Write arrays and a header to an .npz file, whole or not at all; see `packed` and `write_atomically`.
-
-    Raises:
-        RunError: if the file cannot be written; what was there before stays.
-    """
+    """Write arrays and a header to an .npz file, whole or not at all; see `packed` and `write_atomically`."""
     write_atomically(path, packed(arrays, header))
 
 
@@ -90,7 +89,7 @@ def read_arrays(
     try:
         arrays = read_npz(Path(path), follow=follow)
     except FileError as error:
-        raise error if isinstance(error, RunError) else RunError(str(error)) from None
+        raise RunError(str(error)) from None
     text = arrays.pop(HEADER, None)
     if text is None or text.dtype != np.uint8 or text.ndim != 1:
         raise RunError(f"{path}: expected a best.npz or last.npz that twolayer wrote, got a file without its header")
@@ -104,60 +103,46 @@ def read_arrays(
         )
     if kinds and header.get("kind") not in tuple(kinds):
         raise RunError(f"{path}: expected a file of kind {' or '.join(kinds)}, got {shown(header.get('kind'))}")
-    return {name: _native(array) for name, array in arrays.items()}, header
+    native = {name: array.astype(array.dtype.newbyteorder("="), copy=False) for name, array in arrays.items()}
+    return native, header
 
 
 def read_model_arrays(
     path: str | Path, kinds: Collection[str] = ("model", "checkpoint", "snapshot"), *, follow: bool = False
 ) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Call `read_arrays` for a file with parameters and check them by `require_params`."""
-    arrays, header = read_arrays(path, kinds, follow=follow)
-    require_params(arrays, path)
-    return arrays, header
-
-
-def require_params(arrays: Mapping[str, Array], path: str | Path, prefix: str = "") -> dict[str, Array | None]:
-    """Return the parameters among a file's arrays, checked: present, of matching shapes and finite.
-
-    Args:
-        arrays: W2 (H, C) and b2 (C,), with W1 (D, H) and b1 (H,) or without both; all float32 or all float64.
-        path: the file, for the message.
-        prefix: comes before each name, e.g. `"best/"`.
+    """Read a file with parameters; see `read_arrays`.
 
     Returns:
-        W1, b1, W2, b2 by those names, None for an absent one.
+        The arrays, among them W2 (H, C) and b2 (C,), with W1 (D, H) and b1 (H,) or without both, all float32 or all
+        float64 and finite; and the header.
 
     Raises:
-        RunError: naming the file, the array, what was expected and what was found.
+        RunError: as `read_arrays`, and for other parameters.
     """
+    arrays, header = read_arrays(path, kinds, follow=follow)
     dimensions = {"W1": 2, "b1": 1, "W2": 2, "b2": 1}
-    params = {name: arrays.get(prefix + name) for name in dimensions}
-    with_hidden = params["W1"] is not None or params["b1"] is not None
-    required = tuple(dimensions) if with_hidden else ("W2", "b2")
-    dtype = None
-    for name in required:
-        array = params[name]
+    if not {"W1", "b1"} & arrays.keys():
+        dimensions = {"W2": 2, "b2": 1}
+    dtypes = [np.dtype(np.float32), np.dtype(np.float64)]
+    for name, n_axes in dimensions.items():
+        array = arrays.get(name)
         if array is None:
-            raise RunError(f"{path}: expected the arrays {', '.join(required)}, got no {prefix + name}")
-        dtype = dtype or array.dtype
-        if array.dtype != dtype or dtype not in (np.float32, np.float64):
-            raise RunError(
-                f"{path}: array {prefix + name}: expected float32 or float64, the same for all, got {array.dtype}"
-            )
-        if array.ndim != dimensions[name] or 0 in array.shape:
-            raise RunError(
-                f"{path}: array {prefix + name}: expected {dimensions[name]} axes, none empty, got shape {array.shape}"
-            )
+            raise RunError(f"{path}: expected the arrays {', '.join(dimensions)}, got no {name}")
+        where = f"{path}: array {name}"
+        if array.dtype not in dtypes:
+            raise RunError(f"{where}: expected float32 or float64, the same for all, got {array.dtype}")
+        dtypes = [array.dtype]
+        if array.ndim != n_axes or 0 in array.shape:
+            raise RunError(f"{where}: expected {n_axes} axes, none empty, got shape {array.shape}")
         if not np.isfinite(array).all():
-            raise RunError(f"{path}: array {prefix + name}: expected finite numbers, got NaN or infinity")
-    for first, second, axis in (("W1", "b1", 0), ("W1", "W2", 0), ("W2", "b2", 0)):
-        a, b = params[first], params[second]
-        if a is not None and b is not None and a.shape[1] != b.shape[axis]:
+            raise RunError(f"{where}: expected finite numbers, got NaN or infinity")
+    for first, second in (("W1", "b1"), ("W1", "W2"), ("W2", "b2")):
+        if first in dimensions and arrays[first].shape[1] != len(arrays[second]):
+            a, b = arrays[first].shape, arrays[second].shape
             raise RunError(
-                f"{path}: array {prefix + second}: expected {a.shape[1]} in axis {axis}, as {first} {a.shape} has "
-                f"columns, got shape {b.shape}"
+                f"{path}: array {second}: expected {a[1]} in axis 0, as {first} {a} has columns, got shape {b}"
             )
-    return params
+    return arrays, header
 
 
 def _canonical(header: Mapping[str, Any]) -> bytes:
@@ -170,28 +155,8 @@ def _digest(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> str:
     for name in sorted(arrays):
         array = arrays[name]
         digest.update(json.dumps([name, array.dtype.str, array.shape]).encode() + b"\n")
-        for part in _bytes_of(array):
-            digest.update(part)
+        digest.update(array.tobytes())
     return digest.hexdigest()
-
-
-def _bytes_of(array: Array) -> Iterator[memoryview]:
-    if array.size:  # a memoryview cannot be cast where an axis is 0
-        yield np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-
-
-def _write_member(archive: zipfile.ZipFile, name: str, array: Array) -> None:
-    member = zipfile.ZipInfo(f"{name}.npy", _ZIP_EPOCH)
-    member.create_system = 3  # Unix, whatever the system: the bytes must not depend on it
-    member.external_attr = 0o644 << 16
-    with archive.open(member, "w", force_zip64=array.nbytes >= _ZIP64_FROM) as file:
-        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
-        for part in _bytes_of(array):
-            file.write(part)
-
-
-def _native(array: Array) -> Array:
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def _require_known_format(path: str | Path, header: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ import os
 import platform
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -18,25 +19,24 @@ from twolayer.utils.version import __version__
 
 Environment = dict[str, Any]
 
-# What must be the same for the same bits: its place in the environment, and its name in messages.
-_BITS = (
-    (("twolayer",), "twolayer"),
-    (("numpy",), "numpy"),
-    (("blas", "name"), "BLAS"),
-    (("blas", "version"), "BLAS version"),
-    (("blas", "kernels"), "BLAS kernels"),
-    (("blas", "threads"), "BLAS threads"),
-    (("numba",), "numba"),
-    (("compiled_sums",), "order of sums of the compiled engine"),
-    (("machine", "architecture"), "architecture"),
-    (("machine", "processor"), "processor"),
-    (("machine", "simd"), "processor features"),
-    (("machine", "libc"), "C library"),
-)
-
-
-# The order in which the compiled engine sums: 1, by threads, in version 0.1, which did not record it; 2, by shape.
 COMPILED_SUMS = 2
+"""The order in which the compiled engine sums: 1, by threads, in version 0.1, which did not record it; 2, by shape."""
+
+# What must be the same for the same bits: its place in the environment, and its name in messages.
+_BITS = {
+    "twolayer": "twolayer",
+    "numpy": "numpy",
+    "blas.name": "BLAS",
+    "blas.version": "BLAS version",
+    "blas.kernels": "BLAS kernels",
+    "blas.threads": "BLAS threads",
+    "numba": "numba",
+    "compiled_sums": "order of sums of the compiled engine",
+    "machine.architecture": "architecture",
+    "machine.processor": "processor",
+    "machine.simd": "processor features",
+    "machine.libc": "C library",
+}
 
 
 def describe_environment(data: Mapping[str, str] | None = None, engine: str = "numpy") -> Environment:
@@ -59,7 +59,16 @@ def describe_environment(data: Mapping[str, str] | None = None, engine: str = "n
         "engine": engine,
         "compiled_sums": COMPILED_SUMS if engine == "numba" else None,
         "thread_variables": {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
-        "machine": _machine(),
+        "machine": {
+            "system": platform.system(),
+            "release": platform.release(),
+            "architecture": platform.machine(),
+            "processor": _processor(),
+            "simd": _simd(),
+            "libc": " ".join(platform.libc_ver()).strip() or None,
+            "cpus": os.cpu_count(),
+            "cpus_allowed": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        },
         "data": dict(data or {}),
     }
 
@@ -77,11 +86,11 @@ def differences_that_change_bits(old: Mapping[str, Any], new: Mapping[str, Any])
     """
     found = []
     compiled = new.get("engine") == "numba"
-    for keys, word in _BITS:
-        then, now = _at(old, keys), _at(new, keys)
-        if compiled and keys == ("blas", "threads"):
+    for place, word in _BITS.items():
+        then, now = _at(old, place), _at(new, place)
+        if compiled and place == "blas.threads":
             continue  # the compiled engine gives the same bits on any number
-        if compiled and keys == ("compiled_sums",):
+        if compiled and place == "compiled_sums":
             then = then or 1
         if then is not None and now is not None and then != now:
             found.append(f"{word}: {_in_words(then)} then, {_in_words(now)} now")
@@ -93,51 +102,25 @@ def differences_that_change_bits(old: Mapping[str, Any], new: Mapping[str, Any])
     return found
 
 
-def _machine() -> dict[str, Any]:
-    return {
-        "system": platform.system(),
-        "release": platform.release(),
-        "architecture": platform.machine(),
-        "processor": _processor(),
-        "simd": _simd(),
-        "libc": _libc(),
-        "cpus": os.cpu_count(),
-        "cpus_allowed": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-    }
-
-
 def _processor() -> str | None:
-    """Return the processor's model name, where the system keeps it in a file."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-            for line in file.read(4096).splitlines():
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass
+    """Return the processor's model name, if the system keeps it in a file."""
+    with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+        for line in file.read(4096).splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
     return None
 
 
-def _simd() -> list[str] | None:
+def _simd() -> list[str]:
     """Return the processor features that NumPy found and uses."""
-    try:
-        config: Any = np.show_config(mode="dicts")
-        extensions = config["SIMD Extensions"]
-        return [*extensions.get("baseline", ()), *extensions.get("found", ())]
-    except (KeyError, TypeError, AttributeError):
-        return None
+    config: Any = np.show_config(mode="dicts")
+    extensions = config.get("SIMD Extensions", {})
+    return [*extensions.get("baseline", ()), *extensions.get("found", ())]
 
 
-def _libc() -> str | None:
-    try:
-        return os.confstr("CS_GNU_LIBC_VERSION")
-    except (AttributeError, ValueError, OSError):
-        return None
-
-
-def _at(environment: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
+def _at(environment: Mapping[str, Any], place: str) -> Any:
     value: Any = environment
-    for key in keys:
+    for key in place.split("."):
         value = value.get(key) if isinstance(value, Mapping) else None
     return value
 

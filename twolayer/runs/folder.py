@@ -16,20 +16,16 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from datetime import datetime
-from fnmatch import fnmatch
+from itertools import count
 from pathlib import Path
-from types import TracebackType
 
 from twolayer.utils import files
 from twolayer.utils.errors import RunError
 from twolayer.utils.files import (
     CANNOT_READ,
-    Content,
-    content_bytes,
-    explain,
     explained,
     leftovers,
     make_folders,
@@ -42,96 +38,68 @@ from twolayer.utils.files import (
     write_new,
 )
 
+LOCK = ".lock"
+SNAPSHOTS = "epoch-*.npz"
+
 _LOCKED = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK}
 _NO_LOCKS_HERE = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+_TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR}
+_CANNOT_LOCK = "the run cannot be locked"
+_CANNOT_MAKE = "the run folder cannot be made"
 
 
-class RunLock:
-    """Holds a run folder for this process, as a context manager or by `acquire` and `release`.
+@contextmanager
+def folder_lock(folder: Path) -> Iterator[tuple[str, ...]]:
+    """Hold the folder of a run or a sweep for this process; take the lock at once or not at all.
 
     The lock file stays behind, empty and without meaning: deleting it would let two processes lock two files.
 
-    Args:
-        path: the lock file; its folder must exist.
-        run: what is locked, for the message.
+    Yields:
+        A sentence to show if the file system has no locks and the folder is therefore not locked.
 
-    Attributes:
-        notice: a sentence to show if the file system has no locks and the run is therefore not locked, or None.
+    Raises:
+        RunError: if the folder is locked already, by this process or another one, or the file cannot be opened.
     """
-
-    def __init__(self, path: Path, run: Path) -> None:
-        self.path = path
-        self.run = run
-        self.notice: str | None = None
-        self._descriptor: int | None = None
-
-    def acquire(self) -> RunLock:
-        """Take the lock at once or not at all.
-
-        Raises:
-            RunError: if another process (or another RunLock of this one) holds it, or the file cannot be opened.
-        """
-        with explained(self.path, "the run cannot be locked"):
-            descriptor = open_regular(self.path, os.O_RDWR | os.O_CREAT)
-        try:
-            _lock_or_retry(descriptor)
-        except OSError as error:
-            if error.errno not in _NO_LOCKS_HERE:
-                os.close(descriptor)
-                if error.errno not in _LOCKED:
-                    raise explain(error, self.path, "the run cannot be locked") from error
-                raise RunError(
-                    f"{self.run}: this run is in use by another twolayer process: "
-                    "wait until it ends or stop it with Ctrl-C, then try again"
-                ) from None
-            self.notice = f"{self.run}: this file system has no locks: make sure that only one process uses the run"
-        self._descriptor = descriptor
-        return self
-
-    @property
-    def notices(self) -> tuple[str, ...]:
-        """The notice, if there is one."""
-        return () if self.notice is None else (self.notice,)
-
-    def release(self) -> None:
-        """Give the lock back; does nothing without one."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-    def __enter__(self) -> RunLock:
-        return self.acquire()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()
+    path = folder / LOCK
+    with explained(path, _CANNOT_LOCK):
+        descriptor = open_regular(path, os.O_RDWR | os.O_CREAT)
+    with os.fdopen(descriptor):  # closing it gives the lock back
+        with explained(path, _CANNOT_LOCK):
+            locked = _lock(descriptor)
+            if locked is False:
+                time.sleep(0.05)  # `in_use` holds the lock for a few microseconds
+                locked = _lock(descriptor)
+        if locked is False:
+            raise RunError(
+                f"{folder}: this run is in use by another twolayer process: "
+                "wait until it ends or stop it with Ctrl-C, then try again"
+            )
+        notice = f"{folder}: this file system has no locks: make sure that only one process uses the run"
+        yield () if locked else (notice,)
 
 
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(descriptor: int, shared: bool = False) -> None:
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-
-else:
-    import fcntl
-
-    def _lock(descriptor: int, shared: bool = False) -> None:
-        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-
-
-def _lock_or_retry(descriptor: int) -> None:
+def _lock(descriptor: int, shared: bool = False) -> bool | None:
+    """Lock a file without waiting; return False if another process holds the lock, None if there are no locks here."""
     try:
-        _lock(descriptor)
+        _lock_file(descriptor, shared)
     except OSError as error:
-        if error.errno not in _LOCKED:
-            raise
-        time.sleep(0.05)  # `in_use` holds the lock for a few microseconds
-        _lock(descriptor)
+        if error.errno in _LOCKED:
+            return False
+        if error.errno in _NO_LOCKS_HERE:
+            return None
+        raise
+    return True
 
 
-_TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR}
+def _lock_file(descriptor: int, shared: bool) -> None:
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
 
 
 class RunFolder:
@@ -161,19 +129,13 @@ class RunFolder:
         named = (self.config, self.environment, self.history, self.steps, self.best, self.last)
         self._files = (*named, self.predictions, self.summary, self.loss_curve)
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, RunFolder) and other.path == self.path
-
-    def __hash__(self) -> int:
-        return hash(self.path)
-
     def snapshot(self, epoch: int) -> Path:
         """The parameters after one epoch."""
         return self.snapshots / f"epoch-{epoch:05d}.npz"
 
     def snapshot_files(self) -> list[Path]:
         """The snapshots, by name."""
-        return sorted(self.snapshots.glob("epoch-*.npz"))
+        return sorted(self.snapshots.glob(SNAPSHOTS))
 
     def make_snapshots_folder(self) -> None:
         """Create `snapshots` if absent; raises RunError."""
@@ -187,41 +149,31 @@ class RunFolder:
         Raises:
             RunError: naming the first one.
         """
-        for path in (*self._files, self.path / ".lock"):
+        for path in (*self._files, self.path / LOCK, self.snapshots):
             with explained(path, CANNOT_READ):
-                require_regular(path)
-        with explained(self.snapshots, CANNOT_READ):
-            require_regular(self.snapshots, folder=True)
+                require_regular(path, folder=path == self.snapshots)
 
-    def lock(self) -> RunLock:
-        """Return the lock to hold while writing into the folder."""
-        return RunLock(self.path / ".lock", self.path)
+    def lock(self) -> AbstractContextManager[tuple[str, ...]]:
+        """Return the lock to hold while writing into the folder; see `folder_lock`."""
+        return folder_lock(self.path)
 
     def in_use(self) -> bool:
         """Return whether a process holds the run's lock, as far as the system can say; nothing is written."""
         try:
-            descriptor = open_regular(self.path / ".lock")
+            with open_to_read(self.path / LOCK) as file:
+                return _lock(file.fileno(), shared=True) is False
         except OSError:
             return False
-        try:
-            _lock(descriptor, shared=True)
-        except OSError as error:
-            return error.errno in _LOCKED
-        finally:
-            os.close(descriptor)
-        return False
 
     def remove_leftovers(self) -> None:
         """Remove the temporary files that a killed process left; only for the holder of the lock."""
-        names = {path.name for path in self._files}
-        for each in leftovers(self.path, names.__contains__):
-            remove(each)
-        for each in leftovers(self.snapshots, lambda name: fnmatch(name, "epoch-*.npz")):
+        names = [path.name for path in self._files]
+        for each in (*leftovers(self.path, *names), *leftovers(self.snapshots, SNAPSHOTS)):
             remove(each)
 
 
 def create_run_folder(
-    content: Mapping[str, Content], *, parent: str | Path, name: str, now: datetime | None = None
+    content: Mapping[str, bytes], *, parent: str | Path, name: str, now: datetime | None = None
 ) -> RunFolder:
     """Create the folder `parent`/`name`-YYYYmmdd-HHMMSS, with -2, -3, ... where that is taken.
 
@@ -238,16 +190,11 @@ def create_run_folder(
     parent = Path(parent)
     with explained(parent, "the folder of runs cannot be made"):
         make_folders(parent)
-    stem = f"{name}-{now or datetime.now():%Y%m%d-%H%M%S}"
-    temporary = _filled_temporary(parent / stem, content)
-    target, number = parent / stem, 1
-    while not _appears(temporary, target):
-        number += 1
-        target = parent / f"{stem}-{number}"
-    return RunFolder(target)
+    path = parent / f"{name}-{now or datetime.now():%Y%m%d-%H%M%S}"
+    return _create(content, path, (path if k == 1 else parent / f"{path.name}-{k}" for k in count(1)))
 
 
-def create_run_folder_at(content: Mapping[str, Content], run_dir: str | Path) -> RunFolder:
+def create_run_folder_at(content: Mapping[str, bytes], run_dir: str | Path) -> RunFolder:
     """Create the run folder `run_dir`, which must not exist or be empty; see `create_run_folder`.
 
     An empty folder is filled in place, last.npz at the end: it may be a mount point or a current folder, which cannot
@@ -257,18 +204,64 @@ def create_run_folder_at(content: Mapping[str, Content], run_dir: str | Path) ->
         RunError: if there is something in the folder or the system refuses.
     """
     run = RunFolder(Path(run_dir))
-    with explained(run.path, "the run folder cannot be made"):
+    with explained(run.path, _CANNOT_MAKE):
         exists = run.path.exists()
         make_folders(run.path.parent)
-    if exists:
-        _fill_in_place(run, content)
-        return run
-    temporary = _filled_temporary(run.path, content)
-    if not _appears(temporary, run.path):
-        shutil.rmtree(temporary, ignore_errors=True)
+    if not exists:
+        return _create(content, run.path, iter([run.path]))
+    _require_empty(run, content)
+    with run.lock(), ExitStack() as undo:
         _require_empty(run, content)
-        raise RunError(f"{run.path}: another process made this folder at the same moment; choose another one")
+        for name in sorted(content, key=lambda name: name == run.last.name):
+            undo.callback(remove, run.path / name)
+            write_atomically(run.path / name, content[name])
+        undo.pop_all()
     return run
+
+
+def _create(content: Mapping[str, bytes], path: Path, targets: Iterator[Path]) -> RunFolder:
+    """Fill a hidden folder beside `path`, then rename it to the first of the targets that is free."""
+    temporary = temporary_path(path)
+    with explained(path, _CANNOT_MAKE), ExitStack() as undo:
+        undo.callback(shutil.rmtree, temporary, ignore_errors=True)
+        files.disk.make_folder(temporary)
+        for name, each in content.items():
+            write_new(temporary / name, each)
+        files.disk.sync_folder(temporary)
+        for target in targets:
+            try:
+                files.disk.rename_folder(temporary, target)
+            except OSError as error:
+                if error.errno in _TAKEN:
+                    continue
+                raise
+            undo.pop_all()
+            files.disk.sync_folder(target.parent)
+            return RunFolder(target)
+    raise RunError(f"{path}: another process made this folder at the same moment; choose another one")
+
+
+def _require_empty(run: RunFolder, content: Mapping[str, bytes]) -> None:
+    """Raise RunError if the folder holds more than the beginnings of this filling, cut short."""
+    with explained(run.path, "the run folder cannot be used"):
+        found = sorted(each.name for each in run.path.iterdir())
+        begun = {LOCK, *(each.name for each in leftovers(run.path, *content))} if LOCK in found else set()
+        foreign = [name for name in found if name not in begun and not (begun and _is_written(run, name, content))]
+    if foreign:
+        raise RunError(
+            f"{run.path}: expected an empty folder, got one with {foreign[0]} in it; choose a new or empty folder, "
+            "or resume the run if it is one"
+        )
+
+
+def _is_written(run: RunFolder, name: str, content: Mapping[str, bytes]) -> bool:
+    """Check whether this filling could have left a file: one with other content is the user's, whatever its name."""
+    expected = content.get(name)
+    if expected is None or name == run.last.name:
+        return False
+    with suppress(OSError), open_to_read(run.path / name) as file:
+        return file.read(len(expected) + 1) == expected
+    return False
 
 
 def open_run(path: str | Path) -> RunFolder:
@@ -308,66 +301,3 @@ def _newest_run(folder: Path) -> Path | None:
         runs = [each for each in folder.iterdir() if not each.name.startswith(".") and RunFolder(each).last.is_file()]
         return max(runs, key=lambda each: RunFolder(each).last.stat().st_mtime, default=None)
     return None
-
-
-def _filled_temporary(target: Path, content: Mapping[str, Content]) -> Path:
-    """Create a hidden folder beside `target` that holds the files, on the device."""
-    temporary = temporary_path(target)
-    with explained(target, "the run folder cannot be made"):
-        try:
-            files.disk.make_folder(temporary)
-            for name, each in content.items():
-                write_new(temporary / name, each)
-            files.disk.sync_folder(temporary)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-    return temporary
-
-
-def _appears(temporary: Path, target: Path) -> bool:
-    """Rename the filled folder to its name; return False if that is taken."""
-    with explained(target, "the run folder cannot be made"):
-        try:
-            files.disk.rename_folder(temporary, target)
-        except BaseException as error:
-            if isinstance(error, OSError) and error.errno in _TAKEN:
-                return False
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-        files.disk.sync_folder(target.parent)
-    return True
-
-
-def _fill_in_place(run: RunFolder, content: Mapping[str, Content]) -> None:
-    _require_empty(run, content)
-    with run.lock(), ExitStack() as undo:
-        _require_empty(run, content)
-        for name in sorted(content, key=lambda name: name == run.last.name):
-            undo.callback(remove, run.path / name)
-            write_atomically(run.path / name, content[name])
-        undo.pop_all()
-
-
-def _require_empty(run: RunFolder, content: Mapping[str, Content]) -> None:
-    """Raise RunError if the folder holds more than the beginnings of this filling, cut short."""
-    with explained(run.path, "the run folder cannot be used"):
-        found = sorted(each.name for each in run.path.iterdir())
-        locked = run.lock().path.name in found
-        foreign = [name for name in found if not (locked and _is_beginning(run, name, content))]
-    if foreign:
-        raise RunError(
-            f"{run.path}: expected an empty folder, got one with {foreign[0]} in it; choose a new or empty folder, "
-            "or resume the run if it is one"
-        )
-
-
-def _is_beginning(run: RunFolder, name: str, content: Mapping[str, Content]) -> bool:
-    """Check whether this filling could have left a file: one with other content is the user's, whatever its name."""
-    path = run.path / name
-    if name in content and path != run.last:
-        expected = content_bytes(content[name])
-        with suppress(OSError), open_to_read(path) as file:
-            return file.read(len(expected) + 1) == expected
-        return False
-    return path == run.lock().path or any(fnmatch(name, f".{each}.*.tmp") for each in content)

@@ -5,10 +5,10 @@ A row is whole, torn (without its end) or damaged; readers bound the length of a
 
 from __future__ import annotations
 
-import contextlib
 import os
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,11 @@ _MAX_BYTES = 64 << 20
 _MAX_LINE_BYTES = 4096  # several times what the widest row takes
 _MAX_DAMAGED_LINES = 1000  # at the end of a file, after a power cut
 _REMEDY = "put the file back as it was, or start the run again in a new folder"
+
+_FIRST = ("epoch", "step", "learning_rate", "train_loss", "val_loss", "train_accuracy", "val_accuracy")
+HISTORY_COLUMNS = (*_FIRST, *(name for name in MONITORS if name not in _FIRST), "seconds")
+SINCE_0_2 = ("val_f1", "val_balanced_accuracy", "val_auc")  # columns that the histories of version 0.1 lack
+STEPS_COLUMNS = ("step", "epoch", "learning_rate", "loss")
 
 
 def read_columns(
@@ -56,29 +61,23 @@ def read_columns(
     return found | {column: np.full(len(table), np.nan) for column in absent}
 
 
-def rows_up_to(data: bytes, start: int, step: int, columns: tuple[str, ...], path: Path) -> tuple[int, int]:
-    """Count the whole rows in `data` from `start` up to `step`; return their number and where the last one ends.
-
-    Raises:
-        RunError: if one among them is damaged.
-    """
+def _rows_up_to(data: bytes, start: int, step: int, columns: tuple[str, ...], path: Path) -> tuple[int, int]:
+    """Count the whole rows in `data` from `start` up to `step`; return their number and where the last one ends."""
     kept, size, previous, damaged = 0, start, 0.0, 0
     at = columns.index("step")
-    for line_number, line, end in _lines(data, start):
+    for number, line, end in _lines(data, start):
         values = _values(line, len(columns))
         if values is None:  # a power cut can leave anything at the end of a file, so look at what follows
-            damaged = damaged or line_number
+            damaged = damaged or number
+            if number - damaged <= _MAX_DAMAGED_LINES:
+                continue
         elif values[at] > step:
             break
-        if (values is not None and (damaged or not values[at] > previous)) or (
-            damaged and line_number - damaged > _MAX_DAMAGED_LINES
-        ):
-            raise RunError(
-                f"{path}:{damaged or line_number}: expected {len(columns)} cells and rising steps, got a damaged row; "
-                f"{_REMEDY}"
-            )
-        if values is not None:
+        elif not damaged and values[at] > previous:
             kept, size, previous = kept + 1, end, values[at]
+            continue
+        where, expected = f"{path}:{damaged or number}", f"{len(columns)} cells and rising steps"
+        raise RunError(f"{where}: expected {expected}, got a damaged row; {_REMEDY}")
     return kept, size
 
 
@@ -100,14 +99,6 @@ def _values(line: bytes, count: int) -> list[float] | None:
         return None
 
 
-_FIRST = ("epoch", "step", "learning_rate", "train_loss", "val_loss", "train_accuracy", "val_accuracy")
-HISTORY_COLUMNS = (*_FIRST, *(name for name in MONITORS if name not in _FIRST), "seconds")
-SINCE_0_2 = ("val_f1", "val_balanced_accuracy", "val_auc")  # columns that the histories of version 0.1 lack
-STEPS_COLUMNS = ("step", "epoch", "learning_rate", "loss")
-
-Row = Mapping[str, float | None]
-
-
 class _Log:
     """A csv file that only grows, except in `cut_back`. Rows wait in memory until `flush` or `sync`."""
 
@@ -118,30 +109,27 @@ class _Log:
         """Open the file, creating it if absent. One with rows in it takes no more before `cut_back`."""
         self.path = Path(path)
         self.rows = 0
-        self._names = frozenset(self.columns)
-        self._waiting: list[str] = []
         with explained(self.path):
             self._descriptor = files.disk.open_to_append(self.path)
             self._size = os.fstat(self._descriptor).st_size
         self._ready = self._size == 0
-        if self._ready:
-            self._waiting.append(_line(self.columns))
-            try:
-                self.flush()
-            except BaseException:
-                os.close(self._descriptor)
-                raise
+        self._waiting = [_line(self.columns)] if self._ready else []
+        try:
+            self.flush()
+        except BaseException:
+            os.close(self._descriptor)
+            raise
 
-    def append(self, row: Row) -> None:
+    def append(self, row: Mapping[str, float | None]) -> None:
         """Take one row: a value for every column, None for an empty cell.
 
         Floats are written in the shortest form that reads back as the same float64.
         """
-        if row.keys() != self._names:
+        if row.keys() != set(type(self).columns):
             raise ValueError(f"expected a row with {self.columns}, got {tuple(row)}")
         if not self._ready:
             raise ValueError(f"{self.path} has rows; call cut_back first")
-        self._waiting.append(_line([_cell(row[column]) for column in self.columns]))
+        self._waiting.append(_line(_cell(row[column]) for column in self.columns))
         self.rows += 1
 
     def flush(self) -> None:
@@ -150,49 +138,49 @@ class _Log:
         Raises:
             RunError: if the system refuses; the file is then as it was before, and the rows still wait.
         """
-        if not self._waiting:
-            return
         data = "".join(self._waiting).encode()
+        if not data:
+            return
         with explained(self.path):
             try:
                 files.disk.write(self._descriptor, data)
             except BaseException:
-                with contextlib.suppress(OSError):  # the next row must not be glued to a torn one
+                with suppress(OSError):  # the next row must not be glued to a torn one
                     files.disk.truncate(self._descriptor, self._size)
                 raise
         self._size += len(data)
         self._waiting.clear()
 
     def sync(self) -> None:
-        """`flush`, and wait until the rows are on the device. Call it before last.npz is written: the log must never
+        """Flush, and wait until the rows are on the device. Call it before last.npz is written: the log must never
         end before the checkpoint does."""
         self.flush()
         with explained(self.path):
             files.disk.sync(self._descriptor)
 
-    def cut_back(self, step: int, rows: int | None = None) -> None:
+    def cut_back(self, step: int, rows: int) -> None:
         """Drop the rows after `step`, and a last row that was not written to its end.
 
         What stays is byte for byte what was there. Cutting needs no space on the disk.
 
         Args:
             step: the step of the checkpoint.
-            rows: how many rows there were when it was written (`rows` of the log), to be checked.
+            rows: how many rows there were when it was written (`rows` of the log).
 
         Raises:
             RunError: if the file is not this log, is damaged before that step or has lost rows.
         """
         data = read_at_most(self.path, _MAX_BYTES)
         older = tuple(column for column in self.columns if column not in self.optional)
-        if self.optional and data.startswith(_line(older).encode()):
+        if data.startswith(_line(older).encode()):
             self.columns = older
         header = _line(self.columns).encode()
         kept, size = 0, 0
         if data.startswith(header):
-            kept, size = rows_up_to(data, len(header), step, self.columns, self.path)
+            kept, size = _rows_up_to(data, len(header), step, self.columns, self.path)
         elif not header.startswith(data):
             raise RunError(f"{self.path}:1: expected the columns {header.decode().strip()}, got others; {_REMEDY}")
-        if rows is not None and kept != rows:
+        if kept != rows:
             raise RunError(
                 f"{self.path}: expected {rows:,} rows up to step {step:,} (as in last.npz), got {kept:,}; {_REMEDY}"
             )
@@ -218,7 +206,7 @@ class HistoryLog(_Log):
     columns = HISTORY_COLUMNS
     optional = SINCE_0_2
 
-    def append(self, row: Row) -> None:
+    def append(self, row: Mapping[str, float | None]) -> None:
         super().append(row)
         self.flush()
 
@@ -238,7 +226,7 @@ class StepsLog(_Log):
 
 
 def logged_rows(checkpoint: Mapping[str, Any], path: Path) -> dict[str, int]:
-    """Return how many rows history.csv and steps.csv had at a checkpoint, as `history_rows` and `steps_rows`.
+    """Return how many rows the logs had at a checkpoint, as `history_rows` and `steps_rows`.
 
     Args:
         checkpoint: the header of a last.npz, not yet trusted.
@@ -257,20 +245,14 @@ def logged_rows(checkpoint: Mapping[str, Any], path: Path) -> dict[str, int]:
 
 
 def read_history(path: str | Path) -> dict[str, NDArray[np.float64]]:
-    """Return the columns of a history.csv by name, NaN for an empty cell; a last row still being written is left out.
-
-    Raises:
-        RunError: if the file cannot be read or is no history, naming the line.
-    """
+    """Return the columns of a history.csv; see `read_columns`."""
     return read_columns(Path(path), HISTORY_COLUMNS, SINCE_0_2)
 
 
 def _cell(value: float | np.floating[Any] | np.integer[Any] | None) -> str:
     if value is None:
         return ""
-    if isinstance(value, float):
-        return float.__repr__(value)  # that of np.float64, a float too, would read `np.float64(0.1)`
-    return str(int(value)) if isinstance(value, int | np.integer) else repr(float(value))
+    return repr(int(value) if isinstance(value, int | np.integer) else float(value))
 
 
 def _line(cells: Iterable[str]) -> str:

@@ -21,10 +21,10 @@ from typing import Any
 from twolayer.data.cells import safe_text
 from twolayer.data.files import CutFile, Piece, cut, write_piece
 from twolayer.data.table import read_columns
-from twolayer.runs.folder import RunFolder, RunLock
+from twolayer.runs.folder import RunFolder, folder_lock
 from twolayer.runs.saved_model import Model, load_model
 from twolayer.utils.errors import TwoLayerError
-from twolayer.utils.files import CANNOT_READ, explained, sha256_of, write_atomically
+from twolayer.utils.files import CANNOT_READ, explained, open_to_read, sha256_of, write_atomically
 from twolayer.utils.jsonfile import read_json, write_json
 from twolayer.utils.process import StopRequest
 from twolayer.utils.progress import Tally
@@ -34,7 +34,6 @@ from twolayer.utils.workers.pool import Ask, Job, JobResult, Pool, UnusableWorke
 
 POLL_SECONDS = 0.5
 MAX_NOTES = 20  # of all inputs together
-_COPY_BYTES = 1 << 20
 
 
 @dataclass
@@ -143,7 +142,7 @@ def predict_files(
         model_bytes = file.read_bytes()
     with explained(folder, "the folder of the answers cannot be made"):
         folder.mkdir(parents=True, exist_ok=True)
-    with RunLock(folder / ".lock", folder):
+    with folder_lock(folder):
         pool: Pool
         pool = LocalPool(workers, threads, folder) if cluster is None else ClusterPool(cluster, None, threads, say)
         try:
@@ -289,12 +288,12 @@ class _Work:
     def _finish(self, each: _Input) -> None:
         """Put the answer file together from its parts."""
 
-        def write(out: Any) -> None:
+        def parts() -> Iterator[bytes]:
             for number in range(len(each.pieces)):
-                with _part(each.parts, number).open("rb") as part:
-                    shutil.copyfileobj(part, out, _COPY_BYTES)
+                with open_to_read(_part(each.parts, number)) as part:
+                    yield part.read()
 
-        write_atomically(each.answer, write)
+        write_atomically(each.answer, parts())
         with explained(each.answer, CANNOT_READ):
             write_json(_record(each.answer), {**each.identity, "answer": sha256_of(each.answer)})
         shutil.rmtree(each.parts, ignore_errors=True)

@@ -1,6 +1,5 @@
-"""A trained model as others use it: raw rows in, labels or probabilities out.
-
-predictions.npz, a run's probabilities on its validation and test rows, read as an untrusted file."""
+"""A trained model as others use it: raw rows in, labels or probabilities out; and predictions.npz, what a run predicted
+for its validation and test rows."""
 
 from __future__ import annotations
 

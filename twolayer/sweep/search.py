@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from twolayer.config import Config
-from twolayer.runs.folder import RunLock
+from twolayer.runs.folder import folder_lock
 from twolayer.sweep.file import Sweep, load_sweep
 from twolayer.sweep.journal import Journal, Outcome, require_same_sweep
 from twolayer.sweep.points import PointResult, Points, winner_of
@@ -62,7 +62,7 @@ def run_sweep(
     with explained(folder, "the sweep folder cannot be made"):
         (folder / "runs").mkdir(parents=True, exist_ok=True)
         require_regular(folder / "runs", folder=True)
-    with RunLock(folder / ".lock", folder), Journal(folder / "journal.jsonl") as journal:
+    with folder_lock(folder), Journal(folder / "journal.jsonl") as journal:
         _read_rows(sweep)
         digests = require_same_sweep(sweep, folder)
         points = Points(sweep, folder, journal, retry_failed)

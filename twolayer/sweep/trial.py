@@ -88,7 +88,7 @@ def run_trial(trial: Trial, folder: Path, judge: Judge | None = None) -> Outcome
                     raise
                 return _start_again(trial, folder, judge, str(error))
         else:
-            for beginning in (folder, *leftovers(folder.parent, {folder.name}.__contains__)):  # not filled completely
+            for beginning in (folder, *leftovers(folder.parent, folder.name)):  # not filled completely
                 shutil.rmtree(beginning, ignore_errors=True)
             summary = training.train(config, run_dir=folder, stop=watch).summary
     except DivergedError as error:
@@ -118,7 +118,8 @@ def _wait_until_unused(run: RunFolder) -> None:
     deadline = time.monotonic() + LOCK_SECONDS
     while run.in_use() and time.monotonic() < deadline:
         time.sleep(0.1)
-    run.lock().acquire().release()
+    with run.lock():
+        pass
 
 
 class BestSoFar:

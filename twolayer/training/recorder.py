@@ -24,7 +24,7 @@ from twolayer.solver.state_dict import state_arrays, state_header
 from twolayer.training.resume import settings_of
 from twolayer.utils.blas import at_most_threads
 from twolayer.utils.errors import RunError
-from twolayer.utils.files import Content, write_atomically
+from twolayer.utils.files import write_atomically
 from twolayer.utils.jsonfile import read_json, write_json
 from twolayer.views.diagnosis import Evidence, Verdict, diagnose
 from twolayer.views.loss_curve import RedrawBudget, draw_loss_curve
@@ -38,7 +38,7 @@ class Refitted(NamedTuple):
     epochs: int
 
 
-def model_file(solver: Solver, preparation: Preparation, refitted: Refitted | None = None) -> Content:
+def model_file(solver: Solver, preparation: Preparation, refitted: Refitted | None = None) -> bytes:
     """Return best.npz: the best parameters so far, or the refitted ones, and all it takes to predict from raw rows."""
     best = solver.progress.best
     header: dict[str, Any] = {"kind": "model", "epoch": best.epoch, "step": best.step}
@@ -51,7 +51,7 @@ def model_file(solver: Solver, preparation: Preparation, refitted: Refitted | No
 
 def checkpoint_file(
     solver: Solver, config: Config, digests: Mapping[str, str], history_rows: int = 0, steps_rows: int = 0
-) -> Content:
+) -> bytes:
     """Return last.npz: all that the training needs to resume, with its settings, the SHA-256 of its data files (by
     path) and the length of its logs."""
     header = {"kind": "checkpoint", "settings": settings_of(config), "data": sorted(digests.values())}

@@ -29,7 +29,7 @@ from twolayer.training.build import make_refit_solver, make_solver, read_data
 from twolayer.training.recorder import Recorder, Refitted, checkpoint_file, model_file, stored_summary
 from twolayer.training.resume import require_same_run
 from twolayer.utils.errors import DivergedError, RunError
-from twolayer.utils.files import Content, content_bytes, open_to_read, write_atomically
+from twolayer.utils.files import open_to_read, write_atomically
 from twolayer.utils.jsonfile import json_bytes
 from twolayer.utils.process import StopRequest
 from twolayer.utils.progress import ProgressBar
@@ -113,8 +113,8 @@ def train(
         folder = create_run_folder(files, parent=config.run.dir, name=config.name)
     else:
         folder = create_run_folder_at(files, run_dir)
-    with _with_command_to_resume(folder), folder.lock() as lock:
-        return _run(config, dataset, solver, folder, None, (*config.notes, *warned, *lock.notices), quiet, stop)
+    with _with_command_to_resume(folder), folder.lock() as notices:
+        return _run(config, dataset, solver, folder, None, (*config.notes, *warned, *notices), quiet, stop)
 
 
 def resume(
@@ -139,7 +139,7 @@ def resume(
         RunError: if there is no run to resume, it is in use, or a change would make it another run.
     """
     folder = open_run(run_dir)
-    with folder.lock() as lock:
+    with folder.lock() as notices:
         folder.remove_leftovers()
         stored = load_config(folder.config)
         config = load_config(folder.config, overrides)
@@ -155,7 +155,7 @@ def resume(
             raise RunError(f"{folder.last}: {error}") from None
         begun = -(-solver.progress.step // solver.steps_per_epoch)
         require_same_run(folder, header, stored, config, today, begun=begun, force=force)
-        notes = (*warned, *lock.notices)
+        notes = (*warned, *notices)
         whole = solver.finished and config.run.refit and _is_refitted(folder)
         if not whole:
             notes += _renew_best(folder, model_file(solver, dataset.preparation))
@@ -294,9 +294,8 @@ def _with_command_to_resume(folder: RunFolder) -> Iterator[None]:
         ) from error.__cause__
 
 
-def _renew_best(folder: RunFolder, content: Content) -> tuple[str, ...]:
+def _renew_best(folder: RunFolder, expected: bytes) -> tuple[str, ...]:
     """Rewrite best.npz from what last.npz holds, if it is missing, damaged or not of the same moment."""
-    expected = content_bytes(content)
     try:
         with open_to_read(folder.best) as file:
             if file.read(len(expected) + 1) == expected:

@@ -16,16 +16,14 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import BinaryIO, cast
 
 from twolayer.utils.errors import RunError
 
 CANNOT_READ = "cannot be read"
-Buffer = bytes | bytearray | memoryview
-
 UNPACKED_RATIO = 100
 UNPACKED_FLOOR = 64 << 20  # bytes
 _NO_FILE_BYTES = 1 << 44  # 16 TiB: what only special files such as /proc/kcore claim
@@ -57,6 +55,7 @@ _READING_REMEDIES = {
     errno.EISDIR: "choose a file",
 }
 _KINDS = {
+    stat.S_IFREG: "a file",
     stat.S_IFDIR: "a folder",
     stat.S_IFLNK: "a symbolic link",
     stat.S_IFIFO: "a pipe",
@@ -77,9 +76,9 @@ class Disk:
         """Open a file for appending, creating it if absent, and return its descriptor; see `open_regular`."""
         return open_regular(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
-    def write(self, descriptor: int, data: Buffer) -> None:
+    def write(self, descriptor: int, data: bytes) -> None:
         """Hand all of `data` to the system."""
-        rest = memoryview(data).cast("B")
+        rest = memoryview(data)
         while rest:
             rest = rest[os.write(descriptor, rest) :]
 
@@ -124,26 +123,16 @@ class Disk:
 disk = Disk()
 
 
-def explain(error: OSError, path: Path, cannot: str) -> RunError:
-    """Return the error to show for a failed operation: the path, the system's reason, what to try.
-
-    Args:
-        error: what the system reported.
-        path: the file or folder.
-        cannot: what failed, e.g. `"cannot be written"`.
-    """
-    remedies = _REMEDIES | _READING_REMEDIES if cannot == CANNOT_READ else _REMEDIES
-    remedy = remedies.get(error.errno or 0)
-    return RunError(f"{path}: {cannot}: {error.strerror or error}" + (f"; {remedy}" if remedy else ""))
-
-
 @contextmanager
 def explained(path: Path, cannot: str = "cannot be written") -> Iterator[None]:
-    """Turn an OSError inside into a `RunError` about `path`; see `explain`."""
+    """Turn an OSError inside into a `RunError`: `path`, what `cannot` be done, the system's reason, what to try."""
     try:
         yield
     except OSError as error:
-        raise explain(error, path, cannot) from error
+        remedies = _REMEDIES | (_READING_REMEDIES if cannot == CANNOT_READ else {})
+        remedy = remedies.get(error.errno or 0)
+        reason = f"{path}: {cannot}: {error.strerror or error}"
+        raise RunError(f"{reason}; {remedy}" if remedy else reason) from error
 
 
 def unpacked_limit(packed_bytes: int) -> int:
@@ -195,6 +184,13 @@ def open_regular(path: Path, flags: int = os.O_RDONLY, *, follow: bool = False) 
     return descriptor
 
 
+def _require_kind(found: os.stat_result, folder: bool = False) -> None:
+    kind = stat.S_IFMT(found.st_mode)
+    if kind != (stat.S_IFDIR if folder else stat.S_IFREG):
+        expected = "a folder" if folder else "a regular file"
+        raise OSError(errno.EINVAL, f"expected {expected}, got {_KINDS.get(kind, 'something else')}")
+
+
 def _is_sparse(descriptor: int, size: int) -> bool:
     """Check a file with few blocks for holes: network and FUSE file systems may count no blocks for ordinary files."""
     if size >= _NO_FILE_BYTES or not hasattr(os, "SEEK_HOLE"):
@@ -207,7 +203,7 @@ def _is_sparse(descriptor: int, size: int) -> bool:
         os.lseek(descriptor, 0, os.SEEK_SET)
 
 
-def open_to_read(path: Path, *, follow: bool = False) -> BinaryIO:
+def open_to_read(path: Path, *, follow: bool = False) -> io.BufferedReader:
     """Return a regular file opened for reading; see `open_regular`."""
     return os.fdopen(open_regular(path, follow=follow), "rb")
 
@@ -228,51 +224,7 @@ def read_at_most(path: Path, limit: int) -> bytes:
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal; raises OSError."""
     with open_to_read(path, follow=True) as file:
-        return hashlib.file_digest(cast(io.BufferedReader, file), "sha256").hexdigest()
-
-
-def _require_kind(found: os.stat_result, folder: bool = False) -> None:
-    kind = stat.S_IFMT(found.st_mode)
-    if kind != (stat.S_IFDIR if folder else stat.S_IFREG):
-        expected = "a folder" if folder else "a regular file"
-        got = _KINDS.get(kind, "a file" if kind == stat.S_IFREG else "something else")
-        raise OSError(errno.EINVAL, f"expected {expected}, got {got}")
-
-
-Content = bytes | Callable[[BinaryIO], object]
-"""A file's bytes, or a function that writes them into an open binary file (seekable, not readable)."""
-
-_BUFFER_BYTES = 1 << 16
-
-
-class _Sink(io.RawIOBase):
-    """A new file whose bytes pass through `disk`. It has no fileno(), so nothing can write around it."""
-
-    def __init__(self, descriptor: int) -> None:
-        super().__init__()
-        self._descriptor = descriptor
-
-    def writable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return os.lseek(self._descriptor, offset, whence)
-
-    def write(self, data: Buffer) -> int:  # type: ignore[override]
-        disk.write(self._descriptor, data)
-        return memoryview(data).nbytes
-
-
-def content_bytes(content: Content) -> bytes:
-    """Return the bytes of a content."""
-    if not callable(content):
-        return content
-    file = io.BytesIO()
-    content(file)
-    return file.getvalue()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def temporary_path(path: Path) -> Path:
@@ -280,17 +232,17 @@ def temporary_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
 
 
-def leftovers(folder: Path, names: Callable[[str], object]) -> list[Path]:
-    """Return the temporary files and folders that killed processes left in `folder`.
+def leftovers(folder: Path, *patterns: str) -> list[Path]:
+    """Return the temporary files and folders that killed processes left in `folder`, which may be absent.
 
     Args:
-        folder: where to look; may be absent.
-        names: which targets to look for, e.g. `{"best.npz"}.__contains__`.
+        folder: where to look.
+        patterns: the targets' names, or wildcards for them.
     """
     if not folder.is_dir():
         return []
     found = ((each, re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.tmp", each.name)) for each in folder.iterdir())
-    return [each for each, match in found if match and names(match[1])]
+    return [each for each, match in found if match and any(fnmatch(match[1], pattern) for pattern in patterns)]
 
 
 def remove(path: Path) -> None:
@@ -313,34 +265,28 @@ def make_folders(path: Path) -> None:
         disk.sync_folder(folder.parent)
 
 
-def write_new(path: Path, content: Content) -> None:
+def write_new(path: Path, content: bytes | Iterable[bytes]) -> None:
     """Write a file that must not exist yet, flushed to the device; raises OSError.
 
     What was written before a failure stays; the caller removes it.
     """
     descriptor = disk.create(path)
-    sink = _Sink(descriptor)
     try:
-        if callable(content):
-            file = io.BufferedWriter(cast(io.RawIOBase, sink), _BUFFER_BYTES)
-            content(cast(BinaryIO, file))
-            file.flush()
-        else:
-            sink.write(content)
+        for part in [content] if isinstance(content, bytes) else content:
+            disk.write(descriptor, part)
         disk.sync(descriptor)
     finally:
-        sink.close()  # so that a buffer left over after a failure is not written when it is collected
         os.close(descriptor)
 
 
-def write_atomically(path: str | Path, content: Content) -> None:
+def write_atomically(path: str | Path, content: bytes | Iterable[bytes]) -> None:
     """Write or replace a file in one step: whatever happens, `path` holds the old bytes or all of the new.
 
     When it returns, the bytes and the name are on the device, so a power cut cannot undo it.
 
     Args:
         path: the file; its folder must exist.
-        content: the bytes, or a function that writes them into the binary file it is given.
+        content: the bytes, whole or in parts.
 
     Raises:
         RunError: if the system refuses (disk full, no permission, file-size limit, ...); `path` is as before.

@@ -17,14 +17,10 @@ _MAX_DIGITS = 40
 
 
 def parse_object(text: bytes, where: str) -> dict[str, Any]:
-    """Return the JSON object in `text`, which is UTF-8.
-
-    Args:
-        text: the bytes.
-        where: the file, for the message.
+    """Return the JSON object in `text`, UTF-8 of at most `MAX_BYTES`.
 
     Raises:
-        RunError: if it is anything but one JSON object of at most `MAX_BYTES`.
+        RunError: if it is anything else, with `where` as its place.
     """
     if len(text) > MAX_BYTES:
         raise RunError(f"{where}: expected at most {MAX_BYTES:,} bytes of JSON, got {len(text):,}")
@@ -42,11 +38,7 @@ def parse_object(text: bytes, where: str) -> dict[str, Any]:
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
-    """Return the JSON object in a file such as summary.json or environment.json.
-
-    Raises:
-        RunError: if the file cannot be read or is not one JSON object.
-    """
+    """Return the JSON object in a file of a run; see `read_at_most` and `parse_object`."""
     return parse_object(read_at_most(Path(path), MAX_BYTES), str(path))
 
 
@@ -56,11 +48,7 @@ def json_bytes(value: dict[str, Any]) -> bytes:
 
 
 def write_json(path: str | Path, value: dict[str, Any]) -> None:
-    """Write `json_bytes(value)` to a file, whole or not at all.
-
-    Raises:
-        RunError: if the file cannot be written.
-    """
+    """Write `json_bytes(value)` to a file; see `write_atomically`."""
     write_atomically(path, json_bytes(value))
 
 

@@ -1,11 +1,12 @@
 """Read NumPy's .npy and .npz files from untrusted sources: never a pickle, never more memory than the file warrants.
 
 Every size that a header announces is compared with the bytes that are there before memory is taken for it. A compressed
-file may unpack to `UNPACKED_RATIO` times its own size, or to `UNPACKED_FLOOR` where that is more: dense numbers stay
-far below, only made-up archives and almost empty arrays lie above, and those can be stored uncompressed instead."""
+file may unpack to what `unpacked_limit` says: dense numbers stay far below, only made-up archives and almost empty
+arrays lie above, and those can be stored uncompressed instead."""
 
 from __future__ import annotations
 
+import io
 import math
 import re
 import struct
@@ -15,7 +16,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import IO, Any, BinaryIO, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,6 @@ MAX_MEMBERS = 1000
 MAX_HEADER = 10_000  # bytes of a .npy header; NumPy's own limit
 
 _MAX_DIRECTORY = 4 << 20  # bytes of a .npz's table of contents: what a thousand members with long names can take
-_PART = 1 << 18  # bytes read at a time
 _MAGIC = b"\x93NUMPY"
 _READ_HEADER = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
 _END_RECORDS = re.compile(rb"PK(?=\x05\x06.{8}(.{4})|\x06\x06.{36}(.{8}))", re.DOTALL)
@@ -50,19 +50,18 @@ def read_npy(path: str | Path, mapped: bool = False) -> Array:
     Raises:
         FileError: if the file cannot be read, holds anything else, or has another size than its header says.
     """
-    path = Path(path)
-    with _opened(path, follow=True) as (file, size):
+    with _opened(Path(path), follow=True) as (file, size):
         dtype, shape, fortran = _read_header(file, size, str(path))
         if mapped and 0 not in shape:
-            pages = map_array(path, dtype, shape[::-1] if fortran else shape, offset=file.tell())
-            return _checked(pages.T if fortran else pages, str(path))
-        return _read_array(file, dtype, shape, fortran, str(path))
+            array = map_array(file, dtype, shape[::-1] if fortran else shape, file.tell())
+            return _checked(array.T if fortran else array, str(path))
+        file.seek(0)
+        return _checked(np.lib.format.read_array(file, allow_pickle=False), str(path))
 
 
-def map_array(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], offset: int) -> Array:
-    """Return the numbers from `offset` on in a file, in C order, left there and read-only."""
-    pages: Any = np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape)
-    return np.asarray(pages)
+def map_array(file: BinaryIO, dtype: np.dtype[Any], shape: tuple[int, ...], offset: int) -> Array:
+    """Return the numbers from `offset` on in an open file, in C order, left there and read-only."""
+    return np.asarray(np.memmap(file, dtype, "r", offset, shape))
 
 
 def read_npz(path: str | Path, *, follow: bool = True) -> dict[str, Array]:
@@ -81,34 +80,34 @@ def read_npz(path: str | Path, *, follow: bool = True) -> dict[str, Array]:
     """
     path = Path(path)
     with _opened(path, follow=follow) as (file, size):
-        try:
-            _require_small_directory(file, size, path)
-            with zipfile.ZipFile(file) as archive:
-                members = _members(archive, size, path)
-                return {name: _read_member(archive, info, f"{path} ({name})") for name, info in members.items()}
-        except _DAMAGED as error:
-            raise FileError(f"{path}: expected a file that np.savez wrote, got a damaged one: {error}") from None
+        _require_small_directory(file, size, path)
+        with zipfile.ZipFile(file) as archive:
+            members = _members(archive, size, path)
+            return {name: _read_member(archive, info, f"{path} ({name})") for name, info in members.items()}
 
 
 @contextmanager
-def _opened(path: Path, *, follow: bool) -> Iterator[tuple[BinaryIO, int]]:
+def _opened(path: Path, *, follow: bool) -> Iterator[tuple[io.BufferedReader, int]]:
     """Open a regular file and yield it with its size; what goes wrong inside is raised as FileError."""
     try:
         with open_to_read(path, follow=follow) as file:
-            yield file, file.seek(0, 2)
+            size = file.seek(0, io.SEEK_END)
+            file.seek(0)
+            yield file, size
     except OSError as error:
         raise FileError(f"{path}: cannot be read: {error.strerror or error}") from None
     except MemoryError:
         raise FileError(f"{path}: its arrays need more memory than is free; use a smaller file") from None
+    except _DAMAGED as error:
+        raise FileError(f"{path}: expected a file that np.save or np.savez wrote, got a damaged one: {error}") from None
 
 
 def _refuse(where: str, expected: str, got: str) -> NoReturn:
     raise FileError(f"{where}: expected {expected}, got {got}")
 
 
-def _read_header(file: BinaryIO, size: int, where: str) -> tuple[np.dtype[Any], tuple[int, ...], bool]:
-    """Return dtype, shape and order of a .npy of `size` bytes, checked; leave `file` at the data."""
-    file.seek(0)
+def _read_header(file: IO[bytes], size: int, where: str) -> tuple[np.dtype[Any], tuple[int, ...], bool]:
+    """Return dtype, shape and order of a .npy of `size` bytes, checked; read `file` from its start up to the data."""
     start = file.read(8)
     if start[:6] != _MAGIC or len(start) < 8:
         _refuse(where, f"a .npy file, which starts with {_MAGIC!r}", f"{start[:6]!r}")
@@ -123,8 +122,6 @@ def _read_header(file: BinaryIO, size: int, where: str) -> tuple[np.dtype[Any], 
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             shape, fortran, dtype = read_header(file, max_header_size=MAX_HEADER)
-    except OSError:
-        raise
     except Exception as error:  # whatever Python's parser and np.dtype raise
         reason = f"{type(error).__name__}: {error}".partition("\n")[0][:100]
         _refuse(where, "a header as np.save writes it", f"one that NumPy cannot read ({reason})")
@@ -139,21 +136,6 @@ def _read_header(file: BinaryIO, size: int, where: str) -> tuple[np.dtype[Any], 
     if math.prod([axis for axis in shape if axis]) * dtype.itemsize >= 1 << 62:
         _refuse(where, "axes that can be addressed", f"shape {shape}")
     return dtype, shape, fortran
-
-
-def _read_array(file: Any, dtype: np.dtype[Any], shape: tuple[int, ...], fortran: bool, where: str) -> Array:
-    """Read the numbers behind a header whose announced size is known to be there."""
-    flat: Array = np.empty(math.prod(shape), dtype)
-    if flat.nbytes:
-        target: Any = flat.view(np.uint8).data
-        at = 0
-        while at < len(target):
-            part = file.read(min(_PART, len(target) - at))
-            if not part:
-                _refuse(where, f"{len(target):,} bytes of data, as its header announces", f"{at:,}")
-            target[at : at + len(part)] = part
-            at += len(part)
-    return _checked(flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape), where)
 
 
 def _checked(array: Array, where: str) -> Array:
@@ -204,5 +186,6 @@ def _members(archive: zipfile.ZipFile, size: int, path: Path) -> dict[str, zipfi
 
 def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> Array:
     with archive.open(info) as file:
-        dtype, shape, fortran = _read_header(file, info.file_size, where)  # type: ignore[arg-type]  # read() is all
-        return _read_array(file, dtype, shape, fortran, where)  # zipfile compares the checksum with the last byte
+        _read_header(file, info.file_size, where)
+    with archive.open(info) as file:  # from the start again: zipfile checks no sum of a file in which one has moved
+        return _checked(np.lib.format.read_array(file, allow_pickle=False), where)

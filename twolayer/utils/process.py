@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 
@@ -31,20 +31,15 @@ class StopRequest:
                 self._former[number] = signal.signal(number, self._take)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._restore()
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+        self._former.clear()
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         self.signal_number = number
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)  # the second one raises KeyboardInterrupt
-
-    def _restore(self) -> None:
-        for number, handler in self._former.items():
-            signal.signal(number, handler)
-        self._former.clear()
 
 
 class TerminalStream(io.TextIOWrapper):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Mapping
-from typing import TextIO
+from typing import Any, Self, TextIO
 
 from tqdm import tqdm
 
@@ -19,8 +18,31 @@ _NAMES = {"train_loss": "train loss", "val_loss": "val loss", "val_accuracy": "v
 _NAMES_ALONE = {"train_loss": "train loss", "train_accuracy": "train acc", "learning_rate": "rate"}
 
 
-class ProgressBar:
-    """Shows how far a training is; use it as a context manager.
+class _Bar:
+    """A bar on a terminal or in a notebook, lines elsewhere, nothing if `quiet`; a context manager."""
+
+    def __init__(self, *, quiet: bool, stream: TextIO | None, **options: Any) -> None:
+        notebook = stream is None and _in_notebook()
+        self._stream = stream or (sys.stdout if notebook else sys.stderr)
+        self._quiet = quiet
+        self._plain = not quiet and not notebook and not self._stream.isatty()
+        ncols = NOTEBOOK_COLUMNS if notebook else None
+        options |= {"file": self._stream, "ncols": ncols, "dynamic_ncols": not notebook}
+        self._bar = tqdm(disable=quiet or self._plain, **options)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.close()
+
+    def _line(self, text: str) -> None:
+        self._stream.write(text + "\n")
+        self._stream.flush()
+
+
+class ProgressBar(_Bar):
+    """Shows how far a training is.
 
     Args:
         total_rows: rows that the whole training visits, all epochs together.
@@ -34,35 +56,15 @@ class ProgressBar:
     def __init__(
         self, total_rows: int, done_rows: int, epochs: int, *, quiet: bool = False, stream: TextIO | None = None
     ) -> None:
-        notebook = stream is None and in_notebook()
-        self._stream = stream or (sys.stdout if notebook else sys.stderr)
-        self._epochs, self._quiet = epochs, quiet
-        self._columns = NOTEBOOK_COLUMNS if notebook else None
-        self._plain = not quiet and not notebook and not self._stream.isatty()
-        self._rows, self._started = 0, time.perf_counter()
-        self._bar = tqdm(
-            total=total_rows,
-            initial=done_rows,
-            file=self._stream,
-            ncols=self._columns,
-            dynamic_ncols=self._columns is None,
-            disable=quiet or self._plain,
-            bar_format=_WIDE_BAR,
-        )
+        super().__init__(quiet=quiet, stream=stream, total=total_rows, initial=done_rows, bar_format=_WIDE_BAR)
+        self._epochs, self._rows, self._started = epochs, 0, time.perf_counter()
         self._bar.set_description_str(f"epoch 0/{epochs} ", refresh=False)
-
-    def __enter__(self) -> ProgressBar:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._bar.close()
 
     def say(self, text: str) -> None:
         """Show a line above the bar."""
         if not self._quiet:
             self._bar.clear()
-            self._stream.write(text + "\n")
-            self._stream.flush()
+            self._line(text)
 
     def rows(self, n_rows: int) -> None:
         """Count rows that were visited."""
@@ -74,42 +76,31 @@ class ProgressBar:
         epoch = int(record["epoch"] or 0)
         start = f"epoch {epoch}/{self._epochs}"
         if not self._bar.disable:
-            columns = self._columns or _columns_of(self._stream)
+            columns = self._bar.format_dict["ncols"] or 80
             self._bar.bar_format = _WIDE_BAR if columns >= NARROW else _NARROW_BAR
             figures = sorted(_figures(record, {"train_loss": "loss"}), key=lambda figure: " acc " not in figure)
             self._bar.set_description_str(_fitting(start, figures, columns - _RESERVED), refresh=False)
         if self._plain and (epoch % max(1, self._epochs // PLAIN_LINES) == 0 or epoch == self._epochs):
             rate = self._rows / max(time.perf_counter() - self._started, 1e-9)
-            self._stream.write(f"{start}: {', '.join(_figures(record))}, {rate:,.0f} rows/s\n")
-            self._stream.flush()
+            self._line(f"{start}: {', '.join(_figures(record))}, {rate:,.0f} rows/s")
 
 
-class Tally:
-    """Counts things that get done in any order, such as the trainings of a sweep; use it as a context manager.
+class Tally(_Bar):
+    """Counts things that get done in any order, such as the trainings of a sweep.
 
     Args:
         total: how many there are; None if unknown.
         done: how many were done before.
         unit: what they are, e.g. `"run"`.
         quiet: show nothing.
-        stream: where to show it; None for standard error.
+        stream: where to show it; as of `ProgressBar`.
     """
 
     def __init__(
         self, total: int | None, done: int, unit: str, *, quiet: bool = False, stream: TextIO | None = None
     ) -> None:
-        self._stream = stream or sys.stderr
-        self._plain = not quiet and not self._stream.isatty()
-        self._total, self._done, self._unit = total, done, unit
-        self._bar = tqdm(
-            total=total, initial=done, unit=unit, file=self._stream, dynamic_ncols=True, disable=quiet or self._plain
-        )
-
-    def __enter__(self) -> Tally:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._bar.close()
+        super().__init__(quiet=quiet, stream=stream, total=total, initial=done, unit=unit)
+        self._of, self._done, self._unit = "" if total is None else f"/{total}", done, unit
 
     def done(self, what: str, best: str) -> None:
         """Count one more: `what` became of it, and the `best` so far."""
@@ -117,22 +108,13 @@ class Tally:
         self._bar.set_postfix_str(best, refresh=False)
         self._bar.update()
         if self._plain:
-            of = "" if self._total is None else f"/{self._total}"
-            self._stream.write(f"{self._unit} {self._done}{of}: {what}; {best}\n")
-            self._stream.flush()
+            self._line(f"{self._unit} {self._done}{self._of}: {what}; {best}")
 
 
-def in_notebook() -> bool:
+def _in_notebook() -> bool:
     """Return whether the code runs in the kernel of a notebook."""
     ipython = sys.modules.get("IPython")
     return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
-
-
-def _columns_of(stream: TextIO) -> int:
-    try:
-        return os.get_terminal_size(stream.fileno()).columns or 80
-    except (ValueError, OSError):
-        return 80
 
 
 def _figures(record: Mapping[str, float | None], short: Mapping[str, str] | None = None) -> list[str]:
