@@ -165,7 +165,7 @@ print(fail_at)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_run_killed_at_any_write_resumes_to_the_same_end(tmp_path):
     writes = int(run_python(KILL_AT_MANY_OPERATIONS.format(folder=str(tmp_path))))
-    assert writes > 200
+    assert writes > 100
 
 
 def test_the_command_prints_its_counts():

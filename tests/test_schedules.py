@@ -89,3 +89,9 @@ def test_rates_depend_on_the_step_alone_never_rise_after_the_warm_up_and_stay_in
 
 def test_only_cosine_has_a_horizon():
     assert [name for name in SCHEDULES if SCHEDULES[name].has_horizon] == ["cosine"]
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_rate_near_the_largest_float_gives_rates_and_no_warning(name):
+    schedule = Schedule(name, 1.7e308, epochs=4, warmup_epochs=1)
+    assert (learning_rates(schedule, np.arange(8), 2) > 0).all()

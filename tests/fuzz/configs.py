@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -121,7 +122,7 @@ def _changed(values: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]
         keys = [*holder, *_properties(SECTIONS[rng.integers(len(SECTIONS))]), "x"]
         key = keys[rng.integers(len(keys))]
         if rng.integers(4):
-            holder[key] = VALUES[rng.integers(len(VALUES))]
+            holder[key] = deepcopy(VALUES[rng.integers(len(VALUES))])
         else:
             holder.pop(key, None)
     return copy
@@ -143,7 +144,7 @@ def _random_config(rng: np.random.Generator) -> dict[str, Any]:
 def _value(schema: dict[str, Any], rng: np.random.Generator) -> Any:
     """A value that a schema allows; one time in twenty any value."""
     if rng.integers(20) == 0:
-        return VALUES[rng.integers(len(VALUES))]
+        return deepcopy(VALUES[rng.integers(len(VALUES))])
     if branches := schema.get("anyOf") or schema.get("oneOf"):
         return _value(branches[rng.integers(len(branches))], rng)
     if "$ref" in schema:

@@ -81,7 +81,8 @@ def _attacked(folder: Path, good: Path, rows: Path, number: int, rng: np.random.
 
 def _put(path: Path, run: Path, outside: Path, rng: np.random.Generator) -> None:
     """Put a thing in the place of one of the run's files."""
-    content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
+    small = path.is_file() and not path.is_symlink() and path.stat().st_size < 1 << 20  # not the sparse file of before
+    content = path.read_bytes() if small else b""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     elif os.path.lexists(path):

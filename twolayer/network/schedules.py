@@ -94,6 +94,7 @@ SCHEDULES: dict[str, ScheduleKind] = {
 }
 
 
+@np.errstate(over="ignore")  # of a rate near the largest float: the training then diverges
 def learning_rates(schedule: Schedule, steps: Array, steps_per_epoch: int, plateau_scale: float = 1.0) -> Array:
     """Return the rates of some updates.
 
