@@ -93,5 +93,5 @@ def test_only_cosine_has_a_horizon():
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_a_rate_near_the_largest_float_gives_rates_and_no_warning(name):
-    schedule = Schedule(name, 1.7e308, epochs=4, warmup_epochs=1)
+    schedule = Schedule(name, 1.7e308, epochs=4, warmup_epochs=1, factor=0.5)
     assert (learning_rates(schedule, np.arange(8), 2) > 0).all()
