@@ -560,3 +560,41 @@ class TestErrors:
         params = init_params(3, 8, 3, rng=np.random.default_rng(0))
         with pytest.raises(ValueError, match="3 features"):
             TwoLayerClassifier(epochs=1).fit(*IRIS, initial_params=params)
+
+
+def test_labels_of_pandas_nullable_types_are_not_rounded():
+    pandas = pytest.importorskip("pandas")
+    X = np.random.default_rng(0).standard_normal((60, 3))
+    for labels, dtype in [([2**53, 2**53 + 1], "Int64"), ([False, True], "boolean")]:
+        y = pandas.Series(labels * 30, dtype=dtype)
+        model = TwoLayerClassifier(hidden=4, epochs=1, random_state=0).fit(X, y, X_val=X, y_val=y)
+        assert model.classes_.tolist() == labels
+        assert set(model.predict(X).tolist()) <= set(labels)
+        assert type(model.predict(X).tolist()[0]) is type(labels[0])
+
+
+def test_rows_and_labels_that_would_lose_something_are_refused_in_words():
+    pandas = pytest.importorskip("pandas")
+    X = np.random.default_rng(0).standard_normal((60, 3))
+    y = np.arange(60) % 2
+    model = TwoLayerClassifier(hidden=4, epochs=1, random_state=0)
+    for rows, labels, options, words in [
+        (np.ma.masked_array(X, mask=X > 1), y, {}, "X: expected an array, got a masked array"),
+        (X, np.ma.masked_array(y, mask=y > 0), {}, "y: expected an array, got a masked array"),
+        (X, y, {"sample_weight": np.ma.masked_array(y + 1, mask=y > 0)}, "sample_weight: .* got a masked array"),
+        (X, y, {"X_val": X, "y_val": np.ma.masked_array(y, mask=y > 0)}, "y_val: .* got a masked array"),
+        (
+            X,
+            pandas.Series(["a", pandas.NA] * 30, dtype="string"),
+            {},
+            "y: expected a label in every row, got 30 missing",
+        ),
+        (X, np.array(["a", 1] * 30, object), {}, "y: expected labels of one kind, got int, str"),
+        (X, np.array(["a", None] * 30, object), {}, "y: expected labels of one kind, got NoneType, str"),
+        (X, y, {"initial_params": [1, 2]}, r"params: expected Params\(W1, b1, W2, b2\), got list"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            model.fit(rows, labels, **options)
+    model.fit(X, y, initial_params=tuple(init_params(3, 4, 2, rng=np.random.default_rng(0))))
+    with pytest.raises(ValueError, match="X: expected an array, got a masked array"):
+        model.predict(np.ma.masked_array(X, mask=X > 1))

@@ -486,7 +486,7 @@ def test_what_is_no_dense_matrix_of_finite_numbers_is_refused_in_words(problem):
     sparse = pytest.importorskip("scipy.sparse")
     for start, rows, words in [
         (params, sparse.csr_matrix(X), r"X: expected a dense array, got a sparse one .*X\.toarray\(\)"),
-        (params, np.ma.masked_array(X, mask=X > 2), "X: expected numbers, got a masked array"),
+        (params, np.ma.masked_array(X, mask=X > 2), "X: expected an array, got a masked array"),
         (params, X.astype(str), "X: expected numbers, got <U"),
         (params, X + 1j, "X: expected numbers, got complex128"),
         (params, X[0], r"X: expected \(N, 5\)"),
@@ -496,6 +496,37 @@ def test_what_is_no_dense_matrix_of_finite_numbers_is_refused_in_words(problem):
             Solver(start, rows, y)
         with pytest.raises(ValueError, match=f"validation {words}"):
             Solver(start, X, y, validation=(rows, y))
+
+
+def test_odd_arrays_of_the_same_numbers_give_the_same_training(problem):
+    params, X, y = problem
+    expected = list(Solver(params, X, y, epochs=2))
+    fixed = X.copy()
+    fixed.flags.writeable = False
+    for rows, labels in [
+        (np.asfortranarray(X), y),
+        (fixed, y),
+        (X.astype(object), y.astype(np.uint64)),
+        (np.repeat(X, 2, axis=0)[::2], np.repeat(y, 2)[::2]),
+        (X.astype(">f8"), y.astype(">i2")),
+    ]:
+        assert list(Solver(params, rows, labels, epochs=2)) == expected
+
+
+def test_masks_ragged_rows_and_weights_that_leave_nothing_are_refused(problem):
+    params, X, y = problem
+    masked = np.ma.masked_array(y, mask=y == 0)
+    only = (y == 1).astype(float)
+    for arguments, weights, words in [
+        ((X, masked), {}, "y: expected an array, got a masked array"),
+        ((X, y), {"row_weights": np.ma.masked_array(only, mask=y == 0)}, "row_weights: .* got a masked array"),
+        (([[1.0] * 5, [2.0]], [0, 1]), {}, r"X: expected \(N, 5\) numbers: "),
+        ((X, y), {"row_weights": ["heavy"] * len(y)}, "row_weights: expected numbers: .*'heavy'"),
+        ((X, y), {"class_weights": [1, 0, 1], "row_weights": only}, "class_weights: .* got 0 for every row"),
+        ((X, 0 * y), {"class_weights": [0, 1, 1]}, "class_weights: .* got 0 for every row"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            Solver(params, *arguments, **weights)
 
 
 def test_parameters_that_do_not_fit_each_other_are_named(problem):

@@ -15,18 +15,15 @@ import_extra("sklearn", "sklearn", "TwoLayerClassifier")
 
 from sklearn.base import BaseEstimator, ClassifierMixin  # type: ignore[import-untyped]
 from sklearn.utils.metaestimators import available_if  # type: ignore[import-untyped]
-from sklearn.utils.multiclass import (  # type: ignore[import-untyped]
-    _check_partial_fit_first_call,
-    check_classification_targets,
-)
+from sklearn.utils.multiclass import _check_partial_fit_first_call  # type: ignore[import-untyped]
 from sklearn.utils.validation import check_is_fitted, validate_data  # type: ignore[import-untyped]
 
 from twolayer.interop import fit
-from twolayer.interop.fit import FLOATS, Callback, FitRows, Scorer, encode, row_weights
+from twolayer.interop.fit import FLOATS, Callback, FitRows, Scorer, encode, row_weights, rows_and_labels
 from twolayer.network.model import Array, Init, Params, forward, softmax
 from twolayer.network.schedules import SCHEDULES
 from twolayer.network.settings import EngineName
-from twolayer.solver.inputs import finite_rows
+from twolayer.solver.inputs import finite_rows, refuse_masked
 
 _BLOCK_ROWS = 4096  # predicted at a time
 
@@ -187,8 +184,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         resumed = self.warm_start and hasattr(self, "_checkpoint")
         model = fit.trial_copy(self, keep=resumed)
-        X, y = validate_data(model, X, y, dtype=FLOATS, reset=not resumed)
-        check_classification_targets(y)
+        X, y = rows_and_labels(model, X, y, reset=not resumed)
         classes = np.unique(y)
         if not resumed:
             model.classes_ = classes
@@ -222,8 +218,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         first = not hasattr(self, "_checkpoint")
         model = fit.trial_copy(self, keep=not first)
-        X, y = validate_data(model, X, y, dtype=FLOATS, reset=first)
-        check_classification_targets(y)
+        X, y = rows_and_labels(model, X, y, reset=first)
         _check_partial_fit_first_call(model, classes)
         rows = FitRows(X, encode(y, model.classes_), row_weights(sample_weight, X))
         fit.train(model, rows, 1, fit.seed_of(self))
@@ -269,6 +264,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Return S (N, C); raise ValueError for a row that overflows."""
         check_is_fitted(self, "coefs_")
         params = self.params_
+        refuse_masked("X", X)
         X = finite_rows(validate_data(self, X, dtype=FLOATS, reset=False), params.dtype, "X")
         S = np.empty((len(X), params.n_classes), params.dtype)
         with np.errstate(over="ignore", invalid="ignore"):

@@ -17,11 +17,13 @@ from sklearn.base import BaseEstimator  # type: ignore[import-untyped]
 from sklearn.metrics import get_scorer, get_scorer_names  # type: ignore[import-untyped]
 from sklearn.model_selection import train_test_split  # type: ignore[import-untyped]
 from sklearn.utils import check_random_state, check_scalar  # type: ignore[import-untyped]
+from sklearn.utils.multiclass import check_classification_targets  # type: ignore[import-untyped]
 from sklearn.utils.validation import _check_sample_weight, validate_data  # type: ignore[import-untyped]
 
 from twolayer.network.fields import check_settings, count, setting
 from twolayer.network.model import Array, Init, Params, init_params
 from twolayer.network.settings import SolverSettings
+from twolayer.solver.inputs import checked_params, refuse_masked
 from twolayer.solver.metrics import balanced_class_weights
 from twolayer.solver.solver import Solver
 from twolayer.solver.state_dict import restore, state_arrays, state_header
@@ -43,6 +45,32 @@ class FitRows(NamedTuple):
     validation: tuple[Array, NDArray[np.intp]] | None = None
 
 
+def rows_and_labels(
+    estimator: BaseEstimator, X: Any, y: Any, *, reset: bool, names: tuple[str, str] = ("X", "y")
+) -> tuple[Array, Array]:
+    """Return X (N, D) in a float type and the labels y (N,), checked in scikit-learn's words.
+
+    Raises:
+        ValueError: for what cannot be used; also masked arrays, whose mask would be lost, and labels of several kinds.
+    """
+    refuse_masked(names[0], X)
+    refuse_masked(names[1], y)
+    if hasattr(y, "isna") and np.any(y.isna()):
+        raise ValueError(f"{names[1]}: expected a label in every row, got {np.sum(y.isna())} missing ones (NaN or NA)")
+    if exact := getattr(
+        getattr(y, "dtype", None), "numpy_dtype", None
+    ):  # pandas' Int64 and boolean would become floats
+        y = y.to_numpy(exact)
+    X, y = validate_data(estimator, X, y, dtype=FLOATS, reset=reset)
+    try:
+        check_classification_targets(y)
+        np.unique(y)
+    except TypeError:  # they cannot be sorted
+        kinds = sorted({type(label).__name__ for label in y.tolist()})
+        raise ValueError(f"{names[1]}: expected labels of one kind, got {', '.join(kinds)}") from None
+    return X, y
+
+
 def encode(y: Array, classes: Array, name: str = "y") -> NDArray[np.intp]:
     """Return class indices (N,) of labels y (N,); raise ValueError for one that is not among `classes` (C,), sorted."""
     unknown = np.setdiff1d(y, classes)
@@ -55,6 +83,7 @@ def row_weights(sample_weight: Any, X: Array) -> Array | None:
     """Return the rows' weights (N,) in float64, or None if none are given."""
     if sample_weight is None:
         return None
+    refuse_masked("sample_weight", sample_weight)
     weights: Array = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
     if not weights.any():
         raise ValueError("sample_weight must have a weight that is not zero")
@@ -71,7 +100,7 @@ def validation_rows(estimator: BaseEstimator, X: Array, X_val: Any, y_val: Any) 
         return None
     if X_val is None or y_val is None:
         raise ValueError("X_val and y_val go together: give both or neither")
-    X_val, y_val = validate_data(estimator, X_val, y_val, dtype=FLOATS, reset=False)
+    X_val, y_val = rows_and_labels(estimator, X_val, y_val, reset=False, names=("X_val", "y_val"))
     if _looks_unscaled(X, X_val):
         warnings.warn(
             "X_val looks unscaled beside X: most of its columns are centred or spread very differently. In a Pipeline "
@@ -196,7 +225,7 @@ def seed_of(estimator: Any) -> int:
     """Return the seed of a call of fit: `random_state` if it is an integer, else one drawn when training begins."""
     given = estimator.random_state
     if isinstance(given, Integral):
-        return int(check_scalar(given, "random_state", Integral, min_val=0))
+        return int(check_scalar(given, "random_state", Integral, min_val=0, max_val=2**63 - 1))
     if hasattr(estimator, "_checkpoint"):
         return int(estimator._checkpoint.seed)
     return int(check_random_state(given).randint(2**31 - 1))
@@ -235,7 +264,7 @@ def train(
     column, scorer = resolve_monitor(model.monitor, model.patience, rows.validation is not None)
     settings = {name: getattr(model, name) for name in _SETTINGS}
     settings |= {"epochs": done + int(epochs), "seed": seed, "monitor": column, "objective": True}
-    params = _initial(model, rows, seed) if initial_params is None else initial_params
+    params = _initial(model, rows, seed) if initial_params is None else checked_params(initial_params)
     dtype = rows.X.dtype if checkpoint is None else checkpoint.arrays["W2"].dtype
     solver = Solver(
         params.map(lambda array: np.asarray(array, dtype)),

@@ -44,6 +44,7 @@ def fitting_rows(X: Any | RowSource, y: Any, params: Params, what: str = "") -> 
     D, C = params.n_features, params.n_classes
     is_source = hasattr(X, "take") and not hasattr(X, "__array__") and not hasattr(X, "toarray")
     rows: RowSource = X if is_source else ArrayRows(_matrix(X, params, what))
+    refuse_masked(f"{what}y", y)
     y = np.asarray(y)
     n = rows.shape[0]
     if n == 0 or rows.shape[1] != D:
@@ -59,15 +60,23 @@ def _matrix(X: Any, params: Params, what: str) -> Array:
     """Return X (N, D) in the parameters' float type, every number finite in it."""
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
         raise ValueError(f"{what}X: expected a dense array, got a sparse one ({type(X).__name__}); give X.toarray()")
-    if np.ma.isMaskedArray(X):
-        raise ValueError(f"{what}X: expected numbers, got a masked array; fill it or drop the masked rows")
-    given = np.asarray(X)
+    refuse_masked(f"{what}X", X)
+    try:
+        given = np.asarray(X)
+    except ValueError as error:  # lists of different lengths
+        raise ValueError(f"{what}X: expected (N, {params.n_features}) numbers: {error}") from None
     if given.ndim != 2 or given.shape[1] != params.n_features:
         raise ValueError(
             f"{what}X: expected (N, {params.n_features}), as the parameters have {params.n_features} features; "
             f"got {given.shape}"
         )
     return finite_rows(given, params.dtype, f"{what}X")
+
+
+def refuse_masked(name: str, values: Any) -> None:
+    """Raise ValueError for a masked array: its mask would be lost without a word."""
+    if np.ma.isMaskedArray(values):
+        raise ValueError(f"{name}: expected an array, got a masked array; fill it or drop the masked rows")
 
 
 def finite_rows(X: Array, dtype: np.dtype[Any], name: str) -> Array:
@@ -90,20 +99,25 @@ def finite_rows(X: Array, dtype: np.dtype[Any], name: str) -> Array:
 
 
 def fitting_weights(
-    row_weights: Any, class_weights: Any, n_rows: int, n_classes: int
+    row_weights: Any, class_weights: Any, y: NDArray[Any], n_classes: int
 ) -> tuple[Array | None, Array | None]:
     """Return the weights as arrays, both near 1 by powers of two: only their ratios count, and any float type has room
     for such numbers.
 
     Raises:
-        ValueError: for a wrong shape, a weight that is negative or not finite, or weights that are all 0.
+        ValueError: for a wrong shape, a weight that is negative or not finite, or weights that leave no row above 0.
     """
 
     def near_one(name: str, weights: Any, n: int) -> Array | None:
         if weights is None:
             return None
+        refuse_masked(name, weights)
         weights = require_weights(name, weights, n)
         scaled: Array = np.ldexp(weights, -int(np.frexp(weights.max())[1]))
         return scaled
 
-    return near_one("row_weights", row_weights, n_rows), near_one("class_weights", class_weights, n_classes)
+    by_row = near_one("row_weights", row_weights, len(y))
+    by_class = near_one("class_weights", class_weights, n_classes)
+    if by_class is not None and not by_class[y if by_row is None else y[by_row > 0]].any():
+        raise ValueError("class_weights: expected a weight above 0 for a class of the rows, got 0 for every row")
+    return by_row, by_class

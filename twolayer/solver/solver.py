@@ -130,7 +130,7 @@ class Solver:
         shape, dtype = (params.n_features, params.n_hidden, params.n_classes), params.dtype
         self._X, self._y = fitting_rows(X, y, params)
         self._n_rows = len(self._y)
-        self._row_weights, self._class_weights = fitting_weights(row_weights, class_weights, self._n_rows, shape[-1])
+        self._row_weights, self._class_weights = fitting_weights(row_weights, class_weights, self._y, shape[-1])
         self._make_evaluators(params, validation)
         self._score = score
         self._schedule = self.settings.schedule_rule

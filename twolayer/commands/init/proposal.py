@@ -34,7 +34,7 @@ _TEST_OF = (("train", "test"), ("train", "t10k"), ("training", "test"), ("Train"
 SCHEMA_NAME = "twolayer.schema.json"
 MAX_CONFIG = 256 * 1024  # bytes that are read as YAML
 _FEW_ROWS = 10_000  # below, `init` proposes to refit on training and validation rows
-_UPDATES = 4000  # about so many in a training
+_UPDATES, _UPDATES_FEW = 4000, 2000  # about so many in a training; below 1,000 rows
 _MOST_REASONS = 12  # for one key
 _TABLE_KEYS = ("label", "ignore", "categorical", "missing", "missing_values", "unseen", "constant")
 _TEXT_KEYS = ("header", "separator", "decimal", "encoding")
@@ -288,8 +288,8 @@ def _propose_training(proposal: Proposal, rows: int, n_features: int, n_classes:
     hidden = 128
     hidden *= 2 if n_classes > 20 else 1
     batch_size = 16 if rows < 1000 else 64 if rows < 50_000 else 128
-    epochs = int(np.clip(_UPDATES * batch_size / rows, 40, 200))
-    updates = f"about {epochs * rows // batch_size:,} updates"
+    epochs = int(np.clip((_UPDATES_FEW if rows < 1000 else _UPDATES) * batch_size / rows, 40, 200))
+    updates = f"at most about {epochs * rows // batch_size:,} updates"
     proposal.set("model.hidden", hidden, f"{rows:,} rows of {n_features} features, {n_classes} classes")
     proposal.set("solver.optimizer", "adam", "least sensitive to how the features are spread")
     proposal.set("solver.learning_rate", 0.003)
@@ -301,6 +301,7 @@ def _propose_training(proposal: Proposal, rows: int, n_features: int, n_classes:
         proposal.set(
             "run.refit", True, f"{rows:,} rows are few: those held out for validation are trained on at the end"
         )
+        proposal.set("solver.patience", epochs // 4, "the refit trains up to the best epoch, so later ones add little")
 
 
 def config_text(proposal: Proposal, folder: Path) -> str:
