@@ -59,7 +59,7 @@ def _checked(given: dict[str, Any]) -> SolverSettings:
     for name in given:
         if name not in known:
             raise TypeError(
-                f"Solver has no setting {name!r}{did_you_mean(name, known)}; its settings: {', '.join(known)}"
+                f"Solver has no setting {name!r}{did_you_mean(name, known) or '.'} Its settings: {', '.join(known)}"
             )
     settings = SolverSettings(**given)
     patience, plateau_patience = settings.patience, settings.plateau_patience

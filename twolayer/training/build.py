@@ -162,4 +162,5 @@ def _class_weights(config: Config, dataset: Dataset, y: Array) -> Array | None:
 
 
 def _config_error(config: Config, key: str, *problems: str) -> ConfigError:
-    return ConfigError([f"{config.source}: {key}: {problem}" for problem in problems])
+    place = f"{config.source}: {key}" if config.source else key
+    return ConfigError([f"{place}: {problem}" for problem in problems])

@@ -189,7 +189,7 @@ def evaluate_run(path: Path) -> Figures:
     if not folder.predictions.exists():
         expected, got = "a run that has ended", "a folder without predictions.npz; give rows with --data FILE"
         if runs := sorted(each.parent.name for each in folder.path.glob("*/best.npz")):
-            expected, got = "a run folder", f"a folder of {len(runs)} runs: {some(runs, 5)}; choose one"
+            expected, got = "a run folder", f"a folder that holds {len(runs)}: {some(runs, 5)}; choose one"
         raise RunError(f"{path}: expected {expected}, got {got}")
     arrays, classes = read_predictions(folder.predictions)
     for part, source in (("test", "test rows"), ("validation", "validation rows")):
