@@ -32,11 +32,8 @@ def checked_params(params: Any) -> Params:
 def fitting_rows(X: Any | RowSource, y: Any, params: Params, what: str = "") -> tuple[RowSource, NDArray[Any]]:
     """Return the rows and their classes as the solver reads them.
 
-    Args:
-        X: (N, D) an array, nested lists or a DataFrame, converted to the parameters' float type; or a `RowSource`.
-        y: (N,) class indices.
-        params: Params of a D-H-C network.
-        what: goes before X and y in the messages.
+    X (N, D) is an array, nested lists or a DataFrame, converted to the parameters' float type, or a `RowSource`; y (N,)
+    are class indices. `what` goes before X and y in the messages.
 
     Raises:
         ValueError: if they do not fit, or a number of X is not finite in the parameters' float type.

@@ -125,13 +125,7 @@ def explain_divergence(
 ) -> str:
     """Return the message of a DivergedError: where, with which numbers, and what to try as far as they point.
 
-    Args:
-        step: the step that went wrong, from 1, or the one after which the training loss was not finite.
-        rate: its learning rate.
-        error: its figures.
-        params: the parameters at that point.
-        X: (n, D) some rows of the training.
-        settings: those of the training.
+    `step`, from 1, went wrong, or after it the training loss was not finite; X (n, D) are some rows of the training.
     """
     weights = {name: W for name, W in params.named().items() if name.startswith("W")}
     with np.errstate(over="ignore", invalid="ignore"):

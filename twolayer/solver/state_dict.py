@@ -32,11 +32,8 @@ def state_header(solver: Solver) -> dict[str, Any]:
 def restore(solver: Solver, arrays: Mapping[str, Array], header: Mapping[str, Any], *, same_rows: bool) -> None:
     """Put a solver, made with the settings and the data of the run, where the checkpoint was.
 
-    Args:
-        solver: at its start; after an error its state is undefined.
-        arrays: those of `state_arrays`, from an untrusted file.
-        header: what `state_header` gave, from the same file.
-        same_rows: the checkpoint is from training on as many rows as the solver has, so its counts must fit.
+    `arrays` and `header` are from an untrusted file; after an error the solver's state is undefined. With `same_rows`
+    the checkpoint is from training on as many rows as the solver has, so its counts must fit.
 
     Raises:
         ValueError: if arrays or header are not those of such a solver; the caller knows which file it was.

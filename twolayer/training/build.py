@@ -19,15 +19,8 @@ from twolayer.utils.randomness import generator
 
 
 class Start(NamedTuple):
-    """Parameters and rows, in float64.
-
-    Attributes:
-        params: the network that training would start from.
-        X: (B, D) model-ready rows.
-        y: (B,) class indices.
-        row_numbers: (B,) the position of each row in its source file, counted from 0.
-        classes: the labels by index.
-    """
+    """The network that a training would start from and B of its rows, in float64: X (B, D) ready for the model, class
+    indices y (B,), the rows' positions in their source file (B,), counted from 0, and the labels by index."""
 
     params: Params
     X: Array

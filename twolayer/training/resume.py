@@ -44,14 +44,9 @@ def require_same_run(
 ) -> None:
     """Refuse, by name, what would make another run of it.
 
-    Args:
-        folder: the run's.
-        checkpoint: the header of its last.npz, which says with what settings it was made.
-        stored: the run's config as it is in the folder; it may have been edited.
-        config: the config to resume with.
-        environment: the current one, as `describe_environment` returns it.
-        begun: epochs begun, the finished ones included.
-        force: allow other versions and threads; never other data or another config.
+    `checkpoint` is the header of its last.npz, which says with what settings it was made; `stored` its config in the
+    folder, which may have been edited; `config` and `environment` are those to resume with; `begun` counts the epochs
+    begun. `force` allows other versions and threads, never other data or another config.
 
     Raises:
         RunError: if a key, a data file or, without `force`, the environment would change the run.

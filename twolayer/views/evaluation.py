@@ -23,15 +23,9 @@ N_BINS = 10
 
 
 class Reliability(NamedTuple):
-    """Confidence against accuracy, in bins; the confidence of a row is its largest probability.
-
-    Attributes:
-        confidence: (M,) mean confidence in each bin that holds a row.
-        accuracy: (M,) share of its rows whose most probable class is right.
-        rows: (M,) how many it holds.
-        ece: expected calibration error, sum over bins of rows / N |accuracy - confidence|
-            (Naeini, Cooper and Hauskrecht, AAAI 2015).
-    """
+    """Mean confidence, accuracy and number of rows of each bin that holds a row, (M,) each; the confidence of a row is
+    its largest probability. `ece` is the expected calibration error, sum over bins of rows / N |accuracy - confidence|
+    (Naeini, Cooper and Hauskrecht, AAAI 2015)."""
 
     confidence: NDArray[np.float64]
     accuracy: NDArray[np.float64]
