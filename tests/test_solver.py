@@ -513,7 +513,7 @@ def test_odd_arrays_of_the_same_numbers_give_the_same_training(problem):
         assert list(Solver(params, rows, labels, epochs=2)) == expected
 
 
-def test_masks_ragged_rows_and_weights_that_leave_nothing_are_refused(problem):
+def test_masks_ragged_rows_and_weights_that_are_no_numbers_are_refused(problem):
     params, X, y = problem
     masked = np.ma.masked_array(y, mask=y == 0)
     only = (y == 1).astype(float)
@@ -522,11 +522,19 @@ def test_masks_ragged_rows_and_weights_that_leave_nothing_are_refused(problem):
         ((X, y), {"row_weights": np.ma.masked_array(only, mask=y == 0)}, "row_weights: .* got a masked array"),
         (([[1.0] * 5, [2.0]], [0, 1]), {}, r"X: expected \(N, 5\) numbers: "),
         ((X, y), {"row_weights": ["heavy"] * len(y)}, "row_weights: expected numbers: .*'heavy'"),
-        ((X, y), {"class_weights": [1, 0, 1], "row_weights": only}, "class_weights: .* got 0 for every row"),
-        ((X, 0 * y), {"class_weights": [0, 1, 1]}, "class_weights: .* got 0 for every row"),
     ]:
         with pytest.raises(ValueError, match=words):
             Solver(params, *arguments, **weights)
+
+
+def test_weights_that_leave_no_row_are_warned_about(problem):
+    params, X, y = problem
+    only = (y == 1).astype(float)
+    with pytest.warns(UserWarning, match="no row has a weight above 0"):
+        Solver(params, X, y, class_weights=[1, 0, 1], row_weights=only)
+    with pytest.warns(UserWarning, match="no row has a weight above 0"):
+        Solver(params, X, 0 * y, class_weights=[0, 1, 1])
+    Solver(params, X, y, class_weights=[0, 1, 0], row_weights=only)
 
 
 def test_parameters_that_do_not_fit_each_other_are_named(problem):

@@ -133,29 +133,26 @@ class _Graph:
 
     def __init__(self, onnx: ModuleType) -> None:
         self._onnx = onnx
+        self._graph = onnx.GraphProto(name="twolayer")
         self._taken = {LABEL, PROBABILITIES}
-        self._inputs: list[Any] = []
-        self._outputs: list[Any] = []
-        self._constants: list[Any] = []
-        self._nodes: list[Any] = []
 
     def input(self, name: str, dtype: Any, width: int) -> str:
         """Add an input (N, width); names in a graph are unique, so one that is taken gets an underscore."""
         while name in self._taken:
             name += "_"
         self._taken.add(name)
-        self._inputs.append(self._onnx.helper.make_tensor_value_info(name, self._code(dtype), ["N", width]))
+        self._graph.input.append(self._onnx.helper.make_tensor_value_info(name, self._code(dtype), ["N", width]))
         return name
 
     def constant(self, values: Array | list[str]) -> str:
         """Add numbers or texts that belong to the model."""
-        name = f"/constant{len(self._constants)}"
+        name = f"/constant{len(self._graph.initializer)}"
         if isinstance(values, list):
             text = [value.encode() for value in values]
             tensor = self._onnx.helper.make_tensor(name, self._onnx.TensorProto.STRING, [len(values)], text)
         else:
             tensor = self._onnx.numpy_helper.from_array(np.ascontiguousarray(values), name)
-        self._constants.append(tensor)
+        self._graph.initializer.append(tensor)
         return name
 
     def node(self, kind: str, *inputs: str, **attributes: Any) -> str:
@@ -163,8 +160,8 @@ class _Graph:
         return self.nodes(kind, 1, *inputs, **attributes)[0]
 
     def nodes(self, kind: str, n_outputs: int, *inputs: str, **attributes: Any) -> list[str]:
-        outputs = [f"/{kind}{len(self._nodes)}.{i}" for i in range(n_outputs)]
-        self._nodes.append(self._onnx.helper.make_node(kind, list(inputs), outputs, **attributes))
+        outputs = [f"/{kind}{len(self._graph.node)}.{i}" for i in range(n_outputs)]
+        self._graph.node.append(self._onnx.helper.make_node(kind, list(inputs), outputs, **attributes))
         return outputs
 
     def to_type(self, value: str, dtype: Any) -> str:
@@ -174,15 +171,14 @@ class _Graph:
         """Make a value an output under this name, (N,) or (N, width), of the type of `like`."""
         dtype = np.str_ if isinstance(like, list) else like.dtype
         shape = ["N"] if width is None else ["N", width]
-        self._nodes.append(self._onnx.helper.make_node("Identity", [value], [name]))
-        self._outputs.append(self._onnx.helper.make_tensor_value_info(name, self._code(dtype), shape))
+        self._graph.node.append(self._onnx.helper.make_node("Identity", [value], [name]))
+        self._graph.output.append(self._onnx.helper.make_tensor_value_info(name, self._code(dtype), shape))
 
     def serialized(self, **metadata: str) -> bytes:
         helper = self._onnx.helper
-        graph = helper.make_graph(self._nodes, "twolayer", self._inputs, self._outputs, self._constants)
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)]
         made_by = {"producer_name": "twolayer", "producer_version": __version__}
-        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, **made_by)
+        model = helper.make_model(self._graph, opset_imports=opsets, ir_version=IR_VERSION, **made_by)
         helper.set_model_props(model, metadata)
         self._onnx.checker.check_model(model, full_check=True)
         content: bytes = model.SerializeToString()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -99,10 +100,10 @@ def fitting_weights(
     row_weights: Any, class_weights: Any, y: NDArray[Any], n_classes: int
 ) -> tuple[Array | None, Array | None]:
     """Return the weights as arrays, both near 1 by powers of two: only their ratios count, and any float type has room
-    for such numbers.
+    for such numbers; warn if together they leave no row above 0.
 
     Raises:
-        ValueError: for a wrong shape, a weight that is negative or not finite, or weights that leave no row above 0.
+        ValueError: for a wrong shape, a weight that is negative or not finite, or weights that are all 0.
     """
 
     def near_one(name: str, weights: Any, n: int) -> Array | None:
@@ -116,5 +117,5 @@ def fitting_weights(
     by_row = near_one("row_weights", row_weights, len(y))
     by_class = near_one("class_weights", class_weights, n_classes)
     if by_class is not None and not by_class[y if by_row is None else y[by_row > 0]].any():
-        raise ValueError("class_weights: expected a weight above 0 for a class of the rows, got 0 for every row")
+        warnings.warn("class_weights: no row has a weight above 0, so the training changes nothing", stacklevel=3)
     return by_row, by_class
