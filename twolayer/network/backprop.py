@@ -198,7 +198,14 @@ def _fitting_rows(params: Params, X: Any, y: Any) -> tuple[Array, Array]:
     return X, y
 
 
+def refuse_masked(name: str, values: Any) -> None:
+    """Raise ValueError for a masked array: its mask would be lost without a word."""
+    if np.ma.isMaskedArray(values):
+        raise ValueError(f"{name}: expected an array, got a masked array; fill it or drop the masked rows")
+
+
 def _numbers(name: str, values: Any) -> Array:
+    refuse_masked(name, values)
     try:
         array = np.asarray(values)
         array = array.astype(np.float64) if array.dtype == object else array

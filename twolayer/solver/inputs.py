@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twolayer.data.rows import ArrayRows
-from twolayer.network.backprop import require_params, require_weights
+from twolayer.network.backprop import refuse_masked, require_params, require_weights
 from twolayer.network.model import Array, Params
 from twolayer.solver.metrics import RowSource
 
@@ -71,12 +71,6 @@ def _matrix(X: Any, params: Params, what: str) -> Array:
     return finite_rows(given, params.dtype, f"{what}X")
 
 
-def refuse_masked(name: str, values: Any) -> None:
-    """Raise ValueError for a masked array: its mask would be lost without a word."""
-    if np.ma.isMaskedArray(values):
-        raise ValueError(f"{name}: expected an array, got a masked array; fill it or drop the masked rows")
-
-
 def finite_rows(X: Array, dtype: np.dtype[Any], name: str) -> Array:
     """Return X (N, D) in another float type, in C order.
 
@@ -109,7 +103,6 @@ def fitting_weights(
     def near_one(name: str, weights: Any, n: int) -> Array | None:
         if weights is None:
             return None
-        refuse_masked(name, weights)
         weights = require_weights(name, weights, n)
         scaled: Array = np.ldexp(weights, -int(np.frexp(weights.max())[1]))
         return scaled
