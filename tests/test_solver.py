@@ -527,6 +527,15 @@ def test_masks_ragged_rows_and_weights_that_are_no_numbers_are_refused(problem):
             Solver(params, *arguments, **weights)
 
 
+def test_validation_that_is_no_pair_and_an_empty_monitor_are_refused(problem):
+    params, X, y = problem
+    for validation in (X, (X, y, y), {"X": X, "y": y}):
+        with pytest.raises(ValueError, match=r"validation: expected a pair \(X, y\), got"):
+            Solver(params, X, y, validation=validation)
+    with pytest.raises(ValueError, match="monitor"):
+        Solver(params, X, y, monitor="")
+
+
 def test_weights_that_leave_no_row_are_warned_about(problem):
     params, X, y = problem
     only = (y == 1).astype(float)

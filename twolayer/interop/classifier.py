@@ -79,7 +79,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         patience: stop after this many epochs without improvement of the monitor; None never stops early.
         min_delta: an improvement of the monitor must be larger than this, for `patience` and `plateau_patience`.
         max_grad_norm: bound on the joint norm of the gradients; None for no clipping.
-        evaluate_rows: at most so many training rows in `history_`'s train_loss and train_accuracy.
+        evaluate_rows: the most training rows that count in `history_`'s train_loss and train_accuracy.
         warm_start: fit continues where the last call stopped, with the optimiser's state, for `epochs` more, on rows
             with the same labels. At a constant rate and with an integer `random_state` 10 + 10 epochs are 20, bit for
             bit.

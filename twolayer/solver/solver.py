@@ -146,7 +146,8 @@ class Solver:
     def _nothing_best(self) -> Best:
         """Return the state of the monitor before the first epoch."""
         validation = self._evaluate_validation is not None
-        monitor = self.settings.monitor or ("val_accuracy" if validation else "train_loss")
+        default = "val_accuracy" if validation else "train_loss"
+        monitor = default if self.settings.monitor is None else self.settings.monitor
         hidden, n_classes = self.params.n_hidden > 0, self.params.n_classes
         score = self._score is not None
         require_monitor(monitor, validation=validation, hidden=hidden, score=score, n_classes=n_classes)
@@ -167,7 +168,7 @@ class Solver:
         self._gathered = np.empty(n, np.intp), np.empty((n, shape[0]), params.dtype), np.empty(n, self._y.dtype)
         self._order_of: tuple[int, NDArray[Any]] | None = None  # (epoch, its permutation)
 
-    def _make_evaluators(self, params: Params, validation: tuple[Any | RowSource, Any] | None) -> None:
+    def _make_evaluators(self, params: Params, validation: Any) -> None:
         """Make one for the training rows, or a fixed choice of them, and one for validation rows if there are any."""
         chosen, limit = None, self.settings.evaluate_rows
         if limit is not None and limit < self._n_rows:
@@ -176,6 +177,8 @@ class Solver:
         self._evaluate_train = Evaluator(params, self._X, self._y, chosen)
         self._evaluate_validation: Evaluator | None = None
         if validation is not None:
+            if not (isinstance(validation, tuple | list) and len(validation) == 2):
+                raise ValueError(f"validation: expected a pair (X, y), got {type(validation).__name__}")
             rows = fitting_rows(*validation, params, "validation ")
             self._evaluate_validation = Evaluator(params, *rows, by_class=True)
 
@@ -280,7 +283,7 @@ class Solver:
         return DivergedError(explain_divergence(step, rate, error, self.params, X, self.settings))
 
     def _order(self) -> NDArray[Any]:
-        """The order in which this epoch visits the rows: a permutation, the same at every call."""
+        """Return the order in which this epoch visits the rows: a permutation, the same at every call."""
         if self._order_of is None or self._order_of[0] != self.progress.epoch:
             order = np.arange(self._n_rows, dtype=np.min_scalar_type(self._n_rows))
             if self.settings.shuffle:
@@ -289,7 +292,7 @@ class Solver:
         return self._order_of[1]
 
     def _weights(self, rows: NDArray[np.intp], y: Array) -> Array | None:
-        """w of a chunk's rows, (n,) in the training's float type, or None if all weigh the same."""
+        """Return w of a chunk's rows, (n,) in the training's float type, or None if all weigh the same."""
         if self._row_weights is None and self._class_weights is None:
             return None
         weights = np.ones(len(rows)) if self._row_weights is None else self._row_weights[rows]
@@ -298,7 +301,7 @@ class Solver:
         return weights.astype(self.params.dtype)
 
     def _record(self, before: Params, last: Chunk) -> Record:
-        """The epoch's record after its last step, all of it at the parameters after the epoch."""
+        """Return the record of the epoch after its last step, all of it at the parameters after the epoch."""
         train = self._evaluate_train(self.params)
         validation = self._evaluate_validation(self.params)._asdict() if self._evaluate_validation else {}
         decoupled = OPTIMIZERS[self.settings.optimizer].decoupled

@@ -18,7 +18,7 @@ from twolayer.runs.saved_model import load_model
 from twolayer.utils.errors import RunError
 from twolayer.utils.process import module_command, module_environment
 
-CHECKPOINTS = 10  # in about so many pieces a kill can cut the training
+CHECKPOINTS = 10  # into about this many pieces a kill can cut the training
 START_UP_SHARE = 0.7  # of the time before the first step, in which no kill falls
 
 
