@@ -179,7 +179,8 @@ class Solver:
         if validation is not None:
             if not (isinstance(validation, tuple | list) and len(validation) == 2):
                 raise ValueError(f"validation: expected a pair (X, y), got {type(validation).__name__}")
-            rows = fitting_rows(*validation, params, "validation ")
+            X, y = validation
+            rows = fitting_rows(X, y, params, "validation ")
             self._evaluate_validation = Evaluator(params, *rows, by_class=True)
 
     @property
