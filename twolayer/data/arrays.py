@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.data.files import file_size, format_of, is_gzipped, open_file, read_bytes
+from twolayer.data.files import format_of, is_gzipped, open_file, read_bytes
 from twolayer.network.model import Array
 from twolayer.utils.npy import map_array, read_npy, read_npz
 from twolayer.utils.randomness import generator
@@ -30,7 +30,7 @@ PART_KEYS = {
 
 
 def read_arrays(source: Any, seed: int, part: int, need_labels: bool) -> tuple[str, Array, Array | None, str]:
-    """(name, X, y, name of the labels) of a source that is no table."""
+    """Return (name, X, y, name of the labels) of a source that is no table."""
     if isinstance(source, Mapping):
         if "generator" in source:
             X, y, name = generate(source, seed, part)
@@ -39,16 +39,14 @@ def read_arrays(source: Any, seed: int, part: int, need_labels: bool) -> tuple[s
             raise data_error("source", "features and labels, or generator", f"keys {some(source)}")
         features, labels = Path(source["features"]), Path(source["labels"])
         return str(features), _one_array(features), _one_array(labels), str(labels)
-    if not isinstance(source, str | Path):
-        paths = [Path(path) for path in source]
-        if not paths or any(format_of(path) != "cifar" for path in paths):
-            raise data_error("source", "one file, or a list of CIFAR-10's .bin files", f"a list of {some(paths)}")
-        return str(paths[0]), *read_cifar(paths), str(paths[0])
-    path = Path(source)
-    form = format_of(path)
-    if form == "cifar":
-        return str(path), *read_cifar([path]), str(path)
-    if form == "npz":
+    is_one = isinstance(source, str | Path)
+    paths = [Path(source)] if is_one else [Path(path) for path in source]
+    if not paths or not (is_one or all(format_of(path) == "cifar" for path in paths)):
+        raise data_error("source", "one file, or a list of CIFAR-10's .bin files", f"a list of {some(paths)}")
+    path = paths[0]
+    if format_of(path) == "cifar":
+        return str(path), *_read_cifar(paths), str(path)
+    if format_of(path) == "npz":
         return _pick(path, need_labels, part)
     if need_labels:
         raise data_error(path, "{features: FILE, labels: FILE}", "features without labels")
@@ -56,7 +54,7 @@ def read_arrays(source: Any, seed: int, part: int, need_labels: bool) -> tuple[s
 
 
 def _one_array(path: Path) -> Array:
-    """The array in an IDX or .npy file, mapped where it is not compressed."""
+    """Return the array in an IDX or .npy file, mapped where it is not compressed."""
     form = format_of(path)
     if form == "npy":
         if is_gzipped(path):
@@ -64,11 +62,11 @@ def _one_array(path: Path) -> Array:
         return read_npy(path, mapped=True)
     if form in ("npz", "cifar"):
         raise data_error(path, "its name alone, not {features: ..., labels: ...}", "features and labels in one file")
-    return read_idx(path)
+    return _read_idx(path)
 
 
 def _pick(path: Path, need_labels: bool, part: int) -> tuple[str, Array, Array | None, str]:
-    """The arrays in an npz: those of the part if it has them, such as x_test, otherwise the others."""
+    """Return the arrays in an npz: those of the part if it has them, such as x_test, otherwise the others."""
     arrays = read_npz(path)
     names = PART_KEYS.get(part, (FEATURE_KEYS, LABEL_KEYS))
     if not any(key in arrays for key in names[0]):
@@ -81,11 +79,11 @@ def _pick(path: Path, need_labels: bool, part: int) -> tuple[str, Array, Array |
     return str(path), arrays[features[0]], arrays[labels[0]] if labels else None, f"{path} ({''.join(labels)})"
 
 
-MAX_AXES = 8
-TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_MAX_AXES = 8
+_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
-def read_idx(path: Path) -> NDArray[Any]:
+def _read_idx(path: Path) -> NDArray[Any]:
     """Return the array in an IDX file, plain (then mapped and read-only) or gzipped.
 
     Raises:
@@ -93,25 +91,25 @@ def read_idx(path: Path) -> NDArray[Any]:
     """
     if is_gzipped(path):
         content = read_bytes(path)
-        dtype, shape = _header(content[: 4 + 4 * MAX_AXES], len(content), path)
+        dtype, shape = _header(content[: 4 + 4 * _MAX_AXES], len(content), path)
         return np.frombuffer(content, dtype, offset=4 + 4 * len(shape)).reshape(shape)
     with open_file(path) as file:
-        dtype, shape = _header(file.read(4 + 4 * MAX_AXES), file_size(path), path)
+        dtype, shape = _header(file.read(4 + 4 * _MAX_AXES), file.seek(0, 2), path)
         return map_array(file, dtype, shape, offset=4 + 4 * len(shape))
 
 
 def _header(start: bytes, size: int, path: Path) -> tuple[np.dtype[Any], tuple[int, ...]]:
-    """Type and shape, if a file of `size` bytes holds just that."""
+    """Return type and shape, if a file of `size` bytes holds just that."""
     if len(start) < 4:
         raise data_error(path, "an IDX file, which begins with a magic number of 4 bytes", f"{size} bytes")
     zeros, kind, n_axes = start[:2], start[2], start[3]
-    if zeros != b"\0\0" or kind not in TYPES or not 0 < n_axes <= MAX_AXES:
+    if zeros != b"\0\0" or kind not in _TYPES or not 0 < n_axes <= _MAX_AXES:
         expected = "0x00000803 (images of bytes), 0x00000801 (labels) or another IDX type"
         raise data_error(path, expected, f"magic number 0x{start[:4].hex()}")
     if len(start) < 4 + 4 * n_axes:
         raise data_error(path, f"a header of {4 + 4 * n_axes} bytes, as there are {n_axes} axes", f"{size} bytes")
     shape = tuple(int.from_bytes(start[at : at + 4], "big") for at in range(4, 4 + 4 * n_axes, 4))
-    dtype = np.dtype(TYPES[kind])
+    dtype = np.dtype(_TYPES[kind])
     announced, there = math.prod(shape) * dtype.itemsize, size - 4 - 4 * n_axes
     if announced != there:
         times = " x ".join(f"{length:,}" for length in shape)
@@ -121,40 +119,30 @@ def _header(start: bytes, size: int, path: Path) -> tuple[np.dtype[Any], tuple[i
     return dtype, shape
 
 
-SIDE, COLOURS, CLASSES = 32, 3, 10
-ROW_BYTES = 1 + COLOURS * SIDE * SIDE
+_SIDE, _COLOURS, _CLASSES = 32, 3, 10
+_ROW_BYTES = 1 + _COLOURS * _SIDE * _SIDE
 
 
-def read_cifar(paths: Sequence[Path]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return the images and labels of one or more files, e.g. the five data_batch_*.bin, one after the other.
-
-    Returns:
-        images (N, 32, 32, 3), the colours of a pixel side by side, and labels (N,) from 0 to 9.
-
-    Raises:
-        DataError: if a file is no whole number of rows, or a label is above 9.
-    """
-    contents = [_rows(path) for path in paths]
+def _read_cifar(paths: Sequence[Path]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return the images (N, 32, 32, 3) and labels (N,) of one or more files, such as the five data_batch_*.bin."""
+    contents = [_cifar_rows(path) for path in paths]
     n_rows = sum(map(len, contents))
-    images = np.empty((n_rows, SIDE, SIDE, COLOURS), np.uint8)
-    labels = np.empty(n_rows, np.uint8)
+    images = np.empty((n_rows, _SIDE, _SIDE, _COLOURS), np.uint8)
     at = 0
     for rows in contents:
-        part = slice(at, at + len(rows))
-        labels[part] = rows[:, 0]
-        images[part] = rows[:, 1:].reshape(-1, COLOURS, SIDE, SIDE).transpose(0, 2, 3, 1)
+        planes = rows[:, 1:].reshape(-1, _COLOURS, _SIDE, _SIDE)
+        images[at : at + len(rows)] = planes.transpose(0, 2, 3, 1)
         at += len(rows)
-    return images, labels
+    return images, np.concatenate([rows[:, 0] for rows in contents])
 
 
-def _rows(path: Path) -> NDArray[Any]:
+def _cifar_rows(path: Path) -> NDArray[Any]:
     content = read_bytes(path)
-    if not content or len(content) % ROW_BYTES:
-        raise data_error(
-            path, f"CIFAR-10's binary version: rows of {ROW_BYTES:,} bytes, at least one", f"{len(content):,} bytes"
-        )
-    rows = np.frombuffer(content, np.uint8).reshape(-1, ROW_BYTES)
-    bad = np.flatnonzero(rows[:, 0] >= CLASSES)
+    if not content or len(content) % _ROW_BYTES:
+        expected = f"CIFAR-10's binary version: rows of {_ROW_BYTES:,} bytes, at least one"
+        raise data_error(path, expected, f"{len(content):,} bytes")
+    rows = np.frombuffer(content, np.uint8).reshape(-1, _ROW_BYTES)
+    bad = np.flatnonzero(rows[:, 0] >= _CLASSES)
     if len(bad):
         raise data_error(f"{path}, row {bad[0]}", "0 to 9", f"label {rows[bad[0], 0]}", "CIFAR-100 has another form")
     return rows
@@ -165,24 +153,12 @@ _TURNS = 2 / math.pi  # of a spiral's arm; an angle of 4
 
 
 def spiral(
-    rng: np.random.Generator,
-    classes: int = 3,
-    rows_per_class: int = 100,
-    noise: float = 0.2,
+    rng: np.random.Generator, classes: int = 3, rows_per_class: int = 100, noise: float = 0.2
 ) -> tuple[Array, Array]:
-    """Return interleaved arms in the plane, one per class, as in CS231n's notes.
+    """Return interleaved arms in the plane, one per class, as in CS231n's notes: X (C rows_per_class, 2), y.
 
-    Point k of arm c is at radius r = k / (rows_per_class - 1) and angle 2 pi c / classes + 4 r + noise n, with n
-    standard normal.
-
-    Args:
-        rng: where the random numbers come from.
-        classes: C arms.
-        rows_per_class: points on an arm.
-        noise: standard deviation of the angle, radians.
-
-    Returns:
-        X (C rows_per_class, 2), y (C rows_per_class,).
+    Point k of arm c is at radius r = k / (rows_per_class - 1) and angle 2 pi c / classes + 4 r + noise n in radians,
+    with n standard normal.
     """
     y = np.repeat(np.arange(classes), rows_per_class)
     radius = np.tile(np.linspace(0, 1, rows_per_class), classes)
@@ -191,11 +167,7 @@ def spiral(
 
 
 def toy(rng: np.random.Generator, rows: int = 5, features: int = 4, classes: int = 3) -> tuple[Array, Array]:
-    """Return a few rows of normal numbers, standard deviation 10, as CS231n's toy has them; row i is of class i mod C.
-
-    Returns:
-        X (rows, features), y (rows,).
-    """
+    """Return a few rows of normal numbers, standard deviation 10, as in CS231n's toy; row i is of class i mod C."""
     return 10 * rng.standard_normal((rows, features)), np.arange(rows) % classes
 
 
@@ -204,15 +176,9 @@ _LEAST = {"classes": 2, "rows_per_class": 1, "rows": 2, "features": 1, "noise": 
 
 
 def generate(source: Mapping[str, Any], seed: int, part: int) -> tuple[Array, Array, str]:
-    """Return the rows of `{generator: NAME, ...}`; a key that is None counts as left out.
+    """Return the rows X (N, D), y (N,) of `{generator: NAME, ...}`, and its name; None counts as left out.
 
-    Args:
-        source: the generator and its arguments.
-        seed: the run's seed.
-        part: 0 for training, 1 for validation, 2 for test rows: each has random numbers of its own.
-
-    Returns:
-        X (N, D) float64, y (N,) and the generator's name.
+    Part 0 is for training, 1 for validation, 2 for test rows: each has random numbers of its own.
 
     Raises:
         DataError: for an unknown generator or argument, or a value that cannot be.

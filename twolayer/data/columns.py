@@ -166,11 +166,7 @@ def _finder(where: str, names: tuple[str, ...] | None, width: int, notes: list[s
 
 
 def require_distinct(where: str, names: Sequence[str], ignored: Collection[int]) -> None:
-    """Refuse a header with a name that two columns have; ignored columns may share theirs.
-
-    Raises:
-        DataError: naming it.
-    """
+    """Refuse a header with a name that two columns have; ignored columns may share theirs."""
     kept = [name for position, name in enumerate(names) if position not in ignored]
     name, count = Counter(kept).most_common(1)[0] if kept else ("", 0)
     if count > 1:
@@ -184,9 +180,8 @@ def find_columns(
 ) -> dict[int, int]:
     """Return position in the training table -> position in another one, of the features and, if it is there, the label.
 
-    They are found by name where training had names, else by position: a table without the label then has the other
-    columns one place further left behind it. Columns that training did not know, and those it ignored, do not matter
-    where there are names; without names their number must be the same.
+    They are found by name where training had names: columns that training did not know, or ignored, do not matter.
+    Without names their number must be the same; in a table without the label those behind it are one further left.
 
     Args:
         where: the table, for messages.

@@ -77,15 +77,10 @@ class CsvFile:
                 self._start = self._content.find(b"\n", self._start) + 1 or len(self._content)
 
     def columns(self, numbers: Collection[int], texts: Collection[int], coded: bool = False) -> dict[int, Any]:
-        """Parse some columns.
+        """Return some columns as pyarrow ChunkedArrays, by position.
 
-        Args:
-            numbers: positions of columns that should hold numbers.
-            texts: positions of others.
-            coded: whether texts come as dictionaries, for columns that repeat few of them.
-
-        Returns:
-            position -> pyarrow ChunkedArray: float64 if all cells of `numbers` are plain numbers, otherwise strings.
+        Those of `numbers` are float64 if all of their cells are plain numbers, otherwise all are strings; `coded` asks
+        for strings in dictionaries, for columns that repeat few of them.
 
         Raises:
             DataError: for a row that is too short or too long, a quote that is not closed, or no rows.

@@ -41,11 +41,6 @@ def handle_missing(raw: Raw, policy: str, notes: list[str]) -> tuple[Raw, RowNum
 
     For `mean`, missing features stay NaN until `fill`, and rows without a label are dropped, as labels have no mean.
 
-    Args:
-        raw: rows of a table.
-        policy: refuse, drop or mean.
-        notes: gets a sentence on what was dropped.
-
     Raises:
         DataError: for a missing cell that the policy does not allow, or if no row is left.
     """
@@ -82,11 +77,7 @@ def handle_missing(raw: Raw, policy: str, notes: list[str]) -> tuple[Raw, RowNum
 
 
 def training_means(raw: Raw, rows: RowNumbers | None) -> Array:
-    """Return the means (D,) of the training rows, missing cells left out.
-
-    Raises:
-        DataError: for a feature that no training row has.
-    """
+    """Return the means (D,) of the training rows, missing cells left out; raise DataError for a feature without any."""
     X = raw.X if rows is None else raw.X[rows]
     there = ~np.isnan(X)
     counts = there.sum(axis=0)

@@ -13,6 +13,8 @@ import io
 import lzma
 import zipfile
 import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple
 
@@ -27,7 +29,7 @@ _ENDINGS: dict[str, Format] = {
 }  # fmt: skip
 TABLES: tuple[Format, ...] = ("csv", "parquet", "arrow", "excel")
 _TABLE_STARTS: dict[bytes, Format] = {b"PAR1": "parquet", b"ARROW1": "arrow"}
-_GZIP, _BZIP2, _ZSTD, _XZ = b"\x1f\x8b", b"BZh", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0"
+_GZIP = b"\x1f\x8b"
 
 # First bytes of files that are no table: (what it is, what to do).
 _FOREIGN: tuple[tuple[bytes, str, str], ...] = (
@@ -72,41 +74,32 @@ def table_format(path: Path) -> Format:
     return "csv"
 
 
-def file_size(path: Path) -> int:
-    """Return the number of bytes in a regular file.
-
-    Raises:
-        DataError: if there is none.
-    """
-    try:
-        if path.is_dir():
-            raise data_error(path, "a data file", "a folder", "name one of the files in it")
-        if path.exists() and not path.is_file():
-            raise data_error(path, "a data file", "a device or a pipe")
-        return path.stat().st_size
-    except (OSError, ValueError) as error:
-        raise data_error(path, "a data file", f"cannot be read ({getattr(error, 'strerror', None) or error})") from None
-
-
-def open_file(path: Path) -> io.BufferedReader:
+@contextmanager
+def open_file(path: Path) -> Iterator[BinaryIO]:
     """Open a regular file; see `open_to_read`.
 
     Raises:
         DataError: if it cannot be read, or its size is made of holes.
     """
-    file_size(path)
     try:
-        file = open_to_read(path, follow=True)
-        file.peek(1)  # what a special file refuses, it refuses here
-        return file
+        with open_to_read(path, follow=True) as file:
+            yield file
     except OSError as error:
-        raise data_error(path, "a data file", f"cannot be read ({error.strerror})") from None
+        kind = str(error.strerror).partition(", got ")[2]
+        way = "name one of the files in it" if kind == "a folder" else ""
+        raise data_error(path, "a data file", kind or f"cannot be read ({error.strerror})", way) from None
+
+
+def file_size(path: Path) -> int:
+    """Return the number of bytes in a regular file; raises DataError."""
+    with open_file(path) as file:
+        return file.seek(0, io.SEEK_END)
 
 
 def digest_of(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    open_file(path).close()  # which says what it is, if it is no file
-    return sha256_of(path)
+    """Return the SHA-256 of a regular file, in hexadecimal; raises DataError."""
+    with open_file(path):
+        return sha256_of(path)
 
 
 def is_gzipped(path: Path) -> bool:
@@ -115,50 +108,44 @@ def is_gzipped(path: Path) -> bool:
         return file.read(2) == _GZIP
 
 
+def _open_zstd(packed: BinaryIO) -> Any:
+    import pyarrow
+
+    return pyarrow.CompressedInputStream(packed, "zstd")
+
+
+_PACKED: dict[bytes, tuple[str, Callable[[BinaryIO], Any]]] = {
+    _GZIP: ("gzip", gzip.open),
+    b"BZh": ("bzip2", bz2.open),
+    b"\xfd7zXZ\0": ("xz", lzma.open),
+    b"\x28\xb5\x2f\xfd": ("zstd", _open_zstd),
+}
+
+
 def read_bytes(path: Path) -> bytes:
     """Return the file's content, unpacked if it is compressed by gzip, bzip2, xz or zstd.
 
     Raises:
         DataError: if it cannot be read, is cut short or damaged, or unpacks to far more than its own size.
     """
-    try:
-        with open_file(path) as file:
-            content = file.read()
-    except OSError as error:
-        raise data_error(path, "a data file", f"cannot be read ({error.strerror})") from None
-    for magic, kind in ((_GZIP, "gzip"), (_BZIP2, "bzip2"), (_XZ, "xz"), (_ZSTD, "zstd")):
-        if content.startswith(magic):
-            return _unpack(content, kind, path)
-    return content
-
-
-def _unpack(packed: bytes, kind: str, path: Path) -> bytes:
+    with open_file(path) as file:
+        packed = file.read()
+    kind, opened = next((how for magic, how in _PACKED.items() if packed.startswith(magic)), ("", None))
+    if opened is None:
+        return packed
     limit = unpacked_limit(len(packed))
-    raw: Any = io.BytesIO(packed)
     try:
-        if kind == "gzip":
-            raw = gzip.GzipFile(fileobj=raw)
-        elif kind == "bzip2":
-            raw = bz2.BZ2File(raw)
-        elif kind == "xz":
-            raw = lzma.LZMAFile(raw)  # noqa: SIM115
-        else:
-            import pyarrow
-
-            raw = pyarrow.CompressedInputStream(raw, "zstd")
-        with raw as file:
+        with opened(io.BytesIO(packed)) as file:
             content: bytes = file.read(limit + 1)
     except EOFError:
         raise data_error(path, "a whole file", f"the {kind} file is cut short", "get or make it again") from None
     except (OSError, zlib.error, lzma.LZMAError) as error:
-        raise data_error(
-            path, "a whole file", f"the {kind} file is damaged ({error})", "get or make it again"
-        ) from None
+        found = f"the {kind} file is damaged ({error})"
+        raise data_error(path, "a whole file", found, "get or make it again") from None
     if len(content) > limit:
+        expected = f"at most {UNPACKED_RATIO} times the packed size"
         found = f"more than {limit:,} bytes packed in {len(packed):,}"
-        raise data_error(
-            path, f"at most {UNPACKED_RATIO} times the packed size", found, "unpack it yourself if you trust it"
-        )
+        raise data_error(path, expected, found, "unpack it yourself if you trust it")
     return content
 
 
@@ -179,13 +166,12 @@ def refuse_foreign(path: Path, content: bytes) -> None:
     table = "a table (CSV, Parquet, Feather, xlsx)"
     for magic, kind, way in _FOREIGN:
         if content.startswith(magic):
-            raise data_error(path, table, kind, f"{way}")
+            raise data_error(path, table, kind, way)
     if content[:2] == b"PK":
         raise data_error(path, table, "a zip archive", "unpack it first (an npz needs the ending .npz)")
     if content[:1] == b"\x80" and content[1:2] in (b"\2", b"\3", b"\4", b"\5"):
-        raise data_error(
-            path, table, "a pickle, which may run code when it is read", "write it with to_parquet or to_csv"
-        )
+        kind = "a pickle, which may run code when it is read"
+        raise data_error(path, table, kind, "write it with to_parquet or to_csv")
     start = content[:4096].decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
     lines = [line.strip() for line in start.splitlines() if line.strip()]
     if start[:1] == "<":
@@ -197,13 +183,13 @@ def refuse_foreign(path: Path, content: bytes) -> None:
         raise data_error(path, table, "an ARFF file", "its lines after @data are CSV: name the columns in a first line")
     if lines and all(_is_svmlight(line) for line in lines[:3]):
         way = "read it with sklearn.datasets.load_svmlight_file and save X.toarray() and y with numpy.savez"
-        raise data_error(path, table, "an svmlight (libsvm) file", f"{way}")
+        raise data_error(path, table, "an svmlight (libsvm) file", way)
 
 
 def _is_svmlight(line: str) -> bool:
     label, *pairs = line.split("#")[0].split()[:6] or [""]
-    return bool(pairs) and label.lstrip("+-")[:1].isdigit() and all(pair.partition(":")[0].isdigit() and ":" in pair
-                                                                   for pair in pairs)  # fmt: skip
+    is_sparse = all(":" in pair and pair.partition(":")[0].isdigit() for pair in pairs)
+    return bool(pairs) and is_sparse and label.lstrip("+-")[:1].isdigit()
 
 
 PIECE_BYTES = 8 << 20  # of a file; smaller files are one piece
@@ -235,19 +221,10 @@ class CutFile(NamedTuple):
 
 
 def cut(path: Path, *, has_header: bool, encoding: str = "utf-8", piece_bytes: int = PIECE_BYTES) -> CutFile:
-    """Read a file once and return where it can be cut; the memory needed does not depend on its size.
+    """Read a file once and return where it can be cut, into pieces of at least `piece_bytes` except the last.
 
-    A CSV file is cut at line ends outside double quotes. Compressed files, and those in an encoding of several bytes
-    per character other than UTF-8, are one piece.
-
-    Args:
-        path: the file.
-        has_header: whether a CSV file's first record is its header.
-        encoding: of a CSV file.
-        piece_bytes: least size of a piece but the last.
-
-    Raises:
-        OSError: if it cannot be read.
+    A CSV file is cut at line ends outside double quotes; the memory needed does not depend on its size. Compressed
+    files, and those in an encoding of several bytes per character other than UTF-8, are one piece. Raises OSError.
     """
     name = path.name.lower()
     if name.endswith((".parquet", ".pq")):
@@ -297,29 +274,23 @@ def _cut_records(file: BinaryIO, has_header: bool, piece_bytes: int) -> CutFile:
     """Return the pieces of a CSV file, cut at line ends where the number of double quotes before is even."""
     digest = hashlib.sha256()
     pieces: list[Piece] = []
-    header = start = at = 0
-    quotes, lines, first_line = 0, 1, 1
-    looks_for_header = has_header
-    while block := file.read(_PART_BYTES):
+    header = start = at = quotes = 0
+    lines = first_line = 1
+    step = 0 if has_header else min(piece_bytes, _PART_BYTES)  # the header is read line by line
+    while block := file.read(step) + file.readline():
         digest.update(block)
-        done = 0
-        while done < len(block):
-            # Up to where a cut may be, the block is only counted; from there every line end is looked at.
-            rest = max(done, start + piece_bytes - at) if not looks_for_header else done
-            end = block.find(b"\n", rest) + 1
-            if not end:
-                end = len(block)
-            quotes += block.count(b'"', done, end)
-            lines += block.count(b"\n", done, end)
-            is_end = block[end - 1 : end] == b"\n" and quotes % 2 == 0
-            done = end
-            if is_end and looks_for_header:
-                header = start = at + end
-                first_line, looks_for_header = lines, False
-            elif is_end and at + end - start >= piece_bytes:
-                pieces.append(Piece(start, at + end, header, first_line))
-                start, first_line = at + end, lines
         at += len(block)
+        quotes += block.count(b'"')
+        lines += block.count(b"\n")
+        if quotes % 2:
+            continue
+        if not step:
+            header, step = at, min(piece_bytes, _PART_BYTES)
+        elif at - start >= piece_bytes:
+            pieces.append(Piece(start, at, header, first_line))
+        else:
+            continue
+        start, first_line = at, lines
     if at > start:
         pieces.append(Piece(start, at, header, first_line))
     return CutFile(tuple(pieces) or (Piece(),), digest.hexdigest())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +26,18 @@ class Frame:
         where: the source, for messages.
         names: the columns' names, each different; None if they have positions only.
         width: number of columns.
-        first: as `names`, for messages.
         decimal: the decimal point of texts.
-        notes: none; a frame leaves nothing to decide.
+        notes: what was decided about an Excel sheet, in words.
     """
 
     decimal = "."
 
-    def __init__(self, where: str, names: Sequence[str] | None, columns: Sequence[Any], length: int) -> None:
-        self.where, self.notes = where, list[str]()
-        self.width = len(columns)
+    def __init__(
+        self, where: str, names: Sequence[str] | None, column: Callable[[int], Any], width: int, length: int
+    ) -> None:
+        self.where, self.width, self.notes = where, width, list[str]()
         self.names = None if names is None else unique_names([clean(name) for name in names])
-        self.first = list(self.names or ())
-        self._columns, self._length = columns, length
+        self._column, self._length = column, length
 
     def columns(self, numbers: Collection[int], texts: Collection[int], coded: bool = False) -> dict[int, Any]:
         """Return some columns as pyarrow ChunkedArrays, by position.
@@ -60,15 +60,13 @@ class Frame:
     def _arrow(self, at: int) -> Any:
         import pyarrow as pa
 
-        column = self._columns[at]
+        column = self._column(at)
         if not isinstance(column, pa.ChunkedArray):
             column = pa.chunked_array([_array_of(column)])
         kind = column.type
         if pa.types.is_nested(kind):
-            name = self.names[at] if self.names else at
-            raise data_error(
-                f"{self.where}: column {shown(name)}", "numbers, texts or booleans", f"cells of type {kind}"
-            )
+            place = f"{self.where}: column {shown(self.names[at] if self.names else at)}"
+            raise data_error(place, "numbers, texts or booleans", f"cells of type {kind}")
         simple = pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)
         if simple or pa.types.is_null(kind) or pa.types.is_dictionary(kind):
             return column
@@ -105,42 +103,28 @@ def frame_of(X: Any, where: str = "rows") -> Frame:
     """
     if hasattr(X, "iloc") and hasattr(X, "columns"):  # pandas: its index is no column
         names = [str(name) for name in X.columns]
-        return Frame(where, names, _PandasColumns(X), len(X))
+        return Frame(where, names, lambda at: X.iloc[:, at], len(names), len(X))
     if is_frame(X):
         import pyarrow as pa
 
         try:
-            table = pa.table(X)
+            return _frame_of_table(where, pa.table(X))
         except (TypeError, pa.ArrowException) as error:
             raise data_error(where, "a frame of pandas, polars or Arrow", f"a {type(X).__name__} ({error})") from None
-        return Frame(where, table.column_names, table.columns, table.num_rows)
     cells = np.asarray(X, None if isinstance(X, np.ndarray) else object)
     if cells.ndim != 2:
         raise data_error(where, "rows of cells, shape (N, columns)", f"shape {cells.shape}")
-    return Frame(where, None, list(cells.T), len(cells))
+    return Frame(where, None, lambda at: cells[:, at], cells.shape[1], len(cells))
 
 
-class _PandasColumns(Sequence[Any]):
-    """The columns of a pandas frame by position."""
-
-    def __init__(self, frame: Any) -> None:
-        self._frame = frame
-
-    def __len__(self) -> int:
-        return int(self._frame.shape[1])
-
-    def __getitem__(self, at: Any) -> Any:
-        return self._frame.iloc[:, at]
+def _frame_of_table(where: str, table: Any) -> Frame:
+    return Frame(where, table.column_names, table.column, table.num_columns, table.num_rows)
 
 
 def read_frame(path: Path, form: Format, reading: Reading, has_names: bool) -> Frame:
     """Read a Parquet, Feather or Arrow file, or the first sheet of an Excel workbook.
 
-    Args:
-        path: the file.
-        form: which of them.
-        reading: for a workbook, whether its first row is a header.
-        has_names: whether the config calls a column by its name.
+    Whether the sheet's first row is a header is what `reading` says, or `has_names`: the config names a column.
 
     Raises:
         DataError: if it cannot be read as such.
@@ -152,18 +136,14 @@ def read_frame(path: Path, form: Format, reading: Reading, has_names: bool) -> F
 
     try:
         if form == "parquet":
-            from pyarrow import parquet
-
-            table = parquet.read_table(path, use_threads=False)
+            from pyarrow.parquet import read_table
         else:
-            from pyarrow import feather
+            from pyarrow.feather import read_table
 
-            table = feather.read_table(path, use_threads=False)
+        return _frame_of_table(str(path), read_table(path, use_threads=False))
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise data_error(
-            path, "a whole file", f"cannot be read as {form} ({str(error).splitlines()[0][:80]})"
-        ) from None
-    return Frame(str(path), table.column_names, table.columns, table.num_rows)
+        found = f"cannot be read as {form} ({str(error).splitlines()[0][:80]})"
+        raise data_error(path, "a whole file", found) from None
 
 
 def _read_workbook(path: Path, reading: Reading, has_names: bool) -> Frame:
@@ -184,9 +164,8 @@ def _read_workbook(path: Path, reading: Reading, has_names: bool) -> Frame:
     why, header = "", has_names if reading.header is None else reading.header
     if reading.header is None and not has_names:
         header, why = is_header(cells[0], cells[1:100], reading)
-    names = cells[0] if header else None
-    columns = [[row[at] for row in cells[1 if header else 0 :]] for at in range(width)]
-    frame = Frame(str(path), names, columns, len(cells) - bool(header))
+    rows = cells[1 if header else 0 :]
+    frame = Frame(str(path), cells[0] if header else None, lambda at: [row[at] for row in rows], width, len(rows))
     if why:
         frame.notes.append(f"{path}: the first row is taken for {'names' if header else 'data'}, as {why}")
     return frame
@@ -198,32 +177,30 @@ def frame_bytes(X: Any) -> bytes:
     Raises:
         DataError: for something that is no data frame.
     """
-    import pyarrow as pa
-    from pyarrow import parquet
-
     if not is_frame(X):
         raise data_error("rows", "a data frame of pandas, polars or Arrow", f"a {type(X).__name__}")
     frame = frame_of(X)
     names = frame.names or ()
     require_distinct("rows", names, ())
     columns = frame.columns([], range(frame.width))
-    out = pa.BufferOutputStream()
-    parquet.write_table(pa.table({name: columns[at] for at, name in enumerate(names)}), out)
-    content: bytes = out.getvalue().to_pybytes()
-    return content
+    return _parquet({name: columns[at] for at, name in enumerate(names)})
 
 
 def parquet_bytes(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
     """Return a Parquet file of rows; probabilities, written as texts, become numbers."""
+    columns = list(zip(*rows, strict=True)) or [()] * len(names)
+    return _parquet(
+        {
+            name: list(map(float, column)) if name.startswith("p(") else list(column)
+            for name, column in zip(names, columns, strict=True)
+        }
+    )
+
+
+def _parquet(columns: Mapping[str, Any]) -> bytes:
     import pyarrow as pa
     from pyarrow import parquet
 
-    columns = list(zip(*rows, strict=True)) or [()] * len(names)
-    arrays = [
-        pa.array([float(value) for value in column] if name.startswith("p(") else list(column))
-        for name, column in zip(names, columns, strict=True)
-    ]
-    out = pa.BufferOutputStream()
-    parquet.write_table(pa.table(dict(zip(names, arrays, strict=True))), out)
-    content: bytes = out.getvalue().to_pybytes()
-    return content
+    out = io.BytesIO()
+    parquet.write_table(pa.table(dict(columns)), out)
+    return out.getvalue()

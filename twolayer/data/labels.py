@@ -75,19 +75,12 @@ def labels_of_array(array: Array, name: str) -> Labels:
 
 
 def labels_of_column(column: Any, reading: Reading, decimal: str, name: str, most: int) -> Labels:
-    """Return the labels, or categories, in a pyarrow column: integers if all are, otherwise texts.
+    """Return the labels, or categories, in a pyarrow column (N,): integers if all are, otherwise texts.
 
     Values that are equal are one label, however they are written.
 
-    Args:
-        column: a ChunkedArray (N,).
-        reading: which spellings are missing.
-        decimal: the decimal point of texts.
-        name: words for the column.
-        most: different values that are allowed.
-
     Raises:
-        DataError: if it has more.
+        DataError: if there are more than `most` of them.
     """
     codes, distinct = encoded(column)
     used = np.bincount(codes + 1, minlength=len(distinct) + 1)[1:] > 0
@@ -166,12 +159,7 @@ def near_equal_note(values: Sequence[Label], name: str) -> str | None:
 
 
 def class_indices(labels: Labels, classes: Sequence[Label], place: Place) -> Array:
-    """Return the labels as indices into the training's `classes`, (N,) in the smallest unsigned type.
-
-    Args:
-        labels: without missing ones.
-        classes: the C labels known from training.
-        place: words for where row i is.
+    """Return labels, none missing, as indices into the training's `classes`, (N,) in the smallest unsigned type.
 
     Raises:
         DataError: for a label that is not among `classes`.
@@ -204,20 +192,13 @@ def stratified_split(
     rng: np.random.Generator,
     name: str,
 ) -> tuple[RowNumbers, RowNumbers]:
-    """Part N rows in two, class by class; return the rows of both parts, each in ascending order.
+    """Part N rows of classes y in two, class by class; return the rows of both parts, each in ascending order.
 
     The second part has round(fraction N) rows, shared among the classes in proportion to their rows (largest
     remainders first), but at least one of each class, and never all of a class.
 
-    Args:
-        y: (N,) class indices.
-        fraction: share of the second part, between 0 and 1.
-        classes: the C labels, for the message.
-        rng: where the random numbers come from.
-        name: what is split and for what, for the message.
-
     Raises:
-        DataError: if a class has a single row.
+        DataError: if a class has a single row; `classes` and `name`, what is split and for what, are for the message.
     """
     counts = _class_counts(y, classes, name)
     held = np.zeros(len(y), np.bool_)
@@ -235,16 +216,9 @@ def stratified_folds(
     rng: np.random.Generator,
     name: str,
 ) -> NDArray[np.integer[Any]]:
-    """(N,) Return the fold of each row, 0 to folds - 1, for cross-validation.
+    """Return the fold (N,) of each row of classes y, 0 to folds - 1, for cross-validation.
 
     The sizes of two folds, and their numbers of rows of a class, differ by at most one.
-
-    Args:
-        y: (N,) class indices.
-        folds: number of folds, at least 2.
-        classes: the C labels, for the message.
-        rng: draws which rows of a class go into which fold.
-        name: what is split, for the message.
 
     Raises:
         DataError: if a class has a single row, which no training rows would have when it is held out, or there are

@@ -122,7 +122,7 @@ class Preparation:
         Args:
             path: the file.
             with_labels: whether its labels are looked at.
-            notes: gets a sentence for columns that are not used and categories that training did not have.
+            notes: as of `transform`.
 
         Returns:
             X (N, D) in the network's float type; y (N,) class indices, or None if the file has no labels or they are
@@ -196,11 +196,7 @@ class Preparation:
 
     @classmethod
     def from_stored(cls, header: Any, arrays: Mapping[str, Array]) -> Preparation:
-        """Return the preparation in a model file.
-
-        Args:
-            header: what `to_header` gave, from an untrusted file.
-            arrays: those of `to_arrays`, perhaps among others.
+        """Return the preparation in a model file: what `to_header` and `to_arrays` gave, checked.
 
         Raises:
             ValueError: for anything that is missing, of another type, or does not fit the rest.

@@ -203,13 +203,7 @@ class ArrayRows(Rows):
 
 
 class ScaledRows(ArrayRows):
-    """Rows kept as they are (bytes of images, numbers in a mapped file) and scaled when they are taken.
-
-    Args:
-        X: (M, D) numbers of any kind, in memory or mapped.
-        scaling: what makes them ready for the model.
-        index: (N,) which of them, and in which order; None for all.
-    """
+    """Rows kept as they are (bytes of images, numbers in a mapped file) and scaled when they are taken."""
 
     def __init__(self, X: Array, scaling: Scaling, index: RowNumbers | None = None) -> None:
         super().__init__(X, index)

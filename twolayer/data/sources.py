@@ -35,9 +35,8 @@ class Raw:
         name: the source, for messages.
         X: (N, D) numbers of any type, in memory or mapped; NaN where a table's cell is missing.
         labels: of the rows; None if the source has none.
-        image_shape: shape of a row that is a picture, (height, width) or (height, width, colours); otherwise None.
-        place: words for where row i is.
-        label_place: words for where the label of row i is.
+        image_shape: (height, width) or (height, width, colours) of a row that is a picture; otherwise None.
+        place, label_place: words for where row i, and its label, is.
         feature: words for feature j.
         spelling: how row i of a table writes feature j, or its label (None).
     """
@@ -76,11 +75,7 @@ def read_training(
     unseen: str = "none",
     notes: list[str] | None = None,
 ) -> tuple[Raw, TableForm | None]:
-    """Return the rows of a training source, and for a table what its columns are.
-
-    Raises:
-        DataError: for any error in it.
-    """
+    """Return the rows of a training source, and for a table what its columns are; raises DataError."""
     with as_data_error():
         if is_table(source):
             collected: list[str] = [] if notes is None else notes
@@ -105,7 +100,7 @@ def read_split(
         source: where they are.
         form: the columns of the training table; None if it was none.
         n_features: D of the training.
-        seed: the run's seed, for generated rows.
+        seed: the run's, for generated rows.
         part: 1 for validation, 2 for test.
         labels: whether rows without labels are an error, or labels not looked at.
         notes: gets what was decided.
@@ -130,7 +125,7 @@ def read_split(
 
 
 def _leak_notes(table: ParsedTable, form: TableForm) -> list[str]:
-    """A sentence on the column that gives the label away the most; the tables judged have few columns beside rows."""
+    """Return a sentence on the column that gives the label away the most, if the table is not too wide."""
     if table.labels is None or len(form.features) > _MOST_JUDGED:
         return []
     numeric = (position for position in form.features if position not in form.categories)
@@ -147,7 +142,7 @@ def name_of(source: Source) -> str:
 
 
 def files_of(source: object) -> list[Path]:
-    """The files a source is read from."""
+    """Return the files a source is read from."""
     if isinstance(source, str | Path):
         return [Path(source)]
     if isinstance(source, Mapping):
@@ -176,17 +171,15 @@ def _of_table(table: ParsedTable, form: TableForm, name: str, notes: list[str]) 
 
 
 def _of_arrays(name: str, X: Array, y: Array | None, label_name: str) -> Raw:
-    """Rows of arrays: X (N, D), or (N, height, width) or (N, height, width, colours) pictures; y (N,)."""
+    """Return the rows of arrays: X (N, D), or (N, height, width) or (N, height, width, colours) pictures; y (N,)."""
     if X.dtype.kind not in "biuf":
         raise data_error(name, "numbers", f"features of type {X.dtype}")
     if not 2 <= X.ndim <= 4 or not X.size:
-        raise data_error(
-            name, "(N, D), or pictures (N, height, width) or (N, height, width, 3)", f"features of shape {X.shape}"
-        )
-    if y is not None and len(np.atleast_1d(y)) != len(X):
-        raise data_error(
-            name, "one label for each row", f"{len(X):,} rows of features and {len(np.atleast_1d(y)):,} labels"
-        )
+        expected = "(N, D), or pictures (N, height, width) or (N, height, width, 3)"
+        raise data_error(name, expected, f"features of shape {X.shape}")
+    if y is not None and np.atleast_1d(y).shape[0] != len(X):
+        found = f"{len(X):,} rows of features and {np.atleast_1d(y).shape[0]:,} labels"
+        raise data_error(name, "one label for each row", found)
     labels = None if y is None else labels_of_array(y, label_name)
     return Raw(
         name,

@@ -28,14 +28,14 @@ MAX_ENCODED = 1 << 25  # numbers, 256 MiB of float64; a table that holds more by
 
 @dataclass(frozen=True, eq=False)
 class ParsedTable:
-    """A table of N rows, its columns as numbers and codes.
+    """A table of N rows, its columns as numbers and codes, by their position in the training table.
 
     Attributes:
         numbers: (N, numeric features) float64, NaN where a cell is missing.
-        categories: position in the layout -> the column's codes and distinct values; the code -1 where missing.
+        categories: the codes and distinct values of the other features; the code -1 where missing.
         labels: of the rows; None if the table has no label column.
         place: words for where row i is, `file:line`.
-        cell: how row i writes the column at a position of the layout.
+        cell: how row i writes a column.
     """
 
     numbers: Array
@@ -48,14 +48,9 @@ class ParsedTable:
 def encode(table: ParsedTable, form: TableForm, where: str, notes: list[str]) -> Array:
     """Return the rows as (N, D) float64, NaN where a cell is missing (in all features of a missing category).
 
-    Args:
-        table: the rows.
-        form: the training table.
-        where: the table, for messages.
-        notes: gets a sentence for categories that training did not have.
-
     Raises:
-        DataError: for such a category, if that is how `form.unseen` wants it; for far too many features.
+        DataError: for a category that training did not have, if `form.unseen` says so (otherwise `notes` gets a
+            sentence); for far too many features.
     """
     if not form.categories:
         return table.numbers
@@ -107,13 +102,7 @@ def read_training_table(
 ) -> tuple[ParsedTable, TableForm]:
     """Return a training table, of a file or a frame, and what its columns are; categories are those of all its rows.
 
-    Args:
-        source: a path, or a data frame.
-        choice: which column is what.
-        reading: how a file is read.
-        constant: drop: columns with one value are no features; keep: they are.
-        unseen: see `TableForm`.
-        notes: gets what was decided.
+    With constant="drop", columns with one value are no features; `notes` gets what was decided.
 
     Raises:
         DataError: for any error in it.
@@ -140,13 +129,7 @@ def read_training_table(
 
 
 def read_table(source: Any, form: TableForm, labels: Labelling, notes: list[str]) -> ParsedTable:
-    """Return a table, of a file or a frame, whose columns are those of a training table.
-
-    Args:
-        source: a path, a data frame, or rows of cells (N, features).
-        form: the training table.
-        labels: whether they must be there, may be, or are left alone.
-        notes: gets what was decided, and the columns that are not used.
+    """Return a table, of a file, a frame or rows of cells (N, features), whose columns are those of a training table.
 
     Raises:
         DataError: for any error in it.
@@ -169,16 +152,10 @@ def read_table(source: Any, form: TableForm, labels: Labelling, notes: list[str]
 def read_columns(
     path: Path, form: TableForm | None, names: Sequence[str], optional: bool = False
 ) -> dict[str, list[str]]:
-    """Return columns of a table's file as texts, by name: those kept beside predictions.
-
-    Args:
-        path: the file.
-        form: the training table, which says how the file is read.
-        names: of the columns; `all` for all of them.
-        optional: whether a column that the file does not have is left out.
+    """Return columns of a table's file as texts, by name (`all`: all of them): those kept beside predictions.
 
     Raises:
-        DataError: for a column that the file does not have.
+        DataError: for a column that the file does not have, unless it is optional.
     """
     if form is None or format_of(path) not in TABLES:
         raise data_error(path, "a table whose columns have names", "a file of arrays", "leave --keep out")
@@ -201,10 +178,7 @@ def read_columns(
 def open_table(source: Any, reading: Reading, has_names: bool) -> Opened:
     """Open a training table, a file or a frame, and decide whether it has a header.
 
-    Args:
-        source: a path, or a data frame.
-        reading: how a file is read.
-        has_names: whether a column is called by its name, so that there must be a header.
+    It must have one if the config calls a column by its name (`has_names`).
     """
     opened = _open(source, reading, has_names)
     if isinstance(opened, CsvFile):
@@ -272,12 +246,7 @@ def _parse(opened: Opened, form: TableForm, places: Mapping[int, int], reading: 
 def fill_numbers(column: Any, out: Array, reading: Reading, decimal: str, give_up: bool = False) -> int | None:
     """Fill `out` (N,) with a pyarrow column's numbers, NaN where missing; return the first row that has no number.
 
-    Args:
-        column: a ChunkedArray (N,).
-        out: float64.
-        reading: which spellings are missing.
-        decimal: the decimal point of texts.
-        give_up: whether a single text among the first values ends it, without a look at the others.
+    With `give_up`, a single text among the first values ends it, without a look at the others.
     """
     import pyarrow as pa
 
