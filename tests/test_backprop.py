@@ -12,7 +12,7 @@ from scipy import special
 
 from twolayer.network.backprop import Workspace, data_loss_and_gradients, loss_and_gradients, penalty
 from twolayer.network.model import Params, init_params
-from twolayer.reference import random_problem, standard_problems
+from twolayer.reference.problems import random_problem, standard_problems
 
 EXPECTED_X = "X: expected (N, 3) with N >= 1, as the parameters have 3 features; got "
 SHAPES = [(6, 3, 4, 3), (1, 3, 4, 3), (6, 3, 1, 3), (6, 3, 4, 2), (6, 3, 0, 3), (5, 1, 1, 2)]

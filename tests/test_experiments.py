@@ -10,7 +10,7 @@ import pytest
 
 from twolayer.__main__ import run
 from twolayer.commands import experiment as experiments
-from twolayer.commands.experiment import EXPERIMENTS, NAMES, exaggeration, ladder, loss, separable
+from twolayer.commands.experiment import EXPERIMENTS, ClaimPanel, draw_panels, exaggeration, ladder, loss, separable
 
 
 def test_softmax_exceeds_the_plain_share_exactly_where_the_gap_exceeds_the_log_ratio() -> None:
@@ -54,8 +54,8 @@ def test_the_ladder_has_a_rung_for_each_way_and_skips_what_is_not_installed(monk
 
     monkeypatch.setattr(experiments, "make_engine", without_numba)
     result = ladder(seconds=0.0)
-    assert [name for name, _, _ in result.panels[0].values][:2] == ["two loops", "outer products, row by row"]
-    assert len(result.panels[0].values) == 6
+    assert [name for _, name, _ in result.panels[0].points][:2] == ["two loops", "outer products, row by row"]
+    assert len(result.panels[0].points) == 6
     assert "needs the package" in result.findings[-1]
 
 
@@ -69,15 +69,8 @@ def test_the_command_prints_numbers_and_draws_a_picture(
     assert EXPERIMENTS[name]().findings[0] in capsys.readouterr().out
 
 
-def test_a_picture_of_values_is_drawn(tmp_path: Path) -> None:
-    from twolayer.commands.experiment import ClaimPanel, draw_panels
-
+def test_a_picture_of_named_values_is_drawn(tmp_path: Path) -> None:
     path = tmp_path / "ladder.svg"
-    draw_panels(
-        "Speed", (ClaimPanel("times", "microseconds", values=(("slow", 100.0, "1x"), ("fast", 2.0, "50x"))),), path
-    )
+    panel = ClaimPanel("times", "microseconds", points=((100.0, "slow", "1x"), (2.0, "fast", "50x")), log="x")
+    draw_panels("Speed", (panel,), path)
     assert "<svg" in path.read_text()
-
-
-def test_the_command_knows_all_experiments() -> None:
-    assert tuple(EXPERIMENTS) == NAMES

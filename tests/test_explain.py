@@ -13,7 +13,7 @@ from twolayer.__main__ import run
 from twolayer.commands.explain import Explanation, explain
 from twolayer.network.backprop import loss_and_gradients
 from twolayer.network.model import Params
-from twolayer.reference import Problem, random_problem
+from twolayer.reference.problems import Problem, random_problem
 
 SPIRAL = """
 data: {train: {generator: spiral, rows_per_class: 20}}

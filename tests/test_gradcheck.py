@@ -11,8 +11,9 @@ import pytest
 from twolayer.__main__ import run
 from twolayer.network.backprop import loss_and_gradients
 from twolayer.network.model import Array, Params
-from twolayer.reference import REFERENCES, Problem, random_problem, standard_problems
+from twolayer.reference import REFERENCES
 from twolayer.reference.gradcheck import check_gradients, relative_error
+from twolayer.reference.problems import Problem, random_problem, standard_problems
 
 
 def check(function: object, p: Problem, **keywords: object):  # type: ignore[no-untyped-def]
@@ -234,7 +235,7 @@ def test_the_command_exits_1_when_a_gradient_is_wrong(
         loss, gradients = loss_and_gradients(params, X, y, reg)
         return loss, gradients._replace(W2=2 * gradients.W2)
 
-    monkeypatch.setattr("twolayer.network.backprop.loss_and_gradients", doubled)
+    monkeypatch.setattr("twolayer.commands.gradcheck.loss_and_gradients", doubled)
     assert run(["gradcheck"]) == 1
     captured = capsys.readouterr()
     assert "FAIL  random" in captured.out

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from twolayer.network.model import Array, Params
-from twolayer.reference import standard_problems
 from twolayer.reference.gradcheck import check_gradients
+from twolayer.reference.problems import standard_problems
 
 Network = Callable[[Params, Array, Array, float], tuple[float, Params]]
 

@@ -11,8 +11,11 @@ import pytest
 from twolayer import reference
 from twolayer.network.backprop import loss_and_gradients
 from twolayer.network.model import Params
-from twolayer.reference import REFERENCES, JacobianError, Problem, random_problem
+from twolayer.reference import REFERENCES, likelihood, numerical, plain
+from twolayer.reference.by_hand import ones_vectors, two_loops
 from twolayer.reference.gradcheck import check_gradients, relative_error
+from twolayer.reference.jacobians import JacobianError, jacobian_chain, softmax_jacobian
+from twolayer.reference.problems import Problem, random_problem
 
 FOLDER = Path(reference.__file__).parent
 
@@ -69,7 +72,7 @@ def test_the_plain_centred_differences_agree_away_from_kinks(problems: list[Prob
     smooth = [p for p in problems if p.params.b1 is None or p.params.b1.any()]
     for problem in smooth[:60]:
         _, gradients = loss_and_gradients(problem.params, problem.X, problem.y, problem.reg)
-        _, numeric = reference.centred_differences(problem.params, problem.X, problem.y, problem.reg)
+        _, numeric = numerical.centred_differences(problem.params, problem.X, problem.y, problem.reg)
         for array, gradient in gradients.named().items():
             assert np.abs(gradient - numeric.named()[array]).max() <= 1e-6 * max(1e-3, np.abs(gradient).max())
 
@@ -118,21 +121,21 @@ def test_the_two_cases_need_one_class_per_row() -> None:
     p = random_problem(np.random.default_rng(6), shape=(2, 3, 2, 3))
     soft = np.array([[0.5, 0.5, 0.0], [0.0, 0.2, 0.8]])
     with pytest.raises(ValueError, match="one class per row"):
-        reference.two_loops(p.params, p.X, soft, 0.0)
+        two_loops(p.params, p.X, soft, 0.0)
     loss, _ = loss_and_gradients(p.params, p.X, soft, 0.0)
-    assert reference.ones_vectors(p.params, p.X, soft, 0.0)[0] == pytest.approx(loss, rel=1e-14)
+    assert ones_vectors(p.params, p.X, soft, 0.0)[0] == pytest.approx(loss, rel=1e-14)
 
 
 def test_the_jacobian_chain_refuses_what_would_fill_the_memory() -> None:
     params = Params(np.zeros((784, 128)), np.zeros(128), np.zeros((128, 10)), np.zeros(10))
     with pytest.raises(JacobianError, match=r"64 rows .*784-128-10.* MiB.*fewer rows"):
-        reference.jacobian_chain(params, np.zeros((64, 784)), np.zeros(64, int), 0.0)
+        jacobian_chain(params, np.zeros((64, 784)), np.zeros(64, int), 0.0)
 
 
 def test_the_jacobian_chain_refuses_a_right_class_of_probability_0() -> None:
     params = Params(None, None, np.array([[0.0, 1000.0]]), np.zeros(2))
     with pytest.raises(JacobianError, match="probability 0"):
-        reference.jacobian_chain(params, np.ones((1, 1)), np.array([0]), 0.0)
+        jacobian_chain(params, np.ones((1, 1)), np.array([0]), 0.0)
     loss, gradients = loss_and_gradients(params, np.ones((1, 1)), np.array([0]), 0.0)
     assert loss == 1000
     np.testing.assert_array_equal(gradients.b2, [-1, 1])
@@ -142,18 +145,18 @@ def test_the_softmax_jacobian_is_that_of_automatic_differentiation() -> None:
     torch = pytest.importorskip("torch")
     s = torch.tensor([0.3, -1.2, 2.0, 0.0], dtype=torch.float64)
     expected = torch.autograd.functional.jacobian(lambda s: torch.softmax(s, 0), s).numpy()
-    p = reference.softmax(s.numpy()[None])[0]
-    np.testing.assert_allclose(reference.softmax_jacobian(p), expected, rtol=0, atol=1e-15)
+    p = plain.softmax(s.numpy()[None])[0]
+    np.testing.assert_allclose(softmax_jacobian(p), expected, rtol=0, atol=1e-15)
 
 
 def test_the_negative_log_likelihood_is_n_times_the_mean_loss() -> None:
     p = random_problem(np.random.default_rng(7), shape=(6, 3, 0, 4), reg=0.0, zero_biases=True)
     W, Y = p.params.W2, np.eye(4)[p.y]
     loss, gradients = loss_and_gradients(p.params, p.X, p.y, 0.0)
-    J = reference.negative_log_likelihood(W, p.X, Y)
+    J = likelihood.negative_log_likelihood(W, p.X, Y)
     assert pytest.approx(6 * loss, rel=1e-14) == J
-    assert -np.log(reference.likelihood(W, p.X, Y)) == pytest.approx(J, rel=1e-13)
-    np.testing.assert_allclose(reference.likelihood_gradient(W, p.X, Y), 6 * gradients.W2, rtol=0, atol=1e-14)
+    assert -np.log(likelihood.likelihood(W, p.X, Y)) == pytest.approx(J, rel=1e-13)
+    np.testing.assert_allclose(likelihood.likelihood_gradient(W, p.X, Y), 6 * gradients.W2, rtol=0, atol=1e-14)
     np.testing.assert_allclose(
-        reference.likelihood_step(W, p.X, Y, alpha=0.1), W - 0.6 * gradients.W2, rtol=0, atol=1e-14
+        likelihood.likelihood_step(W, p.X, Y, alpha=0.1), W - 0.6 * gradients.W2, rtol=0, atol=1e-14
     )

@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from twolayer import reference
 from twolayer.network.backprop import loss_and_gradients
 from twolayer.network.model import Array, Params, predict, softmax
-from twolayer.reference import complex_step, likelihood, negative_log_likelihood, two_loops
+from twolayer.reference.by_hand import two_loops
+from twolayer.reference.likelihood import likelihood, likelihood_step, negative_log_likelihood
+from twolayer.reference.numerical import complex_step
 
 TEXTS = Path(__file__).resolve().parent.parent / "docs" / "explanation" / "texts.md"
 
@@ -462,19 +463,19 @@ def test_waite_loss_is_the_sum_so_alpha_grows_with_the_batch() -> None:
     X, y, W = rng.normal(size=(8, 3)), rng.integers(0, 3, 8), rng.normal(size=(3, 3))
     mean, gradients = loss_and_gradients(Params(None, None, W, np.zeros(3)), X, y)
     assert negative_log_likelihood(W, X, np.eye(3)[y]) == pytest.approx(8 * mean)
-    step = reference.likelihood_step(W, X, np.eye(3)[y], alpha=0.01)
+    step = likelihood_step(W, X, np.eye(3)[y], alpha=0.01)
     np.testing.assert_allclose(step, W - 8 * 0.01 * gradients.W2, atol=1e-15)
     twice = np.r_[X, X], np.eye(3)[np.r_[y, y]]  # the same data twice: the mean's step stays, the sum's doubles
-    np.testing.assert_allclose(reference.likelihood_step(W, *twice, alpha=0.01) - W, 2 * (step - W), atol=1e-14)
+    np.testing.assert_allclose(likelihood_step(W, *twice, alpha=0.01) - W, 2 * (step - W), atol=1e-14)
 
 
 def test_waite_one_epoch_is_one_update_only_for_a_full_batch() -> None:
     rng = np.random.default_rng(2)
     X, Y, W = rng.normal(size=(8, 3)), np.eye(3)[rng.integers(0, 3, 8)], np.zeros((3, 3))
-    full = reference.likelihood_step(W, X, Y, alpha=0.5)
+    full = likelihood_step(W, X, Y, alpha=0.5)
     epoch = W
     for start in range(0, 8, 2):  # four updates, each row once: also an epoch
-        epoch = reference.likelihood_step(epoch, X[start : start + 2], Y[start : start + 2], alpha=0.5)
+        epoch = likelihood_step(epoch, X[start : start + 2], Y[start : start + 2], alpha=0.5)
     assert np.abs(epoch - full).max() > 0.05
 
 

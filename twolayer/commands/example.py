@@ -41,16 +41,15 @@ def write_example(name: str, folder: str | Path = ".") -> Sequence[Path]:
             f"expected an example, one of {some(names, len(names))}, got {shown(name)}{did_you_mean(name, names)}"
         )
     folder, home = Path(folder), shipped()
-    config = home / "configs" / f"{name}.yaml"
+    config, schema = home / "configs" / f"{name}.yaml", home / "configs" / "schema.json"
     text = (
-        config.read_text("utf-8").replace("../data/", "data/").replace("$schema=schema.json", f"$schema={SCHEMA_NAME}")
+        config.read_text("utf-8")
+        .replace("../data/", "data/")
+        .replace(f"$schema={schema.name}", f"$schema={SCHEMA_NAME}")
     )
-    files = {
-        folder / config.name: text.encode(),
-        folder / SCHEMA_NAME: (home / "configs" / "schema.json").read_bytes(),
-    }
-    data = load_config(config).data
-    sources = [path for source in (data.train, data.test, data.validation) for path in files_of(_plain(source))]
+    files = {folder / config.name: text.encode(), folder / SCHEMA_NAME: schema.read_bytes()}
+    data = load_config(config).data.model_dump()
+    sources = [path for key in ("train", "test", "validation") for path in files_of(data[key])]
     if sources:
         sources.append(home / "data" / "README.md")  # where they come from, and their licences
     files |= {folder / path.relative_to(home): path.read_bytes() for path in sources}
@@ -64,15 +63,10 @@ def write_example(name: str, folder: str | Path = ".") -> Sequence[Path]:
     return list(files)
 
 
-def _plain(source: object) -> object:
-    return source.model_dump() if hasattr(source, "model_dump") else source
-
-
 @click.command()
 @click.argument("name", required=False)
 def command(name: str | None) -> None:
     """Write the config NAME.yaml and its data into this folder. Without NAME, list the examples."""
-
     if name is None:
         click.echo("\n".join(example_names()))
         return

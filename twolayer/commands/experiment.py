@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
@@ -16,19 +16,16 @@ from numpy.typing import NDArray
 from twolayer.network.backprop import loss_and_gradients
 from twolayer.network.model import Array, Params, flat_copy, init_params, softmax
 from twolayer.network.settings import EngineName
-from twolayer.reference import gradient_step, one_loop, ones_vectors, outer_products, two_loops
+from twolayer.reference.by_hand import one_loop, ones_vectors, outer_products, two_loops
+from twolayer.reference.plain import gradient_step
 from twolayer.solver.engine import TrainingState, UpdateRule
 from twolayer.solver.solver import make_engine
 from twolayer.utils.errors import MissingExtraError
 from twolayer.utils.randomness import generator
 from twolayer.views import style
 
-if TYPE_CHECKING:
-    from twolayer.views.style import Axes
 
-
-@dataclass(frozen=True)
-class LabelledCurve:
+class LabelledCurve(NamedTuple):
     """One line: its label in the legend, and its points."""
 
     label: str
@@ -38,92 +35,48 @@ class LabelledCurve:
 
 @dataclass(frozen=True)
 class ClaimPanel:
-    """What one pair of axes shows.
-
-    Attributes:
-        title: above it.
-        xlabel: with the unit.
-        ylabel: with the unit.
-        curves: lines; those after the fourth repeat colours with another dash.
-        points: (x, y, text), each a dot with its text beside it.
-        text_at: where that text is, in points right of and above the dot.
-        values: (name, value, text), a line each instead of curves, the first on top, on a logarithmic axis.
-        log_x: whether x is logarithmic.
-        log_y: whether y is logarithmic.
-        dots: whether each point of a curve is marked.
-    """
+    """What one pair of axes shows: curves, and dots with a text beside each."""
 
     title: str
-    xlabel: str
-    ylabel: str = ""
-    curves: tuple[LabelledCurve, ...] = ()
-    points: tuple[tuple[float, float, str], ...] = ()
-    text_at: tuple[float, float] = (7, 5)
-    values: tuple[tuple[str, float, str], ...] = ()
-    log_x: bool = False
-    log_y: bool = False
-    dots: bool = False
+    xlabel: str  # with the unit
+    ylabel: str = ""  # with the unit
+    curves: tuple[LabelledCurve, ...] = ()  # those after the fourth repeat colours with another dash
+    points: tuple[tuple[float, float | str, str], ...] = ()  # (x, y, text)
+    text_at: tuple[float, float] = (7, 5)  # where the text is, in points right of and above the dot
+    log: str = ""  # the axes that are logarithmic: x, y or xy
+    dots: bool = False  # whether each point of a curve is marked
 
 
 @style.default_look()
 def draw_panels(title: str, panels: tuple[ClaimPanel, ...], path: Path) -> None:
     """Draw one or two panels side by side into a picture file, in the format of its name's ending."""
     figure = style.new_figure(10 if len(panels) > 1 else 8, 4.2)
-    all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axes, panel in zip(all_axes, panels, strict=True):
-        if panel.values:
-            _draw_values(axes, panel)
-        else:
-            _draw_curves(axes, panel)
+    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        for number, curve in enumerate(panel.curves):
+            color, dash = style.OKABE_ITO[number % 4], style.DASHES[number % len(style.DASHES)]
+            marker = "o" if panel.dots else None
+            axes.plot(curve.x, curve.y, color=color, linestyle=dash, linewidth=1.9, marker=marker, label=curve.label)
+        for x, y, text in panel.points:
+            axes.plot(x, y, "o", color=style.MARK, markersize=5)
+            axes.annotate(text, (x, y), textcoords="offset points", xytext=panel.text_at, fontsize=9, color=style.MARK)
+        if "x" in panel.log:
+            axes.set_xscale("log")
+        if "y" in panel.log:
+            axes.set_yscale("log")
+        style.tidy(axes, panel.xlabel, panel.ylabel)
+        if len(panel.curves) > 1:
+            axes.legend(frameon=False, fontsize=9)
         axes.set_title(panel.title, fontsize=10, loc="left")
     figure.text(0.015, 0.945, title, fontsize=12, fontweight="bold", parse_math=False)
     figure.tight_layout(rect=(0, 0, 1, 0.93), w_pad=2.5)
     style.save(figure, path)
 
 
-def _draw_curves(axes: Axes, panel: ClaimPanel) -> None:
-    for number, curve in enumerate(panel.curves):
-        color, dash = style.OKABE_ITO[number % 4], style.DASHES[number % len(style.DASHES)]
-        marker = "o" if panel.dots else None
-        axes.plot(curve.x, curve.y, color=color, linestyle=dash, linewidth=1.9, marker=marker, label=curve.label)
-    if panel.log_x:
-        axes.set_xscale("log")
-    if panel.log_y:
-        axes.set_yscale("log")
-    for x, y, text in panel.points:
-        axes.plot(x, y, "o", color=style.MARK, markersize=5)
-        axes.annotate(text, (x, y), textcoords="offset points", xytext=panel.text_at, fontsize=9, color=style.MARK)
-    style.tidy(axes, panel.xlabel, panel.ylabel)
-    if len(panel.curves) > 1:
-        axes.legend(frameon=False, fontsize=9)
-
-
-def _draw_values(axes: Axes, panel: ClaimPanel) -> None:
-    names = [name for name, _, _ in panel.values]
-    values = [value for _, value, _ in panel.values]
-    axes.plot(values, range(len(names)), "o", color=style.TRAINING, markersize=8)
-    axes.set_xscale("log")
-    axes.set_ylim(-0.6, len(names) - 0.4)
-    axes.set_yticks(range(len(names)), names)
-    axes.invert_yaxis()
-    axes.set_xlim(min(values) / 2, max(values) * 12)
-    for place, (_, value, text) in enumerate(panel.values):
-        axes.text(value * 1.25, place, text, va="center", fontsize=9, color=style.MARK)
-    style.tidy(axes, panel.xlabel, panel.ylabel)
-
-
 LADDER_SHAPE = (64, 64, 64, 10)  # N, D, H, C: a batch of optdigits
 
 
-@dataclass(frozen=True)
-class Experiment:
-    """What an experiment found.
-
-    Attributes:
-        title: the claim or the question.
-        panels: the picture.
-        findings: the numbers in words, one line each.
-    """
+class Experiment(NamedTuple):
+    """What an experiment found: the claim or the question, its picture, and the numbers in words, one line each."""
 
     title: str
     panels: tuple[ClaimPanel, ...]
@@ -189,12 +142,7 @@ def loss() -> Experiment:
 
 
 def separable(steps: int = 10_000, regs: tuple[float, ...] = (0.0, 1e-3, 1e-2, 1e-1)) -> Experiment:
-    """Train softmax regression on two linearly separable classes: |W| under gradient descent, for several r.
-
-    Args:
-        steps: steps of gradient descent, alpha = 0.5.
-        regs: values of r.
-    """
+    """Train softmax regression on two separable classes: |W| under gradient descent, alpha = 0.5, for several r."""
     rng = generator(0, "generate")
     y = np.arange(40) % 2
     X = rng.normal(scale=0.5, size=(40, 2)) + np.where(y[:, None] == 0, -1.5, 1.5)
@@ -215,21 +163,15 @@ def separable(steps: int = 10_000, regs: tuple[float, ...] = (0.0, 1e-3, 1e-2, 1
     return Experiment(
         "Two separable classes: do the weights stop growing?",
         (
-            ClaimPanel("size of the weights", "steps", "|W|", tuple(norms), log_x=True),
-            ClaimPanel(
-                "mean loss, penalty apart", "steps", "cross-entropy (nats)", tuple(losses), log_x=True, log_y=True
-            ),
+            ClaimPanel("size of the weights", "steps", "|W|", tuple(norms), log="x"),
+            ClaimPanel("mean loss, penalty apart", "steps", "cross-entropy (nats)", tuple(losses), log="xy"),
         ),
         tuple(findings),
     )
 
 
 def ladder(seconds: float = 0.4) -> Experiment:
-    """Time the gradients of one batch: two loops, one, none, without allocations, compiled.
-
-    Args:
-        seconds: how long each rung is repeated.
-    """
+    """Time the gradients of one batch, each rung for `seconds`: two loops, one, none, without allocations, compiled."""
     N, D, H, C = LADDER_SHAPE
     rng = generator(0, "generate")
     params = init_params(D, H, C, rng=rng, dtype=np.float32)
@@ -249,19 +191,16 @@ def ladder(seconds: float = 0.4) -> Experiment:
         left_out = str(error)
     times = {name: _median_seconds(rung, seconds) for name, rung in rungs.items()}
     slowest = times["two loops"]
-    values = tuple((name, 1e6 * t, f"{1e6 * t:,.0f} µs   {slowest / t:,.0f}x") for name, t in times.items())
     findings = [f"{name:<28} {1e6 * t:10,.1f} microseconds {slowest / t:8,.1f}x" for name, t in times.items()]
-    return Experiment(
-        f"One batch of {N} rows through a {D}-{H}-{C} network and back",
-        (
-            ClaimPanel(
-                "median time; how many times as fast as two loops",
-                "microseconds per batch (references in float64, the others in float32)",
-                values=values,
-            ),
-        ),
-        tuple([*findings, left_out] if left_out else findings),
+    panel = ClaimPanel(
+        "median time; how many times as fast as two loops",
+        "microseconds per batch (references in float64, the others in float32)",
+        points=tuple((1e6 * t, name, f"{1e6 * t:,.0f} µs   {slowest / t:,.0f}x") for name, t in times.items()),
+        text_at=(-20, 7),
+        log="x",
     )
+    title = f"One batch of {N} rows through a {D}-{H}-{C} network and back"
+    return Experiment(title, (panel,), tuple([*findings, left_out] if left_out else findings))
 
 
 def _engine_step(name: EngineName, params: Params, X: Array, y: Array) -> Callable[[], object]:
@@ -283,18 +222,12 @@ def _median_seconds(function: Callable[[], object], seconds: float) -> float:
 
 
 EXPERIMENTS: dict[str, Callable[[], Experiment]] = {
-    "exaggeration": exaggeration,
-    "loss": loss,
-    "separable": separable,
-    "ladder": ladder,
+    each.__name__: each for each in (exaggeration, loss, separable, ladder)
 }
 
 
-NAMES = ("exaggeration", "loss", "separable", "ladder")
-
-
 @click.command()
-@click.argument("name", type=click.Choice(NAMES))
+@click.argument("name", type=click.Choice(list(EXPERIMENTS)))
 @click.option("--out", type=click.Path(path_type=Path), help="Picture (.png, .svg, .pdf).  [default: NAME.png]")
 def command(name: str, out: Path | None) -> None:
     """Run an experiment, print its numbers and draw its picture.
@@ -305,7 +238,6 @@ def command(name: str, out: Path | None) -> None:
     separable     separable data: |W| grows without bound for r = 0, and not for r > 0
     ladder        time of one batch, from two loops to vectorised and compiled
     """
-
     experiment = EXPERIMENTS[name]()
     path = out or Path(f"{name}.png")
     draw_panels(experiment.title, experiment.panels, path)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
+import numpy as np
 
 from twolayer.commands import complete_keys
-
-if TYPE_CHECKING:
-    from twolayer.reference import Problem
+from twolayer.config import load_config
+from twolayer.network.backprop import loss_and_gradients
+from twolayer.reference import REFERENCES
+from twolayer.reference.gradcheck import check_gradients, worst_of
+from twolayer.reference.problems import Problem, after_steps, standard_problems
+from twolayer.training.build import load_start
+from twolayer.utils.errors import CheckFailedError
 
 _MAX_ENTRIES = 40  # of each array that differences probe, for a config's network
 _MAX_COMPLEX_STEPS = 20_000  # parameters; the complex step passes forward once for each
@@ -32,13 +36,6 @@ def command(config: Path | None, overrides: tuple[str, ...], seed: int, tables: 
     twolayer gradcheck
     twolayer gradcheck configs/optdigits.yaml --tables
     """
-    import numpy as np
-
-    from twolayer.network.backprop import loss_and_gradients
-    from twolayer.reference import REFERENCES, standard_problems
-    from twolayer.reference.gradcheck import check_gradients, worst_of
-    from twolayer.utils.errors import CheckFailedError
-
     references = dict(REFERENCES)
     problems = standard_problems(seed) if config is None else _problems_of(config, overrides)
     n_parameters = sum(array.size for array in problems[0].params.named().values())
@@ -46,21 +43,13 @@ def command(config: Path | None, overrides: tuple[str, ...], seed: int, tables: 
         del references["complex step"]
         click.echo(f"complex step left out: it needs a forward pass for each of the {n_parameters:,} parameters")
     checks, failed = [], []
-    for problem in problems:
-        check = check_gradients(
-            loss_and_gradients,
-            problem.params,
-            problem.X,
-            problem.y,
-            problem.reg,
-            against=references,
-            max_entries=None if config is None else _MAX_ENTRIES,
-            rng=np.random.default_rng(seed),
-        )
+    for name, params, X, y, reg in problems:
+        limit, rng = (None if config is None else _MAX_ENTRIES), np.random.default_rng(seed)
+        check = check_gradients(loss_and_gradients, params, X, y, reg, against=references, max_entries=limit, rng=rng)
         checks.append(check)
-        failed += [] if check.passed else [problem.name]
+        failed += [] if check.passed else [name]
         kinks = f"  ({len(check.kinks)} kinks left out)" if check.kinks else ""
-        click.echo(f"{'ok  ' if check.passed else 'FAIL'}  {problem.name}{kinks}")
+        click.echo(f"{'ok  ' if check.passed else 'FAIL'}  {name}{kinks}")
         if tables or not check.passed:
             click.echo("\n" + check.table() + "\n")
     if not tables:
@@ -70,10 +59,6 @@ def command(config: Path | None, overrides: tuple[str, ...], seed: int, tables: 
 
 
 def _problems_of(path: Path, overrides: tuple[str, ...]) -> list[Problem]:
-    from twolayer.config import load_config
-    from twolayer.reference import Problem, after_steps
-    from twolayer.training.build import load_start
-
     config = load_config(path, overrides)
     start = load_start(config)
     problem = Problem(f"{path.stem}, {len(start.y)} rows", start.params, start.X, start.y, config.solver.reg)

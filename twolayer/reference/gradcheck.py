@@ -16,38 +16,34 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from twolayer.network.model import Array, Params, forward, hidden_activations
-from twolayer.reference import LossAndGradients, two_loops
+from twolayer.reference.by_hand import two_loops
+from twolayer.reference.plain import LossAndGradients
 from twolayer.utils.errors import TwoLayerError
 
 Part = Literal["data", "penalty", "total"]
 
 PARTS: tuple[Part, ...] = ("data", "penalty", "total")
 DIFFERENCES = "differences"
+DIFFERENCE_TOLERANCE = 1e-6
+REFERENCE_TOLERANCE = 1e-12
+SMALLEST = 1e-8  # errors are relative to the largest entry, but never to less than this
+
+_EPS = float(np.finfo(np.float64).eps)
+_STEP = _EPS ** (1 / 3)  # balances the truncation error, about step^2, and the rounding error, about eps / step
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One array of one part of the function, against one oracle.
+    """One array of one part of the function, against one oracle."""
 
-    Attributes:
-        oracle: `differences`, or the name of a reference.
-        part: `data` (the function at reg = 0), `penalty` (at reg, minus at 0), `total` (at reg).
-        array: `loss`, or the parameter array's name.
-        error: `relative_error` over the entries compared.
-        tolerance: the largest error for gradients of ordinary size.
-        allowed: the tolerance, plus what rounding explains here; see `check_gradients`.
-        entries: how many were compared; 0 if every one crossed a kink.
-        factor: k, if the array is k times what the oracle says and that is all that is wrong.
-    """
-
-    oracle: str
-    part: Part
-    array: str
-    error: float
-    tolerance: float
-    allowed: float
-    entries: int
-    factor: float | None = None
+    oracle: str  # `differences`, or the name of a reference
+    part: Part  # `data` (the function at reg = 0), `penalty` (at reg, minus at 0), `total` (at reg)
+    array: str  # `loss`, or the parameter array's name
+    error: float  # `relative_error` over the entries compared
+    tolerance: float  # the largest error for gradients of ordinary size
+    allowed: float  # the tolerance, plus what rounding explains here; see `check_gradients`
+    entries: int  # how many were compared; 0 if every one crossed a kink
+    factor: float | None = None  # k, if the array is k times what the oracle says and that is all that is wrong
 
     @property
     def passed(self) -> bool:
@@ -58,6 +54,11 @@ class Comparison:
     def only_rounding(self) -> bool:
         """True if the gradient is so close to 0 that all of the error is rounding: passed, and above the tolerance."""
         return self.passed and self.error > self.tolerance
+
+    def cell(self) -> str:
+        """Return the error as a cell of the table, with `!` if it is too large."""
+        text = "~0" if self.only_rounding else f"{self.error:.1e}"
+        return f"{text if self.entries else 'kinks':>9}" + (" " if self.passed else "!")
 
 
 class Kink(NamedTuple):
@@ -103,29 +104,26 @@ class GradientCheck:
 
     def table(self) -> str:
         """Return the errors, 80 columns wide: a column per array, a line per oracle and part; `!` marks failures."""
-        arrays = list(dict.fromkeys(c.array for c in sorted(self.comparisons, key=lambda c: c.array != "loss")))
+        cells = {(c.oracle, c.part, c.array): c.cell() for c in self.comparisons}
+        arrays = sorted(dict.fromkeys(c.array for c in self.comparisons), key=lambda name: name != "loss")
         lines = [f"{'error':<26}" + "".join(f"{name:>10}" for name in arrays)]
-        cells = {(c.oracle, c.part, c.array): c for c in self.comparisons}
-        oracles = dict.fromkeys(c.oracle for c in self.comparisons)
-        parts = [part for part in PARTS if any(c.part == part for c in self.comparisons)]
-        for oracle, part in itertools.product(oracles, parts):
-            row = [_cell(cells.get((oracle, part, name))) for name in arrays]
+        for oracle, part in dict.fromkeys((c.oracle, c.part) for c in self.comparisons):
+            row = [cells.get((oracle, part, name), f"{'-':>9} ") for name in arrays]
             lines.append(f"{oracle:<16}{part:<10}" + "".join(row))
-        for name, reason in self.skipped.items():
-            lines += textwrap.wrap(f"{name}: not run: {reason}", 79, subsequent_indent="  ")
+        notes = [f"{name}: not run: {reason}" for name, reason in self.skipped.items()]
         if self.kinks:
             where = " and ".join(sorted({kink.array for kink in self.kinks}))
             n_rows = len({row for kink in self.kinks for row in kink.rows})
-            lines.append(f"differences leave out {len(self.kinks)} entries of {where}: between their two probes")
-            lines.append(f"a ReLU changes sides (in {n_rows} of the rows)")
+            notes.append(
+                f"differences leave out {len(self.kinks)} entries of {where}: between their two probes a ReLU changes"
+                f" sides (in {n_rows} of the rows)"
+            )
         if self.failures:
-            lines.append("!: wrong, as neither the tolerance nor rounding allows such an error")
+            notes.append("!: wrong, as neither the tolerance nor rounding allows such an error")
         if any(comparison.only_rounding for comparison in self.comparisons):
-            lines.append("~0: all rounding, as the gradient is almost 0")
-        for hint in self.hints:
-            lines += textwrap.wrap(hint, 79, subsequent_indent="  ")
-        for problem in self.problems:
-            lines += textwrap.wrap(f"WRONG: {problem}", 79, subsequent_indent="  ")
+            notes.append("~0: all rounding, as the gradient is almost 0")
+        notes += [*self.hints, *(f"WRONG: {problem}" for problem in self.problems)]
+        lines += itertools.chain(*(textwrap.wrap(note, 79, subsequent_indent="  ") for note in notes))
         return "\n".join(line.rstrip() for line in lines)
 
     def _repr_html_(self) -> str:
@@ -133,37 +131,18 @@ class GradientCheck:
         return f"<pre>{html.escape(self.table())}</pre>"
 
 
-def _cell(comparison: Comparison | None) -> str:
-    if comparison is None:
-        return f"{'-':>9} "
-    text = f"{comparison.error:.1e}"
-    if not comparison.entries or comparison.only_rounding:
-        text = "~0" if comparison.entries else "kinks"
-    return f"{text:>9}" + (" " if comparison.passed else "!")
-
-
 def worst_of(checks: Sequence[GradientCheck]) -> GradientCheck:
     """Return one check that holds, for each oracle, part and array, the worst comparison of several checks."""
-    worst: dict[tuple[str, str, str], Comparison] = {}
-    for comparison in (comparison for check in checks for comparison in check.comparisons):
-        key = (comparison.oracle, comparison.part, comparison.array)
-        if key not in worst or _badness(comparison) > _badness(worst[key]):
-            worst[key] = comparison
-    return GradientCheck(
-        tuple(worst.values()), (), tuple(problem for check in checks for problem in check.problems), {}
-    )
 
+    def badness(comparison: Comparison) -> tuple[bool, float]:
+        negligible = comparison.only_rounding or not comparison.entries
+        return not comparison.passed, -1.0 if negligible else comparison.error
 
-def _badness(comparison: Comparison) -> tuple[bool, float]:
-    return not comparison.passed, -1.0 if comparison.only_rounding or not comparison.entries else comparison.error
-
-
-DIFFERENCE_TOLERANCE = 1e-6
-REFERENCE_TOLERANCE = 1e-12
-SMALLEST = 1e-8  # errors are relative to the largest entry, but never to less than this
-
-_EPS = float(np.finfo(np.float64).eps)
-_STEP = _EPS ** (1 / 3)  # balances the truncation error, about step^2, and the rounding error, about eps / step
+    groups: dict[tuple[str, str, str], list[Comparison]] = {}
+    for each in itertools.chain(*(check.comparisons for check in checks)):
+        groups.setdefault((each.oracle, each.part, each.array), []).append(each)
+    worst = tuple(max(group, key=badness) for group in groups.values())
+    return GradientCheck(worst, (), tuple(itertools.chain(*(check.problems for check in checks))), {})
 
 
 def relative_error(a: Array, n: Array) -> float:
@@ -171,7 +150,11 @@ def relative_error(a: Array, n: Array) -> float:
     a, n = np.asarray(a, np.float64), np.asarray(n, np.float64)
     if not (np.isfinite(a).all() and np.isfinite(n).all()):
         return float("inf")
-    return float(np.abs(a - n).max(initial=0) / _denominator(a, n))
+    return float(np.abs(a - n).max(initial=0) / _scale(a, n))
+
+
+def _scale(a: Array, n: Array) -> float:
+    return max(float(np.abs(a).max(initial=0)), float(np.abs(n).max(initial=0)), SMALLEST)
 
 
 def check_gradients(
@@ -213,19 +196,29 @@ def check_gradients(
         >>> check_gradients(loss_and_gradients, params, X, y, reg=0.1).passed
         True
     """
-    params = params.map(lambda array: np.array(array, np.float64))
-    X, y = np.array(X, np.float64), np.array(y)
     if max_entries is not None and rng is None:
         raise ValueError("rng: expected a numpy Generator, as max_entries draws entries at random; got None")
+    if callable(against):
+        against = {getattr(against, "__name__", "reference").replace("_", " "): against}
+    params = params.map(lambda array: np.array(array, np.float64))
     with np.errstate(all="ignore"):  # a function that overflows is reported, not warned about
-        return _Checker(loss_and_gradients, params, X, y, reg).run(_named(against), max_entries, rng)
+        checker = _Checker(loss_and_gradients, params, np.array(X, np.float64), np.array(y), reg)
+        comparisons, kinks = checker.against_differences(max_entries, rng)
+        skipped = {}
+        for name, reference in (against or {}).items():
+            try:
+                comparisons += checker.against_reference(name, reference)
+            except TwoLayerError as error:
+                skipped[name] = str(error)
+    hints = _hints(comparisons, {"N": len(X), "C": params.n_classes})
+    return GradientCheck(tuple(comparisons), tuple(kinks), tuple(checker.problems), skipped, tuple(hints))
 
 
 class _Checker:
     """One function at one place, and the size of rounding errors there."""
 
     def __init__(self, function: LossAndGradients, params: Params, X: Array, y: Array, reg: float) -> None:
-        self.function, self.params, self.X, self.y, self.reg = function, params, X, y, reg
+        self.function, self.params, self.X, self.y = function, params, X, y
         self.regs = (0.0, reg) if reg else (0.0,)
         self.problems: dict[str, None] = {}  # each once, in order
         self.Z1 = None if params.W1 is None else X @ params.W1 + params.b1  # (N, H)
@@ -235,65 +228,57 @@ class _Checker:
         reach["W2"] = float(np.abs(hidden_activations(params, X)).max())
         self.reach = {name: max(1.0, bound) for name, bound in reach.items()}
         self.largest_score = max(1.0, float(np.abs(forward(params, X)).max()))
-
-    def run(
-        self, references: Mapping[str, LossAndGradients], max_entries: int | None, rng: np.random.Generator | None
-    ) -> GradientCheck:
-        ours = self.parts([self.evaluate(self.function, reg) for reg in self.regs])
-        comparisons: list[Comparison] = []
-        kinks: list[Kink] = []
-        for name in [name for name in ours["data"] if name != "loss"]:
-            entries = _draw_entries(self.params.named()[name].shape, max_entries, rng)
-            crossed = {entry: self.crossed_rows(name, entry) for entry in entries}
-            smooth = [entry for entry, rows in crossed.items() if not rows]
-            kinks += [Kink(name, entry, rows) for entry, rows in crossed.items() if rows]
-            numeric = self.parts([self.differences(name, smooth, reg) for reg in self.regs])
-            for part, found in numeric.items():
-                analytic = np.array([ours[part][name][entry] for entry in smooth])
-                comparisons.append(self.compare(DIFFERENCES, part, name, analytic, found[name], ours))
-        skipped = {}
-        for oracle, reference in references.items():
-            try:
-                theirs = self.parts([self.evaluate(reference, reg) for reg in self.regs])
-            except TwoLayerError as error:
-                skipped[oracle] = str(error)
-                continue
-            for part, arrays in theirs.items():
-                names = [name for name in arrays if name in ours[part]]
-                comparisons += [self.compare(oracle, part, n, ours[part][n], arrays[n], ours) for n in names]
-        hints = tuple(_hints(comparisons, {"N": len(self.X), "C": self.params.n_classes}))
-        return GradientCheck(tuple(comparisons), tuple(kinks), tuple(self.problems), skipped, hints)
+        self.ours = _parts([self.evaluate(function, reg) for reg in self.regs])
+        self.total = self.ours["total" if reg else "data"]
 
     def evaluate(self, function: LossAndGradients, reg: float) -> dict[str, Array]:
         """Return loss and gradients by name; what does not fit the parameters is left out and becomes a problem."""
         params, X, y = _ByName(*self.params.copy()), self.X.copy(), self.y.copy()
-        loss, gradients = _pair(function(params, X, y, reg), self.params.named().keys())
+        loss, gradients = _loss_and_named(function(params, X, y, reg), self.params.named().keys())
         found: dict[str, Array] = {"loss": np.asarray(loss, np.float64)}
         if found["loss"].ndim:
             raise ValueError(f"loss: expected one number, got an array of shape {found['loss'].shape}")
+        unchanged = np.array_equal(X, self.X) and np.array_equal(y, self.y)
         for name, array in self.params.named().items():
-            gradient = getattr(gradients, name)
+            gradient = gradients.get(name)
             if gradient is None or np.shape(gradient) != array.shape:
-                what = "got none" if gradient is None else f"got {np.shape(gradient)}"
-                self.problems[f"the gradient of {name}: expected shape {array.shape}, {what}"] = None
+                got = "none" if gradient is None else f"{np.shape(gradient)}"
+                self.problems[f"the gradient of {name}: expected shape {array.shape}, got {got}"] = None
             else:
                 found[name] = np.asarray(gradient, np.float64)
-        same = [np.array_equal(array, params.named()[name]) for name, array in self.params.named().items()]
-        if not (all(same) and np.array_equal(X, self.X) and np.array_equal(y, self.y)):
-            self.problems["the function changed its arguments; it must leave the parameters, X and y as they are"] = (
-                None
-            )
+            unchanged = unchanged and np.array_equal(getattr(params, name), array)
+        if not unchanged:
+            problem = "the function changed its arguments; it must leave the parameters, X and y as they are"
+            self.problems[problem] = None
         return found
 
-    def parts(self, results: list[dict[str, Array]]) -> dict[Part, dict[str, Array]]:
-        """Return data, penalty and total from the results at reg = 0 and, if reg is not 0, at reg."""
-        data, total = results[0], results[-1]
-        if len(results) == 1:
-            return {"data": data}
-        penalty = {name: total[name] - data[name] for name in data if name in total}
-        return {"data": data, "penalty": penalty, "total": total}
+    def against_reference(self, name: str, reference: LossAndGradients) -> list[Comparison]:
+        theirs = _parts([self.evaluate(reference, reg) for reg in self.regs])
+        return [
+            self.compare(name, part, array, self.ours[part][array], value)
+            for part, arrays in theirs.items()
+            for array, value in arrays.items()
+            if array in self.ours[part]
+        ]
 
-    def differences(self, name: str, entries: list[tuple[int, ...]], reg: float) -> dict[str, Array]:
+    def against_differences(
+        self, max_entries: int | None, rng: np.random.Generator | None
+    ) -> tuple[list[Comparison], list[Kink]]:
+        comparisons, kinks = [], []
+        for name in [name for name in self.ours["data"] if name != "loss"]:
+            entries = list(np.ndindex(self.params.named()[name].shape))
+            if max_entries is not None and rng is not None and len(entries) > max_entries:
+                entries = [entries[at] for at in np.sort(rng.choice(len(entries), max_entries, replace=False))]
+            crossed = {entry: self.crossed_rows(name, entry) for entry in entries}
+            smooth = [entry for entry, rows in crossed.items() if not rows]
+            kinks += [Kink(name, entry, rows) for entry, rows in crossed.items() if rows]
+            numeric = _parts([{name: self.differences(name, smooth, reg)} for reg in self.regs])
+            for part, found in numeric.items():
+                analytic = np.array([self.ours[part][name][entry] for entry in smooth])
+                comparisons.append(self.compare(DIFFERENCES, part, name, analytic, found[name]))
+        return comparisons, kinks
+
+    def differences(self, name: str, entries: list[tuple[int, ...]], reg: float) -> Array:
         """Return centred differences of the function's own loss at some entries of one array."""
         step = _STEP / self.reach[name]
         params = self.params.copy()
@@ -309,7 +294,7 @@ class _Checker:
             array[entry] = before
             return float((losses[0] - losses[1]) / (places[0] - places[1]))
 
-        return {name: np.array([slope(entry) for entry in entries])}
+        return np.array([slope(entry) for entry in entries])
 
     def crossed_rows(self, name: str, entry: tuple[int, ...]) -> tuple[int, ...]:
         """Return the rows whose hidden unit is above 0 at one probe of this entry and not at the other."""
@@ -319,19 +304,16 @@ class _Checker:
         change = _STEP / self.reach[name] * (self.X[:, entry[0]] if name == "W1" else np.ones(len(z)))
         return tuple(int(row) for row in np.flatnonzero((z + change > 0) != (z - change > 0)))
 
-    def compare(
-        self, oracle: str, part: Part, name: str, a: Array, n: Array, ours: dict[Part, dict[str, Array]]
-    ) -> Comparison:
-        total = ours["total" if self.reg else "data"]
-        size = max(self.largest_score, abs(float(total["loss"])))
+    def compare(self, oracle: str, part: Part, name: str, a: Array, n: Array) -> Comparison:
+        size = max(self.largest_score, abs(float(self.total["loss"])))
         if oracle == DIFFERENCES:
             tolerance = DIFFERENCE_TOLERANCE
             explained = self.reach[name] * (_STEP**2 + 8 * _EPS * size / _STEP)
         else:
             tolerance = REFERENCE_TOLERANCE * self.largest_score
-            largest = size if name == "loss" else float(np.abs(total[name]).max())
+            largest = size if name == "loss" else float(np.abs(self.total[name]).max())
             explained = 8 * _EPS * (largest + self.largest_score * self.reach.get(name, 1.0))
-        allowed = tolerance + explained / _denominator(a, n)
+        allowed = tolerance + explained / _scale(a, n)
         error = relative_error(a, n)
         factor = None if error <= allowed else _factor(a, n)
         return Comparison(oracle, part, name, error, tolerance, allowed, a.size, factor)
@@ -344,16 +326,24 @@ class _ByName(Params):
         return getattr(self, key) if isinstance(key, str) else super().__getitem__(key)
 
 
-def _pair(result: Any, names: Set[str]) -> tuple[Any, Any]:
-    """Return what a function returned, if that is a loss and something with a gradient of each name."""
-    if not isinstance(result, tuple | list):
-        got = type(result).__name__
-    elif len(result) == 2 and isinstance(result[1], Mapping) and not names.isdisjoint(result[1]):
-        return result[0], Params(*(result[1].get(name) for name in Params._fields))  # type: ignore[arg-type]
-    elif len(result) == 2 and all(hasattr(result[1], name) for name in names):
-        return result[0], result[1]
-    else:
+def _parts(results: list[dict[str, Array]]) -> dict[Part, dict[str, Array]]:
+    """Return data, penalty and total from the results at reg = 0 and, if reg is not 0, at reg."""
+    data, total = results[0], results[-1]
+    if len(results) == 1:
+        return {"data": data}
+    penalty = {name: total[name] - data[name] for name in data if name in total}
+    return {"data": data, "penalty": penalty, "total": total}
+
+
+def _loss_and_named(result: Any, names: Set[str]) -> tuple[Any, Mapping[str, Any]]:
+    """Return what a function returned as its loss and its gradients by name."""
+    got = type(result).__name__
+    if isinstance(result, tuple | list):
         got = f"({', '.join(type(value).__name__ for value in result)})"
+        if len(result) == 2 and isinstance(result[1], Mapping) and not names.isdisjoint(result[1]):
+            return result[0], result[1]
+        if len(result) == 2 and all(hasattr(result[1], name) for name in names):
+            return result[0], {name: getattr(result[1], name) for name in names}
     raise TypeError(
         f"the function must return (loss, gradients), these as Params(W1, b1, W2, b2) or a dict of the names; got {got}"
     )
@@ -369,31 +359,11 @@ def _factor(a: Array, n: Array) -> float | None:
 def _hints(comparisons: Sequence[Comparison], sizes: Mapping[str, int]) -> Iterator[str]:
     """Yield a sentence for each part whose failures one factor explains."""
     for part in PARTS[:2]:
-        factors = {each.array: each.factor for each in comparisons if each.part == part and each.factor is not None}
-        for k in dict.fromkeys(round(factor, 5) for factor in factors.values()):
-            arrays = [name for name, factor in factors.items() if round(factor, 5) == k]
+        factors = {each.array: round(each.factor, 5) for each in comparisons if each.part == part and each.factor}
+        for k in dict.fromkeys(factors.values()):
+            arrays = [name for name, factor in factors.items() if factor == k]
             remedy = "multiply by -1" if k == -1 else f"divide by {k:g}"
             for name, size in sizes.items():
                 remedy = f"{k:g} = {name}: divide by {name}" if k == size else remedy
                 remedy = f"{k:g} = 1/{name}: multiply by {name}" if abs(k * size - 1) < 1e-4 else remedy
             yield f"{part}: {', '.join(arrays)} {'are' if len(arrays) > 1 else 'is'} {k:g} times too large; {remedy}"
-
-
-def _named(against: LossAndGradients | Mapping[str, LossAndGradients] | None) -> dict[str, LossAndGradients]:
-    if against is None or isinstance(against, Mapping):
-        return dict(against or {})
-    return {getattr(against, "__name__", "reference").replace("_", " "): against}
-
-
-def _denominator(a: Array, n: Array) -> float:
-    return max(float(np.abs(a).max(initial=0)), float(np.abs(n).max(initial=0)), SMALLEST)
-
-
-def _draw_entries(
-    shape: tuple[int, ...], max_entries: int | None, rng: np.random.Generator | None
-) -> list[tuple[int, ...]]:
-    count = int(np.prod(shape))
-    if max_entries is None or rng is None or count <= max_entries:
-        return list(np.ndindex(shape))
-    drawn = np.sort(rng.choice(count, max_entries, replace=False))
-    return [tuple(int(i) for i in np.unravel_index(at, shape)) for at in drawn]

@@ -20,14 +20,6 @@ def softmax_jacobian(p: Array) -> Array:
     return np.asarray(np.diag(p) - np.outer(p, p))
 
 
-def jacobian_bytes(n_rows: int, params: Params) -> int:
-    """Return the memory, in bytes, that the Jacobians of `jacobian_chain` take together."""
-    N, D, H, C = n_rows, params.n_features, params.n_hidden, params.n_classes
-    numbers = (N * C) ** 2 + N * C * (len(params.W2) * C + C)
-    numbers += N * C * N * H + (N * H) ** 2 + N * H * (D * H + H)
-    return 8 * numbers
-
-
 def jacobian_chain(params: Params, X: Array, y: Array, reg: float = 0.0) -> tuple[float, Params]:
     """Return loss and gradients as products of Jacobians, each array read as one long vector, row by row:
 
@@ -43,16 +35,17 @@ def jacobian_chain(params: Params, X: Array, y: Array, reg: float = 0.0) -> tupl
     Raises:
         JacobianError: if the Jacobians would take more than `MEMORY_LIMIT`, or a needed P_ij is 0.
     """
-    size = jacobian_bytes(len(X), params)
+    N, D, H, C = len(X), params.n_features, params.n_hidden, params.n_classes
+    numbers = (N * C) ** 2 + N * C * (len(params.W2) * C + C) + N * C * N * H + (N * H) ** 2 + N * H * (D * H + H)
+    size = 8 * numbers  # bytes
     if size > MEMORY_LIMIT:
         raise JacobianError(
-            f"the Jacobians of {len(X)} rows through {params!r}: expected at most {MEMORY_LIMIT / 2**20:,.0f} MiB, got"
+            f"the Jacobians of {N} rows through {params!r}: expected at most {MEMORY_LIMIT / 2**20:,.0f} MiB, got"
             f" {size / 2**20:,.0f} MiB; give fewer rows or a smaller network"
         )
     params, X = in_float64(params, X)
     Z1, A1, _, P = forward_pass(params, X)
     Y = one_hot(y, params.n_classes)
-    N, C = P.shape
     if (P[Y != 0] == 0).any():
         raise JacobianError(
             "a right class has probability 0 in float64, and dL/dP divides by it; p - y, which backprop uses, does not"
@@ -70,7 +63,6 @@ def jacobian_chain(params: Params, X: Array, y: Array, reg: float = 0.0) -> tupl
 
     dW1 = db1 = None
     if Z1 is not None and params.W1 is not None:
-        H = params.n_hidden
         dL_dA1 = dL_dS @ np.kron(np.eye(N), params.W2.T)  # (1, NH)
         dL_dZ1 = dL_dA1 @ np.diag((Z1 > 0).ravel().astype(float))  # (1, NH)
         dW1 = (dL_dZ1 @ np.kron(X, np.eye(H))).reshape(params.W1.shape)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,12 +21,8 @@ def centred_differences(params: Params, X: Array, y: Array, reg: float = 0.0) ->
     where a ReLU changes sides between the two probes; `twolayer.check_gradients` finds those places.
     """
     params, X = in_float64(params, X)
-
-    def difference(probe: Callable[[float], Any]) -> float:
-        return float((probe(STEP) - probe(-STEP)) / (2 * STEP))
-
-    gradients = _one_by_one(params, lambda changed: loss(changed, X, y, reg), difference)
-    return float(loss(params, X, y, reg)), gradients
+    slopes = _slopes(params, X, y, reg, (STEP, -STEP), lambda above, below: (above - below) / (2 * STEP))
+    return float(loss(params, X, y, reg)), slopes
 
 
 def complex_step(params: Params, X: Array, y: Array, reg: float = 0.0) -> tuple[float, Params]:
@@ -36,32 +32,26 @@ def complex_step(params: Params, X: Array, y: Array, reg: float = 0.0) -> tuple[
     difference taken. It needs a loss that runs on complex numbers, as `plain.loss` does (Squire and Trapp, 1998).
     """
     params, X = in_float64(params, X)
-
-    def imaginary_part(probe: Callable[[complex], Any]) -> float:
-        return float(np.imag(probe(1j * COMPLEX_STEP)) / COMPLEX_STEP)
-
-    complex_params = params.map(lambda array: array.astype(np.complex128))
-    gradients = _one_by_one(complex_params, lambda changed: loss(changed, X, y, reg), imaginary_part)
-    return float(loss(params, X, y, reg)), gradients
+    numbers = params.map(lambda array: array.astype(np.complex128))
+    slopes = _slopes(numbers, X, y, reg, (1j * COMPLEX_STEP,), lambda probe: probe.imag / COMPLEX_STEP)
+    return float(loss(params, X, y, reg)), slopes
 
 
-def _one_by_one(
-    params: Params, function: Callable[[Params], Any], derivative: Callable[[Callable[[Any], Any]], float]
+def _slopes(
+    params: Params, X: Array, y: Array, reg: float, changes: Sequence[complex], slope: Callable[..., Any]
 ) -> Params:
-    """Return Params of `derivative(probe)` for every number, where `probe(change)` is the function with it changed."""
+    """Return `slope(*losses)` for every number, where the losses are those with that number changed by `changes`."""
     changed = params.copy()
 
     def of_array(array: Array) -> Array:
-        result = np.zeros(array.shape)
-        for index in np.ndindex(array.shape):
-            before = array[index]
-
-            def probe(change: Any, at: tuple[int, ...] = index, before: Any = before) -> Any:
+        slopes = np.zeros(array.shape)
+        for at in np.ndindex(array.shape):
+            before, losses = array[at], []
+            for change in changes:
                 array[at] = before + change
-                return function(changed)
-
-            result[index] = derivative(probe)
-            array[index] = before
-        return result
+                losses.append(loss(changed, X, y, reg))
+            array[at] = before
+            slopes[at] = slope(*losses)
+        return slopes
 
     return changed.map(of_array)

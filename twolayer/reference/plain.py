@@ -17,19 +17,12 @@ LossAndGradients = Callable[[Params, Array, Array, float], tuple[float, Params]]
 
 
 class Pass(NamedTuple):
-    """The arrays of one forward pass.
+    """The arrays of one forward pass; without a hidden layer Z1 is None and A1 is X, (N, D)."""
 
-    Attributes:
-        Z1: (N, H), or None without a hidden layer.
-        A1: (N, H); X itself, (N, D), without a hidden layer.
-        S: (N, C) scores.
-        P: (N, C) probabilities.
-    """
-
-    Z1: Array | None
-    A1: Array
-    S: Array
-    P: Array
+    Z1: Array | None  # (N, H)
+    A1: Array  # (N, H)
+    S: Array  # (N, C) scores
+    P: Array  # (N, C) probabilities
 
 
 def softmax(S: Array) -> Array:

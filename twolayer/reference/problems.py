@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from twolayer.network.model import Array, Params
-from twolayer.reference.matrices import ones_vectors
+from twolayer.reference.by_hand import ones_vectors
 from twolayer.reference.plain import gradient_step
 from twolayer.utils.randomness import generator
 
 
-@dataclass(frozen=True)
-class Problem:
-    """Parameters and rows on which to check a gradient.
-
-    Attributes:
-        name: what is special about it.
-        params: float64.
-        X: (N, D).
-        y: (N,) class indices.
-        reg: r.
-    """
+class Problem(NamedTuple):
+    """Parameters and rows on which to check a gradient: X (N, D), y (N,) class indices, reg the r of (6)."""
 
     name: str
     params: Params
@@ -40,26 +31,18 @@ def random_problem(
     zero_rows: bool = False,
     zero_biases: bool = False,
 ) -> Problem:
-    """Draw normal weights, rows and biases.
+    """Draw normal weights, rows and biases for a shape (N, D, H, C).
 
-    Args:
-        rng: the source of the numbers.
-        name: of the problem.
-        shape: (N, D, H, C).
-        reg: r.
-        zero_rows: set every third row to 0, from the first on.
-        zero_biases: set the biases to 0.
+    With `zero_rows` every third row is 0, from the first on; with `zero_biases` the biases are 0.
     """
     N, D, H, C = shape
 
-    def bias(size: int) -> Array:
-        return np.zeros(size) if zero_biases else rng.normal(size=size)
+    def layer(fan_in: int, fan_out: int) -> tuple[Array, Array]:
+        W = rng.normal(scale=fan_in**-0.5, size=(fan_in, fan_out))
+        return W, np.zeros(fan_out) if zero_biases else rng.normal(size=fan_out)
 
-    def weights(fan_in: int, fan_out: int) -> Array:
-        return rng.normal(scale=fan_in**-0.5, size=(fan_in, fan_out))
-
-    W1 = weights(D, H) if H else None
-    params = Params(W1, bias(H) if H else None, weights(H or D, C), bias(C))
+    W1, b1 = layer(D, H) if H else (None, None)
+    params = Params(W1, b1, *layer(H or D, C))
     X = rng.normal(size=(N, D))
     if zero_rows:
         X[::3] = 0
@@ -71,16 +54,15 @@ def after_steps(problem: Problem, steps: int = 20, length: float = 0.02) -> Prob
 
     Each step has `length` relative to the norm of the parameters, so that rows of any scale are possible.
     """
+
+    def norm(params: Params) -> float:
+        return float(np.sqrt(sum(np.square(array).sum() for array in params.named().values())))
+
     params = problem.params
     for _ in range(steps):
         _, gradients = ones_vectors(params, problem.X, problem.y, problem.reg)
-        alpha = length * _norm(params) / max(_norm(gradients), 1e-300)
-        params = gradient_step(params, gradients, alpha)
-    return replace(problem, name=f"{problem.name}, after {steps} steps", params=params)
-
-
-def _norm(params: Params) -> float:
-    return float(np.sqrt(sum(np.square(array).sum() for array in params.named().values())))
+        params = gradient_step(params, gradients, alpha=length * norm(params) / max(norm(gradients), 1e-300))
+    return problem._replace(name=f"{problem.name}, after {steps} steps", params=params)
 
 
 def standard_problems(seed: int = 0) -> list[Problem]:
@@ -96,7 +78,7 @@ def standard_problems(seed: int = 0) -> list[Problem]:
     ties.params.W2[:, 1] = ties.params.W2[:, 0]
     ties.params.b2[1] = ties.params.b2[0]
     large = random_problem(rng, "scores near 1000", shape=(5, 3, 4, 3))
-    large = replace(large, params=large.params._replace(W2=large.params.W2 * 1000))
+    large.params.W2[:] *= 1000
     return [
         usual,
         after_steps(usual),
