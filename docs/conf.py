@@ -1,4 +1,4 @@
-"""Sphinx configuration: Markdown by MyST, the theme furo, the API by autodoc, the pictures drawn by training.
+"""Sphinx configuration: Markdown and the notebook by MyST, furo, the API by autodoc, pictures drawn by training.
 
 sphinx-build -W -b html docs docs/_build"""
 
@@ -27,9 +27,10 @@ author = "The twolayer authors"
 copyright = f"2026, {author}"
 release = version = __version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 html_math_renderer = "mathml"  # shown by the browser itself: no script, and no other server is asked
-exclude_patterns = ["_build", "**/.ipynb_checkpoints", "**/*.ipynb"]
+exclude_patterns = ["_build", "**/.ipynb_checkpoints"]
+nb_execution_mode = "off"  # the notebook is shown with its stored outputs; tests/test_docs.py runs it and compares them
 myst_enable_extensions = ["dollarmath", "amsmath", "deflist"]
 myst_heading_anchors = 3
 default_role = "code"  # a name in single backticks, as the docstrings have it
@@ -45,7 +46,7 @@ html_theme_options = {"source_repository": REPOSITORY, "source_branch": "main", 
 
 
 def link_to_the_repository(app: object, name: str, source: list[str]) -> None:
-    """Turn links to files outside docs/ into links to the repository, and those to notebooks into downloads."""
+    """Turn links to files outside docs/ into links to the repository."""
     up = "../" * (name.count("/") + 1)
     source[0] = re.sub(rf"\]\({re.escape(up)}(?!\.)([^)]+)\)", rf"]({REPOSITORY}/blob/main/\1)", source[0])
 

@@ -4,8 +4,9 @@ somewhere, and its generated pages are those of the code.
 Each page is one session: its blocks run in order, in a folder with `configs/` and `data/`, and share their Python
 names. A `text` block right after a block is that block's output; a line `...` in it matches any lines. A comment
 before a block directs the test: `<!-- test: skip REASON -->`, `<!-- test: add KEY=VALUE ... -->` (appended to each
-command, so that a long training is short here; its output is not compared) and `<!-- test: exit N -->` (the expected
-exit code)."""
+command, so that a long training is short here; its output is not compared), `<!-- test: exit N -->` (the expected
+exit code), and `<!-- test: interrupt when FILE exists -->` or `... when served -->` (the command, without a `timeout`
+before it, is started in a process and gets a Ctrl-C when the file exists, or its page has answered)."""
 
 from __future__ import annotations
 
@@ -14,13 +15,18 @@ import re
 import runpy
 import shlex
 import shutil
+import signal
+import subprocess
 import sys
+import time
+import urllib.request
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import nbformat
 import pytest
+import tracker_stubs
 from nbclient import NotebookClient
 
 import twolayer
@@ -82,9 +88,12 @@ def test_the_blocks_of_a_page_run_and_print_what_it_shows(page: Path, clone: Pat
     names: dict[str, object] = {"__name__": "__main__"}
     for block in blocks_of(page.read_text("utf-8")):
         word, _, rest = block.directive.partition(" ")
-        assert word in ("", "skip", "add", "exit"), block.directive
+        assert word in ("", "skip", "add", "exit", "interrupt"), block.directive
         if word == "skip":
             assert rest, "a skipped block needs a reason"
+            continue
+        if word == "interrupt":
+            interrupt(block.text, rest)
             continue
         if block.language == "python":
             with redirect_stdout(io.StringIO()) as printed:
@@ -124,6 +133,29 @@ def run_line(line: str, more: str, code: int) -> str:
         Path(target).write_text(out.getvalue(), "utf-8")
         return ""
     return err.getvalue() if code else out.getvalue()
+
+
+def interrupt(text: str, when: str) -> None:
+    """Start a command as the page has it, interrupt it when a file exists or its page has answered, and see it end."""
+    words = shlex.split(re.sub(r"^timeout --signal=INT \d+ ", "", text))
+    words += ["--no-open", "--port", "0"] if when == "when served" else []
+    process = subprocess.Popen(
+        [sys.executable, "-m", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        if when == "when served":
+            assert process.stdout is not None
+            address = next(found for line in process.stdout if (found := re.search(r"http://[\w.:]+/\S*", line)))
+            assert urllib.request.urlopen(address[0], timeout=30).status == 200
+        else:
+            file = Path(when.removeprefix("when ").removesuffix(" exists"))
+            while not file.exists() and process.poll() is None:
+                time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode in (0, 130), output
 
 
 def compare(actual: str, shown: str, block: str) -> None:
@@ -171,18 +203,40 @@ NOTEBOOKS = [path for path in DOCS if path.suffix == ".ipynb"]
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the notebook's own libraries
-def test_a_notebook_runs_and_its_outputs_are_of_the_kind_it_shows(notebook: Path, clone: Path) -> None:
+def test_a_notebook_runs_and_its_outputs_are_those_it_shows(notebook: Path, clone: Path) -> None:
     shown = nbformat.read(notebook, as_version=4)
     again = nbformat.read(notebook, as_version=4)
     NotebookClient(again, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(clone)}}).execute()
     for before, after in zip(shown.cells, again.cells, strict=True):
         if before.cell_type == "code":
             assert kinds_of(after.outputs) == kinds_of(before.outputs), before.source
+            compare(printed(after.outputs), printed(before.outputs), before.source)
+
+
+def printed(outputs: list[Any]) -> str:
+    """Return what a cell printed and the text of its values, without bars, which are redrawn at any time."""
+    texts = [each["text"] if each.output_type == "stream" else each["data"]["text/plain"] for each in outputs]
+    return "\n".join(line for line in "\n".join(texts).splitlines() if "|100%" not in line and "\r" not in line)
 
 
 def kinds_of(outputs: list[Any]) -> set[str]:
     """Return the kinds of a cell's outputs: the streams it wrote to, the forms of its values."""
     return {kind for each in outputs for kind in ([each["name"]] if each.output_type == "stream" else each["data"])}
+
+
+@pytest.mark.parametrize("name", ["mlflow", "wandb", "trackio"])
+def test_a_tracker_gets_every_epoch_with_the_step_of_its_own_form(name: str, clone: Path, monkeypatch: Any) -> None:
+    tracker = tracker_stubs.Tracker()
+    monkeypatch.setitem(sys.modules, name, getattr(tracker_stubs, name)(tracker))
+    page = (ROOT / "docs/howto/trackers.md").read_text("utf-8")
+    blocks = [block.text for block in blocks_of(page) if block.language == "python"]
+    assert run(["train", "configs/optdigits.yaml", "solver.epochs=5", "--run-dir", "runs/digits", "--quiet"]) == 0
+    names: dict[str, object] = {}
+    exec(blocks[0], names)
+    (block,) = [block for block in blocks if f"import {name}\n" in block]
+    exec(block, names)
+    assert [step for step, _ in tracker.rows] == [1, 2, 3, 4, 5]
+    assert all({"train_loss", "val_accuracy"} <= metrics.keys() for _, metrics in tracker.rows)
 
 
 @pytest.fixture(scope="module")
