@@ -1,5 +1,5 @@
-"""MLflow, Weights & Biases and trackio as far as howto/trackers.md calls them: the signatures of mlflow 3.17, wandb 0.31
-and trackio 0.43, read with `inspect.signature`, and what they accept. The packages bring 16 to 20 others each."""
+"""MLflow, Weights & Biases and trackio as howto/trackers.md calls them: signatures of mlflow 3.17, wandb 0.31 and
+trackio 0.43, read with `inspect.signature`, and what they accept. The packages bring 16 to 20 others each."""
 
 from __future__ import annotations
 
