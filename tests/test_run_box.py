@@ -33,7 +33,7 @@ NAMES = [
 ]
 READERS = {
     "train --resume": lambda run: resume(run, ["solver.epochs=4"]),
-    "curves, report": lambda run: load_runs((run,)),
+    "curves, report": lambda run: load_runs((run,), print),
     "evaluate": evaluate_run,
     "plot": plot,
 }
@@ -195,8 +195,8 @@ def test_a_journal_of_any_content_does_not_stop_the_views(finished, tmp_path, li
     (tmp_path / "journal.jsonl").write_bytes(line + b"\n" + b'{"run": "run", "status": "pruned"}\n')
     shutil.copytree(finished, tmp_path / "runs" / "run")
     (tmp_path / "runs" / "again").symlink_to(tmp_path)
-    loaded, _ = load_runs((tmp_path,))
-    assert [run.name for run, _ in loaded] == ["run"]
+    loaded = load_runs((tmp_path,), print)
+    assert [run.name for run in loaded] == ["run"]
 
 
 def test_leftovers_of_snapshots_are_removed_on_resume(run):

@@ -385,7 +385,7 @@ def test_a_report_shows_no_rows_of_data_that_changed_since_the_run(tmp_path):
     path = csv(tmp_path, "a,y\n" + "".join(lines))
     config = config_from_dict({"data": {"train": path, "label": "y", "test": 0.3}, "solver": {"epochs": 1}})
     run = train(config, run_dir=tmp_path / "run").run_dir
-    assert len(raw_rows(run, config, "test").X) == 18
+    assert len(raw_rows(run, "test").X) == 18
     csv(tmp_path, "a,y\n" + "".join(reversed(lines)))
     with pytest.raises(FileError, match="t.csv: expected the content that the run recorded"):
-        raw_rows(run, config, "test")
+        raw_rows(run, "test")

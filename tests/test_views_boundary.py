@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from view_runs import made_history
 
-from twolayer.views.boundary import GRID, Plane, animate_boundary, draw_boundary
-from twolayer.views.style import OKABE_ITO, new_figure
+from twolayer.views.boundary import GRID, Plane, animate_boundary, boundary_figure
+from twolayer.views.style import OKABE_ITO, new_figure, save
 
 X = np.random.default_rng(0).uniform(-1, 1, (80, 2))
 Y = (X[:, 0] > 0).astype(int) + 2 * (X[:, 1] > 0)
@@ -55,7 +55,8 @@ def test_the_plane_is_paler_where_the_model_is_unsure():
 
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
 def test_a_boundary_is_written(tmp_path, ending):
-    draw_boundary(Plane(X, Y, list("abcd"), ("income_$_per_$", "b^$^$")), quadrants, tmp_path / f"b.{ending}")
+    plane = Plane(X, Y, list("abcd"), ("income_$_per_$", "b^$^$"))
+    save(boundary_figure(plane, quadrants), tmp_path / f"b.{ending}")
     assert (tmp_path / f"b.{ending}").stat().st_size > 5000
 
 

@@ -186,7 +186,8 @@ def test_the_boundary_and_the_rows_on_it_are_in_the_units_of_the_file(tmp_path, 
     data = {"train": str(tmp_path / "rows.csv"), "label": "y", "validation": 0}
     train(config_from_dict({"data": data, "solver": {"epochs": 1}}), run_dir=tmp_path / "run")
     planes = []
-    monkeypatch.setattr(boundary, "draw_boundary", lambda plane, *_: planes.append(plane))
+    drawn = boundary.boundary_figure
+    monkeypatch.setattr(boundary, "boundary_figure", lambda plane, model: planes.append(plane) or drawn(plane, model))
     run(curves, tmp_path / "run", "--boundary")
     assert sorted(map(tuple, planes[0].X)) == sorted(map(tuple, X))
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,15 +12,18 @@ from twolayer.runs.folder import RunFolder
 from twolayer.runs.logs import HISTORY_COLUMNS
 from twolayer.utils.errors import RunError
 from twolayer.views import style
-from twolayer.views.loss_curve import curves_figure, draw_curves, loss_curve_figure, text_plot
-from twolayer.views.panels import PANELS, THICK, THIN, X_AXES, downsample_window, group_curve, panels_named
+from twolayer.views.loss_curve import curves_figure, draw_curves, text_plot
+from twolayer.views.panels import PANELS, THICK, THIN, X_AXES, downsample, panel_lines, panels_named
 from twolayer.views.run_data import RunData, differing_keys, flattened, grouped, read_run, run_folders, sweep_statuses
 from twolayer.views.table import run_names, run_table
 
 
-def run(name="a", history=None, summary=None, **changes):
-    from pathlib import Path
+def val_loss_of(group, by="epoch"):
+    """The line of the validation loss, if there is one."""
+    return next((line for line in panel_lines(PANELS["loss"], group, by) if line.column == "val_loss"), None)
 
+
+def run(name="a", history=None, summary=None, **changes):
     return RunData(Path(name), history or made_history(), config_with(**changes), summary or {})
 
 
@@ -38,12 +42,13 @@ def test_runs_of_one_config_are_named_by_their_folders():
 
 
 def test_where_and_how_a_run_reports_is_no_difference():
-    assert differing_keys([config_with(run__dir="x"), config_with(run__dir="y")]) == []
-    assert differing_keys([config_with(), config_with(seed=1, solver__reg=0.5)]) == ["seed", "solver.reg"]
+    assert differing_keys([run(run__dir="x"), run(run__dir="y")]) == []
+    assert differing_keys([run(), run(seed=1, solver__reg=0.5)]) == ["seed", "solver.reg"]
 
 
 def test_a_key_that_only_one_config_has_is_a_difference():
-    assert differing_keys([{"a": {"b": 1}}, {"a": {"b": 1, "c": 2}}]) == ["a.c"]
+    configs = {"a": {"b": 1}}, {"a": {"b": 1, "c": 2}}
+    assert differing_keys([RunData(Path("x"), {}, config) for config in configs]) == ["a.c"]
     assert flattened({"a": {"b": {"c": 1}}, "d": [1]}) == {"a.b.c": 1, "d": [1]}
 
 
@@ -57,17 +62,17 @@ def test_runs_that_differ_in_the_seed_alone_become_one_curve_in_a_band():
     runs = [run(history=history, seed=seed) for seed, history in enumerate(histories)]
     (group,) = grouped(runs)
     assert group.label == "mean of 4 runs"
-    curve = group_curve(group, "val_loss", "epoch")
+    curve = val_loss_of(group)
     values = np.array([history["val_loss"] for history in histories])
     np.testing.assert_allclose(curve.y, values.mean(axis=0))
-    np.testing.assert_allclose(curve.low, values.min(axis=0))
-    np.testing.assert_allclose(curve.high, values.max(axis=0))
+    np.testing.assert_allclose(curve.band[0], values.min(axis=0))
+    np.testing.assert_allclose(curve.band[1], values.max(axis=0))
     assert len(grouped(runs, by_seed=False)) == 4
 
 
 def test_a_band_ends_where_the_first_of_its_runs_ends():
     runs = [run(history=made_history(epochs), seed=epochs) for epochs in (10, 25)]
-    curve = group_curve(grouped(runs)[0], "val_loss", "epoch")
+    curve = val_loss_of(grouped(runs)[0])
     assert (curve.x[0], curve.x[-1]) == (1, 10)
 
 
@@ -76,7 +81,7 @@ def test_seeds_of_different_speed_are_compared_at_the_same_second():
         made_history(20, seconds=np.arange(1, 21) * pace, val_loss=np.linspace(2, 0, 20)) for pace in (1.0, 2.0)
     ]
     runs = [run(history=history, seed=seed) for seed, history in enumerate(histories)]
-    curve = group_curve(grouped(runs)[0], "val_loss", "seconds")
+    curve = val_loss_of(grouped(runs)[0], "seconds")
     k = int(np.abs(curve.x - 10).argmin())
     expected = np.mean([np.interp(curve.x[k], h["seconds"], h["val_loss"]) for h in histories])
     assert curve.x[0] == 2
@@ -87,7 +92,7 @@ def test_seeds_of_different_speed_are_compared_at_the_same_second():
 def test_seeds_that_share_no_second_have_no_mean():
     histories = [made_history(5, seconds=np.arange(1, 6) + later) for later in (0, 10)]
     runs = [run(history=history, seed=seed) for seed, history in enumerate(histories)]
-    assert group_curve(grouped(runs)[0], "val_loss", "seconds") is None
+    assert val_loss_of(grouped(runs)[0], "seconds") is None
     draw_curves(runs, io.BytesIO(), by="seconds")
 
 
@@ -95,13 +100,13 @@ def test_seeds_that_share_no_second_have_no_mean():
 def test_seeds_that_share_one_place_have_one_point(by, seconds, place):
     histories = [made_history(len(each), seconds=each, val_loss=[0.5] * len(each)) for each in seconds]
     (group,) = grouped([run(history=history, seed=seed) for seed, history in enumerate(histories)])
-    curve = group_curve(group, "val_loss", by)
-    assert [values.tolist() for values in curve] == [[place], [0.5], [0.5], [0.5]]
+    curve = val_loss_of(group, by)
+    assert [values.tolist() for values in (curve.x, curve.y, *curve.band)] == [[place], [0.5], [0.5], [0.5]]
 
 
 def test_a_long_curve_is_thinned_and_keeps_its_extremes():
     history = made_history(10_000, noise=0.05)
-    curve = group_curve(grouped([run(history=history)])[0], "val_loss", "epoch")
+    curve = val_loss_of(grouped([run(history=history)])[0])
     assert len(curve.x) <= 800
     assert (curve.y.min(), curve.y.max()) == (history["val_loss"].min(), history["val_loss"].max())
 
@@ -138,7 +143,7 @@ def test_losses_at_the_ends_of_the_numbers_are_drawn(scale, loss):
     history = made_history(3, train_loss=[loss] * 3, val_loss=[loss, 1, loss], seconds=[1, 2, 1.7e308])
     for seeds in (1, 3):
         draw_curves([run(history=history, seed=k) for k in range(seeds)], io.BytesIO(), scale=scale, by="seconds")
-    style.save(loss_curve_figure(history, scale=scale, by="seconds"), io.BytesIO())
+    style.save(curves_figure(grouped([run(history=history)]), scale=scale, by="seconds"), io.BytesIO())
 
 
 def two_runs():
@@ -162,7 +167,7 @@ def test_the_table_holds_names_differing_keys_final_and_best_values():
 
 def test_the_table_has_no_empty_column():
     (_, bare) = two_runs()
-    header = run_table([bare]).header
+    header = list(run_table([bare]).columns)
     assert "test accuracy" not in header
     assert "best val accuracy" not in header
     assert "status" not in header
@@ -185,7 +190,7 @@ def test_the_best_run_is_first_or_the_table_is_sorted_by_a_column(sort, order):
         run(name, made_history(5, val_accuracy=[accuracy] * 5, val_loss=[accuracy] * 5), solver__learning_rate=rate)
         for name, accuracy, rate in (("a", 0.7, 0.2), ("b", 0.8, 0.1), ("c", 0.9, 0.3))
     ]
-    assert [row[0] for row in run_table(runs, sort).rows] == order
+    assert run_table(runs, sort).columns["run"] == order
 
 
 def test_a_column_to_sort_by_that_does_not_exist_is_refused_with_the_nearest_name():
@@ -233,7 +238,7 @@ def test_a_panel_is_found_by_its_own_name_or_a_columns():
 @pytest.mark.parametrize("window", [(400.0, 600.0), (0.0, 99_999.0), (99_000.0, 2e5), (5.5, 5.6)])
 def test_a_zoomed_curve_is_exact_in_the_window_and_whole_outside(window):
     x, y = np.arange(100_000.0), np.random.default_rng(0).standard_normal(100_000)
-    a, b = downsample_window(x, y, *window)
+    a, b = downsample(x, y, window=window)
     assert len(a) <= 1300
     assert (np.diff(a) > 0).all()
     np.testing.assert_array_equal(b, y[a.astype(int)])

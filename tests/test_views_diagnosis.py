@@ -17,9 +17,22 @@ from twolayer.solver.metrics import balanced_class_weights, probabilities
 from twolayer.solver.solver import Solver
 from twolayer.training.run import train
 from twolayer.utils.errors import DivergedError
-from twolayer.views.diagnosis import RULES, Evidence, diagnose
+from twolayer.views.diagnosis import RULES, diagnose
+from twolayer.views.run_data import RunData
 
 CONFIGS = Path(__file__).parent.parent / "configs"
+
+
+def run_of(history, n_classes, config=None, status="finished", y=None, P=None, classes=()):
+    """A run with this history and (where given) these predictions for its validation rows."""
+    return RunData(
+        Path("run"),
+        history,
+        config or {},
+        predictions={} if y is None else {"validation_y": y, "validation_proba": P},
+        classes=classes or range(n_classes),
+        status=status,
+    )
 
 
 def names(evidence):
@@ -28,7 +41,7 @@ def names(evidence):
 
 def made(n_classes=10, status="finished", config=None, **columns):
     epochs = len(next(iter(columns.values()))) if columns else 40
-    return Evidence(made_history(epochs, **columns), n_classes, config or config_with(), status)
+    return run_of(made_history(epochs, **columns), n_classes, config or config_with(), status)
 
 
 def blobs(n, n_classes=3, n_features=8, distance=2.5, seed=0, counts=None):
@@ -40,7 +53,7 @@ def blobs(n, n_classes=3, n_features=8, distance=2.5, seed=0, counts=None):
 
 
 def trained(train, validation, *, hidden=32, seed=0, config=None, class_weights=None, **settings):
-    """A real training's evidence."""
+    """A run that was really trained."""
     n_classes = int(train[1].max()) + 1
     params = init_params(train[0].shape[1], hidden, n_classes, rng=np.random.default_rng(seed))
     solver = Solver(params, *train, validation=validation, class_weights=class_weights, **settings)
@@ -56,7 +69,7 @@ def trained(train, validation, *, hidden=32, seed=0, config=None, class_weights=
     rows = ArrayRows(validation[0].astype(np.float32))
     P = probabilities(solver.best_params, rows)
     config = config or config_with(model__hidden=hidden, solver__learning_rate=settings.get("learning_rate", 0.1))
-    return Evidence(columns, n_classes, config, status, validation[1], P, tuple("abcdefgh"[:n_classes]))
+    return run_of(columns, n_classes, config, status, validation[1], P, tuple("abcdefgh"[:n_classes]))
 
 
 GOOD = {
@@ -148,7 +161,7 @@ def test_overfitting_is_seen_in_a_validation_accuracy_that_falls():
     few = np.repeat([0, 1], 10)  # of 20 rows, 90 % and 80 % are the same
     evidence = made(val_accuracy=held_out, train_accuracy=np.linspace(0.5, 0.99, 40))
     P = np.eye(2)[few] * 0.8 + 0.1
-    assert "overfitting" not in names(replace(evidence, validation_y=few, validation_proba=P))
+    assert "overfitting" not in names(replace(evidence, predictions={"validation_y": few, "validation_proba": P}))
 
 
 @pytest.mark.parametrize(("rows", "reported"), [(20, True), (199, True), (200, False), (5000, False)])
@@ -156,7 +169,7 @@ def test_the_accuracy_of_few_validation_rows_comes_with_its_uncertainty(rows, re
     y = np.arange(rows) % 2
     right = np.arange(rows) % 10 != 0
     P = np.where((np.eye(2)[y] == 1) == right[:, None], 0.9, 0.1)
-    found = diagnose(replace(made(2), validation_y=y, validation_proba=P))
+    found = diagnose(replace(made(2), predictions={"validation_y": y, "validation_proba": P}))
     assert [verdict.name for verdict in found] == ["few validation rows"] * reported
     if rows == 20:
         assert "0.900 comes from 20 rows" in found[0].evidence
@@ -222,7 +235,7 @@ def test_no_verdict_advises_what_is_already_so_and_what_it_advises_is_a_config(p
     values = config_from_dict(written).model_dump()
     y = np.repeat(range(10), [60] * 9 + [10])
     P = np.where(np.eye(10)[y * (y < 9)] == 1, 0.91, 0.01)  # the last class is never recognised
-    evidence = Evidence(made_history(40, **columns), 10, values, status, y, P)
+    evidence = run_of(made_history(40, **columns), 10, values, status, y, P)
     found = diagnose(evidence)
     assert (name in [verdict.name for verdict in found]) or (
         name == "unscaled inputs" and chosen["data__scale"] != "none"
@@ -243,7 +256,7 @@ def test_an_ignored_class_with_weights_in_place_is_not_advised_to_balance():
     P = np.tile([0.8, 0.2], (len(y), 1))
     for weight, advised in (("none", True), ("balanced", False), ({"yes": 3.0}, False)):
         config = config_with(solver__class_weight=weight)
-        found = diagnose(Evidence(made_history(40), 2, config, validation_y=y, validation_proba=P))
+        found = diagnose(run_of(made_history(40), 2, config, y=y, P=P))
         (verdict,) = (each for each in found if each.name == "ignored class")
         assert ("solver.class_weight=balanced (now none)" in verdict.remedy) is advised
 
@@ -321,7 +334,7 @@ def test_a_class_without_one_hit_needs_no_great_imbalance(counts, hits, reported
     y = np.repeat([0, 1], counts)
     P = np.tile([0.8, 0.2], (len(y), 1))
     P[counts[0] : counts[0] + hits] = [0.2, 0.8]
-    evidence = Evidence(made_history(40), 2, validation_y=y, validation_proba=P, classes=("no", "yes"))
+    evidence = run_of(made_history(40), 2, y=y, P=P, classes=("no", "yes"))
     said = [verdict.evidence for verdict in diagnose(evidence) if verdict.name == "ignored class"]
     assert bool(said) is reported
     if reported:
@@ -360,7 +373,7 @@ def test_a_run_that_may_continue_did_not_stop_too_early(status):
 def test_a_history_that_no_training_would_write_is_judged_without_error(column, value):
     y = np.arange(60) % 10
     evidence = made(**{column: np.linspace(1, 0.5, 40) * value})
-    diagnose(replace(evidence, validation_y=y, validation_proba=np.eye(10)[y]))
+    diagnose(replace(evidence, predictions={"validation_y": y, "validation_proba": np.eye(10)[y]}))
 
 
 def test_a_run_of_unknown_classes_is_not_judged():
@@ -370,8 +383,8 @@ def test_a_run_of_unknown_classes_is_not_judged():
 def test_verdicts_hold_without_validation_rows_hidden_layer_or_config():
     nothing = np.full(40, np.nan)
     gone = ("val_loss", "val_accuracy", "update_ratio_W1", "weight_norm_W1", "dead_share", "activation_max")
-    assert diagnose(Evidence(made_history(40, **dict.fromkeys(gone, nothing)), 10)) == ()
-    assert diagnose(Evidence({}, 10)) == ()
+    assert diagnose(run_of(made_history(40, **dict.fromkeys(gone, nothing)), 10)) == ()
+    assert diagnose(run_of({}, 10)) == ()
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 3])
@@ -398,11 +411,10 @@ def test_a_shipped_config_raises_no_false_alarm(tmp_path, name):
     config = load_config(CONFIGS / f"{name}.yaml")
     result = train(config, run_dir=tmp_path / "run")
     assert (
-        diagnose(Evidence(result.history, len(result.model.classes), config.model_dump(), result.summary["status"]))
-        == ()
+        diagnose(run_of(result.history, len(result.model.classes), config.model_dump(), result.summary["status"])) == ()
     )
 
 
 def test_the_shipped_baseline_without_a_hidden_layer_is_said_to_underfit(tmp_path):
     result = train(CONFIGS / "spiral.yaml", ["model.hidden=0"], run_dir=tmp_path / "run")
-    assert names(Evidence(result.history, 3, {"model": {"hidden": 0}})) == ["underfitting"]
+    assert names(run_of(result.history, 3, {"model": {"hidden": 0}})) == ["underfitting"]

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,8 +11,14 @@ import pytest
 from view_runs import made_history
 
 from twolayer.views import style
-from twolayer.views.loss_curve import RedrawBudget, draw_loss_curve, loss_curve_figure, plot
+from twolayer.views.loss_curve import RedrawBudget, curves_figure, draw_loss_curve, plot
+from twolayer.views.run_data import RunData, RunGroup
 from twolayer.views.style import log_ticks
+
+
+def loss_curve_figure(history, best_epoch=None, **options):
+    run = RunData(Path("run"), history, summary={"best_epoch": best_epoch or 0})
+    return curves_figure([RunGroup("run", (run,))], **options)
 
 
 def lines(axes):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from view_runs import config_with, made_history, made_run
 
-from twolayer.views.diagnosis import verdicts_on
-from twolayer.views.evaluation import reliability
+from twolayer.views.diagnosis import diagnose
+from twolayer.views.evaluation import confusion_matrix, reliability
 from twolayer.views.report.details import Details, Mistake, evaluated
 from twolayer.views.report.page import html, pictures, write_report
 from twolayer.views.run_data import read_run
@@ -111,7 +111,7 @@ def test_untrusted_labels_and_values_stay_text(tmp_path, bokeh, request):
     else:
         request.getfixturevalue("no_bokeh")
     config = config_with(data__label=EVIL[0], data__train=EVIL[1])
-    mistake = Mistake(3, EVIL[0], EVIL[1], 0.9, cells=[(EVIL[0], EVIL[1])])
+    mistake = Mistake(3, EVIL[0], EVIL[1], 0.9, cells={EVIL[0]: EVIL[1]})
     runs = [
         one_run(tmp_path, "a", config, environment={EVIL[0]: EVIL[1]}),
         one_run(tmp_path, "b", config_with(data__label=EVIL[2], solver__optimizer=EVIL[0])),
@@ -154,7 +154,7 @@ def test_a_run_that_has_not_ended_is_judged_by_the_classes_of_its_model(tmp_path
         run = read_run(
             made_run(tmp_path / str(n_classes), history=history, classes=range(n_classes), ended=False), config_with()
         )
-        assert verdicts_on(run)[0].name == expected
+        assert diagnose(run)[0].name == expected
 
 
 @pytest.mark.parametrize("scale", ["linear", "log", None])
@@ -167,7 +167,7 @@ def test_losses_at_the_ends_of_the_numbers_make_a_page(tmp_path, scale, loss):
 
 def test_verdicts_are_on_the_page_with_evidence_and_remedy(tmp_path):
     run = one_run(tmp_path, history=made_history(20, dead_share=np.full(20, 0.75)))
-    (verdict,) = verdicts_on(run)
+    (verdict,) = diagnose(run)
     text = Page(report(tmp_path, [run])[0]).text
     assert verdict.evidence in text
     assert verdict.remedy in text
@@ -177,7 +177,7 @@ def test_the_confusion_matrix_and_class_table_agree_with_scikit_learn():
     metrics = pytest.importorskip("sklearn.metrics")
     found = predictions(300, C=5)
     y, predicted = found["test_y"], found["test_proba"].argmax(axis=1)
-    counts = html.counts_of(y, found["test_proba"])
+    counts = confusion_matrix(y, predicted, 5)
     np.testing.assert_array_equal(counts, metrics.confusion_matrix(y, predicted))
     text = Page(html.class_table(counts, list("vwxyz"))).text
     for label, *figures in zip("vwxyz", *metrics.precision_recall_fscore_support(y, predicted), strict=True):
@@ -209,7 +209,7 @@ def test_the_name_of_a_run_is_the_title_once_and_several_runs_have_one_each(tmp_
 
 
 def test_mistakes_without_a_picture_are_one_table_with_the_first_columns(tmp_path):
-    mistakes = [Mistake(k, "a", "b", 0.9, cells=[(f"column{j}", f"{j}{k}") for j in range(30)]) for k in range(3)]
+    mistakes = [Mistake(k, "a", "b", 0.9, cells={f"column{j}": f"{j}{k}" for j in range(30)}) for k in range(3)]
     text, _ = report(tmp_path, [one_run(tmp_path)], [Details(mistakes)])
     (table,) = re.findall(r'<table class="cells">(.*?)</table>', text, re.S)
     assert re.findall(r"<th>(.*?)</th>", table)[:6] == ["row", "class", "predicted", "confidence", "column0", "column1"]

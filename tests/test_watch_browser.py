@@ -10,6 +10,7 @@ import sys
 from contextlib import closing
 from urllib.parse import urlparse
 
+import numpy as np
 import pytest
 from browser import BROWSER, DRIVER, FIND, new_browser
 from view_runs import made_history, made_live_run
@@ -167,19 +168,23 @@ def test_runs_appear_grow_are_overlaid_and_are_seen_to_be_killed(browser, watch,
 def test_a_ticked_row_is_drawn_and_explained(browser, watch, tmp_path):
     from selenium.webdriver import ActionChains
 
-    for k in range(7):  # more than are drawn unasked
-        made_live_run(tmp_path / "runs" / f"run{k}", history=made_history(30, seed=k), solver__learning_rate=0.1 + k)
-        os.utime(tmp_path / "runs" / f"run{k}" / "environment.json", (1e9 + k, 1e9 + k))
+    for k in range(7):  # more than are drawn unasked: the newest is the worst, the two before it have diverged
+        history = made_history(30, val_accuracy=np.full(30, 0.9 - 0.1 * k))
+        folder = made_live_run(tmp_path / "runs" / f"run{k}", history=history, solver__learning_rate=0.1 + k)
+        os.utime(folder / "environment.json", (1e9 + k, 1e9 + k))
+        if k in (4, 5):
+            (folder / "summary.json").write_text('{"status": "diverged"}')
     browser.get(watch[1])
     complaints(browser)  # the page of the test before lost its server
     until(browser, lambda: epochs_of(browser, "run6") == 30)
     drawn = {name.split()[0] for name in browser.execute_script(POINTS)}
-    assert drawn == {f"run{k}" for k in (2, 3, 4, 5, 6)}
+    assert drawn == {f"run{k}" for k in (0, 1, 2, 3, 6)}
     assert "run6: finished" in text_of(browser)
-    row = browser.execute_script(FIND, "run1")
+    assert "the newest and the best" in text_of(browser)
+    row = browser.execute_script(FIND, "run4")
     ActionChains(browser).move_to_element(browser.execute_script(BOX, row)).click().perform()
-    until(browser, lambda: "run1: finished" in text_of(browser))
-    until(browser, lambda: {name.split()[0] for name in browser.execute_script(POINTS)} == {*drawn, "run1"})
+    until(browser, lambda: "run4: diverged" in text_of(browser))
+    until(browser, lambda: {name.split()[0] for name in browser.execute_script(POINTS)} == {*drawn, "run4"})
     assert complaints(browser) == []
 
 

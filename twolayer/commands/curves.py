@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
-    from twolayer.config import Config
     from twolayer.views.run_data import RunData
 
 KINDS = (".png", ".svg", ".pdf")
@@ -64,47 +64,44 @@ def command(
     kinds = (*KINDS, ".gif") if boundary else KINDS
     if output is not None and output.suffix.lower() not in kinds:
         raise click.UsageError(f"-o: expected a name that ends in {', '.join(kinds)}, got {output}")
-    loaded, notes = load_runs(runs)
-    for note in notes:
-        click.echo(note, err=True)
+    loaded = load_runs(runs, partial(click.echo, err=True))
     if boundary:
-        click.echo(str(_draw_boundary(loaded, output)))
+        if len(loaded) != 1:
+            raise click.UsageError(f"--boundary: expected one RUN, got {len(loaded)}")
+        click.echo(str(_draw_boundary(loaded[0], output)))
         return
-    views = [run for run, _ in loaded]
     try:
         panels = MAIN_PANELS if show is None else panels_named(show.split(","))
-        table = run_table(views, sort)
+        table = run_table(loaded, sort)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    views = [views[k] for k in table.order]
+    loaded = [loaded[k] for k in table.order]
     if text:
         width = shutil.get_terminal_size().columns
-        click.echo(f"{text_plot(views, panels, cast(By, by), width)}\n\n{table.for_terminal()}")
+        click.echo(f"{text_plot(loaded, panels, cast(By, by), width)}\n\n{table.for_terminal()}")
         return
     name = "loss_curve.png" if show is None else f"{'-'.join(panel.name for panel in panels)}.png"
-    path = output or (views[0].path / name if len(views) == 1 else Path("curves.png"))
-    draw_curves(views, path, panels=panels, by=cast(By, by), scale=scale, bands=bands)
-    if len(views) > 1:
+    path = output or (loaded[0].path / name if len(loaded) == 1 else Path("curves.png"))
+    draw_curves(loaded, path, panels=panels, by=cast(By, by), scale=scale, bands=bands)
+    if len(loaded) > 1:
         write_atomically(path.with_suffix(".csv"), table.as_csv().encode(errors="replace"))
     click.echo(f"{table.for_terminal()}\n\n{path}")
 
 
-def _draw_boundary(runs: list[tuple[RunData, Config]], output: Path | None) -> Path:
+def _draw_boundary(run: RunData, output: Path | None) -> Path:
     from twolayer.runs.saved_model import load_model
     from twolayer.utils.errors import RunError
-    from twolayer.views.boundary import animate_boundary, draw_boundary, plane_of, snapshot_models
+    from twolayer.views import style
+    from twolayer.views.boundary import animate_boundary, boundary_figure, plane_of, snapshot_models
 
-    if len(runs) != 1:
-        raise click.UsageError(f"--boundary: expected one RUN, got {len(runs)}")
-    run, config = runs[0]
     model = load_model(run.path)
-    plane = plane_of(run.path, config, model.classes)
+    plane = plane_of(run.path, model.classes)
     path = output or run.path / "boundary.png"
     if path.suffix.lower() != ".gif":
-        draw_boundary(plane, model.predict_proba, path)
+        style.save(boundary_figure(plane, model.predict_proba), path)
         return path
-    frames = snapshot_models(run.path)
+    frames = [(epoch, each.predict_proba) for epoch, each in snapshot_models(run.path)]
     if not frames:
         raise RunError(f"{run.path}: kept no snapshots to animate; train with run.snapshot_epochs=2, for example")
-    animate_boundary(plane, [(epoch, model.predict_proba) for epoch, model in frames], run.history, path)
+    animate_boundary(plane, frames, run.history, path)
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -45,12 +46,10 @@ def command(
     from twolayer.views.run_data import load_runs
 
     shape = _image_shape(image)
-    loaded, notes = load_runs(runs)
-    for left_out in notes:
-        click.echo(left_out, err=True)
-    details = [details_of(run, config, shape) for run, config in loaded]
-    path = output or (loaded[0][0].path / "report.html" if len(loaded) == 1 else Path("report.html"))
-    note = write_report([run for run, _ in loaded], details, path, by=cast(By, by), scale=scale, bands=bands)
+    loaded = load_runs(runs, partial(click.echo, err=True))
+    details = [details_of(run, shape) for run in loaded]
+    path = output or (loaded[0].path / "report.html" if len(loaded) == 1 else Path("report.html"))
+    note = write_report(loaded, details, path, by=cast(By, by), scale=scale, bands=bands)
     if note:
         click.echo(f"the curves are a picture: {note}", err=True)
     click.echo(str(path))

@@ -26,8 +26,9 @@ from twolayer.utils.blas import at_most_threads
 from twolayer.utils.errors import RunError
 from twolayer.utils.files import write_atomically
 from twolayer.utils.jsonfile import read_json, write_json
-from twolayer.views.diagnosis import Evidence, Verdict, diagnose
+from twolayer.views.diagnosis import Verdict, diagnose
 from twolayer.views.loss_curve import RedrawBudget, draw_loss_curve
+from twolayer.views.run_data import RunData
 
 
 class Refitted(NamedTuple):
@@ -192,16 +193,15 @@ class Recorder:
         write_arrays(folder.predictions, predictions, {"kind": "predictions", "classes": list(dataset.classes)})
         self.draw()
         write_json(folder.summary, summary)  # last: what it says of an end is only said when all else is there
-        evidence = Evidence(
-            self.columns,
-            n_classes=len(dataset.classes),
-            config=self._config.model_dump(),
-            status=status,
-            validation_y=predictions.get("validation_y"),
-            validation_proba=predictions.get("validation_proba"),
+        run = RunData(
+            folder.path,
+            {name: np.array(column) for name, column in self.columns.items()},
+            self._config.model_dump(),
+            predictions=predictions,
             classes=dataset.classes,
+            status=status,
         )
-        return summary, diagnose(evidence)
+        return summary, diagnose(run)
 
 
 def _predictions(dataset: Dataset, solver: Solver, refitted: Refitted | None) -> dict[str, Array]:

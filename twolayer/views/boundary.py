@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.config import Config
 from twolayer.network.model import Array, Params
 from twolayer.runs.checkpoint import read_model_arrays
 from twolayer.runs.folder import RunFolder
@@ -20,11 +19,13 @@ from twolayer.utils.errors import DataError, RunError
 from twolayer.utils.files import write_atomically
 from twolayer.utils.text import shown
 from twolayer.views import style
-from twolayer.views.panels import PANELS
+from twolayer.views.panels import PANELS, panel_lines
 from twolayer.views.report.details import raw_rows
+from twolayer.views.run_data import RunData, RunGroup
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from PIL.Image import Image
 
 PredictProba = Callable[[Array], Array]
@@ -60,8 +61,8 @@ class Plane:
         """Return the predicted class's colour (GRID, GRID, 3), the paler the less sure, from a model of raw rows."""
         P = predict_proba(self.points)
         sure = (P.max(axis=1) - 1 / P.shape[1]) / (1 - 1 / P.shape[1])
-        colours = np.array([_rgb(style.line_look(k)[0]) for k in range(P.shape[1])])[P.argmax(axis=1)]
-        mixed = 255 + (colours - 255) * (0.08 + 0.42 * sure)[:, None]
+        colours = np.array([list(bytes.fromhex(style.line_look(k)[0][1:])) for k in range(P.shape[1])])
+        mixed = 255 + (colours[P.argmax(axis=1)] - 255) * (0.08 + 0.42 * sure)[:, None]
         image: NDArray[np.uint8] = mixed.round().astype(np.uint8).reshape(GRID, GRID, 3)
         return image
 
@@ -86,17 +87,17 @@ class Plane:
         axes.set_ylabel(style.plain(self.names[1]))
 
 
-def plane_of(run: Path, config: Config, classes: Sequence[Any]) -> Plane:
+def plane_of(run: Path, classes: Sequence[Any]) -> Plane:
     """Return the plane of a run's training rows, read again from their files.
 
     Raises:
         DataError: if they do not have two features.
         FileError: if a file is gone or cannot be read.
     """
-    rows = raw_rows(run, config, "train")
+    rows = raw_rows(run, "train")
     if rows.X.shape[1] != 2:
         raise DataError(f"{run}: expected rows of 2 features to draw a boundary, got {rows.X.shape[1]}")
-    return Plane(rows.X, rows.y, classes, rows.names)
+    return Plane(rows.X, rows.y, classes, rows.preparation.feature_names)
 
 
 def snapshot_models(run: Path, last: bool = False) -> list[tuple[int, Model]]:
@@ -140,20 +141,14 @@ def _epoch(header: Mapping[str, Any], path: Path) -> int:
 
 
 @style.default_look()
-def draw_boundary(plane: Plane, predict_proba: PredictProba, path: Path) -> None:
-    """Write the plane as a model sees it, as .png, .svg or .pdf.
-
-    Args:
-        plane: the rows.
-        predict_proba: raw rows (M, 2) to probabilities (M, C).
-        path: the file, replaced whole.
-    """
+def boundary_figure(plane: Plane, predict_proba: PredictProba) -> Figure:
+    """Draw the plane as a model sees it: raw rows (M, 2) to probabilities (M, C)."""
     figure = style.new_figure(5.4, 4.8)
     axes = figure.subplots()
     figure.subplots_adjust(left=0.155, right=0.97, bottom=0.12, top=0.9)
     plane.draw(axes, predict_proba)
     _legend_above(axes, len(plane.classes))
-    style.save(figure, path)
+    return figure
 
 
 def animate_boundary(
@@ -187,20 +182,16 @@ def _frame(plane: Plane, epoch: int, model: PredictProba, history: Mapping[str, 
     figure.subplots_adjust(left=0.1, right=0.985, bottom=0.135, top=0.89, wspace=0.26)
     plane.draw(left, model)
     left.set_title(f"epoch {epoch}", loc="left", fontsize=12, fontweight="bold")
-    epochs = history["epoch"]
-    shown = epochs <= epoch
-    losses = []
-    for index, (name, (label, width)) in enumerate(PANELS["loss"].lines.items()):
-        curve = style.within_reach(np.asarray(history.get(name, ()), float))
-        if np.isfinite(curve).any():
-            colour = style.column_color(name, index)
-            right.plot(epochs[shown], curve[shown], color=colour, linewidth=width, label=label)
-            right.plot(epochs[shown][-1:], curve[shown][-1:], "o", color=colour, markersize=5)
-            losses.append(curve)
+    run = RunData(Path(), history)
+    so_far = RunData(Path(), {name: column[history["epoch"] <= epoch] for name, column in history.items()})
+    for line in panel_lines(PANELS["loss"], RunGroup("", (so_far,)), "epoch"):
+        right.plot(line.x, line.y, color=line.color, linewidth=line.width, label=line.words)
+        right.plot(line.x[-1:], line.y[-1:], "o", color=line.color, markersize=5)
     style.tidy(right, "epoch", PANELS["loss"].axis)
-    style.scale_losses(right, losses)
-    right.set_xlim(0, float(epochs[-1]) * 1.02)
-    if losses:
+    losses = [run.column(name) for name in PANELS["loss"].lines]
+    style.scale_from_zero_or_log(right, losses, style.wants_log(losses))
+    right.set_xlim(0, float(history["epoch"][-1]) * 1.02)
+    if right.lines:
         _legend_above(right, 2)
     buffer = io.BytesIO()
     style.save(figure, buffer)
@@ -217,7 +208,3 @@ def _legend_above(axes: Axes, columns: int) -> None:
         columnspacing=1.2,
         handletextpad=0.4,
     )
-
-
-def _rgb(colour: str) -> tuple[int, int, int]:
-    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)

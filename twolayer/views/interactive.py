@@ -1,9 +1,10 @@
-"""Curves in a browser, by Bokeh (extra `report`): the panels and lines that the report page and `watch` share, and the
-report's curves with their JavaScript inlined, so that the page works without a network."""
+"""Curves in a browser, by Bokeh (extra `report`): the panels that the report draws once and `watch` draws as runs grow.
+
+The report has their JavaScript inlined, so that its page works without a network."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,95 +12,150 @@ import numpy as np
 from twolayer.network.model import Array
 from twolayer.utils.errors import import_extra
 from twolayer.views import style
-from twolayer.views.panels import MAIN_PANELS, THICK, X_AXES, By, Panel, group_curve
-from twolayer.views.run_data import RunData, grouped
+from twolayer.views.panels import (
+    EVERYTHING,
+    MAIN_PANELS,
+    PANELS,
+    THICK,
+    X_AXES,
+    By,
+    Line,
+    Look,
+    Panel,
+    Window,
+    best_point,
+    downsample,
+    panel_lines,
+)
+from twolayer.views.run_data import RunData, RunGroup, grouped
 
 if TYPE_CHECKING:
     from bokeh.models.renderers import GlyphRenderer
     from bokeh.plotting import figure as Figure
 
 POINTS = 500  # of a curve; a panel is about as many pixels wide
+MAIN, SMALL = 360, 240  # pixels: heights of panels
+Owned = tuple[RunGroup, Look | None]
 
 
-def interactive_curves(
-    runs: Sequence[RunData], *, by: By = "epoch", scale: str | None = None, bands: bool = True
-) -> tuple[str, str]:
-    """Draw the curves of runs as two linked panels.
-
-    Args:
-        runs: at least one.
-        by: the x axis.
-        scale: of the losses: `linear`, `log` or None (whichever shows more).
-        bands: draw runs that differ in the seed alone as one curve in a band.
-
-    Returns:
-        (head, body): scripts for the page's head, and the panels.
-
-    Raises:
-        MissingExtraError: without Bokeh.
-    """
-    import_extra("bokeh", "report", "an interactive report")
-    from bokeh.embed import components
-    from bokeh.layouts import gridplot
-    from bokeh.resources import Resources
-
-    groups = grouped(runs, by_seed=bands)
-    single = len(groups) == 1
-    plots: list[Figure] = []
-    entries: dict[tuple[int, str], list[GlyphRenderer[Any]]] = {}
-    for panel in MAIN_PANELS:
-        curves = [{column: group_curve(group, column, by, POINTS) for column in panel.lines} for group in groups]
-        values = [curve.y for shown in curves for curve in shown.values() if curve is not None]
-        log = panel.log and (style.wants_log(values) if scale is None else scale == "log")
-        positive = np.concatenate([one[np.isfinite(one) & (one > 0)] for one in values] or [np.empty(0)])
-        ticks = style.log_ticks(positive.min() / 1.2, positive.max() * 1.2) if log and positive.size else ()
-        rows = 2 if single else -(-len(groups) // _legend_columns([group.label for group in groups]))
-        x_range = plots[0].x_range if plots else None
-        plot = new_panel(panel, by, log=log, ticks=ticks, x_range=x_range, height=340 + 22 * rows)
-        plots.append(plot)
-        for index, group in enumerate(groups):
-            for k, (column, (words, width)) in enumerate(panel.lines.items()):
-                curve = curves[index][column]
-                if curve is None:
-                    continue
-                color, dash = style.line_look(index)
-                color = style.column_color(column, k) if single else color
-                key, name = (index, words if single else ""), words if single else f"{group.label} ({words})"
-                line = add_line(
-                    plot, curve.x, curve.y, color=color, dash=dash, width=width, name=name, dot=len(curve.x) == 1
-                )
-                drawn = entries.setdefault(key, [])
-                drawn.append(line)
-                if curve.low is not None and curve.high is not None and width == THICK:
-                    drawn.append(_add_band(plot, curve.x, curve.low, curve.high, color))
-        if single and len(groups[0].runs) == 1:
-            _mark_best(plot, groups[0].runs[0], by)
-    _add_legend(plots[0], [(words or groups[k].label, drawn) for (k, words), drawn in entries.items()])
-    panels: list[list[Any]] = [[*plots]]
-    grid = gridplot(panels, sizing_mode="stretch_width", toolbar_location="right", merge_tools=True)
-    script, body = components(grid)
-    return Resources(mode="inline", components=["bokeh"], minified=True).render_js() + script, body
-
-
-def new_panel(
-    panel: Panel,
-    by: By,
-    *,
-    log: bool = False,
-    ticks: Sequence[float] = (),
-    x_range: Any = None,
-    height: int = 380,
-) -> Figure:
-    """Make an empty panel with pan, zoom and hover.
+class Curves:
+    """Linked panels with lines for each run or group of runs.
 
     Args:
-        panel: what it will show.
+        logs: names of the panels, and whether their y axes are logarithmic.
         by: the x axis.
-        log: draw the y axis on a logarithmic scale.
-        ticks: of the y axis; Bokeh's own leave most of a short logarithmic range without any.
-        x_range: another panel's, to be linked with it.
-        height: in pixels.
+        x_range: of older panels, to keep their zoom.
+
+    Attributes:
+        plots: Bokeh's figures by panel.
+        lines: renderers by column, by (owner, panel); the loss of each step is `steps`, the best epoch `best`.
     """
+
+    def __init__(self, logs: Mapping[str, bool], by: By, x_range: Any = None) -> None:
+        self.by = by
+        self.plots: dict[str, Figure] = {}
+        self.lines: dict[tuple[Hashable, str], dict[str, GlyphRenderer[Any]]] = {}
+        self._states: dict[tuple[Hashable, str], tuple[Owned, Window]] = {}
+        for name, log in logs.items():
+            height = MAIN if PANELS[name] in MAIN_PANELS else SMALL
+            self.plots[name] = _new_plot(PANELS[name], by, log, x_range, height)
+            x_range = self.plots[name].x_range
+
+    def draw(self, owners: Mapping[Any, Owned], window: Window = EVERYTHING) -> None:
+        """Draw groups of runs in their looks, under names that the caller gives; what has not changed since the last
+        call is left alone, and what is no longer there is removed.
+
+        Args:
+            owners: the groups; a look of None as in `panel_lines`.
+            window: see `downsample`.
+        """
+        for key in self.lines.keys() - {(owner, name) for owner in owners for name in self.plots}:
+            self._remove(key[1], self.lines.pop(key))
+            del self._states[key]
+        for owner, owned in owners.items():
+            for name in self.plots:
+                before, self._states[owner, name] = self._states.get((owner, name)), (owned, window)
+                if before != (owned, window):
+                    same_look = before is not None and before[0][1] == owned[1]
+                    self._draw(owner, PANELS[name], owned, window, same_look)
+        for name, plot in self.plots.items():
+            # The losses of the steps scatter widely: they do not set the scale.
+            seen = [
+                line
+                for (_, panel), drawn in self.lines.items()
+                if panel == name
+                for column, line in drawn.items()
+                if column != "steps"
+            ]
+            y_range: Any = plot.y_range
+            if seen and y_range.renderers != seen:
+                y_range.renderers = seen
+
+    def _draw(self, owner: Hashable, panel: Panel, owned: Owned, window: Window, same_look: bool) -> None:
+        group, look = owned
+        old = self.lines.get((owner, panel.name), {})
+        if not same_look:
+            self._remove(panel.name, old)
+            old = {}
+        new: dict[str, GlyphRenderer[Any]] = {}
+        for name, line in _shown_lines(panel, group, self.by, look, window).items():
+            data = {"x": line.x.astype(np.float32), "y": line.y.astype(np.float32)}
+            if name in old:
+                new[name] = old.pop(name)
+                source: Any = new[name].data_source
+                source.data = data
+                continue
+            words = safe_text(f"{group.label} ({line.words})" if group.label else line.words)
+            new[name] = _add_line(self.plots[panel.name], line, data, words)
+            if line.band is not None and line.width == THICK:
+                new[f"{name} band"] = _add_band(self.plots[panel.name], line, words)
+        self._remove(panel.name, old)
+        self.lines[owner, panel.name] = new
+
+    def grid(self, names: Sequence[str] | None = None) -> Any:
+        """Return some of the panels, or all of them, two in a row."""
+        from bokeh.layouts import gridplot
+
+        plots: list[Any] = [self.plots[name] for name in (self.plots if names is None else names)]
+        return gridplot(plots, ncols=2, sizing_mode="stretch_width", toolbar_location="right", merge_tools=True)
+
+    def _remove(self, panel: str, lines: Mapping[str, GlyphRenderer[Any]]) -> None:
+        plot, gone = self.plots[panel], list(lines.values())
+        if gone:
+            plot.renderers = [one for one in plot.renderers if one not in gone]
+
+
+def _shown_lines(panel: Panel, group: RunGroup, by: By, look: Look | None, window: Window) -> dict[str, Line]:
+    """Return the lines of a panel by name, from the one behind to the one in front."""
+    shown: dict[str, Line] = {}
+    lines = panel_lines(panel, group, by, look, POINTS, window)
+    run = group.runs[0]
+    x, y = _steps(run, panel.name, by)
+    if lines and len(x):
+        x, y = downsample(x, y, POINTS, window)
+        shown["steps"] = lines[0]._replace(words="each step", x=x, y=y, width=0.7)
+    for line in lines:
+        shown[line.column if len(line.x) > 1 else f"{line.column}, one point"] = line
+    best = best_point(run, lines[-1].column, by) if lines and len(group.runs) == 1 else None
+    if best is not None:
+        point: dict[str, Any] = {"x": np.array(best[:1]), "y": np.array(best[1:])}
+        color = style.MARK if look is None else lines[-1].color
+        shown["best"] = lines[-1]._replace(words="best epoch", color=color, **point)
+    return shown
+
+
+def _steps(run: RunData, column: str, by: By) -> tuple[Array, Array]:
+    """Return a column of steps.csv over an axis of the history, up to its last epoch; empty if there is none."""
+    steps, history = run.steps, run.history
+    if not ({"step", column} <= steps.keys() and {"step", by} <= history.keys()) or not len(history["step"]):
+        return np.empty(0), np.empty(0)
+    done = steps["step"] <= history["step"][-1]
+    ends, places = np.insert(history["step"], 0, 0.0), np.insert(history[by], 0, 0.0)
+    return np.interp(steps["step"][done], ends, places), style.within_reach(steps[column][done])
+
+
+def _new_plot(panel: Panel, by: By, log: bool, x_range: Any, height: int) -> Figure:
+    """Make an empty panel with pan, zoom and hover."""
     from bokeh.models import HoverTool, PrintfTickFormatter
     from bokeh.plotting import figure
 
@@ -120,78 +176,93 @@ def new_panel(
         axis.major_label_text_font_size = "13px"
     tooltips = [("", "$name"), (by, "@x{0,0.[00]}"), (panel.name, "@y{0.0000}")]
     plot.add_tools(HoverTool(tooltips=tooltips, mode="mouse", line_policy="nearest"))
-    if ticks:
-        plot.yaxis.ticker = list(ticks)
+    if log:  # Bokeh's own ticks leave most of a short range without any
+        digits = (1, 2, 5) if height > SMALL else (1, 3)
+        plot.yaxis.ticker = [float(f"{digit}e{power}") for power in range(-12, 9) for digit in digits]
         plot.yaxis.formatter = PrintfTickFormatter(format="%g")
     return plot
 
 
-def add_line(
-    plot: Figure,
-    x: Array,
-    y: Array,
-    *,
-    color: str,
-    width: float,
-    name: str,
-    dash: style.Dash = "solid",
-    alpha: float = 1.0,
-    dot: bool = False,
-) -> GlyphRenderer[Any]:
-    """Draw a curve, or a dot; its renderer's `data_source` holds `x` and `y`."""
+def _add_line(plot: Figure, line: Line, data: dict[str, Array], name: str) -> GlyphRenderer[Any]:
+    """Draw a line, or a dot where it is a single point."""
     from bokeh.models import ColumnDataSource
 
-    source = ColumnDataSource(points_of(x, y))
-    if dot:
-        return plot.scatter("x", "y", source=source, color=color, size=8, alpha=alpha, name=safe_text(name))
-    look: dict[str, Any] = {"color": color, "line_dash": dash, "line_width": width, "alpha": alpha}
-    return plot.line("x", "y", source=source, name=safe_text(name), **look)
+    source: Any = ColumnDataSource(data)
+    if len(line.x) == 1:
+        return plot.scatter("x", "y", source=source, color=line.color, size=8, name=name)
+    alpha = 0.2 if line.words == "each step" else 1.0
+    look: dict[str, Any] = {"color": line.color, "line_dash": line.dash, "line_width": line.width, "alpha": alpha}
+    return plot.line("x", "y", source=source, name=name, **look)
 
 
-def points_of(x: Array, y: Array) -> dict[str, Array]:
-    """Return a curve's source: float32 is half the size, and a screen shows no more digits."""
-    return {"x": x.astype(np.float32), "y": style.within_reach(y).astype(np.float32)}
-
-
-def _add_band(plot: Figure, x: Any, low: Any, high: Any, color: str) -> GlyphRenderer[Any]:
+def _add_band(plot: Figure, line: Line, name: str) -> GlyphRenderer[Any]:
     from bokeh.models import ColumnDataSource
 
-    band = ColumnDataSource({"x": x.astype(np.float32), "low": low.astype(np.float32), "high": high.astype(np.float32)})
-    return plot.varea("x", "low", "high", source=band, color=color, alpha=0.15)
+    low, high = line.band or (line.y, line.y)
+    columns = {"x": line.x, "low": low, "high": high}
+    source: Any = ColumnDataSource({key: values.astype(np.float32) for key, values in columns.items()})
+    return plot.varea("x", "low", "high", source=source, color=line.color, alpha=0.15, name=name)
 
 
-def _add_legend(plot: Figure, entries: list[tuple[str, list[GlyphRenderer[Any]]]]) -> None:
+def interactive_curves(
+    runs: Sequence[RunData], *, by: By = "epoch", scale: str | None = None, bands: bool = True
+) -> tuple[str, str]:
+    """Draw the curves of runs as two linked panels with a legend.
+
+    Args:
+        runs: at least one.
+        by: the x axis.
+        scale: of the losses: `linear`, `log` or None (whichever shows more).
+        bands: draw runs that differ in the seed alone as one curve in a band.
+
+    Returns:
+        (head, body): scripts for the page's head, and the panels.
+
+    Raises:
+        MissingExtraError: without Bokeh.
+    """
+    import_extra("bokeh", "report", "an interactive report")
+    from bokeh.embed import components
+    from bokeh.resources import Resources
+
+    groups = grouped(runs, by_seed=bands)
+    owners: dict[Any, Owned] = {k: (group, style.line_look(k)) for k, group in enumerate(groups)}
+    if len(groups) == 1:
+        owners = {0: (RunGroup("", groups[0].runs), None)}
+    logs = {}
+    for panel in MAIN_PANELS:
+        lines = [line for group in groups for line in panel_lines(panel, group, by)]
+        logs[panel.name] = panel.is_log([line.y for line in lines], scale)
+    curves = Curves(logs, by)
+    curves.draw(owners)
+    _add_legend(curves, owners)
+    script, body = components(curves.grid())
+    return Resources(mode="inline", components=["bokeh"], minified=True).render_js() + script, body
+
+
+def _add_legend(curves: Curves, owners: Mapping[Any, Owned]) -> None:
     """Add one legend, below the first panel, for the curves of both: a click hides an entry's curves everywhere."""
     from bokeh.core.properties import value
     from bokeh.models.annotations import Legend, LegendItem
 
+    entries: dict[str, list[GlyphRenderer[Any]]] = {}
+    for (owner, _), lines in curves.lines.items():
+        for line in lines.values():
+            entries.setdefault(safe_text(owners[owner][0].label) or str(line.name), []).append(line)
+    plot = curves.plots["loss"]
     items = []
-    for label, drawn in entries:
-        here = [one for one in drawn if one in plot.renderers]
-        if not here:
-            continue
-        items.append(LegendItem(label=value(safe_text(label)), renderers=here))
-        for other in drawn:
-            if other not in here:
-                here[0].js_link("visible", other, "visible")
-    columns = _legend_columns([label for label, _ in entries])
-    plot.add_layout(
-        Legend(items=items, click_policy="hide", ncols=columns, location="left", border_line_width=0), "below"
-    )
-
-
-def _legend_columns(labels: Sequence[str]) -> int:
-    return max(1, min(4, 72 // (max(map(len, labels), default=1) + 5)))
-
-
-def _mark_best(plot: Figure, run: RunData, by: By) -> None:
-    """Draw a dotted line at the best epoch of a run."""
-    from bokeh.models.annotations import Span
-
-    at = np.flatnonzero(run.column("epoch") == run.best_epoch)
-    if at.size:
-        place = float(run.column(by)[at[0]])
-        plot.add_layout(Span(location=place, dimension="height", line_dash="dotted", line_color=style.MARK))
+    for label, drawn in entries.items():
+        here = [line for line in drawn if line in plot.renderers]
+        if here:
+            items.append(LegendItem(label=value(label), renderers=here))
+            for other in drawn:
+                if other not in here:
+                    here[0].js_link("visible", other, "visible")
+    columns = max(1, min(4, 72 // (max(map(len, entries), default=1) + 5)))
+    legend = Legend(items=items, click_policy="hide", ncols=columns, location="left", border_line_width=0)
+    plot.add_layout(legend, "below")
+    for each in curves.plots.values():
+        each.height = MAIN + 22 * -(-len(items) // columns)
 
 
 def safe_text(label: object) -> str:

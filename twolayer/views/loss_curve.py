@@ -19,7 +19,7 @@ from twolayer.runs.logs import read_history
 from twolayer.utils.errors import RunError, import_extra
 from twolayer.utils.text import printable
 from twolayer.views import style
-from twolayer.views.panels import MAIN_PANELS, X_AXES, By, Panel, group_curve
+from twolayer.views.panels import MAIN_PANELS, THICK, THIN, X_AXES, By, Look, Panel, best_point, panel_lines
 from twolayer.views.run_data import RunData, RunGroup, grouped, read_summary
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Columns = dict[str, NDArray[np.float64]]
 _TRAIN_AND_VALIDATION = {"training", "validation"}
 
 
@@ -37,19 +36,14 @@ class RedrawBudget:
 
     Args:
         seconds: least time between two drawings; `run.redraw_seconds`.
-        share: largest part of the training time that drawing may take.
         first_cost: seconds that the first drawing is expected to take; it loads matplotlib.
         clock: a clock in seconds.
     """
 
-    def __init__(
-        self,
-        seconds: float,
-        share: float = 0.02,
-        first_cost: float = 0.5,
-        clock: Callable[[], float] = time.perf_counter,
-    ) -> None:
-        self.seconds, self.share, self.clock = seconds, share, clock
+    share = 0.02
+
+    def __init__(self, seconds: float, first_cost: float = 0.5, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.seconds, self.clock = seconds, clock
         self.spent = 0.0  # seconds of drawing so far
         self.next_cost = first_cost
         self.started = self.last = clock()
@@ -72,30 +66,20 @@ class RedrawBudget:
 def draw_loss_curve(
     history: Mapping[str, ArrayLike], path: Path, best_epoch: int | None = None, title: str = ""
 ) -> None:
-    """Draw `loss_curve_figure` into a PNG file (or .svg, .pdf, by the name's ending), replaced whole."""
-    style.save(loss_curve_figure(history, best_epoch, title), path)
-
-
-def loss_curve_figure(
-    history: Mapping[str, ArrayLike],
-    best_epoch: int | None = None,
-    title: str = "",
-    *,
-    by: By = "epoch",
-    scale: str | None = None,
-) -> Figure:
-    """Draw loss and accuracy of one run.
+    """Draw loss and accuracy of one run into a .png, .svg or .pdf file, replaced whole.
 
     Args:
         history: columns of history.csv by name, one value per epoch, NaN where there is none.
+        path: the file.
         best_epoch: the epoch to mark, the one whose parameters were kept; None or 0: none.
         title: a line above the panels, such as the run's name.
-        by: the x axis, a column of the history.
-        scale: of the losses: `linear`, `log` or None (whichever shows more).
     """
-    columns = {name: np.asarray(values, float) for name, values in history.items()}
-    run = RunData(Path(title), columns, summary={"best_epoch": best_epoch or 0})
-    return curves_figure([RunGroup(title, (run,))], by=by, scale=scale, title=title)
+    style.save(curves_figure([_group(history, best_epoch, title)], title=title), path)
+
+
+def _group(history: Mapping[str, ArrayLike], best_epoch: int | None, name: str) -> RunGroup:
+    columns = {column: np.array(values, np.float64) for column, values in history.items()}  # NaN for None
+    return RunGroup(name, (RunData(Path(name), columns, summary={"best_epoch": best_epoch or 0}),))
 
 
 def draw_curves(
@@ -144,10 +128,11 @@ def curves_figure(
     for axes, panel in zip(axes_of, panels, strict=False):
         drawn: list[NDArray[np.float64]] = []
         for index, group in enumerate(groups):
-            drawn += _draw_group(axes, panel, group, by, None if single else style.line_look(index))
+            drawn += draw_group(axes, panel, group, by, None if single else style.line_look(index))
         style.tidy(axes, X_AXES[by], panel.axis)
-        if panel.name == "loss" or (panel.log and style.wants_log(drawn)):
-            style.scale_losses(axes, drawn, scale)
+        log = panel.is_log(drawn, scale)
+        if log or panel.name == "loss":
+            style.scale_from_zero_or_log(axes, drawn, log)
         if {words for words, _ in panel.lines.values()} - _TRAIN_AND_VALIDATION and len(panel.lines) > 1:
             grey = [axes.plot([], [], color=style.MARK, linewidth=width)[0] for _, width in panel.lines.values()]
             words = [words for words, _ in panel.lines.values()]
@@ -166,39 +151,28 @@ def curves_figure(
     return figure
 
 
-def _draw_group(
-    axes: Axes, panel: Panel, group: RunGroup, by: By, look: tuple[str, style.Dash] | None
-) -> list[NDArray[np.float64]]:
-    """Draw a panel's lines of a group in its look, or (None) in a colour for each line with the best epoch marked.
+def draw_group(axes: Axes, panel: Panel, group: RunGroup, by: By, look: Look | None) -> list[NDArray[np.float64]]:
+    """Draw the lines of a group of runs; without a look, a run with its best epoch: a thin line there, and a dot on
+    the panel's last line (validation, where there is one).
 
     Returns:
-        Their values, the band's among them.
+        The values that were drawn, those of bands among them.
     """
-    values, last = [], None
-    for index, (column, (words, width)) in enumerate(panel.lines.items()):
-        curve = group_curve(group, column, by)
-        if curve is None:
-            continue
-        color, dash = look or (style.column_color(column, index), "solid")
-        marker = "o" if len(curve.x) == 1 else None
-        axes.plot(curve.x, curve.y, linestyle=dash, color=color, linewidth=width, marker=marker, label=words)
-        values.append(curve.y)
-        if curve.low is not None and curve.high is not None and column.startswith("val_"):
-            axes.fill_between(curve.x, curve.low, curve.high, color=color, alpha=0.18, linewidth=0)
-            values += [curve.low, curve.high]
-        last = column
-    if look is None and last is not None:
-        _mark_best(axes, group.runs[0], last, by)
+    values = []
+    lines = panel_lines(panel, group, by, look)
+    for line in lines:
+        marker = "o" if len(line.x) == 1 else None
+        options: dict[str, Any] = {"linestyle": line.dash, "linewidth": line.width, "marker": marker}
+        axes.plot(line.x, line.y, color=line.color, label=line.words, **options)
+        values.append(line.y)
+        if line.band is not None and line.column.startswith("val_"):
+            axes.fill_between(line.x, *line.band, color=line.color, alpha=0.18, linewidth=0)
+            values += line.band
+    best = best_point(group.runs[0], lines[-1].column, by) if look is None and lines else None
+    if best is not None:
+        axes.axvline(best[0], color=style.MARK, linewidth=1, linestyle=":")
+        axes.plot(*best, "o", color=style.MARK, markersize=6, label=f"best epoch {group.runs[0].best_epoch}")
     return values
-
-
-def _mark_best(axes: Axes, run: RunData, column: str, by: By) -> None:
-    """Draw a thin line at the best epoch, and a dot on the panel's last line: validation, where there is one."""
-    at = np.flatnonzero(run.history["epoch"] == run.best_epoch)
-    if at.size:
-        x, y = (style.within_reach(run.history[name])[at[0]] for name in (by, column))
-        axes.axvline(x, color=style.MARK, linewidth=1, linestyle=":")
-        axes.plot(x, y, "o", color=style.MARK, markersize=6, label=f"best epoch {run.best_epoch}")
 
 
 def _legend(groups: Sequence[RunGroup]) -> tuple[list[Artist], list[str]]:
@@ -207,9 +181,9 @@ def _legend(groups: Sequence[RunGroup]) -> tuple[list[Artist], list[str]]:
     from matplotlib.patches import Patch
 
     looks = [style.line_look(index) for index in range(len(groups))]
-    handles: list[Artist] = [Line2D([], [], color=color, linestyle=dash, linewidth=2.2) for color, dash in looks]
+    handles: list[Artist] = [Line2D([], [], color=color, linestyle=dash, linewidth=THICK) for color, dash in looks]
     labels = [style.legend_name(group.label) for group in groups]
-    handles += [Line2D([], [], color=style.MARK, linewidth=2.2), Line2D([], [], color=style.MARK, linewidth=1)]
+    handles += [Line2D([], [], color=style.MARK, linewidth=width) for width in (THICK, THIN)]
     labels += ["thick: validation", "thin: training"]
     if any(len(group.runs) > 1 for group in groups):
         handles.append(Patch(color=style.MARK, alpha=0.18))
@@ -232,12 +206,10 @@ def text_plot(runs: Sequence[RunData], panels: Sequence[Panel], by: By, width: i
         plot.x_label, plot.y_label, plot.origin = by, panel.name, False
         plot.register_label_formatter(float, lambda value, chars, *_, **__: f"{value:.4g}".rjust(chars))
         for index, group in enumerate(grouped(runs, by_seed=False)):
-            curves = [group_curve(group, column, by, 4 * width) for column in panel.lines]
-            curve = next((curve for curve in reversed(curves) if curve is not None), None)
-            if curve is not None:
-                keep = np.isfinite(curve.y)
-                label = printable(group.label)
-                plot.plot(curve.x[keep].tolist(), curve.y[keep].tolist(), lc=colors[index % 7], label=label)
+            for line in panel_lines(panel, group, by, points=4 * width)[-1:]:
+                keep = np.isfinite(line.y)
+                x, y = line.x[keep].tolist(), line.y[keep].tolist()
+                plot.plot(x, y, lc=colors[index % 7], label=printable(group.label))
         parts.append(f"{panel.axis}\n{plot.show(legend=True)}")
     return "\n\n".join(parts)
 
@@ -284,47 +256,42 @@ def plot(
         RunError: for a folder that holds no run, or a damaged one.
     """
     several = isinstance(history, list | tuple) and bool(history) and not _is_record(history[0])
-    groups = []
+    groups, most = [], 0
     for number, one in enumerate(history if several else [history], start=1):
         columns, known_best, name = _columns_of(one)
-        if not len(columns.get("epoch", ())):
+        epochs = len(columns.get("epoch", ()))
+        if not epochs:
             raise ValueError("no epoch to draw: the history is empty")
         if by not in columns:
             raise ValueError(f"by: expected a column of the history ({', '.join(columns)}), got {by!r}")
-        run = RunData(Path(name), columns, summary={"best_epoch": best_epoch or known_best or 0})
-        groups.append(RunGroup(name or f"training {number}", (run,)))
+        groups.append(_group(columns, best_epoch or known_best, name or f"training {number}"))
+        most = max(most, epochs)
     figure = curves_figure(groups, by=cast(By, by), scale=scale, title=title)
-    n_epochs = max(len(group.runs[0].history["epoch"]) for group in groups)
     of = f" of {len(groups)} trainings" if several else ""
-    return Picture(figure, f"loss and accuracy over {n_epochs} epoch{'s' * (n_epochs > 1)}{of}")
+    return Picture(figure, f"loss and accuracy over {most} epoch{'s' * (most > 1)}{of}")
 
 
 def _is_record(value: Any) -> bool:
     return isinstance(value, Mapping) and isinstance(value.get("epoch"), int | float)
 
 
-def _columns_of(history: Any) -> tuple[Columns, int | None, str]:
+def _columns_of(history: Any) -> tuple[Mapping[str, Any], int | None, str]:
     """Return the columns by name, the best epoch and the run's name, where they are known."""
     if isinstance(history, str | Path):
         folder = RunFolder(Path(history))
         folder.require_box()
         if not folder.history.is_file():
             raise RunError(f"{history}: no history.csv in it; give a run folder")
-        return dict(read_history(folder.history)), read_summary(folder.summary).get("best_epoch"), folder.path.name
+        return read_history(folder.history), read_summary(folder.summary).get("best_epoch"), folder.path.name
     if hasattr(history, "history_"):
-        return _arrays(history.history_), history.best_epoch_, ""
+        return history.history_, history.best_epoch_, ""
     if hasattr(history, "history"):
-        return _arrays(history.history), history.summary.get("best_epoch"), Path(getattr(history, "run_dir", "")).name
+        return history.history, history.summary.get("best_epoch"), Path(getattr(history, "run_dir", "")).name
     if isinstance(history, Mapping):
-        return _arrays(history), None, ""
+        return history, None, ""
     if isinstance(history, Sequence):
         names = dict.fromkeys(name for record in history for name in record)
-        return _arrays({name: [record.get(name) for record in history] for name in names}), None, ""
+        return {name: [record.get(name) for record in history] for name in names}, None, ""
     raise TypeError(
         f"expected a history, records, a training's result, an estimator or a run folder, got {type(history)}"
     )
-
-
-def _arrays(columns: Mapping[str, Any]) -> Columns:
-    """Return lists as arrays, NaN for None."""
-    return {name: np.array(values, dtype=np.float64) for name, values in columns.items()}

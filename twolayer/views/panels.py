@@ -1,10 +1,10 @@
-"""The one list of what a run has to show, and how many points of it a screen needs.
+"""The one list of what a run has to show, and the lines of each panel as `curves`, `report` and `watch` draw them.
 
-`curves`, `report` and `watch` draw from `PANELS`: the name, label, unit and axis of a figure are written here only."""
+The name, label, unit and axis of a figure, and the look of its lines, are written here only."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 from twolayer.network.model import Array
 from twolayer.utils.text import did_you_mean
 from twolayer.views import style
-from twolayer.views.run_data import RunGroup
+from twolayer.views.run_data import RunData, RunGroup
 
 By = Literal["epoch", "step", "seconds"]
+Look = tuple[str, style.Dash]  # colour and dashes of all lines of a run
+Window = tuple[float, float]  # the part of the x axis that is on the screen
 
 X_AXES = {"epoch": "epoch", "step": "step (updates)", "seconds": "training time (s)"}
 THIN, MEDIUM, THICK = 1.0, 1.6, 2.2
+EVERYTHING: Window = (-np.inf, np.inf)
 _BAND_POINTS = 400
 
 
@@ -38,6 +41,12 @@ class Panel(NamedTuple):
     lines: dict[str, tuple[str, float]]
     log: bool = False
 
+    def is_log(self, curves: Sequence[Array], scale: str | None) -> bool:
+        """Return whether the y axis is logarithmic for these values; `scale` is that of the losses, None for auto."""
+        if self.name == "loss" and scale is not None:
+            return scale == "log"
+        return self.log and style.wants_log(curves)
+
 
 def _held_out(name: str, axis: str) -> Panel:
     return Panel(name, axis, {f"val_{name}": ("validation", THICK)})
@@ -48,9 +57,10 @@ def _both(name: str, axis: str, log: bool = False) -> Panel:
 
 
 def _layers(name: str, axis: str, log: bool = False) -> Panel:
-    return Panel(name, axis, {f"{name}_{layer}": (layer, width) for layer, width in (("W1", THIN), ("W2", THICK))}, log)
+    return Panel(name, axis, {f"{name}_W1": ("W1", THIN), f"{name}_W2": ("W2", THICK)}, log)
 
 
+_UNITS = {f"activation_{name}": (name, width) for name, width in (("min", THIN), ("median", MEDIUM), ("max", THICK))}
 PANELS = {
     panel.name: panel
     for panel in (
@@ -64,14 +74,7 @@ PANELS = {
         _layers("update_ratio", "|update| / |weights|, one step", log=True),
         _layers("weight_norm", "norm of the weights"),
         Panel("dead_share", "units that fire for no row (share)", {"dead_share": ("dead units", MEDIUM)}),
-        Panel(
-            "activation",
-            "mean activation of a unit",
-            {
-                f"activation_{name}": (name, width)
-                for name, width in (("min", THIN), ("median", MEDIUM), ("max", THICK))
-            },
-        ),
+        Panel("activation", "mean activation of a unit", _UNITS),
         Panel("penalty", "L2 penalty (nats)", {"penalty": ("penalty", MEDIUM)}),
     )
 }
@@ -94,7 +97,7 @@ def panels_named(names: Iterable[str]) -> list[Panel]:
     return list(found.values())
 
 
-def downsample(x: Array, y: Array, points: int = 800) -> tuple[Array, Array]:
+def downsample(x: Array, y: Array, points: int = 800, window: Window = EVERYTHING) -> tuple[Array, Array]:
     """Keep at most `points` points of a curve, in their order: first, last, and the extremes of equal parts.
 
     No spike is lost and none is made up. A part without a finite value keeps one NaN, so that the gap is seen.
@@ -103,11 +106,19 @@ def downsample(x: Array, y: Array, points: int = 800) -> tuple[Array, Array]:
         x: (N,) positions, rising.
         y: (N,) values.
         points: 4 or more.
+        window: the part that is on the screen; it gets `points`, and what is left and right of it a quarter each, so
+            that zooming out finds a curve.
 
     Returns:
         (x, y) of what remains; the arrays themselves if they are short enough.
     """
     N = len(y)
+    # One point more on each side: the line continues to the edge of the screen.
+    a, b = max(0, int(np.searchsorted(x, window[0])) - 1), int(np.searchsorted(x, window[1], "right")) + 1
+    if window != EVERYTHING and b - a < N:
+        parts = ((slice(a), points // 4), (slice(a, b), points), (slice(b, N), points // 4))
+        kept_x, kept_y = zip(*(downsample(x[part], y[part], count) for part, count in parts), strict=True)
+        return np.concatenate(kept_x), np.concatenate(kept_y)
     if points >= N:
         return x, y
     edges = np.linspace(0, N, max(1, (points - 2) // 2) + 1).astype(np.intp)
@@ -122,56 +133,64 @@ def _lowest(y: Array, edges: NDArray[np.intp]) -> NDArray[np.intp]:
     return np.array([a + int(y[a:b].argmin()) for a, b in pairwise(edges)], np.intp)
 
 
-def downsample_window(x: Array, y: Array, start: float, end: float, points: int = 800) -> tuple[Array, Array]:
-    """Downsample a curve for a screen that shows `start` to `end`: every point in there if they are few enough,
-    and half as many points of the rest, so that zooming out finds a curve."""
-    # One point more on each side: the line continues to the edge of the screen.
-    a, b = max(0, int(np.searchsorted(x, start)) - 1), int(np.searchsorted(x, end, "right")) + 1
-    if b - a >= len(x):
-        return downsample(x, y, points)
-    parts = [
-        downsample(x[:a], y[:a], points // 4),
-        downsample(x[a:b], y[a:b], points),
-        downsample(x[b:], y[b:], points // 4),
-    ]
-    return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
-
-
-class GroupCurve(NamedTuple):
-    """One curve of a group of runs.
+class Line(NamedTuple):
+    """One line of a panel, ready to be drawn.
 
     Attributes:
+        column: of history.csv.
+        words: what it shows.
         x: (M,) epochs, steps or seconds.
-        y: (M,) the mean over the runs, or the one run's values.
-        low: (M,) lowest of the runs; None for one run.
-        high: (M,) highest of the runs; None for one run.
+        y: (M,) the values of a run, or the mean over the runs of a group.
+        band: lowest and highest of the runs, (M,) each; None for one run.
+        color: of the line.
+        dash: of the line.
+        width: in points.
     """
 
+    column: str
+    words: str
     x: Array
     y: Array
-    low: Array | None = None
-    high: Array | None = None
+    band: tuple[Array, Array] | None
+    color: str
+    dash: style.Dash
+    width: float
 
 
-def group_curve(group: RunGroup, column: str, by: By, points: int = 800) -> GroupCurve | None:
-    """Return a history column of one run, or the mean of several over the range that all of them reached.
-
-    Seconds differ from run to run, so several runs are interpolated linearly on one grid.
+def panel_lines(
+    panel: Panel, group: RunGroup, by: By, look: Look | None = None, points: int = 800, window: Window = EVERYTHING
+) -> list[Line]:
+    """Return the lines of a run or a group of runs in a panel, those that have values, downsampled.
 
     Args:
+        panel: what to show.
         group: the runs.
-        column: of history.csv.
         by: the x axis.
+        look: of all lines; None: validation is vermilion, and the other columns have a colour each, the first is blue.
         points: the most points that remain; extremes stay.
-
-    Returns:
-        The curve, or None if a run has no values in the column or the runs share no range.
+        window: see `downsample`.
     """
-    pairs = [(style.within_reach(run.column(by)), style.within_reach(run.column(column))) for run in group.runs]
+    lines = []
+    for index, (column, (words, width)) in enumerate(panel.lines.items()):
+        curve = _curve(group, column, by, points, window)
+        if curve is not None:
+            own = style.VALIDATION if column.startswith("val_") else style.OKABE_ITO[index]
+            lines.append(Line(column, words, *curve, *(look or (own, "solid")), width))
+    return lines
+
+
+def _curve(
+    group: RunGroup, column: str, by: By, points: int, window: Window
+) -> tuple[Array, Array, tuple[Array, Array] | None] | None:
+    """Return a column of one run, or the mean and the band of several over the range that all of them reached.
+
+    Seconds differ from run to run, so several runs are interpolated linearly on one grid.
+    """
+    pairs = [(run.column(by), run.column(column)) for run in group.runs]
     if any(not len(x) or len(x) != len(y) for x, y in pairs):
         return None
     if len(pairs) == 1:
-        return GroupCurve(*downsample(*pairs[0], points))
+        return *downsample(*pairs[0], points, window), None
     start, end = max(x[0] for x, _ in pairs), min(x[-1] for x, _ in pairs)
     if end < start:
         return None
@@ -180,4 +199,11 @@ def group_curve(group: RunGroup, column: str, by: By, points: int = 800) -> Grou
     if len(grid) > _BAND_POINTS or len(grid) < 2:
         grid = np.linspace(start, end, _BAND_POINTS if end > start else 1)
     values = np.array([np.interp(grid, x, y) for x, y in pairs])  # (runs, M)
-    return GroupCurve(grid, values.mean(axis=0), values.min(axis=0), values.max(axis=0))
+    return grid, values.mean(axis=0), (values.min(axis=0), values.max(axis=0))
+
+
+def best_point(run: RunData, column: str, by: By) -> tuple[float, float] | None:
+    """Return where a column's line passes the best epoch of a run."""
+    at = np.flatnonzero(run.column("epoch") == run.best_epoch)
+    x, y = run.column(by), run.column(column)
+    return (float(x[at[0]]), float(y[at[0]])) if at.size and x.size and y.size else None

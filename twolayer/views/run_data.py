@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.config import Config, load_config
+from twolayer.config import load_config
 from twolayer.network.model import Array
 from twolayer.runs.checkpoint import read_model_arrays
 from twolayer.runs.folder import RunFolder, open_run
@@ -22,15 +23,17 @@ from twolayer.utils.errors import RunError, TwoLayerError
 from twolayer.utils.files import read_at_most
 from twolayer.utils.jsonfile import parse_object, read_json
 from twolayer.utils.text import shown
+from twolayer.views.style import within_reach
 
-# Keys that say where a run is or how it reports, not what it computes.
-_NOT_COMPARED = ("run.",)
-SEED = "seed"
+Cell = str | float | int | None
+
 ENDED = ("finished", "stopped_early")
+SEED = "seed"
+_NOT_COMPARED = ("run.",)  # keys that say where a run is or how it reports, not what it computes
 _MAX_JOURNAL_BYTES = 64 << 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RunData:
     """One run, as far as it got.
 
@@ -43,6 +46,7 @@ class RunData:
         predictions: arrays of predictions.npz; empty before the end.
         classes: C labels; empty before the end.
         status: finished, stopped_early, interrupted, diverged, pruned, running, or gone: the process was killed.
+        steps: columns of steps.csv by name, where they have been read.
     """
 
     path: Path
@@ -53,32 +57,43 @@ class RunData:
     predictions: Mapping[str, Array] = field(default_factory=dict)
     classes: Sequence[Any] = ()
     status: str = "finished"
+    steps: Mapping[str, Array] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """The folder's name."""
         return self.path.name
 
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The config by dotted keys."""
+        return flattened(self.config)
+
+    @cached_property
+    def figures(self) -> dict[str, Cell]:
+        """The run's columns of the table of runs."""
+        return {name: figure(self) for name, figure in FIGURES.items()}
+
     @property
     def monitor(self) -> str:
         """The column that picks the best epoch."""
-        return str((self.config.get("solver") or {}).get("monitor") or "val_accuracy")
+        return str(self.settings.get("solver.monitor") or "val_accuracy")
 
     @property
     def best_epoch(self) -> int | None:
         """The epoch whose parameters were kept; while the run trains, the best so far by its monitor."""
         epoch = self.summary.get("best_epoch")
-        if isinstance(epoch, int):
-            return epoch if epoch > 0 else None
-        k = best_index(self.column(self.monitor), self.monitor)
-        return None if k is None else int(self.history["epoch"][k])
+        if not isinstance(epoch, int):
+            best = self.best(self.monitor)
+            epoch = 0 if best is None else self.history["epoch"][np.argmax(self.column(self.monitor) == best)]
+        return int(epoch) if np.isfinite(epoch) and epoch > 0 else None
 
-    @property
+    @cached_property
     def n_classes(self) -> int:
         """C; before the end that of best.npz, which a run has from its first moment; 0 if the file is gone.
 
         Raises:
-            RunError: if that file is damaged.
+            RunError: if best.npz is damaged.
         """
         best = RunFolder(self.path).best
         if self.classes or not best.exists():
@@ -86,21 +101,40 @@ class RunData:
         return len(read_model_arrays(best, kinds=("model",))[0]["b2"])
 
     def column(self, name: str) -> NDArray[np.float64]:
-        """Return a column of the history; empty if it is absent or holds no number."""
-        values = self.history.get(name, np.empty(0))
+        """Return a column of the history, within the range that is drawn; empty if it is absent or holds no number."""
+        values = within_reach(np.asarray(self.history.get(name, ()), float))
         return values if np.isfinite(values).any() else np.empty(0)
 
     def at_best(self, name: str) -> float | None:
         """Return a column's value at the best epoch."""
-        values, at = self.column(name), np.flatnonzero(self.history.get("epoch", np.empty(0)) == self.best_epoch)
+        values, at = self.column(name), np.flatnonzero(self.column("epoch") == self.best_epoch)
         return float(values[at[0]]) if at.size and values.size and np.isfinite(values[at[0]]) else None
 
+    def best(self, name: str) -> float | None:
+        """Return a column's best value."""
+        values = self.column(name)
+        return float((np.nanmax if larger_is_better(name) else np.nanmin)(values)) if values.size else None
 
-def best_index(values: NDArray[np.float64], column: str) -> int | None:
-    """Return the index of a column's best value, the first of equal ones; None if there is no number."""
-    if not np.isfinite(values).any():
-        return None
-    return int(np.nanargmax(values) if larger_is_better(column) else np.nanargmin(values))
+    def last(self, name: str) -> float | None:
+        """Return a column's last value."""
+        values = self.column(name)
+        return float(values[-1]) if values.size and np.isfinite(values[-1]) else None
+
+
+FIGURES: dict[str, Callable[[RunData], Cell]] = {
+    "epochs": lambda run: len(run.column("epoch")),
+    "best epoch": lambda run: run.best_epoch,
+    "final train loss": lambda run: run.last("train_loss"),
+    "final val loss": lambda run: run.last("val_loss"),
+    "final val accuracy": lambda run: run.last("val_accuracy"),
+    "lowest val loss": lambda run: run.best("val_loss"),
+    "best val accuracy": lambda run: run.best("val_accuracy"),
+    "best val balanced accuracy": lambda run: run.best("val_balanced_accuracy"),
+    "best val f1": lambda run: run.best("val_f1"),
+    "best val auc": lambda run: run.best("val_auc"),
+    "test accuracy": lambda run: run.summary.get("test_accuracy"),
+    "seconds": lambda run: run.last("seconds"),
+}
 
 
 def run_folders(place: Path) -> list[Path]:
@@ -138,41 +172,37 @@ def sweep_statuses(path: Path) -> dict[str, str]:
     return statuses
 
 
-def status_of(folder: RunFolder, summary: Mapping[str, Any], journal: Mapping[str, str] | None = None) -> str:
-    """Return the status of a run, see `RunData`: whether a process uses it, else what the run left."""
+def status_of(folder: RunFolder, summary: Mapping[str, Any], journal: Mapping[str, str]) -> str:
+    """Return the status of a run, see `RunData`: whether a process uses it, else what the run or its sweep says."""
     if folder.in_use():
         return "running"
     status = str(summary.get("status", "gone"))
-    return (journal or {}).get(folder.path.name, status) if status not in ENDED else status
+    return status if status in ENDED else journal.get(folder.path.name, status)
 
 
-def load_runs(places: Sequence[Path]) -> tuple[list[tuple[RunData, Config]], list[str]]:
+def load_runs(places: Sequence[Path], say: Callable[[str], object]) -> list[RunData]:
     """Read runs with their configs, wherever their data files have gone.
 
     Args:
         places: run folders, or folders of runs or of a sweep.
-
-    Returns:
-        The runs, and a note on each that had to be left out of a folder.
+        say: takes a note on each run that had to be left out of a folder.
 
     Raises:
         RunError: if a place is neither, or a run that was named cannot be read.
     """
-    runs, notes = [], []
+    runs = []
     for place in places:
-        named = _is_run(place)
-        paths = run_folders(place) or [open_run(place).path]  # which raises, and says what it found
-        for path in paths:
+        for path in run_folders(place) or [open_run(place).path]:  # which raises, and says what it found
             try:
                 config = load_config(open_run(path).config, require_files=False)
-                runs.append((read_run(path, config.model_dump()), config))
+                runs.append(read_run(path, config.model_dump()))
             except TwoLayerError as error:
-                if named:
+                if path == place:
                     raise
-                notes.append(f"left out: {error}")
+                say(f"left out: {error}")
     if not runs:
-        raise RunError(f"{places[0]}: no run in it has finished an epoch" + "".join(f"\n{note}" for note in notes))
-    return runs, notes
+        raise RunError(f"{places[0]}: no run in it has finished an epoch")
+    return runs
 
 
 def read_run(path: str | Path, config: Mapping[str, Any]) -> RunData:
@@ -192,12 +222,9 @@ def read_run(path: str | Path, config: Mapping[str, Any]) -> RunData:
     if not folder.history.exists():
         raise RunError(f"{path}: no history.csv in it: not a run folder, or no epoch has ended yet")
     history = read_history(folder.history)
-    if not len(history.get("epoch", ())):
+    if not len(history["epoch"]):
         raise RunError(f"{folder.history}: holds no epoch yet; wait until the first one ends")
-    predictions: dict[str, Array] = {}
-    classes: Sequence[Any] = ()
-    if folder.predictions.exists():
-        predictions, classes = read_predictions(folder.predictions)
+    predictions, classes = predictions_of(folder.predictions)
     summary = read_summary(folder.summary)
     return RunData(
         path=folder.path.resolve(),
@@ -209,6 +236,11 @@ def read_run(path: str | Path, config: Mapping[str, Any]) -> RunData:
         classes=classes,
         status=status_of(folder, summary, sweep_statuses(folder.path.parent.parent / "journal.jsonl")),
     )
+
+
+def predictions_of(path: Path) -> tuple[dict[str, Array], Sequence[Any]]:
+    """Return the arrays and classes of predictions.npz; none if absent."""
+    return read_predictions(path) if path.exists() else ({}, ())
 
 
 def read_summary(path: Path) -> dict[str, Any]:
@@ -229,21 +261,17 @@ def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return nested sections as dotted keys: {"solver": {"reg": 0}} becomes {"solver.reg": 0}."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
-        if isinstance(value, Mapping):
-            flat |= flattened(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
+        flat |= flattened(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat
 
 
-def differing_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the dotted keys whose values are not the same in all configs, in the first config's order."""
-    flat = [flattened(config) for config in configs]
-    keys = dict.fromkeys(key for one in flat for key in one)
+def differing_keys(runs: Sequence[RunData]) -> list[str]:
+    """Return the dotted keys of the config whose values are not the same in all runs, in the first config's order."""
+    first = runs[0].settings
     return [
         key
-        for key in keys
-        if not key.startswith(_NOT_COMPARED) and any(one.get(key) != flat[0].get(key) for one in flat[1:])
+        for key in dict.fromkeys(key for run in runs for key in run.settings)
+        if not key.startswith(_NOT_COMPARED) and any(run.settings.get(key) != first.get(key) for run in runs)
     ]
 
 
@@ -286,19 +314,17 @@ def grouped(runs: Sequence[RunData], by_seed: bool = True) -> list[RunGroup]:
         runs: at least one.
         by_seed: False keeps every run by itself.
     """
-    keys = differing_keys([run.config for run in runs])
-    shown = [key for key in keys if key != SEED or not by_seed]
-    names = short_names(shown)
+    keys = differing_keys(runs)
+    together = by_seed and SEED in keys
+    names = short_names([key for key in keys if key != SEED or not by_seed])
     members: dict[tuple[str, ...], list[RunData]] = {}
     for index, run in enumerate(runs):
-        flat = flattened(run.config)
-        alone = () if by_seed and SEED in keys else (str(index),)
-        members.setdefault((*(repr(flat.get(key)) for key in shown), *alone), []).append(run)
+        values = (repr(run.settings.get(key)) for key in names)
+        members.setdefault((*values, "" if together else str(index)), []).append(run)
     groups = []
     for same in members.values():
-        flat = flattened(same[0].config)
-        label = ", ".join(f"{names[key]}={value_text(flat.get(key))}" for key in shown)
+        words = [f"{name}={value_text(same[0].settings.get(key))}" for key, name in names.items()]
         if len(same) > 1:
-            label = f"{label}, mean of {len(same)} runs" if label else f"mean of {len(same)} runs"
-        groups.append(RunGroup(label or same[0].name, tuple(same)))
+            words.append(f"mean of {len(same)} runs")
+        groups.append(RunGroup(", ".join(words) or same[0].name, tuple(same)))
     return groups

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
@@ -33,11 +33,6 @@ LOG_FROM = 20.0  # losses that span a larger factor are drawn on a logarithmic s
 def line_look(index: int) -> tuple[str, Dash]:
     """Return colour and dash pattern of the index-th curve; the pattern changes when the colours repeat."""
     return OKABE_ITO[index % len(OKABE_ITO)], DASHES[index // len(OKABE_ITO) % len(DASHES)]
-
-
-def column_color(column: str, index: int) -> str:
-    """Return the colour of a column of a single run: blue for training, vermilion for validation, else by its place."""
-    return VALIDATION if column.startswith("val_") else OKABE_ITO[index]
 
 
 @contextmanager
@@ -115,26 +110,26 @@ def set_log_scale(axes: Axes, low: float, high: float) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
 
 
-def wants_log(losses: list[NDArray[Any]]) -> bool:
-    """Return whether losses span a factor large enough that a logarithmic scale shows more of them."""
-    values = _positive(losses)
+def wants_log(curves: Sequence[NDArray[Any]]) -> bool:
+    """Return whether values span a factor large enough that a logarithmic scale shows more of them."""
+    values = _positive(curves)
     return bool(values.size) and float(values.max()) > LOG_FROM * float(values.min())
 
 
-def scale_losses(axes: Axes, losses: list[NDArray[Any]], scale: str | None = None) -> None:
-    """Scale the y axis of a panel of losses: `linear` from 0, `log`, or (None) whichever shows more."""
-    values = _positive(losses)
+def scale_from_zero_or_log(axes: Axes, curves: Sequence[NDArray[Any]], log: bool) -> None:
+    """Scale the y axis for positive values: linear from 0, or logarithmic."""
+    values = _positive(curves)
     if not values.size:
         return
     low, high = float(values.min()), float(values.max())
-    if scale == "log" or (scale is None and wants_log(losses)):
+    if log:
         set_log_scale(axes, max(low, high * 1e-12) / 1.15, high * 1.15)
     else:
         axes.set_ylim(0, high * 1.05)
 
 
-def _positive(losses: list[NDArray[Any]]) -> NDArray[np.float64]:
-    values = np.concatenate([np.asarray(curve, float).ravel() for curve in losses]) if losses else np.empty(0)
+def _positive(curves: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
+    values = np.concatenate([np.asarray(curve, float).ravel() for curve in curves]) if curves else np.empty(0)
     return values[np.isfinite(values) & (values > 1 / LARGEST)]
 
 
@@ -147,17 +142,17 @@ def color_map(name: str) -> Any:
 
 @default_look()
 def save(figure: Figure, target: Path | BinaryIO) -> None:
-    """Write the figure into a file by its name's ending (.png, .svg, .pdf), whole or not at all; or as PNG
-    into an open file."""
+    """Write the figure into a file by its name's ending (.png, .svg, .pdf), whole or not at all; or as PNG into an
+    open file."""
     from twolayer.utils.files import write_atomically
 
     kind = (target.suffix.lower().lstrip(".") if isinstance(target, Path) else "") or "png"
+    buffer = io.BytesIO()
     options: dict[str, Any] = {"metadata": {{"svg": "Date", "pdf": "CreationDate"}.get(kind, "Software"): None}}
     if kind == "png":
         options["pil_kwargs"] = {"compress_level": 1}  # a few kB more, a third of the time
+    figure.savefig(buffer, format=kind, **options)
     if isinstance(target, Path):
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=kind, **options)
         write_atomically(target, buffer.getvalue())
     else:
-        figure.savefig(target, format=kind, **options)
+        target.write(buffer.getvalue())

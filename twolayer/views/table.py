@@ -5,85 +5,77 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from twolayer.utils.columns import larger_is_better
 from twolayer.utils.text import did_you_mean, plain
-from twolayer.views.run_data import ENDED, RunData, best_index, differing_keys, flattened, short_names, value_text
-
-Cell = str | float | int | None
-
-_FORMS: dict[str, str] = {"seconds": ".2f", "epochs": "d", "best epoch": "d"}
+from twolayer.views.run_data import ENDED, FIGURES, Cell, RunData, differing_keys, short_names, value_text
 
 
 class RunTable(NamedTuple):
     """A table without empty columns.
 
     Attributes:
-        header: names of the columns; the first is `run`.
-        rows: a tuple of cells for each run; numbers as numbers, None where there is no value.
+        columns: cells by the column's name, the first is `run`; numbers as numbers, None where there is no value.
         order: the rows' places in the runs that were given.
     """
 
-    header: tuple[str, ...]
-    rows: list[tuple[Cell, ...]]
+    columns: dict[str, list[Cell]]
     order: list[int]
 
-    def as_text(self) -> list[tuple[str, ...]]:
-        """Return the cells as they are shown."""
-        return [tuple(_text(name, cell) for name, cell in zip(self.header, row, strict=True)) for row in self.rows]
+    def as_text(self) -> list[list[str]]:
+        """Return the header and the rows, as they are shown."""
+        cells = [[_text(name, cell) for cell in column] for name, column in self.columns.items()]
+        return [list(self.columns), *map(list, zip(*cells, strict=True))]
 
     def for_terminal(self) -> str:
-        """Return the table with aligned columns."""
-        rows = [[plain(cell) for cell in row] for row in (self.header, *self.as_text())]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        numbers = [all(not isinstance(cell, str) for cell in column) for column in zip(*self.rows, strict=True)]
-        return "\n".join(
-            "  ".join(
-                cell.rjust(width) if number else cell.ljust(width)
-                for cell, width, number in zip(row, widths, numbers, strict=True)
-            ).rstrip()
-            for row in rows
-        )
+        """Return the table with aligned columns, numbers to the right."""
+        columns = [[plain(cell) for cell in column] for column in zip(*self.as_text(), strict=True)]
+        aligned = []
+        for column, cells in zip(columns, self.columns.values(), strict=True):
+            width, words = max(map(len, column)), any(isinstance(cell, str) for cell in cells)
+            aligned.append([cell.ljust(width) if words else cell.rjust(width) for cell in column])
+        return "\n".join("  ".join(row).rstrip() for row in zip(*aligned, strict=True))
 
     def as_csv(self) -> str:
         """Return the table as CSV."""
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([self.header, *self.as_text()])
+        csv.writer(text, lineterminator="\n").writerows(self.as_text())
         return text.getvalue()
 
 
-def run_table(runs: Sequence[RunData], sort: str | None = None) -> RunTable:
+def run_table(
+    runs: Sequence[RunData], sort: str | None = None, figures: Collection[str] = FIGURES, status: bool = False
+) -> RunTable:
     """Make the table of some runs.
 
     Args:
         runs: at least one.
         sort: a column's name or a config key; None: the monitored value at the best epoch, the best first.
+        figures: which of `FIGURES`.
+        status: show it even if all runs are finished.
 
     Raises:
         ValueError: if there is no such column.
     """
     columns: dict[str, list[Cell]] = {"run": list(run_names(runs))}
-    columns |= different_values(runs)
-    if any(run.status not in ENDED for run in runs):
+    names = short_names(differing_keys(runs))
+    columns |= {name: [_cell(run.settings.get(key)) for run in runs] for key, name in names.items()}
+    if status or any(run.status not in ENDED for run in runs):
         columns["status"] = [run.status for run in runs]
-    for name, figure in FIGURES.items():
-        values = [figure(run) for run in runs]
-        if any(value is not None for value in values):
-            columns[name] = values
-    monitored: list[Cell] = [run.at_best(runs[0].monitor) for run in runs]
-    order = sort_order(monitored, larger_is_better(runs[0].monitor))
+    shown = {name: [run.figures[name] for run in runs] for name in figures}
+    columns |= {name: cells for name, cells in shown.items() if any(cell is not None for cell in cells)}
+    by = runs[0].monitor
+    values: list[Cell] = [run.at_best(by) for run in runs]
     if sort is not None:
-        names = {key.replace(" ", "_"): key for key in columns}
+        known = {key.replace(" ", "_"): key for key in columns}
         key = sort.rpartition(".")[2].replace(" ", "_")
-        if key not in names:
-            raise ValueError(f"--sort: expected one of {', '.join(names)}, got {sort!r}{did_you_mean(key, names)}")
-        name = names[key]
-        order = sort_order(columns[name], larger_is_better(name.rpartition(" ")[2]))
-    return RunTable(tuple(columns), [tuple(values[k] for values in columns.values()) for k in order], order)
+        if key not in known:
+            raise ValueError(f"--sort: expected one of {', '.join(known)}, got {sort!r}{did_you_mean(key, known)}")
+        by, values = known[key].rpartition(" ")[2], columns[known[key]]
+    order = _order(values, larger_is_better(by))
+    return RunTable({name: [cells[k] for k in order] for name, cells in columns.items()}, order)
 
 
 def run_names(runs: Sequence[RunData]) -> list[str]:
@@ -92,44 +84,11 @@ def run_names(runs: Sequence[RunData]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(run.path) for run in runs]
 
 
-def different_values(runs: Sequence[RunData]) -> dict[str, list[Cell]]:
-    """Return the values of the config keys in which the runs differ, by the keys' short names."""
-    keys = differing_keys([run.config for run in runs])
-    flat, names = [flattened(run.config) for run in runs], short_names(keys)
-    return {names[key]: [_cell(one.get(key)) for one in flat] for key in keys}
-
-
-def _last(run: RunData, name: str) -> Cell:
-    values = run.column(name)
-    return float(values[-1]) if values.size and np.isfinite(values[-1]) else None
-
-
-def _best(run: RunData, name: str) -> Cell:
-    k = best_index(run.column(name), name)
-    return None if k is None else float(run.column(name)[k])
-
-
-FIGURES: dict[str, Callable[[RunData], Cell]] = {
-    "epochs": lambda run: len(run.column("epoch")),
-    "best epoch": lambda run: run.best_epoch,
-    "final train loss": lambda run: _last(run, "train_loss"),
-    "final val loss": lambda run: _last(run, "val_loss"),
-    "final val accuracy": lambda run: _last(run, "val_accuracy"),
-    "lowest val loss": lambda run: _best(run, "val_loss"),
-    "best val accuracy": lambda run: _best(run, "val_accuracy"),
-    "best val balanced accuracy": lambda run: _best(run, "val_balanced_accuracy"),
-    "best val f1": lambda run: _best(run, "val_f1"),
-    "best val auc": lambda run: _best(run, "val_auc"),
-    "test accuracy": lambda run: run.summary.get("test_accuracy"),
-    "seconds": lambda run: _last(run, "seconds"),
-}
-
-
 def _cell(value: Any) -> Cell:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else value_text(value)
 
 
-def sort_order(values: Sequence[Cell], descending: bool) -> list[int]:
+def _order(values: Sequence[Cell], descending: bool) -> list[int]:
     """Return the order of some values: numbers, then words, then what is absent."""
 
     def key(k: int) -> tuple[int, float, str]:
@@ -142,7 +101,6 @@ def sort_order(values: Sequence[Cell], descending: bool) -> list[int]:
 
 
 def _text(name: str, cell: Cell) -> str:
-    if cell is None or isinstance(cell, str):
-        return cell or ""
-    figure = name in _FORMS or name.endswith((" loss", "accuracy", " f1", " auc"))
-    return format(cell, _FORMS.get(name, ".4f") if figure else "g")
+    if isinstance(cell, float):
+        return f"{cell:.2f}" if name == "seconds" else f"{cell:.4f}" if name in FIGURES else f"{cell:g}"
+    return "" if cell is None else str(cell)

@@ -7,18 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from twolayer.utils.columns import larger_is_better
 from twolayer.views import style
 from twolayer.views.live.following import LiveRun
-from twolayer.views.table import FIGURES, Cell, different_values, run_names, sort_order
+from twolayer.views.run_data import FIGURES, Cell
+from twolayer.views.table import run_table
 
-AUTOMATIC = 5  # runs drawn until some are chosen: the newest
+AUTOMATIC = 5  # runs drawn until some are chosen
 MOST = 40  # runs drawn at a time; of more, those higher in the table
 _SHOWN = ("epochs", "best epoch", "lowest val loss", "best val accuracy", "test accuracy", "seconds")
+_CHARACTER = 7.5  # pixels
+_LONGEST = 30  # characters; a longer cell is cut, a heading never
 
 
 class RunList:
-    """A sortable table, best run first. Ticked runs are drawn; until a row is ticked, the newest are.
+    """A sortable table, best run first, with a box in each row: ticked runs are drawn.
+
+    Until the user ticks, these are the runs that train, the newest one and the best of the others, `AUTOMATIC` in all.
 
     Args:
         changed: called after the choice has changed.
@@ -33,35 +37,26 @@ class RunList:
         code = "source.tags = source.selected.indices.map(i => source.data.path[i])"
         self.source.selected.js_on_change("indices", CustomJS(args={"source": self.source}, code=code))
         self.source.on_change("tags", lambda attr, old, new: self._choose(new))
+        look: dict[str, Any] = {"sizing_mode": "stretch_width", "autosize_mode": "none", "frozen_columns": 3}
         self.table = DataTable(
-            source=self.source,
-            selectable="checkbox",
-            sizing_mode="stretch_width",
-            height=280,
-            index_position=None,
-            reorderable=False,
-            fit_columns=True,
+            source=self.source, selectable="checkbox", index_position=None, reorderable=False, **look
         )
         # Bokeh draws the rows again only if their number changes.
         again = CustomJS(args={"table": self.table}, code="table.view.change.emit()")
         self.source.js_on_change("data", again)
+        self.by_hand = False
         self._changed = changed
         self._runs: dict[str, LiveRun] = {}
-        self._chosen: list[str] = []
-        self._by_hand = False
+        self._looks: dict[str, int] = {}  # numbers of colours, by path, of the runs that are drawn
         self._focus = ""
-        self._looks: dict[str, int] = {}
-        self._figures: dict[str, tuple[int, dict[str, Cell]]] = {}
-        self._configs: tuple[int, ...] = ()
-        self._keys: dict[str, list[Cell]] = {}
         self._state: object = None
 
     def chosen_runs(self) -> list[LiveRun]:
         """Return the runs that are drawn."""
-        return [self._runs[path] for path in self._chosen]
+        return [self._runs[path] for path in self._looks]
 
     def focus(self) -> LiveRun | None:
-        """Return the run that was chosen last."""
+        """Return the run that is explained: the one that was ticked last."""
         return self._runs.get(self._focus)
 
     def look(self, run: LiveRun) -> tuple[str, style.Dash]:
@@ -70,102 +65,77 @@ class RunList:
 
     def _choose(self, paths: Sequence[Any]) -> None:
         chosen = [str(path) for path in paths if str(path) in self._runs][:MOST]
-        if set(chosen) == set(self._chosen):
+        if set(chosen) == set(self._looks):
             return
-        new = [path for path in chosen if path not in self._chosen]
-        self._by_hand = True
-        self._set_chosen(chosen)
+        new = [path for path in chosen if path not in self._looks]
+        self.by_hand, self._state = True, None
         self._focus = new[-1] if new else (chosen[0] if chosen else self._focus)
-        self._state = None
+        self._set_chosen(chosen)
         self._changed()
 
-    def _set_chosen(self, chosen: list[str]) -> None:
-        self._chosen = chosen
-        self._looks = {path: look for path, look in self._looks.items() if path in chosen}
+    def _set_chosen(self, chosen: Sequence[str]) -> None:
+        """Give each chosen run a colour of its own; those that had one keep it."""
+        kept = {path: self._looks[path] for path in chosen if path in self._looks}
         for path in chosen:
-            taken = set(self._looks.values())
-            self._looks.setdefault(path, next(k for k in range(len(taken) + 1) if k not in taken))
+            if path not in kept:
+                kept[path] = next(k for k in range(len(chosen)) if k not in kept.values())
+        self._looks = {path: kept[path] for path in chosen}
+
+    def _automatic(self, ranked: Sequence[LiveRun]) -> list[LiveRun]:
+        """Return the runs that are drawn unasked, of all runs with the best first; the first is explained."""
+        newest = sorted(ranked, key=lambda run: -run.started)
+        sound = [run for run in newest if run.data.status not in ("diverged", "pruned")]
+        training = [run for run in sound if run.data.status == "running"]
+        order = [*training, *sound[:1], *(run for run in ranked if run in sound), *newest]
+        return list(dict.fromkeys(order))[:AUTOMATIC]
 
     def update(self, runs: Sequence[LiveRun]) -> None:
         """Bring the table up to date."""
         self._runs = {str(run.folder.path): run for run in runs}
-        if self._by_hand:
-            self._set_chosen([path for path in self._chosen if path in self._runs])
-        else:
-            newest = sorted(runs, key=lambda run: run.started, reverse=True)[:AUTOMATIC]
-            self._set_chosen([str(run.folder.path) for run in newest])
-            self._focus = self._chosen[0] if self._chosen else ""
-        state = ([run.version for run in runs], list(self._runs), self._looks)
-        if state == self._state or not runs:
-            if not runs and self.source.data["path"]:
-                self.source.data = {"path": []}
+        state = [run.data for run in runs]
+        if state == self._state:
             return
-        self._state = (state[0], state[1], dict(self._looks))
-        self._fill(runs)
+        self._state = state
+        if not runs:
+            self._looks, self.source.data = {}, {"path": []}
+            return
+        table = run_table(state, figures=_SHOWN, status=True)
+        ranked = [runs[k] for k in table.order]
+        if self.by_hand:
+            self._set_chosen([path for path in self._looks if path in self._runs])
+        else:
+            chosen = [str(run.folder.path) for run in self._automatic(ranked)]
+            self._set_chosen(chosen)
+            self._focus = chosen[0]
+        columns = dict(table.columns)
+        if any(run.problem for run in ranked):
+            columns["problem"] = [run.problem for run in ranked]
+        paths = [str(run.folder.path) for run in ranked]
+        colours = [style.line_look(self._looks[path])[0] if path in self._looks else "transparent" for path in paths]
+        self._set_columns(columns)
+        self.table.height = min(300, 52 + 25 * len(paths))
+        self.source.data = {"path": paths, "colour": colours} | {name: _cells(cells) for name, cells in columns.items()}
+        self.source.selected.indices = [k for k, path in enumerate(paths) if path in self._looks]
 
-    def _fill(self, runs: Sequence[LiveRun]) -> None:
-        columns: dict[str, list[Cell]] = {"run": list(run_names([run.data for run in runs]))}
-        configs = tuple(id(run.data.config) for run in runs)
-        if configs != self._configs:
-            self._configs, self._keys = configs, different_values([run.data for run in runs])
-        columns |= self._keys
-        monitor = runs[0].data.monitor
-        rows = [self._figures_of(run, monitor) for run in runs]
-        for name in rows[0]:
-            if any(row[name] not in (None, "") for row in rows):
-                columns[name] = [row[name] for row in rows]
-        monitored = [row["monitored"] for row in rows]
-        order = sort_order(monitored, larger_is_better(monitor))
-        columns.pop("monitored", None)
-        paths = [str(run.folder.path) for run in runs]
-        data: dict[str, list[Any]] = {"path": [paths[k] for k in order]}
-        data["colour"] = [
-            style.line_look(self._looks[p])[0] if p in self._looks else "transparent" for p in data["path"]
-        ]
-        for name, values in columns.items():
-            cells = [values[k] for k in order]
-            words = any(isinstance(cell, str) for cell in cells)
-            empty = "" if words else np.nan
-            data[name] = [empty if cell is None else str(cell) if words else cell for cell in cells]
-        self._set_columns(data)
-        self.table.height = min(300, 34 + 25 * len(paths))
-        self.source.data = data
-        self.source.selected.indices = [k for k, path in enumerate(data["path"]) if path in self._looks]
-
-    def _figures_of(self, run: LiveRun, monitor: str) -> dict[str, Cell]:
-        """Return a run's cells, kept until it changes."""
-        path = str(run.folder.path)
-        version, cells = self._figures.get(path, (-1, {}))
-        if version != run.version:
-            cells = {"status": run.data.status, "problem": run.problem}
-            try:
-                cells |= {name: FIGURES[name](run.data) for name in _SHOWN}
-                cells["monitored"] = run.data.at_best(monitor)
-            except (KeyError, IndexError, ValueError) as error:  # columns of another length, or none of ours
-                cells |= {**dict.fromkeys((*_SHOWN, "monitored")), "problem": f"history.csv: {error}"}
-            self._figures[path] = run.version, cells
-        return cells
-
-    def _set_columns(self, data: dict[str, list[Any]]) -> None:
+    def _set_columns(self, columns: dict[str, list[Cell]]) -> None:
         from bokeh.models.widgets.tables import HTMLTemplateFormatter, NumberFormatter, StringFormatter, TableColumn
 
-        names = [name for name in data if name not in ("path", "colour")]
-        if [column.field for column in self.table.columns[1:]] == names:
+        if [column.field for column in self.table.columns[1:]] == list(columns):
             return
         swatch = HTMLTemplateFormatter(template='<span style="color:<%- value %>">&#9632;</span>')
-        columns = [TableColumn(field="colour", title="", width=20, formatter=swatch, sortable=False)]
-        for name in names:
-            numbers = not any(isinstance(cell, str) for cell in data[name])
-            whole = name in ("epochs", "best epoch")
-            form = NumberFormatter(
-                format="0" if whole else "0.0000" if name in FIGURES else "0.[000000]", nan_format=""
-            )
-            columns.append(
-                TableColumn(
-                    field=name,
-                    title=name,
-                    width=220 if name == "run" else 90,
-                    formatter=form if numbers else StringFormatter(),
-                )
-            )
-        self.table.columns = columns
+        shown = [TableColumn(field="colour", title="", width=20, formatter=swatch, sortable=False)]
+        for name, cells in columns.items():
+            whole = "0" if name in ("epochs", "best epoch") else "0.0000" if name in FIGURES else "0.[000000]"
+            number = NumberFormatter(format=whole, nan_format="")
+            form = StringFormatter() if any(isinstance(cell, str) for cell in cells) else number
+            longest = min(_LONGEST, max(len(f"{cell:.4g}" if isinstance(cell, float) else str(cell)) for cell in cells))
+            width = int(24 + _CHARACTER * max(len(name), longest))
+            shown.append(TableColumn(field=name, title=name, width=width, formatter=form))
+        self.table.columns = shown
+
+
+def _cells(cells: list[Cell]) -> list[Any]:
+    """Return a column for the browser: all text, or all numbers, with NaN where there is no value."""
+    if any(isinstance(cell, str) for cell in cells):
+        return ["" if cell is None else str(cell) for cell in cells]
+    return [np.nan if cell is None else cell for cell in cells]

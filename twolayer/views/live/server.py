@@ -27,7 +27,7 @@ def serve(places: Sequence[Path], address: str, port: int, browse: bool, say: Ca
     Args:
         places: run folders, folders of runs, or sweeps.
         address: to listen on.
-        port: the first to try; 0 takes any that is free.
+        port: the first to try; 0: any that is free.
         browse: open the page in the browser, where there is one.
         say: shows a line to the user.
 

@@ -4,7 +4,7 @@ units, split as the run split them."""
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.config import Config
-from twolayer.data import Dataset, load_dataset
+from twolayer.config import load_config
+from twolayer.data import Dataset, Preparation, load_dataset
 from twolayer.data.sources import files_of
 from twolayer.network.model import Array
 from twolayer.runs.checkpoint import read_model_arrays
@@ -35,7 +35,7 @@ class Mistake(NamedTuple):
         predicted: the model's.
         confidence: the probability it gave to that.
         picture: a PNG, if the row is an image.
-        cells: (column, value) as text, if it is not.
+        cells: values as text by column, if it is not.
     """
 
     row: int
@@ -43,7 +43,7 @@ class Mistake(NamedTuple):
     predicted: str
     confidence: float
     picture: bytes | None = None
-    cells: Sequence[tuple[str, str]] = ()
+    cells: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -69,63 +69,54 @@ def evaluated(run: RunData) -> tuple[str, NDArray[Any], NDArray[Any]] | None:
     Returns:
         (`test` or `validation`, class indices (N,), probabilities (N, C)), or None if the run kept no predictions.
     """
-    for kind in ("test", "validation"):
-        y, P = run.predictions.get(f"{kind}_y"), run.predictions.get(f"{kind}_proba")
+    for part in ("test", "validation"):
+        y, P = run.predictions.get(f"{part}_y"), run.predictions.get(f"{part}_proba")
         if y is not None and P is not None and len(y):
-            return kind, y, P
+            return part, y, P
     return None
 
 
-@dataclass(frozen=True)
-class RawRows:
-    """Rows in their own units.
-
-    Attributes:
-        X: (N, D) as the files have them, categories as one-hot features.
-        y: (N,) class indices.
-        row_numbers: (N,) their numbers in the source.
-        names: D names of the features.
-        origins: the column of each feature, and its category, None for a number.
-        image_shape: the shape in which a row is a picture, if it is one.
-    """
+class RawRows(NamedTuple):
+    """Rows in their own units: X (N, D) as the files have them, categories as one-hot features; class indices y (N,);
+    their numbers (N,) in the source; and what prepares them."""
 
     X: Array
     y: Array
     row_numbers: NDArray[np.intp]
-    names: tuple[str, ...]
-    origins: tuple[tuple[str, str | None], ...]
-    image_shape: tuple[int, ...] | None
+    preparation: Preparation
 
-    def cells(self, k: int) -> tuple[tuple[str, str], ...]:
-        """Row k as its file has it: columns with their values."""
-        found = []
-        for (column, category), value in zip(self.origins, self.X[k], strict=True):
+    def cells(self, k: int) -> dict[str, str]:
+        """Return row k as its file has it, by column."""
+        form, names = self.preparation.form, self.preparation.feature_names
+        origins = form.origins if form else [(name, None) for name in names]
+        found = {}
+        for (column, category), value in zip(origins, self.X[k], strict=True):
             if category is None:
-                found.append((column, str(value).removesuffix(".0")))
+                found[column] = str(value).removesuffix(".0")
             elif value == 1:
-                found.append((column, category))
+                found[column] = category
             elif value:  # a missing category, filled with the means
-                found.append((f"{column}={category}", f"{value:g}"))
-        return tuple(found)
+                found[f"{column}={category}"] = f"{value:g}"
+        return found
 
 
-def raw_rows(run: Path, config: Config, part: str, chosen: NDArray[np.intp] | None = None) -> RawRows:
+def raw_rows(run: Path, part: str, chosen: NDArray[np.intp] | None = None) -> RawRows:
     """Read rows of a run's data again.
 
     Args:
         run: the run's folder.
-        config: the run's.
         part: `train`, `validation` or `test`.
         chosen: which of the part's rows, by their position; None: all.
 
     Raises:
         FileError: if a file is gone, cannot be read, or has another content than the run recorded.
     """
+    folder = RunFolder(run)
+    config = load_config(folder.config, require_files=False)
     files = [path for key in ("train", "validation", "test") for path in files_of(getattr(config.data, key))]
     stamps = tuple((path.stat().st_size, path.stat().st_mtime_ns) for path in files if path.exists())
     dataset = _load(json.dumps({**config.data.model_dump(), "scale": "none"}), config.seed, stamps)
-    environment = RunFolder(run).environment
-    recorded = read_json(environment).get("data") if environment.exists() else None
+    recorded = read_json(folder.environment).get("data") if folder.environment.exists() else None
     if isinstance(recorded, dict) and sorted(map(str, recorded.values())) != sorted(dataset.digests.values()):
         changed = [path for path, digest in dataset.digests.items() if digest not in recorded.values()]
         raise FileError(f"{', '.join(changed[:3])}: expected the content that the run recorded, got another one")
@@ -135,62 +126,48 @@ def raw_rows(run: Path, config: Config, part: str, chosen: NDArray[np.intp] | No
     numbers = np.arange(len(rows.y)) if chosen is None else chosen
     if len(numbers) and numbers.max() >= len(rows.y):
         raise FileError(f"the {part} rows are fewer than when the run was made: the data files have changed")
-    preparation = dataset.preparation
-    names = preparation.feature_names
-    return RawRows(
-        rows.X.raw(numbers),
-        np.asarray(rows.y)[numbers],
-        np.asarray(rows.row_numbers)[numbers],
-        names,
-        preparation.form.origins if preparation.form else tuple((name, None) for name in names),
-        preparation.image_shape,
-    )
+    X, y, row_numbers = rows.X.raw(numbers), np.asarray(rows.y)[numbers], np.asarray(rows.row_numbers)[numbers]
+    return RawRows(X, y, row_numbers, dataset.preparation)
 
 
 @lru_cache(maxsize=1)
 def _load(data: str, seed: int, stamps: tuple[tuple[int, int], ...]) -> Dataset:
-    """The data of a config's section in JSON and its files' sizes and times; kept for the next run to compare."""
+    """Load a config's data section (JSON); `stamps`, the files' sizes and times, make another entry of the cache."""
     return load_dataset(**json.loads(data), seed=seed, dtype="float64")
 
 
-def details_of(run: RunData, config: Config, image_shape: tuple[int, ...] | None = None) -> Details:
+def details_of(run: RunData, image_shape: tuple[int, ...] | None = None) -> Details:
     """Return the most confident mistakes with their pictures or cells, and the weights of the first layer.
 
     Args:
         run: the run.
-        config: its config.
         image_shape: the shape in which a row is a picture; None takes what the data says.
     """
     best = RunFolder(run.path).best
     arrays = read_model_arrays(best, kinds=("model",))[0] if best.exists() else {}
     weights = arrays.get("W1", arrays.get("W2"))
+    n_features = 0 if weights is None else len(weights)
     judged = evaluated(run)
     if judged is None:
-        return Details(W1=weights, image_shape=_fitting(image_shape, weights))
+        return Details(W1=weights, image_shape=pictures.image_shape_of(n_features, image_shape))
     part, y, P = judged
     worst = most_confident_mistakes(y, P)
+    numbers = run.predictions[f"{part}_rows"][worst]
     rows, note = None, ""
     try:
-        rows = raw_rows(run.path, config, part, worst)
-        if not np.array_equal(rows.row_numbers, run.predictions[f"{part}_rows"][worst]):
+        rows = raw_rows(run.path, part, worst)
+        if not np.array_equal(rows.row_numbers, numbers):
             rows, note = None, "The rows are not shown: the data files are not those the run was made from."
     except FileError as error:
         note = f"The rows are not shown: {error}"
-    shape = _fitting(image_shape or (rows.image_shape if rows else None), weights)
-    labels = [str(label) for label in run.classes]
+    shape = pictures.image_shape_of(n_features, image_shape or (rows.preparation.image_shape if rows else None))
     mistakes = []
     for k, at in enumerate(worst):
-        predicted = int(P[at].argmax())
-        picture: bytes | None = None
-        cells: tuple[tuple[str, str], ...] = ()
+        guess = int(P[at].argmax())
+        mistake = Mistake(int(numbers[k]), str(run.classes[y[at]]), str(run.classes[guess]), float(P[at, guess]))
         if rows is not None and shape is not None:
-            picture = pictures.png_bytes(pictures.row_picture(rows.X[k], shape))
+            mistake = mistake._replace(picture=pictures.png_bytes(pictures.row_picture(rows.X[k], shape)))
         elif rows is not None:
-            cells = rows.cells(k)
-        number = int(run.predictions[f"{part}_rows"][at])
-        mistakes.append(Mistake(number, labels[y[at]], labels[predicted], float(P[at, predicted]), picture, cells))
+            mistake = mistake._replace(cells=rows.cells(k))
+        mistakes.append(mistake)
     return Details(mistakes, note, weights, shape)
-
-
-def _fitting(shape: tuple[int, ...] | None, weights: Array | None) -> tuple[int, ...] | None:
-    return None if weights is None else pictures.image_shape_of(len(weights), shape)

@@ -1,4 +1,4 @@
-"""The parts of the report page: escaped text, tables, the reliability diagram as SVG, the style sheet.
+"""The parts of the report page: escaped text, tables, the style sheet.
 
 Labels, column names and config values are untrusted; all of them are escaped here."""
 
@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.views import style
 from twolayer.views.diagnosis import RULES, Verdict
-from twolayer.views.evaluation import Reliability, class_figures, confusion_matrix
+from twolayer.views.evaluation import class_figures
 
 MAX_MATRIX = 40  # classes; a larger confusion matrix is listed by its largest confusions
 _LISTED = 30
@@ -106,45 +105,3 @@ def _largest_confusions(counts: NDArray[np.int64], classes: Sequence[Any]) -> st
     pairs = [divmod(int(place), len(classes)) for place in order]
     rows = [(f"{classes[i]} as {classes[j]}", wrong[i, j]) for i, j in pairs if wrong[i, j]]
     return f'<p class="note">{len(classes)} classes; the largest confusions:</p>' + table(("predicted", "rows"), rows)
-
-
-def reliability_svg(bins: Reliability) -> str:
-    """Return the reliability diagram: accuracy over confidence, a dot for each bin, its area by the bin's rows."""
-    size, left, top = 260, 50, 12
-
-    def place(x: float, y: float) -> tuple[float, float]:
-        return left + size * x, top + size * (1 - y)
-
-    marks = []
-    for tick in (0, 0.2, 0.4, 0.6, 0.8, 1):
-        x, y = place(tick, tick)
-        marks.append(
-            f'<line x1="{x:g}" y1="{top}" x2="{x:g}" y2="{top + size}" stroke="{style.GRID}"/>'
-            f'<line x1="{left}" y1="{y:g}" x2="{left + size}" y2="{y:g}" stroke="{style.GRID}"/>'
-            f'<text x="{x:g}" y="{top + size + 16}" text-anchor="middle">{tick:g}</text>'
-            f'<text x="{left - 6}" y="{y + 4:g}" text-anchor="end">{tick:g}</text>'
-        )
-    dots = []
-    for confidence, accuracy, rows in zip(bins.confidence, bins.accuracy, bins.rows, strict=True):
-        x, y = place(confidence, accuracy)
-        _, ideal = place(confidence, confidence)
-        radius = 3 + 9 * float(np.sqrt(rows / bins.rows.max()))
-        dots.append(
-            f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{x:.1f}" y2="{ideal:.1f}" stroke="{style.VALIDATION}"/>'
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="{style.TRAINING}" fill-opacity=".75">'
-            f"<title>{rows} rows: confidence {confidence:.3f}, accuracy {accuracy:.3f}</title></circle>"
-        )
-    middle = top + size / 2
-    return (
-        f'<svg width="{size + left + 20}" height="{size + top + 44}" font-size="12" role="img" '
-        f'aria-label="reliability diagram">{"".join(marks)}'
-        f'<line x1="{left}" y1="{top + size}" x2="{left + size}" y2="{top}" stroke="{style.MARK}" '
-        f'stroke-dasharray="5 4"/>{"".join(dots)}'
-        f'<text x="{left + size / 2}" y="{top + size + 36}" text-anchor="middle">confidence (top probability)</text>'
-        f'<text transform="translate(14 {middle}) rotate(-90)" text-anchor="middle">accuracy (share right)</text></svg>'
-    )
-
-
-def counts_of(y: NDArray[Any], P: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the confusion matrix (C, C) of class indices y (N,) and probabilities P (N, C)."""
-    return confusion_matrix(y, P.argmax(axis=1), P.shape[1])

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from twolayer.utils.errors import MissingExtraError
 from twolayer.utils.files import write_atomically
-from twolayer.views.diagnosis import verdicts_on
-from twolayer.views.evaluation import reliability
+from twolayer.views.diagnosis import diagnose
+from twolayer.views.evaluation import confusion_matrix, reliability
 from twolayer.views.interactive import interactive_curves
 from twolayer.views.loss_curve import draw_curves
 from twolayer.views.panels import By
@@ -51,7 +51,8 @@ def write_report(
     head, curves, note = _curves(runs, by, scale, bands)
     single = len(runs) == 1
     title = runs[0].name if single else f"{len(runs)} runs"
-    parts = [f"<h1>{text(title)}</h1>", curves, html.table(table.header, table.as_text())]
+    header, *rows = table.as_text()
+    parts = [f"<h1>{text(title)}</h1>", curves, html.table(header, rows)]
     units = max(8, MAX_UNITS // len(runs))
     for index, (run, detail, name) in enumerate(zip(runs, details, run_names(runs), strict=True)):
         about = "\n".join(_about(run, detail, units))
@@ -86,11 +87,10 @@ def _curves(runs: Sequence[RunData], by: By, scale: str | None, bands: bool) -> 
 
 def _config(runs: Sequence[RunData]) -> str:
     """Return the config's keys that all runs share; the table of runs has the others."""
-    differing = set(differing_keys([run.config for run in runs]))
-    shared = [(key, _value(value)) for key, value in flattened(runs[0].config).items() if key not in differing]
-    return _folded(
-        "Config" if len(runs) == 1 else "Config: what all runs share", html.table(("key", "value"), shared, "text")
-    )
+    differing = differing_keys(runs)
+    shared = [(key, _value(value)) for key, value in runs[0].settings.items() if key not in differing]
+    title = "Config" if len(runs) == 1 else "Config: what all runs share"
+    return _folded(title, html.table(("key", "value"), shared, "text"))
 
 
 def _folded(title: str, body: str) -> str:
@@ -102,7 +102,7 @@ def _value(value: object) -> str:
 
 
 def _about(run: RunData, detail: Details, units: int) -> list[str]:
-    parts = ["<h2>Diagnosis</h2>", html.verdicts(verdicts_on(run))]
+    parts = ["<h2>Diagnosis</h2>", html.verdicts(diagnose(run))]
     refit = [run.summary.get(f"refit_{what}") for what in ("rows", "epochs")]
     if all(isinstance(each, int) for each in refit):
         what = "The model was refitted on {:,} training and validation rows for {:,} epochs".format(*refit)
@@ -113,13 +113,13 @@ def _about(run: RunData, detail: Details, units: int) -> list[str]:
     else:
         kind, y, P = judged
         classes = run.classes if len(run.classes) == P.shape[1] else range(P.shape[1])
-        counts = html.counts_of(y, P)
+        counts = confusion_matrix(y, P.argmax(axis=1), P.shape[1])
         bins = reliability(y, P)
         parts += [
             f"<h2>Confusion matrix, {len(y):,} {kind} rows</h2>",
             html.confusion_table(counts, classes),
             f'<div class="side"><div><h2>By class, {kind} rows</h2>{html.class_table(counts, classes)}</div>',
-            f"<div><h2>Calibration, {kind} rows</h2>{html.reliability_svg(bins)}"
+            f"<div><h2>Calibration, {kind} rows</h2>{pictures.reliability_svg(bins)}"
             f"<p>Expected calibration error: {bins.ece:.4f}</p></div></div>",
             *_mistakes(detail, kind),
         ]
@@ -149,12 +149,12 @@ def _mistakes(detail: Details, kind: str) -> list[str]:
         )
         body = f'<div class="mistakes">{body}</div>'
     else:
-        columns = list(dict.fromkeys(name for one in detail.mistakes for name, _ in one.cells))
+        columns = list(dict.fromkeys(name for one in detail.mistakes for name in one.cells or {}))
         if len(columns) > MAX_COLUMNS:
             note = f"{note} The first {MAX_COLUMNS} of {len(columns)} columns are shown.".strip()
         shown = columns[:MAX_COLUMNS]
         rows = [
-            (one.row, one.right, one.predicted, f"{one.confidence:.1%}", *(dict(one.cells).get(c, "") for c in shown))
+            (one.row, one.right, one.predicted, f"{one.confidence:.1%}", *((one.cells or {}).get(c, "") for c in shown))
             for one in detail.mistakes
         ]
         body = html.table(("row", "class", "predicted", "confidence", *shown), rows, "cells")

@@ -1,4 +1,4 @@
-"""Small pictures made of numbers: weights in two colours, image rows in grey."""
+"""Small pictures made of numbers: weights in two colours, image rows in grey, and the reliability diagram."""
 
 from __future__ import annotations
 
@@ -9,17 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_NEGATIVE = np.array([0x00, 0x72, 0xB2])  # blue and vermilion: both ends differ in brightness from the white middle
-_POSITIVE = np.array([0xD5, 0x5E, 0x00])
+from twolayer.views import style
+from twolayer.views.evaluation import Reliability
 
 
 def png_bytes(pixels: NDArray[np.uint8], palette: NDArray[np.uint8] | None = None) -> bytes:
-    """Return a PNG file.
-
-    Args:
-        pixels: (rows, columns) in grey, (rows, columns, 3) in RGB, or (rows, columns) of places in the palette.
-        palette: (256, 3) RGB colours.
-    """
+    """Return pixels as a PNG file: (rows, columns) in grey, (rows, columns, 3) in RGB, or (rows, columns) of places in
+    a palette (256, 3)."""
     from PIL import Image
 
     image, buffer = Image.fromarray(pixels), io.BytesIO()
@@ -62,24 +58,47 @@ def weights_png(W: NDArray[Any], shape: tuple[int, ...], limit: int = 64, column
         limit: how many units at most.
         columns: pictures side by side.
     """
+    from matplotlib.colors import LinearSegmentedColormap
+
     W = np.asarray(W, np.float64)
     if len(shape) == 3:
         W = W.reshape(-1, 3, W.shape[1]).mean(axis=1)
     order = np.argsort(-np.square(W).sum(axis=0), kind="stable")[:limit]
     full = float(np.quantile(np.abs(W[:, order]), 0.995)) or 1.0
-    places = (np.clip(W[:, order] / full, -1, 1) * 127 + 128).round().astype(np.uint8)
+    places = (np.clip(W / full, -1, 1) * 127 + 128).round().astype(np.uint8)  # 128 is 0
     h, w = shape[0] + 1, shape[1] + 1
     sheet = np.full((-(-len(order) // columns) * h - 1, min(columns, len(order)) * w - 1), 128, np.uint8)
-    for index in range(len(order)):
+    for index, unit in enumerate(order):
         top, left = index // columns * h, index % columns * w
-        sheet[top : top + h - 1, left : left + w - 1] = places[:, index].reshape(shape[:2])
-    return png_bytes(sheet, _two_colours())
+        sheet[top : top + h - 1, left : left + w - 1] = places[:, unit].reshape(shape[:2])
+    colours = LinearSegmentedColormap.from_list("weights", [style.TRAINING, "white", style.VALIDATION], N=255)
+    return png_bytes(sheet, colours(np.arange(-1, 255), bytes=True)[:, :3])
 
 
-def _two_colours() -> NDArray[np.uint8]:
-    """Return colours (256, 3) from blue over white, at 128, to vermilion."""
-    value = (np.arange(256)[:, None] - 128) / 127  # (256, 1)
-    strength = np.clip(np.abs(value), 0, 1)
-    end = np.where(value < 0, _NEGATIVE, _POSITIVE)
-    colours: NDArray[np.uint8] = (255 + (end - 255) * strength).round().astype(np.uint8)
-    return colours
+def reliability_svg(bins: Reliability) -> str:
+    """Return the reliability diagram: accuracy over confidence, a dot for each bin, its area by the bin's rows."""
+    ticks = (0, 0.2, 0.4, 0.6, 0.8, 1)
+    grid = "".join(f"M{tick} 0V1M0 {tick}H1" for tick in ticks)
+    labels = "".join(
+        f'<text x="{50 + 260 * tick}" y="288" text-anchor="middle">{tick}</text>'
+        f'<text x="44" y="{276 - 260 * tick}" text-anchor="end">{tick}</text>'
+        for tick in ticks
+    )
+    gaps, dots = "", ""
+    for confidence, accuracy, rows in zip(bins.confidence, bins.accuracy, bins.rows, strict=True):
+        radius = (3 + 9 * float(np.sqrt(rows / bins.rows.max()))) / 260
+        hover = f"{rows} rows: confidence {confidence:.3f}, accuracy {accuracy:.3f}"
+        gaps += f"M{confidence:.4f} {confidence:.4f}V{accuracy:.4f}"
+        dots += (
+            f'<circle cx="{confidence:.4f}" cy="{accuracy:.4f}" r="{radius:.4f}" fill="{style.TRAINING}" '
+            f'fill-opacity=".75"><title>{hover}</title></circle>'
+        )
+    return (
+        '<svg width="330" height="316" font-size="12" role="img" aria-label="reliability diagram">'
+        '<g transform="translate(50 272) scale(260 -260)" stroke-width=".004">'  # from 0 to 1, upwards
+        f'<path d="{grid}" stroke="{style.GRID}"/>'
+        f'<path d="M0 0L1 1" stroke="{style.MARK}" stroke-dasharray=".02 .015"/>'
+        f'<path d="{gaps}" stroke="{style.VALIDATION}"/>{dots}</g>{labels}'
+        '<text x="180" y="308" text-anchor="middle">confidence (top probability)</text>'
+        '<text transform="translate(14 142) rotate(-90)" text-anchor="middle">accuracy (share right)</text></svg>'
+    )
