@@ -214,7 +214,7 @@ def _dead_units(run: RunData) -> Said:
         _set(run, "data.scale", "standardize", now="none"),
         _set(run, "model.init", "he"),
         _slower(run),
-        _scaled(run, "model.hidden", 1 - dead[-1], least=1),
+        _scaled(run, "model.hidden", 1 - dead[-1], least=1) if dead[-1] < 1 else None,
     )
 
 

@@ -35,6 +35,15 @@ if TYPE_CHECKING:
 
 POINTS = 500  # of a curve; a panel is about as many pixels wide
 MAIN, SMALL = 360, 240  # pixels: heights of panels
+_LOG_TICKS = """
+const {start, end} = cb_data.range, ticks = []
+const decades = Math.log10(end / start), every = Math.ceil(decades / 8)
+const digits = decades < 1 ? [1, 1.5, 2, 2.5, 3, 4, 5, 6, 8] : decades < 3 ? [1, 2, 5] : [1]
+for (let power = Math.floor(Math.log10(start)); power <= Math.log10(end); power++)
+  for (const digit of power % every == 0 ? digits : []) ticks.push(Number(`${digit}e${power}`))
+return ticks.filter(tick => start <= tick && tick <= end)
+"""
+_SHORT = "return Math.abs(Math.log10(tick)) > 5 ? tick.toExponential() : String(tick)"
 Owned = tuple[RunGroup, Look | None]
 
 
@@ -156,7 +165,7 @@ def _steps(run: RunData, column: str, by: By) -> tuple[Array, Array]:
 
 def _new_plot(panel: Panel, by: By, log: bool, x_range: Any, height: int) -> Figure:
     """Make an empty panel with pan, zoom and hover."""
-    from bokeh.models import HoverTool, PrintfTickFormatter
+    from bokeh.models import CustomJSTicker, CustomJSTickFormatter, HoverTool
     from bokeh.plotting import figure
 
     plot = figure(
@@ -171,15 +180,15 @@ def _new_plot(panel: Panel, by: By, log: bool, x_range: Any, height: int) -> Fig
         **({} if x_range is None else {"x_range": x_range}),
     )
     plot.toolbar.logo = None
+    plot.y_range.update(default_span=0.1)  # of a curve that is flat
     for axis in plot.axis:
         axis.axis_label_text_font_size, axis.axis_label_text_font_style = "14px", "normal"
         axis.major_label_text_font_size = "13px"
     tooltips = [("", "$name"), (by, "@x{0,0.[00]}"), (panel.name, "@y{0.0000}")]
     plot.add_tools(HoverTool(tooltips=tooltips, mode="mouse", line_policy="nearest"))
     if log:  # Bokeh's own ticks leave most of a short range without any
-        digits = (1, 2, 5) if height > SMALL else (1, 3)
-        plot.yaxis.ticker = [float(f"{digit}e{power}") for power in range(-12, 9) for digit in digits]
-        plot.yaxis.formatter = PrintfTickFormatter(format="%g")
+        plot.yaxis.ticker = CustomJSTicker(major_code=_LOG_TICKS)
+        plot.yaxis.formatter = CustomJSTickFormatter(code=_SHORT)
     return plot
 
 

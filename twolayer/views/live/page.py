@@ -187,7 +187,7 @@ def _words(run: LiveRun) -> str:
             body = verdicts(diagnose(data))
         except TwoLayerError as error:
             body = f'<p class="alarm">{escape(str(error))}</p>'
-    if data.status in ENDED:
+    if data.status in (*ENDED, "diverged"):
         command = f"to repeat it: twolayer train {shlex.quote(str(run.folder.config))}"
     elif data.status == "running":
         command = f"it is training; to resume it after an interruption: twolayer train --resume {path}"

@@ -15,7 +15,7 @@ from twolayer.views.table import run_table
 AUTOMATIC = 5  # runs drawn until some are chosen
 MOST = 40  # runs drawn at a time; of more, those higher in the table
 _SHOWN = ("epochs", "best epoch", "lowest val loss", "best val accuracy", "test accuracy", "seconds")
-_CHARACTER = 7.5  # pixels
+_CHARACTER = 7  # pixels
 _LONGEST = 30  # characters; a longer cell is cut, a heading never
 
 
@@ -37,7 +37,7 @@ class RunList:
         code = "source.tags = source.selected.indices.map(i => source.data.path[i])"
         self.source.selected.js_on_change("indices", CustomJS(args={"source": self.source}, code=code))
         self.source.on_change("tags", lambda attr, old, new: self._choose(new))
-        look: dict[str, Any] = {"sizing_mode": "stretch_width", "autosize_mode": "none", "frozen_columns": 3}
+        look: dict[str, Any] = {"sizing_mode": "stretch_width", "autosize_mode": "none"}
         self.table = DataTable(
             source=self.source, selectable="checkbox", index_position=None, reorderable=False, **look
         )
@@ -123,13 +123,15 @@ class RunList:
         if [column.field for column in self.table.columns[1:]] == list(columns):
             return
         swatch = HTMLTemplateFormatter(template='<span style="color:<%- value %>">&#9632;</span>')
+        figure = HTMLTemplateFormatter(template='<%- isNaN(value) ? "" : value.toPrecision(4) %>')
+        number = NumberFormatter(format="0.[000000]", nan_format="")
         shown = [TableColumn(field="colour", title="", width=20, formatter=swatch, sortable=False)]
         for name, cells in columns.items():
-            whole = "0" if name in ("epochs", "best epoch") else "0.0000" if name in FIGURES else "0.[000000]"
-            number = NumberFormatter(format=whole, nan_format="")
-            form = StringFormatter() if any(isinstance(cell, str) for cell in cells) else number
-            longest = min(_LONGEST, max(len(f"{cell:.4g}" if isinstance(cell, float) else str(cell)) for cell in cells))
-            width = int(24 + _CHARACTER * max(len(name), longest))
+            words = any(isinstance(cell, str) for cell in cells)
+            rounded = name in FIGURES and any(isinstance(cell, float) for cell in cells)
+            form = StringFormatter() if words else figure if rounded else number
+            longest = max(len(cell if isinstance(cell, str) else f"{cell:.4g}") for cell in cells if cell is not None)
+            width = int(20 + _CHARACTER * max(len(name), min(longest, _LONGEST)))
             shown.append(TableColumn(field=name, title=name, width=width, formatter=form))
         self.table.columns = shown
 
