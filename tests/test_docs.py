@@ -214,9 +214,9 @@ def test_a_notebook_runs_and_its_outputs_are_those_it_shows(notebook: Path, clon
 
 
 def printed(outputs: list[Any]) -> str:
-    """Return what a cell printed and the text of its values, without bars, which are redrawn at any time."""
-    texts = [each["text"] if each.output_type == "stream" else each["data"]["text/plain"] for each in outputs]
-    return "\n".join(line for line in "\n".join(texts).splitlines() if "|100%" not in line and "\r" not in line)
+    """Return what a cell printed and the text of its values, without the states of a bar."""
+    text = "".join(each["text"] if each.output_type == "stream" else each["data"]["text/plain"] for each in outputs)
+    return "\n".join(line for line in re.split(r"[\r\n]", text) if not re.search(r"\|.*\|\s*\d+%", line))
 
 
 def kinds_of(outputs: list[Any]) -> set[str]:
