@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.shell_completion import BashComplete
+from conftest import ROOT
 from fault_injection import start_python
 
 import twolayer
@@ -242,6 +244,22 @@ def test_the_shell_completes_config_keys_their_choices_and_files(word, expected,
     complete = BashComplete(cli, {}, "twolayer", "_TWOLAYER_COMPLETE")
     found = complete.get_completions([command] if command == "train" else [command, "configs/toy.yaml"], word)
     assert [complete.format_completion(item) for item in found] == expected
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
+def test_bash_completes_a_key_and_writes_no_space_after_its_equals_sign(tmp_path):
+    command = tmp_path / "twolayer"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m twolayer "$@"\n')
+    command.chmod(0o755)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    script = """
+        eval "$(_TWOLAYER_COMPLETE=bash_source twolayer)"
+        compopt() { echo "$*"; }
+        COMP_WORDS=(twolayer train configs/toy.yaml solver.opt); COMP_CWORD=3
+        _twolayer_completion twolayer; echo "${COMPREPLY[@]}"
+    """
+    done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "-o\nnospace\nsolver.optimizer=\n", done.stderr
 
 
 def test_help_lists_the_commands_by_purpose_the_shortest_path_first(run_twolayer):

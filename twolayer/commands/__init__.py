@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
-from click.shell_completion import CompletionItem
+from click.shell_completion import BashComplete, CompletionItem, add_completion_class
 
 from twolayer.utils.version import __version__
 
@@ -94,6 +94,15 @@ def complete_keys(ctx: click.Context, parameter: click.Parameter, incomplete: st
     words += [] if equals else [f"{row.key}=" for row in reference_table()]
     found = [CompletionItem(word) for word in words if word.startswith(incomplete)]
     return found or [CompletionItem(incomplete, type="file")]
+
+
+@add_completion_class
+class KeysInBash(BashComplete):
+    """Completion in bash that writes no space after the equals sign of a key."""
+
+    source_template = BashComplete.source_template.replace(
+        "    return 0\n", "    [[ ${COMPREPLY[0]} == *= ]] && compopt -o nospace\n    return 0\n"
+    )
 
 
 class Group(click.Group):

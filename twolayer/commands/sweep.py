@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from twolayer.commands import cluster_options, files_and_overrides
+from twolayer.commands import cluster_options, complete_keys, files_and_overrides
 
 if TYPE_CHECKING:
     from twolayer.utils.workers.cluster import ClusterAddress
 
 
 @click.command()
-@click.argument("sweep_and_overrides", metavar="SWEEP [KEY=VALUE ...]", nargs=-1, required=True)
+@click.argument(
+    "sweep_and_overrides", metavar="SWEEP [KEY=VALUE ...]", nargs=-1, required=True, shell_complete=complete_keys
+)
 @click.option("--sweep-dir", type=click.Path(path_type=Path), help="The sweep's own folder [default: DIR/NAME].")
 @click.option("--retry-failed", is_flag=True, help="Try runs again that failed for another reason than divergence.")
 @cluster_options
