@@ -53,15 +53,14 @@ def test_sound_data_and_code_pass_every_check(tmp_path):
     train, test = csv_file(tmp_path / "train.csv", table()), csv_file(tmp_path / "test.csv", table(seed=1))
     found = findings(train=train, test=test)
     assert [each.verdict for each in found] == ["ok"] * len(found)
-    assert len(found) == 7
+    assert len(found) == 8
     assert "60 train, 60 test; 3 features, 2 classes" in found[0].what
 
 
 def test_rows_in_both_train_and_test_are_a_note_with_their_number(tmp_path):
     train = csv_file(tmp_path / "train.csv", table())
     test = csv_file(tmp_path / "test.csv", table()[:7] + table(5, seed=1))
-    noted = [each for each in findings(train=train, test=test) if each.verdict != "ok"]
-    (note,) = [each for each in noted if not each.what.startswith("possible leak")]
+    (note,) = [each for each in findings(train=train, test=test) if each.verdict != "ok"]
     assert note.verdict == "note"
     assert "7 of 12 test rows are also training rows" in note.what
 
@@ -203,3 +202,35 @@ def test_the_command_prints_a_line_for_each_check_and_raises_if_one_fails(tmp_pa
     assert "FAIL  could not memorise 20 rows" in result.output
     assert isinstance(result.exception, CheckFailedError)
     assert result.exception.exit_code == 1
+
+
+def test_a_table_is_judged_as_init_does(tmp_path):
+    rng = np.random.default_rng(1)
+    rows = [
+        (i, *rng.standard_normal(2).round(4), rng.standard_normal().round(4), "ny"[i % 2], "NY"[i % 2], "pq"[i % 3 % 2])
+        for i in range(100)
+    ]
+    train = csv_file(tmp_path / "t.csv", rows, header="id,a,b,target,survived,copy,group")
+    categorical = {"categorical": ["copy", "group"]}
+    notes = [each.what for each in findings(train=train, label="survived", **categorical) if each.verdict == "note"]
+    assert [note.partition(":")[0] for note in notes] == [
+        "'target' is a quantity (many different numbers); this program classifies",
+        "possible leak",
+        "column 'id'",
+    ]
+    assert "column 'copy' is a copy of the label" in notes[1]
+    assert "a different whole number in each row; data.ignore leaves it out" in notes[2]
+    ignoring = findings(train=train, label="survived", ignore=[0, "copy", "target"])
+    assert not [each for each in ignoring if each.what.startswith("column")]
+    (label,) = [each for each in findings(train=train, label="group", ignore=["survived"], categorical=["copy"])
+                if each.what.startswith("the label is")]  # fmt: skip
+    assert label.verdict == "note"
+    assert "the likeliest columns: 'survived' (by its name, 2 different values); 'group' (" in label.what
+
+
+def test_the_notes_of_the_config_come_first(tmp_path):
+    data = {"train": csv_file(tmp_path / "t.csv", table()), "label": "label", "validation": 0}
+    solver = {"optimizer": "adam", "learning_rate": 0.1}
+    first = next(check_config(config_from_dict({"data": data, "solver": solver})))
+    assert first.verdict == "note"
+    assert first.what.startswith("solver.learning_rate: 0.1 is 100 times the default of optimizer: adam")

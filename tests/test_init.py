@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shlex
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from twolayer import load_config, train
-from twolayer.commands.init.columns import guess_columns
 from twolayer.commands.init.proposal import propose, write_config
 from twolayer.config.errors_report import Report
 from twolayer.config.yaml_reader import read_document
-from twolayer.data.cells import Reading
-from twolayer.data.profile import profile_columns
-from twolayer.data.table import open_table
+from twolayer.data.profile import guess_table
 from twolayer.utils.errors import DataError, FileError
 
 
@@ -43,19 +44,12 @@ def flowers(tmp_path):
     return write_csv(tmp_path / "flowers.csv", rows_of_flowers())
 
 
-def guess(path, label=None, named=False):
-    opened = open_table(path, Reading(), has_names=named)
-    profiles = profile_columns(opened, Reading())
-    rows = sum(profiles[-1].counts.values()) + profiles[-1].missing
-    return guess_columns(str(path), profiles, rows, opened.names is not None, label)
-
-
 def uses(path, label=None):
-    return {column.profile.name: column.use for column in guess(path, label).columns}
+    return {column.profile.name: column.use for column in guess_table(path, label).columns}
 
 
 def why(path, label=None):
-    return {column.profile.name: column.why for column in guess(path, label).columns}
+    return {column.profile.name: column.why for column in guess_table(path, label).columns}
 
 
 class TestColumns:
@@ -95,8 +89,8 @@ class TestColumns:
     def test_a_name_that_labels_have_beats_the_last_place(self, tmp_path, last, label):
         rows = [[i + 1, i % 2, i * 0.5, "CQS"[i % 3]] for i in range(60)]
         path = write_csv(tmp_path / "t.csv", rows, ["PassengerId", last, "Fare", "port"])
-        assert guess(path).candidates[0].profile.name == (last if label else "port")
-        assert guess(path).is_clear == label or not label
+        assert guess_table(path).candidates[0].profile.name == (last if label else "port")
+        assert guess_table(path).is_clear == label or not label
 
     def test_what_only_looks_like_a_feature_is_left_out_with_its_reason(self, tmp_path):
         rng = np.random.default_rng(1)
@@ -122,7 +116,7 @@ class TestColumns:
         rows = [[*rng.normal(size=3).round(4), "ab"[i % 2]] for i in range(50)]
         path = write_csv(tmp_path / "prices.csv", [row[:3] for row in rows], ["a", "b", "class"])
         with pytest.raises(DataError, match="'class' is a quantity.*this program classifies"):
-            guess(path)
+            guess_table(path)
         path = write_csv(tmp_path / "prices.csv", rows, ["a", "b", "target", "size"])
         proposal = propose(path)
         assert proposal.values["data"]["label"] == "size"
@@ -155,14 +149,14 @@ class TestColumns:
         y = rng.integers(2, size=400)
         names = ["noise", "copy", "risk", "label"]
         rows = [[f"{rng.normal():.3f}", ["no", "yes"][k], f"{k + rng.uniform(0, 0.9):.3f}", k] for k in y]
-        leaks = guess(write_csv(tmp_path / "t.csv", rows, names)).leaks
+        leaks = guess_table(write_csv(tmp_path / "t.csv", rows, names)).leaks
         assert [(leak.name, leak.is_copy) for leak in leaks] == [("copy", True), ("risk", False)]
         assert "100.0% of held-out rows" in str(leaks[0])
 
     def test_many_columns_of_noise_beside_few_rows_are_no_leaks(self, tmp_path):
         rng = np.random.default_rng(0)
         rows = [[*rng.integers(2, size=3000), "ab"[i % 2]] for i in range(44)]
-        assert not guess(write_csv(tmp_path / "t.csv", rows, [f"g{j}" for j in range(3000)] + ["y"])).leaks
+        assert not guess_table(write_csv(tmp_path / "t.csv", rows, [f"g{j}" for j in range(3000)] + ["y"])).leaks
 
     @pytest.mark.parametrize(
         ("text", "message"),
@@ -334,7 +328,7 @@ class TestConfig:
         rows = [[i * 0.5, "" if i == 4 else "ab"[i % 2]] for i in range(40)]
         proposal = propose(write_csv(tmp_path / "some.csv", rows, ["x", "label"]))
         assert proposal.values["data"]["missing"] == "drop"
-        assert proposal.why["data.missing"] == ["1 row has no label: dropped"]
+        assert proposal.why["data.missing"] == ["rows without a label are dropped (1)"]
         config, _ = write_config(proposal, tmp_path / "some.yaml")
         result = train(config, ["solver.epochs=1"], run_dir=tmp_path / "run")
         assert sum(result.summary[f"n_{part}"] for part in ("train", "validation", "test")) == 39
@@ -343,7 +337,7 @@ class TestConfig:
         rows = [["" if i % 2 else i * 0.5, i * 0.25 if i % 2 else "", "" if i == 4 else "ab"[i % 2]] for i in range(40)]
         proposal = propose(write_csv(tmp_path / "some.csv", rows, ["x", "z", "label"]))
         assert proposal.values["data"]["missing"] == "mean"
-        assert proposal.why["data.missing"][1:] == ["1 row has no label: dropped"]
+        assert proposal.why["data.missing"][1:] == ["rows without a label are dropped (1)"]
         config, _ = write_config(proposal, tmp_path / "some.yaml")
         result = train(config, ["solver.epochs=1"], run_dir=tmp_path / "run")
         assert sum(result.summary[f"n_{part}"] for part in ("train", "validation", "test")) == 39
@@ -423,3 +417,63 @@ class TestCommands:
         assert "twolayer: nothing.csv: expected a table (CSV, Parquet, Feather, xlsx), npz" in done.stderr
         assert "got no such file" in done.stderr
         assert list(tmp_path.iterdir()) == []
+
+
+LAUNCH = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.executable, [sys.executable, "-m", "twolayer", *sys.argv[1:]])
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
+class TestTheQuestionAtATerminal:
+    @pytest.fixture
+    def answered(self, tmp_path):
+        """Return a function that answers the questions of `init` and returns exit code, screen and the chosen label."""
+        rng = np.random.default_rng(0)
+        rows = [(str(rng.choice(["a", "b"])), i / 7, "xyz"[i % 3], "pq"[i % 2]) for i in range(60)]
+        table = write_csv(tmp_path / "t.csv", rows, ["alpha", "num", "beta", "gamma"])
+        out = tmp_path / "t.yaml"
+
+        def run(*answers):
+            master, terminal = os.openpty()
+            command = [sys.executable, "-c", LAUNCH, "init", str(table), "--out", str(out)]
+            process = subprocess.Popen(
+                command, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True
+            )
+            os.close(terminal)
+            screen, left = b"", list(answers)
+            with contextlib.suppress(OSError):  # the end of a terminal, on Linux
+                while data := os.read(master, 4096):
+                    screen += data
+                    if left and screen.count(b"[1]: ") > len(answers) - len(left):
+                        os.write(master, left.pop(0))
+            os.close(master)
+            label = load_config(out).data.label if out.exists() else None
+            return process.wait(), screen.decode(), label
+
+        return run
+
+    @pytest.mark.parametrize(
+        ("answers", "label"),
+        [
+            ([b"2\n"], "alpha"),
+            ([b"beta\n"], "beta"),
+            ([b"\n"], "gamma"),
+            ([b"nonsense\n", b"beta\n"], "beta"),
+            ([b"num\n", b"9\n", b"1\n"], "gamma"),
+        ],
+    )
+    def test_a_number_or_a_name_chooses_and_anything_else_is_asked_again(self, answered, answers, label):
+        code, screen, chosen = answered(*answers)
+        assert (code, chosen) == (0, label)
+        assert "1  'gamma': the last column, 2 different values" in screen
+        assert screen.count("Error: ") == len(answers) - 1
+        assert "Traceback" not in screen
+
+    @pytest.mark.parametrize("key", [b"\x04", b"\x03"], ids=["Ctrl-D", "Ctrl-C"])
+    def test_the_end_of_the_input_and_ctrl_c_write_nothing(self, answered, key):
+        code, screen, chosen = answered(key)
+        assert (code, chosen) == (130, None)
+        assert screen.endswith("\ntwolayer: interrupted\r\n")

@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from twolayer.commands import complete_keys
 from twolayer.config import Config
 from twolayer.data import Dataset, load_dataset
+from twolayer.data.cells import reading_of
+from twolayer.data.profile import guess_table
+from twolayer.data.sources import is_table
 from twolayer.network.backprop import loss_and_gradients
 from twolayer.network.model import Array, Params, forward
 from twolayer.reference import REFERENCES
@@ -23,7 +26,9 @@ from twolayer.reference.gradcheck import check_gradients
 from twolayer.solver.metrics import RowSource
 from twolayer.solver.solver import Solver
 from twolayer.training.build import initial_params
+from twolayer.utils.errors import CheckFailedError, DataError
 from twolayer.utils.randomness import generator
+from twolayer.utils.text import counted, shown
 
 LossAndGradients = Callable[..., tuple[float, Params]]
 
@@ -37,19 +42,15 @@ MEMORISE_EPOCHS = 3000
 CONVERGED_GRADIENT = 1e-2
 UNSCALED = 10.0  # root mean square of a feature
 SHOWN_CLASSES = 12
+SHOWN_COLUMNS = 5
 PROBED = 40  # entries of each array that differences probe
 
 
 class Finding(NamedTuple):
-    """The result of one check.
+    """The result of one check."""
 
-    Attributes:
-        verdict: `ok`, `note` (worth knowing, not a failure) or `FAIL`.
-        what: the finding in words, with its numbers; for a failure also what to try.
-    """
-
-    verdict: Literal["ok", "note", "FAIL"]
-    what: str
+    verdict: Literal["ok", "note", "FAIL"]  # a note is worth knowing, not a failure
+    what: str  # in words, with its numbers; for a failure also what to try
 
     def __str__(self) -> str:
         return f"{self.verdict:<4}  {self.what}"
@@ -61,8 +62,15 @@ def check_config(config: Config) -> Iterator[Finding]:
     Raises:
         DataError: if the data cannot be read.
     """
+    for note in config.notes:
+        yield Finding("note", note)
     dataset = load_dataset(**config.data.model_dump(), seed=config.seed, dtype="float64")
-    yield from data_findings(dataset)
+    judged = list(table_findings(config)) if is_table(config.data.train) else []
+    for finding in data_findings(dataset):
+        # of a table, the columns are judged below and the rows in more than one part are counted
+        if not (judged and finding.what.startswith("possible leak")) and finding not in judged:
+            yield finding
+    yield from judged
     rng = generator(config.seed, "check")
     some = distinct_rows(dataset.train.X, dataset.train.y, rng, SOME_ROWS)
     X, y = rows_of(dataset.train.X, some), np.asarray(dataset.train.y)[some]
@@ -73,11 +81,41 @@ def check_config(config: Config) -> Iterator[Finding]:
     yield few_rows_memorised(params, X[:FEW_ROWS], y[:FEW_ROWS])
 
 
+def table_findings(config: Config) -> Iterator[Finding]:
+    """Yield findings on the columns of the training table, judged as `init` does: the label, quantities and leaks, and
+    features that look like identifiers, dates or free text."""
+    data = config.data
+    reading = reading_of(data.missing_values, data.header, data.separator, data.decimal, data.encoding)
+    try:
+        guess = guess_table(data.train, str(data.label), reading=reading)
+    except DataError as error:
+        yield Finding("note", str(error))
+        return
+    label, first = guess.label, next((each.profile for each in guess.candidates), None)
+    likely = "; ".join(f"{shown(each.profile.name)} ({each.why})" for each in guess.candidates[:3])
+    if label is first or not likely:
+        yield Finding("ok", f"the label is {shown(label.name)}, the likeliest column")
+    else:
+        words = f"the label is {shown(label.name)}; the likeliest columns: {likely}"
+        yield Finding("note" if guess.is_clear else "ok", words)
+    for warning in (*guess.quantity_warnings, *guess.warnings):
+        yield Finding("note", warning)
+    ignored, width = {*data.ignore}, len(guess.columns)
+    unfit = []
+    for profile, use, why in guess.columns:
+        if use == "ignore" and not ignored & {profile.name, profile.position, profile.position - width}:
+            unfit.append(f"column {shown(profile.name)}: {why}; data.ignore leaves it out")
+    yield from (Finding("note", words) for words in unfit[:SHOWN_COLUMNS])
+    if len(unfit) > SHOWN_COLUMNS:
+        yield Finding("note", f"{len(unfit) - SHOWN_COLUMNS:,} more columns that data.ignore could leave out")
+
+
 def data_findings(dataset: Dataset) -> Iterator[Finding]:
     """Yield findings on rows, classes, ranges, constant features, and rows that occur in more than one part."""
     parts = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
     sizes = ", ".join(f"{len(part.y):,} {name}" for name, part in parts.items() if part)
-    yield Finding("ok", f"rows: {sizes}; {dataset.n_features:,} features, {len(dataset.classes)} classes")
+    shape = f"{counted(dataset.n_features, 'feature')}, {counted(len(dataset.classes), 'class')}"
+    yield Finding("ok", f"rows: {sizes}; {shape}")
     for note in dataset.notes:
         yield Finding("note", note)
     counts = np.bincount(dataset.train.y, minlength=len(dataset.classes))
@@ -87,37 +125,32 @@ def data_findings(dataset: Dataset) -> Iterator[Finding]:
     yield ranges(low, high, rms, names)
     constant = np.flatnonzero(low == high)
     if constant.size:
-        shown = ", ".join(names[k] for k in constant[:5]) + (", ..." if constant.size > 5 else "")
-        yield Finding("note", f"{constant.size} of {len(low)} features are constant over the training rows: {shown}")
-    repeated = len(fingerprints) - len(set(fingerprints))
-    if repeated:
-        yield Finding("note", f"{repeated:,} training rows repeat an earlier one")
+        first = ", ".join(names[k] for k in constant[:5]) + (", ..." if constant.size > 5 else "")
+        words = f"of {len(low)} features {'is' if constant.size == 1 else 'are'} constant over the training rows"
+        yield Finding("note", f"{constant.size} {words}: {first}")
     known: dict[int, Any] = {}
-    contradictory = sum(
-        known.setdefault(row, label) != label for row, label in zip(fingerprints, dataset.train.y, strict=True)
-    )
+    pairs = zip(fingerprints, dataset.train.y, strict=True)
+    contradictory = sum(known.setdefault(row, label) != label for row, label in pairs)
+    if repeated := len(fingerprints) - len(known):
+        yield Finding("note", f"{repeated:,} training rows repeat an earlier one")
     if contradictory:
         yield Finding("note", f"{contradictory:,} training rows have the features of an earlier one and another label")
     for name in ("validation", "test"):
         part = parts[name]
-        if part:
-            both = sum(print_ in known for print_ in scan(part.X)[-1])
-            if both:
-                yield Finding("note", f"{both:,} of {len(part.y):,} {name} rows are also training rows")
+        if part and (both := sum(row in known for row in scan(part.X)[-1])):
+            yield Finding("note", f"{both:,} of {len(part.y):,} {name} rows are also training rows")
 
 
 def class_counts(counts: NDArray[np.intp], classes: Any) -> Finding:
     """Count the training rows of each class; a class without rows cannot be learned."""
     pairs = [f"{label}: {count:,}" for label, count in zip(classes, counts, strict=True)]
-    shown = ", ".join(pairs[:SHOWN_CLASSES]) + (", ..." if len(pairs) > SHOWN_CLASSES else "")
-    if (counts == 0).any():
-        missing = [str(label) for label, count in zip(classes, counts, strict=True) if not count]
-        return Finding(
-            "FAIL", f"classes without a training row: {', '.join(missing[:SHOWN_CLASSES])}; add rows of them"
-        )
+    words = ", ".join(pairs[:SHOWN_CLASSES]) + (", ..." if len(pairs) > SHOWN_CLASSES else "")
+    if missing := [str(label) for label, count in zip(classes, counts, strict=True) if not count]:
+        first = ", ".join(missing[:SHOWN_CLASSES])
+        return Finding("FAIL", f"classes without a training row: {first}; add rows of them")
     if counts.max() > 10 * counts.min():
-        return Finding("note", f"classes are imbalanced ({shown}); see solver.class_weight=balanced")
-    return Finding("ok", f"training rows by class: {shown}")
+        return Finding("note", f"classes are imbalanced ({words}); see solver.class_weight=balanced")
+    return Finding("ok", f"training rows by class: {words}")
 
 
 def ranges(low: Array, high: Array, rms: Array, names: Sequence[str]) -> Finding:
@@ -171,16 +204,15 @@ def gradients_agree(
     if not result.passed:
         return Finding("FAIL", f"gradients on {len(X)} rows are wrong; 'twolayer gradcheck CONFIG' shows where")
     worst = max((one.error for one in result.comparisons if not one.only_rounding), default=0.0)
-    return Finding(
-        "ok", f"gradients on {len(X)} rows agree with differences and a reference (largest error {worst:.1e})"
-    )
+    words = f"gradients on {len(X)} rows agree with differences and a reference"
+    return Finding("ok", f"{words} (largest error {worst:.1e})")
 
 
 def few_rows_memorised(params: Params, X: Array, y: Array) -> Finding:
     """Check that the network can memorise a few rows, by Adam without penalty: otherwise it will not learn many.
 
-    Without a hidden layer the loss is convex, and rows that no plane separates cannot be memorised: the loss then has
-    to reach its lowest value, where the gradient is 0.
+    Without a hidden layer, rows that no plane separates cannot be memorised: the loss, which is convex, then has to
+    reach its lowest value, where the gradient is 0.
     """
     N = len(X)
     solver = Solver(
@@ -203,8 +235,7 @@ def few_rows_memorised(params: Params, X: Array, y: Array) -> Finding:
 def distinct_rows(X: RowSource, y: Array, rng: np.random.Generator, limit: int) -> NDArray[np.intp]:
     """Return the numbers of at most `limit` training rows, drawn at random, that all differ from each other."""
     drawn = rng.permutation(len(y))[: 2 * limit]
-    rows = rows_of(X, drawn)
-    _, first = np.unique(rows, axis=0, return_index=True)
+    _, first = np.unique(rows_of(X, drawn), axis=0, return_index=True)
     chosen: NDArray[np.intp] = drawn[np.sort(first)][:limit]
     return chosen
 
@@ -236,19 +267,19 @@ def scan(X: RowSource) -> tuple[Array, Array, Array, list[int]]:
 def command(config: Path, overrides: tuple[str, ...]) -> None:
     """Check the data of CONFIG and its network before the first step; exit code 1 if a check fails.
 
-    Rows, classes, ranges, rows in both train and test; the loss at the start against ln C; the penalty; the gradients;
-    whether twenty rows can be memorised. One line each: ok, note (worth knowing) or FAIL.
+    Rows, classes, ranges, rows in both train and test; of a table the label, columns that give it away, identifiers and
+    dates as well; the loss at the start against ln C; the penalty; the gradients; whether twenty rows can be memorised.
+    One line each: ok, note (worth knowing) or FAIL.
 
     \b
     twolayer check configs/optdigits.yaml
     twolayer check configs/optdigits.yaml data.scale=none
     """
     from twolayer.config import load_config
-    from twolayer.utils.errors import CheckFailedError
 
     failed = 0
     for finding in check_config(load_config(config, overrides)):
         click.echo(str(finding))
         failed += finding.verdict == "FAIL"
     if failed:
-        raise CheckFailedError(f"{failed} check{'s' * (failed > 1)} failed")
+        raise CheckFailedError(f"{counted(failed, 'check')} failed")

@@ -20,13 +20,13 @@ from twolayer.data.labels import (
     Label,
     Labels,
     class_indices,
+    count_shared_rows,
     is_fold,
     row_type,
     stratified_folds,
     stratified_split,
 )
 from twolayer.data.preparation import Preparation, fill, not_finite
-from twolayer.data.profile import count_shared_rows
 from twolayer.data.rows import ArrayRows, Method, NotFiniteError, RowNumbers, Rows, ScaledRows, Scaling, fit_scaling
 from twolayer.data.sources import Raw, Source, files_of, read_split, read_training
 from twolayer.network.model import Array

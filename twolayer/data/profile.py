@@ -1,28 +1,40 @@
-"""What the columns of a table look like, and the signs that a test accuracy will be too good: a column that gives the
-label away, test rows that are training rows."""
+"""What the columns of a table look like, and what they are taken for: label, identifier, category, number. Each guess
+carries its reason."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.data.cells import Reading, canonical, word_of
-from twolayer.data.labels import encoded, numpy_of
-from twolayer.data.table import Opened, fill_numbers
+from twolayer.data.cells import Reading, canonical, clean, number_of, word_of
+from twolayer.data.columns import is_identifier
+from twolayer.data.csv_reader import CsvFile
+from twolayer.data.labels import Leak, encoded, find_leaks, near_equal_note, numpy_of
+from twolayer.data.table import Opened, fill_numbers, open_table
 from twolayer.network.model import Array
-from twolayer.utils.text import shown
+from twolayer.utils.text import data_error, did_you_mean, shown, some
 
+Use = Literal["label", "ignore", "constant", "categorical", "number"]
+
+LABEL_NAMES = (
+    *("survived", "target", "class", "label", "y", "species", "outcome", "default", "churn", "diagnosis", "income"),
+    *("response", "result", "category", "type", "kind", "quality", "fraud", "spam", "exited", "attrition", "approved"),
+    *("status", "defect", "grade", "rating", "deposit", "subscribed", "digit", "letter"),
+)
 MAX_VALUES = 1000  # different values of a column that are counted
-_BINS = 64
-_LEAST_ACCURACY = 0.98
-_LEAST_ROWS = 100  # held out, to judge a quantity
+MAX_CATEGORIES = 50  # more one-hot features than this are rarely worth a column
+MOST_MISSING = 0.6  # of a column's cells
+MAX_LABELS = 1000
+_CLEAR = 1.5  # points between the first and the second candidate
 _SAMPLE = 500  # different texts that are looked at where there are more
-_MOST_CLASSES = 1000
+_LEAKS_SHOWN = 3
+_DATE_FORMS = ("%d %b %Y", "%b %d %Y", "%B %d, %Y", "%b %d, %Y", "%d-%b-%Y", "%d-%b-%y")
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,96 +110,239 @@ def _counted(numbers: Array) -> tuple[Array, NDArray[np.integer[Any]]]:
     return numpy_of(found.field(0), np.nan), numpy_of(found.field(1), 0)
 
 
+class GuessedColumn(NamedTuple):
+    """One column of a table, what it is taken for, and the reason."""
+
+    profile: Profile
+    use: Use
+    why: str
+
+
+class Candidate(NamedTuple):
+    """A column that may be the label; the more points, the likelier."""
+
+    profile: Profile
+    points: float
+    why: str
+
+
 @dataclass(frozen=True)
-class Leak:
-    """A column that predicts the label almost alone.
+class TableGuess:
+    """What the columns of a table are taken for."""
 
-    Attributes:
-        name: of the column.
-        accuracy: on held-out rows, by the most frequent label of each of its values or ranges.
-        is_copy: whether each of its values stands for one label.
-    """
+    opened: Opened
+    rows: int
+    columns: tuple[GuessedColumn, ...]
+    lacking: tuple[str, ...]  # columns that the test rows do not have
+    candidates: tuple[Candidate, ...]  # columns that may be the label, the likeliest first
+    leaks: tuple[Leak, ...]
+    quantities: tuple[str, ...]  # columns of many numbers that are called like a label, or the last if none is given
 
-    name: str
-    accuracy: float
-    is_copy: bool
+    def of(self, use: Use) -> list[Profile]:
+        """Return the columns taken for this."""
+        return [column.profile for column in self.columns if column.use == use]
 
-    def __str__(self) -> str:
-        what = "is a copy of the label" if self.is_copy else "predicts the label almost alone"
-        return (
-            f"column {shown(self.name)} {what} ({self.accuracy:.1%} of held-out rows right by its values only): "
-            "is it known before the label is?"
-        )
+    def why(self, use: Use) -> list[str]:
+        """Return `name: reason` of the columns taken for this."""
+        return [f"{shown(column.profile.name)}: {column.why}" for column in self.columns if column.use == use]
+
+    def reference(self, profile: Profile) -> str | int:
+        """Return how a config calls a column."""
+        return profile.position if self.opened.names is None else profile.name
+
+    @property
+    def label(self) -> Profile:
+        """The label's column."""
+        return self.of("label")[0]
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the first candidate leaves no doubt."""
+        points = [candidate.points for candidate in self.candidates]
+        return len(points) == 1 or (bool(points) and points[0] - points[1] >= _CLEAR)
+
+    @property
+    def quantity_warnings(self) -> list[str]:
+        """One sentence for each of `quantities`."""
+        way = "this program classifies: to predict it, put it into a few ranges first"
+        return [f"{shown(name)} is a quantity (many different numbers); {way}" for name in self.quantities]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What to look at before a training: labels that are nearly equal, leaks."""
+        found = list(filter(None, [near_equal_note(tuple(self.label.counts), f"label {shown(self.label.name)}")]))
+        found += [f"possible leak: {leak}" for leak in self.leaks[:_LEAKS_SHOWN]]
+        if len(self.leaks) > _LEAKS_SHOWN:
+            found.append(f"possible leak: {len(self.leaks) - _LEAKS_SHOWN:,} more columns like these")
+        return found
 
 
-def find_leaks(columns: Sequence[tuple[str, Array]], y: NDArray[np.integer[Any]], max_rows: int = 20_000) -> list[Leak]:
-    """Return the columns that predict the label almost alone, the most accurate first.
-
-    Half of the rows give the most frequent label for each value of a column, or for each of 64 ranges of a quantity;
-    the other half judges it. None is returned where few rows or a rare second class can show such a column by chance.
+def guess_table(source: Any, label: str | None = None, test: Any = None, reading: Reading | None = None) -> TableGuess:
+    """Guess what the columns of a table are.
 
     Args:
-        columns: name and values (N,) of each: floats of a quantity, or integers of categories.
-        y: (N,) class indices, -1 for no label.
-        max_rows: rows that are looked at, drawn at random.
+        source: a path, or a data frame.
+        label: the label's column by name or position; None guesses it.
+        test: another source with test rows; a single column that it does not have is likely the label.
+        reading: how text is read, if not by the defaults.
+
+    Raises:
+        DataError: if no column can be the label, or none a feature; for a row that is too short or too long.
     """
-    rng = np.random.default_rng(0)
-    rows = np.flatnonzero(y >= 0)
-    rows = rng.permutation(rows)[:max_rows]
-    half = len(rows) // 2
-    if half < 20 or not columns:
-        return []
-    fit, judge = rows[:half], rows[half:]
-    n_classes = int(y.max()) + 1
-    base = float(np.bincount(y[judge]).max() / len(judge))
-    chance = len(judge) * -math.log10(max(base, 1e-3)) if base < 1 else 0
-    if n_classes > _MOST_CLASSES or chance < 3 + math.log10(len(columns)):
-        return []
-    found = []
-    for name, values in columns:
-        bins, n_bins = _bins(values, fit)
-        accuracy, used = _accuracy(bins[fit], y[fit], bins[judge], y[judge], n_bins, n_classes)
-        enough = values.dtype.kind in "iu" or half >= _LEAST_ROWS  # few rows of a quantity are easily parted
-        if enough and accuracy >= _LEAST_ACCURACY and 1 - accuracy <= 0.1 * (1 - base):
-            found.append(Leak(name, accuracy, used == len(np.unique(y[fit]))))
-    return sorted(found, key=lambda leak: (-leak.is_copy, -leak.accuracy))
-
-
-def _bins(values: Array, fit: NDArray[np.intp]) -> tuple[NDArray[np.intp], int]:
-    """(N,) the number of each row's value, or of its range, and how many there are; 0 for a missing one."""
-    if values.dtype.kind in "iu":
-        return values.astype(np.intp) + 1, int(values.max()) + 2
-    known = values[fit]
-    known = known[np.isfinite(known)]
-    if not len(known):
-        return np.zeros(len(values), np.intp), 1
-    edges = np.unique(known)
-    if len(edges) > _BINS:
-        edges = np.unique(np.quantile(known, np.linspace(0, 1, _BINS + 1)[1:-1]))
-        bins = np.searchsorted(edges, values, "right") + 1
+    reading = reading or Reading()
+    opened = open_table(source, reading, has_names=False)
+    if isinstance(opened, CsvFile) and reading.header is None and opened.names is None and label in opened.first:
+        opened.set_header(True)  # the label is called by a name that the first line holds
+        opened.notes.clear()
+    lacking: tuple[str, ...] = ()
+    if test is not None and opened.names is not None:
+        names = set(open_table(test, reading, has_names=True).names or ())
+        lacking = tuple(name for name in opened.names if name not in names) if names & set(opened.names) else ()
+    where, profiles = opened.where, profile_columns(opened, reading)
+    rows = max(sum(profiles[0].counts.values()) + profiles[0].missing, *(len(profile.data) for profile in profiles))
+    candidates = _candidates(profiles, rows, lacking)
+    last = profiles[-1:] if label is None else []
+    quantities = tuple(p.name for p in profiles if _is_quantity(p, rows) and (_points_of_name(p) or p in last))
+    if label is not None:
+        chosen, why = _find(where, profiles, label), "given"
+        if _is_quantity(chosen, rows):
+            title = f"{shown(chosen.name)}, a quantity with {chosen.distinct:,} different numbers"
+            raise data_error(where, "a label of classes", title, "this program classifies: put it into a few ranges")
+    elif candidates:
+        chosen, why = candidates[0].profile, f"a guess, {candidates[0].why}; --label NAME sets it"
     else:
-        bins = np.searchsorted(edges, values) + 1
-    bins[np.isnan(values)] = 0
-    return bins, len(edges) + 2
+        found = "no column that repeats few values"
+        if quantities:
+            found += f" ({some(quantities, 3)} {'is a quantity' if len(quantities) == 1 else 'are quantities'})"
+        hint = "this program classifies: --label NAME names a column of classes"
+        raise data_error(where, "a label", found, hint)
+    if chosen.distinct < 2:
+        raise data_error(where, "a label of two classes or more", f"{shown(chosen.name)} with {chosen.distinct}")
+    columns = [
+        GuessedColumn(p, "label", why) if p is chosen else GuessedColumn(p, *_guess_use(p, rows)) for p in profiles
+    ]
+    features = [c.profile for c in columns if c.use in ("number", "categorical")]
+    if not features:
+        raise data_error(where, "numbers, or text with few different values", "no column that could be a feature")
+    leaks = find_leaks([(p.name, p.data) for p in features], class_codes(chosen))
+    return TableGuess(opened, rows, tuple(columns), lacking, tuple(candidates), tuple(leaks), quantities)
 
 
-def _accuracy(
-    bins: Array, y: Array, bins_judged: Array, y_judged: Array, n_bins: int, n_classes: int
-) -> tuple[float, int]:
-    counts = np.bincount(bins * n_classes + y, minlength=n_bins * n_classes).reshape(n_bins, n_classes)
-    guess = counts.argmax(axis=1)
-    empty = counts.sum(axis=1) == 0
-    guess[empty] = np.bincount(y, minlength=n_classes).argmax()
-    return float((guess[bins_judged] == y_judged).mean()), int((~empty).sum())
+def class_codes(label: Profile) -> Array:
+    """Return the class indices (N,) of a label's column, -1 where missing; empty if it has too many values."""
+    if not label.is_number:
+        return label.data
+    there = ~np.isnan(label.data)
+    codes = np.full(len(label.data), -1)
+    codes[there] = np.unique(label.data[there], return_inverse=True)[1]
+    return codes
 
 
-def count_shared_rows(train: Array, test: Array) -> int:
-    """Return how many rows of `test` (M, D) are rows of `train` (N, D)."""
-    known = set(map(hash, _row_bytes(train)))
-    return sum(hash(row) in known for row in _row_bytes(test))
+def _find(where: str, profiles: Sequence[Profile], label: str) -> Profile:
+    """Return the column called by a name or, if none has it, by a position."""
+    names = [profile.name for profile in profiles]
+    if (name := clean(label)) in names:
+        return profiles[names.index(name)]
+    digits = label.removeprefix("-")
+    if digits.isdecimal() and len(digits) < 9 and -len(profiles) <= int(label) < len(profiles):
+        return profiles[int(label)]
+    raise data_error(where, f"one of {some(names)}", f"column {shown(label)}", did_you_mean(label, names))
 
 
-def _row_bytes(X: Array) -> list[bytes]:
-    rows = np.ascontiguousarray(X + X.dtype.type(0))  # there is no -0 in it
-    found: list[bytes] = rows.view(f"V{rows.itemsize * rows.shape[1]}").ravel().tolist()
-    return found
+def _candidates(profiles: Sequence[Profile], rows: int, lacking: Sequence[str]) -> list[Candidate]:
+    found = []
+    for at, profile in enumerate(profiles):
+        if not _may_be_label(profile, rows):
+            continue
+        signs = [
+            (10 if [profile.name] == list(lacking) else 0, "the test rows do not have it"),
+            (_points_of_name(profile), "by its name"),
+            (2, "the last column") if at == len(profiles) - 1 else (at == 0, "the first column"),
+        ]
+        points = sum(points for points, _ in signs) + (not profile.is_number)
+        points += 1.5 if profile.distinct <= 10 else 1 if profile.distinct <= 30 else 0
+        reasons = [reason for points, reason in signs if points]
+        found.append(Candidate(profile, points, ", ".join([*reasons, f"{profile.distinct} different values"])))
+    return sorted(found, key=lambda candidate: -candidate.points)
+
+
+def _points_of_name(profile: Profile) -> float:
+    """Return points for a name that labels have: more where it is the whole name, or earlier in the list."""
+    words = [word.rstrip("?") for word in profile.name.lower().replace("-", "_").replace(" ", "_").split("_")]
+    for k, name in enumerate(LABEL_NAMES):
+        forms = {name, f"{name}s", f"{name}es"}
+        if "_".join(words) in forms:
+            return 6 - k / 20
+        if len(words) > 1 and len(name) > 1 and forms & set(words):
+            return 5 - k / 20
+    return 0
+
+
+def _may_be_label(profile: Profile, rows: int) -> bool:
+    """Return whether the values repeat as classes do: text, or whole numbers, with few different ones."""
+    most = min(100, rows // 5) if profile.is_number else min(MAX_LABELS, rows // 3)
+    is_of_classes = profile.is_whole if profile.is_number else not _is_date(profile)
+    return is_of_classes and 2 <= profile.distinct <= most and profile.missing < rows / 2
+
+
+def _is_quantity(profile: Profile, rows: int) -> bool:
+    return profile.is_number and profile.distinct > 10 and not _may_be_label(profile, rows)
+
+
+def _guess_use(profile: Profile, rows: int) -> tuple[Use, str]:
+    distinct, present, sample = profile.distinct, rows - profile.missing, profile.sample
+    if not distinct:
+        return "ignore", "no cell has a value"
+    if distinct == 1 and not profile.missing:
+        return "constant" if profile.is_number else "ignore", f"always {shown(next(iter(profile.counts)))}"
+    if profile.missing > MOST_MISSING * rows:
+        return "ignore", f"{profile.missing / rows:.0%} of its cells are missing"
+    if profile.is_number:
+        counts_up = np.nanmax(profile.data) - np.nanmin(profile.data) == distinct - 1
+        if profile.is_whole and distinct == present > 10 and (counts_up or is_identifier(profile.name)):
+            return "ignore", "an identifier: a different whole number in each row"
+        return "number", ""
+    if _is_date(profile):
+        return "ignore", f"dates, such as {shown(sample[0])}: numbers such as the month or the age may help"
+    odd = [text for text in sample if number_of(clean(text)) is None]
+    plain = [clean(text).replace(",", "").replace("%", "").lstrip("$€£ ") for text in odd]
+    if len(odd) > 2 and all(number_of(text) is not None for text in plain):
+        return "ignore", f"numbers written as {shown(odd[0])}: write {plain[0]}"
+    why = f"{distinct:,} different values"
+    if 0 < len(odd) < len(sample):
+        why += f", of which {some(odd, 3)} {'are no numbers' if len(odd) > 1 else 'is no number'}"
+    if distinct <= min(MAX_CATEGORIES, max(2, present / 3)) and profile.counts:
+        return "categorical", why
+    if len(odd) < len(sample) / 2:
+        return "ignore", f"{why}; it is a column of numbers once such cells are empty or mended"
+    lengths = {len(text) for text in sample}
+    is_code = len(lengths) == 1 and min(lengths) >= 8 and all(text.replace("-", "").isalnum() for text in sample)
+    if distinct == present and is_code:
+        return "ignore", "a code or hash: a different one in each row"
+    if sum(text.count(" ") >= 3 for text in sample) > len(sample) / 2:
+        return "ignore", f"free text, such as {shown(sample[0], 30)}"
+    return "ignore", f"text with {distinct:,} different values in {present:,} rows: a name or an identifier"
+
+
+def _is_date(profile: Profile) -> bool:
+    """Return whether nearly all texts are dates."""
+    texts = profile.sample[:50]
+    return not profile.is_number and len(texts) > 0 and sum(map(_reads_as_date, texts)) >= 0.9 * len(texts)
+
+
+def _reads_as_date(text: str) -> bool:
+    text = clean(text)[:40]
+    if not any(c.isdigit() for c in text) or len(text) < 6 or number_of(text) is not None:
+        return False
+    for mark in "/.-":
+        parts = text.split()[0].split(mark)
+        if len(parts) == 3 and all(part.isdigit() and len(part) <= 4 for part in parts):
+            return True
+    with suppress(ValueError):
+        datetime.fromisoformat(text)
+        return True
+    for form in _DATE_FORMS:
+        with suppress(ValueError):
+            datetime.strptime(text, form)
+            return True
+    return False

@@ -15,8 +15,7 @@ from twolayer.data.cells import Reading
 from twolayer.data.columns import ColumnChoice, Labelling, TableForm
 from twolayer.data.files import TABLES, format_of
 from twolayer.data.frames import Frame, is_frame
-from twolayer.data.labels import Labels, labels_of_array
-from twolayer.data.profile import find_leaks
+from twolayer.data.labels import Labels, find_leaks, labels_of_array
 from twolayer.data.table import ParsedTable, encode, form_of_arrays, read_table, read_training_table
 from twolayer.network.model import Array
 from twolayer.utils.text import as_data_error, data_error, shown

@@ -72,7 +72,7 @@ def shown(value: Any, longest: int = _MAX_SHOWN) -> str:
     """Return a value from a file on one short, printable line: text quoted, mappings and lists by their size."""
     match value:
         case dict():
-            return f"a mapping with {len(value)} key{'s' * (len(value) != 1)}" if value else "an empty mapping"
+            return f"a mapping with {counted(len(value), 'key')}" if value else "an empty mapping"
         case list() | tuple():
             return f"a list of {len(value)}"
         case None:
@@ -87,6 +87,11 @@ def shown(value: Any, longest: int = _MAX_SHOWN) -> str:
     except ValueError:  # an integer of more digits than Python prints
         return "a huge number"
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
+
+
+def counted(count: int, noun: str) -> str:
+    """Return `1 row` or `2,000 rows`."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "es" if noun.endswith("s") else "s")
 
 
 def plain(value: object, longest: int = _MAX_SHOWN) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 from twolayer.commands.init.proposal import Proposal, propose, write_config
-from twolayer.utils.text import printable
+from twolayer.utils.errors import DataError
+from twolayer.utils.text import printable, shown
 
 __all__ = ["Proposal", "propose", "write_config"]
 
@@ -32,13 +33,12 @@ def command(file: Path, label: str | None, out: Path | None, force: bool) -> Non
     """
     proposal = propose(file, label)
     if not proposal.is_clear and sys.stdin.isatty() and sys.stderr.isatty():
-        proposal = propose(file, _asked(proposal))
+        proposal = _asked(file, proposal)
+    elif label is None and len(proposal.candidates) > 1:
+        _list_candidates(proposal, "label {}?     ", err=False)
     path = out or Path(f"{proposal.name}.yaml")
     write_config(proposal, path, force)
     click.echo(f"{file}: {printable(proposal.summary)}")
-    if label is None and len(proposal.candidates) > 1:
-        for number, (name, why) in enumerate(proposal.candidates, start=1):
-            click.echo(f"  label {number}?     {printable(repr(name))}: {printable(why)}")
     for key in _SHOWN_KEYS:
         reasons = proposal.why.get(key, [])
         for reason in reasons[:_MOST_SHOWN]:
@@ -53,10 +53,26 @@ def command(file: Path, label: str | None, out: Path | None, force: bool) -> Non
     click.echo(f"wrote {path}; to train: twolayer train {shlex.quote(str(path))}")
 
 
-def _asked(proposal: Proposal) -> str:
-    """Ask at the terminal which column is the label."""
-    for number, (name, why) in enumerate(proposal.candidates, start=1):
-        click.echo(f"  {number}  {printable(repr(name))}: {printable(why)}", err=True)
-    answer: str = click.prompt("Which column is the label (number or name)", default="1", err=True)
+def _asked(file: Path, proposal: Proposal) -> Proposal:
+    """Ask at the terminal which column is the label, again after an answer that cannot be one."""
+    _list_candidates(proposal, "{}  ", err=True)
     numbered = {str(number): name for number, (name, _) in enumerate(proposal.candidates, start=1)}
-    return numbered.get(answer.strip(), answer.strip())
+
+    def proposed(answer: str) -> Proposal:
+        try:
+            return propose(file, numbered.get(answer.strip(), answer.strip()))
+        except DataError as error:
+            raise click.UsageError(printable(str(error))) from None
+
+    question = "Which column is the label (number or name)"
+    try:
+        found: Proposal = click.prompt(question, default="1", value_proc=proposed, err=True)
+    except click.Abort:
+        click.echo(err=True)  # what follows begins on a new line
+        raise
+    return found
+
+
+def _list_candidates(proposal: Proposal, form: str, err: bool) -> None:
+    for number, (name, why) in enumerate(proposal.candidates, start=1):
+        click.echo(f"  {form.format(number)}{shown(name)}: {printable(why)}", err=err)

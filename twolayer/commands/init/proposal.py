@@ -13,26 +13,21 @@ from typing import Any
 
 import numpy as np
 
-from twolayer.commands.init.columns import TableGuess, class_codes, guess_columns
 from twolayer.config import config_from_dict, config_schema, dump_config
-from twolayer.data.cells import Reading
+from twolayer.config.yaml_reader import MAX_BYTES
 from twolayer.data.columns import ColumnChoice, require_distinct
 from twolayer.data.csv_reader import CsvFile
 from twolayer.data.files import format_of
-from twolayer.data.labels import near_equal_note
-from twolayer.data.profile import profile_columns
+from twolayer.data.profile import TableGuess, class_codes, guess_table
 from twolayer.data.sources import is_table, read_training
-from twolayer.data.table import Opened, open_table
-from twolayer.utils.columns import MONITORS
 from twolayer.utils.errors import FileError
 from twolayer.utils.files import write_atomically
 from twolayer.utils.npy import read_npz
-from twolayer.utils.text import data_error, printable, shown, some
+from twolayer.utils.text import counted, data_error, printable, shown, some
 
 _LABELS_OF = (("images-idx3", "labels-idx1"), ("images", "labels"), ("features", "labels"), ("X", "y"), ("x", "y"))
 _TEST_OF = (("train", "test"), ("train", "t10k"), ("training", "test"), ("Train", "Test"), ("TRAIN", "TEST"))
 SCHEMA_NAME = "twolayer.schema.json"
-MAX_CONFIG = 256 * 1024  # bytes that are read as YAML
 _FEW_ROWS = 10_000  # below, `init` proposes to refit on training and validation rows
 _UPDATES, _UPDATES_FEW = 4000, 2000  # about so many in a training; below 1,000 rows
 _MOST_REASONS = 12  # for one key
@@ -42,7 +37,6 @@ _ENDINGS = (
     *(".gz", ".bz2", ".zst", ".xz", ".csv", ".tsv", ".parquet", ".feather", ".xlsx", ".npz", ".npy", ".idx", ".bin"),
     *("-ubyte", "-images-idx3"),
 )
-_REPLACE = "--force replaces it, --out names another"
 _SEAL = "# written by init, unchanged: "
 
 
@@ -101,25 +95,15 @@ def name_of(source: Any) -> str:
 
 @dataclass
 class Proposal:
-    """A config for the user's data.
+    """A config for the user's data."""
 
-    Attributes:
-        name: for the file.
-        summary: what the data is, in words.
-        values: the config's sections.
-        why: for each dotted key that was chosen by looking at the data, the reasons.
-        warnings: what should be looked at before a training.
-        candidates: the columns that may be the label, the likeliest first, each (name, reason).
-        is_clear: whether the label was given, or its first candidate leaves no doubt.
-    """
-
-    name: str
-    summary: str
-    values: dict[str, dict[str, Any]]
-    why: dict[str, list[str]] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-    candidates: list[tuple[str, str]] = field(default_factory=list)
-    is_clear: bool = True
+    name: str  # for the file
+    summary: str = ""  # what the data is, in words
+    values: dict[str, dict[str, Any]] = field(default_factory=lambda: {"data": {}})  # the config's sections
+    why: dict[str, list[str]] = field(default_factory=dict)  # the reasons for a dotted key's value
+    warnings: list[str] = field(default_factory=list)  # what to look at before a training
+    candidates: list[tuple[str, str]] = field(default_factory=list)  # likely labels, each (name, reason)
+    is_clear: bool = True  # whether the label was given, or its first candidate leaves no doubt
 
     def set(self, key: str, value: Any, *why: str) -> None:
         """Choose a value, and say why."""
@@ -143,7 +127,7 @@ def propose(source: Any, label: str | None = None) -> Proposal:
     """
     is_file = isinstance(source, str | Path)
     found = source_of(Path(source)) if is_file else source
-    proposal = Proposal(name_of(found) if is_file else "rows", "", {"data": {}})
+    proposal = Proposal(name_of(found) if is_file else "rows")
     if is_file:
         proposal.set("data.train", found)
     if is_table(found):
@@ -156,81 +140,50 @@ def propose(source: Any, label: str | None = None) -> Proposal:
 
 
 def _propose_for_table(proposal: Proposal, source: Any, label: str | None, test: Any) -> None:
-    reading = Reading()
-    opened = open_table(source, reading, has_names=False)
-    if isinstance(opened, CsvFile) and opened.names is None and label in opened.first:
-        opened.set_header(True)  # the label is called by a name that the first line holds
-        opened.notes.clear()
-    lacking = _lacking(opened, test)
-    profiles = profile_columns(opened, reading)
-    rows = len(profiles[0].data) or sum(profiles[0].counts.values()) + profiles[0].missing
-    rows = max(rows, *(len(profile.data) for profile in profiles))
-    guess = guess_columns(opened.where, profiles, rows, opened.names is not None, label, lacking)
+    guess = guess_table(source, label, test)
+    opened, ignored = guess.opened, guess.of("ignore")
     if opened.names:
-        require_distinct(opened.where, opened.names, {p.position for p in guess.of("ignore")})
+        require_distinct(opened.where, opened.names, {profile.position for profile in ignored})
     if isinstance(opened, CsvFile):
         proposal.set("data.header", opened.names is not None, *opened.notes)
         proposal.warnings += opened.notes
-    proposal.candidates = [(c.profile.name, c.why) for c in guess.candidates[:3]]
+    proposal.candidates = [(candidate.profile.name, candidate.why) for candidate in guess.candidates[:3]]
     proposal.is_clear = label is not None or guess.is_clear
-    _judge(proposal, guess, label)
+    proposal.warnings += (guess.quantity_warnings if label is None else []) + guess.warnings
     numbers, categories, constant = guess.of("number"), guess.of("categorical"), guess.of("constant")
     D = len(numbers) + sum(profile.distinct for profile in categories)
-    left_out = f"{len(guess.of('ignore')):,} left out" + (f", {len(constant):,} constant" if constant else "")
     proposal.summary = (
-        f"{rows:,} rows, {guess.label.distinct} classes; {len(numbers):,} columns of numbers, {len(categories):,} of "
-        f"categories, {left_out}"
+        f"{counted(guess.rows, 'row')}, {counted(guess.label.distinct, 'class')}; "
+        f"{counted(len(numbers), 'column')} of numbers, {len(categories):,} of categories, {len(ignored):,} left out"
+        + (f", {len(constant):,} constant" if constant else "")
     )
     needed = {column.profile.name for column in guess.columns if column.use not in ("ignore", "constant")}
-    _propose_split(proposal, test, guess.label.counts, [name for name in lacking if name in needed])
+    _propose_split(proposal, test, guess.label.counts, [name for name in guess.lacking if name in needed])
     proposal.set("data.label", guess.reference(guess.label), *guess.why("label"))
-    proposal.set("data.ignore", [guess.reference(p) for p in guess.of("ignore")], *guess.why("ignore"))
+    proposal.set("data.ignore", [guess.reference(profile) for profile in ignored], *guess.why("ignore"))
     proposal.set("data.categorical", [guess.reference(p) for p in categories], *guess.why("categorical"))
     if constant:
-        proposal.set("data.constant", "drop", f"{len(constant):,} columns have one value in all rows")
-    _propose_missing(proposal, guess, opened)
+        proposal.set("data.constant", "drop", f"one value in all rows: {counted(len(constant), 'column')}")
+    _propose_missing(proposal, guess)
     values = [np.nanmax(np.abs(profile.data)) for profile in numbers]
     reach = f"numbers reach up to {max(values):g}; " if values else ""
     proposal.set("data.scale", "standardize", f"{reach}columns of any range then count alike")
-    _propose_training(proposal, rows, D, guess.label.distinct)
+    _propose_training(proposal, guess.rows, D, guess.label.distinct)
 
 
-def _lacking(opened: Opened, test: Any) -> list[str]:
-    """The names in the training table's header that the header of the test rows does not have."""
-    if test is None or opened.names is None:
-        return []
-    other = open_table(test, Reading(), has_names=True)
-    names = set(other.names or ())
-    return [name for name in opened.names if name not in names] if names & set(opened.names) else []
-
-
-def _judge(proposal: Proposal, guess: TableGuess, label: str | None) -> None:
-    """Add the warnings about a table: its label, its leaks."""
-    for quantity in guess.quantities:
-        if label is None:
-            proposal.warnings.append(
-                f"{shown(quantity)} is a quantity (many different numbers); this program classifies: to predict it, "
-                "put it into a few ranges first"
-            )
-    proposal.warnings += filter(None, [near_equal_note(tuple(guess.label.counts), f"label {shown(guess.label.name)}")])
-    proposal.warnings += [f"possible leak: {leak}" for leak in guess.leaks[:3]]
-    if len(guess.leaks) > 3:
-        proposal.warnings.append(f"possible leak: {len(guess.leaks) - 3:,} more columns like these")
-
-
-def _propose_missing(proposal: Proposal, guess: TableGuess, opened: Opened) -> None:
+def _propose_missing(proposal: Proposal, guess: TableGuess) -> None:
     label = guess.label
     gaps = [profile for profile in (*guess.of("number"), *guess.of("categorical")) if profile.missing]
     dropped = []
     if label.missing:
-        dropped = [f"{label.missing:,} row{'s have' if label.missing > 1 else ' has'} no label: dropped"]
+        dropped = [f"rows without a label are dropped ({label.missing:,})"]
         codes = class_codes(label)
-        text = opened.cell(int(np.argmax(codes < 0)), label.position).strip() if len(codes) else ""
+        text = guess.opened.cell(int(np.argmax(codes < 0)), label.position).strip() if len(codes) else ""
         way = f": if {shown(text)} is a class, set data.missing_values to a list without it" if text else ""
-        proposal.warnings.append(f"{label.missing:,} of {guess.rows:,} rows have no label ({shown(label.name)}){way}")
+        proposal.warnings.append(f"{label.missing:,} of {guess.rows:,} rows without a label ({shown(label.name)}){way}")
     if gaps:
         where, cells = some([profile.name for profile in gaps], 4), sum(profile.missing for profile in gaps)
-        why = f"{cells:,} cell{'s are' if cells > 1 else ' is'} missing, in {where}"
+        why = f"{counted(cells, 'missing cell')}, in {where}"
         proposal.set("data.missing", "mean", f"{why}; so that rows with gaps can be predicted", *dropped)
     elif dropped:
         proposal.set("data.missing", "drop", *dropped)
@@ -243,7 +196,9 @@ def _propose_for_arrays(proposal: Proposal, source: Any) -> None:
     assert raw.labels is not None  # training rows have them
     counts = np.bincount(raw.labels.codes[raw.labels.codes >= 0], minlength=len(raw.labels.values))
     N, D = raw.X.shape
-    what = f"pictures of {' x '.join(map(str, raw.image_shape))}" if raw.image_shape else f"rows of {D} numbers"
+    what = (
+        f"pictures of {' x '.join(map(str, raw.image_shape))}" if raw.image_shape else f"rows of {counted(D, 'number')}"
+    )
     proposal.summary = f"{N:,} {what}, {len(counts)} classes"
     _propose_split(proposal, test_of(source), dict(zip(map(str, raw.labels.values), counts.tolist(), strict=True)))
     some_rows = raw.X[:1000]
@@ -254,7 +209,7 @@ def _propose_for_arrays(proposal: Proposal, source: Any) -> None:
 def _propose_split(proposal: Proposal, test: Any, counts: dict[str, int], lacking: Sequence[str] = ()) -> None:
     rarest = min(counts, key=lambda name: counts[name])
     fewest, rows = counts[rarest], sum(counts.values())
-    few = f"class {shown(rarest)} has {fewest} row{'s' * (fewest > 1)}"
+    few = f"class {shown(rarest)} has {counted(fewest, 'row')}"
     unfit = []
     if lacking:
         unfit = [f"{Path(test).name} beside the training rows has no column {some(lacking)}: only to predict"]
@@ -270,37 +225,33 @@ def _propose_split(proposal: Proposal, test: Any, counts: dict[str, int], lackin
         proposal.set("data.validation", 0.0, f"{few}: too few to hold any out")
     else:
         proposal.set("data.validation", 0.2 if rows < 500 else 0.15)
-    imbalance = max(counts.values()) / fewest
-    if imbalance < 4:
+    if max(counts.values()) < 4 * fewest:
         return
     if fewest < 10 or len(counts) > 20:
-        proposal.set(
-            "solver.class_weight", "none", f"{few} of {rows:,}; 'balanced' would give it the weight of the others"
-        )
+        why = f"{few} of {rows:,}; 'balanced' would give it the weight of the others"
+        proposal.set("solver.class_weight", "none", why)
         return
     proposal.set("solver.class_weight", "balanced", f"{few} of {rows:,}: it gets the weight of the others")
-    if "val_balanced_accuracy" in MONITORS and proposal.values["data"]["validation"]:
+    if proposal.values["data"]["validation"]:
         why = "always guessing the most frequent class would look good by val_accuracy"
         proposal.set("solver.monitor", "val_balanced_accuracy", why)
 
 
 def _propose_training(proposal: Proposal, rows: int, n_features: int, n_classes: int) -> None:
-    hidden = 128
-    hidden *= 2 if n_classes > 20 else 1
-    batch_size = 16 if rows < 1000 else 64 if rows < 50_000 else 128
-    epochs = int(np.clip((_UPDATES_FEW if rows < 1000 else _UPDATES) * batch_size / rows, 40, 200))
-    updates = f"at most about {epochs * rows // batch_size:,} updates"
-    proposal.set("model.hidden", hidden, f"{rows:,} rows of {n_features} features, {n_classes} classes")
+    few = rows < 1000
+    batch_size = 16 if few else 64 if rows < 50_000 else 128
+    epochs = int(np.clip((_UPDATES_FEW if few else _UPDATES) * batch_size / rows, 40, 200))
+    shape = f"{rows:,} rows of {n_features} features, {n_classes} classes"
+    proposal.set("model.hidden", 256 if n_classes > 20 else 128, shape)
     proposal.set("solver.optimizer", "adam", "least sensitive to how the features are spread")
     proposal.set("solver.learning_rate", 0.003)
     proposal.set("solver.schedule", "cosine")
-    proposal.set("solver.reg", 1e-3 if rows < 1000 else 1e-4, *(["few rows"] if rows < 1000 else []))
+    proposal.set("solver.reg", 1e-3 if few else 1e-4, *(["few rows"] if few else []))
     proposal.set("solver.batch_size", batch_size)
-    proposal.set("solver.epochs", epochs, updates)
+    proposal.set("solver.epochs", epochs, f"at most about {epochs * rows // batch_size:,} updates")
     if rows < _FEW_ROWS and proposal.values["data"]["validation"]:
-        proposal.set(
-            "run.refit", True, f"{rows:,} rows are few: those held out for validation are trained on at the end"
-        )
+        why = f"{rows:,} rows are few: those held out for validation are trained on at the end"
+        proposal.set("run.refit", True, why)
         proposal.set("solver.patience", epochs // 4, "the refit trains up to the best epoch, so later ones add little")
 
 
@@ -332,7 +283,7 @@ def config_text(proposal: Proposal, folder: Path) -> str:
         lines.append(line)
     text = "\n".join(lines) + "\n"
     text += f"{_SEAL}{_digest(text)}\n"
-    if len(text.encode()) > MAX_CONFIG:
+    if len(text.encode()) > MAX_BYTES:
         n_ignored, n_categorical = len(data.get("ignore", ())), len(data.get("categorical", ()))
         found = f"{n_ignored:,} columns to ignore and {n_categorical:,} of categories, {len(text) >> 10} KiB of YAML"
         hint = "write a table without them first, for instance with pandas' select_dtypes"
@@ -348,7 +299,8 @@ def write_config(proposal: Proposal, path: str | Path, force: bool = False) -> S
     """
     path = Path(path)
     if path.exists() and not force and not _is_untouched(path):
-        raise FileError(f"{path}: expected a config that init wrote, got one that was edited; {_REPLACE}")
+        hint = "--force replaces it, --out names another"
+        raise FileError(f"{path}: expected a config that init wrote, got one that was edited; {hint}")
     schema = path.parent / SCHEMA_NAME
     text = config_text(proposal, path.parent.resolve())
     write_atomically(schema, (json.dumps(config_schema(), indent=2) + "\n").encode())
