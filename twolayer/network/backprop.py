@@ -144,7 +144,7 @@ def loss_and_gradients(
 
 
 def require_params(params: Any) -> Params:
-    """Return Params of arrays of numbers that fit each other, `params` itself where it is that.
+    """Return `params` as Params of arrays of numbers that fit each other.
 
     Raises:
         ValueError: for anything else, with the name of the array, the expected shape and the one it has.
