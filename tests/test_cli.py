@@ -272,15 +272,26 @@ def test_help_lists_the_commands_by_purpose_the_shortest_path_first(run_twolayer
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--hidden", "32"], "No such option '--hidden'. To set a key of the config, write model.hidden=VALUE."),
-        (["--lr=0.1"], "write solver.learning_rate=VALUE"),
+        (["--hidden", "32"], "No such option '--hidden'. To set the key, write model.hidden=32."),
+        (["--lr=0.1"], "write solver.learning_rate=0.1"),
+        (["--l2"], "write solver.reg=VALUE"),
         (["model.hidden", "=", "32"], "expected KEY=VALUE without spaces: write model.hidden=32"),
+        (["model.hidden", "=32", "seed=1"], "write model.hidden=32"),
+        (["model.hidden=", "32"], "write model.hidden=32"),
+        (["seed=1", "model.hidden", "32"], "write model.hidden=32"),
     ],
 )
 def test_a_key_given_as_an_option_or_with_spaces_is_answered_with_the_way_to_write_it(run_twolayer, arguments, said):
     done = run_twolayer("train", "configs/toy.yaml", *arguments)
     assert done.returncode == 2
     assert said in done.stderr
+
+
+def test_an_option_of_a_sweep_means_a_key_of_the_sweep_file_first(run_twolayer):
+    for option, way in (("--dir", "dir=X"), ("--workers", "workers=X"), ("--epochs", "solver.epochs=X")):
+        done = run_twolayer("sweep", "configs/sweeps/optdigits.yaml", option, "X")
+        assert done.returncode == 2
+        assert f"write {way}." in done.stderr
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

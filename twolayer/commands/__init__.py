@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -42,6 +43,7 @@ GROUPS = {
         "sweep": "search for better hyperparameters",
     },
 }
+_SECTIONS = ("data.", "model.", "solver.", "run.")
 COMMANDS = {name: text for group in GROUPS.values() for name, text in group.items()}
 
 
@@ -77,9 +79,12 @@ def files_and_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]
     Raises:
         UsageError: for an equals sign with spaces around it.
     """
-    for before, sign, after in zip(arguments, arguments[1:], arguments[2:], strict=False):
-        if sign == "=":
-            raise click.UsageError(f"expected KEY=VALUE without spaces: write {before}={after}")
+    for argument, after, second in zip(arguments, [*arguments[1:], ""], [*arguments[2:], "", ""], strict=False):
+        key = argument.removesuffix("=")
+        value = second if after == "=" else after.removeprefix("=")
+        is_key = argument.endswith("=") or (argument.startswith(_SECTIONS) and not os.path.exists(argument))
+        if "=" not in key and value and (after[0] == "=" or (is_key and "=" not in value)):
+            raise click.UsageError(f"expected KEY=VALUE without spaces: write {key}={value}")
     overrides = [argument for argument in arguments if "=" in argument and not os.path.isfile(argument)]
     return [argument for argument in arguments if argument not in overrides], overrides
 
@@ -119,15 +124,17 @@ class Group(click.Group):
         return _with_common_options(command)
 
     def invoke(self, ctx: click.Context) -> Any:
+        words = [word for argument in ctx.args for word in argument.split("=", 1)]
         try:
             return super().invoke(ctx)
         except click.NoSuchOption as error:
-            key = _key_named(error.option_name)
-            if key is None or not any("KEY=VALUE" in (each.metavar or "") for each in _arguments(error.ctx)):
+            option, where = error.option_name, error.ctx or ctx
+            key = _key_named(option, where.info_name)
+            if key is None or not any("KEY=VALUE" in (each.metavar or "") for each in where.command.params):
                 raise
-            raise click.UsageError(
-                f"{error.message} To set a key of the config, write {key}=VALUE.", error.ctx
-            ) from None
+            value = next((after for word, after in itertools.pairwise(words) if word == option), "-")
+            value = "VALUE" if value.startswith("-") else value
+            raise click.UsageError(f"{error.message} To set the key, write {key}={value}.", where) from None
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -145,16 +152,15 @@ class Group(click.Group):
                 formatter.write_dl([(f"{name:<13}", text) for name, text in commands.items()])
 
 
-def _arguments(ctx: click.Context | None) -> list[click.Parameter]:
-    return ctx.command.params if ctx is not None else []
-
-
-def _key_named(option: str) -> str | None:
-    """Return the config key that an option such as `--hidden` or `--lr` probably means."""
+def _key_named(option: str, command: str | None) -> str | None:
+    """Return the key that an option such as `--hidden` or `--lr` probably means: of the config or of a sweep file."""
     from twolayer.config import reference_table
+    from twolayer.config.models import SweepFile
     from twolayer.utils.text import nearest
 
     keys = {row.key.rpartition(".")[2]: row.key for row in reference_table()}
+    if command == "sweep":
+        keys |= {name: name for name in SweepFile.model_fields}
     guess = nearest(option.lstrip("-").replace("-", "_").rpartition(".")[2], keys)
     return keys[guess] if guess is not None else None
 

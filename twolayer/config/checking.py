@@ -105,7 +105,9 @@ def _problems(data: Any, model: type[BaseModel]) -> Iterator[tuple[KeyPath, str]
         elif error["type"] == "missing":
             yield path, f"missing key; expected {expected(path, model, required=True)}"
         elif path:
-            yield path, expected_got(expected(path, model), shown(error["input"]), _hint(error["input"], path, model))
+            found = error["input"]
+            words = expected(path, model, instead_of=found)
+            yield path, expected_got(words, shown(found), _hint(found, path, model))
         else:
             yield path, expected_got(f"the keys {', '.join(known_keys((), model))}", shown(data))
 

@@ -68,15 +68,19 @@ def reference_table() -> list[Row]:
     return rows
 
 
-def expected(path: KeyPath, model: type[BaseModel] = Config, *, required: bool = False) -> str:
+def expected(path: KeyPath, model: type[BaseModel] = Config, *, required: bool = False, instead_of: Any = None) -> str:
     """Return what the key at `path` may hold, in words, e.g. `a number greater than 0`.
 
     Args:
         path: the key's path.
         model: of the document.
         required: leave out the forms in which the key has a default.
+        instead_of: the value found: for a number, only the range of numbers is described if there is one.
     """
-    return _describe({"anyOf": [schema for schema in _at(path, model) if not (required and "default" in schema)]})
+    schemas = [schema for schema in _at(path, model) if not (required and "default" in schema)]
+    branches = [branch for schema in schemas for branch in _branches(schema)]
+    numbers = [branch for branch in branches if branch.get("type") in ("integer", "number") and "format" not in branch]
+    return _describe({"anyOf": numbers if numbers and type(instead_of) in (int, float) else branches})
 
 
 def choices(path: KeyPath, model: type[BaseModel] = Config) -> list[str]:
@@ -112,7 +116,7 @@ def _describe_one(schema: Schema) -> str:
         case "boolean":
             return "true or false"
         case "array":
-            return f"a list of {_describe(schema['items'])}"
+            return f"a list (each {_describe(schema['items'])})"
         case "object" if "properties" in schema:
             entries = [_entry(key, part) for key, part in schema["properties"].items()]
             return "{" + ", ".join(entries if len(entries) <= 8 else [*entries[:4], "..."]) + "}"
@@ -128,7 +132,8 @@ def _choices(parts: list[Schema]) -> list[str]:
 def _entry(key: str, schema: Schema) -> str:
     if "const" in schema:
         return f"{key}: {schema['const']}"
-    return key if "default" in schema else f"{key}: {'FILE' if schema.get('format') == 'path' else 'N'}"
+    is_path = any(branch.get("format") == "path" for branch in _branches(schema))
+    return key if "default" in schema else f"{key}: {'FILE' if is_path else 'N'}"
 
 
 @cache

@@ -183,8 +183,11 @@ class _Reader:
                 self.report.add(here, f"duplicate key, given before{where}; remove one", place, judged=True)
             if key.tag is not None:
                 self.report.add(here, _refused_tag(key), place)
+            event = next(self.events)
+            if first is place and isinstance(event, ScalarEvent) and event.value and _mark(event)[0] > _mark(key)[0]:
+                self.places[here] = self.place_of(*_mark(event))  # `solver:` and in the next line `epochs:40`
             old = into.get(key.value)  # of a mapping given twice, both are read, so that all problems are reported
-            data = self.value(next(self.events), here, depth, old if isinstance(old, dict) else None)
+            data = self.value(event, here, depth, old if isinstance(old, dict) else None)
             into.setdefault(key.value, data)
         return into
 
