@@ -155,7 +155,7 @@ class ModelConfig(Section):
 ClassWeight = Literal["none", "balanced"] | dict[str, NotNegative]
 _CLASS_WEIGHT = "weight of each class in the loss: none, balanced, or {label: weight}, others 1"
 
-# What the section `solver` has differently from SolverSettings.
+# What the section `solver` has differently from SolverSettings, whose docstring says why.
 _DEFAULTS: dict[str, Any] = {"optimizer": "momentum", "epochs": 40, "monitor": "val_accuracy"}
 _ELSEWHERE = ("shuffle", "seed", "evaluate_rows", "objective")
 

@@ -53,7 +53,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         init: `he`, `xavier` or `normal`; see `model.init_params`.
         init_std: standard deviation of the weights, for `normal`.
         engine: `numpy`, or `numba` (extra `numba`).
-        optimizer: `sgd`, `momentum`, `nesterov`, `rmsprop`, `adam` or `adamw`.
+        optimizer: `sgd`, `momentum`, `nesterov`, `rmsprop`, `adam` or `adamw`. The default is MLPClassifier's, adam; in a
+            config it is momentum, in Solver sgd.
         learning_rate: a of the updates; None takes 0.001 for rmsprop, adam and adamw, else 0.1.
         momentum: mu, of momentum and nesterov.
         rho: of rmsprop.
@@ -69,7 +70,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         reg: r, the L2 strength of equation (6). MLPClassifier divides its alpha by the rows of the batch: r = alpha /
             rows.
         batch_size: rows per update.
-        epochs: passes over the rows in a call of fit.
+        epochs: passes over the rows in a call of fit; 100, as adam's small steps need more than a config's 40 with
+            momentum.
         shuffle: visit the rows in a new order in each epoch.
         class_weight: None, `balanced` (sample weights are counted), or weights by label, 1 for those left out.
         validation: fraction of the rows that fit holds out, every class in proportion; 0 for none.
@@ -142,17 +144,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         random_state: Any = None,
         verbose: bool = False,
     ) -> None:
-        self.hidden, self.init, self.init_std = hidden, init, init_std
-        self.engine, self.optimizer, self.learning_rate = engine, optimizer, learning_rate
-        self.momentum, self.rho = momentum, rho
-        self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
-        self.schedule, self.warmup_epochs, self.min_learning_rate = schedule, warmup_epochs, min_learning_rate
-        self.factor, self.step_epochs, self.plateau_patience = factor, step_epochs, plateau_patience
-        self.reg, self.batch_size, self.epochs = reg, batch_size, epochs
-        self.shuffle, self.class_weight = shuffle, class_weight
-        self.validation, self.monitor, self.patience, self.min_delta = validation, monitor, patience, min_delta
-        self.max_grad_norm, self.evaluate_rows = max_grad_norm, evaluate_rows
-        self.warm_start, self.random_state, self.verbose = warm_start, random_state, verbose
+        self.__dict__.update({name: value for name, value in locals().items() if name != "self"})
 
     def fit(
         self,
