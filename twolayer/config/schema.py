@@ -75,12 +75,13 @@ def expected(path: KeyPath, model: type[BaseModel] = Config, *, required: bool =
         path: the key's path.
         model: of the document.
         required: leave out the forms in which the key has a default.
-        instead_of: the value found: for a number, only the range of numbers is described if there is one.
+        instead_of: the value found: if it is a number, and numbers are a form of the key, only that form is described.
     """
     schemas = [schema for schema in _at(path, model) if not (required and "default" in schema)]
     branches = [branch for schema in schemas for branch in _branches(schema)]
-    numbers = [branch for branch in branches if branch.get("type") in ("integer", "number") and "format" not in branch]
-    return _describe({"anyOf": numbers if numbers and type(instead_of) in (int, float) else branches})
+    if type(instead_of) in (int, float) and any(branch.get("type") == "number" for branch in branches):
+        branches = [branch for branch in branches if branch.get("type") in ("number", "null")]
+    return _describe({"anyOf": branches})
 
 
 def choices(path: KeyPath, model: type[BaseModel] = Config) -> list[str]:

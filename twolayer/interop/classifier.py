@@ -53,8 +53,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         init: `he`, `xavier` or `normal`; see `model.init_params`.
         init_std: standard deviation of the weights, for `normal`.
         engine: `numpy`, or `numba` (extra `numba`).
-        optimizer: `sgd`, `momentum`, `nesterov`, `rmsprop`, `adam` or `adamw`. The default is MLPClassifier's, adam; in a
-            config it is momentum, in Solver sgd.
+        optimizer: `sgd`, `momentum`, `nesterov`, `rmsprop`, `adam` or `adamw`. The default is MLPClassifier's, adam; in
+            a config it is momentum, in Solver sgd.
         learning_rate: a of the updates; None takes 0.001 for rmsprop, adam and adamw, else 0.1.
         momentum: mu, of momentum and nesterov.
         rho: of rmsprop.
