@@ -420,8 +420,8 @@ def test_learning_rates_of_the_steps_are_those_of_the_schedule(problem):
         ({"factor": math.nan}, "factor: expected a number greater than 0 and at most 1"),
         ({"plateau_patience": -3}, "plateau_patience: expected a whole number of at least 0"),
         ({"warmup_epochs": math.inf}, "warmup_epochs: expected a number of at least 0, got inf"),
-        ({"monitor": "val_acc"}, "monitor must be one of val_accuracy, .* got 'val_acc'"),
-        ({"monitor": "score"}, "monitor must be one of"),
+        ({"monitor": "val_acc"}, "monitor: expected one of val_accuracy, .* got 'val_acc'; did you mean 'val_accuracy"),
+        ({"monitor": "score"}, "monitor: expected one of"),
         ({"monitor": "val_loss"}, "monitor 'val_loss' needs validation rows"),
     ],
 )

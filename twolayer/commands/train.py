@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from twolayer.commands import complete_keys, files_and_overrides
+from twolayer.utils.text import counted
 
 if TYPE_CHECKING:
     from twolayer.training.run import TrainResult
@@ -67,8 +68,8 @@ def describe(result: TrainResult) -> str:
     ends = {"interrupted": ", interrupted", "stopped_early": ", stopped early"}.get(summary["status"], "")
     lines = [
         f"{shape} network; {train} rows to train on, {validation} to validate, {test} to test",
-        f"{summary['epochs']} epochs in {summary['seconds']:.2f} s{ends}; best epoch {summary['best_epoch']} "
-        f"by {summary['monitor']}",
+        f"{counted(summary['epochs'], 'epoch')} in {summary['seconds']:.2f} s{ends}; "
+        f"best epoch {summary['best_epoch']} by {summary['monitor']}",
     ]
     held_out = summary["n_validation"] or summary["n_test"]
     parts = (("val", "validation"), ("test", "test")) if held_out else (("train", "training"),)

@@ -36,7 +36,7 @@ class Row(NamedTuple):
 
 
 def config_schema() -> Schema:
-    """The JSON Schema (draft 2020-12) of a config file, ready for `json.dumps`.
+    """Return the JSON Schema (draft 2020-12) of a config file, ready for `json.dumps`.
 
     It knows the keys, types, ranges and choices, and which keys belong to which optimiser, schedule and init. The
     loader checks more: that files exist and that keys fit each other.
@@ -56,7 +56,7 @@ def config_schema() -> Schema:
 
 
 def reference_table() -> list[Row]:
-    """Every key of the config in the order of the models, for the README."""
+    """Return every key of the config in the order of the models, for the documentation."""
     schema = _inlined(Config)
     rows = []
     for section, entry in schema["properties"].items():

@@ -138,7 +138,7 @@ def parse_scalar(text: str) -> Any:
 
 
 class _Reader:
-    """Makes plain data of events. Its recursion is bounded by `MAX_DEPTH`."""
+    """Maker of plain data from events. Its recursion is bounded by `MAX_DEPTH`."""
 
     def __init__(self, events: Iterator[Any], place_of: PlaceOf, report: Report) -> None:
         self.events, self.place_of, self.report = events, place_of, report

@@ -157,7 +157,7 @@ class TableGuess:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the first candidate leaves no doubt."""
+        """True if the first candidate leaves no doubt."""
         points = [candidate.points for candidate in self.candidates]
         return len(points) == 1 or (bool(points) and points[0] - points[1] >= _CLEAR)
 

@@ -39,7 +39,7 @@ class Workspace:
 
 
 def data_loss_and_gradients(params: Params, X: Array, y: Array, work: Workspace, weights: Array | None = None) -> float:
-    """Mean cross-entropy of a batch, and its gradients, (1)-(12) with r = 0, into `work.gradients`.
+    """Return the mean cross-entropy of a batch; its gradients, (1)-(12) with r = 0, go into `work.gradients`.
 
     Args:
         params: Params of a D-H-C network.

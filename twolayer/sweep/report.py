@@ -24,6 +24,7 @@ from twolayer.sweep.points import PointResult, boundary_warnings, ranked, winner
 from twolayer.sweep.space import Value
 from twolayer.utils.files import write_atomically
 from twolayer.utils.jsonfile import write_json
+from twolayer.utils.text import counted
 
 
 def refit_name(winner: PointResult) -> str:
@@ -123,7 +124,8 @@ def conclude(
         "statuses": {name: sum(r.status == name for r in results) for name in dict.fromkeys(r.status for r in ranking)},
         "importances": dict(importances),
     }
-    lines = [f"{summary['points']} points, {summary['runs']} runs, {summary['epochs']:,} epochs, {seconds:.1f} s", ""]
+    counts = ", ".join(counted(summary[f"{noun}s"], noun) for noun in ("point", "run", "epoch"))
+    lines = [f"{counts}, {seconds:.1f} s", ""]
     lines += _table(sweep, ranking)
     if winner is not None:
         write_atomically(folder / "best.yaml", dump_config(sweep.config(winner.values)).encode())

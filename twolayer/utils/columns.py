@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+from twolayer.utils.text import did_you_mean, expected_got
+
 Monitor = Literal[
     "val_accuracy",
     "val_loss",
@@ -43,10 +45,11 @@ def needs_hidden_layer(column: str) -> bool:
 
 
 def require_monitor(monitor: str, *, validation: bool, hidden: bool, score: bool, n_classes: int) -> None:
-    """Raises ValueError for a column that no record has, or that has no values in a training without validation rows,
+    """Raise ValueError for a column that no record has, or that has no values in a training without validation rows,
     a hidden layer or a custom score."""
     if monitor not in MONITORS and not (monitor == "score" and score):
-        raise ValueError(f"monitor must be one of {', '.join(MONITORS)}, or score where there is one; got {monitor!r}")
+        expected = f"one of {', '.join(MONITORS)}, or score with a custom metric"
+        raise ValueError(f"monitor: {expected_got(expected, repr(monitor), did_you_mean(monitor, MONITORS))}")
     if needs_validation(monitor) and not validation:
         raise ValueError(f"monitor {monitor!r} needs validation rows")
     if monitor == "val_auc" and n_classes != 2:

@@ -62,7 +62,7 @@ class CheckFailedError(TwoLayerError):
 
 
 def import_extra(module: str, extra: str, what_for: str) -> ModuleType:
-    """The optional package `module`, or one line that names the extra to install.
+    """Return the optional package `module`.
 
     Args:
         module: dotted name to import, e.g. `"numba"`.
@@ -70,7 +70,7 @@ def import_extra(module: str, extra: str, what_for: str) -> ModuleType:
         what_for: the feature, as the subject of the message, e.g. `"engine: numba"`.
 
     Raises:
-        MissingExtraError: if the package is not installed.
+        MissingExtraError: if the package is not installed; names the extra to install.
     """
     try:
         return importlib.import_module(module)

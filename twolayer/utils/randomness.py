@@ -26,7 +26,7 @@ PURPOSES: dict[Purpose, int] = {
 
 
 def generator(seed: int, purpose: Purpose, index: int = 0) -> np.random.Generator:
-    """The generator for one purpose of the run with this seed.
+    """Return the generator for one purpose of the run with this seed.
 
     Args:
         seed: the run's seed, a non-negative integer.

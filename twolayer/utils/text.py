@@ -14,7 +14,7 @@ from twolayer.utils.errors import DataError, FileError
 _MAX_SHOWN = 60  # characters of a value
 _MAX_COMPARED = 100  # characters of a name; the time of a comparison grows with their square
 
-# Names that other libraries, or people, have for our settings, too far from ours in spelling.
+# Names of other libraries for our settings that are far from ours in spelling.
 SYNONYMS = {
     name: ours
     for ours, names in {
@@ -46,6 +46,12 @@ SYNONYMS = {
         "separator": "sep delimiter",
         "test": "test_size",
         "train": "training file path dataset",
+        "train_accuracy": "train_acc training_accuracy",
+        "val_accuracy": "val_acc acc accuracy validation_accuracy",
+        "val_auc": "auc roc_auc",
+        "val_balanced_accuracy": "balanced_accuracy",
+        "val_f1": "f1 f1_macro",
+        "val_loss": "validation_loss",
         "validation": "val valid validation_split validation_fraction",
         "warmup_epochs": "warmup",
     }.items()

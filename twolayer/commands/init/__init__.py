@@ -29,7 +29,7 @@ def command(file: Path, label: str | None, out: Path | None, force: bool) -> Non
 
     It ranks the columns that may be the label, leaves out identifiers, dates and free text, names columns that give the
     label away, and chooses the network and the training by the number of rows, features and classes. A config that
-    init wrote and nobody edited is replaced, so that a second call with --label corrects the first.
+    init wrote and that was not edited since is replaced, so that a second call with --label corrects the first.
     """
     proposal = propose(file, label)
     if not proposal.is_clear and sys.stdin.isatty() and sys.stderr.isatty():

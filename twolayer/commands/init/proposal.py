@@ -29,7 +29,7 @@ _LABELS_OF = (("images-idx3", "labels-idx1"), ("images", "labels"), ("features",
 _TEST_OF = (("train", "test"), ("train", "t10k"), ("training", "test"), ("Train", "Test"), ("TRAIN", "TEST"))
 SCHEMA_NAME = "twolayer.schema.json"
 _FEW_ROWS = 10_000  # below, `init` proposes to refit on training and validation rows
-_UPDATES, _UPDATES_FEW = 4000, 2000  # about so many in a training; below 1,000 rows
+_UPDATES, _UPDATES_FEW = 4000, 2000  # in a training, about; below 1,000 rows
 _MOST_REASONS = 12  # for one key
 _TABLE_KEYS = ("label", "ignore", "categorical", "missing", "missing_values", "unseen", "constant")
 _TEXT_KEYS = ("header", "separator", "decimal", "encoding")
@@ -41,7 +41,7 @@ _SEAL = "# written by init, unchanged: "
 
 
 def source_of(path: Path) -> Any:
-    """Return the file as `data.train` has it: itself, or with its labels if those have a file of their own.
+    """Return the file as `data.train` has it: itself, or with its labels if those have their own file.
 
     Raises:
         DataError: if there is no such file, or its labels are not found.
