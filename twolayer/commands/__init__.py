@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import functools
 import importlib
 import itertools
 import os
@@ -49,28 +48,23 @@ COMMANDS = {name: text for group in GROUPS.values() for name, text in group.item
 
 def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that name a Dask scheduler; the command gets them as `cluster`, a ClusterAddress or None."""
-
-    @functools.wraps(command)
-    def wrapped(
-        *arguments: Any, scheduler: str | None, tls_ca_file: str, tls_cert: str, tls_key: str, **more: Any
-    ) -> Any:
-        cluster = None
-        if scheduler is not None:
-            from twolayer.utils.workers.cluster import ClusterAddress
-
-            cluster = ClusterAddress(scheduler, tls_ca_file, tls_cert, tls_key)
-        return command(*arguments, cluster=cluster, **more)
-
-    for name, metavar, text in reversed(
-        (
-            ("--scheduler", "ADDRESS", "Work on a Dask cluster, e.g. tcp://host:8786 or tls://host:8786."),
-            ("--tls-ca-file", "PEM", "Certificate authority of a tls:// cluster [default: Dask's configuration]."),
-            ("--tls-cert", "PEM", "This machine's certificate for a tls:// cluster."),
-            ("--tls-key", "PEM", "The certificate's private key."),
-        )
+    for name, text in (
+        ("--tls-key", "The certificate's private key."),
+        ("--tls-cert", "This machine's certificate for a tls:// cluster."),
+        ("--tls-ca-file", "Certificate authority of a tls:// cluster [default: Dask's configuration]."),
     ):
-        wrapped = click.option(name, metavar=metavar, help=text)(wrapped)
-    return wrapped
+        command = click.option(name, metavar="PEM", is_eager=True, help=text)(command)  # eager: read before --scheduler
+    text = "Work on a Dask cluster, e.g. tcp://host:8786 or tls://host:8786."
+    return click.option("--scheduler", "cluster", metavar="ADDRESS", callback=_address, help=text)(command)
+
+
+def _address(ctx: click.Context, parameter: click.Parameter, scheduler: str | None) -> Any:
+    files = [ctx.params.pop(name) for name in ("tls_ca_file", "tls_cert", "tls_key")]
+    if scheduler is None:
+        return None
+    from twolayer.utils.workers.cluster import ClusterAddress
+
+    return ClusterAddress(scheduler, *files)
 
 
 def files_and_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
