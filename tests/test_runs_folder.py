@@ -14,6 +14,7 @@ from fault_injection import KILL_AT_EVERY_OPERATION, full_at_every_operation, ru
 
 from twolayer.runs.checkpoint import packed, read_arrays
 from twolayer.runs.folder import RunFolder, create_run_folder, create_run_folder_at, open_run
+from twolayer.runs.saved_model import load_model
 from twolayer.utils.errors import RunError
 from twolayer.utils.files import write_new
 
@@ -215,10 +216,11 @@ def test_the_message_about_a_wrong_path_says_what_was_meant(tmp_path):
     older = create_run_folder(FILES, parent=tmp_path / "runs", name="a", now=NOW)
     newer = create_run_folder(FILES, parent=tmp_path / "runs", name="b", now=NOW)
     os.utime(older.last, (1, 1))
-    with pytest.raises(
-        RunError, match=rf"runs: not a run folder but a folder of runs; the newest in it is {newer.path}"
-    ):
-        open_run(tmp_path / "runs")
+    for opening in (open_run, load_model):
+        with pytest.raises(
+            RunError, match=rf"runs: not a run folder but a folder of runs; the newest in it is {newer.path}"
+        ):
+            opening(tmp_path / "runs")
     with pytest.raises(RunError, match=rf"no such run folder; the newest run in {tmp_path / 'runs'} is {newer.path}"):
         open_run(tmp_path / "runs" / "c")
     with pytest.raises(RunError, match=rf"best\.npz: expected a run folder, got a file; did you mean {older.path}\?"):

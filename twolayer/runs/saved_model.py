@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from twolayer.data import Preparation
 from twolayer.network.model import Array, Params, forward, predict_proba, softmax
 from twolayer.runs.checkpoint import read_arrays, read_model_arrays
-from twolayer.runs.folder import RunFolder
+from twolayer.runs.folder import RunFolder, open_run
 from twolayer.utils.errors import RunError
 from twolayer.utils.text import data_error, shown
 
@@ -98,7 +98,8 @@ def load_model(path: str | Path) -> Model:
     """
     path = Path(path)
     if in_folder := path.is_dir():
-        path = RunFolder(path).best
+        best = RunFolder(path).best
+        path = best if best.exists() else open_run(path).best  # which says what the folder is
     arrays, header = read_model_arrays(path, kinds=("model",), follow=not in_folder)
     params = Params(arrays.get("W1"), arrays.get("b1"), arrays["W2"], arrays["b2"])
     try:
