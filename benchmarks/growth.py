@@ -20,12 +20,13 @@ from typing import Any
 
 import click
 
-from twolayer.sweep import points, report, search, workers
+from twolayer.sweep import points, report, search, trial
 from twolayer.sweep.search import run_sweep
 from twolayer.utils.workers.cluster import ClusterAddress
 from twolayer.utils.workers.pool import Job, JobResult
 
 WORKERS = (1, 4, 16, 64, 256)
+TRIALS = (1_000, 4_000, 16_000)
 HOSTS = 4  # processes in which the workers are
 SECONDS_VARIABLE = "TWOLAYER_TRIAL_SECONDS"
 BASE = "data: {train: {generator: spiral, rows_per_class: 30}, validation: 0.25}\nmodel: {hidden: 8}\n"
@@ -172,16 +173,16 @@ def main(
         return
     from benchmarks import growth  # by this name, the workers can import it
 
-    workers.train_there = growth.sleep_there
+    trial.train_there = growth.sleep_there
     report._draw = lambda *arguments: None  # type: ignore[assignment]
     os.environ[SECONDS_VARIABLE] = str(seconds)
     click.echo(f"{os.cpu_count()} CPUs; a trial sleeps {seconds:g} s")
-    for count in counts or WORKERS:
+    for count in counts or (() if trials else WORKERS):
         rate, cpu = throughput(count)
         share = rate * seconds / count
         caller = f"{1e3 * cpu:.1f} ms CPU of the caller per trial"
         click.echo(f"{count:4} workers: {rate:6.1f} trials/s, {share:4.0%} of {count} times one; {caller}")
-    for n_trials in trials or (1_000, 4_000, 16_000):
+    for n_trials in trials or (() if counts else TRIALS):
         command = [sys.executable, "-m", "benchmarks.growth", "--one", str(n_trials)]
         found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
         click.echo(f"{n_trials:7,} trials: " + ", ".join(f"{name} {value:.2f}" for name, value in found.items()))

@@ -4,6 +4,7 @@ current folder, temporary folder and place of the data files. Needs root; every 
 from __future__ import annotations
 
 import contextlib
+import csv
 import os
 import shutil
 import signal
@@ -20,7 +21,22 @@ IMPATIENT = {
     "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "8s",
     "DASK_LOGGING__DISTRIBUTED": "warning",
 }
+PATIENT = {"DASK_LOGGING__DISTRIBUTED": "warning"}  # Dask's defaults
 PORT = 8786
+
+ROWS = "a,b,y\n" + "".join(f"{i % 17},{i % 13},{(i % 17 > 8) ^ (i % 13 > 6):d}\n" for i in range(400))
+BASE = """\
+data: {train: rows.csv, label: y, validation: 0.25}
+model: {hidden: 8}
+solver: {epochs: EPOCHS, batch_size: 16}
+run: {redraw_seconds: 1000}
+"""
+SPACE = """\
+base: base.yaml
+space:
+  model.hidden: [4, 8]
+  solver.learning_rate: {log_uniform: [0.01, 1.0]POINTS}
+"""
 
 
 def run(*command: str) -> None:
@@ -47,8 +63,8 @@ def why_not() -> str:
 class Host:
     """One host, with the files below `folder`; the folder `hidden` of the other one is empty here."""
 
-    def __init__(self, name: str, address: str, folder: Path, hidden: Path) -> None:
-        self.name, self.address, self.folder, self.hidden = name, address, folder, hidden
+    def __init__(self, name: str, address: str, folder: Path, hidden: Path, settings: dict[str, str]) -> None:
+        self.name, self.address, self.folder, self.hidden, self.settings = name, address, folder, hidden, settings
         self.namespace = f"tl{os.getpid()}{name[-1]}"
         self.link = f"v{self.namespace}"
         self.processes: list[subprocess.Popen[bytes]] = []
@@ -61,7 +77,7 @@ class Host:
         """Start a command on the host; its output goes to `log` in the host's folder."""
         environment = {
             **os.environ,
-            **IMPATIENT,
+            **self.settings,
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
             "HOME": str(self.folder / "home"),
             "TMPDIR": str(self.folder / "tmp"),
@@ -104,11 +120,110 @@ class Host:
             process.wait()
 
 
+class TwoHosts:
+    """A scheduler and a worker on host a, a worker and the caller on host b, whose sweep files are in its work folder.
+
+    Attributes:
+        a, b: the hosts.
+        worker_a, worker_b: their workers.
+        scheduler: its process, on host a.
+    """
+
+    def __init__(self, a: Host, b: Host) -> None:
+        self.a, self.b = a, b
+        self.address = f"tcp://{a.address}:{PORT}"
+        (a.folder / "data" / "rows.csv").write_text(ROWS)
+        (b.folder / "data" / "rows.csv").write_text(ROWS)
+        self.work = b.folder / "work"
+        (self.work / "rows.csv").write_text(ROWS)
+        self._n_callers = 0
+        self.restart()
+
+    def restart(self) -> None:
+        """Start the scheduler and the workers, which end with their scheduler, if they do not run."""
+        for name, start in (
+            ("scheduler", self.a.start_scheduler),
+            ("worker_a", lambda: self.a.start_worker(self.address)),
+            ("worker_b", lambda: self.b.start_worker(self.address)),
+        ):
+            former = getattr(self, name, None)
+            if former is not None:
+                former.kill()
+                former.wait()
+            setattr(self, name, start())
+
+    @contextlib.contextmanager
+    def scheduler_on_b(self) -> Iterator[None]:
+        """Have host b run the scheduler, host a only a worker."""
+        former, self.address = self.address, f"tcp://{self.b.address}:{PORT}"
+        begun = [self.b.start_scheduler(), self.a.start_worker(self.address), self.b.start_worker(self.address)]
+        try:
+            yield
+        finally:
+            self.a.connect(True)
+            self.address = former
+            for process in begun:
+                process.kill()
+
+    def write_sweep(self, more: str, epochs: int = 6, points: str = "") -> Path:
+        (self.work / "base.yaml").write_text(BASE.replace("EPOCHS", str(epochs)))
+        (self.work / "sweep.yaml").write_text(SPACE.replace("POINTS", points) + more)
+        return self.work / "sweep.yaml"
+
+    def start_caller(self, folder: str) -> Caller:
+        self._n_callers += 1
+        self.a.forget_runs()
+        self.b.forget_runs()
+        return Caller(self, folder, f"caller{self._n_callers}")
+
+    def here(self, folder: Path) -> bytes:
+        """Return results.csv of the same sweep on one machine."""
+        from twolayer.sweep.search import run_sweep
+
+        run_sweep(self.work / "sweep.yaml", folder=folder)
+        return (folder / "results.csv").read_bytes()
+
+
+class Caller:
+    """A process `twolayer sweep` on host b."""
+
+    def __init__(self, hosts: TwoHosts, folder: str, log: str) -> None:
+        self.folder, self.log = hosts.work / folder, hosts.b.folder / log
+        command = [sys.executable, "-m", "twolayer", "sweep", "sweep.yaml", "--sweep-dir", folder]
+        # Another TWOLAYER_DATA than the worker's: the caller reads the file that its config names.
+        self.process = hosts.b.start(*command, "--scheduler", hosts.address, "--quiet", log=log)
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def n_ended(self) -> int:
+        journal = self.folder / "journal.jsonl"
+        return journal.read_text().count('"run"') if journal.exists() else 0
+
+    def results(self) -> bytes:
+        """Wait for the end; return results.csv."""
+        try:
+            self.process.wait(90)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(self.said()) from None
+        assert self.process.returncode == 0, self.said()
+        return (self.folder / "results.csv").read_bytes()
+
+    def assert_each_run_is_whole_and_ended_once(self) -> None:
+        with (self.folder / "results.csv").open() as file:
+            names = sorted(name for row in csv.DictReader(file) for name in row["runs"].split())
+        assert sorted(each.name for each in (self.folder / "runs").iterdir()) == names
+        for name in names:
+            files = {each.name for each in (self.folder / "runs" / name).iterdir()}
+            assert {"config.yaml", "history.csv", "best.npz", "last.npz", "summary.json", "loss_curve.png"} <= files
+        assert self.n_ended() == len(names)
+
+
 @contextlib.contextmanager
-def two_hosts(folder: Path) -> Iterator[tuple[Host, Host]]:
-    """Make two hosts, and remove everything of them at the end."""
-    first = Host("host-a", "10.83.7.1", folder / "a", folder / "b")
-    second = Host("host-b", "10.83.7.2", folder / "b", folder / "a")
+def two_hosts(folder: Path, settings: dict[str, str] = IMPATIENT) -> Iterator[TwoHosts]:
+    """Make two hosts with these settings of Dask, and remove everything of them at the end."""
+    first = Host("host-a", "10.83.7.1", folder / "a", folder / "b", settings)
+    second = Host("host-b", "10.83.7.2", folder / "b", folder / "a", settings)
     try:
         for host in (first, second):
             run("ip", "netns", "add", host.namespace)
@@ -118,7 +233,7 @@ def two_hosts(folder: Path) -> Iterator[tuple[Host, Host]]:
             run("ip", "-n", host.namespace, "address", "add", f"{host.address}/24", "dev", host.link)
             run("ip", "-n", host.namespace, "link", "set", "lo", "up")
             host.connect(True)
-        yield first, second
+        yield TwoHosts(first, second)
     finally:
         for host in (first, second):
             host.close()

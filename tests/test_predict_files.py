@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -204,6 +205,18 @@ def test_the_command_with_processes_killed_and_started_again_ends_with_all_answe
     assert "of them from before" in done.stdout
     assert_same((out / "07.csv").read_text(), alone(model, files[7], capsys))
     assert len(list(out.glob("*.csv"))) == 50
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the module resource is of POSIX")
+def test_the_memory_of_a_prediction_does_not_depend_on_the_size_of_the_file():
+    """A file of 5 MiB and one of 20 MiB in pieces of 1/4 MiB, by the benchmark's code (whole: 68 apart)."""
+    options = ["200_000", "800_000", "--piece-mib", "0.25", "--workers", "1"]
+    command = [sys.executable, "-m", "benchmarks.predict_rows", *options]
+    root = Path(__file__).parents[1]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, cwd=root)
+    small, large = map(json.loads, done.stdout.splitlines())
+    assert (small["answer_lines"], large["answer_lines"]) == (200_001, 800_001)
+    assert large["peak_mib"] - small["peak_mib"] < 12
 
 
 def test_several_files_need_a_folder_and_one_file_may_name_its_answer(model, inputs, tmp_path, capsys):

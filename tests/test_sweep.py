@@ -26,10 +26,10 @@ from twolayer.sweep import file as sweep_file
 from twolayer.sweep import report, search
 from twolayer.sweep.file import load_sweep
 from twolayer.sweep.search import run_sweep
-from twolayer.sweep.trial import Trial, run_trial
-from twolayer.sweep.workers import TrialWorkers
+from twolayer.sweep.trial import Trial, TrialWorkers, run_trial
 from twolayer.training import recorder as recording
 from twolayer.training import run as training
+from twolayer.utils import files
 from twolayer.utils.errors import DataError, RunError, TwoLayerError
 from twolayer.utils.jsonfile import read_json
 from twolayer.utils.workers.local import LocalPool
@@ -315,6 +315,32 @@ def test_a_disk_that_is_full_stops_the_sweep_and_no_run_counts_as_failed(tmp_pat
     run_sweep(path, folder=tmp_path / "out")
     assert [row["status"] for row in table(tmp_path / "out")] == ["finished", "finished"]
     assert (tmp_path / "out" / "journal.jsonl").read_text().count('"run"') == 2
+
+
+@pytest.mark.usefixtures("in_process")
+def test_points_are_on_the_device_before_their_runs_start_and_one_flush_serves_all_that_ended(tmp_path, monkeypatch):
+    """After a power cut, a run folder whose point is lost would be resumed for another point."""
+    journal, flushed, on_device = tmp_path / "out" / "journal.jsonl", [], []
+    sync = files.disk.sync
+
+    def watch(descriptor):
+        if os.path.samestat(os.fstat(descriptor), journal.stat()):
+            flushed.append(journal.read_text())
+        sync(descriptor)
+
+    class Pool(InProcessPool):
+        def submit(self, job):
+            on_device.append(int(job.name[:4]) < flushed[-1].count('"point"'))
+            super().submit(job)
+
+        def wait(self, seconds):
+            return [InProcessPool.wait(self, seconds)[0] for _ in range(len(self._jobs))]
+
+    monkeypatch.setattr(files.disk, "sync", watch)
+    monkeypatch.setattr(search, "LocalPool", Pool)
+    run_sweep(write_sweep(tmp_path, "trials: 6\nworkers: 3\n", base=SHORT), folder=tmp_path / "out")
+    assert on_device == [True] * 6
+    assert [text.count('"run"') for text in flushed] == [0, 3, 6]
 
 
 @pytest.mark.usefixtures("in_process")

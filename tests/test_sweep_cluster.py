@@ -20,7 +20,7 @@ from twolayer.sweep import search
 from twolayer.sweep.file import load_sweep
 from twolayer.sweep.journal import require_same_sweep
 from twolayer.sweep.search import run_sweep
-from twolayer.sweep.workers import worker_check
+from twolayer.sweep.trial import worker_check
 from twolayer.utils.errors import TwoLayerError
 from twolayer.utils.jsonfile import read_json
 from twolayer.utils.version import __version__

@@ -60,7 +60,7 @@ def test_problems_of_the_base_are_in_the_same_report_with_their_own_places(tmp_p
     [
         ("solver.reg: {uniform: [1, 0]}", "expected the lower end first"),
         ("solver.reg: {uniform: [0]}", "expected two numbers, [LOW, HIGH], got [0]"),
-        ("solver.reg: {log_uniform: [0, 1]}", "a logarithmic range starts above 0"),
+        ("solver.reg: {log_uniform: [0, 1]}", "expected a logarithmic range to start above 0, got 0"),
         ("model.hidden: {integer: [1.5, 3]}", "expected two whole numbers"),
         ("model.hidden: {integer: [1, 8], step: 2}", "8 cannot be reached from 1 in steps of 2"),
         ("model.hidden: {integer: [1, 8], stepp: 7}", "unknown key; did you mean 'step'?"),

@@ -127,7 +127,7 @@ class RunFolder:
         self.predictions, self.summary = path / "predictions.npz", path / "summary.json"
         self.loss_curve, self.snapshots = path / "loss_curve.png", path / "snapshots"
         named = (self.config, self.environment, self.history, self.steps, self.best, self.last)
-        self._files = (*named, self.predictions, self.summary, self.loss_curve)
+        self.files = (*named, self.predictions, self.summary, self.loss_curve)
 
     def snapshot(self, epoch: int) -> Path:
         """The parameters after one epoch."""
@@ -149,7 +149,7 @@ class RunFolder:
         Raises:
             RunError: naming the first one.
         """
-        for path in (*self._files, self.path / LOCK, self.snapshots):
+        for path in (*self.files, self.path / LOCK, self.snapshots):
             with explained(path, CANNOT_READ):
                 require_regular(path, folder=path == self.snapshots)
 
@@ -167,7 +167,7 @@ class RunFolder:
 
     def remove_leftovers(self) -> None:
         """Remove the temporary files that a killed process left; only for the holder of the lock."""
-        names = [path.name for path in self._files]
+        names = [path.name for path in self.files]
         for each in (*leftovers(self.path, *names), *leftovers(self.snapshots, SNAPSHOTS)):
             remove(each)
 

@@ -38,21 +38,13 @@ MAX_NOTES = 20  # of all inputs together
 
 @dataclass
 class FilesResult:
-    """What `predict_files` did.
+    """What `predict_files` did."""
 
-    Attributes:
-        answers: the answer files of all inputs that have one, in the order of the inputs.
-        skipped: number of them that were there before.
-        errors: one message per input that has none.
-        notes: what to know about the inputs.
-        signal_number: the signal that interrupted it, or None.
-    """
-
-    answers: list[Path] = field(default_factory=list)
-    skipped: int = 0
-    errors: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    signal_number: int | None = None
+    answers: list[Path] = field(default_factory=list)  # of all inputs that have one, in the order of the inputs
+    skipped: int = 0  # number of answers that were there before
+    errors: list[str] = field(default_factory=list)  # one message per input without an answer
+    notes: list[str] = field(default_factory=list)  # what to know about the inputs
+    signal_number: int | None = None  # the signal that interrupted it
 
 
 @dataclass
@@ -78,7 +70,7 @@ def answer_rows(
     keep_ids: bool = False,
     safe_csv: bool = False,
 ) -> Iterator[list[Any]]:
-    """Yield the header and the rows of a file's answer: kept columns, the label, and all probabilities if asked for.
+    """Yield the header and the rows of a file's answer: kept columns, the label, and all probabilities with `proba`.
 
     Args:
         model: the model.
@@ -118,15 +110,14 @@ def predict_files(
     quiet: bool = True,
     say: Callable[[str], None] = lambda text: None,
 ) -> FilesResult:
-    """Predict the rows of files; the answers of `NAME.csv` are in `folder/NAME.csv`.
+    """Predict the rows of files by a run folder or an .npz file; the answers of `NAME.csv` are in `folder/NAME.csv`.
 
     Args:
-        model_path: a run folder or an .npz file.
+        model_path: the model.
         files: the inputs.
         folder: where the answers go; made if absent.
         options: keywords of `answer_rows`, as JSON has them.
-        workers: processes on this machine.
-        threads: BLAS threads of each.
+        workers, threads: processes on this machine, and BLAS threads of each.
         cluster: a Dask scheduler in place of processes.
         quiet: show no bar.
         say: called with a line for each event on the cluster.
@@ -138,34 +129,26 @@ def predict_files(
     answers = answer_paths(files, folder)
     model = load_model(model_path)
     file = RunFolder(model_path).best if model_path.is_dir() else model_path
-    with explained(file, CANNOT_READ):
-        model_bytes = file.read_bytes()
     with explained(folder, "the folder of the answers cannot be made"):
         folder.mkdir(parents=True, exist_ok=True)
     with folder_lock(folder):
         pool: Pool
         pool = LocalPool(workers, threads, folder) if cluster is None else ClusterPool(cluster, None, threads, say)
         try:
-            work = _Work(model, file, model_bytes, answers, dict(options), travels=cluster is not None)
-            return work.run(pool, quiet)
+            return _Work(model, file, answers, dict(options), travels=cluster is not None).run(pool, quiet)
         finally:
             pool.close()
 
 
 def answer_paths(files: Sequence[Path], folder: Path) -> dict[Path, Path]:
-    """Return the answer file of each input.
-
-    Raises:
-        TwoLayerError: if two are the same, or one is an input.
-    """
+    """Return the answer file of each input; raise TwoLayerError if two are the same, or one is an input."""
     answers: dict[Path, Path] = {}
+    owners: dict[Path, Path] = {}
+    inputs = {path.resolve() for path in files}
     for path in files:
         stem = path.name.removesuffix(".gz")
-        answers[path] = folder / f"{stem.rpartition('.')[0] or stem}.csv"
-    inputs = {path.resolve() for path in files}
-    for path, answer in answers.items():
-        twin = next((other for other in answers if other != path and answers[other] == answer), None)
-        if twin is not None:
+        answer = answers[path] = folder / f"{stem.rpartition('.')[0] or stem}.csv"
+        if (twin := owners.setdefault(answer, path)) != path:
             raise TwoLayerError(f"{path}: its answer file {answer} is also that of {twin}; rename one of them")
         if answer.resolve() in inputs:
             raise TwoLayerError(f"{path}: its answer file {answer} is an input; choose another folder with -o")
@@ -176,17 +159,12 @@ class _Work:
     """All inputs of one call: hands out the pieces, puts the answers together."""
 
     def __init__(
-        self,
-        model: Model,
-        file: Path,
-        content: bytes,
-        answers: Mapping[Path, Path],
-        options: dict[str, Any],
-        travels: bool,
+        self, model: Model, file: Path, answers: Mapping[Path, Path], options: dict[str, Any], travels: bool
     ) -> None:
-        self._file, self._content, self._answers, self._options = file, content, answers, options
-        self._travels = travels
-        self._digest = sha256(content).hexdigest()
+        self._file, self._answers, self._options, self._travels = file, answers, options, travels
+        with explained(file, CANNOT_READ):
+            self._content = file.read_bytes()
+        self._digest = sha256(self._content).hexdigest()
         form = model.preparation.form
         self._reading = getattr(form, "reading", None)
         self._has_header = bool(form and form.names) or getattr(self._reading, "header", None) is True
@@ -194,30 +172,26 @@ class _Work:
         self._result = FilesResult()
 
     def run(self, pool: Pool, quiet: bool) -> FilesResult:
-        jobs = self._jobs()
-        running = 0
+        jobs, result = self._jobs(), self._result
+        running, exhausted = 0, False
         with StopRequest() as stop, Tally(None, 0, "piece", quiet=quiet) as tally:
-            exhausted = False
             while stop.signal_number is None and not (exhausted and not running):
-                while pool.free() > 0 and not exhausted:
+                while not exhausted and pool.free() > 0:
                     job = next(jobs, None)
                     exhausted = job is None
                     if job is not None:
                         pool.submit(job)
                         running += 1
-                if running:
-                    for ended in pool.wait(POLL_SECONDS):
-                        running -= 1
-                        self._take(ended)
-                        tally.done(ended.job.name, f"{len(self._result.answers)} of {len(self._answers)} files")
-                elif not exhausted:
-                    pool.wait(POLL_SECONDS)  # for a worker
+                for ended in pool.wait(POLL_SECONDS) if running or not exhausted else ():
+                    running -= 1
+                    self._take(ended)
+                    tally.done(ended.job.name, f"{len(result.answers)} of {len(self._answers)} files")
             if stop.signal_number is not None:
                 pool.stop()
-        self._result.signal_number = stop.signal_number
-        done = set(self._result.answers)
-        self._result.answers = [answer for answer in self._answers.values() if answer in done]
-        return self._result
+        result.signal_number = stop.signal_number
+        done = set(result.answers)
+        result.answers = [answer for answer in self._answers.values() if answer in done]
+        return result
 
     def _jobs(self) -> Iterator[Job]:
         """Yield a job for each piece without an answer; what can be skipped is found on the way."""
@@ -253,19 +227,17 @@ class _Work:
         return _Input(path, answer, identity, found.pieces, parts, missing)
 
     def _job(self, each: _Input, number: int) -> Job:
+        piece = each.pieces[number]
         name = f"{each.path}" if len(each.pieces) == 1 else f"{each.path} {number + 1}/{len(each.pieces)}"
         self._inputs[name] = (each, number)
-        arguments: dict[str, Any] = {"source": str(each.path), "piece": list(each.pieces[number]), "number": number}
-        arguments["options"] = self._options
-        function: Callable[..., Any] = answer_here
+        arguments: dict[str, Any] = {"source": str(each.path), "piece": list(piece), "number": number}
         if self._travels:
-            function = answer_there
             with tempfile.TemporaryDirectory(prefix="twolayer-") as scratch:
-                content = _piece_file(each.path, each.pieces[number], Path(scratch)).read_bytes()
-            arguments |= {"content": content, "model": self._content, "digest": self._digest}
+                content = _piece_file(each.path, piece, Path(scratch)).read_bytes()
+            arguments |= {"content": content, "model": self._content}
         else:
             arguments |= {"part": str(_part(each.parts, number)), "model": str(self._file.absolute())}
-        return Job(name, f"{__name__}:{function.__name__}", arguments)
+        return Job(name, f"{__name__}:{answer_piece.__name__}", arguments | {"options": self._options})
 
     def _take(self, ended: JobResult) -> None:
         each, number = self._inputs.pop(ended.job.name)
@@ -276,9 +248,9 @@ class _Work:
             older = f"; {each.answer} is of an earlier run" if each.answer.exists() else ""
             self._result.errors.append(ended.error + older)
             return
-        notes, *content = ended.value
-        if content:
-            write_atomically(_part(each.parts, number), content[0])
+        notes, content = ended.value
+        if content is not None:
+            write_atomically(_part(each.parts, number), content)
         new = [note for note in notes if note not in self._result.notes]
         self._result.notes += new[: max(0, MAX_NOTES - len(self._result.notes))]
         each.missing.discard(number)
@@ -326,73 +298,64 @@ def _is_done(answer: Path, identity: Mapping[str, Any]) -> bool:
 
 
 @lru_cache(maxsize=2)
-def _model_of_file(path: str) -> Model:
-    return load_model(path)
-
-
-_received: dict[str, Model] = {}  # on a worker of a cluster, by digest
-
-
-def answer_here(
-    ask: Ask, model: str, source: str, piece: list[int], number: int, part: str, options: dict[str, Any]
-) -> tuple[list[str]]:
-    """Predict a piece on a worker of this machine and write its part of the answer; return the notes."""
+def _model(source: str | bytes) -> Model:
+    """Return the model of a path or of a file's content."""
+    if isinstance(source, str):
+        return load_model(source)
     with tempfile.TemporaryDirectory(prefix="twolayer-") as scratch:
-        path = _piece_file(Path(source), Piece(*piece), Path(scratch))
-        notes, content = _answer(_model_of_file(model), path, Path(source), Piece(*piece), number, options)
-    write_atomically(part, content)
-    return (notes,)
+        path = Path(scratch) / "model.npz"
+        path.write_bytes(source)
+        return load_model(path)
 
 
-def answer_there(
+def answer_piece(
     ask: Ask,
-    model: bytes,
-    digest: str,
+    model: str | bytes,
     source: str,
     piece: list[int],
     number: int,
-    content: bytes,
     options: dict[str, Any],
-) -> tuple[list[str], bytes]:
-    """Predict a piece that was sent to a worker of a cluster; return the notes and the part of the answer."""
+    content: bytes | None = None,
+    part: str | None = None,
+) -> tuple[list[str], bytes | None]:
+    """Predict piece `number` of a source on a worker; return notes and the CSV of its answer, the first with a header.
+
+    On a cluster `content` is a file with just the piece's rows and `model` the content of a model; on this machine the
+    worker reads the source and a model's path, and writes the answer into `part` instead of returning it.
+
+    Raises:
+        UnusableWorkerError: if the temporary folder cannot be written.
+    """
+    notes: list[str] = []
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    path = Path(source)
     try:
         with tempfile.TemporaryDirectory(prefix="twolayer-") as scratch:
-            if digest not in _received:
-                (Path(scratch) / "model.npz").write_bytes(model)
-                _received.clear()
-                _received[digest] = load_model(Path(scratch) / "model.npz")
-            path = Path(scratch) / Path(source).name
-            path.write_bytes(content)
-            return _answer(_received[digest], path, Path(source), Piece(*piece), number, options)
+            if content is None:
+                path = _piece_file(path, Piece(*piece), Path(scratch))
+            else:
+                path = Path(scratch) / path.name
+                path.write_bytes(content)
+            rows = answer_rows(_model(model), path, notes, **options)
+            head = next(rows)
+            if number == 0:
+                writer.writerow(head)
+            writer.writerows(rows)
     except OSError as error:
         raise UnusableWorkerError(f"{error.filename or tempfile.gettempdir()}: {error.strerror or error}") from None
-
-
-def _answer(
-    model: Model, path: Path, source: Path, piece: Piece, number: int, options: Mapping[str, Any]
-) -> tuple[list[str], bytes]:
-    """Return notes and the CSV of a piece's answer; only that of the first piece has a header."""
-    notes: list[str] = []
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    try:
-        rows = answer_rows(model, path, notes, **options)
-        head = next(rows)
-        if number == 0:
-            writer.writerow(head)
-        writer.writerows(rows)
     except TwoLayerError as error:
-        raise type(error)(_with_place(str(error), path, source, piece)) from error.__cause__
-    return [_with_place(note, path, source, piece) for note in notes], out.getvalue().encode()
+        raise type(error)(_with_place(str(error), path, Path(source), Piece(*piece))) from error.__cause__
+    answer = text.getvalue().encode()
+    if part is not None:
+        write_atomically(part, answer)
+    notes = [_with_place(note, path, Path(source), Piece(*piece)) for note in notes]
+    return notes, None if part is not None else answer
 
 
 def _with_place(text: str, path: Path, source: Path, piece: Piece) -> str:
     """Return a message about a piece as one about its file, with the file's numbers of lines."""
-    offset = piece.first_line - (2 if piece.header else 1)
-
-    def line(found: re.Match[str]) -> str:
-        return f"{source}:{int(found[1]) + offset}"
-
     if piece.stop:
-        text = re.sub(re.escape(str(path)) + r":(\d+)", line, text)
+        offset = piece.first_line - (2 if piece.header else 1)
+        text = re.sub(re.escape(f"{path}:") + r"(\d+)", lambda found: f"{source}:{int(found[1]) + offset}", text)
     return text.replace(str(path), str(source))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from twolayer.network.model import Array
+from twolayer.sweep.points import PointResult
 from twolayer.views.style import (
     MARK,
     TRAINING,
@@ -30,36 +31,14 @@ PANELS_PER_ROW = 3
 MAX_LEGEND = 110  # characters of a curve's name
 
 
-class PointView(NamedTuple):
-    """A point of a sweep that has a value.
-
-    Attributes:
-        number: its number.
-        values: by config key.
-        metric: mean over its seeds.
-        spread: standard deviation over them, or None.
-    """
-
-    number: int
-    values: Mapping[str, Any]
-    metric: float | None
-    spread: float | None
-
-
 @default_look()
-def draw_against_keys(points: Sequence[PointView], keys: Mapping[str, bool], metric: str, path: Path) -> None:
-    """Draw a panel for each key: the metric of every point against its value, with its spread.
-
-    Args:
-        points: those with a metric, the best first.
-        keys: whether each key's scale is logarithmic.
-        metric: name of the column.
-        path: the picture to write.
-    """
+def draw_against_keys(points: Sequence[PointResult], keys: Mapping[str, bool], metric: str, path: Path) -> None:
+    """Draw a panel for each key: the metric of every finished point, best first, against its value, with its spread;
+    `keys` says whether each key's scale is logarithmic."""
     columns = min(PANELS_PER_ROW, len(keys))
     rows = -(-len(keys) // columns)
     figure = new_figure(4.2 * columns, 3.2 * rows)
-    metrics = _metrics(points)
+    metrics = np.array([point.mean for point in points], float)
     spreads = np.array([point.spread or 0.0 for point in points])
     for i, (key, logarithmic) in enumerate(keys.items()):
         axes = figure.add_subplot(rows, columns, i + 1)
@@ -77,20 +56,13 @@ def draw_against_keys(points: Sequence[PointView], keys: Mapping[str, bool], met
 
 @default_look()
 def draw_parallel_coordinates(
-    points: Sequence[PointView], keys: Mapping[str, bool], metric: str, path: Path, *, larger: bool
+    points: Sequence[PointResult], keys: Mapping[str, bool], metric: str, path: Path, *, larger: bool
 ) -> None:
-    """Draw every point as a line across one axis for each key and one for the metric, coloured by the metric.
-
-    Args:
-        points: those with a metric, the best first.
-        keys: whether each key's scale is logarithmic.
-        metric: name of the column.
-        path: the picture to write.
-        larger: whether larger values are better and drawn darker.
-    """
+    """Draw every finished point, the best first, as a line across one axis for each key and one for the metric; better
+    ones are darker, and `larger` says which these are."""
     figure = new_figure(2.2 * (len(keys) + 1) + 1, 4)
     axes = figure.add_subplot()
-    metrics = _metrics(points)
+    metrics = np.array([point.mean for point in points], float)
     columns = [_positions([point.values[key] for point in points], log) for key, log in keys.items()]
     columns.append(_positions(metrics.tolist(), False))
     heights = np.column_stack([_unit(positions, ticks) for positions, ticks in columns])  # (points, axes)
@@ -116,13 +88,7 @@ def draw_parallel_coordinates(
 
 @default_look()
 def draw_best_curves(curves: Sequence[tuple[str, Array, Array]], metric: str, path: Path) -> None:
-    """Draw the metric over the epochs for the best points, the best first.
-
-    Args:
-        curves: name, epochs and values of each.
-        metric: title of the axis.
-        path: the picture to write.
-    """
+    """Draw the metric over the epochs for the best points, the best first: name, epochs and values of each."""
     figure = new_figure(8, 5.2)
     axes = figure.add_subplot()
     for i, (name, epochs, values) in enumerate(curves):
@@ -146,10 +112,6 @@ def _look_at_the_end(axes: Axes, curves: Sequence[Array]) -> None:
     low, high = float(ends.min()), float(ends.max())
     margin = (high - low) / 10
     axes.set_ylim(low - margin, high + margin)
-
-
-def _metrics(points: Sequence[PointView]) -> Array:
-    return np.array([point.metric for point in points], float)
 
 
 def _positions(values: Sequence[Any], logarithmic: bool) -> tuple[Array, dict[float, str]]:

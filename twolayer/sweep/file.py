@@ -4,6 +4,7 @@ the space are put into the base config and checked by the config's own rules bef
 from __future__ import annotations
 
 import copy
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,21 +46,13 @@ class Repeat(NamedTuple):
 
 @dataclass(frozen=True)
 class Sweep:
-    """A search, checked.
+    """A search, checked."""
 
-    Attributes:
-        path: the sweep file.
-        base_path: the config it starts from.
-        base: that config, overrides applied.
-        space: one dimension for each key.
-        settings: the other keys of the file.
-    """
-
-    path: Path
-    base_path: Path
-    base: Config
+    path: Path  # the sweep file
+    base_path: Path  # the config it starts from
+    base: Config  # that config, overrides applied
     space: tuple[Dimension, ...]
-    settings: SweepFile
+    settings: SweepFile  # the other keys of the file
     _document: Document = field(repr=False)
 
     @property
@@ -86,10 +79,8 @@ class Sweep:
     @property
     def max_points(self) -> int | None:
         """The maximum number of points; None if only time limits them."""
-        limits = [self.settings.trials] if self.settings.trials is not None else []
-        if self.settings.sampler == "grid":
-            limits.append(_grid_size(self.space))
-        return min(limits, default=None)
+        limits = [self.settings.trials, _grid_size(self.space) if self.settings.sampler == "grid" else None]
+        return min((limit for limit in limits if limit is not None), default=None)
 
     @property
     def has_test_source(self) -> bool:
@@ -97,16 +88,8 @@ class Sweep:
         return not isinstance(self.base.data.test, float | int | None)
 
     def config(self, point: Mapping[str, Value], repeat: Repeat | None = None, **changes: Any) -> Config:
-        """Return the base config with a point's values, a run's seed and fold, and further changes.
-
-        Args:
-            point: values by dotted key.
-            repeat: which of the point's runs; None: with the base's seed and validation rows.
-            changes: such as `solver__epochs=10`.
-
-        Raises:
-            ConfigError: if they do not fit together.
-        """
+        """Return the base config with a point's values by dotted key, the seed and the fold of one of its runs (None:
+        the base's seed and validation rows) and further changes such as `solver__epochs=10`; raise ConfigError."""
         values = dict(point)
         if repeat is not None:
             values["seed"] = repeat.seed
@@ -128,7 +111,7 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
     Raises:
         ConfigError: with all problems.
     """
-    path, report, base_report = Path(path), Report(), Report()
+    path, report = Path(path), Report()
     document = read_document(path, report)
     if document is None:
         raise report.error()
@@ -150,16 +133,19 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
     if isinstance(document.data.get("space"), dict):
         usable["space"] = document.data["space"]  # whose keys are checked one by one
     settings = SweepFile.model_construct(**{"base": "", "space": {}} | usable)
-    space = _read_space(document, settings, report, complain)
-    base_path = _base_path(path, settings, document, report)
-    base_document, base = _read_base(base_path, for_base, base_report) if base_path is not None else (None, None)
-    if base is not None and base_document is not None and base_path is not None:
-        _check_base(base, settings, document, complain)
-        check_corners(space, base_document, base_path, document, report)
+    space = _read_space(settings, report, complain)
+    base_path, base, base_problems = _base_path(path, settings, document, complain), None, []
+    if base_path is not None:
+        try:
+            base_document, base = _read_base(base_path, for_base)
+            _check_base(base, settings, document, complain)
+            check_corners(space, base_document, base_path, document, report)
+        except ConfigError as error:
+            base_problems = error.problems
     if not report.problems:
         _check_together(space, settings, base, for_base.values(), complain)
-    problems = [problem for each in (report, base_report) if each.problems for problem in each.error().problems]
-    if problems or base is None or base_document is None or base_path is None:
+    problems = [*(report.error().problems if report.problems else ()), *base_problems]
+    if problems or base is None or base_path is None:
         raise ConfigError(problems)
     return Sweep(path, base_path, base, tuple(space), settings, base_document)
 
@@ -170,17 +156,13 @@ def _is_for_base(override: str) -> bool:
     return bool(dot) and section in known_keys(())
 
 
-def _read_space(document: Document, settings: SweepFile, report: Report, complain: Complain) -> list[Dimension]:
+def _read_space(settings: SweepFile, report: Report, complain: Complain) -> list[Dimension]:
     space = []
     for key, value in settings.space.items():
         where = ("space", key)
-        if not report.is_usable(where):
-            continue
-        if (problem := _key_problem(key)) is not None:
+        if (problem := _key_problem(key)) is not None and report.is_usable(where):
             complain(where, problem)
-            continue
-        dimension = read_dimension(key, value, where, complain)
-        if dimension is None:
+        if not report.is_usable(where) or (dimension := read_dimension(key, value, where, complain)) is None:
             continue
         if settings.sampler == "grid" and dimension.kind in ("uniform", "log_uniform") and dimension.points is None:
             complain(where, "a grid needs the number of values: add points: 5, or give a list")
@@ -204,7 +186,7 @@ def _key_problem(key: str) -> str | None:
     return f"no key of a config; did you mean '{guess}'?" if guess else "no key of a config, such as solver.reg"
 
 
-def _base_path(path: Path, settings: SweepFile, document: Document, report: Report) -> Path | None:
+def _base_path(path: Path, settings: SweepFile, document: Document, complain: Complain) -> Path | None:
     """Return the base config's path, or None if there is no such file."""
     if not settings.base:
         return None
@@ -213,26 +195,20 @@ def _base_path(path: Path, settings: SweepFile, document: Document, report: Repo
     base_path = folder / os.path.expanduser(settings.base)
     if base_path.is_file():
         return base_path
-    where = f"{shown(settings.base)}, that is {base_path}"
-    report.add(("base",), f"no such file: {where}{similar_file(base_path)}", place)
+    complain(("base",), f"no such file: {shown(settings.base)}, that is {base_path}{similar_file(base_path)}")
     return None
 
 
-def _read_base(base_path: Path, overrides: Mapping[int, str], report: Report) -> tuple[Document | None, Config | None]:
-    """Return the base config's document, with the overrides in it, and the config; problems go into its own report."""
+def _read_base(base_path: Path, overrides: Mapping[int, str]) -> tuple[Document, Config]:
+    """Return the base config's document, with the overrides in it, and the config; raise ConfigError."""
+    report = Report()
     document = read_document(base_path, report)
     if document is None:
-        return None, None
-    if not isinstance(document.data, dict):
-        check_types(document, report, Config)
-        return None, None
+        raise report.error()
     for number, override in overrides.items():
         apply_override(document, override, number, report)
     checked = copy.deepcopy(document)
-    try:
-        config = check(checked, report, {str(base_path): base_path.absolute().parent}, require_files=True)
-    except ConfigError:
-        return document, None
+    config = check(checked, report, {str(base_path): base_path.absolute().parent}, require_files=True)
     config._source = base_path
     if overrides:  # from here on they are as good as written in the file: a point's choice may take them out again
         for section, keys in document.data.items():
@@ -262,11 +238,7 @@ def _check_base(base: Config, settings: SweepFile, document: Document, complain:
 
 
 def _check_together(
-    space: Sequence[Dimension],
-    settings: SweepFile,
-    base: Config | None,
-    overrides: Iterable[str],
-    complain: Complain,
+    space: Sequence[Dimension], settings: SweepFile, base: Config | None, overrides: Iterable[str], complain: Complain
 ) -> None:
     """Check what has to fit together in the sweep file itself."""
     if not space:
@@ -277,7 +249,7 @@ def _check_together(
         complain(("sampler",), f"{settings.sampler} never ends by itself: give a budget, trials or minutes")
     for override in overrides:
         key = override.partition("=")[0].strip()
-        if any(dimension.key == key for dimension in space):
+        if key in settings.space:
             complain(("space", key), f"varied here and set by the override {override}; remove one")
     varied = {d.key for d in space if d.varies}
     if settings.pruner != "none" and "solver.epochs" in varied:
@@ -288,7 +260,4 @@ def _check_together(
 
 
 def _grid_size(space: Sequence[Dimension]) -> int:
-    size = 1
-    for dimension in space:
-        size *= len(dimension.grid())
-    return size
+    return math.prod(len(dimension.grid()) for dimension in space)

@@ -24,14 +24,8 @@ from twolayer.utils.text import printable, shown
 
 
 def require_same_sweep(sweep: Sweep, folder: Path) -> dict[str, str]:
-    """Write what the sweep is into sweep.json, or compare it with what that file says.
-
-    Args:
-        sweep: the sweep of this session.
-        folder: the sweep folder, locked.
-
-    Returns:
-        SHA-256 of each data file by its path.
+    """Write what the sweep is into sweep.json of its folder, or compare it with what that file says; return the SHA-256
+    of each data file by its path.
 
     Raises:
         RunError: if a key or a data file has changed, naming the first few.
@@ -103,10 +97,7 @@ class Outcome(NamedTuple):
 
 
 class Journal:
-    """The file, open for appending; a line that a killed process left unfinished is cut off first.
-
-    Args:
-        path: the file, created if absent; the caller holds the sweep folder's lock.
+    """The file, open for appending, created if absent; a line that a killed process left unfinished is cut off first.
 
     Attributes:
         points: the values of each point when the file was opened, in the order in which they were picked.

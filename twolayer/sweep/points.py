@@ -27,31 +27,18 @@ from twolayer.utils.jsonfile import read_json
 
 @dataclass(frozen=True)
 class PointResult:
-    """A point and its figures so far.
+    """A point and its figures so far."""
 
-    Attributes:
-        number: its number, from 0.
-        values: by config key.
-        status: finished, pruned, diverged, failed or unfinished.
-        runs: names of its run folders.
-        mean: mean over the runs of the monitored column at the best epoch; None unless finished.
-        spread: standard deviation over the runs; None for fewer than two.
-        loss: mean of val_loss at the best epochs, which decides between equal means.
-        epochs: trained epochs, all runs together.
-        best_epochs: best epoch of each run.
-        reason: why it diverged or failed.
-    """
-
-    number: int
-    values: Mapping[str, Value]
-    status: str
-    runs: tuple[str, ...]
-    mean: float | None = None
-    spread: float | None = None
-    loss: float | None = None
-    epochs: int = 0
-    best_epochs: tuple[int, ...] = ()
-    reason: str = ""
+    number: int  # from 0
+    values: Mapping[str, Value]  # by config key
+    status: str  # finished, pruned, diverged, failed or unfinished
+    runs: tuple[str, ...]  # names of its run folders
+    mean: float | None = None  # over the runs, of the monitored column at the best epoch; None unless finished
+    spread: float | None = None  # standard deviation over the runs; None for fewer than two
+    loss: float | None = None  # mean of val_loss at the best epochs, which decides between equal means
+    epochs: int = 0  # all runs together
+    best_epochs: tuple[int, ...] = ()  # of each run
+    reason: str = ""  # why it diverged or failed
 
     @property
     def standard_error(self) -> float | None:
@@ -62,11 +49,8 @@ class PointResult:
 def point_result(
     sweep: Sweep, folder: Path, number: int, values: Mapping[str, Value], outcomes: Mapping[str, Outcome]
 ) -> PointResult:
-    """Return the result of a point from the outcomes of its runs, by the names of their folders in `folder`/runs.
-
-    Raises:
-        RunError: if a run's summary.json lacks a figure.
-    """
+    """Return the result of a point from the outcomes of its runs, by the names of their folders in `folder`/runs; raise
+    RunError if a run's summary.json lacks a figure."""
     runs = tuple(outcomes)
     folders = [RunFolder(folder / "runs" / name) for name in runs]
     bad = next((outcome for outcome in outcomes.values() if outcome.status != "finished"), None)
@@ -92,11 +76,8 @@ def _by_mean(sweep: Sweep, result: PointResult) -> tuple[float, ...]:
 
 
 def ranked(sweep: Sweep, results: Sequence[PointResult]) -> list[PointResult]:
-    """Return the points, best first: the finished by their mean, then the others by number.
-
-    In cross-validation, points within one standard error of the best mean count as tied with it, and of these the
-    networks with fewer hidden units come first.
-    """
+    """Return the points, best first: the finished by their mean, then the others by number; in cross-validation, points
+    within one standard error of the best mean are tied with it, and of these the smaller networks come first."""
     finished = sorted((each for each in results if each.mean is not None), key=lambda each: _by_mean(sweep, each))
     tied = within_one_error(sweep, finished)
     tied.sort(key=lambda each: int(each.values.get("model.hidden", sweep.base.model.hidden) or 0))  # stable
@@ -119,33 +100,28 @@ def winner_of(sweep: Sweep, results: Sequence[PointResult]) -> PointResult | Non
 
 
 def boundary_warnings(sweep: Sweep, winner: PointResult) -> list[str]:
-    """Return, for each key whose winning value lies on the boundary of the space, which way to extend it and how far.
-
-    A boundary beyond which the config allows no value is left out.
-    """
+    """Return, for each key whose winning value lies on the boundary of the space, which way to extend it and how far,
+    unless the config allows no value there."""
     warnings = []
     for dimension in sweep.space:
         value = winner.values[dimension.key]
-        side = dimension.side(value)
-        if side is None:
+        if (side := dimension.side(value)) is None:
             continue
         further = dimension.beyond(side)
-        try:
-            sweep.config({**winner.values, dimension.key: further})
-        except ConfigError:
-            continue
         end, direction = ("lower", "downwards") if side == "low" else ("upper", "upwards")
-        warnings.append(
-            f"the best {dimension.key}, {value:.4g}, lies on the {end} boundary of the space: "
-            f"extend it {direction}, to {further:g} for a start"
-        )
+        with contextlib.suppress(ConfigError):
+            sweep.config({**winner.values, dimension.key: further})
+            warnings.append(
+                f"the best {dimension.key}, {value:.4g}, lies on the {end} boundary of the space: "
+                f"extend it {direction}, to {further:g} for a start"
+            )
     return warnings
 
 
 def _epochs(run: RunFolder) -> int:
     try:
         return len(read_history(run.history)["epoch"])
-    except (RunError, KeyError):
+    except RunError:
         return 0
 
 
@@ -168,28 +144,20 @@ def run_name(number: int, repeat: Repeat) -> str:
 class Points:
     """Hands out the runs of the points, one after another, and records how they end.
 
-    Args:
-        sweep: the sweep.
-        folder: its folder, locked.
-        journal: the folder's journal.
-        retry_failed: forget the runs that failed.
-
-    Attributes:
-        study: Optuna's part.
-        best: the best finished point so far, by its mean, or None.
+    `best` is the best finished point so far, by its mean, or None. With `retry_failed`, runs that failed in an earlier
+    session are forgotten.
     """
 
     def __init__(self, sweep: Sweep, folder: Path, journal: Journal, retry_failed: bool) -> None:
         self.sweep, self.folder, self.journal = sweep, folder, journal
         self.best: PointResult | None = None
-        self._repeats = sweep.repeats
+        self._repeats, settings = sweep.repeats, sweep.settings
         self._first = self._repeats[0]  # with a pruner, a point's first run decides whether it is hopeless
         self._retry_failed = retry_failed
         self._points: list[_Point] = []
         self._open: dict[int, _Point] = {}  # those without a result
         self._trials: dict[str, tuple[_Point, Repeat]] = {}  # handed out
         self._started = time.monotonic()
-        settings = sweep.settings
         self._prunes = settings.pruner != "none"
         self.study = Study(
             sweep.space,
@@ -218,11 +186,7 @@ class Points:
         return sum(len(point.outcomes) for point in self._points)
 
     def restore(self) -> None:
-        """Give the study everything that the journal knows.
-
-        Raises:
-            RunError: if a point of the journal is not one of the space.
-        """
+        """Give the study everything that the journal knows; raise RunError for a point that is not in the space."""
         for number, values in enumerate(self.journal.points):
             try:
                 self.study.restore(values)
@@ -230,8 +194,7 @@ class Points:
                 problem = f"point {number} is not in this sweep's space: {' '.join(str(error).split())}"
                 raise RunError(f"{self.journal.path}: {problem}; restore the file, or use a new folder") from None
             point = self._add(number, values)
-            for repeat in self._repeats:
-                name = run_name(number, repeat)
+            for name, repeat in self._names(point).items():
                 outcome = self.journal.outcomes.get(name)
                 if outcome is not None and self._still_counts(name, outcome):
                     point.waiting.remove(repeat)
@@ -262,10 +225,8 @@ class Points:
         return self._within_time() and (waiting or self._within_trials())
 
     def next(self) -> Trial | None:
-        """Return the next run to hand out, or None if there is none now.
-
-        A run with values that the config's rules refuse, which no corner showed, has failed.
-        """
+        """Return the next run to hand out, or None if there is none now; one that the config's rules refuse, which no
+        corner of the space showed, has failed."""
         while (point := self._point_to_train()) is not None:
             repeat = point.waiting.popleft()
             try:
@@ -329,7 +290,7 @@ class Points:
             point.waiting.clear()  # the first run was judged for all
         elif len(point.outcomes) < len(self._repeats):
             return
-        ended = {run_name(point.number, each): point.outcomes[each] for each in self._repeats if each in point.outcomes}
+        ended = {name: point.outcomes[each] for name, each in self._names(point).items() if each in point.outcomes}
         result = point.result = point_result(self.sweep, self.folder, point.number, point.values, ended)
         del self._open[point.number]
         self.study.tell(point.number, result.mean)
@@ -339,8 +300,10 @@ class Points:
 
     def results(self) -> list[PointResult]:
         """Return the results of all points; those that are not done have no value."""
-        return [point.result or self._unfinished(point) for point in self._points]
+        return [
+            point.result or PointResult(point.number, point.values, "unfinished", tuple(self._names(point)))
+            for point in self._points
+        ]
 
-    def _unfinished(self, point: _Point) -> PointResult:
-        names = tuple(run_name(point.number, each) for each in self._repeats)
-        return PointResult(point.number, point.values, "unfinished", names)
+    def _names(self, point: _Point) -> dict[str, Repeat]:
+        return {run_name(point.number, repeat): repeat for repeat in self._repeats}

@@ -18,13 +18,17 @@ from twolayer.runs.folder import RunFolder
 from twolayer.runs.logs import read_history
 from twolayer.runs.saved_model import load_model
 from twolayer.solver.metrics import Evaluator
-from twolayer.sweep.charts import PointView, draw_against_keys, draw_best_curves, draw_parallel_coordinates
+from twolayer.sweep.charts import draw_against_keys, draw_best_curves, draw_parallel_coordinates
 from twolayer.sweep.file import Sweep
 from twolayer.sweep.points import PointResult, boundary_warnings, ranked, winner_of, within_one_error
 from twolayer.sweep.space import Value
 from twolayer.utils.files import write_atomically
 from twolayer.utils.jsonfile import write_json
 from twolayer.utils.text import counted
+
+TABLE_ROWS = 10
+CURVES = 5
+NO_VALIDATION: dict[str, Any] = {"data__validation": 0, "solver__monitor": "train_loss"}
 
 
 def refit_name(winner: PointResult) -> str:
@@ -39,13 +43,7 @@ def refit_config(sweep: Sweep, winner: PointResult) -> Config:
     because its last, small rates make the last epochs good; with any other schedule the training ends at the mean of
     the best epochs of the winner's runs. The parameters with the lowest training loss are kept, and patience is off.
     """
-    changes: dict[str, Any] = {
-        "data__validation": 0,
-        "solver__monitor": "train_loss",
-        "solver__patience": None,
-        "run__snapshot_epochs": None,
-        "run__refit": False,
-    }
+    changes = {**NO_VALIDATION, "solver__patience": None, "run__snapshot_epochs": None, "run__refit": False}
     solver = sweep.config(winner.values).solver
     if not SCHEDULES[solver.schedule].has_horizon:
         changes["solver__epochs"] = max(1, round(statistics.fmean(winner.best_epochs)))
@@ -56,12 +54,7 @@ def refit_config(sweep: Sweep, winner: PointResult) -> Config:
 
 
 def test_accuracy(config: Config, run: Path) -> float | None:
-    """Return the accuracy of a run's best parameters on the test rows of a config; None if it has none.
-
-    Args:
-        config: the run's, with its test rows put back.
-        run: its folder.
-    """
+    """Return the accuracy of a run's best parameters on the test rows of a config; None if it has none."""
     dataset = load_dataset(**config.data.model_dump(), seed=config.seed, dtype=config.model.dtype)
     if dataset.test is None:
         return None
@@ -69,29 +62,16 @@ def test_accuracy(config: Config, run: Path) -> float | None:
     return float(Evaluator(params, dataset.test.X, dataset.test.y)(params).accuracy)
 
 
-TABLE_ROWS = 10
-CURVES = 5
-
-
 @dataclass(frozen=True)
 class SweepResult:
-    """The results of a sweep.
-
-    Attributes:
-        folder: the sweep folder.
-        ranking: the points, best first, those without a value last.
-        winner: the best, or None.
-        summary: content of summary.json.
-        lines: the same in words.
-        signal_number: the signal that interrupted it, or None.
-    """
+    """The results of a sweep."""
 
     folder: Path
-    ranking: list[PointResult]
+    ranking: list[PointResult]  # best first, those without a value last
     winner: PointResult | None
-    summary: dict[str, Any]
-    lines: tuple[str, ...]
-    signal_number: int | None = None
+    summary: dict[str, Any]  # content of summary.json
+    lines: tuple[str, ...]  # the same in words
+    signal_number: int | None = None  # the signal that interrupted it
 
 
 def conclude(
@@ -102,16 +82,8 @@ def conclude(
     seconds: float,
     signal_number: int | None,
 ) -> SweepResult:
-    """Write results.csv, pictures, summary.json and, if a point has finished, best.yaml.
-
-    Args:
-        sweep: the sweep.
-        folder: its folder.
-        results: the results of all points.
-        importances: share of each key in the differences between points.
-        seconds: time spent, all sessions together.
-        signal_number: the signal that interrupted it; the test rows are then left alone.
-    """
+    """Write results.csv, pictures, summary.json and, if a point has finished, best.yaml; after a signal, leave the test
+    rows alone."""
     ranking, winner = ranked(sweep, results), winner_of(sweep, results)
     write_atomically(folder / "results.csv", results_csv(sweep, ranking).encode())
     summary: dict[str, Any] = {
@@ -136,36 +108,33 @@ def conclude(
         if sweep.settings.folds is not None:
             tied = len(within_one_error(sweep, [each for each in ranking if each.mean is not None]))
             summary["best"] |= {"standard_error": winner.standard_error, "tied": tied}
-            lines += ["", _folds_line(sweep, winner, tied)]
+            seeds = f" x {sweep.settings.seeds} seeds" if sweep.settings.seeds > 1 else ""
+            lines += ["", f"ranked by the mean over {sweep.settings.folds} folds{seeds}; {tied} points lie within one "
+                      "standard error of the best mean, and of these the one with the fewest hidden units wins (its "
+                      f"standard error: {winner.standard_error or 0:.4f})"]  # fmt: skip
         lines += ["", *(f"note: {warning}" for warning in warnings)]
         if importances:
-            shares = ", ".join(f"{key} {share:.0%}" for key, share in sorted(importances.items(), key=lambda x: -x[1]))
+            shares = ", ".join(f"{key} {share:.0%}" for key, share in importances.items())
             lines.append(f"importance for {sweep.monitor}: {shares}")
         if signal_number is None:
-            summary["test"] = _test_figures(sweep, folder, winner)
-            lines += _test_lines(sweep, folder, winner, summary["test"])
+            summary["test"], test_lines = _test_figures(sweep, folder, winner)
+            lines += test_lines
         lines.append(f"the best config: {folder / 'best.yaml'}; all points: {folder / 'results.csv'}")
         _draw(sweep, folder, ranking)
     write_json(folder / "summary.json", summary)
     return SweepResult(folder, ranking, winner, summary, tuple(lines), signal_number)
 
 
-def _folds_line(sweep: Sweep, winner: PointResult, tied: int) -> str:
-    settings = sweep.settings
-    runs = f"{settings.folds} folds" + (f" x {settings.seeds} seeds" if settings.seeds > 1 else "")
-    return (
-        f"ranked by the mean over {runs}; {tied} points lie within one standard error of the best mean, and of these "
-        f"the one with the fewest hidden units wins (its standard error: {winner.standard_error or 0:.4f})"
-    )
-
-
 def headline(sweep: Sweep, winner: PointResult | None) -> str:
     """Return the best point so far, for the bar."""
     if winner is None:
         return "none has finished yet"
-    varied = [d.key for d in sweep.space if d.varies]
-    values = ", ".join(f"{key.rpartition('.')[2]} {_short(winner.values[key])}" for key in varied)
-    return f"best {sweep.monitor} {winner.mean:.4f} ({values})"
+    return f"best {sweep.monitor} {winner.mean:.4f} ({_varied_values(sweep, winner)})"
+
+
+def _varied_values(sweep: Sweep, point: PointResult) -> str:
+    keys = [d.key for d in sweep.space if d.varies]
+    return ", ".join(f"{key.rpartition('.')[2]} {_short(point.values[key])}" for key in keys)
 
 
 def results_csv(sweep: Sweep, ranking: Sequence[PointResult]) -> str:
@@ -173,26 +142,16 @@ def results_csv(sweep: Sweep, ranking: Sequence[PointResult]) -> str:
     keys = [d.key for d in sweep.space]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    metric = sweep.monitor
-    folds = sweep.settings.folds is not None
+    metric, folds = sweep.monitor, sweep.settings.folds is not None
     errors = [f"{metric}_standard_error"] if folds else []
     head = ["rank", "point", *keys, "status", f"{metric}_mean", f"{metric}_spread", *errors, "val_loss_mean"]
     writer.writerow([*head, "best_epochs", "epochs", "runs", "reason"])
     for rank, result in enumerate(ranking, start=1):
         figures = [result.mean, result.spread, *([result.standard_error] if folds else []), result.loss]
-        writer.writerow(
-            [
-                "" if result.mean is None else rank,
-                result.number,
-                *(result.values[key] for key in keys),
-                result.status,
-                *("" if figure is None else repr(figure) for figure in figures),
-                " ".join(map(str, result.best_epochs)),
-                result.epochs,
-                " ".join(result.runs),
-                " ".join(result.reason.split()),
-            ]
-        )
+        point = ["" if result.mean is None else rank, result.number, *(result.values[key] for key in keys)]
+        ends = [" ".join(map(str, result.best_epochs)), result.epochs, " ".join(result.runs)]
+        shown = ("" if figure is None else repr(figure) for figure in figures)
+        writer.writerow([*point, result.status, *shown, *ends, " ".join(result.reason.split())])
     return file.getvalue()
 
 
@@ -220,50 +179,38 @@ def _table(sweep: Sweep, ranking: Sequence[PointResult]) -> list[str]:
     return lines
 
 
-def _test_figures(sweep: Sweep, folder: Path, winner: PointResult) -> dict[str, Any]:
-    """Return the winner's accuracy on the test rows, which nothing else has looked at."""
+def _test_figures(sweep: Sweep, folder: Path, winner: PointResult) -> tuple[dict[str, Any], list[str]]:
+    """Return the winner's accuracy on the test rows, which nothing else has looked at, and the same in words."""
     figures: dict[str, Any] = {"accuracy": None, "spread": None, "refit_accuracy": None}
+    lines = []
     configs = [sweep.config(winner.values, repeat) for repeat in sweep.repeats]
     runs = [folder / "runs" / name for name in winner.runs]
     found = [test_accuracy(config, run) for config, run in zip(configs, runs, strict=True)]
-    accuracies = [accuracy for accuracy in found if accuracy is not None]
-    if accuracies:
+    if accuracies := [accuracy for accuracy in found if accuracy is not None]:
         figures["accuracy"] = statistics.fmean(accuracies)
         figures["spread"] = statistics.stdev(accuracies) if len(accuracies) > 1 else None
-    if sweep.settings.refit:
-        config = sweep.config(winner.values, data__validation=0, solver__monitor="train_loss")
-        figures["refit_accuracy"] = test_accuracy(config, folder / "runs" / refit_name(winner))
-    return figures
-
-
-def _test_lines(sweep: Sweep, folder: Path, winner: PointResult, figures: Mapping[str, Any]) -> list[str]:
-    lines = []
-    if figures["accuracy"] is not None:
         spread = f" (spread {figures['spread']:.4f} over {len(winner.runs)} runs)" if figures["spread"] else ""
         lines.append(f"the winner's test accuracy: {figures['accuracy']:.4f}{spread}")
     if sweep.settings.refit:
-        accuracy = "" if figures["refit_accuracy"] is None else f": test accuracy {figures['refit_accuracy']:.4f}"
-        place = folder / "runs" / refit_name(winner)
-        lines.append(f"trained again on training and validation rows together{accuracy}; in {place}")
-    return lines
+        config, run = sweep.config(winner.values, **NO_VALIDATION), folder / "runs" / refit_name(winner)
+        accuracy = figures["refit_accuracy"] = test_accuracy(config, run)
+        shown = "" if accuracy is None else f": test accuracy {accuracy:.4f}"
+        lines.append(f"trained again on training and validation rows together{shown}; in {run}")
+    return figures, lines
 
 
 def _draw(sweep: Sweep, folder: Path, ranking: Sequence[PointResult]) -> None:
     """Draw against-keys.png, parallel-coordinates.png and best-curves.png."""
+    finished = [point for point in ranking if point.mean is not None]
     logarithmic = {d.key: d.is_log for d in sweep.space if d.varies}
-    points = [PointView(r.number, {k: r.values[k] for k in logarithmic}, r.mean, r.spread) for r in ranking]
-    points = [point for point in points if point.metric is not None]
     if logarithmic:
-        draw_against_keys(points, logarithmic, sweep.monitor, folder / "against-keys.png")
-        draw_parallel_coordinates(
-            points, logarithmic, sweep.monitor, folder / "parallel-coordinates.png", larger=sweep.larger_is_better
-        )
+        draw_against_keys(finished, logarithmic, sweep.monitor, folder / "against-keys.png")
+        path = folder / "parallel-coordinates.png"
+        draw_parallel_coordinates(finished, logarithmic, sweep.monitor, path, larger=sweep.larger_is_better)
     curves = []
-    for result in ranking[:CURVES]:
-        if result.mean is not None:
-            values = ", ".join(f"{key.rpartition('.')[2]} {_short(result.values[key])}" for key in logarithmic)
-            history = read_history(RunFolder(folder / "runs" / result.runs[0]).history)
-            curves.append((f"{result.number}: {values}", history["epoch"], history[sweep.monitor]))
+    for point in finished[:CURVES]:
+        history = read_history(RunFolder(folder / "runs" / point.runs[0]).history)
+        curves.append((f"{point.number}: {_varied_values(sweep, point)}", history["epoch"], history[sweep.monitor]))
     run = f"seed {sweep.base.seed}" + (", fold 1" if sweep.settings.folds is not None else "")
     draw_best_curves(curves, f"{sweep.monitor} with {run}", folder / "best-curves.png")
 

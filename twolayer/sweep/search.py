@@ -14,8 +14,7 @@ from twolayer.sweep.file import Sweep, load_sweep
 from twolayer.sweep.journal import Journal, Outcome, require_same_sweep
 from twolayer.sweep.points import PointResult, Points, winner_of
 from twolayer.sweep.report import SweepResult, conclude, headline, refit_config, refit_name
-from twolayer.sweep.trial import Trial
-from twolayer.sweep.workers import TrialWorkers, worker_check
+from twolayer.sweep.trial import Trial, TrialWorkers, worker_check
 from twolayer.training.build import read_data
 from twolayer.utils.errors import DataError, RunError
 from twolayer.utils.files import explained, require_regular

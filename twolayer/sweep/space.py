@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -28,7 +28,7 @@ Complain = Callable[[KeyPath, str], None]
 OPTIONS: dict[str, tuple[str, ...]] = {
     "uniform": ("points",),
     "log_uniform": ("points",),
-    "integer": ("step", "log", "points"),
+    "integer": ("step", "points", "log"),
 }
 FORMS = "a list of values, {uniform: [LOW, HIGH]}, {log_uniform: [LOW, HIGH]} or {integer: [LOW, HIGH]}"
 NEAR_BOUNDARY = 0.05  # of a range's length, on its own scale
@@ -37,23 +37,14 @@ MAX_CHOICES = 1000
 
 @dataclass(frozen=True)
 class Dimension:
-    """The values of one key.
+    """The values of one key."""
 
-    Attributes:
-        key: dotted, e.g. `solver.reg`.
-        kind: the form in which the values are given.
-        values: the choices of a list; for the other kinds the lower and the upper end, both included.
-        step: distance of two integers.
-        log: whether integers are spaced by ratios.
-        points: number of values a grid takes from a range; None for every integer.
-    """
-
-    key: str
-    kind: Kind
-    values: tuple[Value, ...]
-    step: int = 1
-    log: bool = False
-    points: int | None = None
+    key: str  # dotted, e.g. `solver.reg`
+    kind: Kind  # the form in which the values are given
+    values: tuple[Value, ...]  # the choices of a list, or the lower and the upper end, both included
+    step: int = 1  # distance of two integers
+    log: bool = False  # whether integers are spaced by ratios
+    points: int | None = None  # number of values a grid takes from a range; None: every integer
 
     @property
     def is_log(self) -> bool:
@@ -114,81 +105,69 @@ class Dimension:
 
 
 def read_dimension(key: str, written: Any, path: KeyPath, complain: Complain) -> Dimension | None:
-    """Return the dimension of an entry of `space`, or None if it has a problem.
-
-    Args:
-        key: the config key.
-        written: the entry's value, plain data.
-        path: its path in the sweep file.
-        complain: called with the path and the message of each problem.
-    """
+    """Return the dimension of an entry of `space`, plain data at a path of the sweep file, or None and `complain`."""
+    kinds: list[Any] = [name for name in OPTIONS if isinstance(written, Mapping) and name in written]
     if isinstance(written, list):
-        return _read_list(key, written, path, complain)
-    if not isinstance(written, Mapping) or not written:
-        complain(path, f"expected {FORMS}, got {shown(written)}")
-        return None
-    kinds = [name for name in written if name in OPTIONS]
-    if len(kinds) != 1:
+        problems = list(_list_problems(written))
+    elif len(kinds) == 1:
+        problems = _range_problems(kinds[0], written)
+    elif not isinstance(written, Mapping) or not written:
+        problems = [((), f"expected {FORMS}, got {shown(written)}")]
+    else:
         first = next(iter(written))
-        hint = hint_for(first, list(OPTIONS)) if not kinds else "; of two ranges only one can count"
-        complain((*path, first), f"unknown form{hint}; expected {FORMS}" if not kinds else f"two forms{hint}")
-        return None
-    return _read_range(key, kinds[0], dict(written), path, complain)
-
-
-def _read_list(key: str, written: list[Any], path: KeyPath, complain: Complain) -> Dimension | None:
-    bad = [i for i, value in enumerate(written) if isinstance(value, dict | list)]
-    for i in bad:
-        complain((*path, i), f"expected a number, text, true, false or null, got {shown(written[i])}")
-    if not written or len(written) > MAX_CHOICES:
-        complain(path, f"expected 1 to {MAX_CHOICES} values, got {len(written):,}")
-        return None
-    if bad:
-        return None
-    seen = [(type(value) is bool, value) for value in written]
-    for i, value in enumerate(seen):
-        if value in seen[:i]:
-            complain((*path, i), f"{shown(written[i])} occurs more than once; remove one")
-            return None
-    return Dimension(key, "list", tuple(written))
-
-
-def _read_range(key: str, kind: str, written: dict[str, Any], path: KeyPath, complain: Complain) -> Dimension | None:
-    ends = written.pop(kind)
-    allowed = OPTIONS[kind]
-    problems: list[tuple[KeyPath, str]] = []
-    number = int if kind == "integer" else (int, float)
-    fits = isinstance(ends, list) and len(ends) == 2
-    fits = fits and all(isinstance(end, number) and not isinstance(end, bool) and math.isfinite(end) for end in ends)
-    if not fits:
-        what = "whole numbers" if kind == "integer" else "numbers"
-        problems.append(((*path, kind), f"expected two {what}, [LOW, HIGH], got {_list_shown(ends)}"))
-    elif not ends[0] < ends[1]:
-        problems.append(((*path, kind), f"expected the lower end first and the ends apart, got [{ends[0]}, {ends[1]}]"))
-    for name in written:
-        if name not in allowed:
-            problems.append(((*path, name), f"unknown key{hint_for(str(name), allowed)}"))
-    step, points, log = written.get("step", 1), written.get("points"), written.get("log", False)
-    if type(step) is not int or step < 1:
-        problems.append(((*path, "step"), f"expected a whole number of at least 1, got {shown(step)}"))
-    if points is not None and (type(points) is not int or not 2 <= points <= MAX_CHOICES):
-        problems.append(((*path, "points"), f"expected a whole number from 2 to {MAX_CHOICES}, got {shown(points)}"))
-    if type(log) is not bool:
-        problems.append(((*path, "log"), f"expected true or false, got {shown(log)}"))
-    if not problems:
-        by_ratio = kind == "log_uniform" or log
-        if by_ratio and ends[0] <= 0:
-            problems.append(((*path, kind), f"found {ends[0]} as the lower end, a logarithmic range starts above 0"))
-        if kind == "integer" and (ends[1] - ends[0]) % step:
-            problems.append(((*path, "step"), f"{ends[1]} cannot be reached from {ends[0]} in steps of {step}"))
-        if log and step != 1:
-            problems.append(((*path, "step"), "integers spaced by ratios (log: true) have no step; remove it"))
+        unknown = f"unknown form{hint_for(str(first), list(OPTIONS))}; expected {FORMS}"
+        problems = [((first,), "two forms; of two ranges only one can count" if kinds else unknown)]
     for where, message in problems:
-        complain(where, message)
+        complain((*path, *where), message)
     if problems:
         return None
-    assert kind in get_args(Kind)
-    return Dimension(key, kind, tuple(ends), step, log, points)  # type: ignore[arg-type]
+    if isinstance(written, list):
+        return Dimension(key, "list", tuple(written))
+    options = {name: value for name, value in written.items() if name != kinds[0]}
+    return Dimension(key, kinds[0], tuple(written[kinds[0]]), **options)
+
+
+def _list_problems(values: list[Any]) -> Iterator[tuple[KeyPath, str]]:
+    if not 1 <= len(values) <= MAX_CHOICES:
+        yield (), f"expected 1 to {MAX_CHOICES} values, got {len(values):,}"
+        return
+    keys = [(type(value) is bool, value) for value in values]
+    bad = [i for i, value in enumerate(values) if isinstance(value, dict | list)]
+    for i in bad:
+        yield (i,), f"expected a number, text, true, false or null, got {shown(values[i])}"
+    twin = next((i for i, each in enumerate(keys) if each in keys[:i]), None)
+    if twin is not None and not bad:
+        yield (twin,), f"{shown(values[twin])} occurs more than once; remove one"
+
+
+def _range_problems(kind: Kind, written: Mapping[str, Any]) -> list[tuple[KeyPath, str]]:
+    ends, step, points, log = written[kind], written.get("step", 1), written.get("points"), written.get("log", False)
+    problems: list[tuple[KeyPath, str]] = []
+    for name in written:
+        if name not in (kind, *OPTIONS[kind]):
+            problems.append(((name,), f"unknown key{hint_for(str(name), OPTIONS[kind])}"))
+    types = (int,) if kind == "integer" else (int, float)
+    if not (isinstance(ends, list) and len(ends) == 2 and all(type(e) in types and math.isfinite(e) for e in ends)):
+        what = "whole numbers" if kind == "integer" else "numbers"
+        got = f"[{', '.join(map(shown, ends))}]" if isinstance(ends, list) and len(ends) <= 3 else shown(ends)
+        problems.append(((kind,), f"expected two {what}, [LOW, HIGH], got {got}"))
+    elif not ends[0] < ends[1]:
+        problems.append(((kind,), f"expected the lower end first and the ends apart, got [{ends[0]}, {ends[1]}]"))
+    if type(step) is not int or step < 1:
+        problems.append((("step",), f"expected a whole number of at least 1, got {shown(step)}"))
+    if points is not None and (type(points) is not int or not 2 <= points <= MAX_CHOICES):
+        problems.append((("points",), f"expected a whole number from 2 to {MAX_CHOICES}, got {shown(points)}"))
+    if type(log) is not bool:
+        problems.append((("log",), f"expected true or false, got {shown(log)}"))
+    if problems:
+        return problems
+    if (kind == "log_uniform" or log) and ends[0] <= 0:
+        problems.append(((kind,), f"expected a logarithmic range to start above 0, got {ends[0]}"))
+    if kind == "integer" and (ends[1] - ends[0]) % step:
+        problems.append((("step",), f"{ends[1]} cannot be reached from {ends[0]} in steps of {step}"))
+    if log and step != 1:
+        problems.append((("step",), "integers spaced by ratios (log: true) have no step; remove it"))
+    return problems
 
 
 def _is_geometric(numbers: list[float]) -> bool:
@@ -199,13 +178,6 @@ def _is_geometric(numbers: list[float]) -> bool:
         return numbers[1] / numbers[0] >= 2
     ratios, gaps = np.diff(np.log(numbers)), np.diff(numbers)
     return bool(np.ptp(ratios) / ratios.mean() < np.ptp(gaps) / gaps.mean())
-
-
-def _list_shown(value: Any) -> str:
-    """Return a short list as it is; anything else as the report shows it."""
-    if isinstance(value, list) and len(value) <= 3:
-        return "[" + ", ".join(shown(each) for each in value) + "]"
-    return shown(value)
 
 
 MAX_CORNERS = 500
@@ -223,29 +195,21 @@ class _End(NamedTuple):
 def config_with(
     base: Document, values: Mapping[str, Any], places: Mapping[str, Place], base_path: Path, report: Report
 ) -> Config:
-    """Return the config of a document in which some keys have other values.
+    """Return the config of a document in which some keys have other values, by dotted key; raise ConfigError.
 
-    Args:
-        base: the document; it is not changed.
-        values: by dotted key.
-        places: where each value was written. A place in column 0 makes it an override, which takes the base's keys of
-            an old choice (`solver.momentum`, when the optimizer is now adam) out with it.
-        base_path: the document's file.
-        report: gets the problems.
-
-    Raises:
-        ConfigError: with all problems.
+    A place in column 0 makes a value an override, which takes the base's keys of an old choice (`solver.momentum`, when
+    the optimizer is now adam) out with it.
     """
     changed = copy.deepcopy(base)
     for key, value in values.items():
-        where = tuple(key.split("."))
+        *outer, name = where = tuple(key.split("."))
         holder = changed.data
-        for part in where[:-1]:
+        for part in outer:
             if not isinstance(holder.get(part), dict):
                 holder[part] = {}
             holder = holder[part]
-        changed.replaced.setdefault(where, holder.get(where[-1], ...))
-        holder[where[-1]] = copy.deepcopy(value)
+        changed.replaced.setdefault(where, holder.get(name, ...))
+        holder[name] = copy.deepcopy(value)
         changed.places[where] = places[key]
     config = check(changed, report, {str(base_path): base_path.absolute().parent}, require_files=True)
     config._source = base_path
@@ -255,16 +219,13 @@ def config_with(
 def check_corners(
     space: Sequence[Dimension], base: Document, base_path: Path, document: Document, report: Report
 ) -> None:
-    """Check the ends of the space by the config's own rules: each alone, then the corners where they meet.
-
-    Args:
-        space: the dimensions.
-        base: the document of the base config, without problems.
-        base_path: its file.
-        document: the sweep file, for places.
-        report: gets the problems, each at the value in the sweep file that it is about.
-    """
-    ends = [[_End(d.key, value, _place(document, d, i)) for i, value in enumerate(d.values)] for d in space]
+    """Check the ends of the space by the config's own rules: each alone, then the corners where they meet. Problems of
+    the base config with these values are reported at the values in the sweep file, `document`."""
+    ends = []
+    for d in space:
+        inside: list[KeyPath] = [(i,) if d.kind == "list" else (d.kind, i) for i in range(len(d.values))]
+        places = [document.place(("space", d.key, *path)) for path in inside]
+        ends.append([_End(d.key, value, place) for value, place in zip(d.values, places, strict=True)])
     keys = {d.key for d in space}
     refused: set[_End] = set()
     reported: set[str] = set()
@@ -306,21 +267,16 @@ def _problems_at(corner: tuple[_End, ...], base: Document, base_path: Path) -> l
     with contextlib.suppress(ConfigError):
         config_with(base, {end.key: end.value for end in corner}, overriding, base_path, found)
     own = {end.key: end.place for end in corner}
-    problems = []
-    for problem in found.problems:
-        key = _key_of(problem)
-        if key in own:
-            problems.append(ConfigProblem(("space", key), problem.message, own[key]))
-        else:  # a key of the base that does not go with a value of the space
-            beside = ", ".join(f"{end.key}: {end.value}" for end in corner)
-            problems.append(problem._replace(message=f"{problem.message} (with {beside})"))
-    return problems
+    beside = ", ".join(f"{end.key}: {end.value}" for end in corner)
+    return [
+        ConfigProblem(("space", key), problem.message, own[key])
+        if (key := _key_of(problem)) in own
+        else problem._replace(
+            message=f"{problem.message} (with {beside})"
+        )  # a key of the base that does not go with it
+        for problem in found.problems
+    ]
 
 
 def _key_of(problem: ConfigProblem) -> str:
     return ".".join(map(str, problem.path[:2]))
-
-
-def _place(document: Document, dimension: Dimension, index: int) -> Place | None:
-    inside: tuple[str | int, ...] = (index,) if dimension.kind == "list" else (dimension.kind, index)
-    return document.place(("space", dimension.key, *inside))

@@ -21,19 +21,9 @@ STARTUP_TRIALS = 5  # trials that finish before the median pruner ends one
 
 
 class Study:
-    """One search, in this process's memory.
+    """One search, in this process's memory; raises MissingExtraError without the extra `sweep`.
 
-    Args:
-        space: the dimensions.
-        sampler: grid, random or tpe.
-        seed: seed of the sampler.
-        maximize: whether larger values are better.
-        pruner: none, median or hyperband.
-        min_epochs: epochs that every trial gets before a pruner may end it.
-        epochs: epochs of a whole training.
-
-    Raises:
-        MissingExtraError: without the extra `sweep`.
+    A pruner leaves every trial its first `min_epochs` of `epochs`.
     """
 
     def __init__(
@@ -53,7 +43,7 @@ class Study:
         self._grid = {d.key: d.grid() for d in space} if sampler == "grid" else {}
         self._distributions = {d.key: self._distribution(d) for d in space}
         self._n_points = 0
-        self._varied = {d.key for d in space if d.varies}
+        self._varied = [d.key for d in space if d.varies]
         pruners = {
             "none": optuna.pruners.NopPruner,
             "median": partial(optuna.pruners.MedianPruner, n_startup_trials=STARTUP_TRIALS, n_warmup_steps=min_epochs),
@@ -84,21 +74,14 @@ class Study:
         return number, dict(trial.params)
 
     def restore(self, point: Mapping[str, Value]) -> None:
-        """Add a point that was picked before; its number is the next one.
-
-        Raises:
-            ValueError: if it is no point of the space.
-        """
+        """Add a point that was picked before, with the next number; raise ValueError if it is not in the space."""
         self._n_points += 1
         optuna = self._optuna.trial
         running = optuna.TrialState.RUNNING
         self._study.add_trial(optuna.create_trial(state=running, params=dict(point), distributions=self._distributions))
 
     def report(self, number: int, epoch: int, value: float) -> bool:
-        """Note the best value after an epoch and return whether the trial is hopeless.
-
-        A value that was noted before is kept, and only the decision is made again.
-        """
+        """Note the best value after an epoch, unless it was noted before; return whether the trial is hopeless."""
         known = self._study.get_trials(deepcopy=False)[number]
         trial = self._optuna.trial.Trial(self._study, known._trial_id)
         if epoch not in known.intermediate_values:
@@ -111,11 +94,13 @@ class Study:
         self._study.tell(number, value, state)
 
     def importances(self) -> dict[str, float]:
-        """Return the share of each key in the differences between points, by PED-ANOVA; empty with too few points."""
+        """Return the share of each key in the differences between points, by PED-ANOVA, the largest first; empty with
+        too few points."""
         importance = self._optuna.importance
         with _quiet(), contextlib.suppress(ValueError, RuntimeError, ZeroDivisionError):
             found = importance.get_param_importances(self._study, evaluator=importance.PedAnovaImportanceEvaluator())
-            return {key: float(share) for key, share in found.items() if key in self._varied and np.isfinite(share)}
+            shares = {key: float(found[key]) for key in self._varied if np.isfinite(found.get(key, np.nan))}
+            return dict(sorted(shares.items(), key=lambda item: -item[1]))
         return {}
 
     def _sampler_of(self, number: int) -> Any:
