@@ -8,7 +8,6 @@ from browser import BROWSER, DRIVER, FIND, new_browser
 from PIL import Image
 from view_runs import config_with, made_history, made_run
 
-from twolayer.views.report.details import Details
 from twolayer.views.report.page import write_report
 from twolayer.views.run_data import read_run
 from twolayer.views.style import OKABE_ITO
@@ -40,7 +39,7 @@ def page(browser, tmp_path):
         classes = ["a", "</script><script>alert(1)</script>", "$$c$$"]
         folder = made_run(tmp_path / f"run{k}", history=history, predictions=predictions, classes=classes)
         runs.append(read_run(folder, config_with(model__hidden=hidden)))
-    write_report(runs, [Details()] * 2, tmp_path / "report.html")
+    write_report(runs, tmp_path / "report.html")
     browser.get((tmp_path / "report.html").as_uri())
     WebDriverWait(browser, 20).until(lambda driver: driver.execute_script(FIND, LABELS[0]) is not None)
     return browser

@@ -202,7 +202,7 @@ def lines_of(page, panel):
     """The points of each line of a panel, by run and column."""
     return {
         (path.name, name): line.data_source.data["x"]
-        for (path, shown), lines in page.curves.lines.items()
+        for (path, _, shown), lines in page.curves.lines.items()
         for name, line in lines.items()
         if shown == panel
     }

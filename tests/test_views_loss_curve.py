@@ -147,7 +147,7 @@ def test_drawing_takes_at_most_two_percent_and_not_more_often_than_asked(cost, e
 
 def test_a_cheap_picture_is_drawn_as_often_as_asked():
     clock = Clock()
-    _, _, times = simulate(RedrawBudget(2, first_cost=0.01, clock=clock), clock, lambda k: 0.01, 600, 0.1)
+    _, _, times = simulate(RedrawBudget(2, cost=0.01, clock=clock), clock, lambda k: 0.01, 600, 0.1)
     assert len(times) >= 25
 
 

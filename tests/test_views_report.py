@@ -3,15 +3,18 @@
 import builtins
 import re
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from view_runs import config_with, made_history, made_run
 
+from twolayer.runs.checkpoint import write_arrays
 from twolayer.views.diagnosis import diagnose
 from twolayer.views.evaluation import confusion_matrix, reliability
-from twolayer.views.report.details import Details, Mistake, evaluated
-from twolayer.views.report.page import html, pictures, write_report
+from twolayer.views.report import rows as raw
+from twolayer.views.report.page import html, write_report
+from twolayer.views.report.rows import RawRows, evaluated
 from twolayer.views.run_data import read_run
 
 EVIL = [
@@ -57,9 +60,15 @@ def predictions(n=200, C=4, seed=0):
     return found
 
 
-def report(tmp_path, runs, details=None, **options):
-    details = details or [Details() for _ in runs]
-    note = write_report(runs, details, tmp_path / "report.html", **options)
+def with_rows(monkeypatch, X, names=None):
+    """Gives the predicted rows these values, as the data files would."""
+    X = np.asarray(X, object if names else None)
+    preparation = SimpleNamespace(form=None, feature_names=names or range(X.shape[1]), image_shape=None)
+    monkeypatch.setattr(raw, "raw_rows", lambda run, part, chosen: RawRows(X[chosen], chosen, chosen, preparation))
+
+
+def report(tmp_path, runs, **options):
+    note = write_report(runs, tmp_path / "report.html", **options)
     return (tmp_path / "report.html").read_text("utf-8"), note
 
 
@@ -105,18 +114,18 @@ def test_with_bokeh_the_page_loads_nothing_from_elsewhere(tmp_path):
 
 
 @pytest.mark.parametrize("bokeh", [True, False])
-def test_untrusted_labels_and_values_stay_text(tmp_path, bokeh, request):
+def test_untrusted_labels_and_values_stay_text(tmp_path, bokeh, request, monkeypatch):
     if bokeh:
         pytest.importorskip("bokeh")
     else:
         request.getfixturevalue("no_bokeh")
     config = config_with(data__label=EVIL[0], data__train=EVIL[1])
-    mistake = Mistake(3, EVIL[0], EVIL[1], 0.9, cells={EVIL[0]: EVIL[1]})
+    with_rows(monkeypatch, [EVIL] * 200, EVIL)
     runs = [
         one_run(tmp_path, "a", config, environment={EVIL[0]: EVIL[1]}),
         one_run(tmp_path, "b", config_with(data__label=EVIL[2], solver__optimizer=EVIL[0])),
     ]
-    text, _ = report(tmp_path, runs, [Details([mistake], note=EVIL[0])] * 2)
+    text, _ = report(tmp_path, runs)
     page = Page(text)
     assert all("onerror" not in attributes for _, attributes in page.elements)
     assert "<script>alert" not in text
@@ -124,19 +133,17 @@ def test_untrusted_labels_and_values_stay_text(tmp_path, bokeh, request):
     assert EVIL[3] in page.text
 
 
-def test_the_page_holds_what_it_promises(tmp_path):
-    picture = pictures.png_bytes(np.zeros((4, 4), np.uint8))
-    details = Details(
-        [Mistake(17, "cat", "dog", 0.875, picture)], W1=np.random.default_rng(0).random((16, 5)), image_shape=(4, 4)
-    )
+def test_the_page_holds_what_it_promises(tmp_path, monkeypatch):
+    with_rows(monkeypatch, np.random.default_rng(0).random((200, 4)))
     run = one_run(tmp_path, classes=["cat", "dog", "cow", "hen"], environment={"numpy": "2.4", "blas": {"threads": 2}})
-    text, _ = report(tmp_path, [run], [details])
+    text, _ = report(tmp_path, [run], image_shape=(2, 2))
     page = Page(text)
     y, P = run.predictions["test_y"], run.predictions["test_proba"]
+    worst = np.where(P.argmax(axis=1) == y, 0, P.max(axis=1)).argmax()
     for expected in (
         "Confusion matrix, 200 test rows",
         f"Expected calibration error: {reliability(y, P).ece:.4f}",
-        "row 17: cat , predicted dog (87.5%)",
+        f"row {worst}: {run.classes[y[worst]]} , predicted {run.classes[P[worst].argmax()]} ({P[worst].max():.1%})",
         "First-layer weights",
         "blas.threads 2",
         "solver.learning_rate 0.1",
@@ -200,7 +207,8 @@ def test_differing_keys_are_in_the_table_of_runs_and_shared_ones_are_folded(tmp_
     assert "<td>solver.learning_rate</td>" in text
 
 
-def test_the_name_of_a_run_is_the_title_once_and_several_runs_have_one_each(tmp_path):
+def test_the_name_of_a_run_is_the_title_once_and_several_runs_have_one_each(tmp_path, monkeypatch):
+    with_rows(monkeypatch, np.zeros((200, 2)))
     text, _ = report(tmp_path, [one_run(tmp_path, "my-run")])
     assert re.findall(r"<h1>(.*?)</h1>", text) == ["my-run"]
     assert text.count("my-run") == 3  # the title of the page, its heading, the table
@@ -208,12 +216,15 @@ def test_the_name_of_a_run_is_the_title_once_and_several_runs_have_one_each(tmp_
     assert re.findall(r"<details[^>]*class=run><summary>(.*?)</summary>", report(tmp_path, runs)[0]) == ["r0", "r1"]
 
 
-def test_mistakes_without_a_picture_are_one_table_with_the_first_columns(tmp_path):
-    mistakes = [Mistake(k, "a", "b", 0.9, cells={f"column{j}": f"{j}{k}" for j in range(30)}) for k in range(3)]
-    text, _ = report(tmp_path, [one_run(tmp_path)], [Details(mistakes)])
+def test_mistakes_without_a_picture_are_one_table_with_the_first_columns(tmp_path, monkeypatch):
+    with_rows(monkeypatch, [[f"{j}-{k}" for j in range(30)] for k in range(200)], [f"column{j}" for j in range(30)])
+    run = one_run(tmp_path)
+    text, _ = report(tmp_path, [run])
     (table,) = re.findall(r'<table class="cells">(.*?)</table>', text, re.S)
     assert re.findall(r"<th>(.*?)</th>", table)[:6] == ["row", "class", "predicted", "confidence", "column0", "column1"]
-    assert table.count("<tr>") == 4
+    y, P = run.predictions["test_y"], run.predictions["test_proba"]
+    worst = np.where(P.argmax(axis=1) == y, 0, P.max(axis=1)).argmax()
+    assert re.findall(r"<td>(.*?)</td>", table)[:5:4] == [str(worst), f"0-{worst}"]
     assert "The first 12 of 30 columns" in text
     assert "column12" not in table
 
@@ -234,14 +245,13 @@ def test_test_rows_are_judged_before_validation_rows(tmp_path):
     assert "kept no predictions" in report(tmp_path, [run])[0]
 
 
-def test_twenty_runs_of_ten_thousand_epochs_make_a_page_under_three_megabytes(tmp_path):
+def test_twenty_runs_of_ten_thousand_epochs_make_a_page_under_three_megabytes(tmp_path, monkeypatch):
     pytest.importorskip("bokeh")
     rng = np.random.default_rng(0)
-    picture = pictures.png_bytes(rng.integers(0, 256, (28, 28), np.uint8))
-    details = Details(
-        [Mistake(k, "a", "b", 0.9, picture) for k in range(12)], W1=rng.standard_normal((784, 64)), image_shape=(28, 28)
-    )
+    with_rows(monkeypatch, rng.integers(0, 256, (2000, 784)))
     base = one_run(tmp_path, predictions=predictions(2000, C=26), classes=list("ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
+    model = {"W1": rng.standard_normal((784, 64)), "b1": np.zeros(64), "W2": np.zeros((64, 26)), "b2": np.zeros(26)}
+    write_arrays(base.path / "best.npz", model, {"kind": "model"})
     runs = [
         type(base)(
             base.path,
@@ -254,5 +264,6 @@ def test_twenty_runs_of_ten_thousand_epochs_make_a_page_under_three_megabytes(tm
         )
         for k in range(20)
     ]
-    text, _ = report(tmp_path, runs, [details] * 20)
+    text, _ = report(tmp_path, runs, image_shape=(28, 28))
+    assert text.count("<figure>") == 20 * 12
     assert len(text.encode()) < 3_000_000

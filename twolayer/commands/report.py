@@ -41,15 +41,13 @@ def command(
     from typing import cast
 
     from twolayer.views.panels import By
-    from twolayer.views.report.details import details_of
     from twolayer.views.report.page import write_report
     from twolayer.views.run_data import load_runs
 
     shape = _image_shape(image)
     loaded = load_runs(runs, partial(click.echo, err=True))
-    details = [details_of(run, shape) for run in loaded]
     path = output or (loaded[0].path / "report.html" if len(loaded) == 1 else Path("report.html"))
-    note = write_report(loaded, details, path, by=cast(By, by), scale=scale, bands=bands)
+    note = write_report(loaded, path, image_shape=shape, by=cast(By, by), scale=scale, bands=bands)
     if note:
         click.echo(f"the curves are a picture: {note}", err=True)
     click.echo(str(path))

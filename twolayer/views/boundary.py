@@ -20,7 +20,7 @@ from twolayer.utils.files import write_atomically
 from twolayer.utils.text import shown
 from twolayer.views import style
 from twolayer.views.panels import PANELS, panel_lines
-from twolayer.views.report.details import raw_rows
+from twolayer.views.report.rows import raw_rows
 from twolayer.views.run_data import RunData, RunGroup
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ The report has their JavaScript inlined, so that its page works without a networ
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,7 +44,6 @@ for (let power = Math.floor(Math.log10(start)); power <= Math.log10(end); power+
 return ticks.filter(tick => start <= tick && tick <= end)
 """
 _SHORT = "return Math.abs(Math.log10(tick)) > 5 ? tick.toExponential() : String(tick)"
-Owned = tuple[RunGroup, Look | None]
 
 
 class Curves:
@@ -57,75 +56,60 @@ class Curves:
 
     Attributes:
         plots: Bokeh's figures by panel.
-        lines: renderers by column, by (owner, panel); the loss of each step is `steps`, the best epoch `best`.
+        lines: renderers by column, by (owner, look, panel); the loss of each step is `steps`, the best epoch `best`.
     """
 
     def __init__(self, logs: Mapping[str, bool], by: By, x_range: Any = None) -> None:
         self.by = by
         self.plots: dict[str, Figure] = {}
-        self.lines: dict[tuple[Hashable, str], dict[str, GlyphRenderer[Any]]] = {}
-        self._states: dict[tuple[Hashable, str], tuple[Owned, Window]] = {}
+        self.lines: dict[tuple[Any, Look | None, str], dict[str, GlyphRenderer[Any]]] = {}
+        self._states: dict[tuple[Any, Look | None, str], tuple[RunGroup, Window]] = {}
         for name, log in logs.items():
-            height = MAIN if PANELS[name] in MAIN_PANELS else SMALL
-            self.plots[name] = _new_plot(PANELS[name], by, log, x_range, height)
+            self.plots[name] = _new_plot(PANELS[name], by, log, x_range)
             x_range = self.plots[name].x_range
 
-    def draw(self, owners: Mapping[Any, Owned], window: Window = EVERYTHING) -> None:
-        """Draw groups of runs in their looks, under names that the caller gives; what has not changed since the last
-        call is left alone, and what is no longer there is removed.
-
-        Args:
-            owners: the groups; a look of None as in `panel_lines`.
-            window: see `downsample`.
-        """
-        for key in self.lines.keys() - {(owner, name) for owner in owners for name in self.plots}:
-            self._remove(key[1], self.lines.pop(key))
+    def draw(self, groups: Mapping[Any, RunGroup], window: Window = EVERYTHING) -> None:
+        """Draw groups of runs by (owner, look); leave alone what has not changed since the last call, and remove what
+        is no longer among them. See `panel_lines` for a look of None, and `downsample` for the window."""
+        wanted = {(*owner, name): group for owner, group in groups.items() for name in self.plots}
+        for key in self.lines.keys() - wanted.keys():
+            self._remove(key[-1], self.lines.pop(key))
             del self._states[key]
-        for owner, owned in owners.items():
-            for name in self.plots:
-                before, self._states[owner, name] = self._states.get((owner, name)), (owned, window)
-                if before != (owned, window):
-                    same_look = before is not None and before[0][1] == owned[1]
-                    self._draw(owner, PANELS[name], owned, window, same_look)
+        for key, group in wanted.items():
+            if self._states.get(key) != (group, window):
+                self._states[key] = group, window
+                self.lines[key] = self._drawn(PANELS[key[-1]], group, key[1], window, self.lines.get(key, {}))
         for name, plot in self.plots.items():
+            drawn = [lines for key, lines in self.lines.items() if key[-1] == name]
             # The losses of the steps scatter widely: they do not set the scale.
-            seen = [
-                line
-                for (_, panel), drawn in self.lines.items()
-                if panel == name
-                for column, line in drawn.items()
-                if column != "steps"
-            ]
+            seen = [line for lines in drawn for column, line in lines.items() if column != "steps"]
             y_range: Any = plot.y_range
             if seen and y_range.renderers != seen:
                 y_range.renderers = seen
 
-    def _draw(self, owner: Hashable, panel: Panel, owned: Owned, window: Window, same_look: bool) -> None:
-        group, look = owned
-        old = self.lines.get((owner, panel.name), {})
-        if not same_look:
-            self._remove(panel.name, old)
-            old = {}
+    def _drawn(
+        self, panel: Panel, group: RunGroup, look: Look | None, window: Window, old: dict[str, GlyphRenderer[Any]]
+    ) -> dict[str, GlyphRenderer[Any]]:
+        """Return the lines of a group in a panel: those of the last call with new points, or new ones."""
         new: dict[str, GlyphRenderer[Any]] = {}
         for name, line in _shown_lines(panel, group, self.by, look, window).items():
-            data = {"x": line.x.astype(np.float32), "y": line.y.astype(np.float32)}
             if name in old:
                 new[name] = old.pop(name)
                 source: Any = new[name].data_source
-                source.data = data
+                source.data = _float32(x=line.x, y=line.y)
                 continue
             words = safe_text(f"{group.label} ({line.words})" if group.label else line.words)
-            new[name] = _add_line(self.plots[panel.name], line, data, words)
+            new[name] = _add_line(self.plots[panel.name], line, words)
             if line.band is not None and line.width == THICK:
                 new[f"{name} band"] = _add_band(self.plots[panel.name], line, words)
         self._remove(panel.name, old)
-        self.lines[owner, panel.name] = new
+        return new
 
-    def grid(self, names: Sequence[str] | None = None) -> Any:
-        """Return some of the panels, or all of them, two in a row."""
+    def grid(self, names: Sequence[str]) -> Any:
+        """Return some of the panels, two in a row."""
         from bokeh.layouts import gridplot
 
-        plots: list[Any] = [self.plots[name] for name in (self.plots if names is None else names)]
+        plots: list[Any] = [self.plots[name] for name in names]
         return gridplot(plots, ncols=2, sizing_mode="stretch_width", toolbar_location="right", merge_tools=True)
 
     def _remove(self, panel: str, lines: Mapping[str, GlyphRenderer[Any]]) -> None:
@@ -163,13 +147,13 @@ def _steps(run: RunData, column: str, by: By) -> tuple[Array, Array]:
     return np.interp(steps["step"][done], ends, places), style.within_reach(steps[column][done])
 
 
-def _new_plot(panel: Panel, by: By, log: bool, x_range: Any, height: int) -> Figure:
+def _new_plot(panel: Panel, by: By, log: bool, x_range: Any) -> Figure:
     """Make an empty panel with pan, zoom and hover."""
     from bokeh.models import CustomJSTicker, CustomJSTickFormatter, HoverTool
     from bokeh.plotting import figure
 
     plot = figure(
-        height=height,
+        height=MAIN if panel in MAIN_PANELS else SMALL,
         y_axis_type="log" if log else "linear",
         x_axis_label=X_AXES[by],
         y_axis_label=panel.axis,
@@ -192,11 +176,16 @@ def _new_plot(panel: Panel, by: By, log: bool, x_range: Any, height: int) -> Fig
     return plot
 
 
-def _add_line(plot: Figure, line: Line, data: dict[str, Array], name: str) -> GlyphRenderer[Any]:
+def _float32(**columns: Array) -> dict[str, Array]:
+    """Return the columns of a source: float32 is half the size, and a screen shows no more digits."""
+    return {name: values.astype(np.float32) for name, values in columns.items()}
+
+
+def _add_line(plot: Figure, line: Line, name: str) -> GlyphRenderer[Any]:
     """Draw a line, or a dot where it is a single point."""
     from bokeh.models import ColumnDataSource
 
-    source: Any = ColumnDataSource(data)
+    source: Any = ColumnDataSource(_float32(x=line.x, y=line.y))
     if len(line.x) == 1:
         return plot.scatter("x", "y", source=source, color=line.color, size=8, name=name)
     alpha = 0.2 if line.words == "each step" else 1.0
@@ -208,8 +197,7 @@ def _add_band(plot: Figure, line: Line, name: str) -> GlyphRenderer[Any]:
     from bokeh.models import ColumnDataSource
 
     low, high = line.band or (line.y, line.y)
-    columns = {"x": line.x, "low": low, "high": high}
-    source: Any = ColumnDataSource({key: values.astype(np.float32) for key, values in columns.items()})
+    source: Any = ColumnDataSource(_float32(x=line.x, low=low, high=high))
     return plot.varea("x", "low", "high", source=source, color=line.color, alpha=0.15, name=name)
 
 
@@ -235,39 +223,39 @@ def interactive_curves(
     from bokeh.resources import Resources
 
     groups = grouped(runs, by_seed=bands)
-    owners: dict[Any, Owned] = {k: (group, style.line_look(k)) for k, group in enumerate(groups)}
-    if len(groups) == 1:
-        owners = {0: (RunGroup("", groups[0].runs), None)}
     logs = {}
     for panel in MAIN_PANELS:
-        lines = [line for group in groups for line in panel_lines(panel, group, by)]
-        logs[panel.name] = panel.is_log([line.y for line in lines], scale)
+        lines = [line.y for group in groups for line in panel_lines(panel, group, by)]
+        logs[panel.name] = panel.is_log(lines, scale)
     curves = Curves(logs, by)
-    curves.draw(owners)
-    _add_legend(curves, owners)
-    script, body = components(curves.grid())
+    if len(groups) == 1:
+        groups = [RunGroup("", groups[0].runs)]
+    curves.draw({(k, style.line_look(k) if len(groups) > 1 else None): group for k, group in enumerate(groups)})
+    _add_legend(curves, [safe_text(group.label) for group in groups])
+    script, body = components(curves.grid(list(curves.plots)))
     return Resources(mode="inline", components=["bokeh"], minified=True).render_js() + script, body
 
 
-def _add_legend(curves: Curves, owners: Mapping[Any, Owned]) -> None:
-    """Add one legend, below the first panel, for the curves of both: a click hides an entry's curves everywhere."""
+def _add_legend(curves: Curves, labels: Sequence[str]) -> None:
+    """Add one legend, below the first panel, for the curves of both: a click hides an entry's curves everywhere. A
+    group without a label has an entry for each of its lines."""
     from bokeh.core.properties import value
     from bokeh.models.annotations import Legend, LegendItem
 
-    entries: dict[str, list[GlyphRenderer[Any]]] = {}
-    for (owner, _), lines in curves.lines.items():
+    entries: dict[tuple[Any, str], list[GlyphRenderer[Any]]] = {}
+    for (k, *_), lines in curves.lines.items():
         for line in lines.values():
-            entries.setdefault(safe_text(owners[owner][0].label) or str(line.name), []).append(line)
+            entries.setdefault((k, labels[int(k)] or str(line.name)), []).append(line)
     plot = curves.plots["loss"]
     items = []
-    for label, drawn in entries.items():
+    for (_, label), drawn in entries.items():
         here = [line for line in drawn if line in plot.renderers]
         if here:
             items.append(LegendItem(label=value(label), renderers=here))
             for other in drawn:
                 if other not in here:
                     here[0].js_link("visible", other, "visible")
-    columns = max(1, min(4, 72 // (max(map(len, entries), default=1) + 5)))
+    columns = max(1, min(4, 72 // (max((len(label) for _, label in entries), default=1) + 5)))
     legend = Legend(items=items, click_policy="hide", ncols=columns, location="left", border_line_width=0)
     plot.add_layout(legend, "below")
     for each in curves.plots.values():

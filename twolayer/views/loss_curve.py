@@ -14,53 +14,46 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from twolayer.runs.folder import RunFolder
-from twolayer.runs.logs import read_history
-from twolayer.utils.errors import RunError, import_extra
+from twolayer.utils.errors import import_extra
 from twolayer.utils.text import printable
 from twolayer.views import style
-from twolayer.views.panels import MAIN_PANELS, THICK, THIN, X_AXES, By, Look, Panel, best_point, panel_lines
-from twolayer.views.run_data import RunData, RunGroup, grouped, read_summary
+from twolayer.views.panels import MAIN_PANELS, THICK, X_AXES, By, Look, Panel, best_point, panel_lines
+from twolayer.views.run_data import RunData, RunGroup, grouped, read_run
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+SHARE = 0.02  # of the training time that drawing may take
 _TRAIN_AND_VALIDATION = {"training", "validation"}
 
 
 class RedrawBudget:
-    """Decide when the picture may be drawn again while training: not before `seconds` have passed, and not before
-    the training has run long enough that all drawing so far is at most `share` of its time.
+    """Decide when the picture may be drawn again while training: not before `seconds` have passed since the last time,
+    and so long after it that drawing takes at most `SHARE` of the training.
 
     Args:
-        seconds: least time between two drawings; `run.redraw_seconds`.
-        first_cost: seconds that the first drawing is expected to take; it loads matplotlib.
+        seconds: `run.redraw_seconds`.
+        cost: seconds that the first drawing is expected to take; it loads matplotlib.
         clock: a clock in seconds.
     """
 
-    share = 0.02
-
-    def __init__(self, seconds: float, first_cost: float = 0.5, clock: Callable[[], float] = time.perf_counter) -> None:
-        self.seconds, self.clock = seconds, clock
-        self.spent = 0.0  # seconds of drawing so far
-        self.next_cost = first_cost
-        self.started = self.last = clock()
+    def __init__(self, seconds: float, cost: float = 0.5, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.seconds, self.cost, self.clock = seconds, cost, clock
+        self.last = clock()
 
     def due(self) -> bool:
         """Return whether the picture may be drawn now."""
-        now = self.clock()
-        trained = now - self.started - self.spent
-        return now - self.last >= self.seconds and self.spent + self.next_cost <= self.share * trained
+        trained = self.clock() - self.last
+        return trained >= self.seconds and self.cost <= SHARE * trained
 
     def draw(self, draw: Callable[[], object]) -> None:
-        """Call `draw` and take its time into account."""
+        """Call `draw` and note the time it takes."""
         began = self.clock()
         draw()
         self.last = self.clock()
-        self.next_cost = self.last - began
-        self.spent += self.next_cost
+        self.cost = self.last - began
 
 
 def draw_loss_curve(
@@ -91,16 +84,8 @@ def draw_curves(
     scale: str | None = None,
     bands: bool = True,
 ) -> None:
-    """Draw `curves_figure` of some runs into a .png, .svg or .pdf file, or as PNG into an open one.
-
-    Args:
-        runs: at least one.
-        target: the file.
-        panels: what to draw.
-        by: the x axis.
-        scale: of the losses: `linear`, `log` or None (whichever shows more).
-        bands: draw runs that differ in the seed alone as one curve, their mean, in a band from lowest to highest.
-    """
+    """Draw `curves_figure` of some runs into a .png, .svg or .pdf file, or as PNG into an open one; with `bands`, runs
+    that differ in the seed alone are one curve, their mean, in a band from lowest to highest."""
     title = runs[0].name if len(runs) == 1 else ""
     style.save(curves_figure(grouped(runs, by_seed=bands), panels, by=by, scale=scale, title=title), target)
 
@@ -114,11 +99,13 @@ def curves_figure(
     scale: str | None = None,
     title: str = "",
 ) -> Figure:
-    """Draw a panel for each of `panels`, two in a row; one group of runs with its best epoch marked, or several."""
+    """Draw a panel for each of `panels`, two in a row; a single run has its best epoch marked.
+
+    `scale` is that of the losses: `linear`, `log` or None (whichever shows more)."""
     single = len(groups) == 1 and len(groups[0].runs) == 1
-    handles, labels = ([], []) if single else _legend(groups)
+    labels = [] if single else [style.legend_name(group.label) for group in groups]
     entries = max(1, min(4, 105 // (max(map(len, labels), default=0) + 6)))
-    below = 0.5 if single else 0.6 + 0.2 * -(-len(labels) // entries)  # inches for the axis and the legend
+    below = 0.5 if single else 0.85 + 0.2 * -(-len(labels) // entries)  # inches for the axis and the legend
     above = 0.62 if title or single else 0.2
     rows = -(-len(panels) // 2)
     height = 2.58 * rows + 0.6 * (rows - 1) + below + above
@@ -141,11 +128,14 @@ def curves_figure(
         axes.remove()
     if single:
         handles, labels = axes_of[0].get_legend_handles_labels()
-    place: dict[str, Any] = {"loc": "upper right", "ncols": 3, "bbox_to_anchor": (0.99, 1 - 0.15 / height)}
-    if not single:
-        place = {"loc": "lower left", "ncols": entries, "bbox_to_anchor": (0.06, 0.0), "fontsize": 9}
-    if handles:
-        figure.legend(handles, labels, frameon=False, **place)
+        above_right: dict[str, Any] = {"loc": "upper right", "ncols": 3, "bbox_to_anchor": (0.99, 1 - 0.15 / height)}
+        figure.legend(handles, labels, frameon=False, **above_right)
+    else:
+        lines = [_legend_line(*style.line_look(index)) for index in range(len(groups))]
+        lower_left: dict[str, Any] = {"loc": "lower left", "ncols": entries, "bbox_to_anchor": (0.06, 0.25 / height)}
+        figure.legend(lines, labels, frameon=False, fontsize=9, **lower_left)
+        band = ", band: from the lowest to the highest run" if any(len(group.runs) > 1 for group in groups) else ""
+        figure.text(0.07, 0.13 / height, f"thick: validation, thin: training{band}", fontsize=9, color=style.MARK)
     if title:
         figure.text(0.02, 1 - 0.26 / height, title, fontsize=12, fontweight="bold", parse_math=False)
     return figure
@@ -175,20 +165,10 @@ def draw_group(axes: Axes, panel: Panel, group: RunGroup, by: By, look: Look | N
     return values
 
 
-def _legend(groups: Sequence[RunGroup]) -> tuple[list[Artist], list[str]]:
-    """Return one entry for each group, and what thick, thin and shaded mean."""
+def _legend_line(color: str, dash: style.Dash) -> Artist:
     from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
 
-    looks = [style.line_look(index) for index in range(len(groups))]
-    handles: list[Artist] = [Line2D([], [], color=color, linestyle=dash, linewidth=THICK) for color, dash in looks]
-    labels = [style.legend_name(group.label) for group in groups]
-    handles += [Line2D([], [], color=style.MARK, linewidth=width) for width in (THICK, THIN)]
-    labels += ["thick: validation", "thin: training"]
-    if any(len(group.runs) > 1 for group in groups):
-        handles.append(Patch(color=style.MARK, alpha=0.18))
-        labels.append("band: lowest to highest run")
-    return handles, labels
+    return Line2D([], [], color=color, linestyle=dash, linewidth=THICK)
 
 
 def text_plot(runs: Sequence[RunData], panels: Sequence[Panel], by: By, width: int, height: int = 15) -> str:
@@ -278,11 +258,8 @@ def _is_record(value: Any) -> bool:
 def _columns_of(history: Any) -> tuple[Mapping[str, Any], int | None, str]:
     """Return the columns by name, the best epoch and the run's name, where they are known."""
     if isinstance(history, str | Path):
-        folder = RunFolder(Path(history))
-        folder.require_box()
-        if not folder.history.is_file():
-            raise RunError(f"{history}: no history.csv in it; give a run folder")
-        return read_history(folder.history), read_summary(folder.summary).get("best_epoch"), folder.path.name
+        run = read_run(history)
+        return run.history, run.summary.get("best_epoch"), run.name
     if hasattr(history, "history_"):
         return history.history_, history.best_epoch_, ""
     if hasattr(history, "history"):

@@ -138,10 +138,7 @@ FIGURES: dict[str, Callable[[RunData], Cell]] = {
 
 
 def run_folders(place: Path) -> list[Path]:
-    """Return the run folder at `place` or those in it, by name: of a folder of runs, a sweep, or a folder of sweeps.
-
-    The list is empty where there are none.
-    """
+    """Return the run folder at `place` or those in it, by name: of a folder of runs, a sweep, or a folder of sweeps."""
     if _is_run(place):
         return [place]
     found = []
@@ -205,12 +202,8 @@ def load_runs(places: Sequence[Path], say: Callable[[str], object]) -> list[RunD
     return runs
 
 
-def read_run(path: str | Path, config: Mapping[str, Any]) -> RunData:
-    """Read a run folder.
-
-    Args:
-        path: the folder.
-        config: its resolved config as nested dictionaries.
+def read_run(path: str | Path, config: Mapping[str, Any] | None = None) -> RunData:
+    """Read a run folder, with its resolved config as nested dictionaries where it is given.
 
     Raises:
         RunError: if the folder is no run folder, holds no epoch yet, or a file in it is damaged.
@@ -226,16 +219,9 @@ def read_run(path: str | Path, config: Mapping[str, Any]) -> RunData:
         raise RunError(f"{folder.history}: holds no epoch yet; wait until the first one ends")
     predictions, classes = predictions_of(folder.predictions)
     summary = read_summary(folder.summary)
-    return RunData(
-        path=folder.path.resolve(),
-        history=history,
-        config=config,
-        summary=summary,
-        environment=read_json(folder.environment) if folder.environment.exists() else {},
-        predictions=predictions,
-        classes=classes,
-        status=status_of(folder, summary, sweep_statuses(folder.path.parent.parent / "journal.jsonl")),
-    )
+    environment = read_json(folder.environment) if folder.environment.exists() else {}
+    status = status_of(folder, summary, sweep_statuses(folder.path.parent.parent / "journal.jsonl"))
+    return RunData(folder.path.resolve(), history, config or {}, summary, environment, predictions, classes, status)
 
 
 def predictions_of(path: Path) -> tuple[dict[str, Array], Sequence[Any]]:
@@ -244,11 +230,7 @@ def predictions_of(path: Path) -> tuple[dict[str, Array], Sequence[Any]]:
 
 
 def read_summary(path: Path) -> dict[str, Any]:
-    """Read summary.json, which may be untrusted, and check what the views show; empty if absent.
-
-    Raises:
-        RunError: if the file cannot be read, or a figure in it is no number of a common size.
-    """
+    """Read summary.json, which may be untrusted, and check what the views show; empty if absent."""
     summary = read_json(path) if path.exists() else {}
     for name in ("best_epoch", "test_accuracy"):
         value = summary.get(name)
@@ -296,24 +278,14 @@ def value_text(value: Any) -> str:
 
 @dataclass(frozen=True)
 class RunGroup:
-    """Runs that differ in their seed alone, or a single run.
-
-    Attributes:
-        label: the config keys in which it differs from the other groups.
-        runs: one or more.
-    """
+    """Runs that differ in their seed alone, or a single run; labelled by the keys in which it differs from others."""
 
     label: str
     runs: tuple[RunData, ...]
 
 
 def grouped(runs: Sequence[RunData], by_seed: bool = True) -> list[RunGroup]:
-    """Group runs whose configs differ in the seed alone, labelled by the keys in which the groups differ.
-
-    Args:
-        runs: at least one.
-        by_seed: False keeps every run by itself.
-    """
+    """Group runs whose configs differ in the seed alone (with `by_seed`; otherwise each run is a group)."""
     keys = differing_keys(runs)
     together = by_seed and SEED in keys
     names = short_names([key for key in keys if key != SEED or not by_seed])

@@ -12,6 +12,8 @@ from twolayer.utils.columns import larger_is_better
 from twolayer.utils.text import did_you_mean, plain
 from twolayer.views.run_data import ENDED, FIGURES, Cell, RunData, differing_keys, short_names, value_text
 
+SHORT = ("epochs", "best epoch", "lowest val loss", "best val accuracy", "test accuracy", "seconds")
+
 
 class RunTable(NamedTuple):
     """A table without empty columns.

@@ -128,14 +128,9 @@ class WatchPage:
         if self._logs_now() != self._logs:
             self._rebuild()
             return
-        owners = {
-            run.folder.path: (
-                RunGroup(run.data.name, (run.data,)),
-                self.list.look(run) if len(chosen) > 1 else None,
-            )
-            for run in chosen
-        }
-        self.curves.draw(owners, self._window)
+        looks = {run: self.list.look(run) if len(chosen) > 1 else None for run in chosen}
+        groups = {(run.folder.path, look): RunGroup(run.data.name, (run.data,)) for run, look in looks.items()}
+        self.curves.draw(groups, self._window)
         _set(self.words, _words(focus) if focus is not None else "")
         _set(self.boundary, self._boundary_of(focus) if focus is not None and len(PANELS) in self.show.active else "")
 

@@ -10,11 +10,10 @@ import numpy as np
 from twolayer.views import style
 from twolayer.views.live.following import LiveRun
 from twolayer.views.run_data import FIGURES, Cell
-from twolayer.views.table import run_table
+from twolayer.views.table import SHORT, run_table
 
 AUTOMATIC = 5  # runs drawn until some are chosen
 MOST = 40  # runs drawn at a time; of more, those higher in the table
-_SHOWN = ("epochs", "best epoch", "lowest val loss", "best val accuracy", "test accuracy", "seconds")
 _CHARACTER = 7  # pixels
 _LONGEST = 30  # characters; a longer cell is cut, a heading never
 
@@ -99,7 +98,7 @@ class RunList:
         if not runs:
             self._looks, self.source.data = {}, {"path": []}
             return
-        table = run_table(state, figures=_SHOWN, status=True)
+        table = run_table(state, figures=SHORT, status=True)
         ranked = [runs[k] for k in table.order]
         if self.by_hand:
             self._set_chosen([path for path in self._looks if path in self._runs])

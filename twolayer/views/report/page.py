@@ -7,18 +7,22 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
+from twolayer.runs.checkpoint import read_model_arrays
+from twolayer.runs.folder import RunFolder
 from twolayer.utils.errors import MissingExtraError
 from twolayer.utils.files import write_atomically
 from twolayer.views.diagnosis import diagnose
-from twolayer.views.evaluation import confusion_matrix, reliability
+from twolayer.views.evaluation import confusion_matrix, most_confident_mistakes, reliability
 from twolayer.views.interactive import interactive_curves
 from twolayer.views.loss_curve import draw_curves
 from twolayer.views.panels import By
 from twolayer.views.report import html, pictures
-from twolayer.views.report.details import Details, evaluated
 from twolayer.views.report.html import text
-from twolayer.views.run_data import RunData, differing_keys, flattened
-from twolayer.views.table import run_names, run_table
+from twolayer.views.report.rows import RawRows, evaluated, rows_or_reason
+from twolayer.views.run_data import FIGURES, RunData, differing_keys, flattened
+from twolayer.views.table import SHORT, run_names, run_table
 
 MAX_UNITS = 64  # pictures of weights for one run; several runs share them
 MAX_COLUMNS = 12  # of a mistaken row that is no picture
@@ -26,36 +30,29 @@ MAX_COLUMNS = 12  # of a mistaken row that is no picture
 
 def write_report(
     runs: Sequence[RunData],
-    details: Sequence[Details],
     path: Path,
     *,
+    image_shape: tuple[int, ...] | None = None,
     by: By = "epoch",
     scale: str | None = None,
     bands: bool = True,
 ) -> str:
-    """Write the page.
-
-    Args:
-        runs: at least one.
-        details: one for each run.
-        path: the .html file; replaced whole.
-        by: the curves' x axis.
-        scale: of the losses: `linear`, `log` or None (whichever shows more).
-        bands: draw runs that differ in the seed alone as one curve in a band.
+    """Write the page about some runs into an .html file, replaced whole; `by`, `scale` and `bands` as for
+    `interactive_curves`. Rows have the given shape as pictures, or the one that the data says.
 
     Returns:
         A note for the terminal: which extra would make the curves interactive, or nothing.
     """
-    table = run_table(runs)
-    runs, details = [runs[k] for k in table.order], [details[k] for k in table.order]
+    table = run_table(runs, figures=FIGURES if len(runs) == 1 else SHORT)
+    runs = [runs[k] for k in table.order]
     head, curves, note = _curves(runs, by, scale, bands)
     single = len(runs) == 1
     title = runs[0].name if single else f"{len(runs)} runs"
     header, *rows = table.as_text()
     parts = [f"<h1>{text(title)}</h1>", curves, html.table(header, rows)]
     units = max(8, MAX_UNITS // len(runs))
-    for index, (run, detail, name) in enumerate(zip(runs, details, run_names(runs), strict=True)):
-        about = "\n".join(_about(run, detail, units))
+    for index, (run, name) in enumerate(zip(runs, run_names(runs), strict=True)):
+        about = "\n".join(_about(run, image_shape, units))
         opened = " open" if index == 0 else ""
         parts.append(
             about if single else f"<details{opened} class=run><summary>{text(name)}</summary>{about}</details>"
@@ -101,31 +98,46 @@ def _value(value: object) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _about(run: RunData, detail: Details, units: int) -> list[str]:
+def _about(run: RunData, image_shape: tuple[int, ...] | None, units: int) -> list[str]:
     parts = ["<h2>Diagnosis</h2>", html.verdicts(diagnose(run))]
     refit = [run.summary.get(f"refit_{what}") for what in ("rows", "epochs")]
     if all(isinstance(each, int) for each in refit):
         what = "The model was refitted on {:,} training and validation rows for {:,} epochs".format(*refit)
         parts.append(f'<p class="note">{what}; what is said of validation rows is of the one before.</p>')
+    best = RunFolder(run.path).best
+    arrays = read_model_arrays(best, kinds=("model",))[0] if best.exists() else {}
+    weights = arrays.get("W1", arrays.get("W2", np.empty((0, 0))))
     judged = evaluated(run)
     if judged is None:
+        shape = pictures.image_shape_of(len(weights), image_shape)
         parts.append('<p class="note">The run kept no predictions: no confusion matrix, no calibration.</p>')
     else:
         kind, y, P = judged
+        wrong = most_confident_mistakes(y, P)
+        rows, why_not = rows_or_reason(run, kind, wrong)
+        known = rows.preparation.image_shape if rows else None
+        shape = pictures.image_shape_of(len(weights), image_shape or known)
         classes = run.classes if len(run.classes) == P.shape[1] else range(P.shape[1])
         counts = confusion_matrix(y, P.argmax(axis=1), P.shape[1])
         bins = reliability(y, P)
+        guesses = P[wrong].argmax(axis=1)
+        mistakes = [
+            (number, str(classes[right]), str(classes[guess]), f"{confidence:.1%}")
+            for number, right, guess, confidence in zip(
+                run.predictions[f"{kind}_rows"][wrong], y[wrong], guesses, P[wrong].max(axis=1), strict=True
+            )
+        ]
         parts += [
             f"<h2>Confusion matrix, {len(y):,} {kind} rows</h2>",
             html.confusion_table(counts, classes),
             f'<div class="side"><div><h2>By class, {kind} rows</h2>{html.class_table(counts, classes)}</div>',
             f"<div><h2>Calibration, {kind} rows</h2>{pictures.reliability_svg(bins)}"
             f"<p>Expected calibration error: {bins.ece:.4f}</p></div></div>",
-            *_mistakes(detail, kind),
+            f"<h2>Most confident mistakes, {kind} rows</h2>",
+            _mistakes(mistakes, rows, why_not, shape),
         ]
-    shape = detail.image_shape
-    if detail.W1 is not None and shape is not None:
-        picture = pictures.weights_png(detail.W1, shape, units)
+    if shape is not None:
+        picture = pictures.weights_png(weights, shape, units)
         parts.append(
             f"<h2>First-layer weights</h2><p class=note>One picture per unit, largest norm first (at most {units}); "
             f'vermilion positive, white 0, blue negative.</p><img class="weights" alt="weights of the first layer" '
@@ -135,28 +147,25 @@ def _about(run: RunData, detail: Details, units: int) -> list[str]:
     return [*parts, _folded("Environment", html.table(("", "value"), environment, "text"))] if environment else parts
 
 
-def _mistakes(detail: Details, kind: str) -> list[str]:
-    """Return the most confident mistakes: pictures with their labels, or one table with the rows' cells."""
-    if not detail.mistakes:
-        return [f"<p>No mistake among the {kind} rows.</p>"]
-    note = detail.note
-    if detail.mistakes[0].picture is not None:
+def _mistakes(
+    mistakes: Sequence[tuple[int, str, str, str]], rows: RawRows | None, note: str, shape: tuple[int, ...] | None
+) -> str:
+    """Return mistakes (row, class, predicted, confidence) with their pictures, or as one table with the rows' cells."""
+    if not mistakes:
+        return "<p>There are none.</p>"
+    if rows is not None and shape is not None:
+        sources = [pictures.data_uri(pictures.png_bytes(pictures.row_picture(row, shape))) for row in rows.X]
         body = "".join(
-            f'<figure><img alt="row {one.row}" src="{pictures.data_uri(one.picture or b"")}"><figcaption>'
-            f"row {one.row}: <b>{text(one.right)}</b>, predicted <b>{text(one.predicted)}</b> ({one.confidence:.1%})"
-            "</figcaption></figure>"
-            for one in detail.mistakes
+            f'<figure><img alt="row {row}" src="{source}"><figcaption>row {row}: <b>{text(right)}</b>, predicted '
+            f"<b>{text(predicted)}</b> ({confidence})</figcaption></figure>"
+            for (row, right, predicted, confidence), source in zip(mistakes, sources, strict=True)
         )
-        body = f'<div class="mistakes">{body}</div>'
-    else:
-        columns = list(dict.fromkeys(name for one in detail.mistakes for name in one.cells or {}))
-        if len(columns) > MAX_COLUMNS:
-            note = f"{note} The first {MAX_COLUMNS} of {len(columns)} columns are shown.".strip()
-        shown = columns[:MAX_COLUMNS]
-        rows = [
-            (one.row, one.right, one.predicted, f"{one.confidence:.1%}", *((one.cells or {}).get(c, "") for c in shown))
-            for one in detail.mistakes
-        ]
-        body = html.table(("row", "class", "predicted", "confidence", *shown), rows, "cells")
+        return f'<div class="mistakes">{body}</div>'
+    cells = [{} if rows is None else rows.cells(k) for k in range(len(mistakes))]
+    columns = list(dict.fromkeys(name for each in cells for name in each))
+    if len(columns) > MAX_COLUMNS:
+        note = f"The first {MAX_COLUMNS} of {len(columns)} columns are shown."
+    shown = columns[:MAX_COLUMNS]
+    table = [(*one, *(each.get(name, "") for name in shown)) for one, each in zip(mistakes, cells, strict=True)]
     noted = f'<p class="note">{text(note)}</p>' if note else ""
-    return [f"<h2>Most confident mistakes, {kind} rows</h2>{noted}{body}"]
+    return noted + html.table(("row", "class", "predicted", "confidence", *shown), table, "cells")
