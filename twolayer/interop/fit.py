@@ -56,11 +56,10 @@ def rows_and_labels(
     """
     refuse_masked(names[0], X)
     refuse_masked(names[1], y)
-    if hasattr(y, "isna") and np.any(y.isna()):
-        raise ValueError(f"{names[1]}: expected a label in every row, got {np.sum(y.isna())} missing ones (NaN or NA)")
-    if exact := getattr(
-        getattr(y, "dtype", None), "numpy_dtype", None
-    ):  # pandas' Int64 and boolean would become floats
+    if hasattr(y, "isna") and (missing := np.count_nonzero(y.isna())):
+        raise ValueError(f"{names[1]}: expected a label in every row, got {missing} missing ones (NaN or NA)")
+    exact = getattr(getattr(y, "dtype", None), "numpy_dtype", None)
+    if exact is not None:  # of pandas' nullable types, which scikit-learn makes float64
         y = y.to_numpy(exact)
     X, y = validate_data(estimator, X, y, dtype=FLOATS, reset=reset)
     try:
