@@ -241,7 +241,8 @@ def _refit(
                     break
         except DivergedError as error:
             return None, (*notes, f"refit: {error}. The model is the one before it")
-    what = f"refitted on {n_rows:,} training and validation rows for {epochs} epochs; the validation figures are those"
+    count = f"{epochs} epoch{'s' * (epochs != 1)}"
+    what = f"refitted on {n_rows:,} training and validation rows for {count}; the validation figures are those"
     return Refitted(solver.params, n_rows, epochs), (*notes, f"{what} of the model before that")
 
 
