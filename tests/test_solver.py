@@ -323,6 +323,19 @@ def test_an_epoch_whose_last_batch_weighs_nothing_has_no_gradient_norm_and_resum
     assert same(second.best_params, straight.best_params)
 
 
+def test_a_solver_that_has_run_takes_the_checkpoint_of_another_training(problem):
+    params, X, y = problem
+    other = params.map(lambda array: 0.5 * array)
+    used, first = (Solver(start, X, y, epochs=3, batch_size=N) for start in (other, params))
+    epochs = iter(used)
+    next(epochs)
+    next(epochs)  # what an interruption would return to is the state of step 1, as the checkpoint's
+    next(iter(first))
+    restore(used, state_arrays(first), state_header(first), same_rows=True)
+    assert list(used) == list(first)
+    assert same(used.params, first.params)
+
+
 @pytest.mark.parametrize("batch_size", [16, N])
 def test_an_epoch_broken_off_in_its_evaluation_counts_neither_as_epoch_nor_as_step(problem, batch_size):
     calls = iter([1.0, KeyboardInterrupt, 2.0, 3.0])
