@@ -224,7 +224,7 @@ def _propose_split(proposal: Proposal, test: Any, counts: dict[str, int], lackin
     if fewest < (2 if test is not None or fewest < 3 else 3):
         proposal.set("data.validation", 0.0, f"{few}: too few to hold any out")
     else:
-        proposal.set("data.validation", 0.2 if rows < 500 else 0.15)
+        proposal.set("data.validation", 0.2 if rows < _FEW_ROWS else 0.15)
     if max(counts.values()) < 4 * fewest:
         return
     if fewest < 10 or len(counts) > 20:
