@@ -237,7 +237,7 @@ def test_the_page_draws_good_runs_beside_broken_ones_over_every_axis_and_panel(p
         page.show.active = list(range(len(page.show.labels)))
         drawn = lines_of(page, "loss")
         assert {name for name, _ in drawn} == {"good", "linear", "model"}
-        assert {column for name, column in drawn if name == "good"} == {"train_loss", "val_loss", "steps", "best"}
+        assert {column for name, column in drawn if name == "good"} == {"train_loss", "val_loss", "steps", "best dot"}
         assert {name for name, _ in lines_of(page, "dead_share")} == {"good", "model"}
     assert "auc" not in page.curves.plots or lines_of(page, "auc")
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from bokeh.plotting import figure as Figure
 
 POINTS = 500  # of a curve; a panel is about as many pixels wide
+_DOT = " dot"
 MAIN, SMALL = 360, 240  # pixels: heights of panels
 _LOG_TICKS = """
 const {start, end} = cb_data.range, ticks = []
@@ -56,7 +57,7 @@ class Curves:
 
     Attributes:
         plots: Bokeh's figures by panel.
-        lines: renderers by column, by (owner, look, panel); the loss of each step is `steps`, the best epoch `best`.
+        lines: renderers by column, by (owner, look, panel); `steps` is the loss of each step, `best dot` the best epoch.
     """
 
     def __init__(self, logs: Mapping[str, bool], by: By, x_range: Any = None) -> None:
@@ -72,13 +73,13 @@ class Curves:
         """Draw groups of runs by (owner, look); leave alone what has not changed since the last call, and remove what
         is no longer among them. See `panel_lines` for a look of None, and `downsample` for the window."""
         wanted = {(*owner, name): group for owner, group in groups.items() for name in self.plots}
-        for key in self.lines.keys() - wanted.keys():
-            self._remove(key[-1], self.lines.pop(key))
-            del self._states[key]
+        gone = [line for key in self.lines.keys() - wanted.keys() for line in self.lines.pop(key).values()]
         for key, group in wanted.items():
-            if self._states.get(key) != (group, window):
+            if key not in self.lines or self._states.get(key) != (group, window):
                 self._states[key] = group, window
-                self.lines[key] = self._drawn(PANELS[key[-1]], group, key[1], window, self.lines.get(key, {}))
+                old, self.lines[key] = self.lines.get(key, {}), {}
+                self._draw(key, group, window, old)
+                gone += old.values()
         for name, plot in self.plots.items():
             drawn = [lines for key, lines in self.lines.items() if key[-1] == name]
             # The losses of the steps scatter widely: they do not set the scale.
@@ -86,24 +87,23 @@ class Curves:
             y_range: Any = plot.y_range
             if seen and y_range.renderers != seen:
                 y_range.renderers = seen
+            if any(line in gone for line in plot.renderers):
+                plot.renderers = [line for line in plot.renderers if line not in gone]
 
-    def _drawn(
-        self, panel: Panel, group: RunGroup, look: Look | None, window: Window, old: dict[str, GlyphRenderer[Any]]
-    ) -> dict[str, GlyphRenderer[Any]]:
-        """Return the lines of a group in a panel: those of the last call with new points, or new ones."""
-        new: dict[str, GlyphRenderer[Any]] = {}
-        for name, line in _shown_lines(panel, group, self.by, look, window).items():
+    def _draw(self, key: Any, group: RunGroup, window: Window, old: dict[str, GlyphRenderer[Any]]) -> None:
+        """Draw a group in a panel: new points for old lines that stay, which are taken out of `old`, or new lines."""
+        _, look, panel = key
+        new = self.lines[key]
+        for name, line in _shown_lines(PANELS[panel], group, self.by, look, window).items():
             if name in old:
                 new[name] = old.pop(name)
                 source: Any = new[name].data_source
                 source.data = _float32(x=line.x, y=line.y)
                 continue
             words = safe_text(f"{group.label} ({line.words})" if group.label else line.words)
-            new[name] = _add_line(self.plots[panel.name], line, words)
+            new[name] = _add_line(self.plots[panel], line, words, dot=name.endswith(_DOT))
             if line.band is not None and line.width == THICK:
-                new[f"{name} band"] = _add_band(self.plots[panel.name], line, words)
-        self._remove(panel.name, old)
-        return new
+                new[f"{name} band"] = _add_band(self.plots[panel], line, words)
 
     def grid(self, names: Sequence[str]) -> Any:
         """Return some of the panels, two in a row."""
@@ -111,11 +111,6 @@ class Curves:
 
         plots: list[Any] = [self.plots[name] for name in names]
         return gridplot(plots, ncols=2, sizing_mode="stretch_width", toolbar_location="right", merge_tools=True)
-
-    def _remove(self, panel: str, lines: Mapping[str, GlyphRenderer[Any]]) -> None:
-        plot, gone = self.plots[panel], list(lines.values())
-        if gone:
-            plot.renderers = [one for one in plot.renderers if one not in gone]
 
 
 def _shown_lines(panel: Panel, group: RunGroup, by: By, look: Look | None, window: Window) -> dict[str, Line]:
@@ -128,12 +123,14 @@ def _shown_lines(panel: Panel, group: RunGroup, by: By, look: Look | None, windo
         x, y = downsample(x, y, POINTS, window)
         shown["steps"] = lines[0]._replace(words="each step", x=x, y=y, width=0.7)
     for line in lines:
-        shown[line.column if len(line.x) > 1 else f"{line.column}, one point"] = line
+        shown[line.column] = line
+        if len(line.x) == 1:
+            shown[f"{line.column}{_DOT}"] = line
     best = best_point(run, lines[-1].column, by) if lines and len(group.runs) == 1 else None
     if best is not None:
         point: dict[str, Any] = {"x": np.array(best[:1]), "y": np.array(best[1:])}
         color = style.MARK if look is None else lines[-1].color
-        shown["best"] = lines[-1]._replace(words="best epoch", color=color, **point)
+        shown[f"best{_DOT}"] = lines[-1]._replace(words="best epoch", color=color, **point)
     return shown
 
 
@@ -181,12 +178,12 @@ def _float32(**columns: Array) -> dict[str, Array]:
     return {name: values.astype(np.float32) for name, values in columns.items()}
 
 
-def _add_line(plot: Figure, line: Line, name: str) -> GlyphRenderer[Any]:
-    """Draw a line, or a dot where it is a single point."""
+def _add_line(plot: Figure, line: Line, name: str, dot: bool) -> GlyphRenderer[Any]:
+    """Draw a line, or a dot for the one point that it has."""
     from bokeh.models import ColumnDataSource
 
     source: Any = ColumnDataSource(_float32(x=line.x, y=line.y))
-    if len(line.x) == 1:
+    if dot:
         return plot.scatter("x", "y", source=source, color=line.color, size=8, name=name)
     alpha = 0.2 if line.words == "each step" else 1.0
     look: dict[str, Any] = {"color": line.color, "line_dash": line.dash, "line_width": line.width, "alpha": alpha}

@@ -128,8 +128,7 @@ class WatchPage:
         if self._logs_now() != self._logs:
             self._rebuild()
             return
-        looks = {run: self.list.look(run) if len(chosen) > 1 else None for run in chosen}
-        groups = {(run.folder.path, look): RunGroup(run.data.name, (run.data,)) for run, look in looks.items()}
+        groups = {(run.folder.path, self.list.look(run)): RunGroup(run.data.name, (run.data,)) for run in chosen}
         self.curves.draw(groups, self._window)
         _set(self.words, _words(focus) if focus is not None else "")
         _set(self.boundary, self._boundary_of(focus) if focus is not None and len(PANELS) in self.show.active else "")
