@@ -188,11 +188,9 @@ def _solver_fields() -> dict[str, Any]:
 def _by_choice(values: dict[str, float]) -> str:
     """Return the default, and after it the choices that have another, e.g. `0.1, 0.001 for rmsprop, adam, adamw`."""
     usual = next(iter(values.values()))
-    others: dict[float, list[str]] = {}
-    for choice, value in values.items():
-        if value != usual:
-            others.setdefault(value, []).append(choice)
-    return ", ".join([f"{usual}", *(f"{value} for {', '.join(names)}" for value, names in others.items())])
+    others = dict.fromkeys(value for value in values.values() if value != usual)
+    named = [f"{value} for {', '.join(name for name in values if values[name] == value)}" for value in others]
+    return ", ".join([f"{usual}", *named])
 
 
 if TYPE_CHECKING:

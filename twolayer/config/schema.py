@@ -57,14 +57,11 @@ def config_schema() -> Schema:
 
 def reference_table() -> list[Row]:
     """Return every key of the config in the order of the models, for the documentation."""
-    schema = _inlined(Config)
     rows = []
-    for section, entry in schema["properties"].items():
+    for section, entry in _inlined(Config)["properties"].items():
         keys = next(_branches(entry)).get("properties")
-        if keys is None:
-            rows.append(_row(section, entry))
-        else:
-            rows.extend(_row(f"{section}.{key}", value) for key, value in keys.items())
+        named = {section: entry} if keys is None else {f"{section}.{key}": value for key, value in keys.items()}
+        rows += [_row(name, value) for name, value in named.items()]
     return rows
 
 
@@ -141,13 +138,15 @@ def _entry(key: str, schema: Schema) -> str:
 def _inlined(model: type[BaseModel]) -> Schema:
     """Return a model's schema with each reference replaced by what it refers to."""
     schema = model.model_json_schema()
+    definitions = schema.pop("$defs", {})
 
     def inline(part: Any) -> Any:
-        if isinstance(part, dict):
-            if "$ref" in part:
-                part = {**schema["$defs"][part["$ref"].rpartition("/")[2]], **part}
-            return {key: inline(value) for key, value in part.items() if key not in ("$ref", "$defs")}
-        return [inline(item) for item in part] if isinstance(part, list) else part
+        if isinstance(part, list):
+            return [inline(item) for item in part]
+        if not isinstance(part, dict):
+            return part
+        referred = definitions[part["$ref"].rpartition("/")[2]] if "$ref" in part else {}
+        return {key: inline(value) for key, value in {**referred, **part}.items() if key != "$ref"}
 
     inlined: Schema = inline(schema)
     return inlined

@@ -4,6 +4,7 @@ documentation's tables are derived from it."""
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterable
 from dataclasses import field, fields
 from functools import cache
@@ -14,6 +15,12 @@ from typing import Any, get_args, get_type_hints
 import numpy as np
 
 LARGEST = 1_000_000_000  # of a count
+_BOUNDS = {
+    "ge": ("of at least", operator.ge),
+    "gt": ("greater than", operator.gt),
+    "le": ("at most", operator.le),
+    "lt": ("below", operator.lt),
+}
 _KINDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "True or False", str: "text"}
 
 
@@ -53,29 +60,17 @@ def check_settings(settings: Any) -> None:
         message = f"{name}: expected {words}, got {value!r}"
         if not isinstance(value, accepted) or (kind is not bool and type(value) is bool):
             raise TypeError(message)
-        if value not in choices if choices else bounds and not _is_within(value, **bounds):
+        fits = all(_BOUNDS[name][1](value, bound) for name, bound in bounds.items())
+        if value not in choices if choices else bounds and not (math.isfinite(value) and fits):
             raise ValueError(message)
         object.__setattr__(settings, name, kind(value))
 
 
-def range_in_words(
-    ge: float | None = None, gt: float | None = None, le: float | None = None, lt: float | None = None
-) -> str:
+def range_in_words(**bounds: float) -> str:
     """Return ` of at least 0 and below 1`; bounds of a milliard and more are left out."""
-    parts = [
-        f"of at least {ge}" if ge is not None and ge > -LARGEST else "",
-        f"greater than {gt}" if gt is not None else "",
-        f"at most {le}" if le is not None and le < LARGEST else "",
-        f"below {lt}" if lt is not None and lt < 2**63 else "",
-    ]
-    text = " and ".join(part for part in parts if part)
+    named = {name: bound for name, bound in bounds.items() if abs(bound) < LARGEST}
+    text = " and ".join(f"{words} {named[name]}" for name, (words, _) in _BOUNDS.items() if name in named)
     return f" {text}" if text else ""
 
 
 _hints: Any = cache(get_type_hints)
-
-
-def _is_within(
-    value: float, ge: float = -math.inf, gt: float = -math.inf, le: float = math.inf, lt: float = math.inf
-) -> bool:
-    return math.isfinite(value) and ge <= value <= le and gt < value < lt
