@@ -1,11 +1,15 @@
 """Write the pages of the documentation that repeat the code: `python docs/generate.py`.
 
-docs/reference/commands.md holds every `--help`, docs/reference/config.md the table of config keys between two marks.
-Sphinx runs this before it builds (conf.py), and tests/test_docs.py compares the result with the committed pages."""
+docs/reference/commands.md holds every `--help`, docs/reference/config.md the table of config keys, and
+docs/explanation/speed.md the tables of speed.json, which `python -m benchmarks --json` writes; tables are between two
+marks. Sphinx runs this before it builds (conf.py), and tests/test_docs.py compares the result with the pages."""
 
 from __future__ import annotations
 
+import json
+import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -15,7 +19,7 @@ from twolayer.config import reference_table
 
 DOCS = Path(__file__).resolve().parent
 HELP_WIDTH = 100
-_MARKED = re.compile(r"(<!-- generated: keys -->\n).*?(\n<!-- end -->)", re.DOTALL)
+_SMALL = 3  # networks of the race that count as small: the first ones
 _COMMANDS_HEAD = """\
 # Commands
 
@@ -54,17 +58,47 @@ def commands_page() -> str:
 
 def config_page(page: str) -> str:
     """Return the page with the table of config keys, as the code has them, between its two marks."""
-    rows = ["| key | takes | default | meaning |", "| --- | --- | --- | --- |"]
-    rows += [
-        f"| `{key}` | {_cell(takes)} | {_cell(default)} | {_cell(meaning)} |"
-        for key, takes, default, meaning in _rows()
-    ]
-    table = "\n".join(rows)
-    return _MARKED.sub(lambda found: f"{found[1]}{table}{found[2]}", page)
+    rows = [[f"`{row.key}`", *(_cell(str(each)) for each in row[1:])] for row in reference_table()]
+    return between_marks(page, "keys", ["key", "takes", "default", "meaning"], rows)
 
 
-def _rows() -> list[tuple[str, str, str, str]]:
-    return [tuple(map(str, row)) for row in reference_table()]  # type: ignore[misc]
+def speed_page(page: str) -> str:
+    """Return the page with the times of speed.json and their ratios to those of the compiled engine."""
+    found = json.loads((DOCS / "explanation" / "speed.json").read_text("utf-8"))
+    times = {(row["shape"], row["optimizer"], row["contestant"]): row["median_us"] for row in found}
+    names = list(dict.fromkeys(row["contestant"] for row in found))
+    shapes = list(dict.fromkeys(row["shape"] for row in found))
+
+    def steps_row(shape: str, optimizer: str) -> list[str]:
+        row = {name: times[shape, optimizer, name] for name in names if (shape, optimizer, name) in times}
+        best = min(row, key=lambda name: row[name] if name != "five products" else math.inf)
+        cells = {name: f"{us:,.1f}" if us < 10 else f"{us:,.0f}" for name, us in row.items()}
+        cells[best] = f"**{cells[best]}**"
+        return [shape, optimizer, *(cells.get(name, "-") for name in names)]
+
+    def ratio(name: str, among: Sequence[str]) -> str:
+        cases = [(shape, optimizer) for shape in among for optimizer in ("sgd", "momentum")]
+        found = [times[(*case, name)] / times[(*case, "twolayer numba")] for case in cases if (*case, name) in times]
+        return (
+            " to ".join(f"{each:.2g}" if each < 10 else f"{each:.0f}" for each in (min(found), max(found)))
+            if found
+            else "-"
+        )
+
+    steps = [steps_row(shape, optimizer) for shape in shapes for optimizer in ("sgd", "momentum")]
+    page = between_marks(page, "steps", ["D-H-C-batch", "optimiser", *names], steps, n_text=2)
+    groups = (shapes[:_SMALL], shapes[_SMALL:])
+    ratios = [[name, *(ratio(name, group) for group in groups)] for name in names if name != "twolayer numba"]
+    heads = ["times as long", *(f"{group[0]} to {group[-1]}" for group in groups)]
+    return between_marks(page, "ratios", heads, ratios, n_text=1)
+
+
+def between_marks(page: str, name: str, head: list[str], rows: list[list[str]], n_text: int | None = None) -> str:
+    """Return the page with a table between two marks; columns from `n_text` on hold numbers."""
+    rule = ["---" if n_text is None or column < n_text else "--:" for column in range(len(head))]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in [head, rule, *rows])
+    marked = re.compile(rf"(<!-- generated: {name} -->\n).*?(\n<!-- end -->)", re.DOTALL)
+    return marked.sub(lambda found: f"{found[1]}{table}{found[2]}", page)
 
 
 def _cell(text: str) -> str:
@@ -85,10 +119,11 @@ def _help(name: str, command: click.Command) -> str:
 
 def generated() -> dict[Path, str]:
     """Return the text of each generated page by its path."""
-    config = DOCS / "reference" / "config.md"
+    config, speed = DOCS / "reference" / "config.md", DOCS / "explanation" / "speed.md"
     return {
         DOCS / "reference" / "commands.md": commands_page(),
         config: config_page(config.read_text("utf-8")),
+        speed: speed_page(speed.read_text("utf-8")),
     }
 
 

@@ -251,7 +251,7 @@ def generated() -> dict[Path, str]:
 
 
 def test_the_generated_pages_are_those_of_the_code(generated: dict[Path, str]) -> None:
-    commands, config = generated.values()
+    commands, config, _ = generated.values()
     assert all(f"\n## {name}\n" in commands and f"Usage: twolayer {name}" in commands for name in COMMANDS)
     assert all(f"| `{row.key}` |" in config for row in reference_table())
     for page, text in generated.items():
@@ -283,6 +283,18 @@ def test_every_verdict_has_its_picture_and_its_section() -> None:
     for verdict in RULES:
         assert f"\n## {verdict.capitalize()}\n" in page, verdict
         assert f"](../pictures/{drawn[verdict]}.png)" in page, verdict
+
+
+def test_the_command_under_a_verdict_is_that_of_its_picture() -> None:
+    page = (ROOT / "docs/howto/read-a-curve.md").read_text("utf-8")
+    pictures = runpy.run_path(str(ROOT / "docs" / "pictures.py"))["TRAININGS"]
+    for picture in pictures.values():
+        if picture.verdict and picture.config != "parts":
+            section = page.partition(f"\n## {picture.verdict.capitalize()}\n")[2]
+            command = re.match(r"\n`(twolayer train [^`]*)`\n", section)
+            expected = ["twolayer", "train", f"configs/{picture.config}.yaml", *picture.overrides]
+            assert command, picture.verdict
+            assert shlex.split(command[1]) == expected
 
 
 def test_the_ci_script_runs_the_readmes_test_command() -> None:

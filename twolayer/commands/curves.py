@@ -40,7 +40,7 @@ def command(
 ) -> None:
     """Draw the loss curve of RUN again, or several runs in one picture, and print a table of their values.
 
-    A FOLDER of runs means all of them. The legend names just the config keys in which the runs differ. One run is
+    A FOLDER of runs means all of them. The legend names only the config keys in which the runs differ. One run is
     drawn to its own loss_curve.png and several to curves.png here, unless -o gives another file; their table is also
     written beside the picture as .csv.
 
