@@ -79,11 +79,8 @@ def speed_page(page: str) -> str:
     def ratio(name: str, among: Sequence[str]) -> str:
         cases = [(shape, optimizer) for shape in among for optimizer in ("sgd", "momentum")]
         found = [times[(*case, name)] / times[(*case, "twolayer numba")] for case in cases if (*case, name) in times]
-        return (
-            " to ".join(f"{each:.2g}" if each < 10 else f"{each:.0f}" for each in (min(found), max(found)))
-            if found
-            else "-"
-        )
+        ends = (min(found), max(found)) if found else ()
+        return " to ".join(f"{each:.2g}" if each < 10 else f"{each:.0f}" for each in ends)
 
     steps = [steps_row(shape, optimizer) for shape in shapes for optimizer in ("sgd", "momentum")]
     page = between_marks(page, "steps", ["D-H-C-batch", "optimiser", *names], steps, n_text=2)

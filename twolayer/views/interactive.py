@@ -57,7 +57,7 @@ class Curves:
 
     Attributes:
         plots: Bokeh's figures by panel.
-        lines: renderers by column, by (owner, look, panel); `steps` is the loss of each step, `best dot` the best epoch.
+        lines: renderers by column, by (owner, look, panel); `steps`: the loss of each step; `best dot`: the best epoch.
     """
 
     def __init__(self, logs: Mapping[str, bool], by: By, x_range: Any = None) -> None:
