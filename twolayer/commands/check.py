@@ -5,12 +5,13 @@ These are CS231n's sanity checks, before any training: one finding per line, wit
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import click
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from twolayer.commands import complete_keys
@@ -23,14 +24,13 @@ from twolayer.network.backprop import loss_and_gradients
 from twolayer.network.model import Array, Params, forward
 from twolayer.reference import REFERENCES
 from twolayer.reference.gradcheck import check_gradients
+from twolayer.reference.plain import LossAndGradients
 from twolayer.solver.metrics import RowSource
 from twolayer.solver.solver import Solver
 from twolayer.training.build import initial_params
 from twolayer.utils.errors import CheckFailedError, DataError
 from twolayer.utils.randomness import generator
 from twolayer.utils.text import counted, shown
-
-LossAndGradients = Callable[..., tuple[float, Params]]
 
 FEW_ROWS = 20
 SOME_ROWS = 500  # for the loss at the start
@@ -191,12 +191,7 @@ def penalty_rises(
 
 
 def gradients_agree(
-    params: Params,
-    X: Array,
-    y: Array,
-    reg: float,
-    rng: np.random.Generator,
-    function: LossAndGradients = loss_and_gradients,
+    params: Params, X: Array, y: Array, reg: float, rng: Generator, function: LossAndGradients = loss_and_gradients
 ) -> Finding:
     """Compare the gradients on these rows with differences of the loss and with a reference."""
     reference = {"ones vectors": REFERENCES["ones vectors"]}
@@ -232,7 +227,7 @@ def few_rows_memorised(params: Params, X: Array, y: Array) -> Finding:
     return Finding("FAIL", f"{words}; try more hidden units, data.scale=standardize, and look at the labels")
 
 
-def distinct_rows(X: RowSource, y: Array, rng: np.random.Generator, limit: int) -> NDArray[np.intp]:
+def distinct_rows(X: RowSource, y: Array, rng: Generator, limit: int) -> NDArray[np.intp]:
     """Return the numbers of at most `limit` training rows, drawn at random, that all differ from each other."""
     drawn = rng.permutation(len(y))[: 2 * limit]
     _, first = np.unique(rows_of(X, drawn), axis=0, return_index=True)

@@ -248,7 +248,11 @@ def _explain(error: MarkedYAMLError, text: str, last: tuple[int, int]) -> tuple[
     problem, mark, context = str(error.problem or error.context), error.problem_mark, error.context_mark
     at = (mark.line + 1, mark.column + 1) if mark is not None else last
     begun = (context.line + 1, context.column + 1) if context is not None else at
-    lines = ["", *text.splitlines(), ""]  # from 1; an error at the end of the text may be in the line after the last
+    lines = [
+        "",
+        *re.split(r"\r\n|\r|\n", text),
+        "",
+    ]  # from 1; an error at the end of the text may be in the line after the last
     if "'\\t'" in problem:
         return "a tab; YAML is indented with spaces, so replace it by spaces", *at
     if "unexpected end of stream" in problem and "quoted" in str(error.context):
