@@ -38,14 +38,7 @@ FRAME_MS, LAST_FRAME_MS = 120, 1800
 
 
 class Plane:
-    """Two-feature rows and the grid of points around them on which a model is drawn.
-
-    Args:
-        X: (N, 2) raw rows.
-        y: (N,) class indices.
-        classes: C labels.
-        names: of the two features.
-    """
+    """Two-feature raw rows X (N, 2) of classes y (N,), and the grid of points around them on which a model is drawn."""
 
     def __init__(self, X: Array, y: Array, classes: Sequence[Any], names: Sequence[str] = ("x1", "x2")) -> None:
         step = -(-len(X) // MAX_POINTS)
@@ -68,21 +61,12 @@ class Plane:
 
     def draw(self, axes: Axes, predict_proba: PredictProba) -> None:
         """Draw the plane and the rows on it: colour and shape of a mark by its class."""
-        axes.imshow(
-            self.image(predict_proba), extent=self.extent, origin="lower", aspect="auto", interpolation="bilinear"
-        )
+        image = self.image(predict_proba)
+        axes.imshow(image, extent=self.extent, origin="lower", aspect="auto", interpolation="bilinear")
+        look: dict[str, Any] = {"markersize": 4.5, "markeredgecolor": "white", "markeredgewidth": 0.5}
         for k, label in enumerate(self.classes):
-            rows = self.X[self.y == k]
-            axes.plot(
-                rows[:, 0],
-                rows[:, 1],
-                MARKERS[k % len(MARKERS)],
-                color=style.line_look(k)[0],
-                markersize=4.5,
-                markeredgecolor="white",
-                markeredgewidth=0.5,
-                label=style.legend_name(label),
-            )
+            look |= {"color": style.line_look(k)[0], "label": style.legend_name(label)}
+            axes.plot(*self.X[self.y == k].T, MARKERS[k % len(MARKERS)], **look)
         axes.set_xlabel(style.plain(self.names[0]))
         axes.set_ylabel(style.plain(self.names[1]))
 
@@ -100,25 +84,13 @@ def plane_of(run: Path, classes: Sequence[Any]) -> Plane:
     return Plane(rows.X, rows.y, classes, rows.preparation.feature_names)
 
 
-def snapshot_models(run: Path, last: bool = False) -> list[tuple[int, Model]]:
-    """Return the models of a run's snapshots (or of the last one alone), each with its epoch, in their order.
+def snapshot_models(run: Path) -> list[tuple[int, Model]]:
+    """Return the models of a run's snapshots, each with its epoch, in their order.
 
     Raises:
         RunError: if one of the files is damaged, or of another network than the run's.
     """
-    paths = RunFolder(run).snapshot_files()
-    if not paths:
-        return []
-    model = load_model(run)
-    frames = []
-    for path in paths[-1:] if last else paths:
-        arrays, header = read_model_arrays(path, kinds=("snapshot",))
-        params = Params(arrays.get("W1"), arrays.get("b1"), arrays["W2"], arrays["b2"])
-        epoch = _epoch(header, path)
-        if (params.n_features, params.n_classes) != (model.params.n_features, model.params.n_classes):
-            raise RunError(f"{path}: expected a network like {model.params}, as in best.npz, got {params}")
-        frames.append((epoch, Model(params, model.preparation)))
-    return sorted(frames, key=lambda frame: frame[0])
+    return sorted(_snapshots(RunFolder(run).snapshot_files(), load_model(run)), key=lambda each: each[0])
 
 
 def newest_model(run: Path) -> tuple[int, Model]:
@@ -127,10 +99,20 @@ def newest_model(run: Path) -> tuple[int, Model]:
     Raises:
         RunError: if the file is damaged.
     """
-    if snapshots := snapshot_models(run, last=True):
-        return snapshots[0]
     model = load_model(run)
-    return _epoch(model.header, RunFolder(run).best), model
+    last = _snapshots(RunFolder(run).snapshot_files()[-1:], model)
+    return last[0] if last else (_epoch(model.header, RunFolder(run).best), model)
+
+
+def _snapshots(paths: Sequence[Path], model: Model) -> list[tuple[int, Model]]:
+    found = []
+    for path in paths:
+        arrays, header = read_model_arrays(path, kinds=("snapshot",))
+        params = Params(arrays.get("W1"), arrays.get("b1"), arrays["W2"], arrays["b2"])
+        if (params.n_features, params.n_classes) != (model.params.n_features, model.params.n_classes):
+            raise RunError(f"{path}: expected a network like {model.params}, as in best.npz, got {params}")
+        found.append((_epoch(header, path), Model(params, model.preparation)))
+    return found
 
 
 def _epoch(header: Mapping[str, Any], path: Path) -> int:
@@ -154,14 +136,8 @@ def boundary_figure(plane: Plane, predict_proba: PredictProba) -> Figure:
 def animate_boundary(
     plane: Plane, frames: Sequence[tuple[int, PredictProba]], history: Mapping[str, Array], path: Path
 ) -> None:
-    """Write a GIF with a frame for each snapshot: the boundary, and beside it the losses up to that epoch.
-
-    Args:
-        plane: the rows.
-        frames: (epoch, model) in the order of the epochs, at least one.
-        history: columns of history.csv by name.
-        path: the .gif file, replaced whole.
-    """
+    """Write a GIF with a frame for each (epoch, model), in the order of the epochs: the boundary, and beside it the
+    losses of the history up to that epoch."""
     from PIL import Image
 
     images = [_frame(plane, epoch, model, history) for epoch, model in frames]
@@ -199,12 +175,5 @@ def _frame(plane: Plane, epoch: int, model: PredictProba, history: Mapping[str, 
 
 
 def _legend_above(axes: Axes, columns: int) -> None:
-    axes.legend(
-        loc="lower right",
-        bbox_to_anchor=(1.0, 1.0),
-        ncols=min(columns, 6),
-        frameon=False,
-        borderaxespad=0.2,
-        columnspacing=1.2,
-        handletextpad=0.4,
-    )
+    place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "ncols": min(columns, 6)}
+    axes.legend(frameon=False, borderaxespad=0.2, columnspacing=1.2, handletextpad=0.4, **place)

@@ -49,14 +49,8 @@ class Change(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """One problem found.
-
-    Attributes:
-        name: of the rule, a key of `RULES`.
-        evidence: what was seen, with its numbers.
-        changes: of the config, each by itself.
-        advice: what else to try, where no key does it.
-    """
+    """One problem found: the name of its rule, what was seen with its numbers, changes of the config of which each may
+    help, and what else to try, where no key does it."""
 
     name: str
     evidence: str
@@ -126,9 +120,8 @@ def _ratios(run: RunData) -> dict[str, float]:
     return ratios
 
 
-def _epoch(run: RunData, index: int) -> int:
-    epochs = run.column("epoch")
-    return int(epochs[index]) if epochs.size else index + 1
+def _epoch(run: RunData, index: int) -> str:
+    return f"{run.history['epoch'][index]:.0f}"
 
 
 def _has_few_rows(run: RunData) -> bool:

@@ -48,16 +48,12 @@ _SHORT = "return Math.abs(Math.log10(tick)) > 5 ? tick.toExponential() : String(
 
 
 class Curves:
-    """Linked panels with lines for each run or group of runs.
-
-    Args:
-        logs: names of the panels, and whether their y axes are logarithmic.
-        by: the x axis.
-        x_range: of older panels, to keep their zoom.
+    """Linked panels (by name: whether the y axis is logarithmic) with lines for each run or group of runs; the x range
+    of older panels keeps their zoom.
 
     Attributes:
         plots: Bokeh's figures by panel.
-        lines: renderers by column, by (owner, look, panel); `steps`: the loss of each step; `best dot`: the best epoch.
+        lines: renderers by column, by (owner, look, panel); `steps`: the loss of each step, `best dot`: the best epoch.
     """
 
     def __init__(self, logs: Mapping[str, bool], by: By, x_range: Any = None) -> None:

@@ -27,14 +27,8 @@ _BAND_POINTS = 400
 
 
 class Panel(NamedTuple):
-    """One pair of axes.
-
-    Attributes:
-        name: what `--show` calls it.
-        axis: label of the y axis, with the unit.
-        lines: by column of history.csv, what the line shows and its width: training is thin, validation thick.
-        log: whether a logarithmic scale is chosen where the values span a large factor.
-    """
+    """One pair of axes: its name for `--show`, the label of its y axis, by column of history.csv what a line shows and
+    its width (training is thin, validation thick), and whether the y axis is logarithmic for values of a wide range."""
 
     name: str
     axis: str
@@ -82,11 +76,7 @@ MAIN_PANELS = (PANELS["loss"], PANELS["accuracy"])
 
 
 def panels_named(names: Iterable[str]) -> list[Panel]:
-    """Return the panels of these names; the name of a column means its panel.
-
-    Raises:
-        ValueError: for a name that is neither.
-    """
+    """Return the panels of these names (a column's name means its panel); raise ValueError for an unknown name."""
     by_column = {column: panel for panel in PANELS.values() for column in panel.lines}
     found = {}
     for name in names:
@@ -142,9 +132,7 @@ class Line(NamedTuple):
         x: (M,) epochs, steps or seconds.
         y: (M,) the values of a run, or the mean over the runs of a group.
         band: lowest and highest of the runs, (M,) each; None for one run.
-        color: of the line.
-        dash: of the line.
-        width: in points.
+        color, dash, width: its look.
     """
 
     column: str
@@ -160,15 +148,9 @@ class Line(NamedTuple):
 def panel_lines(
     panel: Panel, group: RunGroup, by: By, look: Look | None = None, points: int = 800, window: Window = EVERYTHING
 ) -> list[Line]:
-    """Return the lines of a run or a group of runs in a panel, those that have values, downsampled.
+    """Return the lines of a run or a group of runs in a panel, those that have values, by `downsample`.
 
-    Args:
-        panel: what to show.
-        group: the runs.
-        by: the x axis.
-        look: of all lines; None: validation is vermilion, and the other columns have a colour each, the first is blue.
-        points: the most points that remain; extremes stay.
-        window: see `downsample`.
+    All have the given look; without one, validation is vermilion, and other columns have a colour each, the first blue.
     """
     lines = []
     for index, (column, (words, width)) in enumerate(panel.lines.items()):

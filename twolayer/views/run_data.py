@@ -178,11 +178,8 @@ def status_of(folder: RunFolder, summary: Mapping[str, Any], journal: Mapping[st
 
 
 def load_runs(places: Sequence[Path], say: Callable[[str], object]) -> list[RunData]:
-    """Read runs with their configs, wherever their data files have gone.
-
-    Args:
-        places: run folders, or folders of runs or of a sweep.
-        say: takes a note on each run that had to be left out of a folder.
+    """Read run folders, and all runs in folders of runs or of a sweep; `say` takes a note on each run of a folder that
+    is left out.
 
     Raises:
         RunError: if a place is neither, or a run that was named cannot be read.

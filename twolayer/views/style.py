@@ -38,7 +38,7 @@ def line_look(index: int) -> tuple[str, Dash]:
 @contextmanager
 def default_look() -> Iterator[None]:
     """Draw inside by matplotlib's own defaults, whatever a matplotlibrc in the current folder or a notebook has set
-    (`text.usetex: True` there would run LaTeX); also a decorator. Takes half a millisecond."""
+    (`text.usetex: True` there would run LaTeX); also a decorator."""
     import matplotlib
 
     with matplotlib.rc_context(), warnings.catch_warnings():

@@ -93,7 +93,7 @@ class LiveRun:
     Attributes:
         data: what the views know of it; another object after each change.
         problem: what is wrong with its files, in one line, or nothing.
-        started: when the run was created, by its environment.json; seconds since 1970.
+        started: when its environment.json was written, in seconds since 1970.
     """
 
     def __init__(self, path: Path) -> None:
@@ -118,11 +118,11 @@ class LiveRun:
             ("summary", self.folder.summary, read_summary),
             ("predictions", self.folder.predictions, predictions_of),
         ):
-            if self._changed(path):
-                try:
+            try:
+                if self._changed(path):
                     new[name] = read(path)
-                except (TwoLayerError, OSError) as error:
-                    problems.append(str(error).splitlines()[0])
+            except (TwoLayerError, OSError) as error:
+                problems.append(str(error).splitlines()[0])
         if "predictions" in new:
             new["predictions"], new["classes"] = new["predictions"]
         for name, log in self._logs.items():
@@ -141,10 +141,7 @@ class LiveRun:
 
     def _changed(self, path: Path) -> bool:
         """Return whether a file is another one than at the last call."""
-        try:
-            stamp = os.stat(path).st_mtime_ns
-        except OSError:
-            stamp = 0
+        stamp = os.stat(path).st_mtime_ns if path.exists() else 0
         before, self._stamps[path] = self._stamps.get(path, 0), stamp
         return before != stamp
 
@@ -154,14 +151,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 class Follower:
-    """All runs in some places, looked at again and again.
-
-    Args:
-        places: run folders, folders of runs, or sweeps.
-
-    Attributes:
-        runs: by path, in the order in which they were found.
-    """
+    """All `runs` (by path) in some places: run folders, folders of runs, or sweeps."""
 
     def __init__(self, places: Sequence[Path]) -> None:
         self.places = places
@@ -169,11 +159,8 @@ class Follower:
         self._next, self._finished_at = 0, 0.0
 
     def look(self) -> bool:
-        """Find new runs, forget those that are gone, and read what is new for about `SLICE` seconds.
-
-        Returns:
-            False if there was no time to look at all of them. Several pages may ask: they share one look.
-        """
+        """Find new runs, forget those that are gone, and read what is new for about `SLICE` seconds; return False if
+        there was no time for all of them. Several pages share one look."""
         if time.monotonic() - self._finished_at < INTERVAL / 2:
             return True
         paths = [path for place in self.places for path in run_folders(place)]

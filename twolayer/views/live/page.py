@@ -28,12 +28,8 @@ _SOON = 150  # milliseconds until what was clicked or zoomed is drawn
 
 
 class WatchPage:
-    """Controls, panels, the list of runs and the diagnosis of one of them.
-
-    Args:
-        document: the tab's.
-        follower: reads the runs, for all tabs.
-    """
+    """Controls, panels, the list of runs and the diagnosis of one of them, in the document of one tab; the follower
+    reads the runs for all tabs."""
 
     def __init__(self, document: Document, follower: Follower) -> None:
         from bokeh.layouts import column, row

@@ -57,9 +57,8 @@ def serve(places: Sequence[Path], address: str, port: int, browse: bool, say: Ca
             WatchPage(page, follower)
 
     loop = IOLoop()
-    application = Application(FunctionHandler(document))
     server = Server(
-        {"/": application},
+        {"/": Application(FunctionHandler(document))},
         io_loop=loop,
         address=address,
         port=port,
@@ -91,16 +90,15 @@ def _hosts(address: str) -> list[str]:
 
 
 def _free_port(address: str, port: int) -> int:
-    error: OSError | None = None
+    reason = ""
     for candidate in range(port, port + _TRIES) if port else [0]:
         try:
             with socket.socket() as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind((address, candidate))
                 return int(probe.getsockname()[1])
-        except OSError as refused:
-            error = refused
-    reason = error.strerror if error is not None else ""
+        except OSError as error:
+            reason = error.strerror or str(error)
     raise TwoLayerError(f"--address {address} --port {port}: {reason}; choose another port or address")
 
 

@@ -47,17 +47,11 @@ def row_picture(row: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.uint8]:
 
 
 def weights_png(W: NDArray[Any], shape: tuple[int, ...], limit: int = 64, columns: int = 16) -> bytes:
-    """Return the columns of W (D, H) as pictures side by side, those of the largest norm first, on one scale.
+    """Return columns of W (D, H) as pictures of a shape (of D numbers) in rows of `columns`: at most `limit`, those of
+    the largest norm first, on one scale.
 
     White is 0, vermilion positive, blue negative; full colour is the 99.5th percentile of |W|. Pictures with three
-    channels show the mean over them.
-
-    Args:
-        W: (D, H) weights.
-        shape: (rows, columns) or (rows, columns, 3) of a picture, D numbers in all.
-        limit: how many units at most.
-        columns: pictures side by side.
-    """
+    channels show the mean over them."""
     from matplotlib.colors import LinearSegmentedColormap
 
     W = np.asarray(W, np.float64)
