@@ -1,12 +1,15 @@
 """Draw the pictures of the documentation by training: `python docs/pictures.py`.
 
-Every picture comes from a command that its page shows. Those that exist are kept; remove docs/pictures/ to draw them
-again. A run that should show a verdict and does not, stops the build: the page would be wrong."""
+Every picture comes from a command that its page shows, the bars from explanation/speed.json. Those that exist are kept;
+remove docs/pictures/ to draw them again. A run that should show a verdict and does not stops the build, as the page
+would be wrong."""
 
 from __future__ import annotations
 
 import io
+import json
 import os
+import sys
 import tempfile
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -15,6 +18,10 @@ from typing import NamedTuple
 from twolayer.__main__ import run
 
 DOCS = Path(__file__).resolve().parent
+sys.path.insert(0, str(DOCS.parent))
+
+from benchmarks.table import draw_benchmark  # noqa: E402
+
 PICTURES = DOCS / "pictures"
 CONFIGS = DOCS.parent / "configs"
 
@@ -44,7 +51,7 @@ TRAININGS = {
     "letter": Picture("letter", ("solver.epochs=25",)),
     "fashion-mnist": Picture("fashion-mnist", ("solver.epochs=8",)),
     "toy": Picture("toy", ()),
-    "spiral": Picture("spiral", ()),
+    "spiral": Picture("spiral", ("run.snapshot_epochs=20",)),
     "unscaled-inputs": Picture(
         "fashion-mnist", ("data.scale=none", "solver.learning_rate=1e-5", "solver.epochs=6"), "unscaled inputs"
     ),
@@ -70,6 +77,7 @@ def main() -> None:
         for name in TRAININGS:
             if not (PICTURES / f"{name}.png").exists():
                 draw(name, Path(folder))
+        draw_benchmark(json.loads((DOCS / "explanation" / "speed.json").read_text("utf-8")), PICTURES / "speed.png")
         for name in EXPERIMENTS:
             if not (PICTURES / f"experiment-{name}.png").exists():
                 command("experiment", name, "--out", str(PICTURES / f"experiment-{name}.png"))
@@ -85,6 +93,7 @@ def draw(name: str, folder: Path) -> None:
     command("curves", name, "-o", str(PICTURES / f"{name}.png"))
     if name == "spiral":
         command("curves", name, "--boundary", "-o", str(PICTURES / "spiral-boundary.png"))
+        command("curves", name, "--boundary", "-o", str(PICTURES / "spiral.gif"))
 
 
 def make_parts(folder: Path) -> Path:
