@@ -10,7 +10,7 @@ import click
 from twolayer.config import load_config
 from twolayer.data.sources import files_of
 from twolayer.utils.errors import FileError
-from twolayer.utils.files import write_atomically
+from twolayer.utils.files import CANNOT_READ, explained, read_whole, write_atomically
 from twolayer.utils.text import did_you_mean, shown, some
 
 SCHEMA_NAME = "twolayer.schema.json"
@@ -54,7 +54,9 @@ def write_example(name: str, folder: str | Path = ".") -> Sequence[Path]:
         sources.append(home / "data" / "README.md")  # where they come from, and their licences
     files |= {folder / path.relative_to(home): path.read_bytes() for path in sources}
     for path, content in files.items():
-        if path.exists() and path.read_bytes() != content:
+        with explained(path, CANNOT_READ):
+            differs = path.exists() and read_whole(path, follow=True) != content
+        if differs:
             raise FileError(f"{path}: already exists with other content; move it, or run this in an empty folder")
     for path, content in files.items():
         if not path.exists():

@@ -26,6 +26,7 @@ from ruamel.yaml.events import (
 from ruamel.yaml.reader import ReaderError
 
 from twolayer.config.errors_report import KeyPath, Place, Report, file_problem
+from twolayer.utils.files import open_to_read
 from twolayer.utils.text import shown
 
 MAX_BYTES = 256 * 1024
@@ -275,7 +276,7 @@ def _read_text(path: Path) -> str:
     if problem := file_problem(path):
         raise Refused("".join(problem))
     try:
-        with path.open("rb") as file:
+        with open_to_read(path, follow=True) as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise Refused(f"cannot be read ({error.strerror or error})") from None

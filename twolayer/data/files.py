@@ -232,7 +232,7 @@ def cut(path: Path, *, has_header: bool, encoding: str = "utf-8", piece_bytes: i
     is_text = name.endswith((".csv", ".tsv", ".txt", ".tab", ".data")) and encoding.lower() in _ASCII_LIKE
     if not is_text or path.stat().st_size <= piece_bytes:
         return CutFile((Piece(),), sha256_of(path))
-    with path.open("rb") as file:
+    with open_to_read(path, follow=True) as file:
         return _cut_records(file, has_header, piece_bytes)
 
 
@@ -244,7 +244,7 @@ def write_piece(path: Path, piece: Piece, target: Path) -> None:
         with pq.ParquetFile(path) as file:
             pq.write_table(file.read_row_groups(list(range(piece.start, piece.stop))), target)
     else:
-        with path.open("rb") as source, target.open("wb") as out:
+        with open_to_read(path, follow=True) as source, target.open("wb") as out:
             for start, stop in ((0, piece.header), (piece.start, piece.stop)):
                 source.seek(start)
                 for at in range(start, stop, _PART_BYTES):
@@ -257,7 +257,7 @@ def _row_groups(path: Path, piece_bytes: int) -> tuple[Piece, ...]:
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
+        with open_to_read(path, follow=True) as source, pq.ParquetFile(source) as file:
             sizes = [file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups)]
     except pa.ArrowException:  # the reader of the whole file will say what is wrong
         return (Piece(),)

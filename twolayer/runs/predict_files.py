@@ -24,7 +24,7 @@ from twolayer.data.table import read_columns
 from twolayer.runs.folder import RunFolder, folder_lock
 from twolayer.runs.saved_model import Model, load_model
 from twolayer.utils.errors import TwoLayerError
-from twolayer.utils.files import CANNOT_READ, explained, open_to_read, sha256_of, write_atomically
+from twolayer.utils.files import CANNOT_READ, explained, read_whole, require_regular, sha256_of, write_atomically
 from twolayer.utils.jsonfile import read_json, write_json
 from twolayer.utils.process import StopRequest
 from twolayer.utils.progress import Tally
@@ -163,7 +163,7 @@ class _Work:
     ) -> None:
         self._file, self._answers, self._options, self._travels = file, answers, options, travels
         with explained(file, CANNOT_READ):
-            self._content = file.read_bytes()
+            self._content = read_whole(file, follow=True)
         self._digest = sha256(self._content).hexdigest()
         form = model.preparation.form
         self._reading = getattr(form, "reading", None)
@@ -222,6 +222,7 @@ class _Work:
         key = sha256(json.dumps([identity, found.pieces]).encode()).hexdigest()[:16]
         parts = answer.with_name(f".{answer.name}.{key}.parts")
         with explained(parts):
+            require_regular(parts, folder=True)
             parts.mkdir(exist_ok=True)
         missing = {i for i in range(len(found.pieces)) if not _part(parts, i).is_file()}
         return _Input(path, answer, identity, found.pieces, parts, missing)
@@ -233,7 +234,7 @@ class _Work:
         arguments: dict[str, Any] = {"source": str(each.path), "piece": list(piece), "number": number}
         if self._travels:
             with tempfile.TemporaryDirectory(prefix="twolayer-") as scratch:
-                content = _piece_file(each.path, piece, Path(scratch)).read_bytes()
+                content = read_whole(_piece_file(each.path, piece, Path(scratch)), follow=True)
             arguments |= {"content": content, "model": self._content}
         else:
             arguments |= {"part": str(_part(each.parts, number)), "model": str(self._file.absolute())}
@@ -260,12 +261,7 @@ class _Work:
     def _finish(self, each: _Input) -> None:
         """Put the answer file together from its parts."""
 
-        def parts() -> Iterator[bytes]:
-            for number in range(len(each.pieces)):
-                with open_to_read(_part(each.parts, number)) as part:
-                    yield part.read()
-
-        write_atomically(each.answer, parts())
+        write_atomically(each.answer, (read_whole(_part(each.parts, number)) for number in range(len(each.pieces))))
         with explained(each.answer, CANNOT_READ):
             write_json(_record(each.answer), {**each.identity, "answer": sha256_of(each.answer)})
         shutil.rmtree(each.parts, ignore_errors=True)

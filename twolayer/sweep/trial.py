@@ -28,7 +28,7 @@ from twolayer.runs.logs import logged_rows, read_history
 from twolayer.sweep.journal import Outcome, require_data
 from twolayer.utils.columns import larger_is_better
 from twolayer.utils.errors import DivergedError, RunError, TwoLayerError
-from twolayer.utils.files import CANNOT_READ, explained, leftovers, require_regular
+from twolayer.utils.files import CANNOT_READ, explained, leftovers, read_whole, require_regular
 from twolayer.utils.workers.cluster import WorkerCheck
 from twolayer.utils.workers.pool import Answerer, Ask, Job, JobResult, Pool, UnusableWorkerError
 
@@ -212,7 +212,7 @@ def files_of(run: RunFolder) -> dict[str, bytes]:
     run.require_box()
     if not run.last.exists():
         return {}
-    return {path.name: path.read_bytes() for path in run.files if path.is_file()}
+    return {path.name: read_whole(path) for path in run.files if path.is_file()}
 
 
 def worker_check(digests: Mapping[str, str]) -> WorkerCheck:

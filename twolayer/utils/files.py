@@ -208,6 +208,12 @@ def open_to_read(path: Path, *, follow: bool = False) -> io.BufferedReader:
     return os.fdopen(open_regular(path, follow=follow), "rb")
 
 
+def read_whole(path: Path, *, follow: bool = False) -> bytes:
+    """Return the content of a regular file; raises OSError."""
+    with open_to_read(path, follow=follow) as file:
+        return file.read()
+
+
 def read_at_most(path: Path, limit: int) -> bytes:
     """Return the content of a small file of a run, without following links.
 

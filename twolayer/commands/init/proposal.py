@@ -21,7 +21,7 @@ from twolayer.data.files import format_of
 from twolayer.data.profile import TableGuess, class_codes, guess_table
 from twolayer.data.sources import is_table, read_training
 from twolayer.utils.errors import FileError
-from twolayer.utils.files import write_atomically
+from twolayer.utils.files import read_whole, write_atomically
 from twolayer.utils.npy import read_npz
 from twolayer.utils.text import counted, data_error, printable, shown, some
 
@@ -311,7 +311,7 @@ def write_config(proposal: Proposal, path: str | Path, force: bool = False) -> S
 def _is_untouched(path: Path) -> bool:
     """Return whether a config is as init wrote it."""
     try:
-        text, _, digest = path.read_text("utf-8").rpartition(_SEAL)
+        text, _, digest = read_whole(path, follow=True).decode().rpartition(_SEAL)
     except (OSError, UnicodeDecodeError):
         return False
     return bool(text) and digest.strip() == _digest(text)
