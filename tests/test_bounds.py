@@ -12,11 +12,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
-from tests.fuzz.campaign import time_limit
+from tests.fuzz.campaign import memory_limit, time_limit
 from twolayer.config import config_from_dict, load_config
 from twolayer.data import load_dataset
+from twolayer.data.cells import Reading
+from twolayer.data.frames import read_frame
 from twolayer.runs.checkpoint import write_arrays
 from twolayer.runs.logs import HISTORY_COLUMNS, STEPS_COLUMNS, StepsLog, read_columns, read_history
 from twolayer.runs.saved_model import load_model
@@ -141,6 +145,10 @@ def config_of_ignored_names(n, folder):
     return lambda: read_data(load_config(folder / "c.yaml"))
 
 
+def config_of_brackets(n, folder):
+    return lambda: load_config(written(folder / "c.yaml", b"data: {train: {generator: spiral}}\nx: " + b"[" * n))
+
+
 def config_of_unknown_keys(n, folder):
     text = "data: {train: {generator: spiral}}\nsolver:\n" + "".join(f"  learning_rat{k:05d}: 1\n" for k in range(n))
     return lambda: load_config(written(folder / "c.yaml", text.encode()))
@@ -162,6 +170,12 @@ def csv_of(text: str, **keys: object) -> Case:
         return lambda: load_dataset(train=str(path), **{"label": "kind", "validation": 0, **keys})
 
     return case
+
+
+def csv_of_columns(n, folder):
+    rows = "".join(f"{kind},{','.join('1' * n)}\n" for kind in "xy")
+    path = written(folder / "rows.csv", f"kind,{','.join(f'c{k}' for k in range(n))}\n{rows}".encode())
+    return lambda: load_dataset(train=str(path), label="kind", validation=0)
 
 
 def csv_of_categories(n, folder):
@@ -197,15 +211,17 @@ CASES: dict[Case, tuple[int, int]] = {
     log_of_columns: (1000, 1_000_000),
     log_of_rows: (500, 100_000),
     log_of_empty_lines: (500, 10_000_000),
-    config_of_ignored_names: (200, 4900),
+    config_of_ignored_names: (200, 9700),
+    config_of_brackets: (1000, 250_000),
     config_of_unknown_keys: (100, 2000),
     config_of_class_weights: (500, 4900),
     csv_of("a,kind\n<1>x,x\n2,y\n"): (10_000, 1_000_000),
     csv_of("a,kind\n<->1,x\n2,y\n"): (10_000, 1_000_000),
     csv_of("a,kind\n1,x\n<\n>2,y\n"): (1000, 200_000),
     csv_of('a,kind\n1,x\n<">2,y\n'): (1000, 200_000),
-    csv_of("kind<,>\nx\ny\n"): (1000, 200_000),
-    csv_of("kind,<a,>b\nx,1\ny,2\n"): (1000, 20_000),
+    csv_of("kind<,>\nx\ny\n"): (1000, 1_000_000),
+    csv_of("kind,<a,>b\nx,1\ny,2\n"): (1000, 999_000),
+    csv_of_columns: (200, 20_000),
     csv_of_categories: (500, 20_000),
     model_of_categories: (500, 20_000),
 }
@@ -229,6 +245,62 @@ def test_the_worst_case_ends_in_rows_or_a_message(case, tmp_path):
     with time_limit(HANG_SECONDS):
         message = refused_or_done(action)
     assert all(len(line) < 2000 and line.isprintable() for line in message.split("\n"))
+
+
+def parquet_of_one_number(path: Path) -> None:
+    rows = pa.table({"a": np.zeros(1_000_000), "kind": np.zeros(1_000_000)})
+    with parquet.ParquetWriter(path, rows.schema, compression="zstd") as file:
+        for _ in range(40):
+            file.write_table(rows)
+
+
+def parquet_of_one_long_text(path: Path) -> None:
+    text = pa.DictionaryArray.from_arrays(np.zeros(4000, np.int32), ["x" * (1 << 20)])
+    parquet.write_table(pa.table({"a": np.zeros(4000), "kind": text}), path, store_schema=False)
+
+
+def arrow_of_zeros(path: Path) -> None:
+    rows = pa.table({"a": np.zeros(1_000_000), "kind": np.zeros(1_000_000)})
+    with pa.ipc.new_file(path, rows.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as file:
+        for _ in range(40):
+            file.write_table(rows)
+
+
+def workbook_with_a_far_cell(path: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    book.active["A1"], book.active["XFD1048576"] = "kind", 1
+    book.save(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "said"),
+    [
+        ("number.parquet", parquet_of_one_number, "expected at most 100 times the packed size"),
+        ("text.parquet", parquet_of_one_long_text, "expected at most 100 times the packed size"),
+        ("zeros.arrow", arrow_of_zeros, "expected at most 100 times the packed size"),
+        ("far.xlsx", workbook_with_a_far_cell, "got an area of 17,179,869,184 cells"),
+    ],
+)
+def test_a_small_file_that_stands_for_gigabytes_is_refused(tmp_path, name, write, said):
+    write(tmp_path / name)
+    assert (tmp_path / name).stat().st_size < 200_000
+    with memory_limit(), time_limit(HANG_SECONDS), pytest.raises(TwoLayerError, match=said):
+        load_dataset(train=str(tmp_path / name), label="kind", validation=0)
+
+
+def test_a_parquet_file_comes_back_as_its_writer_had_it(tmp_path):
+    texts = ["x", None, "yy"] * 5
+    kinds = {"text": pa.string(), "long": pa.large_string(), "bytes": pa.binary()}
+    columns = {name: pa.array(texts).cast(kind) for name, kind in kinds.items()}
+    rows = pa.table({**columns, "codes": pa.array(texts).dictionary_encode(), "a.b": pa.array([1.5, None, 3] * 5)})
+    for options in ({}, {"store_schema": False}, {"use_dictionary": False}, {"row_group_size": 4}):
+        parquet.write_table(rows, tmp_path / "rows.parquet", **options)
+        frame = read_frame(tmp_path / "rows.parquet", "parquet", Reading(), False)
+        expected = parquet.read_table(tmp_path / "rows.parquet")
+        for at, name in enumerate(expected.column_names):
+            assert frame._columns[at].type == expected.schema.field(name).type
+            assert frame._columns[at].to_pylist() == expected.column(name).to_pylist()
 
 
 def test_what_is_counted_shows_quadratic_work():

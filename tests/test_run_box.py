@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
 import socket
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from tests.fuzz.campaign import time_limit
+from twolayer.commands import cli
 from twolayer.config import config_from_dict
 from twolayer.runs.checkpoint import read_arrays, write_arrays
 from twolayer.runs.folder import RunFolder, open_run
 from twolayer.runs.saved_model import load_model
 from twolayer.sweep.trial import Trial, run_trial
 from twolayer.training.run import resume, train
-from twolayer.utils.errors import RunError
+from twolayer.utils.errors import RunError, TwoLayerError
 from twolayer.utils.files import UNPACKED_FLOOR, open_regular, open_to_read, read_at_most
 from twolayer.views.boundary import snapshot_models
 from twolayer.views.evaluation import evaluate_run
 from twolayer.views.loss_curve import plot
 from twolayer.views.run_data import load_runs
+from twolayer.views.style import default_look
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes and links")
 
@@ -78,6 +83,9 @@ def put(kind: str, path: Path) -> None:
             path.symlink_to("/dev/zero")
         case "a link to itself":
             path.symlink_to(path.name)
+        case "a sparse file":
+            path.write_bytes(b"")
+            os.truncate(path, 1 << 40)
         case "a link to nothing":
             path.symlink_to("nothing")
 
@@ -188,6 +196,54 @@ def test_a_snapshot_that_no_run_would_write_is_refused(run, change, said):
     write_arrays(path, arrays, header)
     with pytest.raises(RunError, match=rf"epoch-00001\.npz: {said}"):
         snapshot_models(run)
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a socket", "a link to a device", "a link to itself", "a sparse file"])
+@pytest.mark.parametrize(
+    ("place", "command"),
+    [
+        ("rows.csv", ["predict", "run", "rows.csv"]),
+        ("rows.csv", ["predict", "run", "rows.csv", "more.csv", "-o", "out"]),
+        ("rows.parquet", ["predict", "run", "rows.parquet", "more.csv", "-o", "out"]),
+        ("rows.xlsx", ["predict", "run", "rows.xlsx"]),
+        ("out/.lock", ["predict", "run", "rows.csv", "more.csv", "-o", "out"]),
+        ("model.npz", ["predict", "model.npz", "rows.csv"]),
+        ("rows.npy", ["init", "rows.npy"]),
+        ("rows.yaml", ["init", "rows.csv", "--quiet"]),
+        ("spiral.yaml", ["example", "spiral", "--quiet"]),
+        ("config.yaml", ["train", "config.yaml"]),
+        ("sweep.yaml", ["sweep", "sweep.yaml"]),
+        ("rows.csv", ["evaluate", "run", "--data", "rows.csv"]),
+    ],
+)
+def test_whatever_is_in_the_place_of_a_file_that_is_named_ends_in_words_at_once(
+    run, tmp_path, monkeypatch, capsys, place, command, kind
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    for name in ("rows.csv", "more.csv", place):
+        (tmp_path / name).write_text("x,y,kind\n1,2,0\n")
+    put(kind, tmp_path / place)
+    words = ""
+    with time_limit(60):
+        try:
+            cli.main(args=command, prog_name="twolayer", standalone_mode=False)
+        except TwoLayerError as error:
+            words = str(error)
+    assert place in words + str(capsys.readouterr()) or command[0] in ("init", "example")
+
+
+def test_settings_that_libraries_take_from_the_current_folder_are_not_trusted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("matplotlibrc")
+    monkeypatch.delitem(sys.modules, "matplotlib", raising=False)
+    said = "matplotlibrc: cannot be read: expected a regular file, got a pipe"
+    with time_limit(60), pytest.raises(RunError, match=said), default_look():
+        pass
+    Path(".numba_config.yaml").write_text("cache_dir: elsewhere\n")
+    monkeypatch.delitem(sys.modules, "twolayer.solver.compiled.jit", raising=False)
+    with pytest.raises(TwoLayerError, match=r"\.numba_config\.yaml: Numba would take settings from this file"):
+        importlib.import_module("twolayer.solver.compiled.jit")
 
 
 @pytest.mark.parametrize("line", [b"[" * 100_000, b'{"run": "run", "status": ' + b"1" * 5000 + b"}", b"\xff", b"{}"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import io
+import re
 import zipfile
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,10 +15,13 @@ import numpy as np
 from twolayer.data.cells import Reading, canonical, clean
 from twolayer.data.columns import require_distinct, unique_names
 from twolayer.data.csv_reader import is_header
-from twolayer.data.files import Format, file_size
-from twolayer.utils.errors import import_extra
-from twolayer.utils.files import unpacked_limit
+from twolayer.data.files import Format, file_size, open_file
+from twolayer.utils.errors import DataError, import_extra
+from twolayer.utils.files import UNPACKED_RATIO, unpacked_limit
 from twolayer.utils.text import data_error, shown
+
+_PART_ROWS = 1 << 16
+_CELL_NAME = re.compile(rb"""\br\s*=\s*["']([A-Za-z]{1,3})([0-9]{1,7})["']""")
 
 
 class Frame:
@@ -135,29 +140,69 @@ def read_frame(path: Path, form: Format, reading: Reading, has_names: bool) -> F
     import pyarrow as pa
 
     try:
-        if form == "parquet":
-            from pyarrow.parquet import read_table
-        else:
-            from pyarrow.feather import read_table
-
-        return _frame_of_table(str(path), read_table(path, use_threads=False))
+        return _frame_of_table(str(path), _arrow_table(path, form))
     except (pa.ArrowException, OSError, ValueError) as error:
         found = f"cannot be read as {form} ({str(error).splitlines()[0][:80]})"
         raise data_error(path, "a whole file", found) from None
 
 
+def _arrow_table(path: Path, form: Format) -> Any:
+    """Read a Parquet or Arrow file in parts, within `unpacked_limit`: a value can be stored once for all rows."""
+    import pyarrow as pa
+    from pyarrow import ipc, parquet
+
+    limit, size, parts = unpacked_limit(file_size(path)), 0, []
+    with open_file(path) as source:
+        if form == "parquet":
+            schema = parquet.read_schema(source)
+            texts = [field.name for field in schema if _is_text(field.type)]
+            file = parquet.ParquetFile(source, read_dictionary=texts)
+            batches: Iterable[Any] = file.iter_batches(_PART_ROWS, use_threads=False)
+        else:
+            file = ipc.open_file(source)
+            schema, batches = file.schema, map(file.get_batch, range(file.num_record_batches))
+        for batch in batches:
+            size += sum(_plain_bytes(column) for column in batch.columns)
+            if size > limit:
+                found = f"more than {limit:,} bytes packed in {file_size(path):,}"
+                raise data_error(path, f"at most {UNPACKED_RATIO} times the packed size", found, "write it as CSV")
+            parts.append(batch)
+    return pa.Table.from_batches(parts, parts[0].schema if parts else schema).cast(schema)
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return any(test(kind) for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary))
+
+
+def _plain_bytes(array: Any) -> int:
+    """Return the bytes of an Arrow array, each text of a dictionary counted where it occurs."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    if not pa.types.is_dictionary(array.type) or not _is_text(array.type.value_type):
+        return int(array.nbytes)
+    return int(compute.sum(compute.binary_length(array.dictionary).take(array.indices)).as_py() or 0)
+
+
 def _read_workbook(path: Path, reading: Reading, has_names: bool) -> Frame:
     calamine = import_extra("python_calamine", "excel", f"{path}: an Excel workbook")
-    with zipfile.ZipFile(path) as archive:
-        unpacked = sum(info.file_size for info in archive.infolist())
-    if unpacked > unpacked_limit(file_size(path)):
-        raise data_error(path, "a smaller one, or CSV", f"a workbook that unpacks to {unpacked:,} bytes")
+    limit = unpacked_limit(file_size(path))
     try:
+        with open_file(path) as source, zipfile.ZipFile(source) as archive:
+            unpacked = sum(info.file_size for info in archive.infolist())
+            if unpacked > limit:
+                raise data_error(path, "a smaller one, or CSV", f"a workbook that unpacks to {unpacked:,} bytes")
+            area = max(_cells_of(archive.read(info)) for info in archive.infolist())
+        if 8 * area > limit:  # calamine takes memory for each cell, empty or not
+            raise data_error(path, "a sheet without cells far outside of its table", f"an area of {area:,} cells")
         rows = calamine.CalamineWorkbook.from_path(str(path)).get_sheet_by_index(0).to_python()
+    except DataError:
+        raise
     except Exception as error:
         raise data_error(path, "a whole .xlsx file", f"cannot be read as a workbook ({str(error)[:80]})") from None
-    cells = [[canonical(value) for value in row] for row in rows]
-    cells = [row for row in cells if any(row)]
+    cells = [row for row in ([canonical(value) for value in row] for row in rows) if any(row)]
     if not cells:
         raise data_error(path, "rows of cells", "an empty sheet")
     width = len(cells[0])
@@ -169,6 +214,13 @@ def _read_workbook(path: Path, reading: Reading, has_names: bool) -> Frame:
     if why:
         frame.notes.append(f"{path}: the first row is taken for {'names' if header else 'data'}, as {why}")
     return frame
+
+
+def _cells_of(sheet: bytes) -> int:
+    """Return the area from A1 to the last row and column that a sheet's XML names."""
+    names = _CELL_NAME.findall(sheet)
+    columns = (functools.reduce(lambda at, letter: 26 * at + letter - 64, name.upper(), 0) for name, _ in set(names))
+    return max(columns, default=0) * max((int(row) for _, row in names), default=0)
 
 
 def frame_bytes(X: Any) -> bytes:

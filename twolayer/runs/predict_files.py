@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -144,13 +145,13 @@ def answer_paths(files: Sequence[Path], folder: Path) -> dict[Path, Path]:
     """Return the answer file of each input; raise TwoLayerError if two are the same, or one is an input."""
     answers: dict[Path, Path] = {}
     owners: dict[Path, Path] = {}
-    inputs = {path.resolve() for path in files}
+    inputs = {os.path.realpath(path) for path in files}
     for path in files:
         stem = path.name.removesuffix(".gz")
         answer = answers[path] = folder / f"{stem.rpartition('.')[0] or stem}.csv"
         if (twin := owners.setdefault(answer, path)) != path:
             raise TwoLayerError(f"{path}: its answer file {answer} is also that of {twin}; rename one of them")
-        if answer.resolve() in inputs:
+        if os.path.realpath(answer) in inputs:
             raise TwoLayerError(f"{path}: its answer file {answer} is an input; choose another folder with -o")
     return answers
 

@@ -15,6 +15,7 @@ from twolayer.network.model import Array, Params, forward, predict_proba, softma
 from twolayer.runs.checkpoint import read_arrays, read_model_arrays
 from twolayer.runs.folder import RunFolder, open_run
 from twolayer.utils.errors import RunError
+from twolayer.utils.files import CANNOT_READ, explained
 from twolayer.utils.text import data_error, shown
 
 _BLOCK_ROWS = 4096
@@ -97,7 +98,9 @@ def load_model(path: str | Path) -> Model:
         RunError: if there is none, or the file is damaged or not a model.
     """
     path = Path(path)
-    if in_folder := path.is_dir():
+    with explained(path, CANNOT_READ):
+        in_folder = path.is_dir()
+    if in_folder:
         best = RunFolder(path).best
         path = best if best.exists() else open_run(path).best  # which says what the folder is
     arrays, header = read_model_arrays(path, kinds=("model",), follow=not in_folder)

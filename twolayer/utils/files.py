@@ -178,6 +178,8 @@ def open_regular(path: Path, flags: int = os.O_RDONLY, *, follow: bool = False) 
         if found.st_size > limit and _is_sparse(descriptor, found.st_size):
             size = f"{found.st_size:,} bytes of which {512 * found.st_blocks:,} are on the disk"
             raise OSError(errno.EINVAL, f"expected at most {limit:,} bytes, got a sparse file of {size}")
+        if found.st_size == 0 and flags == os.O_RDONLY and hasattr(os, "pread"):
+            os.pread(descriptor, 1, 0)  # a special file such as /proc/kmsg refuses here
     except BaseException:
         os.close(descriptor)
         raise
@@ -225,6 +227,12 @@ def read_at_most(path: Path, limit: int) -> bytes:
     if len(content) > limit:
         raise RunError(f"{path}: expected at most {limit:,} bytes, got more; take another copy of the file")
     return content
+
+
+def require_readable_here(name: str) -> None:
+    """Raise RunError if a file of settings that a library reads in the current folder is not a regular one."""
+    with explained(Path(name), CANNOT_READ), suppress(FileNotFoundError):
+        os.close(open_regular(Path(name), follow=True))
 
 
 def sha256_of(path: Path) -> str:

@@ -4,6 +4,7 @@ README, and matplotlib without pyplot, which takes longer to load than a short t
 from __future__ import annotations
 
 import io
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from twolayer.utils.files import require_readable_here, write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes as Axes
@@ -39,6 +42,8 @@ def line_look(index: int) -> tuple[str, Dash]:
 def default_look() -> Iterator[None]:
     """Draw inside by matplotlib's own defaults, whatever a matplotlibrc in the current folder or a notebook has set
     (`text.usetex: True` there would run LaTeX); also a decorator."""
+    if "matplotlib" not in sys.modules:
+        require_readable_here("matplotlibrc")
     import matplotlib
 
     with matplotlib.rc_context(), warnings.catch_warnings():
@@ -144,8 +149,6 @@ def color_map(name: str) -> Any:
 def save(figure: Figure, target: Path | BinaryIO) -> None:
     """Write the figure into a file by its name's ending (.png, .svg, .pdf), whole or not at all; or as PNG into an
     open file."""
-    from twolayer.utils.files import write_atomically
-
     kind = (target.suffix.lower().lstrip(".") if isinstance(target, Path) else "") or "png"
     buffer = io.BytesIO()
     options: dict[str, Any] = {"metadata": {{"svg": "Date", "pdf": "CreationDate"}.get(kind, "Software"): None}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -302,7 +303,7 @@ def write_config(proposal: Proposal, path: str | Path, force: bool = False) -> S
         hint = "--force replaces it, --out names another"
         raise FileError(f"{path}: expected a config that init wrote, got one that was edited; {hint}")
     schema = path.parent / SCHEMA_NAME
-    text = config_text(proposal, path.parent.resolve())
+    text = config_text(proposal, Path(os.path.realpath(path.parent)))
     write_atomically(schema, (json.dumps(config_schema(), indent=2) + "\n").encode())
     write_atomically(path, text.encode())
     return path, schema

@@ -16,6 +16,11 @@ from typing import Any
 
 from twolayer.utils.errors import TwoLayerError, import_extra
 
+if os.path.lexists(".numba_config.yaml"):  # it can name a folder of machine code to load
+    raise TwoLayerError(
+        ".numba_config.yaml: Numba would take settings from this file in the current folder; move it, or start in "
+        "another folder and set the environment variables NUMBA_..."
+    )
 try:
     numba: Any = import_extra("numba", "numba", "engine: numba")
 except ValueError as error:  # such as NUMBA_NUM_THREADS=0
