@@ -376,6 +376,9 @@ def test_another_sweep_in_the_same_folder_is_refused_by_name(tmp_path):
     write_sweep(tmp_path, "trials: 2\n", base=BASE.replace("epochs: 6", "epochs: 7"))
     with pytest.raises(RunError, match=r"base\.solver\.epochs: 6 then, 7 now"):
         run_sweep(path, folder=tmp_path / "out")
+    write_sweep(tmp_path, "trials: 2\n", space=SPACE.replace("[4, 8]", "[4, 8, 16]"))
+    with pytest.raises(RunError, match=r"space\.model\.hidden: \[4, 8\] then, \[4, 8, 16\] now"):
+        run_sweep(path, folder=tmp_path / "out")
     write_sweep(tmp_path, "trials: 2\nseed: 5\n")
     with pytest.raises(RunError, match="seed: 0 then, 5 now"):
         run_sweep(path, folder=tmp_path / "out")

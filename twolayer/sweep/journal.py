@@ -20,7 +20,7 @@ from twolayer.utils import files
 from twolayer.utils.errors import DataError, RunError
 from twolayer.utils.files import CANNOT_READ, explained, read_at_most, sha256_of
 from twolayer.utils.jsonfile import parse_object, read_json, write_json
-from twolayer.utils.text import printable, shown
+from twolayer.utils.text import plain, printable, shown
 
 
 def require_same_sweep(sweep: Sweep, folder: Path) -> dict[str, str]:
@@ -40,7 +40,7 @@ def require_same_sweep(sweep: Sweep, folder: Path) -> dict[str, str]:
         return digests
     then = read_json(path)
     pairs = {key: (then.get(key, _default(key)), today.get(key)) for key in then | today}
-    changed = [f"{key}: {shown(old)} then, {shown(new)} now" for key, (old, new) in pairs.items() if old != new]
+    changed = [f"{key}: {_shown(old)} then, {_shown(new)} now" for key, (old, new) in pairs.items() if old != new]
     if changed:
         more = f"; and {len(changed) - 5} more" if len(changed) > 5 else ""
         raise RunError(
@@ -48,6 +48,10 @@ def require_same_sweep(sweep: Sweep, folder: Path) -> dict[str, str]:
             f"in a new folder with --sweep-dir; only {', '.join(FREE_KEYS)} may change"
         )
     return digests
+
+
+def _shown(value: Any) -> str:
+    return plain(json.dumps(value)) if isinstance(value, dict | list) else shown(value)
 
 
 def _default(key: str) -> Any:

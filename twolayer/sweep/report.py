@@ -109,9 +109,11 @@ def conclude(
             tied = len(within_one_error(sweep, [each for each in ranking if each.mean is not None]))
             summary["best"] |= {"standard_error": winner.standard_error, "tied": tied}
             seeds = f" x {sweep.settings.seeds} seeds" if sweep.settings.seeds > 1 else ""
-            lines += ["", f"ranked by the mean over {sweep.settings.folds} folds{seeds}; {tied} points lie within one "
-                      "standard error of the best mean, and of these the one with the fewest hidden units wins (its "
-                      f"standard error: {winner.standard_error or 0:.4f})"]  # fmt: skip
+            near = "within one standard error of the best mean"
+            smallest = f"{tied} points lie {near}, and of these the one with the fewest hidden units wins"
+            ties = smallest if tied > 1 else f"no other point lies {near}"
+            lines += ["", f"ranked by the mean over {sweep.settings.folds} folds{seeds}; {ties} (its standard error: "
+                      f"{winner.standard_error or 0:.4f})"]  # fmt: skip
         lines += ["", *(f"note: {warning}" for warning in warnings)]
         if importances:
             shares = ", ".join(f"{key} {share:.0%}" for key, share in importances.items())
