@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import gzip
 import io
 import lzma
 import zipfile
@@ -389,3 +390,27 @@ def test_a_report_shows_no_rows_of_data_that_changed_since_the_run(tmp_path):
     csv(tmp_path, "a,y\n" + "".join(reversed(lines)))
     with pytest.raises(FileError, match="t.csv: expected the content that the run recorded"):
         raw_rows(run, "test")
+
+
+def test_evaluate_says_that_a_file_of_the_run_has_changed_since(tmp_path, capsys):
+    from twolayer.__main__ import run as run_command
+    from twolayer.training.run import train
+
+    path, run = csv(tmp_path, "a,y\n" + "1,u\n2,v\n3,u\n4,v\n" * 5), tmp_path / "run"
+    train({"data": {"train": str(path), "label": "y"}, "solver": {"epochs": 1}}, run_dir=run)
+    for given in (run, run / "best.npz"):
+        assert run_command(["evaluate", str(given), "--data", str(path)]) == 0
+        assert capsys.readouterr().err == ""
+    csv(tmp_path, "other,a,y\n" + "0,1,v\n7,2,u\n" * 5)
+    for given in (run, run / "best.npz"):
+        assert run_command(["evaluate", str(given), "--data", str(path)]) == 0
+        said = capsys.readouterr().err
+        assert "t.csv: its content has changed since the run" in said
+        assert "1 column that training did not have: not used ('other')" in said
+
+
+def test_a_line_of_far_too_many_cells_is_refused_before_it_is_cut(tmp_path, monkeypatch):
+    (tmp_path / "wide.csv.gz").write_bytes(gzip.compress((b"1," * 1_000_000 + b"1\n") * 2))
+    monkeypatch.setattr("twolayer.data.csv_reader.csv.reader", None)
+    with pytest.raises(DataError, match=r"wide.csv.gz:1: expected at most 1,000,000 columns, got 1,000,001; .*npy"):
+        load(tmp_path / "wide.csv.gz", label=0)

@@ -22,7 +22,11 @@ def command(run: Path, data: Path | None, as_json: bool) -> None:
     twolayer evaluate runs/digits --data data/optdigits-test.csv.gz
     twolayer evaluate runs/digits --json
     """
+    from twolayer.utils.text import printable
     from twolayer.views.evaluation import evaluate_file, evaluate_run
 
-    figures = evaluate_run(run) if data is None else evaluate_file(run, data)
+    notes: list[str] = []
+    figures = evaluate_run(run) if data is None else evaluate_file(run, data, notes)
+    for note in notes:
+        click.echo(f"note: {printable(note)}", err=True)
     click.echo(json.dumps(figures.as_json(), indent=2) if as_json else figures.table())

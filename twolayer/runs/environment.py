@@ -9,11 +9,13 @@ import platform
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from twolayer.utils.blas import THREAD_VARIABLES, blas_facts
+from twolayer.utils.jsonfile import read_json
 from twolayer.utils.text import printable
 from twolayer.utils.version import __version__
 
@@ -37,6 +39,12 @@ _BITS = {
     "machine.simd": "processor features",
     "machine.libc": "C library",
 }
+
+
+def recorded_digests(environment: Path) -> dict[str, str]:
+    """Return the SHA-256 of the data files that a run recorded, by their path; empty without a record."""
+    recorded = read_json(environment).get("data") if environment.exists() else None
+    return {path: str(digest) for path, digest in recorded.items()} if isinstance(recorded, dict) else {}
 
 
 def describe_environment(data: Mapping[str, str] | None = None, engine: str = "numpy") -> Environment:

@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from twolayer.data.files import digest_of
 from twolayer.network.model import Array
+from twolayer.runs.environment import recorded_digests
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.saved_model import load_model, read_predictions
 from twolayer.solver.metrics import auc, class_means
@@ -194,15 +196,24 @@ def evaluate_run(path: Path) -> Figures:
     raise RunError(f"{path}: the run has neither test rows nor validation rows; give rows with --data FILE")
 
 
-def evaluate_file(model_path: Path, file: Path) -> Figures:
+def evaluate_file(model_path: Path, file: Path, notes: list[str] | None = None) -> Figures:
     """Return the figures of a model (a run folder or an .npz file) on a file of raw rows with labels.
+
+    Args:
+        model_path: the model.
+        file: the rows.
+        notes: gets what was decided, and whether it is a file of the run whose content has changed.
 
     Raises:
         RunError: if there is no such model.
         DataError: if the file's rows do not fit the model or have no labels.
     """
     model = load_model(model_path)
-    X, y = model.preparation.read(file)
+    X, y = model.preparation.read(file, notes=notes)
+    folder = RunFolder(model_path if model_path.is_dir() else model_path.parent)
+    for path, digest in recorded_digests(folder.environment).items():
+        if notes is not None and Path(path).resolve() == Path(file).resolve() and digest != digest_of(file):
+            notes.append(f"{file}: its content has changed since the run; the figures are of the file as it is now")
     if y is None:
         raise DataError(f"{file}: expected a label column {model.preparation.label!r}, as each row needs its label")
     return Figures.of(str(file), model.classes, y, model.probabilities(X))

@@ -15,9 +15,9 @@ from twolayer.config import load_config
 from twolayer.data import Dataset, Preparation, load_dataset
 from twolayer.data.sources import files_of
 from twolayer.network.model import Array
+from twolayer.runs.environment import recorded_digests
 from twolayer.runs.folder import RunFolder
 from twolayer.utils.errors import FileError, TwoLayerError
-from twolayer.utils.jsonfile import read_json
 from twolayer.views.run_data import RunData
 
 
@@ -66,8 +66,8 @@ def raw_rows(run: Path, part: str, chosen: NDArray[np.intp] | None = None) -> Ra
     files = [path for key in ("train", "validation", "test") for path in files_of(getattr(config.data, key))]
     stamps = tuple((path.stat().st_size, path.stat().st_mtime_ns) for path in files if path.exists())
     dataset = _load(json.dumps({**config.data.model_dump(), "scale": "none"}), config.seed, stamps)
-    recorded = read_json(folder.environment).get("data") if folder.environment.exists() else None
-    if isinstance(recorded, dict) and sorted(map(str, recorded.values())) != sorted(dataset.digests.values()):
+    recorded = recorded_digests(folder.environment)
+    if recorded and sorted(recorded.values()) != sorted(dataset.digests.values()):
         changed = [path for path, digest in dataset.digests.items() if digest not in recorded.values()]
         raise FileError(f"{', '.join(changed[:3])}: expected the content that the run recorded, got another one")
     rows = getattr(dataset, part)
