@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from twolayer.config import Config, config_from_dict, dump_config, load_config, rules, value_problem
+from twolayer.config import Config, config_from_dict, dump_config, load_config, rules
 from twolayer.data import sources
 from twolayer.utils.errors import ConfigError
 
@@ -539,20 +539,3 @@ def test_many_errors_end_in_a_count(tmp_path: Path) -> None:
     found = problems(write(tmp_path, text))
     assert len(found) == 51
     assert found[-1] == "... and 30 more problems"
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "said"),
-    [
-        ("solver.reg", 1e-3, None),
-        ("solver.reg", -1, "expected a number of at least 0, got -1"),
-        ("solver.rge", 1, "unknown key; did you mean 'reg'?"),
-        ("sover.reg", 1, "unknown key; did you mean 'solver'?"),
-        ("seed.x", 3, "expected a whole number of at least 0, got a mapping with 1 key"),
-        ("data.scale", "max", None),
-        ("data.train", {"generator": "spiral", "noise": -1}, "expected a number of at least 0, got -1"),
-        ("solver.class_weight.a", 2, None),
-    ],
-)
-def test_one_value_can_be_judged_by_itself(key: str, value: Any, said: str | None) -> None:
-    assert value_problem(key, value) == said

@@ -13,9 +13,10 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 import twolayer
-from twolayer.config import SolverConfig, value_problem
+from twolayer.config import SolverConfig
 from twolayer.interop.classifier import TwoLayerClassifier
 from twolayer.network.settings import DEPENDENT_DEFAULTS, SolverSettings
 
@@ -275,4 +276,9 @@ def test_the_config_and_the_solver_refuse_the_same_values(name):
             taken = False
         else:
             taken = True
-        assert (value_problem(f"solver.{name}", value) is None) == taken, value
+        try:
+            SolverConfig(**{name: value})
+        except ValidationError:
+            assert not taken, value
+        else:
+            assert taken, value

@@ -8,7 +8,7 @@ import pytest
 from twolayer.__main__ import run as run_command
 from twolayer.config import load_config
 from twolayer.data.rows import ArrayRows
-from twolayer.network.model import predict
+from twolayer.network.model import forward
 from twolayer.runs.checkpoint import read_model_arrays
 from twolayer.runs.saved_model import load_model
 from twolayer.solver.solver import Solver
@@ -70,7 +70,7 @@ def test_the_figures_are_those_of_the_model_and_on_validation_rows_those_before_
     X = np.empty((len(dataset.test.y), 2), np.float32)
     dataset.test.X.take(np.arange(len(X)), X)
     model = load_model(tmp_path / "run")
-    assert refitted["test_accuracy"] == (predict(model.params, X) == dataset.test.y).mean()
+    assert refitted["test_accuracy"] == (forward(model.params, X).argmax(axis=1) == dataset.test.y).mean()
     assert refitted["train_loss"] != plain["train_loss"]
     assert (tmp_path / "run/history.csv").read_text().count("\n") == 41
 

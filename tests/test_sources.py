@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from twolayer.network.backprop import loss_and_gradients
-from twolayer.network.model import Array, Params, predict, softmax
+from twolayer.network.model import Array, Params, forward, softmax
 from twolayer.reference.by_hand import two_loops
 from twolayer.reference.likelihood import likelihood, likelihood_step, negative_log_likelihood
 from twolayer.reference.numerical import complex_step
@@ -122,7 +122,7 @@ def test_softmax_labels_in_a_column_make_an_m_by_m_matrix() -> None:
     assert printed_cross_entropy(S, column) > 1.9 * printed_cross_entropy(S, y)
     off = printed_delta_cross_entropy(S, column) - printed_delta_cross_entropy(S, y)
     assert np.abs(off).max() == pytest.approx(0.5)
-    with pytest.raises(ValueError, match=r"y must be \(2,\) class indices"):
+    with pytest.raises(ValueError, match=r"y: expected \(2,\) class indices"):
         loss_and_gradients(network_of_scores(S), S, column)
 
 
@@ -309,7 +309,7 @@ def test_luther_loss_does_not_tell_right_from_wrong_predictions() -> None:
     right = np.array([[0.1] + [0.0] * 9])  # ten classes, the right one just ahead
     wrong = np.array([[5.0, 5.1] + [0.0] * 8])  # the right one just behind
     params, label = network_of_scores(right), np.array([0])
-    assert predict(params, right)[0] == 0 != predict(params, wrong)[0]
+    assert forward(params, right).argmax() == 0 != forward(params, wrong).argmax()
     assert loss_of_scores(right, label) == pytest.approx(2.213, abs=5e-4)
     assert loss_of_scores(wrong, label) == pytest.approx(0.770, abs=5e-4)
     assert loss_of_scores(np.zeros((1, 3)), label) == pytest.approx(math.log(3))

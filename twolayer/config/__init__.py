@@ -1,7 +1,6 @@
 """The config: typed, strict and frozen, from YAML with overrides; all problems of a file in one report, each with its
 place. `load_config` is the way in; the pieces that read a document and report on it serve sweep files as well."""
 
-from twolayer.config.checking import value_problem
 from twolayer.config.dumping import differences, dump_config, yaml_value
 from twolayer.config.loading import config_from_dict, load_config
 from twolayer.config.models import Config, SolverConfig
@@ -16,6 +15,5 @@ __all__ = [
     "dump_config",
     "load_config",
     "reference_table",
-    "value_problem",
     "yaml_value",
 ]

@@ -67,26 +67,6 @@ def check_types(document: Document, report: Report, model: type[BaseModel]) -> N
             report.add(path, message, document.place(path))
 
 
-def value_problem(key: str, value: Any) -> str | None:
-    """Return what is wrong with one value by itself, apart from what other keys hold; for the spaces of sweeps.
-
-    Args:
-        key: dotted name, e.g. `solver.reg`.
-        value: plain data.
-
-    Returns:
-        The message, e.g. `expected a number of at least 0, got -1`, or None.
-    """
-    path = path_of(key)
-    data = value
-    for part in reversed(path):
-        data = {part: data}
-    for found, message in _problems(data, Config):
-        if found[: len(path)] == path[: len(found)]:
-            return message
-    return None
-
-
 def _problems(data: Any, model: type[BaseModel]) -> Iterator[tuple[KeyPath, str]]:
     """Yield pydantic's errors in our words, one per path; an error around a deeper one (another branch of a union) is
     left out."""

@@ -227,12 +227,3 @@ def predict_proba(params: Params, X: Array, block_rows: int = 4096) -> Array:
         rows = slice(start, start + block_rows)
         P[rows] = softmax(forward(params, X[rows]))
     return P
-
-
-def predict(params: Params, X: Array, block_rows: int = 4096) -> NDArray[np.intp]:
-    """Return the class with the highest score, as an index (N,), for rows X (N, D); the first of equals."""
-    classes = np.empty(len(X), np.intp)
-    for start in range(0, len(X), block_rows):
-        rows = slice(start, start + block_rows)
-        classes[rows] = forward(params, X[rows]).argmax(axis=1)
-    return classes
