@@ -278,6 +278,34 @@ def test_the_best_run_is_first_and_every_cell_is_text_or_a_number(page, tmp_path
     assert "good" in ticked
 
 
+def test_sound_runs_are_drawn_before_diverged_ones_and_the_newest_before_the_best(tmp_path):
+    document = pytest.importorskip("bokeh.document").Document()
+    from twolayer.views.live.page import WatchPage
+
+    for k in range(8):  # the later, the worse
+        folder = made_live_run(tmp_path / f"run{k}", history=made_history(5, val_accuracy=[0.9 - 0.1 * k] * 5))
+        os.utime(folder / "environment.json", (1e9 + k, 1e9 + k))
+    for k, status in ((1, "diverged"), (7, "diverged"), (3, "interrupted")):
+        (tmp_path / f"run{k}" / "summary.json").write_text(f'{{"status": "{status}"}}')
+    with RunFolder(tmp_path / "run5").lock():
+        page = WatchPage(document, Follower([tmp_path]))
+    assert [run.data.name for run in page.list.chosen_runs()] == ["run5", "run6", "run0", "run2", "run3"]
+    assert page.list.focus().data.name == "run5"
+    assert "the newest and the best" in page.head.text
+
+
+def test_no_heading_of_the_table_is_cut_however_many_keys_differ(tmp_path):
+    document = pytest.importorskip("bokeh.document").Document()
+    from twolayer.views.live.page import WatchPage
+
+    keys = {"learning_rate": 0.1, "reg": 0.5, "batch_size": 32, "max_grad_norm": 1.0, "patience": 7, "epochs": 9}
+    made_live_run(tmp_path / "a")
+    made_live_run(tmp_path / "b", model__hidden=7, **{f"solver__{name}": value for name, value in keys.items()})
+    columns = {column.title: column.width for column in WatchPage(document, Follower([tmp_path])).list.table.columns}
+    assert {"hidden", "max_grad_norm", "best val accuracy"} <= columns.keys()
+    assert all(width > 7 * len(title) for title, width in columns.items())
+
+
 @pytest.mark.parametrize(("name", "got"), [("none", "got nothing"), ("file", "got a file")])
 def test_a_place_that_is_no_folder_is_refused(tmp_path, name, got):
     (tmp_path / "file").touch()

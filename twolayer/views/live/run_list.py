@@ -119,8 +119,6 @@ class RunList:
     def _set_columns(self, columns: dict[str, list[Cell]]) -> None:
         from bokeh.models.widgets.tables import HTMLTemplateFormatter, NumberFormatter, StringFormatter, TableColumn
 
-        if [column.field for column in self.table.columns[1:]] == list(columns):
-            return
         swatch = HTMLTemplateFormatter(template='<span style="color:<%- value %>">&#9632;</span>')
         figure = HTMLTemplateFormatter(template='<%- isNaN(value) ? "" : value.toPrecision(4) %>')
         number = NumberFormatter(format="0.[000000]", nan_format="")
@@ -132,7 +130,10 @@ class RunList:
             longest = max(len(cell if isinstance(cell, str) else f"{cell:.4g}") for cell in cells if cell is not None)
             width = int(20 + _CHARACTER * max(len(name), min(longest, _LONGEST)))
             shown.append(TableColumn(field=name, title=name, width=width, formatter=form))
-        self.table.columns = shown
+        if [(column.field, column.width) for column in self.table.columns] != [
+            (each.field, each.width) for each in shown
+        ]:
+            self.table.columns = shown
 
 
 def _cells(cells: list[Cell]) -> list[Any]:

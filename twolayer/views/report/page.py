@@ -4,6 +4,7 @@ weights, config and environment. It needs no network and no other file."""
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -85,17 +86,14 @@ def _curves(runs: Sequence[RunData], by: By, scale: str | None, bands: bool) -> 
 def _config(runs: Sequence[RunData]) -> str:
     """Return the config's keys that all runs share; the table of runs has the others."""
     differing = differing_keys(runs)
-    shared = [(key, _value(value)) for key, value in runs[0].settings.items() if key not in differing]
+    settings = {key: value for key, value in runs[0].settings.items() if key not in differing}
+    shared = [(key, value if isinstance(value, str) else json.dumps(value)) for key, value in settings.items()]
     title = "Config" if len(runs) == 1 else "Config: what all runs share"
     return _folded(title, html.table(("key", "value"), shared, "text"))
 
 
 def _folded(title: str, body: str) -> str:
     return f"<details><summary>{title}</summary>{body}</details>"
-
-
-def _value(value: object) -> str:
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _about(run: RunData, image_shape: tuple[int, ...] | None, units: int) -> list[str]:
