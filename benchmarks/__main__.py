@@ -29,11 +29,12 @@ from twolayer.utils.errors import TwoLayerError
 @click.option("--mapped", metavar="GIB", type=click.FloatRange(min=0.01), help="Also train from a made file this big.")
 @click.option("--busy", is_flag=True, help="Instead: one thread against the default beside busy processes (Linux).")
 @click.option("--startup", is_flag=True, help="Instead: CPU time and memory of whole processes beside a bare script.")
+@click.option("--tricks", is_flag=True, help="Instead: the compiled engine with and without each of its tricks.")
 @click.option("--defaults", is_flag=True, help="Instead: test accuracy with defaults beside MLPClassifier's.")
 def command(
     peers: bool, json_path: Path | None, chart: Path | None, rounds: int, quick: bool, only: tuple[str, ...],
     processes: tuple[Path, Path] | None, scaling: bool, mapped: float | None, busy: bool,
-    startup: bool, defaults: bool,
+    startup: bool, tricks: bool, defaults: bool,
 ) -> None:  # fmt: skip
     """Time a training step of seven networks, with SGD and with momentum, and print a table.
 
@@ -45,6 +46,7 @@ def command(
     python -m benchmarks --peers --processes configs/optdigits.yaml data/optdigits-train.csv.gz
     python -m benchmarks --busy --only 784-128-10-128
     python -m benchmarks --startup
+    python -m benchmarks --tricks
     python -m benchmarks --defaults
     """
     try:
@@ -52,6 +54,8 @@ def command(
             _print_busy(only)
         elif startup:
             _print_startup(rounds)
+        elif tricks:
+            _print_tricks(rounds)
         elif defaults:
             from benchmarks.defaults import run
 
@@ -136,6 +140,17 @@ def _print_startup(rounds: int) -> None:
     click.echo(machine_line())
     for line in startup_lines(found):
         click.echo(line)
+
+
+def _print_tricks(rounds: int) -> None:
+    from benchmarks.table import align, machine_line
+    from benchmarks.tricks import measure_tricks
+
+    rows = [["trick", "D-H-C-batch", "with", "without", "times as long without"]]
+    for gain in measure_tricks(rounds, _say):
+        rows.append([gain.trick, str(gain.shape), f"{gain.with_us:.1f}", f"{gain.without_us:.1f}", f"{gain.ratio:.2f}"])
+    click.echo(f"{machine_line()}\nMicroseconds per step, momentum, medians; the ratio turn by turn:\n")
+    click.echo(align(rows))
 
 
 def _print_processes(config: Path, rows: Path, peers: bool, rounds: int) -> None:

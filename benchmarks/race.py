@@ -32,6 +32,7 @@ class Result:
         optimizer: `sgd` or `momentum`.
         contestant: its name.
         median_us: microseconds per step, the median over all timed passes.
+        rounds_us: the median of each round, in which all contestants had their turn.
         final_loss: mean cross-entropy after all of them; None for the products alone, which train nothing.
         threads: that its products may use.
         same_work: whether the final loss is that of plain NumPy.
@@ -44,6 +45,7 @@ class Result:
     optimizer: str
     threads: int
     same_work: bool
+    rounds_us: tuple[float, ...] = ()
 
     def as_row(self) -> dict[str, Any]:
         """For JSON."""
@@ -132,11 +134,11 @@ def race(
 
 
 def _run_case(case: Case, runners: Sequence[Contestant], rounds: int) -> list[Result]:
-    times: dict[str, list[float]] = {runner.name: [] for runner in runners}
+    times: dict[str, list[list[float]]] = {runner.name: [] for runner in runners}
     for _ in range(rounds):
         for runner in runners:
             time.sleep(PAUSE_SECONDS)
-            times[runner.name] += runner.ask({"round": case.passes}).get("us", [])
+            times[runner.name].append(runner.ask({"round": case.passes}).get("us", []))
     ends = {runner.name: runner.ask({"finish": True}) for runner in runners}
     losses = {name: end["final_loss"] for name, end in ends.items() if end and name != FLOOR}
     expected = losses.get("plain NumPy", next(iter(losses.values()), 0.0))
@@ -144,12 +146,13 @@ def _run_case(case: Case, runners: Sequence[Contestant], rounds: int) -> list[Re
         Result(
             shape=str(case.shape),
             contestant=name,
-            median_us=statistics.median(times[name]),
+            median_us=statistics.median(us for each in times[name] for us in each),
             final_loss=losses.get(name),
             optimizer=case.optimizer,
             threads=end["threads"],
             same_work=name == FLOOR or abs(losses[name] - expected) <= AGREEMENT,
+            rounds_us=tuple(statistics.median(each) for each in times[name]),
         )
         for name, end in ends.items()
-        if end and times[name]
+        if end and all(times[name])
     ]

@@ -8,6 +8,7 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmarks.race import AGREEMENT, Result
@@ -69,15 +70,19 @@ def step_table(results: Sequence[Result]) -> str:
 
 
 def ratio_table(results: Sequence[Result], of: str) -> str:
-    """How many times as long as the contestant `of` each of the others took."""
+    """How many times as long as the contestant `of` each of the others took, round by round: median, least, most."""
     names = [name for name in dict.fromkeys(result.contestant for result in results) if name != of]
-    times = {(r.shape, r.optimizer, r.contestant): r.median_us for r in results}
+    times = {(r.shape, r.optimizer, r.contestant): r.rounds_us for r in results}
     cases = [case for case in dict.fromkeys((r.shape, r.optimizer) for r in results) if (*case, of) in times]
     rows = [["D-H-C-batch", "optimizer", *names]]
     for case in cases:
-        others = (times.get((*case, name)) for name in names)
-        rows.append([*case, *("-" if us is None else f"{us / times[*case, of]:.2f}" for us in others)])
-    return f"Times as long as {of}:\n\n{align(rows)}"
+        row = list(case)
+        for name in names:
+            pairs = zip(times.get((*case, name), ()), times[*case, of], strict=False)
+            ratios = [theirs / ours for theirs, ours in pairs]
+            row.append(f"{median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})" if ratios else "-")
+        rows.append(row)
+    return f"Times as long as {of}, round by round: median (least-most):\n\n{align(rows)}"
 
 
 def align(rows: Sequence[Sequence[str]]) -> str:

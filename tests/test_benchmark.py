@@ -1,6 +1,7 @@
 """The benchmark: the contestants do the same work, the race is reported truthfully, the command writes what it says.
 Nothing here depends on how long anything takes."""
 
+import importlib
 import io
 import json
 import shutil
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import busy, entries, mapped, scaling
+from benchmarks import busy, entries, mapped, scaling, tricks
 from benchmarks.__main__ import command
 from benchmarks.busy import busy_table, measure_busy
 from benchmarks.cases import REG, SHAPES, Case, Shape, Work, final_loss, make_work
@@ -111,10 +112,10 @@ def test_a_race_gives_a_result_for_each_contestant_and_names_who_cannot_run(monk
 
 
 RESULTS = [
-    Result("4-10-3-5", "twolayer numba", 0.8123, 0.5, "sgd", 2, True),
-    Result("4-10-3-5", "JAX jit+scan", 4.8, 0.7, "sgd", 2, False),
-    Result("64-32-10-64", "twolayer numba", 11.5, 0.4, "sgd", 2, True),
-    Result("64-32-10-64", FLOOR, 1234.6, None, "sgd", 2, True),
+    Result("4-10-3-5", "twolayer numba", 0.8123, 0.5, "sgd", 2, True, (0.8, 1.0, 0.9)),
+    Result("4-10-3-5", "JAX jit+scan", 4.8, 0.7, "sgd", 2, False, (4.0, 4.0, 9.0)),
+    Result("64-32-10-64", "twolayer numba", 11.5, 0.4, "sgd", 2, True, (11.5,)),
+    Result("64-32-10-64", FLOOR, 1234.6, None, "sgd", 2, True, (23.0,)),
 ]
 
 
@@ -131,10 +132,10 @@ def test_the_table_marks_other_work_and_gaps():
     ]
 
 
-def test_ratios_are_of_the_same_case():
+def test_ratios_are_of_the_same_case_and_round():
     lines = ratio_table(RESULTS, of="twolayer numba").splitlines()
-    assert lines[4].split() == ["4-10-3-5", "sgd", "5.91", "-"]
-    assert lines[5].split() == ["64-32-10-64", "sgd", "-", "107.36"]
+    assert lines[4].split() == ["4-10-3-5", "sgd", "5.00", "(4.00-10.00)", "-"]
+    assert lines[5].split() == ["64-32-10-64", "sgd", "-", "2.00", "(2.00-2.00)"]
 
 
 def test_the_line_through_points_on_a_line_is_that_line():
@@ -236,6 +237,20 @@ def test_the_busy_table_has_a_cell_for_each_situation_and_names_what_is_not_allo
     head, row = busy_table(results)
     assert row[-1] == "-"
     assert len(head) == len(row) == 5
+
+
+def test_each_trick_of_the_compiled_engine_can_be_switched_off(monkeypatch):
+    pytest.importorskip("numba")
+    for name, trick in tricks.TRICKS.items():
+        module = importlib.import_module(f"twolayer.solver.compiled.{trick.module}")
+        monkeypatch.setattr(module, trick.name, getattr(module, trick.name))  # puts it back afterwards
+        tricks.switch_off(name)
+        assert getattr(module, trick.name) is trick.value
+    from twolayer.solver.compiled import partition
+
+    features = tricks.TRICKS["sharding features"]
+    assert partition.split_for(*features.shape, np.dtype(np.float32)).by_features
+    assert not features.value(*features.shape, np.dtype(np.float32)).by_features
 
 
 def test_startup_compares_pair_by_pair():

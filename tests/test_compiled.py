@@ -1,8 +1,10 @@
 """The compiled engine against the NumPy engine, through Solver and whole trainings, and its parts against NumPy."""
 
+import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,12 +21,18 @@ from twolayer.network.schedules import SCHEDULES
 from twolayer.network.settings import SolverSettings
 from twolayer.solver.compiled import engine as compiled_engine
 from twolayer.solver.compiled import jit, layers, products, steps, updates
+from twolayer.solver.compiled.jit import numba
 from twolayer.solver.compiled.layers import exp_of_nonpositive, log_of_at_least_one
 from twolayer.solver.engine import TrainingState, UpdateRule
 from twolayer.solver.solver import Solver, make_engine
 from twolayer.utils.errors import ConfigError
 
 TYPES = [np.float32, np.float64]
+
+
+def from_python(function):
+    """The compiled function as something that Python can call."""
+    return numba.njit(lambda *given: function(*given))
 
 
 def trained(engine, dtype, hidden=24, epochs=1, **settings):
@@ -135,6 +143,7 @@ SIZES = [
 def test_products_are_numpys_also_of_parts_of_larger_matrices(n, k, m, dtype):
     rng = np.random.default_rng(n)
     gemm = products.gemm_address(np.dtype(dtype))
+    product, product_tt = from_python(products.product), from_python(products.product_tt)
     A, B = (rng.standard_normal(shape).astype(dtype) for shape in ((n, k), (k, m)))
 
     def part_of(matrix):
@@ -153,13 +162,9 @@ def test_products_are_numpys_also_of_parts_of_larger_matrices(n, k, m, dtype):
             np.testing.assert_allclose(out[:, : start.shape[1]], expected, rtol=0, atol=k * 20 * np.finfo(dtype).eps)
             np.testing.assert_array_equal(out[:, start.shape[1] :], beyond)
 
-    assert_is(lambda of, out, ld, _: products.product(gemm, n, k, m, *of(A), *of(B), out, ld), A @ B)
-    assert_is(
-        lambda of, out, ld, scratch: products.product_at(gemm, n, k, m, *of(A.T), *of(B), out, ld, scratch), A @ B
-    )
-    assert_is(
-        lambda of, out, ld, scratch: products.product_tt(gemm, n, k, m, *of(A.T), *of(B.T), out, ld, scratch), A @ B
-    )
+    assert_is(lambda of, out, ld, scratch: product(gemm, False, n, k, m, *of(A), *of(B), out, ld, scratch), A @ B)
+    assert_is(lambda of, out, ld, scratch: product(gemm, True, n, k, m, *of(A.T), *of(B), out, ld, scratch), A @ B)
+    assert_is(lambda of, out, ld, scratch: product_tt(gemm, n, k, m, *of(A.T), *of(B.T), out, ld, scratch), A @ B)
 
 
 @pytest.mark.parametrize("dtype", TYPES)
@@ -172,15 +177,16 @@ def test_products_are_scipys_where_numpys_cannot_be_called(dtype, monkeypatch):
         pytest.skip("NumPy has another BLAS than OpenBLAS")
     rng = np.random.default_rng(0)
     A, B, out = (rng.standard_normal((150, 150)).astype(dtype) for _ in range(3))
+    product = from_python(products.product)
     for multiply in (numpys, scipys):
         out[...] = np.nan
-        products.product(multiply, 150, 150, 150, A.reshape(-1), 150, B.reshape(-1), 150, out.reshape(-1), 150)
+        product(multiply, False, 150, 150, 150, A.reshape(-1), 150, B.reshape(-1), 150, out.reshape(-1), 150, out[0])
         np.testing.assert_allclose(out, A @ B, rtol=0, atol=150 * 20 * np.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize(("dtype", "lowest"), [(np.float32, -87.0), (np.float64, -708.0)])
 def test_the_exponential_is_right_to_two_units_in_the_last_place(dtype, lowest):
-    @jit.compiled
+    @numba.njit
     def exponentials(x, out):
         for i in range(x.size):
             out[i] = exp_of_nonpositive(x[i])
@@ -200,7 +206,7 @@ def test_the_exponential_is_right_to_two_units_in_the_last_place(dtype, lowest):
 
 
 def test_the_logarithm_is_right_to_two_units_in_the_last_place():
-    @jit.compiled
+    @numba.njit
     def logarithms(x, out):
         for i in range(x.size):
             out[i] = log_of_at_least_one(x[i])
@@ -218,21 +224,22 @@ def test_the_logarithm_is_right_to_two_units_in_the_last_place():
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30, -1e30])
 def test_an_unbounded_value_is_found_anywhere(value):
+    bounded, bias_relu = from_python(layers.bounded), from_python(layers.bias_relu)
     for place in range(0, 77, 19):
         Z = np.zeros(77, np.float32)
-        assert layers.bounded(Z)
-        assert layers.bias_relu(Z.copy(), np.zeros(11, np.float32))
+        assert bounded(Z)
+        assert bias_relu(Z.copy(), np.zeros(11, np.float32))
         Z[place] = value
-        assert not layers.bounded(Z)
-        assert not layers.bias_relu(Z.copy(), np.zeros(11, np.float32))
+        assert not bounded(Z)
+        assert not bias_relu(Z.copy(), np.zeros(11, np.float32))
 
 
 def test_relu_passes_no_gradient_at_zero_and_keeps_a_nan():
     Z = np.array([-1.0, 0.0, 2.0, np.nan])
-    layers.bias_relu(Z, np.zeros(4))
+    from_python(layers.bias_relu)(Z, np.zeros(4))
     np.testing.assert_array_equal(Z, [0.0, 0.0, 2.0, np.nan])
     dZ = np.ones(4)
-    layers.relu_gradient(dZ, np.array([0.0, 0.0, 2.0, 1.0]))
+    from_python(layers.relu_gradient)(dZ, np.array([0.0, 0.0, 2.0, 1.0]))
     np.testing.assert_array_equal(dZ, [0, 0, 1, 1])
 
 
@@ -327,6 +334,51 @@ def test_machine_code_is_kept_in_a_folder_of_its_sources_where_one_can_be_writte
     monkeypatch.setattr(jit, "AppDirs", lambda *_, **__: SimpleNamespace(user_cache_dir=blocked))
     assert jit.compiled_and_kept(one_more)(1) == 2
     assert str(blocked) == jit.numba.config.CACHE_DIR
+
+
+@contextlib.contextmanager
+def without_roots_rights():
+    """As the user nobody, if the tests run as root, whom no permission stops."""
+    root = hasattr(os, "getresuid") and os.getuid() == 0
+    if root:
+        os.setresuid(65534, 65534, 0)
+    try:
+        yield
+    finally:
+        if root:
+            os.setresuid(0, 0, 0)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there are no permissions here")
+def test_folders_of_another_user_that_cannot_be_read_or_written_are_passed_over(monkeypatch):
+    with tempfile.TemporaryDirectory() as name:
+        shared, package, user = (Path(name, each) for each in ("shared", "package", "user"))
+        for folder in (shared, package, user):
+            folder.mkdir()
+        for folder in (Path(name), user):
+            folder.chmod(0o777)
+        (package / "steps.py").write_text("1")
+        monkeypatch.setattr(jit, "__file__", str(package / "jit.py"))
+        monkeypatch.setattr(jit, "AppDirs", lambda *_, **__: SimpleNamespace(user_cache_dir=user))
+        monkeypatch.setattr(jit.numba.config, "CACHE_DIR", str(Path(name, "imports")))
+        for _ in range(2):  # Numba imports its parts, which the other user may not read
+            assert jit.compiled_and_kept(one_more)(1) == 2
+        monkeypatch.setattr(jit.numba.config, "CACHE_DIR", str(shared))
+        for mode in (0o500, 0o000):  # read-only, and not even readable
+            shared.chmod(mode)
+            package.chmod(0o555)
+            with without_roots_rights():
+                assert jit.compiled_and_kept(one_more)(1) == 2
+        (kept,) = user.iterdir()
+        assert list(kept.rglob("*.nbc"))
+        for file in kept.rglob("*.nbi"):
+            file.chmod(0o000)
+        with without_roots_rights():
+            function = jit.compiled_and_kept(one_more)
+            assert jit.kept_form(function, (1,)) == "to compile"
+            assert function(1) == 2
+        for folder in (shared, package):
+            folder.chmod(0o700)
 
 
 def test_without_numba_one_line_names_the_extra():

@@ -158,8 +158,8 @@ def test_threads_take_part_and_part_after_the_second_step_where_the_first_loses_
         made.run(X, y, None, np.full(5, 0.01))
         orders = made._fixed[0].orders
         assert orders[sync.THREADS] == 3
-        last = orders[sync.LAST_MEETING] - orders[sync.FIRST_MEETING]
-        assert (last == parted_after) if parted_after else (orders[sync.LAST_MEETING] < 0)
+        last = orders[sync.LAST_BARRIER] - orders[sync.CHUNK] * sync.ARRIVAL
+        assert (last == parted_after) if parted_after else (orders[sync.LAST_BARRIER] < 0)
 
 
 def test_after_a_loss_the_first_thread_works_alone_for_a_while(shards, monkeypatch):
@@ -192,14 +192,14 @@ def test_ctrl_c_before_a_chunk_sends_the_helpers_home(shards, monkeypatch):
     shards(2, threads=2)
     made, twin = engine_of(np.float32, UpdateRule()), engine_of(np.float32, UpdateRule())
     X, y = rows(np.float32)
-    submit = made._pool.submit
+    call = made._call
 
-    def interrupted(jobs):
-        submit(jobs)
+    def interrupted(*given):
+        call(*given)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as context:
-        context.setattr(made._pool, "submit", interrupted)
+        context.setattr(made, "_call", interrupted)
         with pytest.raises(KeyboardInterrupt):
             made.run(X, y, None, np.full(5, 0.01))
     wait_until(idle)
@@ -363,9 +363,9 @@ def test_shards_cover_the_first_weights_once_and_begin_on_cache_lines(dtype):
             split = partition.split_for(features, hidden, 3, batch, np.dtype(dtype))
             seen.add((split.shards > 1, split.by_features))
             state = TrainingState(flat_zeros(features, hidden, 3, dtype), [])
-            made = partition.shards_of(state, 1, split)
+            made, _ = partition.shards_of(state, 1, split)
             owners = np.zeros((features, hidden), int)
-            for begin, end in itertools.pairwise(made.borders):
+            for begin, end in made.at[:, [partition.BEGIN, partition.END]]:
                 assert begin < end
                 owners[(slice(begin, end), slice(None)) if split.by_features else (slice(None), slice(begin, end))] += 1
                 assert begin * np.dtype(dtype).itemsize % 64 == 0

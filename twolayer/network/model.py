@@ -168,19 +168,25 @@ def init_params(
 
 LONGEST_SUM = {4: 448, 8: 384}  # terms, by bytes of a number; no kernel of OpenBLAS splits shorter sums differently
 
-SMALL_PRODUCT = 1_000_000  # multiplications up to which it splits no sum
+SMALL_PRODUCT = 1_000_000  # multiplications up to which its kernels are others, which add up in another order
 
 
 def product(X: Array, W: Array, out: Array | None = None) -> Array:
-    """Return X W, with long sums split here and not in BLAS, where the split may depend on the number of threads."""
+    """Return X W, with long sums split here and not in BLAS, where the split may depend on the number of threads.
+
+    Only where a part is no `SMALL_PRODUCT`: then the result is that of BLAS on two threads.
+    """
     D, longest = len(W), LONGEST_SUM.get(W.dtype.itemsize, 0)
-    if not longest or longest >= D or X.dtype != W.dtype or len(X) * W.size <= SMALL_PRODUCT:
-        result: Array = np.matmul(X, W, out=out)
-        return result
-    borders = [*range(0, D - 2 * longest + 1, longest)]
-    at = borders[-1] + longest if borders else 0
-    borders = [*borders, at, D] if D - at <= longest else [*borders, at, at + (D - at + 1) // 2, D]
-    result = np.matmul(X[:, : borders[1]], W[: borders[1]], out=out)
+    borders = [0, D]
+    if 0 < longest < D and X.dtype == W.dtype:
+        borders = [*range(0, D - 2 * longest + 1, longest)]
+        at = borders[-1] + longest if borders else 0
+        borders = [*borders, at, D] if D - at <= longest else [*borders, at, at + (D - at + 1) // 2, D]
+    shortest = min(end - begin for begin, end in pairwise(borders))
+    if len(borders) == 2 or len(X) * W.shape[1] * shortest <= SMALL_PRODUCT:
+        whole: Array = np.matmul(X, W, out=out)
+        return whole
+    result: Array = np.matmul(X[:, : borders[1]], W[: borders[1]], out=out)
     for begin, end in pairwise(borders[1:]):
         result += X[:, begin:end] @ W[begin:end]
     return result

@@ -92,14 +92,7 @@ class Engine(Protocol):
     gradient_norm: float
 
     def run(
-        self,
-        X: Array,
-        y: Array,
-        weights: Array | None,
-        rates: Array,
-        *,
-        measure: bool = False,
-        objective: bool = False,
+        self, X: Array, y: Array, weights: Array | None, rates: Array, *, measure: bool = False, objective: bool = False
     ) -> Array:
         """One step for each batch of a chunk.
 
@@ -121,34 +114,42 @@ class Engine(Protocol):
         ...
 
 
-WORTH_THREADS = 40_000_000  # operations of a step's largest product: the fewest for which a second thread gains a fifth
+# Operations of a step's largest product: fewer are always done on one thread; from the second number on, a second
+# thread gains a fifth.
+ONE_THREAD, WORTH_THREADS = 4_000_000, 40_000_000
+DOT_ONE_THREAD = 10_000  # numbers up to which BLAS adds up squares on one thread
 
 
 def blas_threads(batch_rows: int, n_features: int, n_hidden: int, n_classes: int) -> int | None:
-    """Return on how many BLAS threads products of this size are worth computing; None for as many as there are."""
-    return None if 2 * batch_rows * n_features * (n_hidden or n_classes) >= WORTH_THREADS else 1
+    """Return on how many BLAS threads products of this size are computed; None for as many as there are."""
+    return None if _operations(batch_rows, n_features, n_hidden, n_classes) >= ONE_THREAD else 1
+
+
+def _operations(batch_rows: int, n_features: int, n_hidden: int, n_classes: int) -> int:
+    return 2 * batch_rows * n_features * (n_hidden or n_classes)
 
 
 class NumpyEngine:
     """Steps in NumPy; see `Engine`.
 
-    Small networks have one BLAS thread. Larger ones have all, or one while that is faster beside other work, if BLAS
-    gives the same bits either way: a trial on random numbers shows it.
+    Small networks have one BLAS thread. Others have all, except where BLAS gives the same bits on one, as a trial on
+    random numbers shows: then full batches have one, or where a second is worth it, as many as are faster now.
     """
 
     def __init__(self, state: TrainingState, rule: UpdateRule, batch_size: int) -> None:
         params = state.flat.params
+        shape = params.n_features, params.n_hidden, params.n_classes
         self.state, self.rule, self.batch_size = state, rule, batch_size
         self.gradient_norm = math.nan
         self._optimizer = OPTIMIZERS[rule.optimizer]
-        self._work = Workspace(batch_size, params.n_features, params.n_hidden, params.n_classes, params.dtype)
+        self._work = Workspace(batch_size, *shape, params.dtype)
         scratch = np.empty(min(BLOCK, len(state.flat.vector)), params.dtype)
         self._weight_blocks = self._blocks(0, state.flat.n_weights, scratch)
         self._bias_blocks = self._blocks(state.flat.n_weights, len(state.flat.vector), scratch)
-        self._threads = blas_threads(batch_size, params.n_features, params.n_hidden, params.n_classes)
+        self._threads = blas_threads(batch_size, *shape)
         self._adaptive: AdaptiveThreads | None = None
         if self._threads is None and usable_threads() > 1 and self._threads_change_no_bit():
-            self._adaptive = AdaptiveThreads()
+            self._adaptive = AdaptiveThreads(_operations(batch_size, *shape) >= WORTH_THREADS)
 
     def _threads_change_no_bit(self) -> bool:
         """Try whether BLAS gives the same gradients of a full batch on one thread as on all."""
@@ -165,30 +166,19 @@ class NumpyEngine:
 
     def _blocks(self, start: int, end: int, scratch: Array) -> list[tuple[Array, Array, tuple[Array, ...], Array]]:
         """The pieces (q, g, state, scratch) in which the update goes over all vectors, so that each stays in cache."""
-        pieces = [slice(at, min(at + BLOCK, end)) for at in range(start, end, BLOCK)]
-        vectors = [slot.vector for slot in self.state.slots]
-        return [
-            (
-                self.state.flat.vector[p],
-                self._work.vector[p],
-                tuple(v[p] for v in vectors),
-                scratch[: p.stop - p.start],
-            )
-            for p in pieces
-        ]
+        vectors = self.state.flat.vector, self._work.vector, *(slot.vector for slot in self.state.slots)
+        blocks = []
+        for at in range(start, end, BLOCK):
+            q, g, *slots = (vector[at : min(at + BLOCK, end)] for vector in vectors)
+            blocks.append((q, g, tuple(slots), scratch[: len(q)]))
+        return blocks
 
     def run(
-        self,
-        X: Array,
-        y: Array,
-        weights: Array | None,
-        rates: Array,
-        *,
-        measure: bool = False,
-        objective: bool = False,
+        self, X: Array, y: Array, weights: Array | None, rates: Array, *, measure: bool = False, objective: bool = False
     ) -> Array:
         """One step for each batch of a chunk; see `Engine.run`."""
-        with self._adaptive.chunk(len(rates)) if self._adaptive else at_most_threads(self._threads):
+        full = len(X) == len(rates) * self.batch_size
+        with self._adaptive.chunk(len(rates)) if self._adaptive and full else at_most_threads(self._threads):
             return self._run(X, y, weights, rates, measure, objective)
 
     def _run(self, X: Array, y: Array, weights: Array | None, rates: Array, measure: bool, objective: bool) -> Array:
@@ -210,11 +200,12 @@ class NumpyEngine:
         return losses
 
     def _squared_norm(self, g: Array) -> float:
-        """Return the sum of squares, on one thread: on more, its last digit would depend on how many."""
+        """Return the sum of squares; in float64 by halves, as two threads compute it."""
         if self._threads == 1:  # `run` has seen to it
             return float(np.dot(g, g))
+        half = -(-len(g) // 2) if g.itemsize == 8 and len(g) > DOT_ONE_THREAD else len(g)
         with at_most_threads(1):
-            return float(np.dot(g, g))
+            return float(np.dot(g[:half], g[:half]) + np.dot(g[half:], g[half:]))
 
     def _update(self, loss: float, rate: float, measure: bool) -> bool:
         """Equation (13), or another optimiser's step; False, and nothing done, where loss or gradient is not finite."""

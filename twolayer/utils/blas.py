@@ -88,12 +88,13 @@ class AdaptiveThreads:
     """Choose how many BLAS threads the next chunk of steps gets, all or one, by how fast the last chunks were.
 
     One thread is tried after the first chunk, and again when chunks on all threads become slower by a quarter; all
-    threads are tried again after RETRY chunks on one.
+    threads are tried again after RETRY chunks on one. If more than one are not `worth_it`, it is always one.
     """
 
     RETRY = 16
 
-    def __init__(self) -> None:
+    def __init__(self, worth_it: bool = True) -> None:
+        self._worth_it = worth_it
         self._seconds: dict[bool, float] = {}  # of a step in the last chunk on all threads (True), on one (False)
         self._quickest = math.inf  # since all threads are in use
         self._all, self._chunks_on_one = True, 0
@@ -101,7 +102,7 @@ class AdaptiveThreads:
     @contextlib.contextmanager
     def chunk(self, n_steps: int) -> Iterator[None]:
         """Limit BLAS for a chunk of steps, and measure it."""
-        on_all = self._all and usable_threads() > 1
+        on_all = self._worth_it and self._all and usable_threads() > 1
         began = time.perf_counter()
         with at_most_threads(None if on_all else 1):
             yield

@@ -10,6 +10,9 @@ step is, for each shard:
     backward    dZ1, dW2, db1, db2 of the shard
     update      dW1 piece by piece, each updated while it is in cache; then W2, b1, b2
 
+Where the whole gradient is asked for (its norm, clipping) or might not be finite, a second barrier comes before all
+updates. A chunk begins with copies of the parameters into the shards, and ends with copies back.
+
 A thread does this for some of the shards, the first thread also the bookkeeping. Which thread does a shard changes no
 bit: a shard's numbers come from its own arrays and the ordered sum, and BLAS, where products are large, multiplies
 on one thread. So a training gives the same bytes on 1, 2 or 16 threads, also if that changes in mid-training.
@@ -22,4 +25,6 @@ for a while.
     steps      the chunk, the step               layers    bias, ReLU, softmax, sums
     partition  shards and their arrays           updates   the six optimisers
     sync       barrier, all_reduce               jit       how functions are compiled; instructions for threads
+
+What the tricks gain: `python -m benchmarks --tricks`.
 """

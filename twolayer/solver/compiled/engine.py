@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-import queue
-import threading
-import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -29,38 +27,6 @@ COMPILE_SECONDS = 15
 RECOVERY = 32  # times as long as threads have lost by waiting, the first one works alone
 
 
-class ThreadPool:
-    """Helping threads, which sleep between jobs and end with their owner. They are started on first use, and again in
-    a process forked since."""
-
-    def __init__(self) -> None:
-        self._jobs: list[queue.SimpleQueue[Callable[[], object] | None]] = []
-        self._process = 0
-
-    def submit(self, jobs: list[Callable[[], object]]) -> None:
-        """Run each job in a thread of its own. The same thread gets the jobs at the same place of each list.
-
-        Raises:
-            RuntimeError: if the system gives no more threads.
-        """
-        if self._process != os.getpid():
-            self._jobs, self._process = [], os.getpid()
-        while len(self._jobs) < len(jobs):
-            new: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
-            name = f"twolayer helper {len(self._jobs) + 1}"
-            threading.Thread(target=_serve, args=(new,), name=name, daemon=True).start()
-            weakref.finalize(self, new.put, None)
-            self._jobs.append(new)
-        for each, job in zip(self._jobs, jobs, strict=False):
-            each.put(job)
-
-
-def _serve(jobs: queue.SimpleQueue[Callable[[], object] | None]) -> None:
-    while (job := jobs.get()) is not None:
-        job()
-        del job  # it holds the chunk's arrays
-
-
 class NumbaEngine:
     """Compiled steps; see `engine.Engine`.
 
@@ -80,14 +46,13 @@ class NumbaEngine:
         self._norm = np.empty(1)
         self._no_weights = np.empty(0, dtype)
         split = split_for(D, H, C, batch_size, dtype)
-        self._shards = split.shards
+        self._shards, self._work = split.shards, batch_size * D * H
         team = team_of(split.shards, batch_size * (H if split.by_features else C), dtype, PATIENCE)
-        self._times = team.times
-        self._fixed = team, shards_of(state, batch_size, split), rule_in_numbers(rule), gemm_address(dtype)
-        self._pool = ThreadPool()
-        self._chunk = 0
+        self._orders, self._times = team.orders, team.times
+        self._fixed = team, *shards_of(state, batch_size, split), rule_in_numbers(rule), gemm_address(dtype)
+        self._pool: ThreadPoolExecutor | None = None  # helping threads, which sleep between chunks
+        self._process = self._chunk = 0
         self._alone_until = 0  # in ticks
-        self._work = batch_size * D * H
 
     @property
     def notice(self) -> str | None:
@@ -103,14 +68,7 @@ class NumbaEngine:
         return None
 
     def run(
-        self,
-        X: Array,
-        y: Array,
-        weights: Array | None,
-        rates: Array,
-        *,
-        measure: bool = False,
-        objective: bool = False,
+        self, X: Array, y: Array, weights: Array | None, rates: Array, *, measure: bool = False, objective: bool = False
     ) -> Array:
         """Do one step for each batch of a chunk; see `engine.Engine.run`."""
         dtype = self.state.flat.vector.dtype
@@ -126,11 +84,10 @@ class NumbaEngine:
         )
         with at_most_threads(1):
             outcome, done, self.state.t, loss = self._run_on_threads(chunk, losses)
+        if measure or outcome == NOT_FINITE:
+            self.gradient_norm = float(self._norm[0])
         if outcome == NOT_FINITE:
-            self.gradient_norm = float(self._norm[0])
             raise NonFiniteStepError(losses[:done], loss, self.gradient_norm)
-        if measure:
-            self.gradient_norm = float(self._norm[0])
         return losses
 
     def _run_on_threads(self, chunk: tuple[object, ...], losses: Array) -> tuple[int, int, int, float]:
@@ -139,23 +96,31 @@ class NumbaEngine:
         threads = self._threads_now(len(losses))
         common = *self._fixed, self._chunk
 
-        def help_as(thread: int) -> Callable[[], object]:
-            return lambda: run_steps(*common, thread, threads, *chunk, losses, np.empty(1))
+        def help_as(thread: int) -> None:
+            run_steps(*common, thread, threads, *chunk, losses, np.empty(1))
 
         try:
-            if threads > 1:
-                try:
-                    self._pool.submit([help_as(thread) for thread in range(1, threads)])
-                except RuntimeError:
-                    threads = 1
+            if threads > 1 and not self._call(help_as, threads):
+                threads = 1
             result: tuple[int, int, int, float] = run_steps(*common, 0, threads, *chunk, losses, self._norm)
         except BaseException:  # Ctrl-C before the chunk began: send the others home
             self._chunk += 1
-            self._fixed[0].orders[[THREADS, CHUNK]] = 1, self._chunk
+            self._orders[[THREADS, CHUNK]] = 1, self._chunk
             raise
         if lost := int(self._times[2]):
             self._alone_until = int(self._times[1]) + RECOVERY * lost
         return result
+
+    def _call(self, help_as: Callable[[int], None], threads: int) -> bool:
+        """Have `help_as` called in helping threads, for each thread but the first; false if there are not enough."""
+        if self._pool is None or self._process != os.getpid():  # also in a process forked since, which has no threads
+            self._pool, self._process = ThreadPoolExecutor(self._shards, "twolayer helper"), os.getpid()
+        try:
+            for thread in range(1, threads):
+                self._pool.submit(help_as, thread)
+        except RuntimeError:
+            return False
+        return True
 
     def _threads_now(self, n_steps: int) -> int:
         if self._shards == 1 or n_steps * self._work < WORTH_WAKING or self._times[1] < self._alone_until:

@@ -33,35 +33,20 @@ AppDirs: Any = import_extra("numba.misc.appdirs", "numba", "engine: numba").AppD
 Function = Callable[..., Any]
 
 _EXACT = {"error_model": "numpy", "nogil": True, "_nrt": False}
-_FLAGS = {**_EXACT, "fastmath": {"reassoc", "contract", "arcp", "nsz"}}
+_FAST = {**_EXACT, "fastmath": {"reassoc", "contract", "arcp", "nsz"}}
+_PART = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # cannot be called from Python: compiles twice as fast
 
+# Compiled into whatever calls it. Always inlined: if it were not, code fresh from the compiler could call another copy
+# of it, optimised otherwise, than the same code loaded from disk, and give other last bits.
+compiled: Callable[[Function], Function] = numba.njit(forceinline=True, **_FAST, **_PART)
 
-def compiled(function: Function) -> Function:
-    """`function`, compiled into whatever calls it.
+# For use in one place: it becomes a part of what calls it before anything is compiled. So the compiler sees its code
+# once, not at each level; but each such use takes time of its own.
+compiled_within: Callable[[Function], Function] = numba.njit(inline="always", **_FAST, **_PART)
 
-    Always inlined: if it were not, code fresh from the compiler could call another copy of it, optimised otherwise,
-    than the same code loaded from disk, and give other last bits.
-    """
-    inlined: Function = numba.njit(forceinline=True, **_FLAGS)(function)
-    return inlined
-
-
-def compiled_within(function: Function) -> Function:
-    """`function`, for use in one place: it becomes a part of what calls it before anything is compiled.
-
-    So the compiler sees its code once, not at each level; but each such use takes time of its own.
-    """
-    within: Function = numba.njit(inline="always", **_FLAGS)(function)
-    return within
-
-
-def compiled_apart(function: Function) -> Function:
-    """`function`, compiled once and called: for what is long and used in several places.
-
-    Without LLVM's freedom to reorder sums, so that every copy of it gives the same bits.
-    """
-    apart: Function = numba.njit(**_EXACT)(function)
-    return apart
+# Compiled once and called: for what is long and used in several places. Without LLVM's freedom to reorder sums, so that
+# every copy of it gives the same bits.
+compiled_apart: Callable[[Function], Function] = numba.njit(**_EXACT, **_PART)
 
 
 def compiled_and_kept(function: Function) -> Function:
@@ -79,7 +64,7 @@ def compiled_and_kept(function: Function) -> Function:
     folder = next(filter(_can_be_written, folders), None)
     numba.config.CACHE_DIR = str(folder or "")  # read when the decorator runs
     try:
-        kept: Function = numba.njit(cache=folder is not None, **_FLAGS)(function)
+        kept: Function = numba.njit(cache=folder is not None, no_cfunc_wrapper=True, **_FAST)(function)
         return kept
     finally:
         numba.config.CACHE_DIR = asked
@@ -102,11 +87,11 @@ def kept_form(function: Any, arguments: tuple[Any, ...]) -> str:
 
 
 def _can_be_written(folder: Path) -> bool:
-    """Check that files can be made in the folder, which is made if need be."""
+    """Check that files can be made in the folder, which is made if need be, and that what is in it can be used."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder):
-            return True
+            return all(os.access(path, os.R_OK | os.W_OK) for path in folder.rglob("*"))
     except OSError:
         return False
 

@@ -14,13 +14,6 @@ import numpy as np
 from twolayer.network.model import Array
 from twolayer.solver.compiled.jit import compiled, numba
 
-LOG2_E = 1 / math.log(2)
-LN2_HIGH = round(math.log(2) * 2**9) / 2**9  # few bits, so that n LN2_HIGH is exact
-LN2_LOW = math.log(2) - LN2_HIGH
-LN2_HIGH_64 = float.fromhex("0x1.62e42feep-1")  # 31 bits
-LN2_LOW_64 = 1.9082149292705877e-10  # ln 2 less those, to full precision
-TAYLOR = tuple(1 / math.factorial(k) for k in range(14))
-
 
 def exp_of_nonpositive(x: Any) -> Any:
     """e^x for x <= 0, for compiled code.
@@ -32,30 +25,35 @@ def exp_of_nonpositive(x: Any) -> Any:
     raise NotImplementedError("for compiled code only")
 
 
-# Reordering these sums would lose the very digits that LN2_LOW is for: fused multiply-adds are allowed, no more.
+# Reordering these sums would lose the very digits that ln2_low is for: fused multiply-adds are allowed, no more.
 @numba.extending.overload(exp_of_nonpositive, jit_options={"fastmath": {"contract"}})  # type: ignore[untyped-decorator]
-def _choose(x: Any) -> Any:
-    return _exp32 if x == numba.types.float32 else _exp64
+def _exp_for(x: Any) -> Any:
+    number, integer, digits, single = _format(x)
+    bias, lowest = integer(127 if single else 1023), number(-87 if single else -708)
+    log2_e, half = number(1 / math.log(2)), number(0.5)
+    # ln 2 as a number of few bits, so that n times it is exact, and the rest.
+    ln2_high = number(355 / 512 if single else 0xB17217F7 / 2**32)
+    ln2_low = number(math.log(2) - 355 / 512 if single else 1.9082149292705877e-10)
+    first, *rest = (number(1 / math.factorial(k)) for k in range(7 if single else 13, -1, -1))
+    terms = tuple(rest)
+
+    def exp(x: Any) -> Any:
+        x = lowest if x < lowest else x
+        n = np.floor(x * log2_e + half)
+        f = (x - n * ln2_high) - n * ln2_low
+        p = first
+        for term in terms:
+            p = p * f + term
+        return p * integer((integer(n) + bias) << digits).view(number)
+
+    return exp
 
 
-def _exp32(x: Any) -> Any:
-    x = np.float32(-87) if x < np.float32(-87) else x
-    n = np.floor(x * np.float32(LOG2_E) + np.float32(0.5))
-    f = (x - n * np.float32(LN2_HIGH)) - n * np.float32(LN2_LOW)
-    p = np.float32(TAYLOR[7])
-    for k in (6, 5, 4, 3, 2, 1, 0):
-        p = p * f + np.float32(TAYLOR[k])
-    return p * np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
-
-
-def _exp64(x: Any) -> Any:
-    x = -708.0 if x < -708.0 else x
-    n = np.floor(x * LOG2_E + 0.5)
-    f = (x - n * LN2_HIGH_64) - n * LN2_LOW_64
-    p = TAYLOR[13]
-    for k in (12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0):
-        p = p * f + TAYLOR[k]
-    return p * np.int64((np.int64(n) + 1023) << 52).view(np.float64)
+def _format(x: Any) -> tuple[Any, Any, Any, bool]:
+    """Return the float type of x, the integer type of its size, the bits of its fraction; whether it is float32."""
+    if x == numba.types.float32:
+        return np.float32, np.int32, np.int32(23), True
+    return np.float64, np.int64, np.int64(52), False
 
 
 def log_of_at_least_one(x: Any) -> Any:
@@ -67,34 +65,25 @@ def log_of_at_least_one(x: Any) -> Any:
 
 
 @numba.extending.overload(log_of_at_least_one, jit_options={"fastmath": {"contract"}})  # type: ignore[untyped-decorator]
-def _choose_log(x: Any) -> Any:
-    return _log32 if x == numba.types.float32 else _log64
+def _log_for(x: Any) -> Any:
+    number, integer, digits, single = _format(x)
+    sqrt_half, one, ln2, infinity = number(math.sqrt(0.5)).view(integer), number(1), number(math.log(2)), number(np.inf)
+    first, *rest = (number(2 / k) for k in range(9 if single else 21, 0, -2))
+    terms = tuple(rest)
 
+    def log(x: Any) -> Any:
+        bits = number(x).view(integer)
+        n = (bits - sqrt_half) >> digits
+        m = integer(bits - (n << digits)).view(number)
+        z = (m - one) / (m + one)
+        z2 = z * z
+        p = first
+        for term in terms:
+            p = p * z2 + term
+        y = p * z + number(n) * ln2
+        return y if x < infinity else x
 
-def _log32(x: Any) -> Any:
-    bits = np.float32(x).view(np.int32)
-    n = (bits - np.int32(0x3F3504F3)) >> np.int32(23)
-    m = np.int32(bits - (n << np.int32(23))).view(np.float32)
-    z = (m - np.float32(1)) / (m + np.float32(1))
-    z2 = z * z
-    p = np.float32(2 / 9)
-    for k in (7, 5, 3, 1):
-        p = p * z2 + np.float32(2 / k)
-    y = p * z + np.float32(n) * np.float32(math.log(2))
-    return y if x < np.float32(np.inf) else x
-
-
-def _log64(x: Any) -> Any:
-    bits = np.float64(x).view(np.int64)
-    n = (bits - 0x3FE6A09E667F3BCD) >> 52
-    m = np.int64(bits - (n << 52)).view(np.float64)
-    z = (m - 1) / (m + 1)
-    z2 = z * z
-    p = 2 / 21
-    for k in (19, 17, 15, 13, 11, 9, 7, 5, 3, 1):
-        p = p * z2 + 2 / k
-    y = p * z + n * math.log(2)
-    return y if x < np.inf else x
+    return log
 
 
 BOUND = 1e15  # |x| and |dz| below it: no sum of fewer than 1e8 of their products overflows, even in float32
@@ -132,9 +121,8 @@ def relu_gradient(dZ: Array, A: Array) -> None:
 
 @compiled
 def softmax_gradient(
-    S: Array, n: int, y: Array, weights: Array, total_weight: float, top: Array, total: Array, part: Array,
-    losses: Array,
-) -> bool:  # fmt: skip
+    S: Array, n: int, y: Array, weights: Array, total_weight: float, scratch: Array, losses: Array
+) -> bool:
     """(4) to (7): transposed scores become dS^T.
 
     Class by class, so that the loops over rows use whole vector registers however few the classes are.
@@ -145,15 +133,15 @@ def softmax_gradient(
         y: (n,) labels.
         weights: (n,) their weights; (0,) where all rows weigh the same.
         total_weight: the sum of the weights.
-        top, total, part: (n,) scratch: of each row its largest score, the sum under (4)'s fraction line, and its part
-            in the mean.
+        scratch: (3 n,) at least.
         losses: (n,) filled with each row's part of the mean loss.
 
     Returns:
         True if the scores are bounded.
     """
     C = S.size // n
-    for i in range(n):
+    top, total, part = scratch[:n], scratch[n : 2 * n], scratch[2 * n : 3 * n]  # row by row: the largest score, the sum
+    for i in range(n):  # under (4)'s fraction line, and the row's part in the mean
         part[i] = (weights[i] if weights.size else S.dtype.type(1)) / total_weight
         total[i] = 0
         top[i] = -np.inf

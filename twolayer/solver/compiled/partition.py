@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from twolayer.network.model import Array, FlatParams, aligned_zeros, flat_zeros, whole_lines
-from twolayer.solver.compiled.jit import CACHE_LINE, compiled, compiled_apart
+from twolayer.network.model import Array, aligned_zeros, whole_lines
+from twolayer.solver.compiled.jit import CACHE_LINE, compiled, compiled_apart, compiled_within
 from twolayer.solver.compiled.products import scratch_room
 from twolayer.solver.engine import TrainingState
 
@@ -19,6 +19,10 @@ WORTH_A_SHARD = 100_000  # multiplications of X W1: the fewest for which a secon
 MOST_SHARDS = 8
 WIDTH_BYTES = 512  # of a row in each of more than two shards: narrower ones cost one thread more than 5 %
 WIDE = 16  # features per hidden unit, and per class, from which on sharding the features is faster
+
+# Columns of Shards.at: the first feature or unit and the end; where W2, b1 and b2 begin in q and g, and where those
+# end; where the other arrays begin in `room`, after g.
+BEGIN, END, W2, B1, B2, SIZE, A1, DZ1, DS, SOFTMAX, SCRATCH = range(11)
 
 
 class Partition(NamedTuple):
@@ -37,18 +41,12 @@ class Shards(NamedTuple):
     Attributes:
         D, H, C, B: the network's sizes, and the rows of a full batch.
         by_features: what is sharded.
-        n_copied: how many vectors are copied for a chunk; 0 where the one shard works on the training's own.
-        borders: (shards + 1,) the first feature or unit of each shard, and the end of the last.
-        starts: (3,) where W2, b1 and b2 begin in the training's vectors.
-        layout: (shards, 4) where they begin in a shard's, and where that ends.
-        vectors: the training's parameters and optimiser state.
-        q, s1, s2: parameters and optimiser state (any vector where there is less), each row laid out as
+        at: (shards, 11) where everything begins; see the columns above.
+        q, s1, s2: parameters and optimiser state ((shards, 0) where there is less), each row laid out as
             `model.FlatParams` of the shard's network.
-        g: their gradient.
-        A1, dZ1: (shards, n) room for (B, M) at least.
-        dS: (shards, C B) scores, then their gradient, class after class; of each thread's first shard only.
-        top, total, part, row_losses: (shards, B) for the softmax; as for dS.
-        scratch: for the products.
+        room: what a step computes: g, laid out as q; A1 and dZ1 (B, M); dS (C, B), scores and then their gradient, and
+            (3, B) for the softmax, both of each thread's first shard only; scratch for the products.
+        row_losses: (shards, B), as for dS.
     """
 
     D: int
@@ -56,47 +54,47 @@ class Shards(NamedTuple):
     C: int
     B: int
     by_features: bool
-    n_copied: int
-    borders: Array
-    starts: Array
-    layout: Array
-    vectors: tuple[Array, Array, Array]
+    at: Array
     q: Array
     s1: Array
     s2: Array
-    g: Array
-    A1: Array
-    dZ1: Array
-    dS: Array
-    top: Array
-    total: Array
-    part: Array
+    room: Array
     row_losses: Array
-    scratch: Array
+
+
+class Copies(NamedTuple):
+    """How the training's parameters and state get into the shards for a chunk, and back.
+
+    Attributes:
+        vectors: the training's; empty where there is less state.
+        blocks: (n, 7) matrices to copy: shard, rows, columns, where they begin in the training's vector, how far apart
+            its rows are, where they begin in the shard's, and whether this shard gives them back. None where the one
+            shard works on the training's own vectors.
+    """
+
+    vectors: tuple[Array, Array, Array]
+    blocks: Array
 
 
 class Shard(NamedTuple):
-    """One shard: its part of W1, F rows from `row` and M columns from `column` on; views of its parameters (b2 is empty
-    where another shard trains it) and gradients; its arrays in `Shards`, flat; where the biases begin in q; and how
-    many numbers of q count for it in sums over the whole network."""
+    """One shard: its part of W1, F rows from `row` on and M columns; its arrays, flat (b2 is empty where another shard
+    trains it); how many numbers of q are weights; and how many count for it in sums over the whole network."""
 
-    number: int
     row: int
     F: int
-    column: int
     M: int
+    q: Array
+    g: Array
     W2: Array
     b1: Array
     b2: Array
     dW2: Array
     db1: Array
     db2: Array
-    q: Array
-    s1: Array
-    s2: Array
-    g: Array
     A1: Array
     dZ1: Array
+    dS: Array
+    softmax: Array
     scratch: Array
     n_weights: int
     counted: int
@@ -127,86 +125,96 @@ def split_for(D: int, H: int, C: int, B: int, dtype: np.dtype[Any]) -> Partition
     return Partition(by_units, False)
 
 
-def shards_of(state: TrainingState, batch_size: int, split: Partition) -> Shards:
+def shards_of(state: TrainingState, batch_size: int, split: Partition) -> tuple[Shards, Copies]:
     """Make the arrays of all shards."""
     params, dtype = state.flat.params, state.flat.vector.dtype
     D, H, C, B = params.n_features, params.n_hidden, params.n_classes, batch_size
     n, line = D if split.by_features else H, CACHE_LINE // dtype.itemsize
     borders = [(n * s // split.shards + line // 2) // line * line for s in range(split.shards)] + [n]
-    parts = [end - begin for begin, end in itertools.pairwise(borders)]
-    sizes = [(part, H) if split.by_features else (D, part) for part in parts]  # F, M of each
-    slots = [slot.vector for slot in state.slots]
-    vectors = [state.flat.vector, *slots, state.flat.vector, state.flat.vector][:3]
-    layout = [_starts(flat_zeros(F, M, C, dtype)) for F, M in sizes]
+    parts = [(begin, end) for begin, end in itertools.pairwise(borders)]
+    sizes = [(end - begin, H) if split.by_features else (D, end - begin) for begin, end in parts]  # F, M of each
+    starts = [_starts(F, M, C, dtype) for F, M in sizes]
+    M, size = max(M for _, M in sizes), max(end for *_, end in starts)
+    scratch = max(scratch_room(F, M, C, B, dtype) for F, M in sizes)
+    begins = list(itertools.accumulate(whole_lines(each, dtype) for each in (size, B * M, B * M, C * B, 3 * B)))
 
     def rows(size: int, kind: Any = dtype) -> Array:
-        return aligned_zeros(split.shards * whole_lines(size, kind), kind).reshape(split.shards, -1)
+        return aligned_zeros(split.shards * whole_lines(size, kind), kind).reshape(
+            split.shards, whole_lines(size, kind)
+        )
 
-    size = max(end for *_, end in layout)
-    own = [vector[None] for vector in vectors] if split.shards == 1 else [rows(size) for _ in vectors]
-    M = max(M for _, M in sizes)
-    scratch = max(scratch_room(F, M, C, B, dtype) for F, M in sizes)
-    return Shards(
-        D, H, C, B, split.by_features, 0 if split.shards == 1 else 1 + len(slots),
-        np.array(borders), np.array(_starts(state.flat)[:3]), np.array(layout), (vectors[0], vectors[1], vectors[2]),
-        own[0], own[1], own[2], rows(size), rows(B * M), rows(B * M),
-        rows(C * B), rows(B), rows(B), rows(B), rows(B, np.float64), rows(scratch),
-    )  # fmt: skip
+    vector, none = state.flat.vector, np.empty(0, dtype)
+    s1, s2 = [*(slot.vector for slot in state.slots), none, none][:2]
+    if split.shards == 1:
+        q, own1, own2 = vector[None], s1[None], s2[None]
+    else:
+        q, own1, own2 = rows(size), rows(size if s1.size else 0), rows(size if s2.size else 0)
+    at = np.array([(*part, *start, *begins) for part, start in zip(parts, starts, strict=True)])
+    room, row_losses = rows(begins[-1] + scratch), rows(B, np.float64)
+    shards = Shards(D, H, C, B, split.by_features, at, q, own1, own2, room, row_losses)
+    blocks = _blocks(_starts(D, H, C, dtype), at, D, H, C, split) if split.shards > 1 else []
+    return shards, Copies((vector, s1, s2), np.array(blocks, np.int64).reshape(-1, 7))
 
 
-def _starts(flat: FlatParams) -> tuple[int, int, int, int]:
-    """Where W2, b1 and b2 begin in the vector, and where it ends."""
+def _blocks(starts: tuple[int, ...], at: Array, D: int, H: int, C: int, split: Partition) -> list[tuple[int, ...]]:
+    """The rows of `Copies.blocks`; W2, b1 and b2 begin at `starts` in the training's vectors."""
+    blocks: list[tuple[int, ...]] = []
+    for s, (begin, end, at_W2, at_b1, at_b2, _) in enumerate(at[:, : SIZE + 1].tolist()):
+        if split.by_features:  # every thread trains W2, b1 and b2 alike
+            W1, column, M, n_b2, back = (end - begin, H, begin * H), 0, H, C, s == 0
+        else:
+            W1, column, M, n_b2, back = (D, end - begin, begin), begin, end - begin, C * (s == 0), True
+        blocks += [
+            (s, *W1, H, 0, True),
+            (s, 1, M * C, starts[0] + column * C, 0, at_W2, back),
+            (s, 1, M, starts[1] + column, 0, at_b1, back),
+            (s, 1, n_b2, starts[2], 0, at_b2, back),
+        ]
+    return blocks
 
-    def start(view: Array) -> int:
-        return (view.ctypes.data - flat.vector.ctypes.data) // view.itemsize
 
-    _, b1, W2, b2 = flat.params
-    return start(W2), start(b2 if b1 is None else b1), start(b2), len(flat.vector)
+def _starts(F: int, M: int, C: int, dtype: np.dtype[Any]) -> tuple[int, ...]:
+    """Where W2, b1 and b2 begin in the vector of an F-M-C network, and where it ends; see `model.FlatParams`."""
+    sizes = F * M, (M or F) * C, M, C
+    return tuple(itertools.accumulate(whole_lines(each, dtype) for each in sizes))
 
 
 @compiled
 def shard_at(shards: Shards, index: int) -> Shard:
     """Return one shard."""
-    begin, n = shards.borders[index], shards.borders[index + 1] - shards.borders[index]
-    row, F, column, M = (begin, n, 0, shards.H) if shards.by_features else (0, shards.D, begin, n)
-    at_W2, at_b1, at_b2, end = shards.layout[index]
-    W2, b1 = slice(at_W2, at_W2 + (M if M else F) * shards.C), slice(at_b1, at_b1 + M)
-    b2 = slice(at_b2, at_b2 + (shards.C if shards.by_features or index == 0 else 0))
-    q, g = shards.q[index, :end], shards.g[index, :end]
+    at, q, room = shards.at[index], shards.q[index], shards.room[index]
+    begin, n = at[BEGIN], at[END] - at[BEGIN]
+    row, F, M = (begin, n, shards.H) if shards.by_features else (0, shards.D, n)
+    first_W2, first_b1, first_b2 = at[W2], at[B1], at[B2]
+    end_W2 = first_W2 + (M if M else F) * shards.C
+    end_b1 = first_b1 + M
+    end_b2 = first_b2 + (shards.C if shards.by_features or index == 0 else 0)
     return Shard(
-        index, row, F, column, M, q[W2], q[b1], q[b2], g[W2], g[b1], g[b2],
-        q, shards.s1[index, :end], shards.s2[index, :end], g, shards.A1[index], shards.dZ1[index],
-        shards.scratch[index], at_b1, F * M if shards.by_features and index else end,
+        row, F, M, q[: at[SIZE]], room[: at[SIZE]],
+        q[first_W2:end_W2], q[first_b1:end_b1], q[first_b2:end_b2],
+        room[first_W2:end_W2], room[first_b1:end_b1], room[first_b2:end_b2],
+        room[at[A1] : at[DZ1]], room[at[DZ1] : at[DS]], room[at[DS] : at[SOFTMAX]], room[at[SOFTMAX] : at[SCRATCH]],
+        room[at[SCRATCH] :], first_b1, F * M if shards.by_features and index else at[SIZE],
     )  # fmt: skip
 
 
+@compiled_within
+def copy_shards(back: bool, copies: Copies, shards: Shards, first: int, last: int) -> None:
+    """Copy the training's parameters and state into shards `first` to `last` - 1, or back."""
+    _copy(np.bool_(back), copies.blocks, first, last, copies.vectors[0], shards.q)
+    _copy(np.bool_(back), copies.blocks, first, last, copies.vectors[1], shards.s1)
+    _copy(np.bool_(back), copies.blocks, first, last, copies.vectors[2], shards.s2)
+
+
 @compiled_apart
-def copy_shards(back: bool, shards: Shards, first: int, last: int) -> None:
-    """Copy the parts of shards `first` to `last` - 1 of the training's vectors into their own, or back."""
-    for index in range(first, last):
-        shard = shard_at(shards, index)
-        if shards.n_copied > 0:
-            _copy_shard(back, shards, shard, shards.vectors[0], shard.q)
-        if shards.n_copied > 1:
-            _copy_shard(back, shards, shard, shards.vectors[1], shard.s1)
-        if shards.n_copied > 2:
-            _copy_shard(back, shards, shard, shards.vectors[2], shard.s2)
-
-
-@compiled
-def _copy_shard(back: bool, shards: Shards, shard: Shard, vector: Array, own: Array) -> None:
-    C, M, ours, theirs = shards.C, shard.M, shards.layout[shard.number], shards.starts
-    for i in range(shard.F):
-        _copy(back, vector[(shard.row + i) * shards.H + shard.column :], own[i * M :], M)
-    if back and shards.by_features and shard.number > 0:
-        return  # W2, b1 and b2 are trained alike by every thread
-    _copy(back, vector[theirs[0] + shard.column * C :], own[ours[0] :], M * C)
-    _copy(back, vector[theirs[1] + shard.column :], own[ours[1] :], M)
-    _copy(back, vector[theirs[2] :], own[ours[2] :], shard.b2.size)
-
-
-@compiled
-def _copy(back: bool, ours: Array, theirs: Array, n: int) -> None:
-    source, target = (theirs, ours) if back else (ours, theirs)
-    for i in range(n):
-        target[i] = source[i]
+def _copy(back: bool, blocks: Array, first: int, last: int, vector: Array, own: Array) -> None:
+    for block in blocks if vector.size else blocks[:0]:
+        shard, rows, columns, theirs, ld, ours = block[0], block[1], block[2], block[3], block[4], block[5]
+        if shard < first or shard >= last or (back and not block[6]):
+            continue
+        for i in range(rows):
+            for j in range(columns):
+                if back:
+                    vector[theirs + i * ld + j] = own[shard, ours + i * columns + j]
+                else:
+                    own[shard, ours + i * columns + j] = vector[theirs + i * ld + j]

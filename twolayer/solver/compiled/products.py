@@ -18,11 +18,15 @@ from twolayer.solver.compiled.jit import compiled, compiled_apart, numba
 from twolayer.utils.blas import gemm_of_numpy
 from twolayer.utils.errors import import_extra
 
-ROWS = 5  # of a tile: 10 of the 16 vector registers of AVX2 then hold its sums
 WIDTH_BYTES = 64  # of a row of a tile
+LOW = 5  # rows of a tile: 10 of the 16 vector registers of AVX2 then hold its sums
+ROWS = 10 if "+avx512f" in numba.core.codegen.get_host_cpu_features() else LOW  # AVX-512 has 32, twice as long
 SMALL = 4096  # multiplications up to which a plain loop beats BLAS where rows are too short for tiles
 TILES = 2_000_000  # multiplications up to which tiles beat BLAS
 NARROW = 16  # terms of each sum up to which tiles beat BLAS at any size
+# To Numba 1, False and True are types of their own, for each of which a function is compiled again; these are not.
+ADJACENT = np.int64(1)  # how far apart the numbers of a row are
+PLAIN, TRANSPOSED = np.bool_(False), np.bool_(True)
 
 ir: Any = import_extra("llvmlite.ir", "numba", "engine: numba")
 types, cgutils = numba.types, numba.core.cgutils
@@ -78,7 +82,8 @@ def _tile_of(rows_of_tile: int, width_bytes: int) -> Any:
     return numba.extending.intrinsic(_tile)
 
 
-_tile, _narrow_tile = _tile_of(ROWS, WIDTH_BYTES), _tile_of(2 * ROWS, WIDTH_BYTES // 2)
+_tile, _low_tile = _tile_of(ROWS, WIDTH_BYTES), _tile_of(LOW, WIDTH_BYTES)
+_narrow_tile = _tile_of(2 * LOW, WIDTH_BYTES // 2)
 
 
 @compiled
@@ -98,9 +103,12 @@ def tiled(n: int, k: int, m: int, A: Array, row: int, column: int, B: Array, ldb
     narrow = width // 2 if 0 < m % width <= width // 2 else 0
     for i in range(0, n, ROWS):
         for j in range(0, m - narrow, width):
-            _tile(i, min(j, m - width), n, k, A, row, column, B, ldb, C, ldc)
+            if n - i > LOW:
+                _tile(i, min(j, m - width), n, k, A, row, column, B, ldb, C, ldc)
+            else:
+                _low_tile(i, min(j, m - width), n, k, A, row, column, B, ldb, C, ldc)
     if narrow:
-        for i in range(0, n, 2 * ROWS):
+        for i in range(0, n, 2 * LOW):
             _narrow_tile(i, m - narrow, n, k, A, row, column, B, ldb, C, ldc)
 
 
@@ -135,7 +143,7 @@ def gemm_address(dtype: np.dtype[Any]) -> int:
 
 
 def scratch_room(D: int, H: int, C: int, B: int, dtype: np.dtype[Any]) -> int:
-    """How many numbers the transposes of `product_at` and `product_tt` take in a step with B rows."""
+    """How many numbers the transposes of `product` and `product_tt` take in a step with B rows."""
     width = WIDTH_BYTES // dtype.itemsize
     return max(((H or D) + B + C) * max(C, width), D * min(H, width))
 
@@ -182,33 +190,22 @@ def _plain(n: int, k: int, m: int, A: Array, row: int, column: int, B: Array, ld
 
 
 @compiled_apart
-def product(gemm: int, n: int, k: int, m: int, A: Array, lda: int, B: Array, ldb: int, C: Array, ldc: int) -> None:
-    """C <- A B, for A (n, k), B (k, m), C (n, m)."""
-    width, one, zero = tile_width(C), A.dtype.type(1), A.dtype.type(0)
-    if n * k * m > TILES or (n * k * m > SMALL and m < width):
-        _gemm(gemm, _N, _N, m, n, k, one, B, ldb, A, lda, zero, C, ldc)
-    elif m >= width:
-        tiled(n, k, m, A, lda, 1, B, ldb, C, ldc)
-    else:
-        _plain(n, k, m, A, lda, 1, B, ldb, C, ldc)
-
-
-@compiled_apart
-def product_at(
-    gemm: int, n: int, k: int, m: int, A: Array, lda: int, B: Array, ldb: int, C: Array, ldc: int,
+def product(
+    gemm: int, at: bool, n: int, k: int, m: int, A: Array, lda: int, B: Array, ldb: int, C: Array, ldc: int,
     scratch: Array,
 ) -> None:  # fmt: skip
-    """C <- A^T B, for A (k, n), B (k, m), C (n, m)."""
+    """C <- A B, for B (k, m), C (n, m) and A (n, k) or, where `at`, A^T (k, n) in its place."""
     width, one, zero = tile_width(C), A.dtype.type(1), A.dtype.type(0)
-    if n * k * m > TILES or (n * k * m > SMALL and max(n, m) < width):
-        _gemm(gemm, _N, _T, m, n, k, one, B, ldb, A, lda, zero, C, ldc)
+    row, column = (ADJACENT, lda) if at else (lda, ADJACENT)
+    if n * k * m > TILES or (n * k * m > SMALL and m < width and not (at and n >= width)):
+        _gemm(gemm, _N, _T if at else _N, m, n, k, one, B, ldb, A, lda, zero, C, ldc)
     elif m >= width:
-        tiled(n, k, m, A, 1, lda, B, ldb, C, ldc)
-    elif n >= width:
-        tiled(m, k, n, B, 1, ldb, A, lda, scratch, n)
+        tiled(n, k, m, A, row, column, B, ldb, C, ldc)
+    elif at and n >= width:
+        tiled(m, k, n, B, ADJACENT, ldb, A, lda, scratch, n)
         transposed(m, n, scratch, n, C, ldc)
     else:
-        _plain(n, k, m, A, 1, lda, B, ldb, C, ldc)
+        _plain(n, k, m, A, row, column, B, ldb, C, ldc)
 
 
 @compiled_apart
@@ -222,7 +219,7 @@ def product_tt(
         _gemm(gemm, _T, _T, m, n, k, one, B, ldb, A, lda, zero, C, ldc)
     elif k <= n and m >= width:
         transposed(m, k, B, ldb, scratch, m)
-        tiled(n, k, m, A, 1, lda, scratch, m, C, ldc)
+        tiled(n, k, m, A, ADJACENT, lda, scratch, m, C, ldc)
     else:
         wide = max(n, width)
         if n < width:
@@ -230,7 +227,7 @@ def product_tt(
             for p in range(k):
                 for i in range(n):
                     padded[p * wide + i] = A[p * lda + i]
-            tiled(m, k, wide, B, ldb, 1, padded, wide, scratch, wide)
+            tiled(m, k, wide, B, ldb, ADJACENT, padded, wide, scratch, wide)
         else:
-            tiled(m, k, wide, B, ldb, 1, A, lda, scratch, wide)
+            tiled(m, k, wide, B, ldb, ADJACENT, A, lda, scratch, wide)
         transposed(m, n, scratch, wide, C, ldc)

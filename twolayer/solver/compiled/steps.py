@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from twolayer.network.model import Array
-from twolayer.solver.compiled.jit import compiled, compiled_and_kept, compiled_apart, compiled_within, ticks
+from twolayer.solver.compiled.jit import compiled_and_kept, compiled_apart, compiled_within, ticks
 from twolayer.solver.compiled.layers import (
     add_to_rows,
     bias_relu,
@@ -16,8 +18,8 @@ from twolayer.solver.compiled.layers import (
     softmax_gradient,
     sum_of,
 )
-from twolayer.solver.compiled.partition import Shard, Shards, copy_shards, shard_at
-from twolayer.solver.compiled.products import product, product_at, product_tt
+from twolayer.solver.compiled.partition import Copies, Shard, Shards, copy_shards, shard_at
+from twolayer.solver.compiled.products import PLAIN, TRANSPOSED, product, product_tt
 from twolayer.solver.compiled.sync import (
     GRADIENT,
     SAFE,
@@ -38,7 +40,7 @@ PIECE = 1 << 16  # weights of W1 updated at a time
 
 @compiled_and_kept
 def run_steps(
-    team: Team, shards: Shards, rule: Rule, gemm: int, chunk: int, thread: int, threads: int,
+    team: Team, shards: Shards, copies: Copies, rule: Rule, gemm: int, chunk: int, thread: int, threads: int,
     X: Array, y: Array, weights: Array, rates: Array, flags: int, t: int, losses: Array, norm: Array,
 ) -> tuple[int, int, int, float]:  # fmt: skip
     """Do a thread's part of one step for each batch of a chunk; see `engine.Engine.run` for what that means.
@@ -46,6 +48,7 @@ def run_steps(
     Args:
         team: what the threads have in common.
         shards: the network.
+        copies: how it gets into the shards and back.
         rule: how a gradient becomes a step.
         gemm: address of BLAS's product.
         chunk: number of the chunk, from 1.
@@ -63,9 +66,9 @@ def run_steps(
     threads = join_chunk(team, chunk, thread) if thread else begin_chunk(team, chunk, threads)
     if thread and threads == 1:
         return FINISHED, 0, t, math.nan
-    n_shards = len(shards.layout)
+    n_shards = len(shards.at)
     first, last = n_shards * thread // threads, n_shards * (thread + 1) // threads
-    copy_shards(False, shards, first, last)
+    copy_shards(False, copies, shards, first, last)
     outcome, k, loss, parting = FINISHED, 0, math.nan, False
     while k < rates.size and outcome == FINISHED:
         done, loss, parting = _step(
@@ -77,7 +80,7 @@ def run_steps(
             if thread:
                 return outcome, k, t, loss
             threads, last = 1, n_shards
-    copy_shards(True, shards, first, last)
+    copy_shards(True, copies, shards, first, last)
     barrier(team, thread, threads)
     if thread == 0:
         team.times[1] = ticks()
@@ -99,13 +102,11 @@ def _step(
         Updates made: 1, 0 for a batch of zero weight, -1 if loss or gradient is not finite; the loss; whether the
         threads part after this step.
     """
-    D, C, by_features = shards.D, shards.C, shards.by_features
-    begin, n = k * shards.B, min(shards.B, y.size - k * shards.B)
+    D, C, begin, n = shards.D, shards.C, k * shards.B, min(shards.B, y.size - k * shards.B)
     x, labels, w = X[begin * D : (begin + n) * D], y[begin : begin + n], weights[begin : begin + n]
     total_weight = sum_of(w) if w.size else float(n)
     if total_weight == 0:
-        if thread == 0:
-            losses[k] = math.nan
+        losses[k] = math.nan  # by each thread
         return 0, math.nan, False
 
     now = parity(team, thread)
@@ -114,15 +115,13 @@ def _step(
         shard = shard_at(shards, index)
         if flags & OBJECTIVE:
             notes[index, WEIGHTS] = sum_of_squares(shard.q[: min(shard.n_weights, shard.counted)])
-        notes[index, SAFE] = _forward_apart(shards, shard, gemm, x, n, summands[index])
-    parting = barrier(team, thread, threads)
-    head, dS, row_losses = shard_at(shards, first), shards.dS[first, : C * n], shards.row_losses[first, :n]
+        notes[index, SAFE] = _forward_apart(shards, shard, index, gemm, x, n, summands[index])
+    parting, head = barrier(team, thread, threads), shard_at(shards, first)
+    dS, row_losses = head.dS[: C * n], shards.row_losses[first, :n]
     safe = _forward_together(shards, head, gemm, n, summands, dS)
+    safe &= softmax_gradient(dS, n, labels, w, total_weight, head.softmax, row_losses)
     for index in range(len(notes)):
         safe &= notes[index, SAFE] != 0
-    safe &= softmax_gradient(
-        dS, n, labels, w, total_weight, shards.top[first], shards.total[first], shards.part[first], row_losses
-    )
     loss = sum_of(row_losses)
     safe &= math.isfinite(loss)
     if thread == 0:
@@ -133,12 +132,16 @@ def _step(
     whole = bool(flags & MEASURE) or rule.clip > 0 or not safe
     for index in range(first, last):
         shard = shard_at(shards, index)
-        if index == first or not by_features:
+        rows_only = shards.by_features and index > first
+        if not rows_only:
             _backward(gemm, shard, C, D, dS, x, n)
-        _backward_to_first(gemm, shard, head if by_features else shard, D, rule, x, n, whole, rate, t)
+        dZ1 = head.dZ1 if shards.by_features else shard.dZ1
+        _backward_to_first(gemm, rule, shards, shard, index, dZ1, x, n, whole, rate, t + 1)
+        end = shard.F * shard.M if rows_only else shard.q.size
         if whole:
-            _note_gradient(shard, rule, by_features and index > first, notes)
-    length = 0.0
+            notes[index, GRADIENT] = _squares_of_gradient(rule, shard, min(end, shard.n_weights))
+        else:
+            _update(rule, shards, index, shard.F * shard.M, end, shard.n_weights, rate, rule.r, t + 1)
     if whole:
         parting |= barrier(team, thread, threads)
         length = math.sqrt(sum_of(notes[:, GRADIENT]))
@@ -146,49 +149,35 @@ def _step(
             norm[0] = length
         if not (math.isfinite(loss) and math.isfinite(length)):
             return -1, loss, parting
-    _update_rest(shards, rule, first, last, whole, length, rate, t)
+        for index in range(first, last):
+            _update_whole(rule, shards, shard_at(shards, index), index, index == first, length, rate, t + 1)
     return 1, loss, parting
 
 
 @compiled_within
-def _update_rest(
-    shards: Shards, rule: Rule, first: int, last: int, whole: bool, length: float, rate: float, t: int
-) -> None:
-    """Update what `_backward_to_first` has not: W2 and the biases and, where the `whole` gradient was asked for and has
-    this `length`, W1."""
-    r_due = 0.0 if whole and rule.optimizer != ADAMW else rule.r
-    for index in range(first, last):
-        shard = shard_at(shards, index)
-        if 0 < rule.clip < length:
-            scale(shard.g, rule.clip / length)
-        n_first, rows_only = shard.F * shard.M, shards.by_features and index > first
-        _update(rule, shard, 0 if whole else n_first, n_first if rows_only else shard.n_weights, rate, r_due, t + 1)
-        if not rows_only:
-            _update(rule, shard, shard.n_weights, shard.q.size, rate, 0.0, t + 1)
-
-
-@compiled_within
-def _forward_apart(shards: Shards, shard: Shard, gemm: int, x: Array, n: int, summand: Array) -> bool:
+def _forward_apart(
+    shards: Shards, shard: Shard, index: int, gemm: int, x: Array, n: int, summand: Array
+) -> bool:  # fmt: skip
     """(1) to (3) as far as a shard gets by itself with the rows x (n D,): to its summand of the scores, transposed
     (C n,), or of Z1 (n H,). Returns whether all was bounded.
 
     Where there is one shard, the gradient is checked in place of the rows if that is less to read.
     """
     D, M, by_features = shards.D, shard.M, shards.by_features
-    safe, n_shards = True, len(shards.layout)
+    safe, n_shards = True, len(shards.at)
     if by_features:
         for i in range(n):
             safe &= bounded(x[i * D + shard.row : i * D + shard.row + shard.F])
     elif n_shards > 1 or n * D < 2 * shard.q.size:
-        safe = bounded(x[n * shard.number // n_shards * D : n * (shard.number + 1) // n_shards * D])
+        safe = bounded(x[n * index // n_shards * D : n * (index + 1) // n_shards * D])
     else:
         safe = False
     if M:
-        product(gemm, n, shard.F, M, x[shard.row :], D, shard.q, M, summand if by_features else shard.A1, M)
-    if by_features:
-        return bool(safe)
-    A, width = (shard.A1, M) if M else (x, D)
-    safe &= _to_scores(gemm, n, shards.C, A, width, shard.b1, shard.W2, shard.b2, summand, shard.scratch)
+        Z1, x_row = summand if by_features else shard.A1, x[shard.row :]
+        product(gemm, PLAIN, n, shard.F, M, x_row, D, shard.q, M, Z1, M, shard.scratch)
+    if not by_features:
+        A, width = (shard.A1, M) if M else (x, D)
+        safe &= _to_scores(gemm, n, shards.C, A, width, shard.b1, shard.W2, shard.b2, summand, shard.scratch)
     return bool(safe)
 
 
@@ -198,13 +187,12 @@ def _forward_together(shards: Shards, head: Shard, gemm: int, n: int, summands: 
 
     Returns whether all was bounded: as |dS| <= 1, dZ1 is then bounded as well.
     """
-    if shards.by_features:
-        all_reduce(summands, n * shards.H, head.A1)
-        return bool(
-            _to_scores(gemm, n, shards.C, head.A1, shards.H, head.b1, head.W2, head.b2, S, head.scratch)
-        )  # fmt: skip
-    all_reduce(summands, shards.C * n, S)
-    return True
+    if not shards.by_features:
+        all_reduce(summands, shards.C * n, S)
+        return True
+    all_reduce(summands, n * shards.H, head.A1)
+    scores = _to_scores(gemm, n, shards.C, head.A1, shards.H, head.b1, head.W2, head.b2, S, head.scratch)
+    return bool(scores)
 
 
 @compiled_apart
@@ -236,31 +224,48 @@ def _backward(gemm: int, shard: Shard, C: int, D: int, dS: Array, x: Array, n: i
 
 @compiled_within
 def _backward_to_first(
-    gemm: int, shard: Shard, head: Shard, D: int, rule: Rule, x: Array, n: int, whole: bool, rate: float, t: int
-) -> None:
+    gemm: int, rule: Rule, shards: Shards, shard: Shard, index: int, dZ1: Array, x: Array, n: int, whole: bool,
+    rate: float, t: int,
+) -> None:  # fmt: skip
     """(11), and W1's update unless the `whole` gradient is asked for: by pieces, so that the update finds the gradient
-    in cache. `head` has dZ1."""
+    in cache."""
     F, M = shard.F, shard.M
     piece = PIECE // max(M, 1) + 1
     for begin in range(0, F if M else 0, piece):
         end = min(begin + piece, F)
-        rows = x[shard.row + begin :]
-        product_at(gemm, end - begin, n, M, rows, D, head.dZ1, M, shard.g[begin * M :], M, shard.scratch)
+        rows, dW1 = x[shard.row + begin :], shard.g[begin * M :]
+        product(gemm, TRANSPOSED, end - begin, n, M, rows, shards.D, dZ1, M, dW1, M, shard.scratch)
         if not whole:
-            _update(rule, shard, begin * M, end * M, rate, rule.r, t + 1)
+            _update(rule, shards, index, begin * M, end * M, shard.n_weights, rate, rule.r, t)
 
 
-@compiled
-def _note_gradient(shard: Shard, rule: Rule, rows_only: bool, notes: Array) -> None:
-    """Add the penalty's gradient, except for adamw, and note the shard's part of the squared norm."""
-    n_weights = shard.F * shard.M if rows_only else shard.n_weights
+@compiled_within
+def _squares_of_gradient(rule: Rule, shard: Shard, n_weights: int) -> float:
+    """Add the penalty's gradient, except for adamw, and return the shard's part of the squared norm."""
     if rule.optimizer != ADAMW:
         add_penalty_gradient(shard.q[:n_weights], shard.g[:n_weights], rule.r)
-    notes[shard.number, GRADIENT] = sum_of_squares(shard.g[: shard.counted])
+    squares: float = sum_of_squares(shard.g[: shard.counted])
+    return squares
 
 
-@compiled
-def _update(rule: Rule, shard: Shard, begin: int, end: int, rate: float, r: float, t: int) -> None:
-    """The optimiser's step on some of the shard's numbers; L2 strength r is not yet in the gradient."""
-    p = slice(begin, end)
-    update(rule.optimizer, shard.q[p], shard.g[p], shard.s1[p], shard.s2[p], rate, r, rule.h, t)
+@compiled_within
+def _update_whole(
+    rule: Rule, shards: Shards, shard: Shard, index: int, is_head: bool, length: float, rate: float, t: int
+) -> None:
+    """The update from a whole gradient of this `length`, r W included except for adamw."""
+    if 0 < rule.clip < length:
+        scale(shard.g, rule.clip / length)
+    end = shard.F * shard.M if shards.by_features and not is_head else shard.q.size
+    r_due = rule.r if rule.optimizer == ADAMW else 0.0
+    _update(rule, shards, index, np.intp(0), end, shard.n_weights, rate, r_due, t)
+
+
+@compiled_apart
+def _update(
+    rule: Rule, shards: Shards, index: int, begin: int, end: int, n_weights: int, rate: float, r: float, t: int
+) -> None:
+    """The optimiser's step on some of a shard's numbers; L2 strength r, of the weights, is not yet in the gradient."""
+    for p, due in ((slice(begin, min(end, n_weights)), r), (slice(max(begin, n_weights), end), 0.0)):
+        if p.start < p.stop:
+            q, g = shards.q[index, p], shards.room[index, p]
+            update(rule.optimizer, q, g, shards.s1[index, p], shards.s2[index, p], rate, due, rule.h, t)

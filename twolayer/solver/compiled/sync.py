@@ -29,8 +29,9 @@ from twolayer.solver.compiled.jit import (
 
 APART = 16  # int64 numbers between those of two threads: two cache lines, which processors fetch in pairs
 SPINS = 250  # looks, two to ten microseconds, before a waiting thread offers the processor to others
-ARRIVALS, MEETINGS = 0, 1  # what each thread publishes in `counts`
-CHUNK, THREADS, FIRST_MEETING, LAST_MEETING = range(4)  # what the first thread publishes in `orders`
+FOREVER = np.int64(0)  # a limit of `wait`; 0 itself is a type of its own to Numba
+ARRIVAL = 1 << 32  # times the number of a chunk: what its barriers are counted from
+CHUNK, THREADS, LAST_BARRIER = range(3)  # what the first thread publishes in `orders`
 SAFE, WEIGHTS, GRADIENT = range(3)  # what is noted for each shard: all numbers bounded? and two sums of squares
 
 
@@ -38,8 +39,8 @@ class Team(NamedTuple):
     """What the threads have in common.
 
     Attributes:
-        counts: (threads APART,) the last chunk that each thread came for, and how many barriers it has reached.
-        orders: (4,) the chunk begun, on how many threads, their barrier count then, and at which they part.
+        counts: (threads APART,) the last barrier that each thread has reached, the first of a chunk when it comes.
+        orders: (3,) the chunk begun, on how many threads, and the barrier at which they part.
         times: (3,) of the last chunk: ticks at its beginning and end, and those that the first thread waited.
         notes: (2, shards, APART) float64, what shards note for each other.
         summands: (2, shards, n) of the shards: of the scores or, where they share the features, of Z1.
@@ -58,13 +59,13 @@ def team_of(shards: int, n_summands: int, dtype: np.dtype[Any], patience: int) -
     """Make the team of at most one thread for each shard; a shard has `n_summands` summands."""
     notes = aligned_zeros(2 * shards * APART, np.float64).reshape(2, shards, APART)
     summands = aligned_zeros(2 * shards * whole_lines(n_summands, dtype), dtype).reshape(2, shards, -1)
-    counts, orders = aligned_zeros(shards * APART, np.int64), aligned_zeros(4, np.int64)
+    counts, orders = aligned_zeros(shards * APART, np.int64), aligned_zeros(3, np.int64)
     return Team(counts, orders, np.zeros(3, np.int64), notes, summands, patience)
 
 
 @compiled_apart
 def wait(counts: Array, at: int, least: int, limit: int) -> int:
-    """Wait until counts[at] is `least` or more, or for `limit` ticks (0: without end). Returns the ticks waited."""
+    """Wait until counts[at] is `least` or more, or for `limit` ticks. Returns the ticks waited."""
     began = 0
     spins = 0
     while published(counts, at) < least:
@@ -83,27 +84,24 @@ def wait(counts: Array, at: int, least: int, limit: int) -> int:
 @compiled_within
 def begin_chunk(team: Team, chunk: int, threads: int) -> int:
     """Begin a chunk as the first thread. Returns how many threads take part: all that were asked for, or 1."""
+    counts, orders, arrival = team.counts, team.orders, chunk * ARRIVAL
     team.times[0], team.times[2] = ticks(), 0
     for other in range(1, threads):
-        team.times[2] += wait(team.counts, other * APART + ARRIVALS, chunk, team.patience)
+        team.times[2] += wait(counts, other * APART, arrival, team.patience)
     for other in range(1, threads):
-        if published(team.counts, other * APART + ARRIVALS) < chunk:
+        if published(counts, other * APART) < arrival:
             threads = 1
-    team.orders[THREADS], team.orders[FIRST_MEETING] = threads, team.counts[MEETINGS]
-    team.orders[LAST_MEETING] = -1
-    publish(team.orders, CHUNK, chunk)
+    counts[0], orders[THREADS], orders[LAST_BARRIER] = arrival, threads, -1
+    publish(orders, CHUNK, chunk)
     return threads
 
 
 @compiled_within
 def join_chunk(team: Team, chunk: int, thread: int) -> int:
     """Come for a chunk as another thread. Returns how many take part; 1 if this one was too late."""
-    publish(team.counts, thread * APART + ARRIVALS, chunk)
-    wait(team.orders, CHUNK, chunk, 0)
-    if published(team.orders, CHUNK) > chunk or team.orders[THREADS] == 1:
-        return 1
-    team.counts[thread * APART + MEETINGS] = team.orders[FIRST_MEETING]
-    return int(team.orders[THREADS])
+    publish(team.counts, thread * APART, chunk * ARRIVAL)
+    wait(team.orders, np.int64(CHUNK), chunk, FOREVER)
+    return 1 if published(team.orders, CHUNK) > chunk else int(team.orders[THREADS])
 
 
 @compiled_apart
@@ -112,18 +110,20 @@ def barrier(team: Team, thread: int, threads: int) -> bool:
 
     The first thread decides so at one barrier, and all of them read it at the next.
     """
-    counts, times = team.counts, team.times
-    meeting = counts[thread * APART + MEETINGS] + 1
-    publish(counts, thread * APART + MEETINGS, meeting)
+    if threads == 1:
+        return False
+    counts, orders, times = team.counts, team.orders, team.times
+    here = counts[thread * APART] + 1
+    publish(counts, thread * APART, here)
     waited = 0
     for other in range(threads):
-        waited += wait(counts, other * APART + MEETINGS, meeting, 0)
-    parting = team.orders[LAST_MEETING] == meeting
-    if thread == 0 and threads > 1 and team.orders[LAST_MEETING] < 0:
+        waited += wait(counts, other * APART, here, FOREVER)
+    parting = orders[LAST_BARRIER] == here
+    if thread == 0 and orders[LAST_BARRIER] < 0:
         times[2] += waited
         lost_half = times[2] > team.patience and 2 * times[2] > ticks() - times[0]
         if lost_half or team.patience < 0:
-            team.orders[LAST_MEETING] = meeting + 1
+            orders[LAST_BARRIER] = here + 1
     return bool(parting)
 
 
@@ -131,7 +131,7 @@ def barrier(team: Team, thread: int, threads: int) -> bool:
 def parity(team: Team, thread: int) -> int:
     """Return which of two copies of summands and notes to use until the next barrier: a thread behind may still read
     the other one."""
-    return int(team.counts[thread * APART + MEETINGS] & 1)
+    return int(team.counts[thread * APART] & 1)
 
 
 @compiled_apart

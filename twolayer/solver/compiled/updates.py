@@ -12,14 +12,7 @@ from twolayer.solver.compiled.jit import compiled, compiled_apart
 from twolayer.solver.engine import UpdateRule
 
 SGD, MOMENTUM, NESTEROV, RMSPROP, ADAM, ADAMW = range(6)
-CODES = {
-    "sgd": SGD,
-    "momentum": MOMENTUM,
-    "nesterov": NESTEROV,
-    "rmsprop": RMSPROP,
-    "adam": ADAM,
-    "adamw": ADAMW,
-}
+CODES = {"sgd": SGD, "momentum": MOMENTUM, "nesterov": NESTEROV, "rmsprop": RMSPROP, "adam": ADAM, "adamw": ADAMW}
 
 
 class Rule(NamedTuple):
@@ -74,20 +67,11 @@ def sum_of_squares(v: Array) -> float:
 def update(optimizer: int, q: Array, g: Array, s1: Array, s2: Array, rate: float, r: float, h: Array, t: int) -> None:
     """The optimiser's step on one piece of the vectors; see `optim.py` for the formulas.
 
-    Args:
-        optimizer: one of the codes above.
-        q: parameters.
-        g: their gradient.
-        s1: v, c or m; any vector where the optimiser keeps none.
-        s2: adam's v.
-        rate: a.
-        r: L2 strength not yet in g: 0 for biases.
-        h: mu, rho, beta1, beta2, epsilon.
-        t: updates made, this one included.
+    s1 is v, c or m, s2 adam's v (any vector where there is less); r is 0 for biases and where g has r W already; t
+    counts this update as well.
     """
     number = q.dtype.type
-    a, r = number(rate), number(r)
-    one = number(1)
+    a, r, one = number(rate), number(r), number(1)
     if optimizer == SGD:
         for i in range(q.size):
             q[i] -= a * (g[i] + r * q[i])

@@ -1,0 +1,86 @@
+"""What the compiled engine's tricks gain: a step with each of them and without, turn by turn.
+
+Without a trick, the engine runs as `python -m benchmarks.tricks NAME`, which takes the requests of `worker`."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import statistics
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks.cases import Shape
+from benchmarks.race import Contestant
+from benchmarks.worker import serve
+
+
+class Trick(NamedTuple):
+    """A trick: the network that shows it best; module of `solver.compiled`, name and value that switch it off."""
+
+    shape: Shape
+    module: str
+    name: str
+    value: Any
+
+
+def _by_units(D: int, H: int, C: int, B: int, dtype: Any) -> Any:
+    from twolayer.solver.compiled.partition import split_for
+
+    return split_for(1, H, 1, B * D, dtype)
+
+
+TRICKS = {
+    "a second thread": Trick(Shape(784, 128, 10, 128), "engine", "usable_threads", lambda: 1),
+    "a second thread, small": Trick(Shape(64, 100, 10, 32), "engine", "usable_threads", lambda: 1),
+    "sharding features": Trick(Shape(3072, 50, 10, 200), "engine", "split_for", _by_units),
+    "tiles": Trick(Shape(64, 100, 10, 32), "products", "TILES", 0),
+    "updates in cache": Trick(Shape(784, 1024, 10, 512), "steps", "PIECE", 1 << 40),
+    "bounds in place of norms": Trick(Shape(784, 128, 10, 128), "layers", "BOUND", 0.0),
+    "exponentials in registers": Trick(Shape(64, 32, 10, 64), "layers", "exp_of_nonpositive", np.exp),
+}
+
+
+class Gain(NamedTuple):
+    """Microseconds a step with a trick and without, medians, and the ratio turn by turn (median)."""
+
+    trick: str
+    shape: Shape
+    with_us: float
+    without_us: float
+    ratio: float
+
+
+def measure_tricks(rounds: int, say: Callable[[str], None] = lambda _: None) -> list[Gain]:
+    """Measure all tricks, `rounds` turns each. Code without a trick is compiled for that and kept nowhere."""
+    gains = []
+    for name, trick in TRICKS.items():
+        say(f"{name}: {trick.shape}")
+        with ExitStack() as stack:
+            cache = {"NUMBA_CACHE_DIR": stack.enter_context(TemporaryDirectory())}
+            engine = Contestant("with", "benchmarks.worker", "twolayer numba")
+            engines = [engine, Contestant("without", "benchmarks.tricks", name, variables=cache)]
+            for each in engines:
+                stack.enter_context(each).ask({"shape": trick.shape, "optimizer": "momentum"})
+            turns = [[statistics.median(each.ask({"round": 4})["us"]) for each in engines] for _ in range(rounds)]
+        ratio = statistics.median(without / with_it for with_it, without in turns)
+        gains.append(Gain(name, trick.shape, *(statistics.median(each) for each in zip(*turns, strict=True)), ratio))
+    return gains
+
+
+def switch_off(name: str) -> None:
+    """Switch a trick off in this process, before anything is compiled."""
+    trick = TRICKS[name]
+    setattr(importlib.import_module(f"twolayer.solver.compiled.{trick.module}"), trick.name, trick.value)
+
+
+if __name__ == "__main__":
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    switch_off(sys.argv[1])
+    serve("twolayer numba", sys.stdin, answers)
