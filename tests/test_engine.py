@@ -1,6 +1,7 @@
 """The NumPy engine against loss_and_gradients and the updates done one by one, and what `Engine.run` promises of any
 engine (the compiled one joins where it is installed)."""
 
+import contextlib
 import importlib.util
 import itertools
 import tracemalloc
@@ -11,8 +12,10 @@ import pytest
 from twolayer.network.backprop import loss_and_gradients, penalty
 from twolayer.network.model import flat_copy, flat_zeros, init_params
 from twolayer.network.optim import OPTIMIZERS, Hyperparameters
+from twolayer.solver import engine as engine_module
 from twolayer.solver.engine import NonFiniteStepError, TrainingState, UpdateRule
 from twolayer.solver.solver import make_engine
+from twolayer.utils import blas
 
 HAS_NUMBA = all(importlib.util.find_spec(name) is not None for name in ("numba", "scipy"))
 ENGINES = ["numpy", pytest.param("numba", marks=pytest.mark.skipif(not HAS_NUMBA, reason="numba is not installed"))]
@@ -191,3 +194,27 @@ def test_a_step_allocates_nothing_of_the_size_of_the_work():
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 40_000  # A1 alone is 240,000 bytes, W1 480,000
+
+
+@pytest.mark.parametrize("same_bits", [True, False])
+def test_only_full_batches_whose_bits_stay_the_same_are_limited_to_one_blas_thread(monkeypatch, same_bits):
+    limits = []
+
+    @contextlib.contextmanager
+    def noted(limit):
+        limits.append(limit)
+        yield
+
+    for module in (engine_module, blas):
+        monkeypatch.setattr(module, "at_most_threads", noted)
+    monkeypatch.setattr(engine_module, "usable_threads", lambda: 2)
+    monkeypatch.setattr(engine_module.NumpyEngine, "_threads_change_no_bit", lambda self: same_bits)
+    params = init_params(100, 200, 3, rng=np.random.default_rng(0))
+    runner = make_engine("numpy", TrainingState(flat_copy(params), []), UpdateRule(), 150)
+    assert engine_module.ONE_THREAD <= 2 * 150 * 100 * 200 < engine_module.WORTH_THREADS
+    X, y = np.ones((300, 100), np.float32), np.zeros(300, np.intp)
+    runner.run(X, y, None, np.full(2, 0.1))
+    assert limits[0] == (1 if same_bits else None)
+    limits.clear()
+    runner.run(X[:149], y[:149], None, np.full(1, 0.1))
+    assert limits[0] is None
