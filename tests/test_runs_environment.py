@@ -198,7 +198,7 @@ def test_a_blas_that_cannot_be_asked_is_judged_by_its_variables(monkeypatch, nam
         monkeypatch.delenv(variable, raising=False)
     for variable, value in variables.items():
         monkeypatch.setenv(variable, value)
-    monkeypatch.setattr(blas, "_ask_openblas", dict)
+    monkeypatch.setattr(blas, "_openblas_of", lambda package: None)
     monkeypatch.setattr(np, "show_config", lambda mode: {"Build Dependencies": {"blas": {"name": name}}})
     assert blas.blas_facts() == {"name": name, "version": None, "kernels": None, "threads": threads}
 

@@ -41,12 +41,12 @@ def blas_facts() -> dict[str, Any]:
     config: Any = np.show_config(mode="dicts")
     found = config.get("Build Dependencies", {}).get("blas", {})
     name = str(found.get("name", "unknown"))
-    asked = _ask_openblas()
+    openblas = _openblas_of("numpy")
     return {
         "name": name,
         "version": found.get("version"),
-        "kernels": asked.get("kernels"),
-        "threads": asked.get("threads") or _threads_by_variables(name),
+        "kernels": openblas.kernels().decode("ascii", "replace") if openblas else None,
+        "threads": _unlimited_threads(openblas) if openblas else _threads_by_variables(name),
     }
 
 
@@ -120,15 +120,8 @@ class AdaptiveThreads:
             self._all = self._seconds.get(True, 0) < seconds or self._chunks_on_one >= self.RETRY
 
 
-class _Limit(NamedTuple):
-    """A limit entered now, and by which Python thread."""
-
-    threads: int
-    by: int
-
-
 _lock = threading.Lock()
-_limits: dict[object, _Limit] = {}
+_limits: dict[object, tuple[int, int]] = {}  # of each limit entered now: threads, and the Python thread it is of
 _unlimited: dict[Package, int] = {}  # threads before the first of them
 
 
@@ -147,7 +140,7 @@ def at_most_threads(limit: int | None) -> Iterator[None]:
     entered = object()
     try:
         with _lock:
-            _limits[entered] = _Limit(limit, threading.get_ident())
+            _limits[entered] = limit, threading.get_ident()
             _apply_limits()
         yield
     finally:
@@ -160,7 +153,7 @@ def _apply_limits() -> None:
     for package in get_args(Package):
         if openblas := _openblas_of(package):
             before = _unlimited.setdefault(package, int(openblas.get_threads()))
-            openblas.set_threads(min([before, *(limit.threads for limit in _limits.values())]))
+            openblas.set_threads(min([before, *(threads for threads, _ in _limits.values())]))
     if not _limits:
         _unlimited.clear()
 
@@ -169,7 +162,7 @@ def _forget_other_threads() -> None:
     """In a forked process, drop the limits of other threads: only the one that forked lives on."""
     global _lock
     _lock = threading.Lock()
-    gone = [entered for entered, limit in _limits.items() if limit.by != threading.get_ident()]
+    gone = [entered for entered, (_, owner) in _limits.items() if owner != threading.get_ident()]
     for entered in gone:
         del _limits[entered]
     if gone:
@@ -202,13 +195,6 @@ class _OpenBLAS(NamedTuple):
     kernels: Any
     sgemm: Any
     dgemm: Any
-
-
-def _ask_openblas() -> dict[str, Any]:
-    openblas = _openblas_of("numpy")
-    if openblas is None:
-        return {}
-    return {"threads": _unlimited_threads(openblas), "kernels": openblas.kernels().decode("ascii", "replace")}
 
 
 def _openblas_of(package: Package) -> _OpenBLAS | None:

@@ -7,30 +7,11 @@ import math
 import numpy as np
 
 from twolayer.network.model import Array
+from twolayer.solver.compiled import layers, sync
 from twolayer.solver.compiled.jit import compiled_and_kept, compiled_apart, compiled_within, ticks
-from twolayer.solver.compiled.layers import (
-    add_to_rows,
-    bias_relu,
-    bounded,
-    column_sums,
-    relu_gradient,
-    row_sums,
-    softmax_gradient,
-    sum_of,
-)
 from twolayer.solver.compiled.partition import Copies, Shard, Shards, copy_shards, shard_at
 from twolayer.solver.compiled.products import PLAIN, TRANSPOSED, product, product_tt
-from twolayer.solver.compiled.sync import (
-    GRADIENT,
-    SAFE,
-    WEIGHTS,
-    Team,
-    all_reduce,
-    barrier,
-    begin_chunk,
-    join_chunk,
-    parity,
-)
+from twolayer.solver.compiled.sync import Team
 from twolayer.solver.compiled.updates import ADAMW, Rule, add_penalty_gradient, scale, sum_of_squares, update
 
 FINISHED, NOT_FINITE = 0, 1
@@ -63,7 +44,7 @@ def run_steps(
         FINISHED or NOT_FINITE, steps done, updates made, the last loss; of the first thread.
     """
     asked = threads
-    threads = join_chunk(team, chunk, thread) if thread else begin_chunk(team, chunk, threads)
+    threads = sync.join_chunk(team, chunk, thread) if thread else sync.begin_chunk(team, chunk, threads)
     if thread and threads == 1:
         return FINISHED, 0, t, math.nan
     n_shards = len(shards.at)
@@ -76,12 +57,12 @@ def run_steps(
         )
         outcome, t, k = (NOT_FINITE, t, k) if done < 0 else (FINISHED, t + done, k + 1)
         if parting:
-            barrier(team, thread, threads)
+            sync.barrier(team, thread, threads)
             if thread:
                 return outcome, k, t, loss
             threads, last = 1, n_shards
     copy_shards(True, copies, shards, first, last)
-    barrier(team, thread, threads)
+    sync.barrier(team, thread, threads)
     if thread == 0:
         team.times[1] = ticks()
         if threads < asked:  # too late, or dismissed: what was waited is lost
@@ -104,30 +85,30 @@ def _step(
     """
     D, C, begin, n = shards.D, shards.C, k * shards.B, min(shards.B, y.size - k * shards.B)
     x, labels, w = X[begin * D : (begin + n) * D], y[begin : begin + n], weights[begin : begin + n]
-    total_weight = sum_of(w) if w.size else float(n)
+    total_weight = layers.sum_of(w) if w.size else float(n)
     if total_weight == 0:
         losses[k] = math.nan  # by each thread
         return 0, math.nan, False
 
-    now = parity(team, thread)
+    now = sync.parity(team, thread)
     notes, summands = team.notes[now], team.summands[now]
     for index in range(first, last):
         shard = shard_at(shards, index)
         if flags & OBJECTIVE:
-            notes[index, WEIGHTS] = sum_of_squares(shard.q[: min(shard.n_weights, shard.counted)])
-        notes[index, SAFE] = _forward_apart(shards, shard, index, gemm, x, n, summands[index])
-    parting, head = barrier(team, thread, threads), shard_at(shards, first)
+            notes[index, sync.WEIGHTS] = sum_of_squares(shard.q[: min(shard.n_weights, shard.counted)])
+        notes[index, sync.SAFE] = _forward_apart(shards, shard, index, gemm, x, n, summands[index])
+    parting, head = sync.barrier(team, thread, threads), shard_at(shards, first)
     dS, row_losses = head.dS[: C * n], shards.row_losses[first, :n]
     safe = _forward_together(shards, head, gemm, n, summands, dS)
-    safe &= softmax_gradient(dS, n, labels, w, total_weight, head.softmax, row_losses)
+    safe &= layers.softmax_gradient(dS, n, labels, w, total_weight, head.softmax, row_losses)
     for index in range(len(notes)):
-        safe &= notes[index, SAFE] != 0
-    loss = sum_of(row_losses)
+        safe &= notes[index, sync.SAFE] != 0
+    loss = layers.sum_of(row_losses)
     safe &= math.isfinite(loss)
     if thread == 0:
         losses[k] = loss
         if flags & OBJECTIVE and rule.optimizer != ADAMW:
-            losses[k] += rule.r / 2 * sum_of(notes[:, WEIGHTS])
+            losses[k] += rule.r / 2 * layers.sum_of(notes[:, sync.WEIGHTS])
 
     whole = bool(flags & MEASURE) or rule.clip > 0 or not safe
     for index in range(first, last):
@@ -139,12 +120,12 @@ def _step(
         _backward_to_first(gemm, rule, shards, shard, index, dZ1, x, n, whole, rate, t + 1)
         end = shard.F * shard.M if rows_only else shard.q.size
         if whole:
-            notes[index, GRADIENT] = _squares_of_gradient(rule, shard, min(end, shard.n_weights))
+            notes[index, sync.GRADIENT] = _squares_of_gradient(rule, shard, min(end, shard.n_weights))
         else:
             _update(rule, shards, index, shard.F * shard.M, end, shard.n_weights, rate, rule.r, t + 1)
     if whole:
-        parting |= barrier(team, thread, threads)
-        length = math.sqrt(sum_of(notes[:, GRADIENT]))
+        parting |= sync.barrier(team, thread, threads)
+        length = math.sqrt(layers.sum_of(notes[:, sync.GRADIENT]))
         if thread == 0:
             norm[0] = length
         if not (math.isfinite(loss) and math.isfinite(length)):
@@ -167,9 +148,9 @@ def _forward_apart(
     safe, n_shards = True, len(shards.at)
     if by_features:
         for i in range(n):
-            safe &= bounded(x[i * D + shard.row : i * D + shard.row + shard.F])
+            safe &= layers.bounded(x[i * D + shard.row : i * D + shard.row + shard.F])
     elif n_shards > 1 or n * D < 2 * shard.q.size:
-        safe = bounded(x[n * index // n_shards * D : n * (index + 1) // n_shards * D])
+        safe = layers.bounded(x[n * index // n_shards * D : n * (index + 1) // n_shards * D])
     else:
         safe = False
     if M:
@@ -188,9 +169,9 @@ def _forward_together(shards: Shards, head: Shard, gemm: int, n: int, summands: 
     Returns whether all was bounded: as |dS| <= 1, dZ1 is then bounded as well.
     """
     if not shards.by_features:
-        all_reduce(summands, shards.C * n, S)
+        sync.all_reduce(summands, shards.C * n, S)
         return True
-    all_reduce(summands, n * shards.H, head.A1)
+    sync.all_reduce(summands, n * shards.H, head.A1)
     scores = _to_scores(gemm, n, shards.C, head.A1, shards.H, head.b1, head.W2, head.b2, S, head.scratch)
     return bool(scores)
 
@@ -200,11 +181,11 @@ def _to_scores(
     gemm: int, n: int, C: int, A: Array, width: int, b1: Array, W2: Array, b2: Array, S: Array, scratch: Array
 ) -> bool:
     """Bias and ReLU of (1) and (2), if there are any, for A (n, width), and (3), transposed, into S (C n,)."""
-    safe = bounded(W2)
+    safe = layers.bounded(W2)
     if b1.size:
-        safe &= bias_relu(A[: n * width], b1)
+        safe &= layers.bias_relu(A[: n * width], b1)
     product_tt(gemm, C, width, n, W2, C, A, width, S, n, scratch)
-    add_to_rows(S, n, b2)
+    layers.add_to_rows(S, n, b2)
     return bool(safe)
 
 
@@ -215,11 +196,11 @@ def _backward(gemm: int, shard: Shard, C: int, D: int, dS: Array, x: Array, n: i
     if M:
         dZ1 = shard.dZ1[: n * M]
         product_tt(gemm, n, C, M, dS, n, shard.W2, C, dZ1, M, shard.scratch)
-        relu_gradient(dZ1, shard.A1)
-        column_sums(dZ1, n, shard.db1)
+        layers.relu_gradient(dZ1, shard.A1)
+        layers.column_sums(dZ1, n, shard.db1)
     A, width = (shard.A1, M) if M else (x, D)
     product_tt(gemm, width, n, C, A, width, dS, n, shard.dW2, C, shard.scratch)
-    row_sums(dS, n, shard.db2)
+    layers.row_sums(dS, n, shard.db2)
 
 
 @compiled_within
