@@ -9,7 +9,7 @@ import html
 import itertools
 import math
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -203,7 +203,12 @@ def check_gradients(
     params = params.map(lambda array: np.array(array, np.float64))
     with np.errstate(all="ignore"):  # a function that overflows is reported, not warned about
         checker = _Checker(loss_and_gradients, params, np.array(X, np.float64), np.array(y), reg)
-        comparisons, kinks = checker.against_differences(max_entries, rng)
+        comparisons: list[Comparison] = []
+        kinks: list[Kink] = []
+        for name in params.named():
+            if ("data", name) in checker.ours:
+                found, crossed = checker.against_differences(name, max_entries, rng)
+                comparisons, kinks = comparisons + found, kinks + crossed
         skipped = {}
         for name, reference in (against or {}).items():
             try:
@@ -218,8 +223,7 @@ class _Checker:
     """One function at one place, and the size of rounding errors there."""
 
     def __init__(self, function: LossAndGradients, params: Params, X: Array, y: Array, reg: float) -> None:
-        self.function, self.params, self.X, self.y = function, params, X, y
-        self.regs = (0.0, reg) if reg else (0.0,)
+        self.function, self.params, self.X, self.y, self.reg = function, params, X, y, reg
         self.problems: dict[str, None] = {}  # each once, in order
         self.Z1 = None if params.W1 is None else X @ params.W1 + params.b1  # (N, H)
         # Bounds on |dS/dq|, so that a probe moves no score by more than about _STEP.
@@ -228,8 +232,7 @@ class _Checker:
         reach["W2"] = float(np.abs(hidden_activations(params, X)).max())
         self.reach = {name: max(1.0, bound) for name, bound in reach.items()}
         self.largest_score = max(1.0, float(np.abs(forward(params, X)).max()))
-        self.ours = _parts([self.evaluate(function, reg) for reg in self.regs])
-        self.total = self.ours["total" if reg else "data"]
+        self.ours = self.parts(lambda reg: self.evaluate(function, reg))
 
     def evaluate(self, function: LossAndGradients, reg: float) -> dict[str, Array]:
         """Return loss and gradients by name; what does not fit the parameters is left out and becomes a problem."""
@@ -252,49 +255,43 @@ class _Checker:
             self.problems[problem] = None
         return found
 
-    def against_reference(self, name: str, reference: LossAndGradients) -> list[Comparison]:
-        theirs = _parts([self.evaluate(reference, reg) for reg in self.regs])
-        return [
-            self.compare(name, part, array, self.ours[part][array], value)
-            for part, arrays in theirs.items()
-            for array, value in arrays.items()
-            if array in self.ours[part]
-        ]
+    def parts(self, evaluate: Callable[[float], dict[str, Array]]) -> dict[tuple[Part, str], Array]:
+        """Return arrays by part and name: data (at reg = 0), total (at reg), and penalty, their difference."""
+        data = evaluate(0.0)
+        found: dict[tuple[Part, str], Array] = {("data", name): value for name, value in data.items()}
+        for name, value in evaluate(self.reg).items() if self.reg else ():
+            if name in data:
+                found["penalty", name] = value - data[name]
+            found["total", name] = value
+        return found
+
+    def against_reference(self, oracle: str, reference: LossAndGradients) -> list[Comparison]:
+        theirs = self.parts(lambda reg: self.evaluate(reference, reg))
+        return [self.compare(oracle, *key, self.ours[key], theirs[key]) for key in theirs if key in self.ours]
 
     def against_differences(
-        self, max_entries: int | None, rng: np.random.Generator | None
+        self, name: str, max_entries: int | None, rng: np.random.Generator | None
     ) -> tuple[list[Comparison], list[Kink]]:
-        comparisons, kinks = [], []
-        for name in [name for name in self.ours["data"] if name != "loss"]:
-            entries = list(np.ndindex(self.params.named()[name].shape))
-            if max_entries is not None and rng is not None and len(entries) > max_entries:
-                entries = [entries[at] for at in np.sort(rng.choice(len(entries), max_entries, replace=False))]
-            crossed = {entry: self.crossed_rows(name, entry) for entry in entries}
-            smooth = [entry for entry, rows in crossed.items() if not rows]
-            kinks += [Kink(name, entry, rows) for entry, rows in crossed.items() if rows]
-            numeric = _parts([{name: self.differences(name, smooth, reg)} for reg in self.regs])
-            for part, found in numeric.items():
-                analytic = np.array([self.ours[part][name][entry] for entry in smooth])
-                comparisons.append(self.compare(DIFFERENCES, part, name, analytic, found[name]))
-        return comparisons, kinks
+        entries = list(np.ndindex(self.params.named()[name].shape))
+        if max_entries is not None and rng is not None and len(entries) > max_entries:
+            entries = [entries[at] for at in np.sort(rng.choice(len(entries), max_entries, replace=False))]
+        crossed = {entry: self.crossed_rows(name, entry) for entry in entries}
+        smooth = [entry for entry, rows in crossed.items() if not rows]
+        numeric = self.parts(lambda reg: {name: np.array([self.slope(name, entry, reg) for entry in smooth])})
+        analytic = {key: np.array([self.ours[key][entry] for entry in smooth]) for key in numeric}
+        comparisons = [self.compare(DIFFERENCES, *key, analytic[key], numeric[key]) for key in numeric]
+        return comparisons, [Kink(name, entry, rows) for entry, rows in crossed.items() if rows]
 
-    def differences(self, name: str, entries: list[tuple[int, ...]], reg: float) -> Array:
-        """Return centred differences of the function's own loss at some entries of one array."""
-        step = _STEP / self.reach[name]
-        params = self.params.copy()
-        array = params.named()[name]
-
-        def slope(entry: tuple[int, ...]) -> float:
-            before = array[entry]
-            losses, places = [], []
-            for change in (step, -step):
-                array[entry] = before + change
-                places.append(array[entry])
-                losses.append(float(self.function(_ByName(*params.copy()), self.X.copy(), self.y.copy(), reg)[0]))
-            array[entry] = before
-            return float((losses[0] - losses[1]) / (places[0] - places[1]))
-
-        return np.array([slope(entry) for entry in entries])
+    def slope(self, name: str, entry: tuple[int, ...], reg: float) -> float:
+        """Return the centred difference of the function's own loss at one entry of one array."""
+        losses, places = [], []
+        for change in (_STEP / self.reach[name], -_STEP / self.reach[name]):
+            params = _ByName(*self.params.copy())
+            array = params.named()[name]
+            array[entry] += change
+            places.append(array[entry])
+            losses.append(float(self.function(params, self.X.copy(), self.y.copy(), reg)[0]))
+        return float((losses[0] - losses[1]) / (places[0] - places[1]))
 
     def crossed_rows(self, name: str, entry: tuple[int, ...]) -> tuple[int, ...]:
         """Return the rows whose hidden unit is above 0 at one probe of this entry and not at the other."""
@@ -305,13 +302,14 @@ class _Checker:
         return tuple(int(row) for row in np.flatnonzero((z + change > 0) != (z - change > 0)))
 
     def compare(self, oracle: str, part: Part, name: str, a: Array, n: Array) -> Comparison:
-        size = max(self.largest_score, abs(float(self.total["loss"])))
+        whole: Part = "total" if self.reg else "data"
+        size = max(self.largest_score, abs(float(self.ours[whole, "loss"])))
         if oracle == DIFFERENCES:
             tolerance = DIFFERENCE_TOLERANCE
             explained = self.reach[name] * (_STEP**2 + 8 * _EPS * size / _STEP)
         else:
             tolerance = REFERENCE_TOLERANCE * self.largest_score
-            largest = size if name == "loss" else float(np.abs(self.total[name]).max())
+            largest = size if name == "loss" else float(np.abs(self.ours[whole, name]).max())
             explained = 8 * _EPS * (largest + self.largest_score * self.reach.get(name, 1.0))
         allowed = tolerance + explained / _scale(a, n)
         error = relative_error(a, n)
@@ -324,15 +322,6 @@ class _ByName(Params):
 
     def __getitem__(self, key: Any) -> Any:
         return getattr(self, key) if isinstance(key, str) else super().__getitem__(key)
-
-
-def _parts(results: list[dict[str, Array]]) -> dict[Part, dict[str, Array]]:
-    """Return data, penalty and total from the results at reg = 0 and, if reg is not 0, at reg."""
-    data, total = results[0], results[-1]
-    if len(results) == 1:
-        return {"data": data}
-    penalty = {name: total[name] - data[name] for name in data if name in total}
-    return {"data": data, "penalty": penalty, "total": total}
 
 
 def _loss_and_named(result: Any, names: Set[str]) -> tuple[Any, Mapping[str, Any]]:
