@@ -10,7 +10,7 @@ import click
 from twolayer.config import load_config
 from twolayer.data.sources import files_of
 from twolayer.utils.errors import FileError
-from twolayer.utils.files import CANNOT_READ, explained, read_whole, write_atomically
+from twolayer.utils.files import holds, write_atomically
 from twolayer.utils.text import did_you_mean, shown, some
 
 SCHEMA_NAME = "twolayer.schema.json"
@@ -54,9 +54,7 @@ def write_example(name: str, folder: str | Path = ".") -> Sequence[Path]:
         sources.append(home / "data" / "README.md")  # where they come from, and their licences
     files |= {folder / path.relative_to(home): path.read_bytes() for path in sources}
     for path, content in files.items():
-        with explained(path, CANNOT_READ):
-            differs = path.exists() and read_whole(path, follow=True) != content
-        if differs:
+        if path.exists() and not holds(path, content, follow=True):
             raise FileError(f"{path}: already exists with other content; move it, or run this in an empty folder")
     for path, content in files.items():
         if not path.exists():

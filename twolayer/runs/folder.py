@@ -27,6 +27,7 @@ from twolayer.utils.errors import RunError
 from twolayer.utils.files import (
     CANNOT_READ,
     explained,
+    holds,
     leftovers,
     make_folders,
     open_regular,
@@ -245,23 +246,15 @@ def _require_empty(run: RunFolder, content: Mapping[str, bytes]) -> None:
     """Raise RunError if the folder holds more than the beginnings of this filling, cut short."""
     with explained(run.path, "the run folder cannot be used"):
         found = sorted(each.name for each in run.path.iterdir())
-        begun = {LOCK, *(each.name for each in leftovers(run.path, *content))} if LOCK in found else set()
-        foreign = [name for name in found if name not in begun and not (begun and _is_written(run, name, content))]
-    if foreign:
+        begun = set[str]()
+        if LOCK in found:  # a file with other content than this filling's is the user's, whatever its name
+            begun = {LOCK, *(each.name for each in leftovers(run.path, *content))}
+            begun |= {name for name in content if run.path / name != run.last and holds(run.path / name, content[name])}
+    if foreign := [name for name in found if name not in begun]:
         raise RunError(
             f"{run.path}: expected an empty folder, got one with {foreign[0]} in it; choose a new or empty folder, "
             "or resume the run if it is one"
         )
-
-
-def _is_written(run: RunFolder, name: str, content: Mapping[str, bytes]) -> bool:
-    """Check whether this filling could have left a file: one with other content is the user's, whatever its name."""
-    expected = content.get(name)
-    if expected is None or name == run.last.name:
-        return False
-    with suppress(OSError), open_to_read(run.path / name) as file:
-        return file.read(len(expected) + 1) == expected
-    return False
 
 
 def open_run(path: str | Path) -> RunFolder:
@@ -273,22 +266,19 @@ def open_run(path: str | Path) -> RunFolder:
     """
     run = RunFolder(Path(path))
     with explained(run.path, CANNOT_READ):
-        if not run.path.is_dir() or _missing(run):
-            raise RunError(f"{path}: {_what_it_is(run)}")
+        missing = [each.name for each in (run.config, run.last) if not os.path.lexists(each)]
+        if missing or not run.path.is_dir():
+            raise RunError(f"{path}: {_what_it_is(run, missing)}")
     run.require_box()
     return run
 
 
-def _missing(run: RunFolder) -> list[str]:
-    return [each.name for each in (run.config, run.last) if not os.path.lexists(each)]
-
-
-def _what_it_is(run: RunFolder) -> str:
+def _what_it_is(run: RunFolder, missing: list[str]) -> str:
     """Describe a path that is not a run folder, and what may have been meant."""
     if run.path.is_dir():
         if newest := _newest_run(run.path):
             return f"not a run folder but a folder of runs; the newest in it is {newest}"
-        return f"expected a run folder, which 'train' creates, got one without {' and '.join(_missing(run))}"
+        return f"expected a run folder, which 'train' creates, got one without {' and '.join(missing)}"
     if run.path.exists():
         meant = f"; did you mean {run.path.parent}?" if RunFolder(run.path.parent).last.is_file() else ""
         return f"expected a run folder, got a file{meant}"

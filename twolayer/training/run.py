@@ -29,7 +29,7 @@ from twolayer.training.build import make_refit_solver, make_solver, read_data
 from twolayer.training.recorder import Recorder, Refitted, checkpoint_file, model_file, stored_summary
 from twolayer.training.resume import require_same_run
 from twolayer.utils.errors import DivergedError, RunError
-from twolayer.utils.files import open_to_read, write_atomically
+from twolayer.utils.files import holds, write_atomically
 from twolayer.utils.jsonfile import json_bytes
 from twolayer.utils.process import StopRequest
 from twolayer.utils.progress import ProgressBar
@@ -297,13 +297,12 @@ def _with_command_to_resume(folder: RunFolder) -> Iterator[None]:
 
 def _renew_best(folder: RunFolder, expected: bytes) -> tuple[str, ...]:
     """Rewrite best.npz from what last.npz holds, if it is missing, damaged or not of the same moment."""
+    if holds(folder.best, expected):
+        return ()
     try:
-        with open_to_read(folder.best) as file:
-            if file.read(len(expected) + 1) == expected:
-                return ()
         read_model_arrays(folder.best, kinds=("model",))
         notes: tuple[str, ...] = ()  # whole, and of a moment after the checkpoint: the training will come there again
-    except (OSError, RunError):
+    except RunError:
         notes = (f"{folder.best}: missing or damaged; rewritten from {folder.last.name}",)
     write_atomically(folder.best, expected)
     return notes

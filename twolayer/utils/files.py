@@ -216,6 +216,13 @@ def read_whole(path: Path, *, follow: bool = False) -> bytes:
         return file.read()
 
 
+def holds(path: Path, content: bytes, *, follow: bool = False) -> bool:
+    """Return whether there is a regular file with exactly this content that can be read."""
+    with suppress(OSError), open_to_read(path, follow=follow) as file:
+        return file.read(len(content) + 1) == content
+    return False
+
+
 def read_at_most(path: Path, limit: int) -> bytes:
     """Return the content of a small file of a run, without following links.
 

@@ -42,7 +42,7 @@ def line_look(index: int) -> tuple[str, Dash]:
 def default_look() -> Iterator[None]:
     """Draw inside by matplotlib's own defaults, whatever a matplotlibrc in the current folder or a notebook has set
     (`text.usetex: True` there would run LaTeX); also a decorator."""
-    if "matplotlib" not in sys.modules:
+    if "matplotlib" not in sys.modules and not Path("matplotlibrc").is_dir():
         require_readable_here("matplotlibrc")
     import matplotlib
 
