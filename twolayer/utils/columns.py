@@ -1,12 +1,10 @@
-"""Which parameters are the best so far, and when to stop waiting for better ones."""
+"""The columns of a history that may pick the best parameters, and what each of them needs."""
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
 from twolayer.utils.text import did_you_mean, expected_got
 
-Monitor = Literal[
+MONITORS = (
     "val_accuracy",
     "val_loss",
     "train_accuracy",
@@ -24,9 +22,7 @@ Monitor = Literal[
     "activation_min",
     "activation_median",
     "activation_max",
-]
-
-MONITORS: tuple[str, ...] = get_args(Monitor)
+)
 
 
 def larger_is_better(column: str) -> bool:
