@@ -217,8 +217,8 @@ def few_rows_memorised(params: Params, X: Array, y: Array) -> Finding:
     for record in solver:
         loss, accuracy, epoch = record["train_loss"] or 0.0, record["train_accuracy"] or 0.0, int(record["epoch"] or 0)
         if accuracy == 1 and loss < MEMORISED_LOSS:
-            return Finding("ok", f"{N} rows memorised in {epoch} steps (loss {loss:.4f})")
-    words = f"could not memorise {N} rows: accuracy {accuracy:.2f}, loss {loss:.3g} after {epoch} steps"
+            return Finding("ok", f"{counted(N, 'row')} memorised in {counted(epoch, 'step')} (loss {loss:.4f})")
+    words = f"could not memorise {counted(N, 'row')}: accuracy {accuracy:.2f}, loss {loss:.3g} after {epoch} steps"
     if params.W1 is None:
         gradients = loss_and_gradients(solver.params, X, y)[1]
         norm = math.sqrt(sum(float(np.square(g).sum()) for g in gradients.named().values()))
