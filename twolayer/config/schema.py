@@ -74,8 +74,7 @@ def expected(path: KeyPath, model: type[BaseModel] = Config, *, required: bool =
         required: leave out the forms in which the key has a default.
         instead_of: the value found: if it is a number, and numbers are a form of the key, only that form is described.
     """
-    schemas = [schema for schema in _at(path, model) if not (required and "default" in schema)]
-    branches = [branch for schema in schemas for branch in _branches(schema)]
+    branches = [branch for branch in _at(path, model) if not (required and "default" in branch)]
     if type(instead_of) in (int, float) and any(branch.get("type") == "number" for branch in branches):
         branches = [branch for branch in branches if branch.get("type") in ("number", "null")]
     return _describe({"anyOf": branches})
@@ -83,13 +82,12 @@ def expected(path: KeyPath, model: type[BaseModel] = Config, *, required: bool =
 
 def choices(path: KeyPath, model: type[BaseModel] = Config) -> list[str]:
     """Return the words that the key at `path` chooses from; none if it is no choice of words."""
-    return _choices([part for schema in _at(path, model) for part in _branches(schema)])
+    return _choices(_at(path, model))
 
 
 def known_keys(path: KeyPath, model: type[BaseModel] = Config) -> list[str]:
     """Return the names of the mapping at `path`; none if it takes any name."""
-    names = [name for schema in _at(path, model) for part in _branches(schema) for name in part.get("properties", ())]
-    return list(dict.fromkeys(names))
+    return list(dict.fromkeys(name for branch in _at(path, model) for name in branch.get("properties", ())))
 
 
 def _describe(schema: Schema) -> str:
@@ -162,19 +160,15 @@ def _branches(schema: Schema) -> Iterator[Schema]:
 
 
 def _at(path: KeyPath, model: type[BaseModel]) -> list[Schema]:
-    """Return the schemas that the value at `path` may have."""
-    schemas: list[Schema] = [_inlined(model)]
+    """Return the forms that the value at `path` may have."""
+    branches = list(_branches(_inlined(model)))
     for part in path:
-        inner: list[Schema | None] = []
-        for schema in (branch for outer in schemas for branch in _branches(outer)):
-            if isinstance(part, int):
-                inner.append(schema.get("items"))
-            elif "properties" in schema:
-                inner.append(schema["properties"].get(part))
-            elif isinstance(schema.get("additionalProperties"), dict):
-                inner.append(schema["additionalProperties"])
-        schemas = [schema for schema in inner if schema is not None]
-    return schemas
+        if isinstance(part, int):
+            inner = [branch.get("items") for branch in branches]
+        else:
+            inner = [branch.get("properties", {}).get(part, branch.get("additionalProperties")) for branch in branches]
+        branches = [branch for schema in inner if isinstance(schema, dict) for branch in _branches(schema)]
+    return branches
 
 
 def _row(key: str, entry: Schema) -> Row:
