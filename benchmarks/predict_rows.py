@@ -1,4 +1,4 @@
-"""`python -m benchmarks.predict_rows ROWS ...`: time and memory of a prediction for one made CSV file of so many rows.
+"""`python -m benchmarks.predict_rows ROWS ...`: time and memory of predicting a generated CSV file with that number of rows.
 
 The memory is that of the largest process, caller or worker. It depends on the size of a piece, not on the file's."""
 
@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 # The libraries are loaded in processes of their own: the system counts the memory of the process that starts another
-# one as that one's, too.
+# one as the other's as well.
 
 BLOCK_ROWS = 500_000
 CONFIG = "data: {train: train.csv, label: y}\nmodel: {hidden: 16}\nsolver: {epochs: 3}\n"
@@ -89,7 +89,7 @@ def measure(n_rows: int, n_workers: int, piece_mib: float) -> dict[str, float]:
 @click.option("--piece-mib", default=8.0, show_default=True, help="Size of a piece.")
 @click.option("--step", nargs=4, hidden=True)
 def main(rows: tuple[int, ...], workers: int, piece_mib: float, step: tuple[str, str, str, str] | None) -> None:
-    """Predict one made CSV file of so many ROWS; print a line of JSON for each."""
+    """Predict a generated CSV file with each number of ROWS; print a line of JSON for each."""
     if step:
         folder, n_rows, n_workers, piece_bytes = Path(step[0]), *map(int, step[1:])
         if n_rows:

@@ -217,7 +217,7 @@ def test_cutting_back_works_on_a_full_disk(tmp_path):
 
 
 def test_the_first_thousand_steps_are_logged_and_then_900_per_power_of_ten():
-    logged = [step for step in range(1, 1_000_001) if StepsLog.wants(step)]
+    logged = [step for step in range(1, 1_000_001) if StepsLog.keeps(step)]
     assert logged[:1000] == list(range(1, 1001))
     for power in (3, 4, 5):
         decade = [step for step in logged if 10**power < step <= 10 ** (power + 1)]

@@ -119,10 +119,10 @@ def test_the_reference_table_has_every_key_once() -> None:
     rows = {row.key: row for row in reference_table()}
     keys = ["seed", *(f"{s}.{k}" for s in ("data", "model", "solver", "run") for k in section_fields(s))]
     assert list(rows) == keys
-    assert rows["solver.reg"].wants == "a number of at least 0"
+    assert rows["solver.reg"].takes == "a number of at least 0"
     assert rows["data.train"].default == ""
     assert rows["data.label"].default == "null"
-    assert rows["solver.schedule"].wants == "one of constant, step, exponential, cosine, plateau"
+    assert rows["solver.schedule"].takes == "one of constant, step, exponential, cosine, plateau"
     assert all(row.meaning for row in rows.values())
 
 

@@ -30,7 +30,7 @@ class Row(NamedTuple):
     """One key of the reference table."""
 
     key: str  # dotted
-    wants: str  # type and range, or the choices
+    takes: str  # type and range, or the choices
     default: str  # as written in YAML; "" where the key is required
     meaning: str
 

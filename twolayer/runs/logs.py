@@ -212,12 +212,12 @@ class HistoryLog(_Log):
 
 
 class StepsLog(_Log):
-    """steps.csv: the loss of the batches, for the steps that `wants` chooses."""
+    """steps.csv: the loss of the batches, for the steps that `keeps` chooses."""
 
     columns = STEPS_COLUMNS
 
     @staticmethod
-    def wants(step: int) -> bool:
+    def keeps(step: int) -> bool:
         """Check whether step 1, 2, ... is logged: all of the first 1,000, then 900 evenly spaced per power of ten.
 
         It depends on the step alone, so an interrupted run logs the same steps.

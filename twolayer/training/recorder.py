@@ -154,7 +154,7 @@ class Recorder:
 
     def _log_steps(self, chunk: Chunk) -> None:
         numbers = range(chunk.first_step, chunk.first_step + len(chunk.losses))
-        logged = [k for k, step in enumerate(numbers) if StepsLog.wants(step) and not np.isnan(chunk.losses[k])]
+        logged = [k for k, step in enumerate(numbers) if StepsLog.keeps(step) and not np.isnan(chunk.losses[k])]
         for k in logged:
             rate, loss = float(chunk.rates[k]), float(chunk.losses[k])
             self._steps.append({"step": numbers[k], "epoch": chunk.epoch, "learning_rate": rate, "loss": loss})
