@@ -1,4 +1,4 @@
-"""`python -m benchmarks.predict_rows ROWS ...`: time and memory of predicting a generated CSV file with that number of rows.
+"""`python -m benchmarks.predict_rows ROWS ...`: time and memory of predicting a generated CSV file of ROWS rows.
 
 The memory is that of the largest process, caller or worker. It depends on the size of a piece, not on the file's."""
 
