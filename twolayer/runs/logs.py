@@ -52,7 +52,7 @@ def read_columns(
         raise RunError(f"{path}:1: expected the columns {', '.join(required)}, each once, got {got}")
     numbers = array("d")
     for line_number, line, _ in _lines(data, end + 1):
-        values = _values(line, len(columns))
+        values = row_values(line, len(columns))
         if values is None:
             raise RunError(f"{path}:{line_number}: expected {len(columns)} numbers or empty cells, got a damaged row")
         numbers.extend(values)
@@ -66,7 +66,7 @@ def _rows_up_to(data: bytes, start: int, step: int, columns: tuple[str, ...], pa
     kept, size, previous, damaged = 0, start, 0.0, 0
     at = columns.index("step")
     for number, line, end in _lines(data, start):
-        values = _values(line, len(columns))
+        values = row_values(line, len(columns))
         if values is None:  # a power cut can leave anything at the end of a file, so look at what follows
             damaged = damaged or number
             if number - damaged <= _MAX_DAMAGED_LINES:
@@ -89,7 +89,8 @@ def _lines(data: bytes, start: int) -> Iterator[tuple[int, bytes, int]]:
         number, start = number + 1, newline + 1
 
 
-def _values(line: bytes, count: int) -> list[float] | None:
+def row_values(line: bytes, count: int) -> list[float] | None:
+    """Return the numbers of a row, NaN for an empty cell; None if it is damaged."""
     cells = line.split(b",", count)
     if len(cells) != count or len(line) > _MAX_LINE_BYTES:
         return None

@@ -16,6 +16,7 @@ import numpy as np
 from twolayer.config import load_config
 from twolayer.network.model import Array
 from twolayer.runs.folder import RunFolder
+from twolayer.runs.logs import row_values
 from twolayer.utils.errors import TwoLayerError
 from twolayer.utils.files import open_to_read
 from twolayer.views.run_data import RunData, predictions_of, read_summary, run_folders, status_of, sweep_statuses
@@ -69,7 +70,7 @@ class LogTail:
         if lines and not self._names:
             self._names = lines.pop(0).decode("utf-8", "replace").split(",")
             self._table = np.empty((0, len(self._names)))
-        rows = [row for line in lines if (row := _row(line, len(self._names)))]
+        rows = [row for line in lines if (row := row_values(line, len(self._names)))]
         if rows:
             self._table = np.concatenate([self._table, np.array(rows)])
         return True
@@ -77,14 +78,6 @@ class LogTail:
     def by_name(self) -> dict[str, Array]:
         """Return the columns by name; none if the file is no log of epochs or steps."""
         return {name: self._table[:, k] for k, name in enumerate(self._names)} if "epoch" in self._names else {}
-
-
-def _row(line: bytes, count: int) -> list[float] | None:
-    cells = line.split(b",")
-    try:
-        return [float(cell) if cell else np.nan for cell in cells] if len(cells) == count else None
-    except ValueError:
-        return None
 
 
 class LiveRun:
