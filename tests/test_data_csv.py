@@ -224,8 +224,9 @@ ROWS = "a,b,y\n1,2,0\n3,4,1\n"
         (
             "a,a,y\n1,2,0\n",
             {},
-            "or set data.header: false if it is data, got 2 columns named 'a', the first at 0",
+            "expected each name once, got 2 columns named 'a', the first at 0; rename them, put all of them",
         ),
+        ("a,a,y\n1,2,0\n", {"ignore": [0]}, "expected each name once, got 2 columns named 'a'"),
         (
             "a,b,y,,\n1,2,0,,\n",
             {"ignore": [3]},
@@ -258,9 +259,18 @@ def test_text_that_is_not_utf8_is_reported_with_its_line(tmp_path):
     (tmp_path / "t.csv").write_bytes("a,y\n1,x\n2,é\n".encode("latin-1"))
     with pytest.raises(DataError, match=r"t.csv:3: expected UTF-8 text, got byte 0xe9"):
         load(tmp_path / "t.csv")
-    (tmp_path / "t.csv").write_bytes("a,y\n1,x\n".encode("utf-16"))
-    with pytest.raises(DataError, match=r"t.csv: expected UTF-8, got UTF-16 text"):
-        load(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_text_says_its_encoding_by_a_byte_order_mark(tmp_path, encoding):
+    (tmp_path / "t.csv").write_bytes("a,y\n1,é\n2,x\n".encode(encoding))
+    assert load(tmp_path / "t.csv").classes == ("x", "é")
+
+
+def test_ignoring_a_name_leaves_out_all_columns_of_it(tmp_path):
+    data = load(csv(tmp_path, "a,a,b,y\n1,2,3,u\n4,5,6,v\n"), ignore=["a"])
+    assert data.preparation.feature_names == ("b",)
+    np.testing.assert_array_equal(data.preparation.read(tmp_path / "t.csv")[0], all_rows(data.train.X))
 
 
 def test_a_label_column_that_is_a_quantity_is_refused(tmp_path):

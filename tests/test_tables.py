@@ -16,7 +16,7 @@ from data_helpers import all_rows, csv
 
 from twolayer.config import config_from_dict
 from twolayer.data import load_dataset
-from twolayer.data.cells import canonical, near_equal, number_of
+from twolayer.data.cells import canonical, near_equal, number_of, plain_number
 from twolayer.data.csv_reader import CsvFile
 from twolayer.data.preparation import Preparation
 from twolayer.utils.errors import DataError, FileError
@@ -118,6 +118,11 @@ class TestOneForm:
         data = load(csv(tmp_path, text), **keys)
         np.testing.assert_array_equal(all_rows(data.train.X, float), [[1.5, 2], [-0.25, 4]])
 
+    @pytest.mark.parametrize(("cells", "noted"), [("1.200;7", True), ("1.25;7", False)])
+    def test_dots_that_may_separate_thousands_are_noted(self, tmp_path, cells, noted):
+        path = csv(tmp_path, "a;b;y\n" + f"{cells};u\n{cells};v\n" * 3)
+        assert any("if it separates thousands, remove it" in note for note in load(path).notes) is noted
+
     def test_another_encoding_is_given_by_its_name(self, tmp_path):
         (tmp_path / "t.csv").write_bytes("a,y\n1,é\n2,x\n".encode("latin-1"))
         with pytest.raises(
@@ -153,6 +158,26 @@ class TestValues:
     @pytest.mark.parametrize("text", ["1_0", "٣", "0x1f", "1e", "--1", "inf", "nan", "1,5", ".", "e5", "1" * 500])
     def test_what_is_no_number_is_a_text(self, text):
         assert number_of(text) is None
+
+    @pytest.mark.parametrize(
+        ("written", "plain"),
+        [
+            ("$1,200.50", "1200.50"),
+            ("1.034,05 €", "1034.05"),
+            ("1 200,5", "1200.5"),
+            ("12,345,678", "12345678"),
+            ("0,5", "0.5"),
+            ("45%", "45"),
+            ("(7)", "-7"),
+            ("\u22123", "-3"),
+            ("1.5", None),
+            ("1.2.3", None),
+            ("1,2,3", None),
+            ("3 cm", None),
+        ],
+    )
+    def test_a_number_with_marks_is_suggested_without_them(self, written, plain):
+        assert plain_number(written) == plain
 
     def test_values_that_differ_in_case_or_punctuation_are_kept_apart_and_named(self, tmp_path):
         assert near_equal(["yes", "Yes", "A-", "A+", "A", "New York", "new-york", "<=50K", ">50K", "<=50K."]) == [

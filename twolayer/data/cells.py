@@ -121,6 +121,20 @@ def number_of_value(value: Any, reading: Reading, decimal: str) -> float | None:
     return {"true": 1.0, "false": 0.0}.get(text.lower()) if len(text) < 6 else None
 
 
+def plain_number(text: str) -> str | None:
+    """Return a number with a currency, a percent sign or separated thousands without them; None for other texts."""
+    inner = "".join(c for c in clean(text) if c not in "$€£%' \u00a0\u202f").replace("\u2212", "-")
+    if inner[:1] == "(" and inner[-1:] == ")":
+        inner = f"-{inner[1:-1]}"
+    whole, mark, digits = inner.rpartition("." if inner.rfind(".") > inner.rfind(",") else ",")
+    if mark in whole or (mark == "," and len(digits) == 3 and "." not in whole):  # it separates thousands
+        whole, mark, digits = whole + mark + digits, "", ""
+    first, *groups = whole.replace(".", ",").split(",")
+    plain = first + "".join(groups) + mark.replace(",", ".") + digits
+    is_number = number_of(plain) is not None and all(len(group) == 3 for group in groups)
+    return plain if is_number and plain != clean(text) else None
+
+
 def safe_text(cell: Any) -> Any:
     """Return a text with an apostrophe before it if a spreadsheet would run it as a formula; others as they are."""
     formula = isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r") and number_of(cell) is None

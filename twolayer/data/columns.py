@@ -125,6 +125,8 @@ def form_of_header(
     find = _finder(where, names, width, notes)
     label = find(choice.label, "label")
     ignored = {find(column, "ignore") for column in choice.ignore}
+    called = {clean(column) for column in choice.ignore if isinstance(column, str)}
+    ignored |= {position for position, name in enumerate(names or ()) if name in called}
     categorical = {find(column, "categorical") for column in choice.categorical}
     if label in ignored or label in categorical:
         raise data_error(where, "it in neither", f"the label {shown(choice.label)} in 'ignore' or 'categorical'")
@@ -166,13 +168,13 @@ def _finder(where: str, names: tuple[str, ...] | None, width: int, notes: list[s
 
 
 def require_distinct(where: str, names: Sequence[str], ignored: Collection[int]) -> None:
-    """Refuse a header with a name that two columns have; ignored columns may share theirs."""
-    kept = [name for position, name in enumerate(names) if position not in ignored]
-    name, count = Counter(kept).most_common(1)[0] if kept else ("", 0)
-    if count > 1:
-        found = f"{count} columns named {shown(name)}, the first at {names.index(name)}"
-        way = "each name once: rename them, put them in 'ignore' by position, or set data.header: false if it is data"
-        raise data_error(f"{where}:1", way, found)
+    """Refuse a header with a name that two columns have, unless all of that name are ignored."""
+    counts = Counter(names)
+    name = next((name for at, name in enumerate(names) if counts[name] > 1 and at not in ignored), None)
+    if name is not None:
+        found = f"{counts[name]} columns named {shown(name)}, the first at {names.index(name)}"
+        way = "rename them, put all of them in 'ignore', or set data.header: false if it is data"
+        raise data_error(f"{where}:1", "each name once", found, way)
 
 
 def find_columns(

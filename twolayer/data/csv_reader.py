@@ -176,8 +176,13 @@ class CsvFile:
         if self.separator == ",":
             return "."
         cells = [clean(cell) for row in self._sample for cell in row]
+        dotted = [cell for cell in cells if "." in cell and number_of(cell) is not None]
+        if self.separator == ";" and len(dotted) > 2 and all(len(cell.partition(".")[2]) == 3 for cell in dotted):
+            self.notes.append(
+                f"{self.where}: {dotted[0]} is read with a decimal point; if it separates thousands, remove it"
+            )
         commas = sum("," in cell and number_of(cell, ",") is not None for cell in cells)
-        if not commas or any("." in cell and number_of(cell) is not None for cell in cells):
+        if dotted or not commas:
             return "."
         self.notes.append(f"{self.where}: decimal commas; data.decimal overrules it")
         return ","
@@ -255,8 +260,8 @@ def _consecutive(numbers: Sequence[str]) -> bool:
 def _text(path: Path, encoding: str) -> bytes:
     """Return the content in UTF-8, without a byte order mark, its lines ended by a line feed or by both signs."""
     content = read_bytes(path)
-    if content[:2] in (b"\xff\xfe", b"\xfe\xff") and not encoding.lower().startswith("utf-16"):
-        raise data_error(path, "UTF-8", "UTF-16 text", "save it as 'CSV UTF-8', or set data.encoding: utf-16")
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):  # a byte order mark, which nothing in UTF-8 begins with
+        encoding = "utf-16"
     if encoding.lower().replace("_", "-") not in ("utf-8", "utf8", "utf-8-sig"):
         try:
             content = content.decode(encoding).encode()

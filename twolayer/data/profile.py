@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.data.cells import Reading, canonical, clean, number_of, word_of
+from twolayer.data.cells import Reading, canonical, clean, number_of, plain_number, word_of
 from twolayer.data.columns import is_identifier
 from twolayer.data.csv_reader import CsvFile
 from twolayer.data.labels import Leak, encoded, find_leaks, near_equal_note, numpy_of
@@ -223,7 +223,10 @@ def guess_table(source: Any, label: str | None = None, test: Any = None, reading
     ]
     features = [c.profile for c in columns if c.use in ("number", "categorical")]
     if not features:
-        raise data_error(where, "numbers, or text with few different values", "no column that could be a feature")
+        reasons = [f"{shown(c.profile.name)}: {c.why}" for c in columns if c.use != "label"]
+        more = f"; and {len(reasons) - 3:,} more" if len(reasons) > 3 else ""
+        found = f"no column that could be a feature ({'; '.join(reasons[:3])}{more})"
+        raise data_error(where, "numbers, or text with few different values", found)
     leaks = find_leaks([(p.name, p.data) for p in features], class_codes(chosen))
     return TableGuess(opened, rows, tuple(columns), lacking, tuple(candidates), tuple(leaks), quantities)
 
@@ -305,9 +308,8 @@ def _guess_use(profile: Profile, rows: int) -> tuple[Use, str]:
     if _is_date(profile):
         return "ignore", f"dates, such as {shown(sample[0])}: numbers such as the month or the age may help"
     odd = [text for text in sample if number_of(clean(text)) is None]
-    plain = [clean(text).replace(",", "").replace("%", "").lstrip("$€£ ") for text in odd]
-    if len(odd) > 2 and all(number_of(text) is not None for text in plain):
-        return "ignore", f"numbers written as {shown(odd[0])}: write {plain[0]}"
+    if len(odd) > 2 and all(plain_number(text) is not None for text in odd):
+        return "ignore", f"numbers written as {shown(odd[0])}: write {plain_number(odd[0])}"
     why = f"{distinct:,} different values"
     if 0 < len(odd) < len(sample):
         why += f", of which {some(odd, 3)} {'are no numbers' if len(odd) > 1 else 'is no number'}"

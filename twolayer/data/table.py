@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from twolayer.data.cells import Reading, canonical, clean, number_of, number_of_value
+from twolayer.data.cells import Reading, canonical, clean, number_of, number_of_value, plain_number
 from twolayer.data.columns import ColumnChoice, Labelling, TableForm, find_columns, form_of_header
 from twolayer.data.csv_reader import CsvFile
 from twolayer.data.files import TABLES, format_of, table_format
@@ -284,8 +284,8 @@ def _as_float64(column: Any) -> Array:
 def _no_number(opened: Opened, row: int, at: int, title: str) -> Exception:
     cell = opened.cell(row, at).strip()
     expected, hint = "a number", "name the column in 'categorical' or 'ignore'"
-    plain = cell.replace(",", "").removesuffix("%")
-    if plain != cell and number_of(plain) is not None:
+    plain = plain_number(cell)
+    if plain is not None:
         expected = f"a number written as {plain}"
         hint = "if the comma is a decimal point, set data.decimal: ','" if cell.count(",") == 1 else ""
     if opened.names is None and row == 0:
