@@ -32,13 +32,14 @@ def command(file: Path, label: str | None, out: Path | None, force: bool) -> Non
     init wrote and that was not edited since is replaced, so that a second call with --label corrects the first.
     """
     proposal = propose(file, label)
-    if not proposal.is_clear and sys.stdin.isatty() and sys.stderr.isatty():
+    asks = not proposal.is_clear and sys.stdin.isatty() and sys.stderr.isatty()
+    if asks:
         proposal = _asked(file, proposal)
-    elif label is None and len(proposal.candidates) > 1:
-        _list_candidates(proposal, "label {}?     ", err=False)
     path = out or Path(f"{proposal.name}.yaml")
     write_config(proposal, path, force)
     click.echo(f"{file}: {printable(proposal.summary)}")
+    if label is None and not asks and len(proposal.candidates) > 1:
+        _list_candidates(proposal, "label {}?     ", err=False)
     for key in _SHOWN_KEYS:
         reasons = proposal.why.get(key, [])
         for reason in reasons[:_MOST_SHOWN]:
