@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from twolayer.data.cells import Reading, clean
-from twolayer.utils.text import data_error, did_you_mean, shown, some
+from twolayer.utils.text import counted, data_error, did_you_mean, shown, some
 
 Column = str | int
 """A column as a person names it: by its name, or by its position (0 the first, -1 the last)."""
@@ -207,7 +207,7 @@ def find_columns(
     if not need_label and width == len(form.features):
         return dict(zip(form.features, range(width), strict=True))
     count = f"{full}" if need_label or label is None else f"{full}, or {full - 1} without the label"
-    raise data_error(f"{where}:1", f"{count}, as in training", f"{width} columns")
+    raise data_error(f"{where}:1", f"{count}, as in training", counted(width, "column"))
 
 
 def _find_by_name(
@@ -215,7 +215,7 @@ def _find_by_name(
 ) -> dict[int, int]:
     if names is None:
         expected = f"the columns of the training: {some(map(form.name, form.features))}"
-        raise data_error(f"{where}:1", expected, f"{width} columns without names")
+        raise data_error(f"{where}:1", expected, f"{counted(width, 'column')} without names")
     at_name = {name: at for at, name in enumerate(names)}
     counts = Counter(names)
     known = set(form.names or ())

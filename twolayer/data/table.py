@@ -18,7 +18,7 @@ from twolayer.data.files import TABLES, format_of, table_format
 from twolayer.data.frames import Frame, frame_of, read_frame
 from twolayer.data.labels import MAX_CLASSES, MISSING, Labels, encoded, labels_of_column, near_equal_note, numpy_of
 from twolayer.network.model import Array
-from twolayer.utils.text import data_error, did_you_mean, shown, some
+from twolayer.utils.text import counted, data_error, did_you_mean, shown, some
 
 Opened = CsvFile | Frame
 
@@ -139,7 +139,7 @@ def read_table(source: Any, form: TableForm, labels: Labelling, notes: list[str]
     if isinstance(opened, Frame) and opened.names is None:  # rows of cells, the features in order
         if opened.width != len(form.features):
             expected = f"(N, {len(form.features)}): {some(map(form.name, form.features))}"
-            raise data_error(opened.where, expected, f"{opened.width} columns")
+            raise data_error(opened.where, expected, counted(opened.width, "column"))
         places = dict(zip(form.features, range(opened.width), strict=True))
     else:
         names = opened.names if form.names else None

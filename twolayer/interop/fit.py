@@ -32,6 +32,7 @@ from twolayer.utils.columns import MONITORS, needs_validation
 from twolayer.utils.errors import DivergedError, MonitorError
 from twolayer.utils.progress import ProgressBar
 from twolayer.utils.randomness import generator
+from twolayer.utils.text import counted
 
 FLOATS = (np.float64, np.float32)
 
@@ -288,7 +289,8 @@ def train(
             raise
         kept = f"the best of them, epoch {solver.progress.best.epoch}," if chosen else "the newest ones"
         warnings.warn(
-            f"fit was interrupted after {solver.progress.epoch} epochs; its parameters are kept, {kept} are the model",
+            f"fit was interrupted after {counted(solver.progress.epoch, 'epoch')}; its parameters are kept, {kept} are "
+            "the model",
             stacklevel=3,
         )
     except MonitorError as error:
