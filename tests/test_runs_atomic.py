@@ -12,7 +12,7 @@ from fault_injection import KILL_AT_EVERY_OPERATION, full_at_every_operation, ru
 
 from twolayer.utils import files as seam
 from twolayer.utils.errors import RunError
-from twolayer.utils.files import explained, write_atomically
+from twolayer.utils.files import explained, holds, write_atomically
 from twolayer.utils.jsonfile import MAX_BYTES, json_bytes, parse_object, read_json, write_json
 
 
@@ -21,6 +21,14 @@ def test_bytes_and_their_parts_give_the_same_file(tmp_path):
     write_atomically(tmp_path / "one", b"".join(parts))
     write_atomically(tmp_path / "two", iter(parts))
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes() == b"".join(parts)
+
+
+def test_a_file_holds_given_bytes_only_if_it_has_no_others(tmp_path):
+    for content, expected in ((b"abc", True), (b"abcd", False), (b"ab", False), (b"", False)):
+        (tmp_path / "f").write_bytes(content)
+        assert holds(tmp_path / "f", b"abc") == expected
+    assert not holds(tmp_path / "missing", b"")
+    assert not holds(tmp_path, b"")
 
 
 def test_bytes_are_on_the_device_before_the_name_and_the_name_before_the_return(tmp_path, monkeypatch):
