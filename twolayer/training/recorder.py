@@ -83,6 +83,8 @@ class Recorder:
                 self._history.cut_back(solver.progress.step, logged["history_rows"])
                 self._steps.cut_back(solver.progress.step, logged["steps_rows"])
             columns = read_history(folder.history)
+            if solver.progress.step == 0:
+                self._snapshot()
             self._logs = opened.pop_all()
         self.columns: dict[str, list[float]] = {name: list(columns[name]) for name in HISTORY_COLUMNS}
         self._seconds_before = self.columns["seconds"][-1] if self.columns["seconds"] else 0.0
@@ -92,12 +94,6 @@ class Recorder:
         self.notices: tuple[str, ...] = ()  # errors that did no harm to the run
 
     def __enter__(self) -> Recorder:
-        if self._solver.progress.step == 0:
-            try:
-                self._snapshot()
-            except BaseException:
-                self._logs.close()
-                raise
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
