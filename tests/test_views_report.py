@@ -147,7 +147,7 @@ def test_the_page_holds_what_it_promises(tmp_path, monkeypatch):
         "First-layer weights",
         "blas.threads 2",
         "solver.learning_rate 0.1",
-        "Nothing stands out",
+        "No problem found",
         "precision recall F1 rows",
         "0.9500",
     ):

@@ -68,9 +68,9 @@ class Curves:
     def draw(self, groups: Mapping[Any, RunGroup], window: Window = EVERYTHING) -> None:
         """Draw groups of runs by (owner, look); leave alone what has not changed since the last call, and remove what
         is no longer among them. See `panel_lines` for a look of None, and `downsample` for the window."""
-        wanted = {(*owner, name): group for owner, group in groups.items() for name in self.plots}
-        gone = [line for key in self.lines.keys() - wanted.keys() for line in self.lines.pop(key).values()]
-        for key, group in wanted.items():
+        expected = {(*owner, name): group for owner, group in groups.items() for name in self.plots}
+        gone = [line for key in self.lines.keys() - expected.keys() for line in self.lines.pop(key).values()]
+        for key, group in expected.items():
             if key not in self.lines or self._states.get(key) != (group, window):
                 self._states[key] = group, window
                 old, self.lines[key] = self.lines.get(key, {}), {}
@@ -156,6 +156,10 @@ def _new_plot(panel: Panel, by: By, log: bool, x_range: Any) -> Figure:
         output_backend="canvas",
         **({} if x_range is None else {"x_range": x_range}),
     )
+    words = [words for words, _ in panel.lines.values()]
+    if len(words) > 1 and panel not in MAIN_PANELS:
+        title: Any = plot.title
+        title.update(text=f"{', '.join(words)}: from thin to thick", text_font_style="normal", align="right")
     plot.toolbar.logo = None
     plot.y_range.update(default_span=0.1)  # of a curve that is flat
     for axis in plot.axis:

@@ -56,7 +56,7 @@ def table(header: Sequence[object], rows: Iterable[Sequence[object]], kind: str 
 def verdicts(found: Sequence[Verdict]) -> str:
     """Return what the diagnosis says of a run."""
     if not found:
-        return f'<p class="fine">Nothing stands out. Looked for: {text(", ".join(RULES))}.</p>'
+        return f'<p class="fine">No problem found. Looked for: {text(", ".join(RULES))}.</p>'
     return "".join(
         f'<p class="alarm"><b>{text(one.name)}</b>: {text(one.evidence)}<br>Try: {text(one.remedy)}</p>'
         for one in found
