@@ -58,7 +58,7 @@ class Tally:
 
 
 class Campaign:
-    """Run cases one by one and counts; `folder` is each case's own, empty at its start.
+    """Run cases one by one and count them; `folder` is each case's own, empty at its start.
 
     Args:
         name: what is attacked.
@@ -143,7 +143,7 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 @contextmanager
 def memory_limit(n_bytes: int = MEMORY_BYTES) -> Iterator[None]:
-    """Inside, the process can take `n_bytes` more than it has, then MemoryError; Linux only, elsewhere no limit."""
+    """Let the process take at most `n_bytes` more than it has, then MemoryError; Linux only, elsewhere no limit."""
     if not sys.platform.startswith("linux"):
         yield
         return
@@ -159,7 +159,7 @@ def memory_limit(n_bytes: int = MEMORY_BYTES) -> Iterator[None]:
 
 
 def peak_mib() -> float:
-    """The most memory that the process has had so far; 0 where the system does not say."""
+    """Return the most memory that the process has had so far; 0 where the system does not say."""
     try:
         import resource
     except ImportError:

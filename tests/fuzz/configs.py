@@ -68,7 +68,7 @@ class _Cases:
         self._good = [document.data for document in documents if document is not None]
 
     def judged(self, make: Callable[[np.random.Generator], Config], rng: np.random.Generator) -> str:
-        """How a case ended: accepted, or refused with every error on a line of its own, with its place."""
+        """Return how a case ended: accepted, or refused with every error on a line of its own, with its place."""
         try:
             config = make(rng)
         except ConfigError as error:
@@ -84,25 +84,25 @@ class _Cases:
         return "accepted"
 
     def broken_bytes(self, rng: np.random.Generator) -> Config:
-        """A shipped file after random edits."""
+        """Load a shipped file after random edits."""
         self._path.write_bytes(damaged(self._texts[rng.integers(len(self._texts))], rng, TOKENS))
         return load_config(self._path, _overrides(rng), require_files=False)
 
     def broken_structure(self, rng: np.random.Generator) -> Config:
-        """The values of a shipped file, some of them changed."""
+        """Load the values of a shipped file, some of them changed."""
         values, overrides = _changed(self._good[rng.integers(len(self._good))], rng), _overrides(rng)
         self._values.write_text(json.dumps([values, overrides]))
         return config_from_dict(values, overrides, require_files=False)
 
     def made_up(self, rng: np.random.Generator) -> Config:
-        """Random keys with random values."""
+        """Load random keys with random values."""
         text = "".join(f"{key}: {yaml_value(value)}\n" for key, value in _random_config(rng).items())
         self._path.write_text(text, "utf-8")
         return load_config(self._path, require_files=False)
 
 
 def _overrides(rng: np.random.Generator) -> list[str]:
-    """Mostly none; else one or two, good, bad or no override at all."""
+    """Return mostly none; else one or two, good, bad or no override at all."""
     chosen = []
     for _ in range(max(0, int(rng.integers(-3, 3)))):
         section = SECTIONS[rng.integers(len(SECTIONS))]
@@ -114,7 +114,7 @@ def _overrides(rng: np.random.Generator) -> list[str]:
 
 
 def _changed(values: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-    """A deep copy with some entries replaced, added or taken out."""
+    """Return a deep copy with some entries replaced, added or taken out."""
     copy: dict[str, Any] = json.loads(json.dumps(values))
     for _ in range(rng.integers(1, 4)):
         holders = [copy, *(value for value in copy.values() if isinstance(value, dict))]
@@ -129,7 +129,7 @@ def _changed(values: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]
 
 
 def _random_config(rng: np.random.Generator) -> dict[str, Any]:
-    """A config with random keys, each with a value that its schema allows, rarely with another one."""
+    """Return a config with random keys, each with a value that its schema allows, rarely another one."""
     sources: list[Any] = [{"generator": "spiral"}, {"generator": "toy", "rows": 9}, "rows.csv", "rows.npz"]
     values: dict[str, Any] = {"seed": int(rng.integers(5)), "data": {"train": sources[rng.integers(4)]}}
     values["data"] |= {"label": "y"} if values["data"]["train"] == "rows.csv" else {}
@@ -142,7 +142,7 @@ def _random_config(rng: np.random.Generator) -> dict[str, Any]:
 
 
 def _value(schema: dict[str, Any], rng: np.random.Generator) -> Any:
-    """A value that a schema allows; one time in twenty any value."""
+    """Return a value that a schema allows; one time in twenty any value."""
     if rng.integers(20) == 0:
         return deepcopy(VALUES[rng.integers(len(VALUES))])
     if branches := schema.get("anyOf") or schema.get("oneOf"):

@@ -53,7 +53,7 @@ def fuzz_damage(campaign: Campaign, scratch: Path, count: int, forge: int, seed:
 
 
 def _good_run(scratch: Path) -> RunFolder:
-    """A short run whose files hold all kinds of things: categories, means for missing cells, an optimiser's state."""
+    """Train a short run with all kinds of things: categories, means for missing cells, an optimiser's state."""
     scratch.mkdir(parents=True, exist_ok=True)
     rows = scratch / "rows.csv"
     rows.write_text(ROWS)
@@ -65,7 +65,7 @@ def _good_run(scratch: Path) -> RunFolder:
 
 
 def _flipped(content: bytes, rng: np.random.Generator) -> bytes:
-    """One byte is another one."""
+    """Change one byte."""
     data = bytearray(content)
     data[rng.integers(len(data))] ^= int(rng.integers(1, 256))
     return bytes(data)
@@ -97,7 +97,7 @@ def _same_bits(a: NDArray[Any], b: NDArray[Any]) -> bool:
 
 
 def _forged(folder: Path, good: RunFolder, name: str, rng: np.random.Generator) -> str:
-    """A whole file that says what no run would say: taken or refused, but never a surprise."""
+    """Forge a whole file that says what no run would say: taken or refused, but never a surprise."""
     run = RunFolder(folder)
     for path in good.path.iterdir():
         if path.is_file():
@@ -123,7 +123,7 @@ def _forged(folder: Path, good: RunFolder, name: str, rng: np.random.Generator) 
 
 
 def change(holder: Any, rng: np.random.Generator) -> None:
-    """Replaces, adds or takes out one value somewhere in a header."""
+    """Replace, add or take out one value somewhere in a header."""
     while True:
         keys: list[Any] = list(holder) if isinstance(holder, dict) else list(range(len(holder)))
         key = keys[rng.integers(len(keys))]

@@ -27,7 +27,7 @@ BINARY = [b"\x00\x00\x08\x03", b"\x00\x00\x0e\x01", b"\xff\xff\xff\xff", b"\x7f\
 
 
 def _csv(rng: np.random.Generator) -> tuple[Files, dict[str, Any]]:
-    """A table with a header, mixed columns, missing cells and quotes in turn."""
+    """Return a table with a header, mixed columns, missing cells and quotes in turn."""
     end = str(rng.choice(["\n", "\r\n"]))
     quote = str(rng.choice(["", "", '"']))
 
@@ -54,7 +54,7 @@ def _csv(rng: np.random.Generator) -> tuple[Files, dict[str, Any]]:
 
 
 def _plain_csv(rng: np.random.Generator) -> tuple[Files, dict[str, Any]]:
-    """Numbers alone, perhaps without a header: what the quick reader takes."""
+    """Return numbers alone, perhaps without a header: what the quick reader takes."""
     rows = "".join(
         f"{a},{b:.2f},{c}\n"
         for a, b, c in zip(rng.integers(0, 17, 40), rng.normal(size=40), rng.integers(0, 3, 40), strict=True)
@@ -68,7 +68,7 @@ def _idx_bytes(array: np.ndarray[Any, Any], code: int) -> bytes:
 
 
 def _idx(rng: np.random.Generator) -> tuple[Files, dict[str, Any]]:
-    """Images and labels as MNIST has them, packed or not."""
+    """Return images and labels as MNIST has them, packed or not."""
     end = str(rng.choice(["", ".gz"]))
     images = _idx_bytes(rng.integers(0, 256, (20, 3, 4)).astype(">u1"), 0x08)
     if rng.integers(4) == 0:
@@ -91,7 +91,7 @@ def _npy(rng: np.random.Generator) -> tuple[Files, dict[str, Any]]:
 
 
 def _npz(rng: np.random.Generator) -> tuple[Files, dict[str, Any]]:
-    """An archive; its members are harmed one time in two, else the archive."""
+    """Return an archive; its members are harmed one time in two, else the archive."""
     X, y = rng.normal(size=(20, 3)).astype("f4"), np.arange(20) % 3
     members = {"X.npy": _npy_bytes(X), "y.npy": _npy_bytes(y)}
     if rng.integers(2):

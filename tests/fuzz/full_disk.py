@@ -23,7 +23,7 @@ class InterceptedDisk(files.Disk):
         self.count = 0
 
     def fail(self) -> None:
-        """What happens in place of an operation that fails."""
+        """Do what happens in place of an operation that fails."""
         raise NotImplementedError
 
     def _step(self) -> None:

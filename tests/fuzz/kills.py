@@ -52,7 +52,7 @@ def fuzz_kills(campaign: Campaign, count: int, seed: int) -> Tally:
 
 
 def _settings() -> Iterator[tuple[str, list[str]]]:
-    """All optimisers on all engines, again and again, each time with the next of the features."""
+    """Yield all optimisers on all engines, again and again, each time with the next of the features."""
     engines = ["numpy", "numba"] if importlib.util.find_spec("numba") else ["numpy"]
     names = list(FEATURES)
     for turn in numbers():

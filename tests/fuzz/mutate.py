@@ -10,7 +10,7 @@ COUNTS = [0, 1, 2, 127, 128, 255, 256, 65535, 1 << 20, (1 << 31) - 1, 1 << 31, (
 
 
 def damaged(content: bytes, rng: np.random.Generator, tokens: Sequence[bytes]) -> bytes:
-    """`content` after a few random edits.
+    """Return `content` after a few random edits.
 
     Args:
         content: good bytes.

@@ -22,7 +22,7 @@ def warm_up(folder: Path) -> None:
 
 
 def small(config: Config) -> dict[str, Any]:
-    """A config as a dict, with its epochs, its hidden units and the rows of its generators capped.
+    """Return a config as a dict, with its epochs, its hidden units and the rows of its generators capped.
 
     Sources that are files become made rows, since the config may name any file.
     """
@@ -40,7 +40,7 @@ def small(config: Config) -> dict[str, Any]:
 
 
 def trained(values: dict[str, Any], run_dir: Path) -> str:
-    """Train a config given as a dict and opens what is left.
+    """Train a config given as a dict and open what is left.
 
     Args:
         values: the config.

@@ -131,11 +131,11 @@ class RunFolder:
         self.files = (*named, self.predictions, self.summary, self.loss_curve)
 
     def snapshot(self, epoch: int) -> Path:
-        """The parameters after one epoch."""
+        """Return the file of the parameters after one epoch."""
         return self.snapshots / f"epoch-{epoch:05d}.npz"
 
     def snapshot_files(self) -> list[Path]:
-        """The snapshots, by name."""
+        """Return the snapshots, by name."""
         return sorted(self.snapshots.glob(SNAPSHOTS))
 
     def make_snapshots_folder(self) -> None:

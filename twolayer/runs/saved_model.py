@@ -37,7 +37,7 @@ class Model:
 
     @property
     def classes(self) -> Sequence[str | int]:
-        """The C labels, in the order of the probabilities' columns."""
+        """Return the C labels, in the order of the probabilities' columns."""
         return self.preparation.classes
 
     def probabilities(self, X: Array) -> Array:
@@ -70,7 +70,7 @@ class Model:
         return self._outputs(self.preparation.read(path, with_labels=False, notes=notes)[0], f"{path}, row ")
 
     def _outputs(self, X: Array, where: str) -> tuple[NDArray[np.intp], Array]:
-        """The classes with the highest scores and the probabilities of rows that are ready, in blocks."""
+        """Return the classes with the highest scores and the probabilities of rows that are ready, in blocks."""
         best = np.empty(len(X), np.intp)
         P = np.empty((len(X), self.params.n_classes), np.result_type(self.params.dtype, X.dtype))
         for start in range(0, len(X), _BLOCK_ROWS):

@@ -236,12 +236,6 @@ def read_at_most(path: Path, limit: int) -> bytes:
     return content
 
 
-def require_readable_here(name: str) -> None:
-    """Raise RunError if a file of settings that a library reads in the current folder is not a regular one."""
-    with explained(Path(name), CANNOT_READ), suppress(FileNotFoundError):
-        os.close(open_regular(Path(name), follow=True))
-
-
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal; raises OSError."""
     with open_to_read(path, follow=True) as file:

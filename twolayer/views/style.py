@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.utils.files import require_readable_here, write_atomically
+from twolayer.utils.files import CANNOT_READ, explained, open_to_read, write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes as Axes
@@ -42,8 +42,10 @@ def line_look(index: int) -> tuple[str, Dash]:
 def default_look() -> Iterator[None]:
     """Draw inside by matplotlib's own defaults, whatever a matplotlibrc in the current folder or a notebook has set
     (`text.usetex: True` there would run LaTeX); also a decorator."""
-    if "matplotlib" not in sys.modules and not Path("matplotlibrc").is_dir():
-        require_readable_here("matplotlibrc")
+    settings = Path("matplotlibrc")  # matplotlib reads it when it is imported, and would wait for a pipe
+    if "matplotlib" not in sys.modules and settings.exists() and not settings.is_dir():
+        with explained(settings, CANNOT_READ):
+            open_to_read(settings, follow=True).close()
     import matplotlib
 
     with matplotlib.rc_context(), warnings.catch_warnings():
