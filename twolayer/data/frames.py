@@ -218,9 +218,11 @@ def _read_workbook(path: Path, reading: Reading, has_names: bool) -> Frame:
 
 def _cells_of(sheet: bytes) -> int:
     """Return the area from A1 to the last row and column that a sheet's XML names."""
-    names = _CELL_NAME.findall(sheet)
-    columns = (functools.reduce(lambda at, letter: 26 * at + letter - 64, name.upper(), 0) for name, _ in set(names))
-    return max(columns, default=0) * max((int(row) for _, row in names), default=0)
+    right, bottom = b"", 0
+    for name in _CELL_NAME.finditer(sheet):
+        right = max(right, name[1].upper(), key=lambda letters: (len(letters), letters))
+        bottom = max(bottom, int(name[2]))
+    return bottom * functools.reduce(lambda column, letter: 26 * column + letter - 64, right, 0)
 
 
 def frame_bytes(X: Any) -> bytes:
