@@ -16,8 +16,9 @@ from data_helpers import all_rows, csv
 
 from twolayer.config import config_from_dict
 from twolayer.data import load_dataset
-from twolayer.data.cells import canonical, near_equal, number_of, plain_number
+from twolayer.data.cells import canonical, number_of, plain_number
 from twolayer.data.csv_reader import CsvFile
+from twolayer.data.labels import near_equal_note
 from twolayer.data.preparation import Preparation
 from twolayer.utils.errors import DataError, FileError
 
@@ -180,9 +181,11 @@ class TestValues:
         assert plain_number(written) == plain
 
     def test_values_that_differ_in_case_or_punctuation_are_kept_apart_and_named(self, tmp_path):
-        assert near_equal(["yes", "Yes", "A-", "A+", "A", "New York", "new-york", "<=50K", ">50K", "<=50K."]) == [
-            ("yes", "Yes"), ("New York", "new-york"), ("<=50K", "<=50K.")
-        ]  # fmt: skip
+        values = ["yes", "Yes", "A-", "A+", "A", "New York", "new-york", "<=50K", ">50K", "<=50K."]
+        assert near_equal_note(values, "k") == (
+            "k: 'yes' and 'Yes', 'New York' and 'new-york', '<=50K' and '<=50K.' differ only in case or punctuation "
+            "and are kept apart"
+        )
         data = load(csv(tmp_path, "a,y\n1,yes\n2,Yes\n3,no\n"))
         assert data.classes == ("Yes", "no", "yes")
         assert data.notes == (

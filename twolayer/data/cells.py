@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -139,20 +139,6 @@ def safe_text(cell: Any) -> Any:
     """Return a text with an apostrophe before it if a spreadsheet would run it as a formula; others as they are."""
     formula = isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r") and number_of(cell) is None
     return f"'{cell}" if formula else cell
-
-
-def near_equal(values: Iterable[str]) -> list[tuple[str, str]]:
-    """Return the pairs of texts that differ only in case, spaces or punctuation."""
-    met: dict[str, str] = {}
-    pairs = []
-    for value in values:
-        letters = "".join(c for c in value.casefold() if c not in "- ._,;:'\"!()")
-        if not letters or number_of(value) is not None:
-            continue
-        first = met.setdefault(letters + "-" * ("-" in (value[0], value[-1])), value)  # A- is not A
-        if first != value:
-            pairs.append((first, value))
-    return pairs
 
 
 def _written(number: float) -> str:

@@ -28,7 +28,8 @@ from twolayer.data.labels import (
 )
 from twolayer.data.preparation import Preparation, fill, not_finite
 from twolayer.data.rows import ArrayRows, Method, NotFiniteError, RowNumbers, Rows, ScaledRows, Scaling, fit_scaling
-from twolayer.data.sources import Raw, Source, files_of, read_split, read_training
+from twolayer.data.sources import Source, files_of, read_split, read_training
+from twolayer.data.table import Raw
 from twolayer.network.model import Array
 from twolayer.utils.randomness import generator
 from twolayer.utils.text import data_error, shown

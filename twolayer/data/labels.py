@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.data.cells import Reading, canonical, near_equal, number_of, word_of
+from twolayer.data.cells import Reading, canonical, number_of, word_of
 from twolayer.network.model import Array
 from twolayer.utils.text import data_error, did_you_mean, shown, some
 
@@ -155,13 +155,19 @@ def _require_few(count: int, name: str, most: int) -> None:
 
 
 def near_equal_note(values: Sequence[Label], name: str) -> str | None:
-    """Return a sentence that names the values which differ only in case or punctuation; None without any."""
-    pairs = near_equal(value for value in values if isinstance(value, str))
-    if not pairs:
-        return None
-    listed = ", ".join(f"{shown(one)} and {shown(other)}" for one, other in pairs[:4])
+    """Return a sentence that names the values which differ only in case, spaces or punctuation; None without any."""
+    met: dict[str, str] = {}
+    pairs = []
+    for value in values:
+        letters = "".join(c for c in str(value).casefold() if c not in "- ._,;:'\"!()")
+        if isinstance(value, int) or not letters or number_of(value) is not None:
+            continue
+        first = met.setdefault(letters + "-" * ("-" in (value[0], value[-1])), value)  # A- is not A
+        if first != value:
+            pairs.append(f"{shown(first)} and {shown(value)}")
     more = f" and {len(pairs) - 4} more pairs" if len(pairs) > 4 else ""
-    return f"{name}: {listed}{more} differ only in case or punctuation and are kept apart"
+    note = f"{name}: {', '.join(pairs[:4])}{more} differ only in case or punctuation and are kept apart"
+    return note if pairs else None
 
 
 def class_indices(labels: Labels, classes: Sequence[Label], place: Place) -> Array:

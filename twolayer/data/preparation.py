@@ -20,7 +20,8 @@ from twolayer.data.columns import Labelling, TableForm, unique_names
 from twolayer.data.frames import frame_of, is_frame
 from twolayer.data.labels import MISSING, Label, class_indices
 from twolayer.data.rows import METHODS, ArrayRows, NotFiniteError, Rows, ScaledRows, Scaling
-from twolayer.data.sources import Raw, read_split
+from twolayer.data.sources import read_split
+from twolayer.data.table import Raw
 from twolayer.network.model import Array
 from twolayer.utils.text import data_error, expected_got, shown
 

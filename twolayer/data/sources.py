@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import mmap
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,47 +13,13 @@ from twolayer.data.cells import Reading
 from twolayer.data.columns import ColumnChoice, Labelling, TableForm
 from twolayer.data.files import TABLES, format_of
 from twolayer.data.frames import Frame, is_frame
-from twolayer.data.labels import Labels, find_leaks, labels_of_array
-from twolayer.data.table import ParsedTable, encode, form_of_arrays, read_table, read_training_table
+from twolayer.data.labels import labels_of_array
+from twolayer.data.table import Raw, read_table, read_training_table
 from twolayer.network.model import Array
-from twolayer.utils.text import as_data_error, data_error, shown
-
-_MOST_JUDGED = 1000  # columns that a training looks at for leaks; init looks at all
+from twolayer.utils.text import as_data_error, data_error
 
 Source = Any
 """A path, a list of CIFAR-10 files, {"features": PATH, "labels": PATH}, {"generator": NAME, ...} or a data frame."""
-
-
-@dataclass(frozen=True, eq=False)
-class Raw:
-    """Rows as a source has them.
-
-    Attributes:
-        name: the source, for messages.
-        X: (N, D) numbers of any type, in memory or mapped; NaN where a table's cell is missing.
-        labels: of the rows; None if the source has none.
-        image_shape: (height, width) or (height, width, colours) of a row that is a picture; otherwise None.
-        place, label_place: words for where row i, and its label, is.
-        feature: words for feature j.
-        spelling: how row i of a table writes feature j, or its label (None).
-    """
-
-    name: str
-    X: Array
-    labels: Labels | None
-    image_shape: tuple[int, ...] | None
-    place: Callable[[int], str]
-    label_place: Callable[[int], str]
-    feature: Callable[[int], str]
-    spelling: Callable[[int, int | None], str] = lambda row, j: ""
-
-    @property
-    def mapped(self) -> bool:
-        """Return whether the numbers are in a file and not in memory."""
-        owner: Any = self.X
-        while isinstance(owner, np.ndarray):
-            owner = owner.base
-        return isinstance(owner, mmap.mmap)
 
 
 def is_table(source: object) -> bool:
@@ -78,9 +42,7 @@ def read_training(
     with as_data_error():
         if is_table(source):
             collected: list[str] = [] if notes is None else notes
-            table, form = read_training_table(source, choice, reading or Reading(), constant, unseen, collected)
-            collected += _leak_notes(table, form)
-            return _of_table(table, form, name_of(source), collected), form
+            return read_training_table(source, choice, reading or Reading(), constant, unseen, collected)
         return _of_arrays(*read_arrays(source, seed, part=0, need_labels=True)), None
 
 
@@ -111,33 +73,17 @@ def read_split(
         if is_table(source):
             if form is None and labels == "needed":
                 expected = "rows with labels as in training: an npz or .bin file, or {features: FILE, labels: FILE}"
-                raise data_error(name_of(source), expected, "a table, though the training rows are in none")
-            form = form or form_of_arrays(n_features)
+                where = source if isinstance(source, str | Path) else "rows"
+                raise data_error(where, expected, "a table, though the training rows are in none")
+            form = form or TableForm(None, n_features, None, tuple(range(n_features)), {})
             collected: list[str] = [] if notes is None else notes
-            raw = _of_table(read_table(source, form, labels, collected), form, name_of(source), collected)
+            raw = read_table(source, form, labels, collected)
         else:
             name, X, y, label_name = read_arrays(source, seed, part, need_labels=labels == "needed")
             raw = _of_arrays(name, X, None if labels == "left" else y, label_name)
     if raw.X.shape[1] != n_features:
         raise data_error(raw.name, f"{n_features:,} features, as in training", f"{raw.X.shape[1]:,}")
     return raw
-
-
-def _leak_notes(table: ParsedTable, form: TableForm) -> list[str]:
-    """Return a sentence on the column that gives the label away the most, if the table is not too wide."""
-    if table.labels is None or len(form.features) > _MOST_JUDGED:
-        return []
-    numeric = (position for position in form.features if position not in form.categories)
-    columns = [(form.name(at), values) for at, values in zip(numeric, table.numbers.T, strict=True)]
-    columns += [(form.name(at), column.codes) for at, column in table.categories.items()]
-    leaks = find_leaks(columns, table.labels.codes, max_rows=2000)
-    more = f" ({len(leaks) - 1} more columns like it)" if len(leaks) > 1 else ""
-    return [f"possible leak: {leaks[0]}{more}"] if leaks else []
-
-
-def name_of(source: Source) -> str:
-    """Return words for a table."""
-    return str(source) if isinstance(source, str | Path) else "rows"
 
 
 def files_of(source: object) -> list[Path]:
@@ -147,26 +93,6 @@ def files_of(source: object) -> list[Path]:
     if isinstance(source, Mapping):
         return [Path(source[key]) for key in ("features", "labels") if isinstance(source.get(key), str | Path)]
     return [Path(part) for part in source] if isinstance(source, Sequence) else []
-
-
-def _of_table(table: ParsedTable, form: TableForm, name: str, notes: list[str]) -> Raw:
-    names = form.feature_names
-    positions = [position for position in form.features for _ in form.categories.get(position, "1")]
-
-    def spelling(row: int, j: int | None) -> str:
-        position = form.label if j is None else positions[j]
-        return "" if position is None else table.cell(row, position)
-
-    return Raw(
-        name,
-        encode(table, form, name, notes),
-        table.labels,
-        None,
-        place=table.place,
-        label_place=table.place,
-        feature=lambda j: f"column {shown(names[j])}",
-        spelling=spelling,
-    )
 
 
 def _of_arrays(name: str, X: Array, y: Array | None, label_name: str) -> Raw:

@@ -4,10 +4,11 @@ Files and frames come through the same functions here, so that they give the sam
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,42 +17,96 @@ from twolayer.data.columns import ColumnChoice, Labelling, TableForm, find_colum
 from twolayer.data.csv_reader import CsvFile
 from twolayer.data.files import TABLES, format_of, table_format
 from twolayer.data.frames import Frame, frame_of, read_frame
-from twolayer.data.labels import MAX_CLASSES, MISSING, Labels, encoded, labels_of_column, near_equal_note, numpy_of
+from twolayer.data.labels import (
+    MAX_CLASSES,
+    MISSING,
+    Labels,
+    encoded,
+    find_leaks,
+    labels_of_column,
+    near_equal_note,
+    numpy_of,
+)
 from twolayer.network.model import Array
 from twolayer.utils.text import counted, data_error, did_you_mean, shown, some
 
 Opened = CsvFile | Frame
+
+_MOST_JUDGED = 1000  # columns that a training looks at for leaks; init looks at all
 
 MAX_CATEGORIES = 1000
 MAX_ENCODED = 1 << 25  # numbers, 256 MiB of float64; a table that holds more by itself may have eight times its own
 
 
 @dataclass(frozen=True, eq=False)
-class ParsedTable:
-    """A table of N rows, its columns as numbers and codes, by their position in the training table.
+class Raw:
+    """Rows as a source has them.
+
+    Attributes:
+        name: the source, for messages.
+        X: (N, D) numbers of any type, in memory or mapped; NaN where a table's cell is missing.
+        labels: of the rows; None if the source has none.
+        image_shape: (height, width) or (height, width, colours) of a row that is a picture; otherwise None.
+        place, label_place: words for where row i, and its label, is.
+        feature: words for feature j.
+        spelling: how row i of a table writes feature j, or its label (None).
+    """
+
+    name: str
+    X: Array
+    labels: Labels | None
+    image_shape: tuple[int, ...] | None
+    place: Callable[[int], str]
+    label_place: Callable[[int], str]
+    feature: Callable[[int], str]
+    spelling: Callable[[int, int | None], str] = lambda row, j: ""
+
+    @property
+    def mapped(self) -> bool:
+        """Return whether the numbers are in a file and not in memory."""
+        owner: Any = self.X
+        while isinstance(owner, np.ndarray):
+            owner = owner.base
+        return isinstance(owner, mmap.mmap)
+
+
+class _Parsed(NamedTuple):
+    """A table's columns by their position in the training table.
 
     Attributes:
         numbers: (N, numeric features) float64, NaN where a cell is missing.
         categories: the codes and distinct values of the other features; the code -1 where missing.
         labels: of the rows; None if the table has no label column.
-        place: words for where row i is, `file:line`.
-        cell: how row i writes a column.
     """
 
     numbers: Array
     categories: dict[int, Labels]
     labels: Labels | None
-    place: Callable[[int], str]
-    cell: Callable[[int, int], str]
 
 
-def encode(table: ParsedTable, form: TableForm, where: str, notes: list[str]) -> Array:
-    """Return the rows as (N, D) float64, NaN where a cell is missing (in all features of a missing category).
+def _raw(opened: Opened, table: _Parsed, form: TableForm, places: Mapping[int, int], notes: list[str]) -> Raw:
+    """Return the rows as a source has them; `places`: position in the training table -> position in this one."""
+    names = form.feature_names
+    positions = [position for position in form.features for _ in form.categories.get(position, "1")]
 
-    Raises:
-        DataError: for a category that training did not have, if `form.unseen` says so (otherwise `notes` gets a
-            sentence); for far too many features.
-    """
+    def spelling(row: int, j: int | None) -> str:
+        position = form.label if j is None else positions[j]
+        return "" if position is None else opened.cell(row, places[position])
+
+    return Raw(
+        opened.where,
+        _encode(table, form, opened, notes),
+        table.labels,
+        None,
+        place=opened.place,
+        label_place=opened.place,
+        feature=lambda j: f"column {shown(names[j])}",
+        spelling=spelling,
+    )
+
+
+def _encode(table: _Parsed, form: TableForm, opened: Opened, notes: list[str]) -> Array:
+    """Return the rows as (N, D) float64, NaN where a cell is missing (in all features of a missing category)."""
     if not form.categories:
         return table.numbers
     n_rows, n_numbers = table.numbers.shape
@@ -59,14 +114,14 @@ def encode(table: ParsedTable, form: TableForm, where: str, notes: list[str]) ->
     if n_rows * D > max(MAX_ENCODED, 8 * n_rows * len(form.features)):
         widest = max(form.categories, key=lambda position: len(form.categories[position]))
         found = f"{D:,} features for {n_rows:,} rows, {len(form.categories[widest]):,} of them for one column"
-        raise data_error(f"{where}: {form.title(widest)}", "fewer categories, or the column in 'ignore'", found)
+        raise data_error(f"{opened.where}: {form.title(widest)}", "fewer categories, or the column in 'ignore'", found)
     X = np.zeros((n_rows, D))
     numbers = iter(table.numbers.T)
     at = 0
     for position in form.features:
         width = len(form.categories.get(position, "1"))
         if position in form.categories:
-            _encode_column(table, form, position, X[:, at : at + width], where, notes)
+            _encode_column(table, form, position, X[:, at : at + width], opened, notes)
         else:
             X[:, at] = next(numbers)
         at += width
@@ -74,7 +129,7 @@ def encode(table: ParsedTable, form: TableForm, where: str, notes: list[str]) ->
 
 
 def _encode_column(
-    table: ParsedTable, form: TableForm, position: int, out: Array, where: str, notes: list[str]
+    table: _Parsed, form: TableForm, position: int, out: Array, opened: Opened, notes: list[str]
 ) -> None:
     """Fill `out` (N, values) with the one-hot rows of a categorical column."""
     column, known = table.categories[position], form.categories[position]
@@ -85,13 +140,13 @@ def _encode_column(
     if len(unknown):
         values = list(dict.fromkeys(str(column.values[code]) for code in column.codes[unknown].tolist()))
         if form.unseen == "error":
-            place = f"{table.place(int(unknown[0]))}: {form.title(position)}"
+            place = f"{opened.place(int(unknown[0]))}: {form.title(position)}"
             expected = f"a category known from training: {some(known)}"
             raise data_error(place, expected, shown(values[0]), did_you_mean(values[0], known))
         one = len(unknown) == 1
         notes.append(
-            f"{where}: {form.title(position)}: {len(unknown):,} cell{'s' * (not one)} with a category that training "
-            f"did not have ({some(values, 4)}) count{'s' * one} as none of the known ones"
+            f"{opened.where}: {form.title(position)}: {len(unknown):,} cell{'s' * (not one)} with a category that "
+            f"training did not have ({some(values, 4)}) count{'s' * one} as none of the known ones"
         )
     out[there[is_known], codes[is_known]] = 1
     out[column.codes == MISSING] = np.nan
@@ -99,7 +154,7 @@ def _encode_column(
 
 def read_training_table(
     source: Any, choice: ColumnChoice, reading: Reading, constant: str, unseen: str, notes: list[str]
-) -> tuple[ParsedTable, TableForm]:
+) -> tuple[Raw, TableForm]:
     """Return a training table, of a file or a frame, and what its columns are; categories are those of all its rows.
 
     With constant="drop", columns with one value are no features; `notes` gets what was decided.
@@ -112,7 +167,8 @@ def read_training_table(
     form = form_of_header(opened.where, opened.names, opened.width, choice, notes)
     label = form.label
     assert label is not None
-    table = _parse(opened, form, {at: at for at in (*form.features, label)}, reading)
+    places = {at: at for at in (*form.features, label)}
+    table = _parse(opened, form, places, reading)
     if constant == "drop":
         table, form = _without_constant(table, form, notes)
     for position, column in table.categories.items():
@@ -125,10 +181,24 @@ def read_training_table(
         notes += filter(None, [near_equal_note(column.values, title)])
     known = {position: tuple(map(str, column.values)) for position, column in table.categories.items()}
     decided = replace(reading, header=opened.names is not None)
-    return table, replace(form, categories=known, reading=decided, unseen=unseen)
+    form = replace(form, categories=known, reading=decided, unseen=unseen)
+    notes += _leak_notes(table, form)
+    return _raw(opened, table, form, places, notes), form
 
 
-def read_table(source: Any, form: TableForm, labels: Labelling, notes: list[str]) -> ParsedTable:
+def _leak_notes(table: _Parsed, form: TableForm) -> list[str]:
+    """Return a sentence on the column that gives the label away the most, if the table is not too wide."""
+    if table.labels is None or len(form.features) > _MOST_JUDGED:
+        return []
+    numeric = (position for position in form.features if position not in form.categories)
+    columns = [(form.name(at), values) for at, values in zip(numeric, table.numbers.T, strict=True)]
+    columns += [(form.name(at), column.codes) for at, column in table.categories.items()]
+    leaks = find_leaks(columns, table.labels.codes, max_rows=2000)
+    more = f" ({len(leaks) - 1} more columns like it)" if len(leaks) > 1 else ""
+    return [f"possible leak: {leaks[0]}{more}"] if leaks else []
+
+
+def read_table(source: Any, form: TableForm, labels: Labelling, notes: list[str]) -> Raw:
     """Return a table, of a file, a frame or rows of cells (N, features), whose columns are those of a training table.
 
     Raises:
@@ -146,7 +216,7 @@ def read_table(source: Any, form: TableForm, labels: Labelling, notes: list[str]
         places = find_columns(opened.where, form, names, opened.width, labels == "needed", notes)
     if labels == "left" and form.label is not None:
         places.pop(form.label, None)
-    return _parse(opened, form, places, form.reading)
+    return _raw(opened, _parse(opened, form, places, form.reading), form, places, notes)
 
 
 def read_columns(
@@ -217,7 +287,7 @@ def _open_again(source: Any, form: TableForm) -> Opened:
     return opened
 
 
-def _parse(opened: Opened, form: TableForm, places: Mapping[int, int], reading: Reading) -> ParsedTable:
+def _parse(opened: Opened, form: TableForm, places: Mapping[int, int], reading: Reading) -> _Parsed:
     """Parse the columns of a training table, as far as `places` has them: position in it -> position in this one."""
     where, decimal, label = opened.where, opened.decimal, form.label
     numeric = [position for position in form.features if position not in form.categories]
@@ -240,7 +310,7 @@ def _parse(opened: Opened, form: TableForm, places: Mapping[int, int], reading: 
 
     categories = {position: coded(position, MAX_CATEGORIES) for position in form.categories}
     labels = coded(label, MAX_CLASSES) if label is not None and label in places else None
-    return ParsedTable(numbers, categories, labels, opened.place, lambda row, at: opened.cell(row, places[at]))
+    return _Parsed(numbers, categories, labels)
 
 
 def fill_numbers(column: Any, out: Array, reading: Reading, decimal: str, give_up: bool = False) -> int | None:
@@ -273,7 +343,7 @@ def fill_numbers(column: Any, out: Array, reading: Reading, decimal: str, give_u
 
 
 def _as_float64(column: Any) -> Array:
-    """The numbers (N,) of a pyarrow column, NaN where null."""
+    """Return the numbers (N,) of a pyarrow column, NaN where null."""
     import pyarrow as pa
 
     if column.type != pa.float64():
@@ -287,13 +357,15 @@ def _no_number(opened: Opened, row: int, at: int, title: str) -> Exception:
     plain = plain_number(cell)
     if plain is not None:
         expected = f"a number written as {plain}"
-        hint = "if the comma is a decimal point, set data.decimal: ','" if cell.count(",") == 1 else ""
+        hint = (
+            "if the comma is a decimal point, set data.decimal: ','" if cell.count(",") == 1 and "." not in cell else ""
+        )
     if opened.names is None and row == 0:
         hint = "if the first line holds names, set data.header: true"
     return data_error(f"{opened.place(row)}: {title}", expected, shown(cell), hint)
 
 
-def _without_constant(table: ParsedTable, form: TableForm, notes: list[str]) -> tuple[ParsedTable, TableForm]:
+def _without_constant(table: _Parsed, form: TableForm, notes: list[str]) -> tuple[_Parsed, TableForm]:
     """Leave out the features that have one value in all rows; note their number."""
     numeric = [position for position in form.features if position not in form.categories]
     same = (table.numbers == table.numbers[:1]).all(axis=0)
@@ -304,10 +376,5 @@ def _without_constant(table: ParsedTable, form: TableForm, notes: list[str]) -> 
         return table, form
     notes.append(f"{len(dropped):,} of {len(form.features):,} feature columns have one value in all rows: left out")
     kept = {position: column for position, column in table.categories.items() if position not in dropped}
-    table = replace(table, numbers=np.ascontiguousarray(table.numbers[:, ~same]), categories=kept)
+    table = _Parsed(np.ascontiguousarray(table.numbers[:, ~same]), kept, table.labels)
     return table, replace(form, features=features, categories=dict.fromkeys(kept, ()))
-
-
-def form_of_arrays(n_features: int) -> TableForm:
-    """Return the form of rows without names: a table of `n_features` columns of numbers."""
-    return TableForm(None, n_features, None, tuple(range(n_features)), {})
