@@ -69,12 +69,17 @@ def speed_page(page: str) -> str:
     names = list(dict.fromkeys(row["contestant"] for row in found))
     shapes = list(dict.fromkeys(row["shape"] for row in found))
 
-    def steps_row(shape: str, optimizer: str) -> list[str]:
-        row = {name: times[shape, optimizer, name] for name in names if (shape, optimizer, name) in times}
-        best = min(row, key=lambda name: row[name] if name != "five products" else math.inf)
-        cells = {name: f"{us:,.1f}" if us < 10 else f"{us:,.0f}" for name, us in row.items()}
-        cells[best] = f"**{cells[best]}**"
-        return [shape, optimizer, *(cells.get(name, "-") for name in names)]
+    def steps(optimizer: str) -> list[list[str]]:
+        rows = []
+        for name in names:
+            row = [name]
+            for shape in shapes:
+                us = times.get((shape, optimizer, name))
+                others = [times.get((shape, optimizer, each), math.inf) for each in names if each != "five products"]
+                text = "-" if us is None else f"{us:,.1f}" if us < 10 else f"{us:,.0f}"
+                row.append(f"**{text}**" if us == min(others) else text)
+            rows.append(row)
+        return rows
 
     def ratio(name: str, among: Sequence[str]) -> str:
         cases = [(shape, optimizer) for shape in among for optimizer in ("sgd", "momentum")]
@@ -82,8 +87,8 @@ def speed_page(page: str) -> str:
         ends = (min(found), max(found)) if found else ()
         return " to ".join(f"{each:.2g}" if each < 10 else f"{each:.0f}" for each in ends)
 
-    steps = [steps_row(shape, optimizer) for shape in shapes for optimizer in ("sgd", "momentum")]
-    page = between_marks(page, "steps", ["D-H-C-batch", "optimiser", *names], steps, n_text=2)
+    for optimizer in ("sgd", "momentum"):
+        page = between_marks(page, optimizer, ["D-H-C-batch", *shapes], steps(optimizer), n_text=1)
     groups = (shapes[:_SMALL], shapes[_SMALL:])
     ratios = [[name, *(ratio(name, group) for group in groups)] for name in names if name != "twolayer numba"]
     heads = ["times as long", *(f"{group[0]} to {group[-1]}" for group in groups)]
