@@ -21,10 +21,6 @@ from twolayer.utils.errors import TwoLayerError
 @click.option("--rounds", type=click.IntRange(1), default=7, show_default=True, help="Turns of each contestant.")
 @click.option("--quick", is_flag=True, help="The four smaller networks and two rounds, to see that it works.")
 @click.option("--only", metavar="D-H-C-B", multiple=True, help="Only this network; may be given several times.")
-@click.option(
-    "--processes", metavar="CONFIG ROWS", nargs=2, type=click.Path(exists=True, path_type=Path),
-    help="Also time whole processes: train CONFIG against equal scripts that read ROWS (csv.gz, label last).",
-)  # fmt: skip
 @click.option("--scaling", is_flag=True, help="Also how an epoch's time grows with N, D, H, C and the batch.")
 @click.option("--mapped", metavar="GIB", type=click.FloatRange(min=0.01), help="Also train from a made file this big.")
 @click.option("--busy", is_flag=True, help="Instead: one thread against the default beside busy processes (Linux).")
@@ -33,7 +29,7 @@ from twolayer.utils.errors import TwoLayerError
 @click.option("--defaults", is_flag=True, help="Instead: test accuracy with defaults beside MLPClassifier's.")
 def command(
     peers: bool, json_path: Path | None, chart: Path | None, rounds: int, quick: bool, only: tuple[str, ...],
-    processes: tuple[Path, Path] | None, scaling: bool, mapped: float | None, busy: bool,
+    scaling: bool, mapped: float | None, busy: bool,
     startup: bool, tricks: bool, defaults: bool,
 ) -> None:  # fmt: skip
     """Time a training step of seven networks, with SGD and with momentum, and print a table.
@@ -43,9 +39,8 @@ def command(
     \b
     python -m benchmarks
     python -m benchmarks --peers --json speed.json --chart speed.png
-    python -m benchmarks --peers --processes configs/optdigits.yaml data/optdigits-train.csv.gz
     python -m benchmarks --busy --only 784-128-10-128
-    python -m benchmarks --startup
+    python -m benchmarks --startup --peers
     python -m benchmarks --tricks
     python -m benchmarks --defaults
     """
@@ -53,7 +48,7 @@ def command(
         if busy:
             _print_busy(only)
         elif startup:
-            _print_startup(rounds)
+            _print_startup(rounds, peers)
         elif tricks:
             _print_tricks(rounds)
         elif defaults:
@@ -62,8 +57,6 @@ def command(
             run(click.echo, quick)
         else:
             _race(peers, json_path, chart, rounds, quick, only)
-            if processes is not None:
-                _print_processes(*processes, peers, rounds)
             if scaling:
                 _print_scaling(quick)
             if mapped is not None:
@@ -130,13 +123,13 @@ def _print_busy(only: tuple[str, ...]) -> None:
         click.echo(f"left out: {line}")
 
 
-def _print_startup(rounds: int) -> None:
+def _print_startup(rounds: int, peers: bool) -> None:
     from benchmarks.startup import measure_startup, startup_lines
     from benchmarks.table import machine_line
 
     root = Path(__file__).parents[1]
     config, rows = root / "configs/optdigits.yaml", root / "data/optdigits-train.csv.gz"
-    found = measure_startup(config, rows, rounds, _say)
+    found = measure_startup(config, rows, rounds, peers, _say)
     click.echo(machine_line())
     for line in startup_lines(found):
         click.echo(line)
@@ -151,15 +144,6 @@ def _print_tricks(rounds: int) -> None:
         rows.append([gain.trick, str(gain.shape), f"{gain.with_us:.1f}", f"{gain.without_us:.1f}", f"{gain.ratio:.2f}"])
     click.echo(f"{machine_line()}\nMicroseconds per step, momentum, medians; the ratio turn by turn:\n")
     click.echo(align(rows))
-
-
-def _print_processes(config: Path, rows: Path, peers: bool, rounds: int) -> None:
-    from benchmarks.processes import time_processes
-
-    seconds = time_processes(config, rows, peers, rounds)
-    click.echo(f"\nSeconds of a whole process, {config.name}:")
-    for name, value in seconds.items():
-        click.echo(f"  {name:<14} {value:6.2f}   twolayer takes {seconds['twolayer'] / value:.2f} of it")
 
 
 def _print_scaling(quick: bool) -> None:

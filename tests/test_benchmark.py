@@ -19,10 +19,9 @@ from benchmarks.__main__ import command
 from benchmarks.busy import busy_table, measure_busy
 from benchmarks.cases import REG, SHAPES, Case, Shape, Work, final_loss, make_work
 from benchmarks.entries import ENTRIES, FLOOR
-from benchmarks.processes import SCRIPT_BEGIN, SCRIPT_END
 from benchmarks.race import Result, race
 from benchmarks.scaling import fit_line, measure_scaling
-from benchmarks.startup import SCRIPT_NUMPY, Used, startup_lines
+from benchmarks.startup import SCRIPT_BEGIN, SCRIPT_END, SCRIPT_NUMPY, Used, startup_lines
 from benchmarks.table import ratio_table, step_table
 from benchmarks.worker import serve
 from twolayer.network.backprop import loss_and_gradients
@@ -255,11 +254,11 @@ def test_each_trick_of_the_compiled_engine_can_be_switched_off(monkeypatch):
 
 def test_startup_compares_pair_by_pair():
     found = {
-        "train": [Used(2.0, 100.0), Used(3.0, 120.0), Used(8.0, 110.0)],
-        "bare script": [Used(1.0, 50.0), Used(2.0, 60.0), Used(8.0, 70.0)],
+        "train": [Used(2.0, 1.5, 100.0), Used(3.0, 1.7, 120.0), Used(8.0, 1.6, 110.0)],
+        "bare script": [Used(1.0, 1.0, 50.0), Used(2.0, 1.0, 60.0), Used(8.0, 1.0, 70.0)],
     }
     lines = startup_lines(found)
-    assert lines[0].split() == ["train", "3.00", "CPU", "s", "110", "MiB", "at", "most"]
+    assert lines[0].split() == ["train", "3.00", "CPU", "s", "1.60", "s", "110", "MiB", "at", "most"]
     assert lines[-1].endswith("2.00, 1.50, 1.00; median 1.50")
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -23,8 +25,20 @@ __all__ = ["NumbaEngine"]
 
 WORTH_WAKING = 30_000_000  # multiplications of X W1 in a chunk from which on waking threads is worth it
 PATIENCE = 1 << 20  # ticks, well under a millisecond, that may be lost in waiting before it counts
-COMPILE_SECONDS = 15
+COMPILE_SECONDS = 10
 RECOVERY = 32  # times as long as threads have lost by waiting, the first one works alone
+
+
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """Collect no garbage meanwhile: a compiler makes many objects, and to look through them takes it a tenth longer."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class NumbaEngine:
@@ -82,7 +96,7 @@ class NumbaEngine:
             MEASURE * measure + OBJECTIVE * objective,
             self.state.t,
         )
-        with at_most_threads(1):
+        with at_most_threads(1), _without_collection() if self._chunk == 0 else contextlib.nullcontext():
             outcome, done, self.state.t, loss = self._run_on_threads(chunk, losses)
         if measure or outcome == NOT_FINITE:
             self.gradient_norm = float(self._norm[0])

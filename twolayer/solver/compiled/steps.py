@@ -50,11 +50,13 @@ def run_steps(
     n_shards = len(shards.at)
     first, last = n_shards * thread // threads, n_shards * (thread + 1) // threads
     copy_shards(False, copies, shards, first, last)
+    head = shard_at(shards, first)
     outcome, k, loss, parting = FINISHED, 0, math.nan, False
     while k < rates.size and outcome == FINISHED:
         done, loss, parting = _step(
-            team, shards, rule, gemm, thread, threads, first, last, X, y, weights, rates[k], k, flags, t, losses, norm
-        )
+            team, shards, head, rule, gemm, thread, threads, first, last, X, y, weights, rates[k], k, flags, t, losses,
+            norm,
+        )  # fmt: skip
         outcome, t, k = (NOT_FINITE, t, k) if done < 0 else (FINISHED, t + done, k + 1)
         if parting:
             sync.barrier(team, thread, threads)
@@ -74,10 +76,10 @@ def run_steps(
 
 @compiled_within
 def _step(
-    team: Team, shards: Shards, rule: Rule, gemm: int, thread: int, threads: int, first: int, last: int, X: Array,
-    y: Array, weights: Array, rate: float, k: int, flags: int, t: int, losses: Array, norm: Array,
+    team: Team, shards: Shards, head: Shard, rule: Rule, gemm: int, thread: int, threads: int, first: int, last: int,
+    X: Array, y: Array, weights: Array, rate: float, k: int, flags: int, t: int, losses: Array, norm: Array,
 ) -> tuple[int, float, bool]:  # fmt: skip
-    """Do batch k with the thread's shards, `first` to `last` - 1.
+    """Do batch k with the thread's shards, `first`, which is the `head`, to `last` - 1.
 
     Returns:
         Updates made: 1, 0 for a batch of zero weight, -1 if loss or gradient is not finite; the loss; whether the
@@ -93,11 +95,11 @@ def _step(
     now = sync.parity(team, thread)
     notes, summands = team.notes[now], team.summands[now]
     for index in range(first, last):
-        shard = shard_at(shards, index)
+        shard = head if index == first else shard_at(shards, index)
         if flags & OBJECTIVE:
             notes[index, sync.WEIGHTS] = sum_of_squares(shard.q[: min(shard.n_weights, shard.counted)])
         notes[index, sync.SAFE] = _forward_apart(shards, shard, index, gemm, x, n, summands[index])
-    parting, head = sync.barrier(team, thread, threads), shard_at(shards, first)
+    parting = sync.barrier(team, thread, threads)
     dS, row_losses = head.dS[: C * n], shards.row_losses[first, :n]
     safe = _forward_together(shards, head, gemm, n, summands, dS)
     safe &= layers.softmax_gradient(dS, n, labels, w, total_weight, head.softmax, row_losses)
@@ -112,7 +114,7 @@ def _step(
 
     whole = bool(flags & MEASURE) or rule.clip > 0 or not safe
     for index in range(first, last):
-        shard = shard_at(shards, index)
+        shard = head if index == first else shard_at(shards, index)
         rows_only = shards.by_features and index > first
         if not rows_only:
             _backward(gemm, shard, C, D, dS, x, n)
