@@ -4,6 +4,7 @@ for its validation and test rows."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twolayer.data import Preparation
-from twolayer.network.model import Array, Params, forward, predict_proba, softmax
+from twolayer.network.model import Array, Params, forward, softmax
 from twolayer.runs.checkpoint import read_arrays, read_model_arrays
 from twolayer.runs.folder import RunFolder, open_run
 from twolayer.utils.errors import RunError
@@ -21,6 +22,7 @@ from twolayer.utils.text import data_error, shown
 _BLOCK_ROWS = 4096
 
 
+@dataclass(eq=False, repr=False)
 class Model:
     """Parameters, and all it takes to predict from raw rows: scaling, categories, labels.
 
@@ -30,19 +32,14 @@ class Model:
         header: what the file says about the training: epoch, step, monitor, value.
     """
 
-    def __init__(self, params: Params, preparation: Preparation, header: Mapping[str, Any] | None = None) -> None:
-        self.params = params
-        self.preparation = preparation
-        self.header = dict(header or {})
+    params: Params
+    preparation: Preparation
+    header: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def classes(self) -> Sequence[str | int]:
         """Return the C labels, in the order of the probabilities' columns."""
         return self.preparation.classes
-
-    def probabilities(self, X: Array) -> Array:
-        """Return class probabilities (N, C) of rows X (N, D) that `preparation` has made ready."""
-        return predict_proba(self.params, X)
 
     def predict_proba(self, X: Any) -> Array:
         """Return class probabilities (N, C) of raw rows X (N, columns), as `Preparation.transform` takes them."""
