@@ -17,6 +17,8 @@ import numpy as np
 from twolayer.network.fields import setting
 from twolayer.network.model import Array
 
+State = tuple[Array, ...]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Hyperparameters:
@@ -29,15 +31,13 @@ class Hyperparameters:
     epsilon: float = setting(1e-8, "added to the root of the mean of squares", gt=0)
 
 
-def sgd(q: Array, g: Array, state: tuple[Array, ...], scratch: Array, a: float, t: int, h: Hyperparameters) -> None:
+def sgd(q: Array, g: Array, state: State, scratch: Array, a: float, t: int, h: Hyperparameters) -> None:
     """Q <- Q - a g."""
     g *= a
     q -= g
 
 
-def momentum(
-    q: Array, g: Array, state: tuple[Array, ...], scratch: Array, a: float, t: int, h: Hyperparameters
-) -> None:
+def momentum(q: Array, g: Array, state: State, scratch: Array, a: float, t: int, h: Hyperparameters) -> None:
     """v <- mu v - a g;  Q <- Q + v. The rate is inside the velocity (CS231n's and scikit-learn's form)."""
     (v,) = state
     v *= h.momentum
@@ -46,9 +46,7 @@ def momentum(
     q += v
 
 
-def nesterov(
-    q: Array, g: Array, state: tuple[Array, ...], scratch: Array, a: float, t: int, h: Hyperparameters
-) -> None:
+def nesterov(q: Array, g: Array, state: State, scratch: Array, a: float, t: int, h: Hyperparameters) -> None:
     """v <- mu v - a g;  Q <- Q + mu v - a g. Momentum, looking one step ahead (CS231n's and scikit-learn's form)."""
     (v,) = state
     v *= h.momentum
@@ -59,7 +57,7 @@ def nesterov(
     q += scratch
 
 
-def rmsprop(q: Array, g: Array, state: tuple[Array, ...], scratch: Array, a: float, t: int, h: Hyperparameters) -> None:
+def rmsprop(q: Array, g: Array, state: State, scratch: Array, a: float, t: int, h: Hyperparameters) -> None:
     """c <- rho c + (1 - rho) g^2;  Q <- Q - a g / (sqrt(c) + eps). Epsilon is outside the root."""
     (c,) = state
     np.multiply(g, g, out=scratch)
@@ -73,7 +71,7 @@ def rmsprop(q: Array, g: Array, state: tuple[Array, ...], scratch: Array, a: flo
     q -= g
 
 
-def adam(q: Array, g: Array, state: tuple[Array, ...], scratch: Array, a: float, t: int, h: Hyperparameters) -> None:
+def adam(q: Array, g: Array, state: State, scratch: Array, a: float, t: int, h: Hyperparameters) -> None:
     """m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2;  Q <- Q - a mhat / (sqrt(vhat) + eps).
 
     mhat = m / (1 - b1^t), vhat = v / (1 - b2^t), and epsilon is added to the root of vhat, after the correction:
@@ -108,7 +106,7 @@ class Optimizer(NamedTuple):
             gradient (adamw, after Loshchilov and Hutter, 2019).
     """
 
-    update: Callable[[Array, Array, tuple[Array, ...], Array, float, int, Hyperparameters], None]
+    update: Callable[[Array, Array, State, Array, float, int, Hyperparameters], None]
     n_slots: int
     uses: tuple[str, ...] = ()
     learning_rate: float = 0.1
