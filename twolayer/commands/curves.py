@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from twolayer.views.panels import By
     from twolayer.views.run_data import RunData
 
 KINDS = (".png", ".svg", ".pdf")
@@ -30,7 +31,7 @@ KINDS = (".png", ".svg", ".pdf")
 def command(
     runs: tuple[Path, ...],
     output: Path | None,
-    by: str,
+    by: By,
     scale: str | None,
     bands: bool,
     show: str | None,
@@ -53,11 +54,9 @@ def command(
     twolayer curves runs/digits --show gradient_norm,dead_share --text
     twolayer curves runs/spiral --boundary -o spiral.gif
     """
-    from typing import cast
-
     from twolayer.utils.files import write_atomically
     from twolayer.views.loss_curve import draw_curves, text_plot
-    from twolayer.views.panels import MAIN_PANELS, By, panels_named
+    from twolayer.views.panels import MAIN_PANELS, panels_named
     from twolayer.views.run_data import load_runs
     from twolayer.views.table import run_table
 
@@ -78,11 +77,11 @@ def command(
     loaded = [loaded[k] for k in table.order]
     if text:
         width = shutil.get_terminal_size().columns
-        click.echo(f"{text_plot(loaded, panels, cast(By, by), width)}\n\n{table.for_terminal()}")
+        click.echo(f"{text_plot(loaded, panels, by, width)}\n\n{table.for_terminal()}")
         return
     name = "loss_curve.png" if show is None else f"{'-'.join(panel.name for panel in panels)}.png"
     path = output or (loaded[0].path / name if len(loaded) == 1 else Path("curves.png"))
-    draw_curves(loaded, path, panels=panels, by=cast(By, by), scale=scale, bands=bands)
+    draw_curves(loaded, path, panels=panels, by=by, scale=scale, bands=bands)
     if len(loaded) > 1:
         write_atomically(path.with_suffix(".csv"), table.as_csv().encode(errors="replace"))
     click.echo(f"{table.for_terminal()}\n\n{path}")

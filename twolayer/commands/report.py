@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from twolayer.views.panels import By
 
 
 @click.command()
@@ -25,7 +29,7 @@ import click
     "--image", metavar="ROWSxCOLUMNS", help="Show csv rows as pictures, e.g. 8x8; IDX and CIFAR files say it."
 )
 def command(
-    runs: tuple[Path, ...], output: Path | None, by: str, scale: str | None, bands: bool, image: str | None
+    runs: tuple[Path, ...], output: Path | None, by: By, scale: str | None, bands: bool, image: str | None
 ) -> None:
     """Write one page about RUN, or about several runs side by side, that works without a network.
 
@@ -38,16 +42,13 @@ def command(
     twolayer report runs/digits --image 8x8
     twolayer report runs/rate-* -o rates.html
     """
-    from typing import cast
-
-    from twolayer.views.panels import By
     from twolayer.views.report.page import write_report
     from twolayer.views.run_data import load_runs
 
     shape = _image_shape(image)
     loaded = load_runs(runs, partial(click.echo, err=True))
     path = output or (loaded[0].path / "report.html" if len(loaded) == 1 else Path("report.html"))
-    note = write_report(loaded, path, image_shape=shape, by=cast(By, by), scale=scale, bands=bands)
+    note = write_report(loaded, path, image_shape=shape, by=by, scale=scale, bands=bands)
     if note:
         click.echo(f"the curves are a picture: {note}", err=True)
     click.echo(str(path))

@@ -99,7 +99,9 @@ class Curves:
             words = safe_text(f"{group.label} ({line.words})" if group.label else line.words)
             new[name] = _add_line(self.plots[panel], line, words, dot=name.endswith(_DOT))
             if line.band is not None and line.width == THICK:
-                new[f"{name} band"] = _add_band(self.plots[panel], line, words)
+                band: Any = _float32(x=line.x, low=line.band[0], high=line.band[1])
+                look_of_band: dict[str, Any] = {"source": band, "color": line.color, "alpha": 0.15, "name": words}
+                new[f"{name} band"] = self.plots[panel].varea("x", "low", "high", **look_of_band)
 
     def grid(self, names: Sequence[str]) -> Any:
         """Return some of the panels, two in a row."""
@@ -180,22 +182,11 @@ def _float32(**columns: Array) -> dict[str, Array]:
 
 def _add_line(plot: Figure, line: Line, name: str, dot: bool) -> GlyphRenderer[Any]:
     """Draw a line, or a dot for the one point that it has."""
-    from bokeh.models import ColumnDataSource
-
-    source: Any = ColumnDataSource(_float32(x=line.x, y=line.y))
+    look: dict[str, Any] = {"source": _float32(x=line.x, y=line.y), "color": line.color, "name": name}
     if dot:
-        return plot.scatter("x", "y", source=source, color=line.color, size=8, name=name)
+        return plot.scatter("x", "y", size=8, **look)
     alpha = 0.2 if line.words == "each step" else 1.0
-    look: dict[str, Any] = {"color": line.color, "line_dash": line.dash, "line_width": line.width, "alpha": alpha}
-    return plot.line("x", "y", source=source, name=name, **look)
-
-
-def _add_band(plot: Figure, line: Line, name: str) -> GlyphRenderer[Any]:
-    from bokeh.models import ColumnDataSource
-
-    low, high = line.band or (line.y, line.y)
-    source: Any = ColumnDataSource(_float32(x=line.x, low=low, high=high))
-    return plot.varea("x", "low", "high", source=source, color=line.color, alpha=0.15, name=name)
+    return plot.line("x", "y", line_dash=line.dash, line_width=line.width, alpha=alpha, **look)
 
 
 def interactive_curves(

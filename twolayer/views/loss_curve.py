@@ -21,7 +21,6 @@ from twolayer.views.panels import MAIN_PANELS, THICK, X_AXES, By, Look, Panel, b
 from twolayer.views.run_data import RunData, RunGroup, grouped, read_run
 
 if TYPE_CHECKING:
-    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -59,14 +58,8 @@ class RedrawBudget:
 def draw_loss_curve(
     history: Mapping[str, ArrayLike], path: Path, best_epoch: int | None = None, title: str = ""
 ) -> None:
-    """Draw loss and accuracy of one run into a .png, .svg or .pdf file, replaced whole.
-
-    Args:
-        history: columns of history.csv by name, one value per epoch, NaN where there is none.
-        path: the file.
-        best_epoch: the epoch to mark, the one whose parameters were kept; None or 0: none.
-        title: a line above the panels, such as the run's name.
-    """
+    """Draw loss and accuracy of one run, by the columns of its history (NaN where there is no value), into a .png, .svg
+    or .pdf file, replaced whole; mark the best epoch, if there is one."""
     style.save(curves_figure([_group(history, best_epoch, title)], title=title), path)
 
 
@@ -102,6 +95,8 @@ def curves_figure(
     """Draw a panel for each of `panels`, two in a row; a single run has its best epoch marked.
 
     `scale` is that of the losses: `linear`, `log` or None (whichever shows more)."""
+    from matplotlib.lines import Line2D
+
     single = len(groups) == 1 and len(groups[0].runs) == 1
     labels = [] if single else [style.legend_name(group.label) for group in groups]
     entries = max(1, min(4, 105 // (max(map(len, labels), default=0) + 6)))
@@ -131,7 +126,8 @@ def curves_figure(
         above_right: dict[str, Any] = {"loc": "upper right", "ncols": 3, "bbox_to_anchor": (0.99, 1 - 0.15 / height)}
         figure.legend(handles, labels, frameon=False, **above_right)
     else:
-        lines = [_legend_line(*style.line_look(index)) for index in range(len(groups))]
+        looks = [style.line_look(index) for index in range(len(groups))]
+        lines = [Line2D([], [], color=color, linestyle=dash, linewidth=THICK) for color, dash in looks]
         lower_left: dict[str, Any] = {"loc": "lower left", "ncols": entries, "bbox_to_anchor": (0.06, 0.25 / height)}
         figure.legend(lines, labels, frameon=False, fontsize=9, **lower_left)
         band = ", band: from the lowest to the highest run" if any(len(group.runs) > 1 for group in groups) else ""
@@ -163,12 +159,6 @@ def draw_group(axes: Axes, panel: Panel, group: RunGroup, by: By, look: Look | N
         axes.axvline(best[0], color=style.MARK, linewidth=1, linestyle=":")
         axes.plot(*best, "o", color=style.MARK, markersize=6, label=f"best epoch {group.runs[0].best_epoch}")
     return values
-
-
-def _legend_line(color: str, dash: style.Dash) -> Artist:
-    from matplotlib.lines import Line2D
-
-    return Line2D([], [], color=color, linestyle=dash, linewidth=THICK)
 
 
 def text_plot(runs: Sequence[RunData], panels: Sequence[Panel], by: By, width: int, height: int = 15) -> str:

@@ -55,7 +55,6 @@ class LogTail:
         stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
         if stamp == self._stamp:
             return False
-        self._stamp = stamp
         with open_to_read(self.path) as file:
             file.seek(self._end - len(self._tail))
             data = file.read(_MAX_BYTES)
@@ -63,6 +62,7 @@ class LogTail:
                 self._restart()
                 file.seek(0)
                 data = file.read(_MAX_BYTES)
+        self._stamp = stamp
         new = data[len(self._tail) : data.rfind(b"\n") + 1]
         self._end += len(new)
         self._tail = (self._tail + new)[-_TAIL:]

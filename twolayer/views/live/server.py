@@ -22,17 +22,11 @@ _TRIES = 20  # ports after the one asked for
 
 
 def serve(places: Sequence[Path], address: str, port: int, browse: bool, say: Callable[[str], None]) -> None:
-    """Serve the page until the process is interrupted.
-
-    Args:
-        places: run folders, folders of runs, or sweeps.
-        address: to listen on.
-        port: the first to try; 0: any that is free.
-        browse: open the page in the browser, where there is one.
-        say: shows a line to the user.
+    """Serve the page about some places (see `Follower`) until the process is interrupted, at the port or the next free
+    one (0: any); `say` the address, and open it in the browser, where there is one.
 
     Raises:
-        TwoLayerError: if no port can be had, or (`MissingExtraError`) without Bokeh.
+        TwoLayerError: if no port is free, or (`MissingExtraError`) without Bokeh.
     """
     import_extra("bokeh", "report", "watch")
     from bokeh.application import Application
