@@ -32,8 +32,8 @@ ir: Any = import_extra("llvmlite.ir", "numba", "engine: numba")
 types, cgutils = numba.types, numba.core.cgutils
 
 
-def _tile_of(rows_of_tile: int, width_bytes: int) -> Any:
-    """Return a tile of this size, compiled into its callers."""
+def _tile_of(rows_of_tile: int) -> Any:
+    """Return a tile of this height, compiled into its callers."""
 
     def _tile(typingctx, i, j, n, k, A, row, column, B, ldb, C, ldc):  # type: ignore[no-untyped-def]
         """The tile of `tiled`'s C whose first element is (i, j). Below C's last row it does that row again."""
@@ -47,7 +47,7 @@ def _tile_of(rows_of_tile: int, width_bytes: int) -> Any:
                 for at, value in ((4, A), (7, B), (9, C))
             )
             last = builder.sub(n, n.type(1))
-            vector = ir.VectorType(A.type.pointee, width_bytes // itemsize)
+            vector = ir.VectorType(A.type.pointee, WIDTH_BYTES // itemsize)
             lanes = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), None)
             undefined, zeros = ir.Constant(vector, ir.Undefined), ir.Constant(vector, None)
 
@@ -82,8 +82,7 @@ def _tile_of(rows_of_tile: int, width_bytes: int) -> Any:
     return numba.extending.intrinsic(_tile)
 
 
-_tile, _low_tile = _tile_of(ROWS, WIDTH_BYTES), _tile_of(LOW, WIDTH_BYTES)
-_narrow_tile = _tile_of(2 * LOW, WIDTH_BYTES // 2)
+_tile, _low_tile = _tile_of(ROWS), _tile_of(LOW)
 
 
 @compiled
@@ -97,19 +96,14 @@ def tiled(n: int, k: int, m: int, A: Array, row: int, column: int, B: Array, ldb
     """C <- A B, for A (n, k), B (k, m), C (n, m); element (i, p) of A is at i row + p column in memory.
 
     m must be a tile's width at least. The last tile of a row may lie over the one before; both give the same sums.
-    Where half a tile's width is left of each row, or less, it is done by tiles of that width and twice the height.
     """
     width = tile_width(C)
-    narrow = width // 2 if 0 < m % width <= width // 2 else 0
     for i in range(0, n, ROWS):
-        for j in range(0, m - narrow, width):
+        for j in range(0, m, width):
             if n - i > LOW:
                 _tile(i, min(j, m - width), n, k, A, row, column, B, ldb, C, ldc)
             else:
                 _low_tile(i, min(j, m - width), n, k, A, row, column, B, ldb, C, ldc)
-    if narrow:
-        for i in range(0, n, 2 * LOW):
-            _narrow_tile(i, m - narrow, n, k, A, row, column, B, ldb, C, ldc)
 
 
 @compiled
