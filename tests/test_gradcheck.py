@@ -60,6 +60,14 @@ def test_a_derivative_of_2_001_for_2_is_caught() -> None:
     assert result.caught_by == {"differences", "two loops"}
 
 
+def test_an_error_too_small_for_differences_is_caught_by_the_reference() -> None:
+    def slightly_wrong(params: Params, X: Array, y: Array, reg: float) -> tuple[float, Params]:
+        loss, gradients = loss_and_gradients(params, X, y, reg)
+        return loss, gradients._replace(W2=gradients.W2 * (1 + 1e-10))
+
+    assert check(slightly_wrong, random_problem(np.random.default_rng(2))).caught_by == {"two loops"}
+
+
 def test_one_wrong_entry_is_caught() -> None:
     def one_entry(params: Params, X: Array, y: Array, reg: float) -> tuple[float, Params]:
         loss, gradients = loss_and_gradients(params, X, y, reg)
