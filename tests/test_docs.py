@@ -10,6 +10,7 @@ before it, is started in a process and gets a Ctrl-C when the file exists, or it
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import re
@@ -296,6 +297,16 @@ def test_the_command_under_a_verdict_is_that_of_its_picture() -> None:
             expected = ["twolayer", "train", f"configs/{picture.config}.yaml", *picture.overrides]
             assert command, picture.verdict
             assert shlex.split(command[1]) == expected
+
+
+def test_the_derivation_names_functions_where_they_are() -> None:
+    page = (ROOT / "docs/explanation/derivation.md").read_text("utf-8")
+    modules = {path.stem for path in (ROOT / "twolayer/reference").glob("*.py")}
+    named = [found for found in re.findall(r"`(\w+)\.(\w+)`", page) if found[0] in modules]
+    named += [(file, name) for name, file in re.findall(r"\| `(\w+)` \|.*\| (\w+)\.py \|", page)]
+    assert len(named) > 15
+    for module, name in named:
+        assert callable(getattr(importlib.import_module(f"twolayer.reference.{module}"), name)), f"{module}.{name}"
 
 
 def test_the_ci_script_runs_the_readmes_test_command() -> None:
