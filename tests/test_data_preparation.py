@@ -303,7 +303,7 @@ def test_raw_numbers_and_pictures_are_taken_as_they_are(tmp_path, root):
 @pytest.mark.parametrize(
     ("X", "said"),
     [
-        ([["red"]], r"expected \(N, 2\): 'colour', 'size'.*, got 1 columns"),
+        ([["red"]], r"expected \(N, 2\): 'colour', 'size'.*, got 1 column"),
         ([["red", 1], ["red", "x"]], "row 1: column 'size': expected a number, got 'x'"),
         ([["red", float("inf")]], "row 0: column 'size': expected a finite number.*, got inf"),
         ([], r"shape \(0,\)"),
