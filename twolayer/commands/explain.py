@@ -161,7 +161,7 @@ class _Batch:
         self.names["C"] = [f"'{label}'"[:10] for label in labels]
         if self.forward.Z1 is not None:
             Z1 = self.forward.Z1[0]
-            named = [self.largest("W2")[0], self.largest("W1")[1], self.largest("b1")[0]]
+            named = [self.peak("W2")[0], self.peak("W1")[1], self.peak("b1")[0]]
             order = np.lexsort((-np.abs(Z1), Z1 <= 0, ~np.isin(np.arange(len(Z1)), named)))  # the last key counts first
             self.shown["H"] = sorted(order[:_SHOWN].tolist())
             self.names["H"] = [f"unit {i}" for i in range(len(Z1))]
@@ -179,7 +179,7 @@ class _Batch:
     def step(self, equation: str, array: Array, axes: str, words: str = "") -> Step:
         return Step(equation, str(array.shape), words, self.table(array, axes))
 
-    def largest(self, name: str) -> tuple[int, ...]:
+    def peak(self, name: str) -> tuple[int, ...]:
         """Return where a gradient is largest."""
         gradient = self.gradients.named()[name]
         return tuple(int(i) for i in np.unravel_index(np.abs(gradient).argmax(), gradient.shape))
@@ -216,18 +216,18 @@ class _Batch:
         words = "Probability minus truth: below 0 for the right class, above 0 for all others."
         yield self.step("(7) dS = (P - Y) / N", dS, "NC", words)
         A, width = ("X", "D") if Z1 is None else ("A1", "H")
-        yield self.gradient_step(f"(8) dW2 = {A}^T dS + r W2", "W2", width + "C")
-        yield self.gradient_step("(9) db2 = 1_N^T dS", "b2", "C")
+        yield self.gradient(f"(8) dW2 = {A}^T dS + r W2", "W2", width + "C")
+        yield self.gradient("(9) db2 = 1_N^T dS", "b2", "C")
         if Z1 is not None:
             dZ1 = (dS @ self.params.W2.T) * (Z1 > 0)  # (N, H)
             words = "Nothing passes back through a unit that was not above 0."
             yield self.step("(10) dZ1 = (dS W2^T) * [Z1 > 0]", dZ1, "NH", words)
-            yield self.gradient_step("(11) dW1 = X^T dZ1 + r W1", "W1", "DH")
-            yield self.gradient_step("(12) db1 = 1_N^T dZ1", "b1", "H")
+            yield self.gradient("(11) dW1 = X^T dZ1 + r W1", "W1", "DH")
+            yield self.gradient("(12) db1 = 1_N^T dZ1", "b1", "H")
 
-    def gradient_step(self, equation: str, name: str, axes: str) -> Step:
+    def gradient(self, equation: str, name: str, axes: str) -> Step:
         """Show a gradient, its largest entry beside the centred difference, and the error over all entries probed."""
-        gradient, entry, h = self.gradients.named()[name], self.largest(name), 1e-6
+        gradient, entry, h = self.gradients.named()[name], self.peak(name), 1e-6
         losses = []
         for change in (h, -h):
             changed = self.params.copy()
