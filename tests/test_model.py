@@ -20,7 +20,6 @@ from twolayer.network.model import (
     forward,
     hidden_activations,
     init_params,
-    predict,
     predict_proba,
     product,
     softmax,
@@ -99,17 +98,10 @@ def test_predictions_in_blocks_are_those_of_one_block() -> None:
     params = params_of(3, 4, 5)
     X = np.random.default_rng(4).normal(size=(23, 3))
     np.testing.assert_allclose(predict_proba(params, X, block_rows=4), softmax(forward(params, X)), rtol=1e-13)
-    np.testing.assert_array_equal(predict(params, X, block_rows=4), predict_proba(params, X).argmax(axis=1))
-
-
-def test_predict_takes_the_first_of_equal_scores() -> None:
-    params = Params(None, None, np.zeros((2, 3)), np.array([0.0, 1.0, 1.0]))
-    assert predict(params, np.ones((1, 2))).tolist() == [1]
 
 
 def test_predictions_of_no_rows_are_no_predictions() -> None:
     params = params_of(3, 4, 5)
-    assert predict(params, np.empty((0, 3))).shape == (0,)
     assert predict_proba(params, np.empty((0, 3))).shape == (0, 5)
 
 
