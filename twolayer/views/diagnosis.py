@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from twolayer.network.model import Array
 from twolayer.views.run_data import ENDED, RunData, value_text
 
 RATIO_HIGH = 0.1  # |update| / |weights| of one step: a weight matrix replaced in ten steps cannot settle
@@ -129,12 +128,6 @@ def _has_few_rows(run: RunData) -> bool:
     return bool(steps.size) and batch_size is not None and steps[0] * batch_size < MIN_ROWS
 
 
-def _validation(run: RunData) -> tuple[Array, Array] | None:
-    """Return class indices (N,) and probabilities (N, C) of the validation rows, if there are any."""
-    y, P = run.predictions.get("validation_y"), run.predictions.get("validation_proba")
-    return None if y is None or P is None or not len(y) else (y, P)
-
-
 def _rate_too_high(run: RunData) -> Said:
     loss, guessing, ratios = run.column("train_loss"), math.log(run.n_classes), _ratios(run)
     layer = max(ratios, key=lambda each: ratios[each])
@@ -178,7 +171,7 @@ def _unscaled_inputs(run: RunData) -> Said:
 
 
 def _ignored_class(run: RunData) -> Said:
-    rows = _validation(run)
+    rows = run.predicted("validation")
     if rows is None:
         return None
     y, P = rows
@@ -281,7 +274,7 @@ def _underfitting(run: RunData) -> Said:
 
 
 def _few_validation_rows(run: RunData) -> Said:
-    rows = _validation(run)
+    rows = run.predicted("validation")
     if rows is None or len(rows[0]) >= FEW_ROWS:
         return None
     y, P = rows

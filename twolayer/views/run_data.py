@@ -105,6 +105,11 @@ class RunData:
         values = within_reach(np.asarray(self.history.get(name, ()), float))
         return values if np.isfinite(values).any() else np.empty(0)
 
+    def predicted(self, part: str) -> tuple[Array, Array] | None:
+        """Return class indices (N,) and probabilities (N, C) of the `validation` or `test` rows, if there are any."""
+        y, P = self.predictions.get(f"{part}_y"), self.predictions.get(f"{part}_proba")
+        return None if y is None or P is None or not len(y) else (y, P)
+
     def at_best(self, name: str) -> float | None:
         """Return a column's value at the best epoch."""
         values, at = self.column(name), np.flatnonzero(self.column("epoch") == self.best_epoch)

@@ -21,7 +21,7 @@ from twolayer.views.loss_curve import draw_curves
 from twolayer.views.panels import By
 from twolayer.views.report import html, pictures
 from twolayer.views.report.html import text
-from twolayer.views.report.rows import RawRows, evaluated, rows_or_reason
+from twolayer.views.report.rows import RawRows, rows_or_reason
 from twolayer.views.run_data import FIGURES, RunData, differing_keys, flattened
 from twolayer.views.table import SHORT, run_names, run_table
 
@@ -105,12 +105,13 @@ def _about(run: RunData, image_shape: tuple[int, ...] | None, units: int) -> lis
     best = RunFolder(run.path).best
     arrays = read_model_arrays(best, kinds=("model",))[0] if best.exists() else {}
     weights = arrays.get("W1", arrays.get("W2", np.empty((0, 0))))
-    judged = evaluated(run)
+    kind = "test" if run.predicted("test") else "validation"
+    judged = run.predicted(kind)
     if judged is None:
         shape = pictures.image_shape_of(len(weights), image_shape)
         parts.append('<p class="note">The run kept no predictions: no confusion matrix, no calibration.</p>')
     else:
-        kind, y, P = judged
+        y, P = judged
         wrong = most_confident_mistakes(y, P)
         rows, why_not = rows_or_reason(run, kind, wrong)
         known = rows.preparation.image_shape if rows else None

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,16 +19,6 @@ from twolayer.runs.environment import recorded_digests
 from twolayer.runs.folder import RunFolder
 from twolayer.utils.errors import FileError, TwoLayerError
 from twolayer.views.run_data import RunData
-
-
-def evaluated(run: RunData) -> tuple[str, NDArray[Any], NDArray[Any]] | None:
-    """Return the rows that the page judges the model by, `test` or else `validation` rows: (which, class indices (N,),
-    probabilities (N, C)), or None if the run kept no predictions."""
-    for part in ("test", "validation"):
-        y, P = run.predictions.get(f"{part}_y"), run.predictions.get(f"{part}_proba")
-        if y is not None and P is not None and len(y):
-            return part, y, P
-    return None
 
 
 class RawRows(NamedTuple):
