@@ -137,7 +137,7 @@ class CsvFile:
                 pass
         names = [str(at) for at in range(self.width)]
         content = pa.py_buffer(self._content)[self._start :]
-        block = max(1 << 20, 4 * max(map(len, _first_lines(self._content))))
+        block = max(1 << 20, 32 * max(map(len, _first_lines(self._content))))  # each block costs work for each column
         parse = pa_csv.ParseOptions(
             delimiter=self.separator, newlines_in_values=quoted, invalid_row_handler=refuse, ignore_empty_lines=True
         )

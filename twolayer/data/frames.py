@@ -79,7 +79,7 @@ class Frame:
 
 
 def _array_of(values: Any) -> Any:
-    """A column of pandas or NumPy as an Arrow array; cells of mixed types become texts."""
+    """Return a column of pandas or NumPy as an Arrow array; cells of mixed types become texts."""
     import pyarrow as pa
 
     try:

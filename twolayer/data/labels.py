@@ -323,7 +323,7 @@ def find_leaks(columns: Sequence[tuple[str, Array]], y: NDArray[np.integer[Any]]
 
 
 def _bins(values: Array, fit: NDArray[np.intp]) -> tuple[NDArray[np.intp], int]:
-    """(N,) the number of each row's value, or of its range, and how many there are; 0 for a missing one."""
+    """Return (N,) the number of each row's value, or of its range, 0 for a missing one, and how many there are."""
     if values.dtype.kind in "iu":
         return values.astype(np.intp) + 1, int(values.max()) + 2
     known = values[fit]
