@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from twolayer.data.cells import safe_text
-from twolayer.data.files import CutFile, Piece, cut, write_piece
+from twolayer.data.files import Piece, cut, write_piece
 from twolayer.data.table import read_columns
 from twolayer.runs.folder import RunFolder, folder_lock
 from twolayer.runs.saved_model import Model, load_model
@@ -198,35 +198,30 @@ class _Work:
         """Yield a job for each piece without an answer; what can be skipped is found on the way."""
         for path, answer in self._answers.items():
             try:
-                each = self._open(path, answer)
+                yield from self._jobs_of(path, answer)
             except TwoLayerError as error:
                 self._result.errors.append(str(error))
-                continue
-            if each is None:
-                continue
-            if not each.missing:
-                self._finish(each)
-            for number in sorted(each.missing):
-                if not each.failed:
-                    yield self._job(each, number)
 
-    def _open(self, path: Path, answer: Path) -> _Input | None:
-        """Return an input, or None if its answer is there."""
-        encoding = getattr(self._reading, "encoding", "utf-8")
+    def _jobs_of(self, path: Path, answer: Path) -> Iterator[Job]:
         with explained(path, CANNOT_READ):
-            found: CutFile = cut(path, has_header=self._has_header, encoding=encoding)
+            found = cut(path, has_header=self._has_header, encoding=getattr(self._reading, "encoding", "utf-8"))
         identity = {"input": found.sha256, "model": self._digest, "options": self._options}
         if _is_done(answer, identity):
             self._result.answers.append(answer)
             self._result.skipped += 1
-            return None
+            return
         key = sha256(json.dumps([identity, found.pieces]).encode()).hexdigest()[:16]
         parts = answer.with_name(f".{answer.name}.{key}.parts")
         with explained(parts):
             require_regular(parts, folder=True)
             parts.mkdir(exist_ok=True)
         missing = {i for i in range(len(found.pieces)) if not _part(parts, i).is_file()}
-        return _Input(path, answer, identity, found.pieces, parts, missing)
+        each = _Input(path, answer, identity, found.pieces, parts, missing)
+        if not missing:
+            self._finish(each)
+        for number in sorted(missing):
+            if not each.failed:
+                yield self._job(each, number)
 
     def _job(self, each: _Input, number: int) -> Job:
         piece = each.pieces[number]
@@ -261,7 +256,6 @@ class _Work:
 
     def _finish(self, each: _Input) -> None:
         """Put the answer file together from its parts."""
-
         write_atomically(each.answer, (read_whole(_part(each.parts, number)) for number in range(len(each.pieces))))
         with explained(each.answer, CANNOT_READ):
             write_json(_record(each.answer), {**each.identity, "answer": sha256_of(each.answer)})
