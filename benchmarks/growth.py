@@ -53,8 +53,8 @@ async def serve_workers(address: str, count: int) -> None:
 
 
 @contextlib.contextmanager
-def cluster(count: int, folder: Path) -> Iterator[str]:
-    """Start a scheduler and workers; yield the address."""
+def cluster(count: int, folder: Path) -> Iterator[tuple[str, int]]:
+    """Start a scheduler and workers; yield its address and process id."""
     file = folder / "scheduler.json"
     place = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)]
     scheduler = [sys.executable, "-m", "distributed.cli.dask_scheduler", *place]
@@ -68,7 +68,7 @@ def cluster(count: int, folder: Path) -> Iterator[str]:
             share = str(count // hosts + (i < count % hosts))
             command = [sys.executable, "-m", "benchmarks.growth", "--serve", address, share]
             begun.append(subprocess.Popen(command, stderr=subprocess.DEVNULL))
-        yield address
+        yield address, begun[0].pid
     finally:
         for process in reversed(begun):
             process.kill()
@@ -86,17 +86,20 @@ def _say(text: str) -> None:
         click.echo(text, err=True)
 
 
-def throughput(count: int) -> tuple[float, float]:
-    """Return the trials per second of a sweep with sleeping workers, and the caller's CPU seconds per trial."""
+def throughput(count: int) -> tuple[float, float, float]:
+    """Return the trials per second of a sweep with sleeping workers; CPU seconds per trial of caller and scheduler."""
+    import psutil  # which distributed needs
+
     n_trials = max(10, min(8 * count, 3 * count + 100))
-    ended: list[tuple[float, float]] = []
+    ended: list[tuple[float, float, float]] = []
     take = points.Points.take
 
     def timed(self: points.Points, *arguments: Any) -> None:
         take(self, *arguments)
-        ended.append((time.monotonic(), time.process_time()))
+        ended.append((time.monotonic(), time.process_time(), sum(scheduler.cpu_times()[:2])))
 
-    with tempfile.TemporaryDirectory() as scratch, cluster(count, Path(scratch)) as address:
+    with tempfile.TemporaryDirectory() as scratch, cluster(count, Path(scratch)) as (address, pid):
+        scheduler = psutil.Process(pid)
         points.Points.take = timed  # type: ignore[method-assign]
         try:
             path = write_sweep(Path(scratch), n_trials)
@@ -105,7 +108,8 @@ def throughput(count: int) -> tuple[float, float]:
             points.Points.take = take  # type: ignore[method-assign]
     first, last = ended[len(ended) // 3], ended[-1 - min(count, len(ended) // 3)]
     n_between = len(ended) - 1 - min(count, len(ended) // 3) - len(ended) // 3
-    return n_between / (last[0] - first[0]), (last[1] - first[1]) / n_between
+    seconds, caller, its_scheduler = (after - before for before, after in zip(first, last, strict=True))
+    return n_between / seconds, caller / n_between, its_scheduler / n_between
 
 
 class InstantPool:
@@ -178,10 +182,10 @@ def main(
     os.environ[SECONDS_VARIABLE] = str(seconds)
     click.echo(f"{os.cpu_count()} CPUs; a trial sleeps {seconds:g} s")
     for count in counts or (() if trials else WORKERS):
-        rate, cpu = throughput(count)
+        rate, caller, scheduler = throughput(count)
         share = rate * seconds / count
-        caller = f"{1e3 * cpu:.1f} ms CPU of the caller per trial"
-        click.echo(f"{count:4} workers: {rate:6.1f} trials/s, {share:4.0%} of {count} times one; {caller}")
+        cpu = f"CPU per trial: caller {1e3 * caller:.1f} ms, scheduler {1e3 * scheduler:.1f} ms"
+        click.echo(f"{count:4} workers: {rate:6.1f} trials/s, {share:4.0%} of {count} times one; {cpu}")
     for n_trials in trials or (() if counts else TRIALS):
         command = [sys.executable, "-m", "benchmarks.growth", "--one", str(n_trials)]
         found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
