@@ -58,10 +58,11 @@ class CsvFile:
         self._require_table()
 
     def decide_header(self, has_names: bool) -> bool:
-        """Return whether the first record is a header: the config says so or calls a column by its name, or by its
-        cells."""
-        if self.reading.header is not None or has_names:
-            return has_names if self.reading.header is None else self.reading.header
+        """Return whether the first record is a header: as the config says, or names columns, or else by its cells."""
+        if self.reading.header is not None:
+            return self.reading.header
+        if has_names:
+            return True
         decided, why = is_header(self.first, self._sample[1:], self.reading, self.decimal)
         if why:
             what = "names" if decided else "a row of data"
