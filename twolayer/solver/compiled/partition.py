@@ -84,6 +84,8 @@ class Shard(NamedTuple):
     F: int
     M: int
     q: Array
+    s1: Array
+    s2: Array
     g: Array
     W2: Array
     b1: Array
@@ -190,7 +192,7 @@ def shard_at(shards: Shards, index: int) -> Shard:
     end_b1 = first_b1 + M
     end_b2 = first_b2 + (shards.C if shards.by_features or index == 0 else 0)
     return Shard(
-        row, F, M, q[: at[SIZE]], room[: at[SIZE]],
+        row, F, M, q[: at[SIZE]], shards.s1[index], shards.s2[index], room[: at[SIZE]],
         q[first_W2:end_W2], q[first_b1:end_b1], q[first_b2:end_b2],
         room[first_W2:end_W2], room[first_b1:end_b1], room[first_b2:end_b2],
         room[at[A1] : at[DZ1]], room[at[DZ1] : at[DS]], room[at[DS] : at[SOFTMAX]], room[at[SOFTMAX] : at[SCRATCH]],

@@ -119,12 +119,12 @@ def _step(
         if not rows_only:
             _backward(gemm, shard, C, D, dS, x, n)
         dZ1 = head.dZ1 if shards.by_features else shard.dZ1
-        _backward_to_first(gemm, rule, shards, shard, index, dZ1, x, n, whole, rate, t + 1)
+        updated = _backward_to_first(gemm, rule, shard, D, dZ1, x, n, whole, rate, t + 1)
         end = shard.F * shard.M if rows_only else shard.q.size
         if whole:
             notes[index, sync.GRADIENT] = _squares_of_gradient(rule, shard, min(end, shard.n_weights))
         else:
-            _update(rule, shards, index, shard.F * shard.M, end, shard.n_weights, rate, rule.r, t + 1)
+            _update(rule, shard.q, shard.g, shard.s1, shard.s2, updated, end, shard.n_weights, rate, rule.r, t + 1)
     if whole:
         parting |= sync.barrier(team, thread, threads)
         length = math.sqrt(layers.sum_of(notes[:, sync.GRADIENT]))
@@ -133,7 +133,7 @@ def _step(
         if not (math.isfinite(loss) and math.isfinite(length)):
             return -1, loss, parting
         for index in range(first, last):
-            _update_whole(rule, shards, shard_at(shards, index), index, index == first, length, rate, t + 1)
+            _update_whole(rule, shard_at(shards, index), shards.by_features and index > first, length, rate, t + 1)
     return 1, loss, parting
 
 
@@ -207,19 +207,21 @@ def _backward(gemm: int, shard: Shard, C: int, D: int, dS: Array, x: Array, n: i
 
 @compiled_within
 def _backward_to_first(
-    gemm: int, rule: Rule, shards: Shards, shard: Shard, index: int, dZ1: Array, x: Array, n: int, whole: bool,
-    rate: float, t: int,
-) -> None:  # fmt: skip
-    """(11), and W1's update unless the `whole` gradient is asked for: by pieces, so that the update finds the gradient
-    in cache."""
+    gemm: int, rule: Rule, shard: Shard, D: int, dZ1: Array, x: Array, n: int, whole: bool, rate: float, t: int
+) -> int:
+    """(11), and W1's update if W1 is large and the `whole` gradient is not asked for: by pieces, so that the update
+    finds the gradient in cache. Returns how many numbers are updated."""
     F, M = shard.F, shard.M
     piece = PIECE // max(M, 1) + 1
+    updated = 0
     for begin in range(0, F if M else 0, piece):
         end = min(begin + piece, F)
         rows, dW1 = x[shard.row + begin :], shard.g[begin * M :]
-        product(gemm, TRANSPOSED, end - begin, n, M, rows, shards.D, dZ1, M, dW1, M, shard.scratch)
-        if not whole:
-            _update(rule, shards, index, begin * M, end * M, shard.n_weights, rate, rule.r, t)
+        product(gemm, TRANSPOSED, end - begin, n, M, rows, D, dZ1, M, dW1, M, shard.scratch)
+        if piece < F and not whole:
+            updated = end * M
+            _update(rule, shard.q, shard.g, shard.s1, shard.s2, begin * M, updated, updated, rate, rule.r, t)
+    return updated
 
 
 @compiled_within
@@ -232,23 +234,21 @@ def _squares_of_gradient(rule: Rule, shard: Shard, n_weights: int) -> float:
 
 
 @compiled_within
-def _update_whole(
-    rule: Rule, shards: Shards, shard: Shard, index: int, is_head: bool, length: float, rate: float, t: int
-) -> None:
+def _update_whole(rule: Rule, shard: Shard, rows_only: bool, length: float, rate: float, t: int) -> None:
     """The update from a whole gradient of this `length`, r W included except for adamw."""
     if 0 < rule.clip < length:
         scale(shard.g, rule.clip / length)
-    end = shard.F * shard.M if shards.by_features and not is_head else shard.q.size
+    end = shard.F * shard.M if rows_only else shard.q.size
     r_due = rule.r if rule.optimizer == ADAMW else 0.0
-    _update(rule, shards, index, np.intp(0), end, shard.n_weights, rate, r_due, t)
+    _update(rule, shard.q, shard.g, shard.s1, shard.s2, np.intp(0), end, shard.n_weights, rate, r_due, t)
 
 
 @compiled_apart
 def _update(
-    rule: Rule, shards: Shards, index: int, begin: int, end: int, n_weights: int, rate: float, r: float, t: int
-) -> None:
+    rule: Rule, q: Array, g: Array, s1: Array, s2: Array, begin: int, end: int, n_weights: int, rate: float, r: float,
+    t: int,
+) -> None:  # fmt: skip
     """The optimiser's step on some of a shard's numbers; L2 strength r, of the weights, is not yet in the gradient."""
     for p, due in ((slice(begin, min(end, n_weights)), r), (slice(max(begin, n_weights), end), 0.0)):
         if p.start < p.stop:
-            q, g = shards.q[index, p], shards.room[index, p]
-            update(rule.optimizer, q, g, shards.s1[index, p], shards.s2[index, p], rate, due, rule.h, t)
+            update(rule.optimizer, q[p], g[p], s1[p], s2[p], rate, due, rule.h, t)
