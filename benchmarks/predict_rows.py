@@ -16,8 +16,8 @@ from typing import Any
 
 import click
 
-# The libraries are loaded in processes of their own: the system counts the memory of the process that starts another
-# one as the other's as well.
+# The libraries are loaded in child processes: Linux counts what a process uses when it starts another one as a peak of
+# that one.
 
 BLOCK_ROWS = 500_000
 CONFIG = "data: {train: train.csv, label: y}\nmodel: {hidden: 16}\nsolver: {epochs: 3}\n"
