@@ -18,7 +18,7 @@ from twolayer.network.optim import OPTIMIZERS, Hyperparameters
 from twolayer.utils.blas import AdaptiveThreads, at_most_threads, usable_threads
 
 CHUNK_BYTES = 1 << 25  # of rows in a chunk: so many that what a chunk costs by itself is little
-CHUNK_STEPS, CHUNK_WORK = 1000, 10**10  # steps and multiplications at most, so that nobody waits long for its end
+CHUNK_STEPS, CHUNK_WORK = 1000, 10**10  # steps and multiplications at most, so that a chunk ends soon
 BLOCK = 1 << 16  # numbers updated at a time: few enough to stay in cache, enough to forget what a call costs
 
 
