@@ -163,6 +163,21 @@ def test_a_wrong_gradient_fails():
     assert gradients_agree(params, X, y, 0.1, np.random.default_rng(0), wrong_bias).verdict == "FAIL"
 
 
+def test_of_a_large_network_fewer_entries_are_probed_and_a_wrong_gradient_still_fails():
+    calls = dict.fromkeys((2, 2000), 0)
+
+    def counting(params, X, y, reg):
+        calls[params.n_features] += 1
+        return loss_and_gradients(params, X, y, reg)
+
+    for D in calls:
+        rng = np.random.default_rng(0)
+        params, X, y = init_params(D, 500, 3, rng=rng, dtype=np.float64), rng.standard_normal((5, D)), np.arange(5) % 3
+        assert gradients_agree(params, X, y, 0.1, np.random.default_rng(0), counting).verdict == "ok"
+        assert gradients_agree(params, X, y, 0.1, np.random.default_rng(0), wrong_bias).verdict == "FAIL"
+    assert calls[2000] < calls[2] / 3
+
+
 def test_distinct_rows_are_distinct_and_of_the_data():
     X = np.repeat(np.arange(12.0), 3)[:, None] * np.ones((1, 2))
     chosen = distinct_rows(ArrayRows(X), np.zeros(36, int), np.random.default_rng(0), 10)

@@ -43,7 +43,9 @@ CONVERGED_GRADIENT = 1e-2
 UNSCALED = 10.0  # root mean square of a feature
 SHOWN_CLASSES = 12
 SHOWN_COLUMNS = 5
-PROBED = 40  # entries of each array that differences probe
+PROBED = 40  # entries of each array that differences probe; fewer of a network so large that a loss takes long
+PROBED_AT_LEAST = 4
+LARGE = 200_000  # weights
 
 
 class Finding(NamedTuple):
@@ -195,7 +197,9 @@ def gradients_agree(
 ) -> Finding:
     """Compare the gradients on these rows with differences of the loss and with a reference."""
     reference = {"ones vectors": REFERENCES["ones vectors"]}
-    result = check_gradients(function, params, X, y, reg, against=reference, max_entries=PROBED, rng=rng)
+    n_weights = sum(W.size for W in (params.W1, params.W2) if W is not None)
+    probed = max(PROBED_AT_LEAST, min(PROBED, PROBED * LARGE // n_weights))
+    result = check_gradients(function, params, X, y, reg, against=reference, max_entries=probed, rng=rng)
     if not result.passed:
         return Finding("FAIL", f"gradients on {len(X)} rows are wrong; 'twolayer gradcheck CONFIG' shows where")
     worst = max((one.error for one in result.comparisons if not one.only_rounding), default=0.0)

@@ -16,7 +16,7 @@ from typing import Any
 from twolayer.data.cells import Reading, clean, number_of
 from twolayer.data.columns import unique_names
 from twolayer.data.files import read_bytes, refuse_foreign
-from twolayer.utils.text import data_error, shown
+from twolayer.utils.text import counted, data_error, shown
 
 SEPARATORS = ",\t;|"
 MAX_COLUMNS = 1_000_000
@@ -171,7 +171,8 @@ class CsvFile:
             hint = f"the line ends in {self.separator!r}: remove the separator at the end of each line"
         elif self.separator == "," and self.decimal == "." and count > self.width and '"' not in row.text:
             hint = "a cell that holds a comma needs quotes around it"
-        return data_error(self.place(row.number - 1), f"{self.width} cells, as in the first line", str(count), hint)
+        expected = f"{counted(self.width, 'cell')}, as in the first line"
+        return data_error(self.place(row.number - 1), expected, str(count), hint)
 
     def _detect_decimal(self) -> str:
         if self.separator == ",":

@@ -17,7 +17,7 @@ from twolayer.network.model import Array, FlatParams, init_params
 from twolayer.network.optim import OPTIMIZERS, Hyperparameters
 from twolayer.utils.blas import AdaptiveThreads, at_most_threads, usable_threads
 
-CHUNK_BYTES = 1 << 25  # of rows in a chunk: so many that what a chunk costs by itself is little
+CHUNK_BYTES = 1 << 25  # of rows in a chunk: enough that the cost of a chunk itself is small
 CHUNK_STEPS, CHUNK_WORK = 1000, 10**10  # steps and multiplications at most, so that a chunk ends soon
 BLOCK = 1 << 16  # numbers updated at a time: few enough to stay in cache, enough to forget what a call costs
 
