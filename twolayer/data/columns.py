@@ -198,9 +198,9 @@ def find_columns(
     """
     if form.names:
         return _find_by_name(where, form, names, width, need_label, notes)
-    wanted = [*form.features, *(() if form.label is None else (form.label,))]
+    needed = [*form.features, *(() if form.label is None else (form.label,))]
     if width == form.width:
-        return {at: at for at in wanted}
+        return {at: at for at in needed}
     full, label = form.width, form.label
     if not need_label and label is not None and width == full - 1:
         return {at: at - (at > label) for at in form.features}

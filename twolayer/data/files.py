@@ -50,7 +50,7 @@ _FOREIGN: tuple[tuple[bytes, str, str], ...] = (
 
 
 def format_of(path: str | Path) -> Format:
-    """Return the format that a file's name stands for; what is nothing else is csv."""
+    """Return the format that a file's name means; csv if it means no other."""
     name = str(path).lower()
     for ending, form in _ENDINGS.items():
         if name.endswith(ending):

@@ -274,7 +274,7 @@ class Leak:
     Attributes:
         name: of the column.
         accuracy: on held-out rows, by the most frequent label of each of its values or ranges.
-        is_copy: whether each of its values stands for one label.
+        is_copy: whether each of its values belongs to one label.
     """
 
     name: str

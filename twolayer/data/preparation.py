@@ -34,7 +34,7 @@ class Preparation:
     """From raw rows to the network's rows.
 
     Attributes:
-        classes: the C labels, ascending; class index k stands for `classes[k]`.
+        classes: the C labels, ascending; class index k means `classes[k]`.
         scaling: of the D features.
         method: how it was fitted: none, center, standardize or max.
         missing: what a table's missing cells are: refuse, drop or mean.

@@ -67,7 +67,7 @@ class Verdict(NamedTuple):
 
 
 def diagnose(run: RunData) -> tuple[Verdict, ...]:
-    """Return all verdicts on a run, the gravest first; none if nothing stands out or C is unknown.
+    """Return all verdicts on a run, the gravest first; none if there is no problem or C is unknown.
 
     Raises:
         RunError: if the run has not ended and its model is damaged.

@@ -18,7 +18,7 @@ bit: a shard's numbers come from its own arrays and the ordered sum, and BLAS, w
 on one thread. So a training gives the same bytes on 1, 2 or 16 threads, also if that changes in mid-training.
 
 That makes it safe to choose the threads by what the machine gives (`engine`, `sync`): a waiting thread offers the
-processor to others after a few microseconds, and where the first thread waits more than it works, it goes on alone
+processor to others after a few microseconds, and where the first thread waits more than it works, it continues alone
 for a while.
 
     engine     the Engine and its threads        products  small products as loops and tiles, large ones by BLAS

@@ -135,7 +135,7 @@ class LocalPool(Pool):
             worker.log.unlink()
 
 
-# Writing to a dead process, or closing with data that it has not read, fails; the end of its output tells `_hear`.
+# Writing to a dead process, or closing with data that it has not read, fails; `_hear` sees the end of its output.
 
 
 def _send(process: subprocess.Popen[bytes], message: dict[str, Any]) -> None:
