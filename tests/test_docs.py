@@ -158,6 +158,7 @@ def interrupt(text: str, when: str) -> None:
         output, _ = process.communicate(timeout=60)
     finally:
         process.kill()
+        process.wait()
     assert process.returncode in (0, 130), output
 
 
