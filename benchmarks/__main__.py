@@ -103,7 +103,7 @@ def _race(
     if json_path is not None:
         from twolayer.utils.files import write_atomically
 
-        write_atomically(json_path, (json.dumps(rows, indent=1) + "\n").encode())
+        write_atomically(json_path, ("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n").encode())
     if chart is not None:
         from benchmarks.table import draw_benchmark
 
