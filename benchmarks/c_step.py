@@ -122,7 +122,7 @@ def plain_c(work: Work) -> Ready:
     def address(array: np.ndarray) -> ctypes.c_void_p:  # type: ignore[type-arg]
         return ctypes.c_void_p(array.ctypes.data)
 
-    def run_pass() -> None:
+    def run_pass(_kept: object = slots) -> None:  # pointers keep no array alive
         run(ctypes.c_void_p(gemm), ctypes.c_int64(len(y) // B), *sizes, address(work.X), address(y), q, v,
             *map(address, scratch), a, ctypes.c_float(REG), mu)  # fmt: skip
 
