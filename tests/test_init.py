@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import shlex
 import struct
 import subprocess
@@ -445,7 +446,14 @@ class TestTheQuestionAtATerminal:
             os.close(terminal)
             screen, left = b"", list(answers)
             with contextlib.suppress(OSError):  # the end of a terminal, on Linux
-                while data := os.read(master, 4096):
+                while True:
+                    # a Ctrl-C that comes between the prompt and the wait for its answer has no effect: once more
+                    if not left and not select.select([master], [], [], 5)[0]:
+                        os.write(master, answers[-1])
+                        continue
+                    data = os.read(master, 4096)
+                    if not data:
+                        break
                     screen += data
                     if left and screen.count(b"[1]: ") > len(answers) - len(left):
                         os.write(master, left.pop(0))
