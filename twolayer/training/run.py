@@ -45,7 +45,7 @@ class TrainResult:
     Attributes:
         run_dir: the run folder.
         summary: the final numbers, as in summary.json.
-        history: the columns of history.csv by name, one value per epoch, NaN where there is none.
+        history: the columns of history.csv by name, one value per epoch, NaN where a column has no value.
         model: the best parameters, ready for raw rows.
         notes: what to know: rows that were left out, and what the curves say.
         signal_number: the signal that interrupted it, or None.

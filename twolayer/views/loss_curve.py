@@ -30,7 +30,7 @@ _TRAIN_AND_VALIDATION = {"training", "validation"}
 
 class RedrawBudget:
     """Decide when the picture may be drawn again while training: not before `seconds` have passed since the last time,
-    and so long after it that drawing takes at most `SHARE` of the training.
+    and only once drawing again takes at most `SHARE` of the training.
 
     Args:
         seconds: `run.redraw_seconds`.
