@@ -232,6 +232,7 @@ def _find_by_name(
             raise data_error(f"{where}:1", f"the {what} {shown(name)} of the training", some(names), close)
     extra = [name for name in names if name not in known]
     if extra:
-        count = f"{len(extra):,} column{'s' if len(extra) > 1 else ''}"
-        notes.append(f"{where}: {count} that training did not have: not used ({some(extra, 4)})")
+        notes.append(
+            f"{where}: {counted(len(extra), 'column')} that training did not have: not used ({some(extra, 4)})"
+        )
     return found

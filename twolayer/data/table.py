@@ -145,7 +145,7 @@ def _encode_column(
             raise data_error(place, expected, shown(values[0]), did_you_mean(values[0], known))
         one = len(unknown) == 1
         notes.append(
-            f"{opened.where}: {form.title(position)}: {len(unknown):,} cell{'s' * (not one)} with a category that "
+            f"{opened.where}: {form.title(position)}: {counted(len(unknown), 'cell')} with a category that "
             f"training did not have ({some(values, 4)}) count{'s' * one} as none of the known ones"
         )
     out[there[is_known], codes[is_known]] = 1
