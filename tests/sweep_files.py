@@ -47,6 +47,8 @@ class InProcessPool:
         self._jobs.append(job)
 
     def wait(self, seconds: float) -> list[JobResult]:
+        if not self._jobs:
+            return []
         job = self._jobs.popleft()
         kind, value = call(
             job.function, job.arguments, lambda message: self._answer(job, message) if job.asks else "go"

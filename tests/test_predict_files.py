@@ -160,6 +160,32 @@ def test_an_error_is_placed_in_its_file_and_costs_its_answer_alone(model, inputs
     assert "nowhere.csv: cannot be read" in missing
 
 
+@pytest.mark.parametrize("cluster", [None, ("tcp://nowhere:1",)], ids=["processes", "cluster"])
+def test_an_input_that_vanishes_in_the_middle_costs_its_answer_alone(
+    model, inputs, tmp_path, here, monkeypatch, cluster
+):
+    """It is gone after its first piece was answered, before the next one is read."""
+    small_pieces(monkeypatch, 400)
+
+    class Pool(HerePool):
+        def free(self):
+            return 1 - len(self._jobs)
+
+        def wait(self, seconds):
+            ended = super().wait(seconds)
+            if str(inputs[3]) in ended[0].job.name:
+                inputs[3].unlink(missing_ok=True)
+            return ended
+
+    monkeypatch.setattr(module, "LocalPool", Pool)
+    monkeypatch.setattr(module, "ClusterPool", lambda *arguments: Pool(1, 1, tmp_path))
+    result = predict_files(model, inputs, tmp_path / "out", options={}, cluster=cluster)
+    assert [answer.name for answer in result.answers] == ["day0.csv", "day1.csv", "day2.csv", "day4.csv"]
+    (error,) = result.errors
+    assert error.startswith(f"{inputs[3]}: cannot be read: No such file")
+    assert not (tmp_path / "out" / "day3.csv").exists()
+
+
 def test_answer_files_that_clash_or_would_replace_an_input_are_refused(model, inputs, tmp_path):
     (tmp_path / "other").mkdir()
     twin = tmp_path / "other" / "day0.csv"

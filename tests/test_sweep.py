@@ -128,6 +128,34 @@ def test_an_error_in_a_data_file_is_reported_before_anything_is_trained_and_can_
 
 
 @pytest.mark.usefixtures("in_process")
+def test_a_data_file_that_vanishes_in_the_middle_costs_no_run_that_has_finished(tmp_path, monkeypatch):
+    rows = tmp_path / "rows.csv"
+    content = "a,b,y\n" + "".join(f"{i % 7},{i % 5},{(i % 7 + i % 5) % 2}\n" for i in range(80))
+    base = "data: {train: rows.csv, label: y}\nmodel: {hidden: 4}\nsolver: {epochs: 3}\n"
+    path, folder = write_sweep(tmp_path, "trials: 3\n", base=base), tmp_path / "out"
+
+    class Pool(InProcessPool):
+        def wait(self, seconds):
+            ended = super().wait(seconds)
+            rows.unlink(missing_ok=True)
+            return ended
+
+    rows.write_text(content, encoding="utf-8")
+    monkeypatch.setattr(search, "LocalPool", Pool)
+    with pytest.raises(TwoLayerError, match="no such file: 'rows.csv'"):
+        run_sweep(path, folder=folder)
+    assert [row["status"] for row in table(folder)] == ["finished", "failed", "failed"]
+    first = folder / "runs" / "0000-seed0" / "history.csv"
+    before = first.stat().st_mtime_ns
+    rows.write_text(content, encoding="utf-8")
+    monkeypatch.setattr(search, "LocalPool", InProcessPool)
+    run_sweep(path, folder=folder, retry_failed=True)
+    run_sweep(path, folder=tmp_path / "whole")
+    assert first.stat().st_mtime_ns == before
+    assert (folder / "results.csv").read_bytes() == (tmp_path / "whole" / "results.csv").read_bytes()
+
+
+@pytest.mark.usefixtures("in_process")
 def test_rows_that_some_points_can_read_are_no_error_of_the_sweep(tmp_path):
     """A feature too large for float32, which every point scales first or keeps in float64."""
     rows = "a,b,y\n" + "".join(f"{(i % 7) * 1e38:g},{i % 5},{(i % 7 + i % 5) % 2}\n" for i in range(80))

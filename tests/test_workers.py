@@ -7,15 +7,20 @@ import io
 import os
 import queue
 import signal
+import socket
 import time
 from types import SimpleNamespace
 
 import pytest
 
 from twolayer.utils.errors import RunError
+from twolayer.utils.workers import cluster
+from twolayer.utils.workers.cluster import ClusterAddress, ClusterPool
 from twolayer.utils.workers.local import LocalPool
 from twolayer.utils.workers.pool import Job, UnusableWorkerError
 from twolayer.utils.workers.process import _ask, send
+
+HOST = socket.gethostname()
 
 
 def test_a_worker_whose_pool_has_died_during_a_job_still_sees_the_end():
@@ -103,3 +108,56 @@ def test_a_killed_worker_is_replaced_and_its_job_tried_again(pool):
     assert not pool.wait(30)
     pool._answer = lambda job, message: message
     assert results(pool, 1)["one"].value == ["a", "aa"]
+
+
+class ScriptedDask:
+    """Dask as far as a pool sees it: what it starts on a worker has ended at once, unless the worker is `silent`.
+
+    As on a cluster, a call whose worker has gone stays finished for a while, but its result cannot be fetched any more.
+    """
+
+    def __init__(self, *addresses):
+        self.present, self.silent, self.status, self.scheduler = set(addresses), set(), "running", self
+        self._results = {}  # by key: the worker that holds it and the result
+
+    def Client(self, *arguments, **options):
+        return self
+
+    def subscribe_topic(self, topic, handler):
+        pass
+
+    def close(self, timeout=None):
+        pass
+
+    def sync(self, function, *arguments, callback_timeout, **options):
+        return function(*arguments, **options)
+
+    def ncores(self):
+        return dict.fromkeys(self.present, 1)
+
+    def submit(self, function, *arguments, key, workers, **options):
+        is_silent = self.silent.issuperset(workers)
+        self._results[key] = (workers[0], None if is_silent else function(*arguments))
+        status = "pending" if is_silent else "finished"
+        return SimpleNamespace(key=key, status=status, done=lambda: not is_silent, cancel=lambda: None)
+
+    def _gather(self, futures, errors):
+        found = {key: self._results[key] for key in futures}
+        return {key: result for key, (worker, result) in found.items() if worker in self.present}
+
+
+@pytest.mark.parametrize("ready", [True, False], ids=["with its result ready", "in the middle of a job"])
+def test_a_job_whose_worker_vanishes_is_tried_on_another(monkeypatch, ready):
+    dask, lines = ScriptedDask("tcp://first", "tcp://second"), []
+    monkeypatch.setattr(cluster, "import_extra", lambda *names: dask)
+    monkeypatch.setattr(cluster, "LOOK_SECONDS", 0.0)
+    pool = ClusterPool(ClusterAddress("tcp://nowhere"), None, 1, lines.append)
+    monkeypatch.setattr(cluster, "run_on_worker", lambda pool, job, threads: ("value", job["name"]))
+    assert pool.wait(0) == []  # the checks of the workers
+    dask.silent = set() if ready else {"tcp://first"}
+    pool.submit(Job("one", "module:function", {}))
+    dask.present.remove("tcp://first")  # before its result was taken
+    assert results(pool, 1)["one"].value == "one"
+    assert [line for line in lines if "is gone" in line] == [
+        f"worker tcp://first on {HOST} is gone; one is tried again"
+    ]
