@@ -62,15 +62,16 @@ def test_rows_in_both_train_and_test_are_a_note_with_their_number(tmp_path):
     test = csv_file(tmp_path / "test.csv", table()[:7] + table(5, seed=1))
     (note,) = [each for each in findings(train=train, test=test) if each.verdict != "ok"]
     assert note.verdict == "note"
-    assert "7 of 12 test rows are also training rows" in note.what
+    assert "test rows that are also training rows: 7 of 12" in note.what
 
 
 def test_constant_features_and_repeated_rows_are_notes(tmp_path):
     rows = [(a, 5.0, c, label) for a, _, c, label in table()]
     notes = [each for each in findings(train=csv_file(tmp_path / "t.csv", [*rows, rows[3]])) if each.verdict == "note"]
-    assert [note.what.split(" ")[0] for note in notes] == ["1", "1"]
-    assert "constant over the training rows: b" in notes[0].what
-    assert "repeat" in notes[1].what
+    assert [note.what for note in notes] == [
+        "features that are constant over the training rows: 'b'",
+        "training rows that repeat an earlier one: 1",
+    ]
 
 
 def test_rows_with_the_same_features_and_another_label_are_a_note(tmp_path):
@@ -78,8 +79,8 @@ def test_rows_with_the_same_features_and_another_label_are_a_note(tmp_path):
     train = csv_file(tmp_path / "t.csv", [*rows, (*rows[0][:3], "no"), (*rows[0][:3], "yes")])
     notes = [each.what for each in findings(train=train) if each.verdict == "note"]
     assert notes == [
-        "2 training rows repeat an earlier one",
-        "1 training rows have the features of an earlier one and another label",
+        "training rows that repeat an earlier one: 2",
+        "training rows with the features of an earlier one and another label: 1",
     ]
 
 
@@ -188,12 +189,12 @@ def test_a_scan_by_blocks_sees_every_row(monkeypatch):
     monkeypatch.setattr(check, "BLOCK_ROWS", 7)
     X = np.random.default_rng(0).standard_normal((50, 3))
     X[13] = X[44]
-    low, high, rms, fingerprints = scan(ArrayRows(X))
+    low, high, rms, hashes = scan(ArrayRows(X))
     np.testing.assert_array_equal([low, high], [X.min(axis=0), X.max(axis=0)])
     np.testing.assert_allclose(rms, np.sqrt((X**2).mean(axis=0)))
-    assert len(fingerprints) == 50
-    assert len(set(fingerprints)) == 49
-    assert fingerprints[13] == fingerprints[44]
+    assert len(hashes) == 50
+    assert len(set(hashes)) == 49
+    assert hashes[13] == hashes[44]
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -380,18 +380,18 @@ def test_test_rows_that_are_training_rows_are_named(tmp_path):
     lines = [f"{x:.4f},{z:.4f},{i % 2}\n" for i, (x, z) in enumerate(rng.normal(size=(60, 2)))]
     train = csv(tmp_path, "a,b,y\n" + "".join(lines))
     data = load(train, test=csv(tmp_path, "y,a,b\n" + "".join(f"{r[-2]},{r[:-3]}\n" for r in lines[:20]), "t.csv"))
-    assert data.notes == (
+    assert data.leaks == (
         "possible leak: 20 of 20 test rows have the features of a training row: a model can know them by heart",
     )
     other = csv(tmp_path, "a,b,y\n" + "".join(f"{i},{line.partition(',')[2]}" for i, line in enumerate(lines)), "o.csv")
-    assert not load(train, test=other).notes
+    assert not load(train, test=other).leaks
 
 
 def test_training_names_a_column_that_gives_the_label_away(tmp_path):
     rng = np.random.default_rng(0)
     text = "".join(f"{rng.normal():.3f},{'xy'[i % 2]},{i % 2}\n" for i in range(200))
     data = load(csv(tmp_path, "a,b,y\n" + text), categorical=["b"])
-    assert data.notes[0].startswith("possible leak: column 'b' is a copy of the label (100.0% of held-out rows right")
+    assert data.leaks[0].startswith("possible leak: column 'b' is a copy of the label (100.0% of held-out rows right")
 
 
 @pytest.mark.parametrize("both", [True, False])
@@ -402,7 +402,7 @@ def test_an_npz_with_test_rows_is_its_own_test_source(tmp_path, both):
     np.savez(tmp_path / "m.npz", **arrays)
     data = load_dataset(train=tmp_path / "m.npz", test=tmp_path / "m.npz", validation=0)
     assert len(data.test) == (20 if both else 30)
-    assert bool(data.notes) is not both
+    assert bool(data.leaks) is not both
 
 
 def test_a_report_shows_no_rows_of_data_that_changed_since_the_run(tmp_path):

@@ -18,6 +18,7 @@ from twolayer.commands import complete_keys
 from twolayer.config import Config
 from twolayer.data import Dataset, load_dataset
 from twolayer.data.cells import reading_of
+from twolayer.data.labels import row_hashes
 from twolayer.data.profile import guess_table
 from twolayer.data.sources import is_table
 from twolayer.network.backprop import loss_and_gradients
@@ -30,7 +31,7 @@ from twolayer.solver.solver import Solver
 from twolayer.training.build import initial_params
 from twolayer.utils.errors import CheckFailedError, DataError
 from twolayer.utils.randomness import generator
-from twolayer.utils.text import counted, shown
+from twolayer.utils.text import counted, plain, shown, some
 
 FEW_ROWS = 20
 SOME_ROWS = 500  # for the loss at the start
@@ -67,12 +68,8 @@ def check_config(config: Config) -> Iterator[Finding]:
     for note in config.notes:
         yield Finding("note", note)
     dataset = load_dataset(**config.data.model_dump(), seed=config.seed, dtype="float64")
-    judged = list(table_findings(config)) if is_table(config.data.train) else []
-    for finding in data_findings(dataset):
-        # of a table, the columns are judged below and the rows in more than one part are counted
-        if not (judged and finding.what.startswith("possible leak")) and finding not in judged:
-            yield finding
-    yield from judged
+    judged = table_findings(config) if is_table(config.data.train) else ()
+    yield from dict.fromkeys((*data_findings(dataset), *judged))  # both may name labels that are nearly equal
     rng = generator(config.seed, "check")
     some = distinct_rows(dataset.train.X, dataset.train.y, rng, SOME_ROWS)
     X, y = rows_of(dataset.train.X, some), np.asarray(dataset.train.y)[some]
@@ -84,8 +81,7 @@ def check_config(config: Config) -> Iterator[Finding]:
 
 
 def table_findings(config: Config) -> Iterator[Finding]:
-    """Yield findings on the columns of the training table, judged as `init` does: the label, quantities and leaks, and
-    features that look like identifiers, dates or free text."""
+    """Yield findings on the columns of the training table, as `init` judges them: label, leaks, unfit features."""
     data = config.data
     reading = reading_of(data.missing_values, data.header, data.separator, data.decimal, data.encoding)
     try:
@@ -100,16 +96,15 @@ def table_findings(config: Config) -> Iterator[Finding]:
     else:
         words = f"the label is {shown(label.name)}; the likeliest columns: {likely}"
         yield Finding("note" if guess.is_clear else "ok", words)
-    for warning in (*guess.quantity_warnings, *guess.warnings):
-        yield Finding("note", warning)
     ignored, width = {*data.ignore}, len(guess.columns)
-    unfit = []
-    for profile, use, why in guess.columns:
-        if use == "ignore" and not ignored & {profile.name, profile.position, profile.position - width}:
-            unfit.append(f"column {shown(profile.name)}: {why}; data.ignore leaves it out")
-    yield from (Finding("note", words) for words in unfit[:SHOWN_COLUMNS])
+    unfit = [
+        f"column {shown(profile.name)}: {why}; data.ignore leaves it out"
+        for profile, use, why in guess.columns
+        if use == "ignore" and not ignored & {profile.name, profile.position, profile.position - width}
+    ]
     if len(unfit) > SHOWN_COLUMNS:
-        yield Finding("note", f"{len(unfit) - SHOWN_COLUMNS:,} more columns that data.ignore could leave out")
+        unfit[SHOWN_COLUMNS:] = [f"{len(unfit) - SHOWN_COLUMNS:,} more columns that data.ignore could leave out"]
+    yield from (Finding("note", words) for words in (*guess.quantity_warnings, *guess.warnings, *unfit))
 
 
 def data_findings(dataset: Dataset) -> Iterator[Finding]:
@@ -118,38 +113,34 @@ def data_findings(dataset: Dataset) -> Iterator[Finding]:
     sizes = ", ".join(f"{len(part.y):,} {name}" for name, part in parts.items() if part)
     shape = f"{counted(dataset.n_features, 'feature')}, {counted(len(dataset.classes), 'class')}"
     yield Finding("ok", f"rows: {sizes}; {shape}")
-    for note in dataset.notes:
-        yield Finding("note", note)
+    yield from (Finding("note", note) for note in dataset.notes)
     counts = np.bincount(dataset.train.y, minlength=len(dataset.classes))
     yield class_counts(counts, dataset.classes)
     names = dataset.preparation.feature_names
-    low, high, rms, fingerprints = scan(dataset.train.X)
+    low, high, rms, hashes = scan(dataset.train.X)
     yield ranges(low, high, rms, names)
     constant = np.flatnonzero(low == high)
     if constant.size:
-        first = ", ".join(names[k] for k in constant[:5]) + (", ..." if constant.size > 5 else "")
-        words = f"of {len(low)} features {'is' if constant.size == 1 else 'are'} constant over the training rows"
-        yield Finding("note", f"{constant.size} {words}: {first}")
-    known: dict[int, Any] = {}
-    pairs = zip(fingerprints, dataset.train.y, strict=True)
-    contradictory = sum(known.setdefault(row, label) != label for row, label in pairs)
-    if repeated := len(fingerprints) - len(known):
-        yield Finding("note", f"{repeated:,} training rows repeat an earlier one")
-    if contradictory:
-        yield Finding("note", f"{contradictory:,} training rows have the features of an earlier one and another label")
+        which = some([names[k] for k in constant], SHOWN_COLUMNS)
+        yield Finding("note", f"features that are constant over the training rows: {which}")
+    y = dataset.train.y
+    known, first, same = np.unique(hashes, return_index=True, return_inverse=True)
+    if repeated := len(y) - len(known):
+        yield Finding("note", f"training rows that repeat an earlier one: {repeated:,}")
+    if contradictory := np.count_nonzero(y != y[first][same]):
+        yield Finding("note", f"training rows with the features of an earlier one and another label: {contradictory:,}")
     for name in ("validation", "test"):
         part = parts[name]
-        if part and (both := sum(row in known for row in scan(part.X)[-1])):
-            yield Finding("note", f"{both:,} of {len(part.y):,} {name} rows are also training rows")
+        if part and (shared := np.count_nonzero(np.isin(scan(part.X)[-1], known))):
+            yield Finding("note", f"{name} rows that are also training rows: {shared:,} of {len(part.y):,}")
 
 
 def class_counts(counts: NDArray[np.intp], classes: Any) -> Finding:
     """Count the training rows of each class; a class without rows cannot be learned."""
-    pairs = [f"{label}: {count:,}" for label, count in zip(classes, counts, strict=True)]
+    if missing := [label for label, count in zip(classes, counts, strict=True) if not count]:
+        return Finding("FAIL", f"classes without a training row: {some(missing, SHOWN_CLASSES)}; add rows of them")
+    pairs = [f"{plain(label)}: {count:,}" for label, count in zip(classes, counts, strict=True)]
     words = ", ".join(pairs[:SHOWN_CLASSES]) + (", ..." if len(pairs) > SHOWN_CLASSES else "")
-    if missing := [str(label) for label, count in zip(classes, counts, strict=True) if not count]:
-        first = ", ".join(missing[:SHOWN_CLASSES])
-        return Finding("FAIL", f"classes without a training row: {first}; add rows of them")
     if counts.max() > 10 * counts.min():
         return Finding("note", f"classes are imbalanced ({words}); see solver.class_weight=balanced")
     return Finding("ok", f"training rows by class: {words}")
@@ -246,18 +237,17 @@ def rows_of(X: RowSource, numbers: NDArray[np.intp]) -> Array:
     return out
 
 
-def scan(X: RowSource) -> tuple[Array, Array, Array, list[int]]:
-    """Return the lowest value, highest value and root mean square of each feature, (D,), and a hash of each row."""
+def scan(X: RowSource) -> tuple[Array, Array, Array, NDArray[np.int64]]:
+    """Return lowest value, highest value and root mean square of each feature, (D,), and a hash of each row, (N,)."""
     N, D = X.shape
-    low, high, squares, fingerprints = np.full(D, np.inf), np.full(D, -np.inf), np.zeros(D), list[int]()
+    low, high, squares, hashes = np.full(D, np.inf), np.full(D, -np.inf), np.zeros(D), []
     for start in range(0, N, BLOCK_ROWS):
         block = rows_of(X, np.arange(start, min(start + BLOCK_ROWS, N)))
         np.minimum(low, block.min(axis=0), out=low)
         np.maximum(high, block.max(axis=0), out=high)
         squares += np.square(block).sum(axis=0)
-        block += 0.0  # -0.0 and 0.0 are one value with two bit patterns
-        fingerprints += [hash(row.tobytes()) for row in block]
-    return low, high, np.sqrt(squares / N), fingerprints
+        hashes.append(row_hashes(block))
+    return low, high, np.sqrt(squares / N), np.concatenate(hashes)
 
 
 @click.command()

@@ -20,8 +20,8 @@ from twolayer.data.labels import (
     Label,
     Labels,
     class_indices,
-    count_shared_rows,
     is_fold,
+    row_hashes,
     row_type,
     stratified_folds,
     stratified_split,
@@ -115,6 +115,7 @@ class Dataset:
         train, validation, test: the rows; None if absent.
         preparation: what turns raw rows into these.
         notes: in words, what was left out or filled in.
+        leaks: in words, what gives labels away: a column, or rows for another purpose that are training rows.
         digests: SHA-256 of each file that was read, by its path.
     """
 
@@ -123,6 +124,7 @@ class Dataset:
     test: Split | None
     preparation: Preparation
     notes: tuple[str, ...]
+    leaks: tuple[str, ...]
     digests: dict[str, str]
 
     @property
@@ -169,10 +171,8 @@ def load_dataset(
         test: as above, or a fraction of `train`, taken before anything else; None or 0: no test rows.
         validation: as above, a fraction of what remains, or {"fold": I, "folds": K}, part I (from 1) of K for
             cross-validation; None or 0: no validation rows.
-        label, ignore, categorical, missing, unseen, constant, scale: see `config.models.DataConfig`.
         missing_values, header, separator, decimal, encoding: how the text of a table is read, see `cells.Reading`.
-        seed: the run's.
-        dtype: float32 or float64, the network's.
+        dtype: float32 or float64, the network's; for the others see `config.models.DataConfig`.
 
     Raises:
         DataError: for any error in the data, naming its place.
@@ -195,12 +195,14 @@ def load_dataset(
     for name, split in splits.items():
         if name != "train" or may_overflow:  # what the fit of the scaling has not checked
             _require_finite(split.X, raw, preparation.dtype)
+    leaks = [*raw.leaks]
     for part, (name, source) in enumerate((("validation", validation), ("test", test)), start=1):
         if source is not None and not isinstance(source, int | float) and not is_fold(source):
             splits[name] = _read_split(source, preparation, seed, part, notes)
-            notes += _shared_note(name, splits["train"].X, splits[name].X)
+            leaks += _shared_note(name, splits["train"].X, splits[name].X)
     digests = {str(path): digest_of(path) for source in (train, test, validation) for path in files_of(source)}
-    return Dataset(splits["train"], splits.get("validation"), splits.get("test"), preparation, tuple(notes), digests)
+    held_out = splits.get("validation"), splits.get("test")
+    return Dataset(splits["train"], *held_out, preparation, tuple(notes), tuple(leaks), digests)
 
 
 def _shared_note(name: str, train: Rows, held: Rows) -> list[str]:
@@ -209,7 +211,8 @@ def _shared_note(name: str, train: Rows, held: Rows) -> list[str]:
         return []
     if train.X.nbytes + held.X.nbytes > _MOST_COMPARED:
         return []
-    shared = count_shared_rows(*(rows.raw(np.arange(rows.shape[0])) for rows in (train, held)))
+    known, asked = (row_hashes(rows.raw(np.arange(rows.shape[0]))) for rows in (train, held))
+    shared = int(np.isin(asked, known).sum())
     if shared < 0.2 * held.shape[0]:
         return []
     found = f"{shared:,} of {held.shape[0]:,} {name} rows have the features of a training row"

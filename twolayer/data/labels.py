@@ -350,13 +350,8 @@ def _accuracy(
     return float((guess[bins_judged] == y_judged).mean()), int((~empty).sum())
 
 
-def count_shared_rows(train: Array, test: Array) -> int:
-    """Return how many rows of `test` (M, D) are rows of `train` (N, D)."""
-    known = set(map(hash, _row_bytes(train)))
-    return sum(hash(row) in known for row in _row_bytes(test))
-
-
-def _row_bytes(X: Array) -> list[bytes]:
-    rows = np.ascontiguousarray(X + X.dtype.type(0))  # there is no -0 in it
-    found: list[bytes] = rows.view(f"V{rows.itemsize * rows.shape[1]}").ravel().tolist()
-    return found
+def row_hashes(X: Array) -> NDArray[np.int64]:
+    """Return a hash (N,) of each row of X (N, D); rows of equal numbers, among them 0.0 and -0.0, have equal ones."""
+    rows = np.ascontiguousarray(X + X.dtype.type(0))  # there is no -0.0 in it
+    cells = rows.view(f"V{rows.itemsize * rows.shape[1]}").ravel().tolist()
+    return np.fromiter(map(hash, cells), np.int64, len(X))

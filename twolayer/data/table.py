@@ -50,6 +50,7 @@ class Raw:
         place, label_place: words for where row i, and its label, is.
         feature: words for feature j.
         spelling: how row i of a table writes feature j, or its label (None).
+        leaks: sentences on columns of a training table that give the label away.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Raw:
     label_place: Callable[[int], str]
     feature: Callable[[int], str]
     spelling: Callable[[int, int | None], str] = lambda row, j: ""
+    leaks: Sequence[str] = ()
 
     @property
     def mapped(self) -> bool:
@@ -182,8 +184,7 @@ def read_training_table(
     known = {position: tuple(map(str, column.values)) for position, column in table.categories.items()}
     decided = replace(reading, header=opened.names is not None)
     form = replace(form, categories=known, reading=decided, unseen=unseen)
-    notes += _leak_notes(table, form)
-    return _raw(opened, table, form, places, notes), form
+    return replace(_raw(opened, table, form, places, notes), leaks=_leak_notes(table, form)), form
 
 
 def _leak_notes(table: _Parsed, form: TableForm) -> list[str]:

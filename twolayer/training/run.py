@@ -220,7 +220,7 @@ def _run(
         raise DivergedError(f"{diverged}. {kept}") from None
     history = {name: np.array(column) for name, column in recorder.columns.items()}
     interrupted = stop.signal_number if status == "interrupted" else None
-    notes = (*notes, *dataset.notes, *recorder.notices, *map(str, verdicts))
+    notes = (*notes, *dataset.notes, *dataset.leaks, *recorder.notices, *map(str, verdicts))
     return TrainResult(folder.path, summary, history, load_model(folder.best), notes, interrupted)
 
 
