@@ -9,19 +9,18 @@ import numpy as np
 import pytest
 
 from twolayer.__main__ import run
-from twolayer.commands import experiment as experiments
-from twolayer.commands.experiment import EXPERIMENTS, ClaimPanel, draw_panels, exaggeration, ladder, loss, separable
+from twolayer.commands.experiment import EXPERIMENTS, exaggeration, loss, separable
 
 
 def test_softmax_exceeds_the_plain_share_exactly_where_the_gap_exceeds_the_log_ratio() -> None:
-    softmax, *plain = exaggeration().panels[0].curves
-    for curve, x1 in zip(plain, (0.1, 1.0), strict=True):
-        gap = curve.x[1:]
-        np.testing.assert_array_equal((softmax.y > curve.y)[1:], gap > np.log((x1 + gap) / x1))
+    (_, gap, softmax), *plain = exaggeration().panels[0].curves
+    for (_, _, share), x1 in zip(plain, (0.1, 1.0), strict=True):
+        larger = gap[1:] > np.log((x1 + gap[1:]) / x1)
+        np.testing.assert_array_equal((softmax > share)[1:], larger)
 
 
 def test_repeated_exp_starts_at_two_thirds_falls_and_ends_at_1() -> None:
-    shares = exaggeration().panels[1].curves[0].y
+    _, _, shares = exaggeration().panels[1].curves[0]
     assert shares[0] == pytest.approx(2 / 3)
     assert shares[1] == pytest.approx(1 / (1 + math.exp(-0.1)))
     assert shares[1] < shares[0]
@@ -35,28 +34,11 @@ def test_the_loss_of_point_9_point_5_point_1_and_point_01() -> None:
 
 def test_the_weights_grow_without_bound_for_r_0_and_settle_for_r_above_0() -> None:
     """With r = 0, |W| grows like the logarithm of the steps: by as much for each factor of ten."""
-    free, held = separable(steps=2000, regs=(0.0, 0.05)).panels[0].curves
-    at = [np.searchsorted(free.x, steps) for steps in (20, 200, 2000)]
-    first, second = np.diff(free.y[at])
+    (_, steps, free), (_, _, held) = separable(steps=2000, regs=(0.0, 0.05)).panels[0].curves
+    at = np.searchsorted(steps, (20, 200, 2000))
+    first, second = np.diff(free[at])
     assert second > 0.8 * first > 0.3
-    assert held.y[at[2]] == pytest.approx(held.y[at[1]], rel=1e-4)
-
-
-def test_the_ladder_has_a_rung_for_each_way_and_skips_what_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from twolayer.utils.errors import MissingExtraError
-
-    make = experiments.make_engine
-
-    def without_numba(name, *arguments):  # type: ignore[no-untyped-def]
-        if name == "numba":
-            raise MissingExtraError("engine: numba needs the package 'numba'")
-        return make(name, *arguments)
-
-    monkeypatch.setattr(experiments, "make_engine", without_numba)
-    result = ladder(seconds=0.0)
-    assert [name for _, name, _ in result.panels[0].points][:2] == ["two loops", "outer products, row by row"]
-    assert len(result.panels[0].points) == 6
-    assert "needs the package" in result.findings[-1]
+    assert held[at[2]] == pytest.approx(held[at[1]], rel=1e-4)
 
 
 @pytest.mark.parametrize("name", ["exaggeration", "loss"])
@@ -67,10 +49,3 @@ def test_the_command_prints_numbers_and_draws_a_picture(
     assert run(["experiment", name, "--out", str(picture)]) == 0
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert EXPERIMENTS[name]().findings[0] in capsys.readouterr().out
-
-
-def test_a_picture_of_named_values_is_drawn(tmp_path: Path) -> None:
-    path = tmp_path / "ladder.svg"
-    panel = ClaimPanel("times", "microseconds", points=((100.0, "slow", "1x"), (2.0, "fast", "50x")), log="x")
-    draw_panels("Speed", (panel,), path)
-    assert "<svg" in path.read_text()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from twolayer.__main__ import run
-from twolayer.commands.explain import Explanation, explain
+from twolayer.commands.explain import Explanation
 from twolayer.network.backprop import loss_and_gradients
 from twolayer.network.model import Params
 from twolayer.reference.problems import Problem, random_problem
@@ -27,7 +27,7 @@ def problem_of(*shape: int) -> Problem:
 
 
 def explained(problem: Problem, alpha: float = 0.1) -> Explanation:
-    return explain(problem.params, problem.X, problem.y, problem.reg, alpha)
+    return Explanation(problem.params, problem.X, problem.y, problem.reg, alpha)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 4, 3), (1, 64, 32, 10), (4, 3, 4, 2), (9, 20, 20, 26)])
@@ -107,7 +107,7 @@ def test_each_gradient_has_the_numeric_one_beside_it() -> None:
 @pytest.mark.parametrize("shape", [(1, 3, 4, 3), (1, 300, 40, 10), (9, 20, 20, 26), (1, 5, 0, 3)])
 def test_the_text_fits_80_columns(shape: tuple[int, ...]) -> None:
     p = problem_of(*shape)
-    explanation = explain(
+    explanation = Explanation(
         p.params, p.X * 1e-7, p.y, 0.0, 1e-5, rows=range(123456, 123456 + len(p.X)),
         classes=[f"a rather long label {i}" for i in range(shape[3])],
     )  # fmt: skip
@@ -125,7 +125,7 @@ def test_markdown_shows_any_label_unchanged() -> None:
     p = problem_of(2, 5, 4, 3)
     p.y[:] = 0, 1
     labels = ["a|b", "<i>`x`", "*_\\\n$&"]
-    markdown = explain(p.params, p.X, p.y, p.reg, 0.1, classes=labels, title="a_b*").markdown()
+    markdown = Explanation(p.params, p.X, p.y, p.reg, 0.1, classes=labels, title="a_b*").markdown()
     for block in re.findall(r"(?:^\|.*\n)+", markdown + "\n", re.M):
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
     words = "\n".join(line for line in markdown.splitlines() if line[:1] != "|")

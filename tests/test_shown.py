@@ -11,7 +11,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from twolayer.commands.explain import explain
+from twolayer.commands.explain import Explanation
 from twolayer.commands.init.proposal import propose
 from twolayer.config import config_from_dict
 from twolayer.network.model import init_params
@@ -38,7 +38,9 @@ def test_labels_are_shown_as_text_on_one_line(label):
 @pytest.mark.parametrize("label", HOSTILE)
 def test_an_explanation_shows_labels_as_text(label):
     params = init_params(2, 3, 2, rng=np.random.default_rng(0))
-    shown = explain(params, np.ones((2, 2)), np.array([0, 1]), classes=[label, "b"], reg=0.1, learning_rate=0.1).text()
+    shown = Explanation(
+        params, np.ones((2, 2)), np.array([0, 1]), classes=[label, "b"], reg=0.1, learning_rate=0.1
+    ).text()
     assert all(line.isprintable() for line in shown.split("\n"))
 
 

@@ -9,8 +9,8 @@ import math
 import re
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 import numpy as np
@@ -20,11 +20,11 @@ from twolayer.commands import complete_keys
 from twolayer.config import load_config
 from twolayer.network.backprop import loss_and_gradients, penalty
 from twolayer.network.model import Array, Params
-from twolayer.reference.gradcheck import GradientCheck, check_gradients
-from twolayer.reference.plain import Pass, forward_pass, gradient_step
+from twolayer.reference.gradcheck import check_gradients
+from twolayer.reference.plain import forward_pass, gradient_step
 from twolayer.training.build import load_start
 from twolayer.utils.randomness import generator
-from twolayer.utils.text import plain
+from twolayer.utils.text import counted, plain
 
 WIDTH = 80
 _NAME, _NUMBER = 13, 11  # columns of a table in text
@@ -33,17 +33,15 @@ _SHOWN = 6  # features, hidden units, classes or rows in a table
 _MAX_ENTRIES = 100  # of each array that differences probe
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(NamedTuple):
     """Some entries of an array: a name for each column, the rows by name, and in words what is not shown."""
 
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[float, ...]], ...]
+    columns: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[float]]]
     left_out: str = ""
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """One equation (its number and formula), the shape of its result, what happens here, and some of the numbers."""
 
     equation: str
@@ -52,17 +50,59 @@ class Step:
     table: Table | None = None
 
 
-@dataclass(frozen=True)
 class Explanation:
-    """Some rows taken through the network and back, with the losses (6) before and after one step of (13)."""
+    """A batch taken through (1) to (13), each step with its numbers; the losses are those before and after (13).
 
-    title: str
-    steps: tuple[Step, ...]
-    forward: Pass
-    gradients: Params
-    check: GradientCheck
-    loss_before: float
-    loss_after: float
+    The tables show the features, units and classes that matter most in the first row, and the units with the largest
+    entries of the gradients.
+
+    Args:
+        params: where to start; in float64 the numeric gradients show most digits.
+        X: (N, D), model-ready.
+        y: (N,) class indices.
+        reg: r of (6).
+        learning_rate: alpha of (13).
+        classes: the labels by index; None: the indices.
+        rows: the numbers of the rows, for their names; None: 0, 1, ...
+        title: the heading.
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        X: Array,
+        y: NDArray[np.intp],
+        reg: float,
+        learning_rate: float,
+        *,
+        classes: Sequence[str | int] | None = None,
+        rows: Sequence[int] | None = None,
+        title: str = "A batch through the network and back",
+    ) -> None:
+        self.params, self.X, self.y, self.reg, self.title = params, X, y, reg, title
+        self.labels = [plain(label) for label in classes or range(params.n_classes)]
+        self.forward = forward_pass(params, X)
+        self.loss_before, self.gradients = loss_and_gradients(params, X, y, reg)
+        after = gradient_step(params, self.gradients, learning_rate)
+        self.loss_after = loss_and_gradients(after, X, y, reg)[0]
+        self.check = check_gradients(
+            loss_and_gradients, params, X, y, reg, max_entries=_MAX_ENTRIES, rng=generator(0, "check")
+        )
+        chances = self.forward.P[0].copy()
+        chances[y[0]] = 2.0  # the right class is always shown
+        order = {"N": np.arange(len(X)), "D": np.argsort(-np.abs(X[0]), kind="stable")}
+        order["C"] = np.argsort(-chances, kind="stable")
+        self.names = {"N": [f"row {number}" for number in rows or range(len(X))]}
+        self.names["D"] = [f"x {i}" for i in range(X.shape[1])]
+        self.names["C"] = [f"'{label}'"[:10] for label in self.labels]
+        if self.forward.Z1 is not None:
+            Z1 = self.forward.Z1[0]
+            named = [self._peak("W2")[0], self._peak("W1")[1], self._peak("b1")[0]]
+            is_other = ~np.isin(np.arange(len(Z1)), named)
+            order["H"] = np.lexsort((-np.abs(Z1), Z1 <= 0, is_other))  # the last key counts first
+            self.names["H"] = [f"unit {i}" for i in range(len(Z1))]
+        self.shown = {axis: sorted(numbers[:_SHOWN].tolist()) for axis, numbers in order.items()}
+        self.steps = [*self._forward(), *self._backward(), self._descent(learning_rate, after)]
 
     def text(self) -> str:
         """Return the explanation as plain text, at most 80 columns wide."""
@@ -92,142 +132,68 @@ class Explanation:
                 lines += ["", f"({step.table.left_out})"] if step.table.left_out else []
         return "\n".join(lines)
 
-
-def _escaped(words: str) -> str:
-    """Return the words on one line, with a backslash before each character that is markup in Markdown."""
-    return _MARKS.sub(r"\\\1", " ".join(words.split()))
-
-
-def _digits(number: float) -> str:
-    """Return four significant digits, in at most ten characters."""
-    return f"{number:.4g}" if number else "0"
-
-
-def explain(
-    params: Params,
-    X: Array,
-    y: NDArray[np.intp],
-    reg: float,
-    learning_rate: float,
-    *,
-    classes: Sequence[str | int] | None = None,
-    rows: Sequence[int] | None = None,
-    title: str = "A batch through the network and back",
-) -> Explanation:
-    """Take a batch through (1) to (13) and describe each step.
-
-    Args:
-        params: where to start; in float64 the numeric gradients show most digits.
-        X: (N, D), model-ready.
-        y: (N,) class indices.
-        reg: r of (6).
-        learning_rate: alpha of (13).
-        classes: the labels by index; None: the indices.
-        rows: the numbers of the rows, for their names; None: 0, 1, ...
-        title: the heading.
-    """
-    labels = [plain(label) for label in classes or range(params.n_classes)]
-    batch = _Batch(params, X, y, reg, labels, [f"row {number}" for number in (rows or range(len(X)))])
-    after = gradient_step(params, batch.gradients, learning_rate)
-    loss_after = loss_and_gradients(after, X, y, reg)[0]
-    steps = (*batch.forward_steps(), *batch.backward_steps(), batch.descent_step(learning_rate, after, loss_after))
-    return Explanation(title, steps, batch.forward, batch.gradients, batch.check, batch.loss, loss_after)
-
-
-class _Batch:
-    """Rows on their way through the network and back, and which of their numbers the tables show.
-
-    Those are of the features, units and classes that matter most in the first row, and of the units with the largest
-    entries of the gradients.
-    """
-
-    def __init__(
-        self, params: Params, X: Array, y: NDArray[np.intp], reg: float, labels: list[str], rows: list[str]
-    ) -> None:
-        self.params, self.X, self.y, self.reg, self.labels, self.rows = params, X, y, reg, labels, rows
-        self.forward = forward_pass(params, X)
-        self.loss, self.gradients = loss_and_gradients(params, X, y, reg)
-        self.check = check_gradients(
-            loss_and_gradients, params, X, y, reg, max_entries=_MAX_ENTRIES, rng=generator(0, "check")
-        )
-
-        def largest(values: Array) -> list[int]:
-            return sorted(np.argsort(-np.abs(values), kind="stable")[:_SHOWN].tolist())
-
-        chances = self.forward.P[0].copy()
-        chances[y[0]] = 2.0  # the right class is always shown
-        self.shown = {"N": list(range(min(len(X), _SHOWN))), "D": largest(X[0]), "C": largest(chances)}
-        self.names = {"N": rows, "D": [f"x {i}" for i in range(X.shape[1])]}
-        self.names["C"] = [f"'{label}'"[:10] for label in labels]
-        if self.forward.Z1 is not None:
-            Z1 = self.forward.Z1[0]
-            named = [self.peak("W2")[0], self.peak("W1")[1], self.peak("b1")[0]]
-            order = np.lexsort((-np.abs(Z1), Z1 <= 0, ~np.isin(np.arange(len(Z1)), named)))  # the last key counts first
-            self.shown["H"] = sorted(order[:_SHOWN].tolist())
-            self.names["H"] = [f"unit {i}" for i in range(len(Z1))]
-
-    def table(self, array: Array, axes: str) -> Table:
-        """Return some entries of an array whose axes are one or two of the letters N, D, H, C."""
+    def _step(self, equation: str, array: Array, axes: str, words: str = "") -> Step:
+        """Return a step with some entries of an array whose axes are one or two of the letters N, D, H, C."""
         across, columns = self.shown[axes[-1]], self.names[axes[-1]]
         down, names = (self.shown[axes[0]], self.names[axes[0]]) if len(axes) == 2 else ([0], [""])
         matrix = np.atleast_2d(array)
-        rows = tuple((names[i], tuple(matrix[i, across].tolist())) for i in down)
+        rows = [(names[i], matrix[i, across].tolist()) for i in down]
         hidden = matrix.size - len(across) * len(down)
         left_out = f"{matrix.size:,} numbers, {hidden:,} not shown" if hidden else ""
-        return Table(tuple(columns[j] for j in across), rows, left_out)
+        return Step(equation, str(array.shape), words, Table([columns[j] for j in across], rows, left_out))
 
-    def step(self, equation: str, array: Array, axes: str, words: str = "") -> Step:
-        return Step(equation, str(array.shape), words, self.table(array, axes))
+    def _row_table(self, columns: Sequence[str], values: Array) -> Table:
+        """Return a table of numbers (N, columns), one row for each row of the batch that is shown."""
+        return Table(columns, [(self.names["N"][i], values[i].tolist()) for i in self.shown["N"]])
 
-    def peak(self, name: str) -> tuple[int, ...]:
+    def _peak(self, name: str) -> tuple[int, ...]:
         """Return where a gradient is largest."""
         gradient = self.gradients.named()[name]
         return tuple(int(i) for i in np.unravel_index(np.abs(gradient).argmax(), gradient.shape))
 
-    def forward_steps(self) -> Iterator[Step]:
+    def _forward(self) -> Iterator[Step]:
         N, C = len(self.X), self.params.n_classes
         Z1, A1, S, P = self.forward
         labels = ", ".join(f"'{self.labels[label]}' (class {label})" for label in self.y[:_SHOWN])
-        words = f"{N} row{'s' * (N > 1)} of {self.X.shape[1]} features, scaled as for training; y: {labels}."
-        yield self.step("X", self.X, "ND", words)
+        words = f"{counted(N, 'row')} of {self.X.shape[1]} features, scaled as for training; y: {labels}."
+        yield self._step("X", self.X, "ND", words)
         if Z1 is not None:
-            yield self.step("(1) Z1 = X W1 + 1_N b1^T", Z1, "NH")
+            yield self._step("(1) Z1 = X W1 + 1_N b1^T", Z1, "NH")
             words = f"{int((Z1 > 0).sum()):,} of {Z1.size:,} numbers are above 0 and pass; the others become 0."
-            yield self.step("(2) A1 = max(0, Z1)", A1, "NH", words)
-        yield self.step(f"(3) S = {'X' if Z1 is None else 'A1'} W2 + 1_N b2^T", S, "NC", "The scores.")
+            yield self._step("(2) A1 = max(0, Z1)", A1, "NH", words)
+        yield self._step(f"(3) S = {'X' if Z1 is None else 'A1'} W2 + 1_N b2^T", S, "NC", "The scores.")
         guesses = ", ".join(f"'{self.labels[j]}'" for j in P[:_SHOWN].argmax(axis=1))
         words = f"Each row sums to 1. The prediction is {guesses}."
-        yield self.step("(4) P = softmax of each row of S", P, "NC", words)
+        yield self._step("(4) P = softmax of each row of S", P, "NC", words)
         logsumexp = S.max(axis=1) + np.log(np.exp(S - S.max(axis=1, keepdims=True)).sum(axis=1))  # (N,)
         right = S[np.arange(N), self.y]
         terms = np.column_stack([logsumexp, right, logsumexp - right])
-        losses = tuple((self.rows[i], tuple(terms[i].tolist())) for i in self.shown["N"])
         words = f"A network that knows nothing has log {C} = {math.log(C):.4f}."
-        table = Table(("logsumexp", "S_i,y_i", "L_i"), losses)
+        table = self._row_table(["logsumexp", "S_i,y_i", "L_i"], terms)
         yield Step("(5) L_i = logsumexp(S_i) - S_i,y_i", f"({N},)", words, table)
         data, of_weights = float((logsumexp - right).mean()), penalty(self.params, self.reg)
         squares = " + ".join(f"sum {name}^2" for name in self.params.named() if name.startswith("W"))
         words = f"mean {data:.6f} + penalty {of_weights:.6f} (r = {self.reg:g}) = {data + of_weights:.6f}"
         yield Step(f"(6) L = mean_i L_i + r/2 ({squares})", "", words)
 
-    def backward_steps(self) -> Iterator[Step]:
+    def _backward(self) -> Iterator[Step]:
         Z1, _, _, P = self.forward
         dS = (P - np.eye(P.shape[1])[self.y]) / len(self.X)  # (N, C)
         words = "Probability minus truth: below 0 for the right class, above 0 for all others."
-        yield self.step("(7) dS = (P - Y) / N", dS, "NC", words)
+        yield self._step("(7) dS = (P - Y) / N", dS, "NC", words)
         A, width = ("X", "D") if Z1 is None else ("A1", "H")
-        yield self.gradient(f"(8) dW2 = {A}^T dS + r W2", "W2", width + "C")
-        yield self.gradient("(9) db2 = 1_N^T dS", "b2", "C")
+        yield self._gradient(f"(8) dW2 = {A}^T dS + r W2", "W2", width + "C")
+        yield self._gradient("(9) db2 = 1_N^T dS", "b2", "C")
         if Z1 is not None:
             dZ1 = (dS @ self.params.W2.T) * (Z1 > 0)  # (N, H)
             words = "Nothing passes back through a unit that was not above 0."
-            yield self.step("(10) dZ1 = (dS W2^T) * [Z1 > 0]", dZ1, "NH", words)
-            yield self.gradient("(11) dW1 = X^T dZ1 + r W1", "W1", "DH")
-            yield self.gradient("(12) db1 = 1_N^T dZ1", "b1", "H")
+            yield self._step("(10) dZ1 = (dS W2^T) * [Z1 > 0]", dZ1, "NH", words)
+            yield self._gradient("(11) dW1 = X^T dZ1 + r W1", "W1", "DH")
+            yield self._gradient("(12) db1 = 1_N^T dZ1", "b1", "H")
 
-    def gradient(self, equation: str, name: str, axes: str) -> Step:
+    def _gradient(self, equation: str, name: str, axes: str) -> Step:
         """Show a gradient, its largest entry beside the centred difference, and the error over all entries probed."""
-        gradient, entry, h = self.gradients.named()[name], self.peak(name), 1e-6
+        gradient, entry, h = self.gradients.named()[name], self._peak(name), 1e-6
         losses = []
         for change in (h, -h):
             changed = self.params.copy()
@@ -239,19 +205,30 @@ class _Batch:
             f"Largest: d{name}[{', '.join(map(str, entry))}] = {gradient[entry]:.7f}, numeric {numeric:.7f};"
             f" error {probed.error:.0e} over {probed.entries} entries."
         )
-        return self.step(equation, gradient, axes, words)
+        return self._step(equation, gradient, axes, words)
 
-    def descent_step(self, learning_rate: float, after: Params, loss_after: float) -> Step:
+    def _descent(self, learning_rate: float, after: Params) -> Step:
         right = np.arange(len(self.y)), self.y
         chances = np.column_stack([self.forward.P[right], forward_pass(after, self.X).P[right]])
-        rows = tuple((self.rows[i], tuple(chances[i].tolist())) for i in self.shown["N"])
         squared = sum(float((array**2).sum()) for array in self.gradients.named().values())
         words = (
-            f"With alpha = {learning_rate:g} the loss on these rows goes from {self.loss:.6f} to {loss_after:.6f}, by"
-            f" {loss_after - self.loss:+.6f}. With constant slopes the change would be -alpha |dQ|^2 ="
+            f"With alpha = {learning_rate:g} the loss on these rows goes from {self.loss_before:.6f} to "
+            f"{self.loss_after:.6f}, by {self.loss_after - self.loss_before:+.6f}. With constant slopes the change would be -alpha |dQ|^2 ="
             f" {-learning_rate * squared:+.6f}. The probability of the right class:"
         )
-        return Step("(13) Q <- Q - alpha dQ, for every array Q", "", words, Table(("before", "after"), rows))
+        return Step(
+            "(13) Q <- Q - alpha dQ, for every array Q", "", words, self._row_table(["before", "after"], chances)
+        )
+
+
+def _escaped(words: str) -> str:
+    """Return the words on one line, with a backslash before each character that is markup in Markdown."""
+    return _MARKS.sub(r"\\\1", " ".join(words.split()))
+
+
+def _digits(number: float) -> str:
+    """Return four significant digits, in at most ten characters."""
+    return f"{number:.4g}" if number else "0"
 
 
 @click.command()
@@ -274,7 +251,7 @@ def command(config: Path, overrides: tuple[str, ...], rows: tuple[int, ...], mar
     start = load_start(loaded, picked)
     shape = "-".join(str(n) for n in (start.params.n_features, start.params.n_hidden, start.params.n_classes) if n)
     places = ", ".join(f"{row} (row {at} of the source)" for row, at in zip(picked, start.row_numbers, strict=True))
-    explanation = explain(
+    explanation = Explanation(
         start.params,
         start.X,
         start.y,
