@@ -38,9 +38,7 @@ def test_labels_are_shown_as_text_on_one_line(label):
 @pytest.mark.parametrize("label", HOSTILE)
 def test_an_explanation_shows_labels_as_text(label):
     params = init_params(2, 3, 2, rng=np.random.default_rng(0))
-    shown = Explanation(
-        params, np.ones((2, 2)), np.array([0, 1]), classes=[label, "b"], reg=0.1, learning_rate=0.1
-    ).text()
+    shown = Explanation(params, np.ones((2, 2)), np.array([0, 1]), 0.1, 0.1, classes=[label, "b"]).text()
     assert all(line.isprintable() for line in shown.split("\n"))
 
 

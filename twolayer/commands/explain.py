@@ -210,15 +210,15 @@ class Explanation:
     def _descent(self, learning_rate: float, after: Params) -> Step:
         right = np.arange(len(self.y)), self.y
         chances = np.column_stack([self.forward.P[right], forward_pass(after, self.X).P[right]])
-        squared = sum(float((array**2).sum()) for array in self.gradients.named().values())
+        change = self.loss_after - self.loss_before
+        by_slope = -learning_rate * sum(float((array**2).sum()) for array in self.gradients.named().values())
         words = (
-            f"With alpha = {learning_rate:g} the loss on these rows goes from {self.loss_before:.6f} to "
-            f"{self.loss_after:.6f}, by {self.loss_after - self.loss_before:+.6f}. With constant slopes the change would be -alpha |dQ|^2 ="
-            f" {-learning_rate * squared:+.6f}. The probability of the right class:"
+            f"With alpha = {learning_rate:g} the loss on these rows goes from {self.loss_before:.6f} to"
+            f" {self.loss_after:.6f}, by {change:+.6f}. With constant slopes the change would be -alpha |dQ|^2 ="
+            f" {by_slope:+.6f}. The probability of the right class:"
         )
-        return Step(
-            "(13) Q <- Q - alpha dQ, for every array Q", "", words, self._row_table(["before", "after"], chances)
-        )
+        table = self._row_table(["before", "after"], chances)
+        return Step("(13) Q <- Q - alpha dQ, for every array Q", "", words, table)
 
 
 def _escaped(words: str) -> str:
