@@ -142,4 +142,4 @@ def safe_text(cell: Any) -> Any:
 
 
 def _written(number: float) -> str:
-    return str(int(number)) if number.is_integer() and abs(number) < 2**53 else repr(float(number))
+    return str(int(number)) if number.is_integer() else repr(float(number))

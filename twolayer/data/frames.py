@@ -54,6 +54,19 @@ class Frame:
             raise data_error(self.where, "at least one row", "no rows")
         return {at: self._arrow(at) for at in (*numbers, *texts)}
 
+    def every_column(self) -> dict[int, Any]:
+        """Return all columns; those of other things than cells are empty, and `notes` names them."""
+        import pyarrow as pa
+
+        found = {}
+        for at in range(self.width):
+            try:
+                found[at] = self._arrow(at)
+            except DataError as error:
+                self.notes.append(f"{error}; it is left out")
+                found[at] = pa.chunked_array([pa.nulls(self._length)])
+        return found
+
     def place(self, row: int) -> str:
         """Return words for a row, counted from 0."""
         return f"{self.where}, row {row}" if self.where != "rows" else f"row {row}"
@@ -68,14 +81,39 @@ class Frame:
         column = self._column(at)
         if not isinstance(column, pa.ChunkedArray):
             column = pa.chunked_array([_array_of(column)])
-        kind = column.type
-        if pa.types.is_nested(kind):
+        try:
+            return _plain(column)
+        except pa.ArrowException:
             place = f"{self.where}: column {shown(self.names[at] if self.names else at)}"
-            raise data_error(place, "numbers, texts or booleans", f"cells of type {kind}")
-        simple = pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)
-        if simple or pa.types.is_null(kind) or pa.types.is_dictionary(kind):
+            raise data_error(place, "numbers, texts or booleans", f"cells of type {column.type}") from None
+
+
+def _plain(column: Any) -> Any:
+    """Return a pyarrow column as numbers, booleans or texts; raise ArrowException if it holds none."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        is_text = pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type)
+        if is_text and not any(chunk.dictionary.null_count for chunk in column.chunks):
             return column
-        return column.cast(pa.float64() if pa.types.is_decimal(kind) else pa.large_string())
+        column, kind = column.cast(kind.value_type), kind.value_type
+    if pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind):
+        return column
+    if pa.types.is_nested(kind) or _has_no_text(kind):
+        raise pa.ArrowTypeError(str(kind))
+    text = column.cast(pa.large_string())
+    if pa.types.is_temporal(kind):  # the same time in microseconds and in nanoseconds
+        text = compute.replace_substring_regex(text, r"(?:\.|(\.\d*[1-9]))0+([^\d]|$)", r"\1\2")
+    return text
+
+
+def _has_no_text(kind: Any) -> bool:
+    """Return whether Arrow writes values of a type as bare integers or bytes, without their unit or meaning."""
+    import pyarrow as pa
+
+    return pa.types.is_duration(kind) or isinstance(kind, pa.BaseExtensionType)
 
 
 def _array_of(values: Any) -> Any:
@@ -84,9 +122,11 @@ def _array_of(values: Any) -> Any:
 
     try:
         made = pa.array(values, from_pandas=True)
+        if not _has_no_text(getattr(made.type, "value_type", made.type)):
+            return made.combine_chunks() if isinstance(made, pa.ChunkedArray) else made
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError, ValueError, OverflowError):
-        return pa.array([_text_or_none(value) for value in values], pa.string())
-    return made.combine_chunks() if isinstance(made, pa.ChunkedArray) else made
+        pass
+    return pa.array([_text_or_none(value) for value in values], pa.string())
 
 
 def _text_or_none(value: Any) -> str | None:
@@ -236,7 +276,7 @@ def frame_bytes(X: Any) -> bytes:
     frame = frame_of(X)
     names = frame.names or ()
     require_distinct("rows", names, ())
-    columns = frame.columns([], range(frame.width))
+    columns = frame.every_column()
     return _parquet({name: columns[at] for at, name in enumerate(names)})
 
 

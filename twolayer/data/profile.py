@@ -70,7 +70,7 @@ def profile_columns(opened: Opened, reading: Reading) -> list[Profile]:
     Raises:
         DataError: for a row that is too short or too long, or no rows.
     """
-    columns = opened.columns([], range(opened.width))
+    columns = opened.columns([], range(opened.width)) if isinstance(opened, CsvFile) else opened.every_column()
     names = opened.names or tuple(map(str, range(opened.width)))
     return [_profile(columns.pop(at), at, name, reading, opened.decimal) for at, name in enumerate(names)]
 

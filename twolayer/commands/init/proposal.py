@@ -147,7 +147,7 @@ def _propose_for_table(proposal: Proposal, source: Any, label: str | None, test:
         require_distinct(opened.where, opened.names, {profile.position for profile in ignored})
     if isinstance(opened, CsvFile):
         proposal.set("data.header", opened.names is not None, *opened.notes)
-        proposal.warnings += opened.notes
+    proposal.warnings += opened.notes
     proposal.candidates = [(candidate.profile.name, candidate.why) for candidate in guess.candidates[:3]]
     proposal.is_clear = label is not None or guess.is_clear
     proposal.warnings += (guess.quantity_warnings if label is None else []) + guess.warnings

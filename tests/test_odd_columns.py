@@ -1,0 +1,90 @@
+"""Columns of odd types: what is no number, text or boolean is refused where it is used, and otherwise does no harm."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from twolayer import train
+from twolayer.commands.init.proposal import propose
+from twolayer.data import load_dataset
+from twolayer.utils.errors import DataError
+
+pandas = pytest.importorskip("pandas")
+polars = pytest.importorskip("polars")
+
+N = 40
+LOAD = {"validation": 0, "label": "y"}
+NO_CELLS = {
+    "lists": pa.array([[1, 2]] * N),
+    "structs": pa.array([{"a": 1}] * N),
+    "bytes that are no text": pa.array([b"\xff\xfe"] * N),
+    "such bytes in a dictionary": pa.array([b"\xff", b"a"] * (N // 2)).dictionary_encode(),
+    "durations, in no known unit": pa.array(range(N), pa.duration("s")),
+    "dictionary of lists": pa.DictionaryArray.from_arrays(pa.array([0, 1] * (N // 2)), pa.array([[1], [2]])),
+    "calendar intervals": pa.array([(1, 2, 3)] * N, pa.month_day_nano_interval()),
+    "an extension type": pa.ExtensionArray.from_storage(pa.uuid(), pa.array([bytes(16)] * N, pa.binary(16))),
+}
+
+
+def table(column):
+    return pa.table({"k": column, "a": [i * i % 17 for i in range(N)], "y": ["u", "v"] * (N // 2)})
+
+
+@pytest.mark.parametrize("kind", NO_CELLS)
+def test_a_column_of_no_cells_is_refused_as_a_feature_and_may_be_ignored(tmp_path, kind):
+    rows = table(NO_CELLS[kind])
+    for keys in ({}, {"categorical": ["k"]}):
+        with pytest.raises(DataError, match=r"column 'k': expected numbers, texts or booleans, got cells of type"):
+            load_dataset(train=rows, **LOAD, **keys)
+    config = {
+        "data": {"label": "y", "ignore": ["k"], "validation": 0},
+        "solver": {"epochs": 1, "monitor": "train_loss", "learning_rate": 0.01},
+    }
+    result = train(config, rows=rows, run_dir=tmp_path / "run")
+    assert result.model.preparation.feature_names == ("a",)
+
+
+def test_init_leaves_a_column_of_lists_out_and_says_so(tmp_path):
+    parquet.write_table(table(NO_CELLS["lists"]), tmp_path / "rows.parquet")
+    proposal = propose(tmp_path / "rows.parquet")
+    assert proposal.values["data"]["ignore"] == ["k"]
+    assert any("column 'k'" in warning and "list" in warning for warning in proposal.warnings)
+
+
+def categories(rows):
+    (values,) = load_dataset(train=rows, categorical=["k"], **LOAD).preparation.form.categories.values()
+    return values
+
+
+def test_decimals_are_numbers_also_in_a_dictionary_and_stay_exact():
+    large = Decimal(2**60 + 1)
+    column = pa.array([Decimal("1.10"), large] * (N // 2), pa.decimal128(38, 2))
+    assert categories(table(column)) == categories(table(column.dictionary_encode())) == ("1.1", "1152921504606846976")
+    whole = pa.array([large, large + 1] * (N // 2), pa.decimal128(38, 0))
+    assert categories(table(whole)) == (str(large), str(large + 1))
+
+
+def test_a_time_is_the_same_category_in_every_unit_and_frame():
+    times = pandas.Series([pandas.Timestamp("2020-01-01 10:00:00.5"), pandas.Timestamp("2020-01-01 10:00")] * (N // 2))
+    expected = ("2020-01-01 10:00:00", "2020-01-01 10:00:00.5")
+    for unit in ("ms", "us", "ns"):
+        frame = pandas.DataFrame({"k": times.astype(f"datetime64[{unit}]"), "a": range(N), "y": ["u", "v"] * (N // 2)})
+        for rows in (frame, frame.astype({"k": "category"}), polars.from_pandas(frame), pa.Table.from_pandas(frame)):
+            assert categories(rows) == expected
+
+
+@pytest.mark.parametrize("kind", ["ranges", "months", "durations"])
+def test_types_of_pandas_are_the_texts_that_its_csv_has(tmp_path, kind):
+    numbers = pandas.Series(range(N))
+    column = {
+        "ranges": lambda: pandas.cut(numbers, 3),
+        "months": lambda: pandas.Series(pandas.period_range("2020-01", periods=2, freq="M").repeat(N // 2)),
+        "durations": lambda: pandas.to_timedelta(numbers % 3, unit="h"),
+    }[kind]()
+    frame = pandas.DataFrame({"k": column, "a": numbers, "y": ["u", "v"] * (N // 2)})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    assert categories(frame) == categories(str(tmp_path / "t.csv"))
