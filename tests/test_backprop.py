@@ -280,9 +280,9 @@ def test_what_is_no_array_of_numbers_is_named() -> None:
     [
         (np.ones((4, 1)), "weights: expected (4,), got (4, 1)"),
         (np.ones(3), "weights: expected (4,), got (3,)"),
-        (np.zeros(4), "weights: expected finite numbers, 0 or more, and not all 0"),
-        (np.array([1, 1, -1, 1]), "weights: expected finite numbers, 0 or more, and not all 0"),
-        (np.array([1, 1, np.inf, 1]), "weights: expected finite numbers, 0 or more, and not all 0"),
+        (np.zeros(4), "weights: expected finite numbers, zero or more and not all zero"),
+        (np.array([1, 1, -1, 1]), "weights: expected finite numbers, zero or more and not all zero"),
+        (np.array([1, 1, np.inf, 1]), "weights: expected finite numbers, zero or more and not all zero"),
     ],
 )
 def test_weights_that_weigh_nothing_sensible_are_refused(weights, message: str) -> None:  # type: ignore[no-untyped-def]

@@ -194,7 +194,7 @@ class TestWarmStart:
                 model.partial_fit(X[piece], y[piece], classes=np.unique(y))
         assert model.score(X, y) > 0.9
         assert model.n_iter_ == 60
-        assert model._checkpoint.header["updates"] == 20 * (1 + 1 + 2)  # batches of at most 64 rows of 10, 50, 90
+        assert model._checkpoint[1]["updates"] == 20 * (1 + 1 + 2)  # batches of at most 64 rows of 10, 50, 90
 
     def test_fit_without_warm_start_begins_again(self):
         X, y = standardized(IRIS)
@@ -217,9 +217,9 @@ class TestWarmStart:
             hidden=8, epochs=4, warm_start=True, validation=0.3, optimizer="sgd", schedule="plateau",
             plateau_patience=1, monitor="val_accuracy", learning_rate=0.05, random_state=0,
         )  # fmt: skip
-        best = model.fit(X, y)._checkpoint.header["progress"]["best"]
+        best = model.fit(X, y)._checkpoint[1]["progress"]["best"]
         assert best["reference"] == max(model.history_["val_accuracy"])
-        best = model.set_params(monitor="val_loss").fit(X, y)._checkpoint.header["progress"]["best"]
+        best = model.set_params(monitor="val_loss").fit(X, y)._checkpoint[1]["progress"]["best"]
         assert best["reference"] == min(model.history_["val_loss"][4:])
 
     def test_after_early_stopping_a_continued_fit_waits_again(self):
@@ -233,7 +233,7 @@ class TestWarmStart:
     def test_a_random_state_of_none_keeps_its_own_shuffles_when_it_continues(self):
         X, y = standardized(IRIS)
         model = TwoLayerClassifier(hidden=4, epochs=2, warm_start=True, random_state=np.random.RandomState(0))
-        seeds = [model.fit(X, y)._checkpoint.seed for _ in range(2)]
+        seeds = [model.fit(X, y)._checkpoint[1]["seed"] for _ in range(2)]
         assert seeds[0] == seeds[1]
 
 
@@ -430,7 +430,7 @@ class TestErrors:
             ({"init": "orthogonal"}, "init: expected one of he, xavier, normal, got 'orthogonal'"),
             ({"learning_rate": -1.0}, "learning_rate: expected a number greater than 0"),
             ({"monitor": "val_loss"}, "needs validation rows"),
-            ({"monitor": "acuracy"}, "monitor must be a column of the history"),
+            ({"monitor": "acuracy"}, "monitor: expected a column of the history"),
             ({"validation": 1.5}, "validation: expected a number of at least 0 and below 1"),
             ({"validation": 0.01}, "validation=0.01 of 150 rows cannot be held out"),
             ({"class_weight": {7: 1.0}, "validation": 0.0}, "class"),
@@ -440,13 +440,6 @@ class TestErrors:
     def test_a_parameter_that_cannot_be_is_named(self, parameters, message):
         with pytest.raises((ValueError, TypeError), match=message):
             TwoLayerClassifier(**{"epochs": 1, "random_state": 0} | parameters).fit(*IRIS)
-
-    def test_validation_rows_that_look_unscaled_are_warned_about(self):
-        X, y = IRIS
-        model = make_pipeline(StandardScaler(), TwoLayerClassifier(8, epochs=2, random_state=0))
-        rows = {"twolayerclassifier__X_val": 10 * X[1::2] + 50, "twolayerclassifier__y_val": y[1::2]}
-        with pytest.warns(UserWarning, match="X_val looks unscaled beside X.*transform_input"):
-            model.fit(10 * X[::2] + 50, y[::2], **rows)
 
     def test_a_pipeline_transforms_the_validation_rows_named_in_transform_input(self):
         X, y = IRIS
@@ -464,7 +457,7 @@ class TestErrors:
             ({"X_val": IRIS[0]}, "X_val and y_val go together"),
             ({"X_val": IRIS[0], "y_val": IRIS[1] + 1}, r"y_val has labels \[3\] that are not among the classes"),
             ({"X_val": IRIS[0][:, :3], "y_val": IRIS[1]}, "3 features"),
-            ({"sample_weight": -np.ones(150)}, "[Nn]egative"),
+            ({"sample_weight": -np.ones(150)}, "sample_weight: expected finite numbers, zero or more"),
         ],
     )
     def test_an_argument_that_cannot_be_is_named(self, arguments, message):

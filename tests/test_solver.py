@@ -498,7 +498,7 @@ def test_what_is_no_dense_matrix_of_finite_numbers_is_refused_in_words(problem):
     float32 = params.map(lambda array: array.astype(np.float32))
     sparse = pytest.importorskip("scipy.sparse")
     for start, rows, words in [
-        (params, sparse.csr_matrix(X), r"X: expected a dense array, got a sparse one .*X\.toarray\(\)"),
+        (params, sparse.csr_matrix(X), r"X: expected a dense array, got csr_matrix; call its toarray\(\)"),
         (params, np.ma.masked_array(X, mask=X > 2), "X: expected an array, got a masked array"),
         (params, X.astype(str), "X: expected numbers, got <U"),
         (params, X + 1j, "X: expected numbers, got complex128"),
@@ -533,7 +533,7 @@ def test_masks_ragged_rows_and_weights_that_are_no_numbers_are_refused(problem):
     for arguments, weights, words in [
         ((X, masked), {}, "y: expected an array, got a masked array"),
         ((X, y), {"row_weights": np.ma.masked_array(only, mask=y == 0)}, "row_weights: .* got a masked array"),
-        (([[1.0] * 5, [2.0]], [0, 1]), {}, r"X: expected \(N, 5\) numbers: "),
+        (([[1.0] * 5, [2.0]], [0, 1]), {}, "X: expected numbers in rows of equal length, got list"),
         ((X, y), {"row_weights": ["heavy"] * len(y)}, "row_weights: expected numbers, got <U5"),
     ]:
         with pytest.raises(ValueError, match=words):
@@ -622,8 +622,8 @@ def test_arrays_that_do_not_fit_are_refused(problem):
     params, X, y = problem
     for wrong, words in [
         ((params, X[:, :-1], y), r"X: expected \(N, 5\)"),
-        ((params, X, y[:-1]), r"y: expected \(53,\) whole numbers"),
-        ((params, X, y + 1), "class indices from 0 to 2, got 1 to 3"),
+        ((params, X, y[:-1]), r"y: expected \(53,\) class indices, one for each row"),
+        ((params, X, y + 1), "whole numbers from 0 to 2, got int64 from 1 to 3"),
         ((params, X, y.astype(float)), "whole numbers"),
         ((params, np.where(np.arange(N)[:, None] == 4, np.nan, X), y), "got nan in row 4, column 0"),
     ]:

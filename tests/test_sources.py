@@ -17,7 +17,6 @@ import pytest
 from twolayer.network.backprop import loss_and_gradients
 from twolayer.network.model import Array, Params, forward, softmax
 from twolayer.reference.by_hand import two_loops
-from twolayer.reference.likelihood import likelihood, likelihood_step, negative_log_likelihood
 from twolayer.reference.numerical import complex_step
 
 TEXTS = Path(__file__).resolve().parent.parent / "docs" / "explanation" / "texts.md"
@@ -423,6 +422,24 @@ def test_backprop_unnormalised_probabilities_overflow() -> None:
 
 
 # ---- Jesse Waite ----------------------------------------------------------------------------------------------------
+# His softmax regression: weights W (D, C) without a bias, rows X (N, D), one-hot Y (N, C), and sums over the rows.
+
+
+def likelihood(W: Array, X: Array, Y: Array) -> float:
+    """The probability that the model gives to all the labels together."""
+    return float((softmax(X @ W) ** Y).prod())
+
+
+def negative_log_likelihood(W: Array, X: Array, Y: Array) -> float:
+    """J = - sum_n sum_k Y_nk (w_k . x_n) + sum_n log sum_j exp(w_j . x_n)."""
+    scores = X @ W
+    return float(np.log(np.exp(scores).sum(axis=1)).sum() - (Y * scores).sum())
+
+
+def likelihood_step(W: Array, X: Array, Y: Array, alpha: float) -> Array:
+    """W - alpha dJ/dW with dJ/dW = sum_n x_n (x) (s_n - y_n), one update from all rows at once."""
+    return W - alpha * sum(np.outer(x, s - y) for x, s, y in zip(X, softmax(X @ W), Y, strict=True))
+
 
 WAITE_X, WAITE_S, WAITE_Y = np.array([2.0, 2, 2]), np.array([0.1, 0.7, 0.2]), np.array([0.0, 0, 1])
 WAITE_PRINTED = np.array([[0.2] * 3, [1.4] * 3, [-1.4] * 3])
@@ -463,6 +480,7 @@ def test_waite_loss_is_the_sum_so_alpha_grows_with_the_batch() -> None:
     X, y, W = rng.normal(size=(8, 3)), rng.integers(0, 3, 8), rng.normal(size=(3, 3))
     mean, gradients = loss_and_gradients(Params(None, None, W, np.zeros(3)), X, y)
     assert negative_log_likelihood(W, X, np.eye(3)[y]) == pytest.approx(8 * mean)
+    assert -np.log(likelihood(W, X, np.eye(3)[y])) == pytest.approx(8 * mean)
     step = likelihood_step(W, X, np.eye(3)[y], alpha=0.01)
     np.testing.assert_allclose(step, W - 8 * 0.01 * gradients.W2, atol=1e-15)
     twice = np.r_[X, X], np.eye(3)[np.r_[y, y]]  # the same data twice: the mean's step stays, the sum's doubles

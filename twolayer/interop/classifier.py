@@ -19,11 +19,11 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call  # type: igno
 from sklearn.utils.validation import check_is_fitted, validate_data  # type: ignore[import-untyped]
 
 from twolayer.interop import fit
-from twolayer.interop.fit import FLOATS, Callback, FitRows, Scorer, encode, row_weights, rows_and_labels
-from twolayer.network.backprop import refuse_masked
+from twolayer.interop.fit import FLOATS, Callback, FitRows, Scorer, encode, rows_and_labels
+from twolayer.network.backprop import refuse_masked, require_weights
 from twolayer.network.model import Array, Init, Params, forward, softmax
 from twolayer.network.schedules import SCHEDULES
-from twolayer.network.settings import EngineName
+from twolayer.network.settings import EngineName, described, settings_in_order
 from twolayer.solver.inputs import finite_rows
 
 _BLOCK_ROWS = 4096  # predicted at a time
@@ -52,36 +52,18 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         hidden: H, hidden units; 0 gives softmax regression.
         init: `he`, `xavier` or `normal`; see `model.init_params`.
         init_std: standard deviation of the weights, for `normal`.
-        engine: `numpy`, or `numba` (extra `numba`).
-        optimizer: `sgd`, `momentum`, `nesterov`, `rmsprop`, `adam` or `adamw`. The default is MLPClassifier's, adam; in
-            a config it is momentum, in Solver sgd.
+        optimizer: the update; the default is MLPClassifier's, adam; in a config it is momentum, in Solver sgd.
         learning_rate: a of the updates; None takes 0.001 for rmsprop, adam and adamw, else 0.1.
-        momentum: mu, of momentum and nesterov.
-        rho: of rmsprop.
-        beta1: of adam and adamw.
-        beta2: of adam and adamw.
-        epsilon: of rmsprop, adam and adamw.
-        schedule: `constant`, `step`, `exponential`, `cosine` or `plateau`; see `schedules.SCHEDULES`.
-        warmup_epochs: length of the linear warm-up, in epochs.
-        min_learning_rate: floor under the rate.
-        factor: of step, exponential and plateau; None takes 0.1, 0.95 and 0.5.
-        step_epochs: of step, in epochs.
-        plateau_patience: of plateau: lower the rate after this many epochs without improvement of the monitor.
+        factor: multiplies the rate, of step, exponential and plateau; None takes 0.1, 0.95 and 0.5.
         reg: r, the L2 strength of equation (6). MLPClassifier divides its alpha by the rows of the batch: r = alpha /
             rows.
-        batch_size: rows per update.
         epochs: passes over the rows in a call of fit; 100, as adam's small steps need more than a config's 40 with
             momentum.
-        shuffle: visit the rows in a new order in each epoch.
         class_weight: None, `balanced` (sample weights are counted), or weights by label, 1 for those left out.
         validation: fraction of the rows that fit holds out, every class in proportion; 0 for none.
         monitor: what picks the best epoch: a column of `history_`, a scikit-learn scorer or its name; None takes
             val_accuracy if there are validation rows, and otherwise keeps the last epoch's parameters. A scorer looks
             at the validation rows, or at the training rows if there are none.
-        patience: stop after this many epochs without improvement of the monitor; None never stops early.
-        min_delta: an improvement of the monitor must be larger than this, for `patience` and `plateau_patience`.
-        max_grad_norm: bound on the joint norm of the gradients; None for no clipping.
-        evaluate_rows: the most training rows that count in `history_`'s train_loss and train_accuracy.
         warm_start: fit continues where the last call stopped, with the optimiser's state, for `epochs` more, on rows
             with the same labels. At a constant rate and with an integer `random_state` 10 + 10 epochs are 20, bit for
             bit.
@@ -165,7 +147,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             sample_weight: (N,) weights w >= 0; the objective of a batch is sum w L / sum w. Curves and accuracies stay
                 unweighted.
             X_val: your own validation rows, in place of the fraction `validation`. In a Pipeline only those named in
-                its `transform_input` pass through the steps before; X_val that looks unscaled beside X is warned about.
+                its `transform_input` pass through the steps before.
             y_val: their labels.
             initial_params: where to start, in place of random parameters.
             callback: called after each epoch as callback(model, record): the model as it is then, ready to predict, and
@@ -190,16 +172,15 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"y: expected two or more classes, got one class, {classes.tolist()}")
         if resumed and initial_params is not None:
             raise ValueError("initial_params: cannot be given when warm_start continues the last fit")
-        rows = FitRows(
-            X, encode(y, classes), row_weights(sample_weight, X), fit.validation_rows(model, X, X_val, y_val)
-        )
+        weights = None if sample_weight is None else require_weights("sample_weight", sample_weight, len(X))
+        rows = FitRows(X, encode(y, classes), weights, fit.validation_rows(model, X_val, y_val))
         seed = fit.seed_of(self)
         if self.validation:
             if rows.validation is not None:
                 raise ValueError("give either the parameter validation or X_val and y_val, not both")
             rows = fit.split_off(rows, self.validation, seed)
         fit.train(model, rows, self.epochs, seed, initial_params, callback)
-        fit.adopt(self, model)
+        self.__dict__ = vars(model)
         return self
 
     @available_if(_fits_in_parts)  # type: ignore[untyped-decorator]
@@ -213,9 +194,10 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         model = fit.trial_copy(self, keep=not first)
         X, y = rows_and_labels(model, X, y, reset=first)
         _check_partial_fit_first_call(model, classes)
-        rows = FitRows(X, encode(y, model.classes_), row_weights(sample_weight, X))
+        weights = None if sample_weight is None else require_weights("sample_weight", sample_weight, len(X))
+        rows = FitRows(X, encode(y, model.classes_), weights)
         fit.train(model, rows, 1, fit.seed_of(self))
-        fit.adopt(self, model)
+        self.__dict__ = vars(model)
         return self
 
     def predict(self, X: Any) -> Array:
@@ -268,3 +250,10 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             row = int(np.argmin(np.isfinite(S).all(axis=1)))
             raise ValueError(f"X: the scores of row {row} overflow {params.dtype}; its numbers are far too large")
         return S
+
+
+# The arguments that only pass a setting on to the solver have its description.
+_DOC, _HEADING = TwoLayerClassifier.__doc__ or "", "\n\n    Attributes:"
+_PASSED_ON = [described(each) for each in settings_in_order() if each.name in fit.SETTINGS]
+_PASSED_ON = [line for line in _PASSED_ON if line.partition(":")[0] + ":" not in _DOC]
+TwoLayerClassifier.__doc__ = _DOC.replace(_HEADING, "\n".join(["", *_PASSED_ON]) + _HEADING)

@@ -96,8 +96,8 @@ def _table_rows(graph: _Graph, form: TableForm, *, fill: bool) -> str:
         hot = graph.node("Reshape", hot, graph.constant(np.array([-1, len(known) + len(missing)])))
         hot = graph.to_type(hot, np.float64)
         if missing:
-            widths = graph.constant(np.array([len(known), len(missing)]))
-            hot, is_missing = graph.nodes("Split", 2, hot, widths, axis=1)
+            columns = graph.constant(np.arange(len(known))), graph.constant(len(known) + np.arange(len(missing)))
+            hot, is_missing = (graph.node("Gather", hot, each, axis=1) for each in columns)
             any_of_them = graph.node("ReduceMax", is_missing, graph.constant(np.array([1])), keepdims=1)
             hot = graph.node("Where", graph.to_type(any_of_them, np.bool_), graph.constant(np.array([[np.nan]])), hot)
         parts.append(hot)
@@ -156,13 +156,10 @@ class _Graph:
         return name
 
     def node(self, kind: str, *inputs: str, **attributes: Any) -> str:
-        """Add a node; return its one output."""
-        return self.nodes(kind, 1, *inputs, **attributes)[0]
-
-    def nodes(self, kind: str, n_outputs: int, *inputs: str, **attributes: Any) -> list[str]:
-        outputs = [f"/{kind}{len(self._graph.node)}.{i}" for i in range(n_outputs)]
-        self._graph.node.append(self._onnx.helper.make_node(kind, list(inputs), outputs, **attributes))
-        return outputs
+        """Add a node; return its output."""
+        output = f"/{kind}{len(self._graph.node)}"
+        self._graph.node.append(self._onnx.helper.make_node(kind, list(inputs), [output], **attributes))
+        return output
 
     def to_type(self, value: str, dtype: Any) -> str:
         return self.node("Cast", value, to=self._code(dtype))

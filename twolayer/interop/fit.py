@@ -1,6 +1,6 @@
-"""A call of fit, from the arguments to the fitted attributes: rows, labels and weights checked in scikit-learn's words
-and split for validation; what picks the best parameters; the solver; and what of it an estimator keeps, so that
-`warm_start` and `partial_fit` continue where it stopped, with the optimiser's state and the count of epochs."""
+"""A call of fit, from the arguments to the fitted attributes: rows and labels checked in scikit-learn's words and split
+for validation; what picks the best parameters; the solver; and what of it an estimator keeps, so that `warm_start` and
+`partial_fit` continue where it stopped, with the optimiser's state and the count of epochs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sklearn.metrics import get_scorer, get_scorer_names  # type: ignore[import-
 from sklearn.model_selection import train_test_split  # type: ignore[import-untyped]
 from sklearn.utils import check_random_state, check_scalar  # type: ignore[import-untyped]
 from sklearn.utils.multiclass import check_classification_targets  # type: ignore[import-untyped]
-from sklearn.utils.validation import _check_sample_weight, validate_data  # type: ignore[import-untyped]
+from sklearn.utils.validation import validate_data  # type: ignore[import-untyped]
 
 from twolayer.network.backprop import refuse_masked
 from twolayer.network.fields import check_settings, count, setting
@@ -28,7 +28,7 @@ from twolayer.solver.inputs import checked_params
 from twolayer.solver.metrics import balanced_class_weights
 from twolayer.solver.solver import Solver
 from twolayer.solver.state_dict import restore, state_arrays, state_header
-from twolayer.utils.columns import MONITORS, needs_validation
+from twolayer.utils.columns import MONITORS
 from twolayer.utils.errors import DivergedError, MonitorError
 from twolayer.utils.progress import ProgressBar
 from twolayer.utils.randomness import generator
@@ -80,19 +80,8 @@ def encode(y: Array, classes: Array, name: str = "y") -> NDArray[np.intp]:
     return np.searchsorted(classes, y)
 
 
-def row_weights(sample_weight: Any, X: Array) -> Array | None:
-    """Return the rows' weights (N,) in float64, or None if none are given."""
-    if sample_weight is None:
-        return None
-    refuse_masked("sample_weight", sample_weight)
-    weights: Array = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-    if not weights.any():
-        raise ValueError("sample_weight must have a weight that is not zero")
-    return weights
-
-
-def validation_rows(estimator: BaseEstimator, X: Array, X_val: Any, y_val: Any) -> tuple[Array, Array] | None:
-    """Return the validation rows given to fit, or None; warn if they look unscaled beside the training rows X.
+def validation_rows(estimator: BaseEstimator, X_val: Any, y_val: Any) -> tuple[Array, Array] | None:
+    """Return the validation rows given to fit, or None.
 
     Raises:
         ValueError: if one of the two is missing, or they do not fit the training rows.
@@ -102,26 +91,7 @@ def validation_rows(estimator: BaseEstimator, X: Array, X_val: Any, y_val: Any) 
     if X_val is None or y_val is None:
         raise ValueError("X_val and y_val go together: give both or neither")
     X_val, y_val = rows_and_labels(estimator, X_val, y_val, reset=False, names=("X_val", "y_val"))
-    if _looks_unscaled(X, X_val):
-        warnings.warn(
-            "X_val looks unscaled beside X: most of its columns are centred or spread very differently. In a Pipeline "
-            "the steps before do not transform X_val unless it is named: Pipeline(steps, transform_input=['X_val']), "
-            "with sklearn.set_config(enable_metadata_routing=True) and set_fit_request(X_val=True, y_val=True)",
-            stacklevel=3,
-        )
     return X_val, encode(y_val, estimator.classes_, "y_val")
-
-
-def _looks_unscaled(X: Array, X_val: Array) -> bool:
-    """Return whether most columns of X_val are centred 5 standard deviations of X away, or spread 10 times more or
-    less."""
-    spread, spread_val = X.std(axis=0), X_val.std(axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        away = np.abs(X_val.mean(axis=0) - X.mean(axis=0)) > 5 * spread
-        ratio = spread_val / spread
-        other = away | (ratio > 10) | ((ratio < 0.1) & (len(X_val) >= 10))
-    varying = spread > 0
-    return bool(varying.any() and other[varying].mean() > 0.5)
 
 
 def split_off(rows: FitRows, fraction: float, seed: int) -> FitRows:
@@ -147,39 +117,22 @@ def resolve_monitor(
     monitor: str | Scorer | None, patience: int | None, has_validation: bool
 ) -> tuple[str | None, Scorer | None]:
     """Return how the estimator chooses the best epoch: the column of the records, None for the last epoch; and the
-    scorer(estimator, X, y) that fills the column `score`, if it is that one.
-
-    Raises:
-        ValueError: for an unknown name, or a column of validation rows without any.
-    """
+    scorer(estimator, X, y) that fills the column `score`, if it is that one."""
     if monitor is None:
         return "val_accuracy" if has_validation else None if patience is None else "train_loss", None
     if callable(monitor):
         return "score", monitor
-    if monitor in MONITORS:
-        if needs_validation(monitor) and not has_validation:
-            raise ValueError(
-                f"monitor={monitor!r} needs validation rows: set validation=0.15, or give fit X_val, y_val"
-            )
-        return monitor, None
     if monitor in get_scorer_names():
         return "score", get_scorer(monitor)
-    raise ValueError(
-        f"monitor must be a column of the history ({', '.join(MONITORS)}), the name of one of scikit-learn's scorers, "
-        f"a scorer or None; got {monitor!r}"
-    )
+    if monitor not in MONITORS:
+        raise ValueError(
+            f"monitor: expected a column of the history ({', '.join(MONITORS)}), a scorer or the name of one of "
+            f"scikit-learn's, got {monitor!r}"
+        )
+    return monitor, None
 
 
-class Checkpoint(NamedTuple):
-    """A solver's state between two calls of fit, see `state_dict`; its optimizer, and the seed of its shuffles."""
-
-    arrays: dict[str, Array]
-    header: dict[str, Any]
-    optimizer: str
-    seed: int
-
-
-def resume_from(solver: Solver, checkpoint: Checkpoint) -> None:
+def resume_from(solver: Solver, arrays: Mapping[str, Array], header: Mapping[str, Any]) -> None:
     """Put a new solver, perhaps on other rows, where the checkpoint was.
 
     Steps are counted as if all epochs so far had been on the rows at hand.
@@ -188,13 +141,13 @@ def resume_from(solver: Solver, checkpoint: Checkpoint) -> None:
         ValueError: if the solver trains another network, or with another optimiser.
     """
     shapes = {name: array.shape for name, array in solver.params.named().items()}
-    before = {name: array.shape for name, array in checkpoint.arrays.items() if "/" not in name}
-    optimizers = checkpoint.optimizer, solver.settings.optimizer
+    before = {name: array.shape for name, array in arrays.items() if "/" not in name}
+    optimizers = header["optimizer"], solver.settings.optimizer
     for what, expected, got in (("shapes", before, shapes), ("optimizer", *optimizers)):
         if got != expected:
             raise ValueError(f"training cannot continue with other {what}: expected {expected}, got {got}; fit a clone")
     new_best = solver.progress.best
-    restore(solver, checkpoint.arrays, checkpoint.header, same_rows=False)
+    restore(solver, arrays, header, same_rows=False)
     done = solver.progress
     best = done.best if done.best.monitor == new_best.monitor else new_best
     if done.stopped_early:
@@ -204,7 +157,7 @@ def resume_from(solver: Solver, checkpoint: Checkpoint) -> None:
 
 Callback = Callable[[Any, Mapping[str, float]], bool | None]
 
-_SETTINGS = {field.name for field in fields(SolverSettings)} - {"epochs", "seed", "monitor", "objective"}
+SETTINGS = {field.name for field in fields(SolverSettings)} - {"epochs", "seed", "monitor", "objective"}
 
 
 @dataclass(frozen=True)
@@ -228,27 +181,18 @@ def seed_of(estimator: Any) -> int:
     if isinstance(given, Integral):
         return int(check_scalar(given, "random_state", Integral, min_val=0, max_val=2**63 - 1))
     if hasattr(estimator, "_checkpoint"):
-        return int(estimator._checkpoint.seed)
+        return int(estimator._checkpoint[1]["seed"])
     return int(check_random_state(given).randint(2**31 - 1))
-
-
-def _learnt(estimator: Any) -> dict[str, Any]:
-    return {name: value for name, value in vars(estimator).items() if name.endswith("_") or name == "_checkpoint"}
 
 
 def trial_copy(estimator: Any, *, keep: bool) -> Any:
     """Return a copy to train, so that a call of fit that fails changes nothing; with what was learnt, or without."""
     EstimatorSettings(**{each.name: getattr(estimator, each.name) for each in fields(EstimatorSettings)})
     model = copy.copy(estimator)
-    for name in () if keep else _learnt(estimator):
-        delattr(model, name)
+    for name in list(vars(model)) if not keep else ():
+        if name.endswith("_") or name == "_checkpoint":
+            delattr(model, name)
     return model
-
-
-def adopt(estimator: Any, model: Any) -> None:
-    """Make what the copy has learnt the estimator's, in place of what it knew."""
-    known = _learnt(estimator)
-    estimator.__dict__ = {name: value for name, value in vars(estimator).items() if name not in known} | _learnt(model)
 
 
 def train(
@@ -260,13 +204,13 @@ def train(
     callback: Callback | None = None,
 ) -> None:
     """Train for some epochs, on from the model's checkpoint if it has one, and set the fitted attributes."""
-    checkpoint: Checkpoint | None = getattr(model, "_checkpoint", None)
-    done = 0 if checkpoint is None else int(checkpoint.header["progress"]["epoch"])
+    checkpoint: tuple[dict[str, Array], dict[str, Any]] | None = getattr(model, "_checkpoint", None)
+    done = 0 if checkpoint is None else int(checkpoint[1]["progress"]["epoch"])
     column, scorer = resolve_monitor(model.monitor, model.patience, rows.validation is not None)
-    settings = {name: getattr(model, name) for name in _SETTINGS}
+    settings = {name: getattr(model, name) for name in SETTINGS}
     settings |= {"epochs": done + int(epochs), "seed": seed, "monitor": column, "objective": True}
     params = _initial(model, rows, seed) if initial_params is None else checked_params(initial_params)
-    dtype = rows.X.dtype if checkpoint is None else checkpoint.arrays["W2"].dtype
+    dtype = rows.X.dtype if checkpoint is None else checkpoint[0]["W2"].dtype
     solver = Solver(
         params.map(lambda array: np.asarray(array, dtype)),
         rows.X,
@@ -278,7 +222,7 @@ def train(
         **settings,
     )
     if checkpoint is not None:
-        resume_from(solver, checkpoint)
+        resume_from(solver, *checkpoint)
     past: dict[str, list[float]] = getattr(model, "history_", {})
     records = [dict(zip(past, values, strict=True)) for values in zip(*past.values(), strict=True)]
     chosen, n_before = column is not None, len(records)
@@ -381,4 +325,5 @@ def _set_fitted(model: Any, solver: Solver, records: list[dict[str, float]], *, 
     measured = any(np.isfinite(history["val_loss"]))
     model.validation_loss_curve_ = history["val_loss"] if measured else None
     arrays = {name: array.copy() for name, array in state_arrays(solver).items()}
-    model._checkpoint = Checkpoint(arrays, state_header(solver), solver.settings.optimizer, solver.settings.seed)
+    settings = {"optimizer": solver.settings.optimizer, "seed": solver.settings.seed}
+    model._checkpoint = arrays, state_header(solver) | settings

@@ -128,14 +128,16 @@ def loss_and_gradients(
         (2, 3)
     """
     params = require_params(params)
-    X, y = _fitting_rows(params, X, y)
-    if _numbers("reg", reg).ndim:
+    X = numbers("X", X)
+    require_shape("X", X.shape, params)
+    y = require_classes("y", y, len(X), params.n_classes, one_hot=True)
+    if numbers("reg", reg).ndim:
         raise ValueError(f"reg: expected one number, got {np.shape(reg)}")
     dtype = np.result_type(params.dtype, X.dtype, np.float32)
     params = params.map(lambda array: array.astype(dtype))
     y = y.astype(dtype if y.ndim == 2 else np.intp, copy=False)
     row_weights = None if weights is None else require_weights("weights", weights, len(X)).astype(dtype)
-    work = Workspace(len(X), params.n_features, params.n_hidden, params.n_classes, dtype)
+    work = Workspace(len(X), *params.sizes, dtype)
     loss = data_loss_and_gradients(params, X.astype(dtype, copy=False), y, work, row_weights)
     for dW, W in ((work.gradients.W1, params.W1), (work.gradients.W2, params.W2)):
         if dW is not None and W is not None:
@@ -174,28 +176,37 @@ def require_weights(name: str, weights: Any, n: int) -> Array:
     Raises:
         ValueError: for another shape, a weight that is negative or not finite, or weights that are all 0.
     """
-    checked = _numbers(name, weights).astype(np.float64)
+    checked = numbers(name, weights).astype(np.float64)
     if checked.shape != (n,):
         raise ValueError(f"{name}: expected ({n},), got {checked.shape}")
     if not np.isfinite(checked).all() or checked.min() < 0 or not checked.any():
-        raise ValueError(f"{name}: expected finite numbers, 0 or more, and not all 0")
+        raise ValueError(f"{name}: expected finite numbers, zero or more and not all zero")
     return checked
 
 
-def _fitting_rows(params: Params, X: Any, y: Any) -> tuple[Array, Array]:
-    X, y = _numbers("X", X), _numbers("y", y)
-    D, C = params.n_features, params.n_classes
-    if X.ndim != 2 or len(X) == 0 or X.shape[1] != D:
-        raise ValueError(f"X: expected (N, {D}) with N >= 1, as the parameters have {D} features; got {X.shape}")
-    N = len(X)
-    if y.shape == (N, C) and C != 1:
-        return X, y
-    if y.shape != (N,):
-        raise ValueError(f"y: expected ({N},) class indices or ({N}, {C}) one-hot rows, got {y.shape}")
-    if not np.issubdtype(y.dtype, np.integer) or y.min() < 0 or y.max() >= C:
-        found = f"{y.dtype} from {y.min()} to {y.max()}"
-        raise ValueError(f"y: expected whole numbers from 0 to {C - 1}, got {found}")
-    return X, y
+def require_shape(name: str, shape: tuple[int, ...], params: Params) -> None:
+    """Raise ValueError if a shape is not (N, D), N >= 1, with the D of the parameters."""
+    D = params.n_features
+    if len(shape) != 2 or shape[0] == 0 or shape[1] != D:
+        raise ValueError(f"{name}: expected (N, {D}) with N >= 1, as the parameters have {D} features; got {shape}")
+
+
+def require_classes(name: str, y: Any, n_rows: int, n_classes: int, *, one_hot: bool = False) -> Array:
+    """Return the class indices (N,) of N rows, of a whole-number type, or with `one_hot` perhaps rows (N, C).
+
+    Raises:
+        ValueError: for another shape or type, or an index outside 0..C-1.
+    """
+    classes = numbers(name, y)
+    if one_hot and classes.shape == (n_rows, n_classes) and n_classes != 1:
+        return classes
+    if classes.shape != (n_rows,):
+        rows = f" or ({n_rows}, {n_classes}) one-hot rows" if one_hot else ", one for each row of X"
+        raise ValueError(f"{name}: expected ({n_rows},) class indices{rows}, got {classes.shape}")
+    if not np.issubdtype(classes.dtype, np.integer) or classes.min() < 0 or classes.max() >= n_classes:
+        found = f"{classes.dtype} from {classes.min()} to {classes.max()}"
+        raise ValueError(f"{name}: expected whole numbers from 0 to {n_classes - 1}, got {found}")
+    return classes
 
 
 def refuse_masked(name: str, values: Any) -> None:
@@ -204,12 +215,15 @@ def refuse_masked(name: str, values: Any) -> None:
         raise ValueError(f"{name}: expected an array, got a masked array; fill it or drop the masked rows")
 
 
-def _numbers(name: str, values: Any) -> Array:
+def numbers(name: str, values: Any) -> Array:
+    """Return an array of numbers; raise ValueError for anything else, masked and sparse arrays among them."""
     refuse_masked(name, values)
+    if hasattr(values, "toarray"):
+        raise ValueError(f"{name}: expected a dense array, got {type(values).__name__}; call its toarray()")
     try:
-        array = np.asarray(values)
+        array: Array = np.asarray(values)
         array = array.astype(np.float64) if array.dtype == object else array
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{name}: expected numbers in rows of equal length, got {type(values).__name__}") from None
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name}: expected numbers, got {array.dtype}")

@@ -50,6 +50,11 @@ class Params(NamedTuple):
         return len(self.b2)
 
     @property
+    def sizes(self) -> tuple[int, int, int]:
+        """(D, H, C)."""
+        return self.n_features, self.n_hidden, self.n_classes
+
+    @property
     def dtype(self) -> np.dtype[Any]:
         """The float type of all arrays."""
         return self.W2.dtype
@@ -69,7 +74,7 @@ class Params(NamedTuple):
         return self.map(np.copy)
 
     def __repr__(self) -> str:
-        shape = "-".join(str(n) for n in (self.n_features, self.n_hidden, self.n_classes) if n)
+        shape = "-".join(str(n) for n in self.sizes if n)
         count = sum(array.size for array in self.named().values())
         return f"Params({shape}, {self.dtype}, {count:,} numbers)"
 
@@ -118,7 +123,7 @@ def flat_zeros(n_features: int, n_hidden: int, n_classes: int, dtype: DTypeLike)
 
 def flat_copy(params: Params) -> FlatParams:
     """Return a copy of `params` whose arrays are views of one vector."""
-    flat = flat_zeros(params.n_features, params.n_hidden, params.n_classes, params.dtype)
+    flat = flat_zeros(*params.sizes, params.dtype)
     for name, array in params.named().items():
         flat.params.named()[name][...] = array
     return flat

@@ -96,5 +96,12 @@ def settings_in_order() -> list[Field[Any]]:
     return [each for first in own for each in (first, *after.get(first.name, ()))]
 
 
-_ATTRIBUTES = [f"        {each.name}: {each.metadata['meaning']}." for each in settings_in_order()]
-SolverSettings.__doc__ = "\n".join([SolverSettings.__doc__ or "", "    Attributes:", *_ATTRIBUTES])
+def described(field: Field[Any]) -> str:
+    """Return a setting's line in a docstring: its name, its meaning, its choices or the choices that use it."""
+    choices, owners = field.metadata["choices"], OWNERS.get(field.name, ("", ()))[1]
+    more = f": {', '.join(choices)}" if choices else f" (of {', '.join(owners)})" if owners else ""
+    return f"        {field.name}: {field.metadata['meaning'].replace('null', 'None')}{more}."
+
+
+_ATTRIBUTES = "\n".join(["    Attributes:", *map(described, settings_in_order())])
+SolverSettings.__doc__ = f"{SolverSettings.__doc__}\n{_ATTRIBUTES}"

@@ -12,7 +12,7 @@ from twolayer.reference.jacobians import jacobian_chain
 from twolayer.reference.numerical import complex_step
 from twolayer.reference.plain import LossAndGradients
 
-# All of these agree to rounding; `centred_differences` has the same signature and agrees to 1e-6.
+# All of these agree to rounding.
 REFERENCES: dict[str, LossAndGradients] = {
     "two loops": two_loops,
     "one loop": one_loop,

@@ -138,7 +138,7 @@ class NumpyEngine:
 
     def __init__(self, state: TrainingState, rule: UpdateRule, batch_size: int) -> None:
         params = state.flat.params
-        shape = params.n_features, params.n_hidden, params.n_classes
+        shape = params.sizes
         self.state, self.rule, self.batch_size = state, rule, batch_size
         self.gradient_norm = math.nan
         self._optimizer = OPTIMIZERS[rule.optimizer]
@@ -154,7 +154,7 @@ class NumpyEngine:
     def _threads_change_no_bit(self) -> bool:
         """Try whether BLAS gives the same gradients of a full batch on one thread as on all."""
         params = self.state.flat.params
-        shape = params.n_features, params.n_hidden, params.n_classes
+        shape = params.sizes
         rng, results = np.random.default_rng(0), []
         X, y = rng.standard_normal((self.batch_size, shape[0])).astype(params.dtype), np.zeros(self.batch_size, np.intp)
         trial = init_params(*shape, rng=rng, dtype=params.dtype)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twolayer.data.rows import ArrayRows
-from twolayer.network.backprop import refuse_masked, require_params, require_weights
+from twolayer.network.backprop import numbers, require_classes, require_params, require_shape, require_weights
 from twolayer.network.model import Array, Params
 from twolayer.solver.metrics import RowSource
 
@@ -39,51 +39,18 @@ def fitting_rows(X: Any | RowSource, y: Any, params: Params, what: str = "") -> 
     Raises:
         ValueError: if they do not fit, or a number of X is not finite in the parameters' float type.
     """
-    D, C = params.n_features, params.n_classes
     is_source = hasattr(X, "take") and not hasattr(X, "__array__") and not hasattr(X, "toarray")
-    rows: RowSource = X if is_source else ArrayRows(_matrix(X, params, what))
-    refuse_masked(f"{what}y", y)
-    y = np.asarray(y)
-    n = rows.shape[0]
-    if n == 0 or rows.shape[1] != D:
-        raise ValueError(f"{what}X: expected (N, {D}) with N >= 1, got {rows.shape}")
-    if y.shape != (n,) or not np.issubdtype(y.dtype, np.integer):
-        raise ValueError(f"{what}y: expected ({n},) whole numbers, one for each row of X; got {y.dtype} {y.shape}")
-    if y.min() < 0 or y.max() >= C:
-        raise ValueError(f"{what}y: expected class indices from 0 to {C - 1}, got {y.min()} to {y.max()}")
-    return rows, y if np.can_cast(y.dtype, np.intp) else y.astype(np.intp)
-
-
-def _matrix(X: Any, params: Params, what: str) -> Array:
-    """Return X (N, D) in the parameters' float type, every number finite in it."""
-    if hasattr(X, "toarray") and hasattr(X, "nnz"):
-        raise ValueError(f"{what}X: expected a dense array, got a sparse one ({type(X).__name__}); give X.toarray()")
-    refuse_masked(f"{what}X", X)
-    try:
-        given = np.asarray(X)
-    except ValueError as error:  # lists of different lengths
-        raise ValueError(f"{what}X: expected (N, {params.n_features}) numbers: {error}") from None
-    if given.ndim != 2 or given.shape[1] != params.n_features:
-        raise ValueError(
-            f"{what}X: expected (N, {params.n_features}), as the parameters have {params.n_features} features; "
-            f"got {given.shape}"
-        )
-    return finite_rows(given, params.dtype, f"{what}X")
+    rows: Any = X if is_source else numbers(f"{what}X", X)
+    require_shape(f"{what}X", rows.shape, params)
+    y = require_classes(f"{what}y", y, rows.shape[0], params.n_classes)
+    source: RowSource = X if is_source else ArrayRows(finite_rows(rows, params.dtype, f"{what}X"))
+    return source, y if np.can_cast(y.dtype, np.intp) else y.astype(np.intp)
 
 
 def finite_rows(X: Array, dtype: np.dtype[Any], name: str) -> Array:
-    """Return X (N, D) in another float type, in C order.
-
-    Raises:
-        ValueError: for anything but numbers, or one that is not finite in that type.
-    """
-    if X.dtype.kind not in "biufO":
-        raise ValueError(f"{name}: expected numbers, got {X.dtype}")
-    try:
-        with np.errstate(over="ignore", invalid="ignore"):
-            ready = np.ascontiguousarray(X, dtype)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name}: expected numbers: {error}") from None
+    """Return numbers X (N, D) in another float type, in C order; raise ValueError for one that is not finite there."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        ready = np.ascontiguousarray(X, dtype)
     if not np.isfinite(ready).all():
         row, column = np.argwhere(~np.isfinite(ready))[0]
         raise ValueError(f"{name}: expected finite {dtype} numbers, got {X[row, column]} in row {row}, column {column}")

@@ -52,7 +52,7 @@ class Evaluator:
     ) -> None:
         """Make one for Params of the shape and float type of `like` on rows X (N, D) of classes y (N,), or on those
         with the numbers `rows`; `by_class` adds f1, balanced_accuracy and auc."""
-        D, H, C, dtype = like.n_features, like.n_hidden, like.n_classes, like.dtype
+        (D, H, C), dtype = like.sizes, like.dtype
         self._source, self._y, self._rows, self._by_class = X, y, rows, by_class
         self.n_rows = len(y) if rows is None else len(rows)
         self._block_rows = max(1, min(self.n_rows, BLOCK_BYTES // ((D + H) * dtype.itemsize)))

@@ -127,45 +127,41 @@ class Solver:
         """
         self.settings = _checked(settings)
         params = checked_params(params)
-        shape, dtype = (params.n_features, params.n_hidden, params.n_classes), params.dtype
         self._X, self._y = fitting_rows(X, y, params)
         self._n_rows = len(self._y)
-        self._row_weights, self._class_weights = fitting_weights(row_weights, class_weights, self._y, shape[-1])
+        self._row_weights, self._class_weights = fitting_weights(row_weights, class_weights, self._y, params.n_classes)
         self._make_evaluators(params, validation)
         self._score = score
         self._schedule = self.settings.schedule_rule
         n_slots = OPTIMIZERS[self.settings.optimizer].n_slots
         self.state, self._before = (
-            TrainingState(flat_copy(params), [flat_zeros(*shape, dtype) for _ in range(n_slots)]) for _ in range(2)
+            TrainingState(flat_copy(params), [flat_zeros(*params.sizes, params.dtype) for _ in range(n_slots)])
+            for _ in range(2)
         )
         self._before_step: int | None = None  # the step at which the state was `_before`; None: it never was
         self.best_params = params.copy()
-        self.progress = SolverProgress(0, 0, self._nothing_best())
-        self._prepare_steps(params)
-
-    def _nothing_best(self) -> Best:
-        """Return the state of the monitor before the first epoch."""
-        validation = self._evaluate_validation is not None
-        default = "val_accuracy" if validation else "train_loss"
+        validated, (_, n_hidden, n_classes) = validation is not None, params.sizes
+        default = "val_accuracy" if validated else "train_loss"
         monitor = default if self.settings.monitor is None else self.settings.monitor
-        hidden, n_classes = self.params.n_hidden > 0, self.params.n_classes
-        score = self._score is not None
-        require_monitor(monitor, validation=validation, hidden=hidden, score=score, n_classes=n_classes)
-        return Best(monitor, tie_breaker="val_loss" if validation else "train_loss")
+        require_monitor(
+            monitor, validation=validated, hidden=n_hidden > 0, score=score is not None, n_classes=n_classes
+        )
+        best = Best(monitor, tie_breaker="val_loss" if validated else "train_loss")
+        self.progress = SolverProgress(0, 0, best)
+        self._prepare_steps(params)
 
     def _prepare_steps(self, params: Params) -> None:
         """Make the engine, and the buffers for the rows of a chunk."""
-        batch_rows = min(self.settings.batch_size, self._n_rows)
-        given = self.settings
+        given, (D, H, C) = self.settings, params.sizes
+        batch_rows = min(given.batch_size, self._n_rows)
         rule = UpdateRule(given.optimizer, given, given.reg, given.max_grad_norm)
         self._engine = make_engine(given.engine, self.state, rule, batch_rows)
         self.steps_per_epoch = -(-self._n_rows // batch_rows)
-        shape = params.n_features, params.n_hidden, params.n_classes
-        self.threads = 1 if given.engine == "numba" else blas_threads(batch_rows, *shape)
-        longest = chunk_steps(batch_rows, params.n_features, params.n_hidden, params.dtype.itemsize)
+        self.threads = 1 if given.engine == "numba" else blas_threads(batch_rows, D, H, C)
+        longest = chunk_steps(batch_rows, D, H, params.dtype.itemsize)
         self._chunk_steps = max(1, min(longest, self.steps_per_epoch - 1))
         n = self._chunk_steps * batch_rows
-        self._gathered = np.empty(n, np.intp), np.empty((n, shape[0]), params.dtype), np.empty(n, self._y.dtype)
+        self._gathered = np.empty(n, np.intp), np.empty((n, D), params.dtype), np.empty(n, self._y.dtype)
         self._order_of: tuple[int, NDArray[Any]] | None = None  # (epoch, its permutation)
 
     def _make_evaluators(self, params: Params, validation: Any) -> None:
@@ -223,7 +219,9 @@ class Solver:
                     self._before_step = None
                     _copy_state(self.state, self._before)
                     self._before_step = self.progress.step
-                    chunk = self._some_steps(min(self._chunk_steps, left)) if left > 0 else self._end_epoch()
+                    chunk = self._run_chunk(min(self._chunk_steps, left)) if left > 0 else self._end_epoch()
+                    if left > 0:
+                        self.progress = replace(self.progress, step=self.progress.step + len(chunk.losses))
             except BaseException:
                 self._undo_uncounted_steps()
                 raise
@@ -241,11 +239,6 @@ class Solver:
         """Take the numbers in `state` for those after this progress and this many updates."""
         self.progress, self.state.t = progress, updates
         self._before_step = None
-
-    def _some_steps(self, n_steps: int) -> Chunk:
-        chunk = self._run_chunk(n_steps)
-        self.progress = replace(self.progress, step=self.progress.step + n_steps)
-        return chunk
 
     def _end_epoch(self) -> Chunk:
         """Do the epoch's last step, a chunk of its own; then the record, the best parameters, the decision to stop."""

@@ -62,19 +62,16 @@ class Best:
                 )
             return after
         sign = 1 if larger_is_better(self.monitor) else -1
+
+        def rank(value: float, tie_value: float | None) -> tuple[float, float]:
+            return sign * value, -math.inf if tie_value is None else -tie_value
+
         if self.reference is None or sign * (value - self.reference) > min_delta:
             after = replace(after, reference=value, bad_epochs=0)
-        if self._is_best(sign, value, tie_value):
+        if self.value is None or rank(value, tie_value) > rank(self.value, self.tie_value):
             epoch, step = int(record["epoch"] or 0), int(record["step"] or 0)
             after = replace(after, value=value, tie_value=tie_value, epoch=epoch, step=step)
         return after
-
-    def _is_best(self, sign: int, value: float, tie_value: float | None) -> bool:
-        if self.value is None or self.tie_value is None:
-            return True
-        if value == self.value:
-            return tie_value is not None and tie_value < self.tie_value
-        return sign * value > sign * self.value
 
 
 class Chunk(NamedTuple):

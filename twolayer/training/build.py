@@ -100,18 +100,16 @@ class JoinedRows:
             out[chosen] = part
 
 
-def make_refit_solver(config: Config, dataset: Dataset) -> Solver:
-    """Return the solver of a config, at the start, on training and validation rows together; it has none to judge by.
-
-    Rates and order of the rows are drawn from the same seed and schedule.
-    """
-    assert dataset.validation is not None  # the config's rules ask for it
-    X, y = JoinedRows(dataset.train.X, dataset.validation.X), np.concatenate([dataset.train.y, dataset.validation.y])
-    return _solver(config, dataset, X, y, monitor="train_loss", patience=None)
+def refit_rows(dataset: Dataset) -> int:
+    """Return the number of training and validation rows together."""
+    return len(dataset.train.y) + (len(dataset.validation.y) if dataset.validation else 0)
 
 
-def make_solver(config: Config, dataset: Dataset) -> Solver:
-    """Return the solver of a config, at the start, on a dataset.
+def make_solver(config: Config, dataset: Dataset, *, refit: bool = False) -> Solver:
+    """Return the solver of a config, at the start, on the training rows.
+
+    With `refit` it is on the training and validation rows together, which leaves none to judge by; the rates and the
+    order of the rows are drawn from the same seed and schedule.
 
     Raises:
         ConfigError: for a class weight of a label that is not in the data, weights that are all 0, or a monitor that
@@ -122,16 +120,17 @@ def make_solver(config: Config, dataset: Dataset) -> Solver:
         raise _config_error(
             config, "solver.monitor", f"val_auc needs two classes, the data has {n_classes}; use val_balanced_accuracy"
         )
-    validation = dataset.validation
-    rows = (validation.X, validation.y) if validation else None
-    return _solver(config, dataset, dataset.train.X, dataset.train.y, validation=rows)
-
-
-def _solver(config: Config, dataset: Dataset, X: RowSource, y: Array, **changes: Any) -> Solver:
-    settings = config.solver.model_dump(exclude={"class_weight"}) | changes
-    weights = _class_weights(config, dataset, y)
-    params, limit = initial_params(config, dataset), config.run.evaluate_rows
-    return Solver(params, X, y, class_weights=weights, seed=config.seed, evaluate_rows=limit, **settings)
+    settings = config.solver.model_dump(exclude={"class_weight"})
+    settings |= {"seed": config.seed, "evaluate_rows": config.run.evaluate_rows}
+    train, validation = dataset.train, dataset.validation
+    X: RowSource = train.X
+    y = train.y
+    if refit and validation is not None:
+        X, y = JoinedRows(train.X, validation.X), np.concatenate([train.y, validation.y])
+        settings |= {"monitor": "train_loss", "patience": None}
+    elif validation is not None:
+        settings["validation"] = validation.X, validation.y
+    return Solver(initial_params(config, dataset), X, y, class_weights=_class_weights(config, dataset, y), **settings)
 
 
 def _class_weights(config: Config, dataset: Dataset, y: Array) -> Array | None:

@@ -3,10 +3,10 @@ snapshots; at its end, from the best parameters, predictions, the summary, the v
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
-from pathlib import Path
+from contextlib import ExitStack, closing
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,11 +21,12 @@ from twolayer.solver.metrics import Evaluator, probabilities
 from twolayer.solver.solver import Solver
 from twolayer.solver.state import Chunk, Record
 from twolayer.solver.state_dict import state_arrays, state_header
+from twolayer.training.build import refit_rows
 from twolayer.training.resume import settings_of
 from twolayer.utils.blas import at_most_threads
 from twolayer.utils.errors import RunError
 from twolayer.utils.files import write_atomically
-from twolayer.utils.jsonfile import read_json, write_json
+from twolayer.utils.jsonfile import write_json
 from twolayer.views.diagnosis import Verdict, diagnose
 from twolayer.views.loss_curve import RedrawBudget, draw_loss_curve
 from twolayer.views.run_data import RunData
@@ -48,6 +49,17 @@ def model_file(solver: Solver, preparation: Preparation, refitted: Refitted | No
         header["refit"] = {"rows": refitted.rows, "epochs": refitted.epochs}
     params = solver.best_params if refitted is None else refitted.params
     return packed({**params.named(), **preparation.to_arrays()}, header)
+
+
+def refit_in(
+    arrays: Mapping[str, Array], header: Mapping[str, Any], solver: Solver, dataset: Dataset
+) -> Refitted | None:
+    """Return the refit of a run, whose solver has finished, if these are the content of its best.npz after it."""
+    params = Params(arrays.get("W1"), arrays.get("b1"), arrays["W2"], arrays["b2"])
+    rows, epochs = refit_rows(dataset), solver.progress.best.epoch
+    shapes, expected = ([array.shape for array in each.named().values()] for each in (params, solver.best_params))
+    same = shapes == expected and header.get("refit") == {"rows": rows, "epochs": epochs}
+    return Refitted(params, rows, epochs) if same and solver.finished else None
 
 
 def checkpoint_file(
@@ -75,10 +87,8 @@ class Recorder:
         if the run is resumed."""
         self._folder, self._solver, self._config, self._dataset = folder, solver, config, dataset
         with ExitStack() as opened:
-            self._history = HistoryLog(folder.history)
-            opened.callback(self._history.close)
-            self._steps = StepsLog(folder.steps)
-            opened.callback(self._steps.close)
+            self._history = opened.enter_context(closing(HistoryLog(folder.history)))
+            self._steps = opened.enter_context(closing(StepsLog(folder.steps)))
             if logged is not None:
                 self._history.cut_back(solver.progress.step, logged["history_rows"])
                 self._steps.cut_back(solver.progress.step, logged["steps_rows"])
@@ -103,14 +113,12 @@ class Recorder:
             if error is None:
                 raise  # otherwise it is the same error again, and the first one says more
 
-    @property
-    def seconds(self) -> float:
-        """Training time since the run's start, in seconds; what an interrupted run did after its last epoch is lost."""
-        return self._seconds_before + time.perf_counter() - self._started
-
     def saw(self, chunk: Chunk) -> None:
         """Log what the solver yielded; save when it is time."""
-        self._log_steps(chunk)
+        figures = zip(chunk.rates.tolist(), chunk.losses.tolist(), strict=True)
+        for step, (rate, loss) in enumerate(figures, start=chunk.first_step):
+            if StepsLog.keeps(step) and not math.isnan(loss):
+                self._steps.append({"step": step, "epoch": chunk.epoch, "learning_rate": rate, "loss": loss})
         if chunk.record is not None:
             self._log_epoch(chunk.record)
         if time.perf_counter() - self._saved_at >= self._config.run.checkpoint_seconds:
@@ -141,22 +149,15 @@ class Recorder:
         """Draw loss_curve.png from the epochs so far; a picture that cannot be drawn is no reason to lose a run."""
         best_epoch = self._solver.progress.best.epoch or None
         try:
-            draw_loss_curve(self.columns, self._folder.loss_curve, best_epoch, title=self._config.name)
+            draw_loss_curve(self.columns, self._folder.loss_curve, best_epoch, title=self._folder.path.name)
             self.notices = ()
         except Exception as error:  # of whatever kind, matplotlib's own among them
             kind = "" if isinstance(error, RunError | OSError) else f"{type(error).__name__}: "
             first_line = str(error).partition("\n")[0]
             self.notices = (f"the loss curve could not be drawn: {kind}{first_line}",)
 
-    def _log_steps(self, chunk: Chunk) -> None:
-        numbers = range(chunk.first_step, chunk.first_step + len(chunk.losses))
-        logged = [k for k, step in enumerate(numbers) if StepsLog.keeps(step) and not np.isnan(chunk.losses[k])]
-        for k in logged:
-            rate, loss = float(chunk.rates[k]), float(chunk.losses[k])
-            self._steps.append({"step": numbers[k], "epoch": chunk.epoch, "learning_rate": rate, "loss": loss})
-
     def _log_epoch(self, record: Record) -> None:
-        row = {**record, "seconds": self.seconds}
+        row = {**record, "seconds": self._seconds_before + time.perf_counter() - self._started}
         self._history.append(row)
         for name, value in row.items():
             self.columns[name].append(np.nan if value is None else value)
@@ -184,8 +185,14 @@ class Recorder:
         dataset, solver, folder = self._dataset, self._solver, self._folder
         self.save_best(refitted)
         with at_most_threads(solver.threads):  # as in training: the last digits are then those of the history
-            predictions = _predictions(dataset, solver, refitted)
-            summary = _summary(dataset, solver, self.seconds, status, refitted)
+            predictions: dict[str, Array] = {}
+            for name, part in (("validation", dataset.validation), ("test", dataset.test)):
+                if part is not None:
+                    P = probabilities(_judged(name, solver, refitted), part.X).astype(np.float32)
+                    arrays = {"rows": part.row_numbers, "y": part.y, "proba": P}
+                    predictions |= {f"{name}_{each}": array for each, array in arrays.items()}
+            seconds = self.columns["seconds"][-1] if self.columns["seconds"] else 0.0
+            summary = _summary(dataset, solver, seconds, status, refitted)
         write_arrays(folder.predictions, predictions, {"kind": "predictions", "classes": list(dataset.classes)})
         self.draw()
         write_json(folder.summary, summary)  # last: what it says of an end is only said when all else is there
@@ -198,15 +205,6 @@ class Recorder:
             status=status,
         )
         return summary, diagnose(run)
-
-
-def _predictions(dataset: Dataset, solver: Solver, refitted: Refitted | None) -> dict[str, Array]:
-    arrays: dict[str, Array] = {}
-    for name, part in (("validation", dataset.validation), ("test", dataset.test)):
-        if part is not None:
-            arrays[f"{name}_rows"], arrays[f"{name}_y"] = part.row_numbers, part.y
-            arrays[f"{name}_proba"] = probabilities(_judged(name, solver, refitted), part.X).astype(np.float32)
-    return arrays
 
 
 def _judged(part: str, solver: Solver, refitted: Refitted | None) -> Params:
@@ -242,23 +240,3 @@ def _summary(
         "n_hidden": solver.params.n_hidden,
         "n_classes": solver.params.n_classes,
     }
-
-
-_COUNTS = (
-    "best_epoch", "epochs", "steps", "n_train", "n_validation", "n_test", "n_features", "n_hidden", "n_classes",
-)  # fmt: skip
-
-
-def stored_summary(path: Path) -> dict[str, Any] | None:
-    """Return the summary in a file, or None if it is not one as `Recorder.conclude` writes it."""
-    try:
-        summary = read_json(path)
-    except RunError:
-        return None
-    words = all(isinstance(summary.get(name), str) for name in ("status", "monitor"))
-    counts = all(type(summary.get(name)) is int for name in _COUNTS)
-    figures = isinstance(summary.get("seconds"), float)
-    for part in ("train", "val", "test"):
-        accuracy, loss = (summary.get(f"{part}_{name}", "") for name in ("accuracy", "loss"))
-        figures &= (isinstance(accuracy, float) and isinstance(loss, float | None)) or accuracy is loss is None
-    return summary if words and counts and figures else None

@@ -20,19 +20,20 @@ from twolayer.network.model import Array
 from twolayer.runs.checkpoint import read_model_arrays
 from twolayer.runs.environment import describe_environment
 from twolayer.runs.folder import RunFolder, create_run_folder, create_run_folder_at, open_run
-from twolayer.runs.logs import logged_rows, read_history
+from twolayer.runs.logs import logged_rows
 from twolayer.runs.saved_model import Model, load_model
 from twolayer.solver.solver import Solver
 from twolayer.solver.state import Chunk, Record
 from twolayer.solver.state_dict import restore
-from twolayer.training.build import make_refit_solver, make_solver, read_data
-from twolayer.training.recorder import Recorder, Refitted, checkpoint_file, model_file, stored_summary
+from twolayer.training.build import make_solver, read_data, refit_rows
+from twolayer.training.recorder import Recorder, Refitted, checkpoint_file, model_file, refit_in
 from twolayer.training.resume import require_same_run
 from twolayer.utils.errors import DivergedError, RunError
-from twolayer.utils.files import holds, write_atomically
+from twolayer.utils.files import write_atomically
 from twolayer.utils.jsonfile import json_bytes
 from twolayer.utils.process import StopRequest
 from twolayer.utils.progress import ProgressBar
+from twolayer.utils.text import counted
 
 Stop = Callable[[Record], bool]
 ROWS_FILE = "rows.parquet"  # in the folder of a run that was trained on a data frame
@@ -59,10 +60,8 @@ class TrainResult:
     signal_number: int | None = None
 
     def __repr__(self) -> str:
-        figures = ", ".join(
-            f"{name}={self.summary[name]}" for name in ("status", "epochs", "best_epoch", "val_accuracy")
-        )
-        return f"TrainResult({str(self.run_dir)!r}, {figures})"
+        names = ("status", "epochs", "best_epoch", "val_accuracy")
+        return f"TrainResult({str(self.run_dir)!r}, {', '.join(f'{name}={self.summary[name]}' for name in names)})"
 
 
 def train(
@@ -114,7 +113,7 @@ def train(
     else:
         folder = create_run_folder_at(files, run_dir)
     with _with_command_to_resume(folder), folder.lock() as notices:
-        return _run(config, dataset, solver, folder, None, (*config.notes, *warned, *notices), quiet, stop)
+        return _run(config, dataset, solver, folder, (*config.notes, *warned, *notices), quiet, stop)
 
 
 def resume(
@@ -155,24 +154,20 @@ def resume(
             raise RunError(f"{folder.last}: {error}") from None
         begun = -(-solver.progress.step // solver.steps_per_epoch)
         require_same_run(folder, header, stored, config, today, begun=begun, force=force)
-        notes = (*warned, *notices)
-        whole = solver.finished and config.run.refit and _is_refitted(folder)
-        if not whole:
-            notes += _renew_best(folder, model_file(solver, dataset.preparation))
-        if solver.finished and folder.summary.exists():
-            summary = stored_summary(folder.summary)
-            if summary is None:
-                notes = (*notes, f"{folder.summary}: damaged; rewritten")
-            elif (
-                summary["status"] in ("finished", "stopped_early")
-                and summary["steps"] == solver.progress.step
-                and (whole or not config.run.refit or summary.get("refit_epochs") is None)
-            ):
-                return _already_finished(folder, summary, notes)
+        notes, refitted = (*warned, *notices), None
+        try:
+            model, facts = read_model_arrays(folder.best, kinds=("model",))
+            refitted = refit_in(model, facts, solver, dataset)
+        except RunError:
+            notes += (f"{folder.best}: missing or damaged; rewritten from {folder.last.name}",)
+        if solver.finished and (refitted or not config.run.refit):
+            notes = (f"{folder.path}: this run has finished; there is nothing to resume", *notes)
         with _with_command_to_resume(folder):
+            if refitted is None:
+                write_atomically(folder.best, model_file(solver, dataset.preparation))
             if config != stored:
                 write_atomically(folder.config, dump_config(config).encode())
-            return _run(config, dataset, solver, folder, logged, notes, quiet, stop)
+            return _run(config, dataset, solver, folder, notes, quiet, stop, logged, refitted)
 
 
 def _run(
@@ -180,10 +175,11 @@ def _run(
     dataset: Dataset,
     solver: Solver,
     folder: RunFolder,
-    logged: dict[str, int] | None,
     notes: Sequence[str],
     quiet: bool,
     ask_stop: Stop | None,
+    logged: dict[str, int] | None = None,
+    refitted: Refitted | None = None,
 ) -> TrainResult:
     """Train to the end, or to an interruption, and write all that a run leaves."""
     n_rows, epochs = len(dataset.train.y), config.solver.epochs
@@ -206,16 +202,15 @@ def _run(
             recorder.checkpoint()
         except DivergedError as error:
             diverged = error
-        status, refitted = _status(solver, diverged), None
-        ended = status in ("finished", "stopped_early") and solver.progress.best.epoch > 0
-        if config.run.refit and ended and dataset.validation is not None:
-            refitted, notes = _refit(config, dataset, solver.progress.best.epoch, notes, quiet, stop)
+        ended = "stopped_early" if solver.progress.stopped_early else "finished" if solver.finished else "interrupted"
+        status, best_epoch = "diverged" if diverged else ended, solver.progress.best.epoch
+        if config.run.refit and refitted is None and solver.finished and not diverged and best_epoch > 0:
+            refitted, notes = _refit(config, dataset, best_epoch, notes, quiet, stop)
             status = "interrupted" if stop.signal_number is not None else status
         summary, verdicts = recorder.conclude(status, refitted)
     if diverged is not None:
-        epoch = solver.progress.best.epoch
-        kept = f"The best parameters so far, of epoch {epoch}, are in {folder.best}"
-        if epoch == 0:
+        kept = f"The best parameters so far, of epoch {best_epoch}, are in {folder.best}"
+        if best_epoch == 0:
             kept = f"No epoch was finished: {folder.best} holds the initial parameters"
         raise DivergedError(f"{diverged}. {kept}") from None
     history = {name: np.array(column) for name, column in recorder.columns.items()}
@@ -228,9 +223,7 @@ def _refit(
     config: Config, dataset: Dataset, epochs: int, notes: Sequence[str], quiet: bool, stop: StopRequest
 ) -> tuple[Refitted | None, Sequence[str]]:
     """Return the refitted parameters, None if it was interrupted or diverged; and the notes with one that says so."""
-    assert dataset.validation is not None
-    n_rows = len(dataset.train.y) + len(dataset.validation.y)
-    solver = make_refit_solver(config, dataset)
+    solver, n_rows = make_solver(config, dataset, refit=True), refit_rows(dataset)
     with ProgressBar(n_rows * epochs, 0, epochs, quiet=quiet) as progress:
         try:
             for chunk in solver.run():
@@ -241,9 +234,9 @@ def _refit(
                     break
         except DivergedError as error:
             return None, (*notes, f"refit: {error}. The model is the one before it")
-    count = f"{epochs} epoch{'s' * (epochs != 1)}"
-    what = f"refitted on {n_rows:,} training and validation rows for {count}; the validation figures are those"
-    return Refitted(solver.params, n_rows, epochs), (*notes, f"{what} of the model before that")
+    what = f"refitted on {counted(n_rows, 'training and validation row')} for {counted(epochs, 'epoch')}"
+    note = f"{what}; the validation figures are those of the model before that"
+    return Refitted(solver.params, n_rows, epochs), (*notes, note)
 
 
 def _show(progress: ProgressBar, chunk: Chunk) -> None:
@@ -252,28 +245,12 @@ def _show(progress: ProgressBar, chunk: Chunk) -> None:
         progress.epoch(chunk.record)
 
 
-def _is_refitted(folder: RunFolder) -> bool:
-    """Return whether best.npz holds refitted parameters, whole."""
-    try:
-        return "refit" in read_model_arrays(folder.best, kinds=("model",))[1]
-    except RunError:
-        return False
-
-
 def _make_solver(config: Config, dataset: Dataset) -> tuple[Solver, tuple[str, ...]]:
     """Return the solver at the start, and what it warns about."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         solver = make_solver(config, dataset)
     return solver, tuple(str(warning.message) for warning in caught)
-
-
-def _status(solver: Solver, diverged: DivergedError | None) -> str:
-    if diverged is not None:
-        return "diverged"
-    if solver.progress.stopped_early:
-        return "stopped_early"
-    return "finished" if solver.finished else "interrupted"
 
 
 @contextmanager
@@ -293,22 +270,3 @@ def _with_command_to_resume(folder: RunFolder) -> Iterator[None]:
         raise RunError(
             f"{error}\nThe run is intact up to its last checkpoint. To resume: {command}"
         ) from error.__cause__
-
-
-def _renew_best(folder: RunFolder, expected: bytes) -> tuple[str, ...]:
-    """Rewrite best.npz from what last.npz holds, if it is missing, damaged or not of the same moment."""
-    if holds(folder.best, expected):
-        return ()
-    try:
-        read_model_arrays(folder.best, kinds=("model",))
-        notes: tuple[str, ...] = ()  # whole, and of a moment after the checkpoint: the training will come there again
-    except RunError:
-        notes = (f"{folder.best}: missing or damaged; rewritten from {folder.last.name}",)
-    write_atomically(folder.best, expected)
-    return notes
-
-
-def _already_finished(folder: RunFolder, summary: dict[str, Any], notes: Sequence[str]) -> TrainResult:
-    history = {name: np.asarray(column) for name, column in read_history(folder.history).items()}
-    note = f"{folder.path}: this run has finished; there is nothing to resume"
-    return TrainResult(folder.path, summary, history, load_model(folder.best), (note, *notes))
