@@ -23,7 +23,16 @@ from twolayer.runs.saved_model import load_model
 from twolayer.sweep.trial import Trial, run_trial
 from twolayer.training.run import resume, train
 from twolayer.utils.errors import RunError, TwoLayerError
-from twolayer.utils.files import UNPACKED_FLOOR, open_regular, open_to_read, read_at_most
+from twolayer.utils.files import (
+    UNPACKED_FLOOR,
+    held,
+    open_regular,
+    open_to_read,
+    read_at_most,
+    read_whole,
+    remove,
+    write_atomically,
+)
 from twolayer.views.boundary import snapshot_models
 from twolayer.views.evaluation import evaluate_run
 from twolayer.views.loss_curve import plot
@@ -31,6 +40,8 @@ from twolayer.views.run_data import load_runs
 from twolayer.views.style import default_look
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes and links")
+
+needs_held_folders = pytest.mark.skipif(os.open not in os.supports_dir_fd, reason="needs pipes and links")
 
 NAMES = [
     *("config.yaml", "environment.json", "history.csv", "steps.csv", "predictions.npz", "best.npz", "last.npz"),
@@ -131,6 +142,53 @@ def test_a_snapshot_that_is_a_link_is_replaced_and_its_target_left_alone(run, tm
     put("a link to nothing", run / "snapshots" / "epoch-00002.npz")
     resume(run, ["solver.epochs=2", "run.snapshot_epochs=1"])
     assert not (run / "snapshots" / "nothing").exists()
+
+
+def swap(folder: Path, outside: Path) -> None:
+    """Puts a link to another folder in the place of a folder."""
+    folder.rename(folder.with_name("moved"))
+    outside.mkdir()
+    folder.symlink_to(outside)
+
+
+def test_snapshots_swapped_for_a_link_between_two_epochs_are_refused(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    said = r"snapshots: cannot be written: expected a folder, got a symbolic link"
+    with pytest.raises(RunError, match=said):
+        train(config_from_dict(CONFIG), run_dir=run.path, stop=lambda _: swap(run.snapshots, tmp_path / "outside"))
+    assert not list((tmp_path / "outside").iterdir())
+    with pytest.raises(RunError, match="snapshots: cannot be read: expected a folder, got a symbolic link"):
+        resume(run.path)
+
+
+@needs_held_folders
+def test_a_folder_swapped_after_it_was_checked_is_not_left(run, tmp_path, monkeypatch):
+    snapshots, outside = RunFolder(run).snapshots, tmp_path / "outside"
+    monkeypatch.setattr("twolayer.utils.files.require_regular", lambda *arguments, **options: None)
+    with held(snapshots):
+        swap(snapshots, outside)
+        assert b"sha256" in read_whole(snapshots / "epoch-00001.npz")
+        write_atomically(snapshots / "epoch-00007.npz", b"new")
+        remove(snapshots / "epoch-00002.npz")
+    names = ["epoch-00000.npz", "epoch-00001.npz", "epoch-00007.npz"]
+    assert sorted(each.name for each in (run / "moved").iterdir()) == names
+    assert not list(outside.iterdir())
+    for action in (lambda: RunFolder(run).write_snapshot(1, b"new"), lambda: snapshot_models(run)):
+        (outside / "epoch-00001.npz").write_bytes(b"mine")
+        with pytest.raises(RunError, match="snapshots: cannot be .*: Not a directory"):
+            action()
+    assert content_of(outside) == [("epoch-00001.npz", b"mine")]
+
+
+@needs_held_folders
+def test_a_run_folder_swapped_during_the_training_takes_no_file_elsewhere(tmp_path):
+    run, outside = tmp_path / "run", tmp_path / "outside"
+    straight = train(config_from_dict(CONFIG), run_dir=tmp_path / "straight").run_dir
+    train(config_from_dict(CONFIG), run_dir=run, stop=lambda record: record["epoch"] == 1 and swap(run, outside))
+    assert not list(outside.iterdir())
+    moved = tmp_path / "moved"
+    assert content_of_all(moved).keys() == {name.replace("straight", "moved") for name in content_of_all(straight)}
+    assert (moved / "best.npz").read_bytes() == (straight / "best.npz").read_bytes()
 
 
 def test_the_run_folder_itself_may_be_a_link_and_so_may_a_model_that_is_named(run, tmp_path):

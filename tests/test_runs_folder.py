@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import threading
 from datetime import datetime
 from pathlib import Path
@@ -240,13 +241,14 @@ def test_a_path_that_the_system_does_not_take_is_refused_with_its_reason(tmp_pat
 
 def test_the_folder_of_snapshots_is_made_once_and_refused_where_it_cannot_be(tmp_path):
     run = create_run_folder_at(FILES, tmp_path / "x")
-    run.make_snapshots_folder()
-    run.make_snapshots_folder()
-    assert run.snapshots.is_dir()
-    run.snapshots.rmdir()
+    for epoch in (4, 5):
+        run.write_snapshot(epoch, b"parameters")
+    assert run.snapshot_files() == [run.snapshots / "epoch-00004.npz", run.snapshots / "epoch-00005.npz"]
+    assert run.snapshot_files()[1].read_bytes() == b"parameters"
+    shutil.rmtree(run.snapshots)
     run.snapshots.write_bytes(b"")
     with pytest.raises(RunError, match="snapshots: cannot be written: expected a folder, got a file"):
-        run.make_snapshots_folder()
+        run.write_snapshot(6, b"parameters")
 
 
 def test_leftovers_of_a_killed_process_are_removed_and_nothing_else(tmp_path):
@@ -266,4 +268,3 @@ def test_every_path_is_in_the_folder():
     assert (run.best, run.last) == (Path("runs/a/best.npz"), Path("runs/a/last.npz"))
     assert (run.predictions, run.summary) == (Path("runs/a/predictions.npz"), Path("runs/a/summary.json"))
     assert run.loss_curve == Path("runs/a/loss_curve.png")
-    assert run.snapshot(5) == Path("runs/a/snapshots/epoch-00005.npz")

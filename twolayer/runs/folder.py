@@ -27,6 +27,7 @@ from twolayer.utils.errors import RunError
 from twolayer.utils.files import (
     CANNOT_READ,
     explained,
+    held,
     holds,
     leftovers,
     make_folders,
@@ -45,13 +46,12 @@ SNAPSHOTS = "epoch-*.npz"
 _LOCKED = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK}
 _NO_LOCKS_HERE = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 _TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR}
-_CANNOT_LOCK = "the run cannot be locked"
 _CANNOT_MAKE = "the run folder cannot be made"
 
 
 @contextmanager
 def folder_lock(folder: Path) -> Iterator[tuple[str, ...]]:
-    """Hold the folder of a run or a sweep for this process; take the lock at once or not at all.
+    """Lock the folder of a run or a sweep for this process, at once or not at all, and hold it open; see `files.held`.
 
     The lock file stays behind, empty and without meaning: deleting it would let two processes lock two files.
 
@@ -62,10 +62,11 @@ def folder_lock(folder: Path) -> Iterator[tuple[str, ...]]:
         RunError: if the folder is locked already, by this process or another one, or the file cannot be opened.
     """
     path = folder / LOCK
-    with explained(path, _CANNOT_LOCK):
-        descriptor = open_regular(path, os.O_RDWR | os.O_CREAT)
-    with os.fdopen(descriptor):  # closing it gives the lock back
-        with explained(path, _CANNOT_LOCK):
+    with ExitStack() as opened:
+        with explained(path, "the run cannot be locked"):
+            opened.enter_context(held(folder, follow=True))
+            descriptor = open_regular(path, os.O_RDWR | os.O_CREAT)
+            opened.callback(os.close, descriptor)  # which gives the lock back
             locked = _lock(descriptor)
             if locked is False:
                 time.sleep(0.05)  # `in_use` holds the lock for a few microseconds
@@ -130,19 +131,18 @@ class RunFolder:
         named = (self.config, self.environment, self.history, self.steps, self.best, self.last)
         self.files = (*named, self.predictions, self.summary, self.loss_curve)
 
-    def snapshot(self, epoch: int) -> Path:
-        """Return the file of the parameters after one epoch."""
-        return self.snapshots / f"epoch-{epoch:05d}.npz"
-
     def snapshot_files(self) -> list[Path]:
         """Return the snapshots, by name."""
         return sorted(self.snapshots.glob(SNAPSHOTS))
 
-    def make_snapshots_folder(self) -> None:
-        """Create `snapshots` if absent; raises RunError."""
+    def write_snapshot(self, epoch: int, content: bytes) -> None:
+        """Write the parameters after one epoch, in `snapshots`, created if absent; raises RunError."""
         with explained(self.snapshots):
-            require_regular(self.snapshots, folder=True)
-            make_folders(self.snapshots)
+            with suppress(FileExistsError):
+                files.disk.make_folder(self.snapshots)
+                files.disk.sync_folder(self.path)
+            with held(self.snapshots):
+                write_atomically(self.snapshots / f"epoch-{epoch:05d}.npz", content)
 
     def require_box(self) -> None:
         """Refuse links, pipes, devices and sockets among the names of the run.
@@ -168,9 +168,11 @@ class RunFolder:
 
     def remove_leftovers(self) -> None:
         """Remove the temporary files that a killed process left; only for the holder of the lock."""
-        names = [path.name for path in self.files]
-        for each in (*leftovers(self.path, *names), *leftovers(self.snapshots, SNAPSHOTS)):
+        for each in leftovers(self.path, *(path.name for path in self.files)):
             remove(each)
+        with explained(self.snapshots), suppress(FileNotFoundError), held(self.snapshots):
+            for each in leftovers(self.snapshots, SNAPSHOTS):
+                remove(each)
 
 
 def create_run_folder(

@@ -25,7 +25,15 @@ from twolayer.data.table import read_columns
 from twolayer.runs.folder import RunFolder, folder_lock
 from twolayer.runs.saved_model import Model, load_model
 from twolayer.utils.errors import TwoLayerError
-from twolayer.utils.files import CANNOT_READ, explained, read_whole, require_regular, sha256_of, write_atomically
+from twolayer.utils.files import (
+    CANNOT_READ,
+    explained,
+    held,
+    read_whole,
+    require_regular,
+    sha256_of,
+    write_atomically,
+)
 from twolayer.utils.jsonfile import read_json, write_json
 from twolayer.utils.process import StopRequest
 from twolayer.utils.progress import Tally
@@ -247,7 +255,7 @@ class _Work:
             return
         notes, content = ended.value
         if content is not None:
-            write_atomically(_part(each.parts, number), content)
+            _write_part(_part(each.parts, number), content)
         new = [note for note in notes if note not in self._result.notes]
         self._result.notes += new[: max(0, MAX_NOTES - len(self._result.notes))]
         each.missing.discard(number)
@@ -256,8 +264,9 @@ class _Work:
 
     def _finish(self, each: _Input) -> None:
         """Put the answer file together from its parts."""
-        write_atomically(each.answer, (read_whole(_part(each.parts, number)) for number in range(len(each.pieces))))
-        with explained(each.answer, CANNOT_READ):
+        with explained(each.answer, CANNOT_READ), held(each.parts):
+            parts = (read_whole(_part(each.parts, number)) for number in range(len(each.pieces)))
+            write_atomically(each.answer, parts)
             write_json(_record(each.answer), {**each.identity, "answer": sha256_of(each.answer)})
         shutil.rmtree(each.parts, ignore_errors=True)
         self._result.answers.append(each.answer)
@@ -274,6 +283,11 @@ def _piece_file(path: Path, piece: Piece, scratch: Path) -> Path:
 
 def _part(parts: Path, number: int) -> Path:
     return parts / f"{number:06d}.csv"
+
+
+def _write_part(part: Path, content: bytes) -> None:
+    with explained(part), held(part.parent):
+        write_atomically(part, content)
 
 
 def _record(answer: Path) -> Path:
@@ -339,7 +353,7 @@ def answer_piece(
         raise type(error)(_with_place(str(error), path, Path(source), Piece(*piece))) from error.__cause__
     answer = text.getvalue().encode()
     if part is not None:
-        write_atomically(part, answer)
+        _write_part(Path(part), answer)
     notes = [_with_place(note, path, Path(source), Piece(*piece)) for note in notes]
     return notes, None if part is not None else answer
 

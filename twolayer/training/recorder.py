@@ -173,8 +173,7 @@ class Recorder:
         epoch, preparation = self._solver.progress.epoch, self._dataset.preparation
         arrays: dict[str, Array] = {**self._solver.params.named(), **preparation.to_arrays()}
         header = {"kind": "snapshot", "epoch": epoch, "preparation": preparation.to_header()}
-        self._folder.make_snapshots_folder()
-        write_atomically(self._folder.snapshot(epoch), packed(arrays, header))
+        self._folder.write_snapshot(epoch, packed(arrays, header))
 
     def conclude(self, status: str, refitted: Refitted | None) -> tuple[dict[str, Any], tuple[Verdict, ...]]:
         """Write best.npz, predictions.npz, loss_curve.png and summary.json; return the summary and what the curves say.

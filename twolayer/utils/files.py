@@ -5,7 +5,8 @@ file or the new one, never a part. Every change on the disk passes through the m
 replace it and let any operation fail.
 
 Files that may come from anyone are opened by `open_regular`: never a pipe, a device or a socket, never a sparse file
-of a size that nothing has written, and inside a run folder never a link that leads out of it."""
+of a size that nothing has written, and inside a run folder never a link that leads out of it. A folder in use is
+`held`: what takes its name meanwhile is neither read nor written."""
 
 from __future__ import annotations
 
@@ -16,8 +17,9 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -70,7 +72,8 @@ class Disk:
 
     def create(self, path: Path) -> int:
         """Open a new file for writing and return its descriptor. The file must not exist."""
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _O_BINARY, 0o666)
+        name, folder = _located(path)
+        return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _O_BINARY, 0o666, dir_fd=folder)
 
     def open_to_append(self, path: Path) -> int:
         """Open a file for appending, creating it if absent, and return its descriptor; see `open_regular`."""
@@ -94,7 +97,8 @@ class Disk:
         """Wait until a folder's entries are on the device, where the system can do that."""
         if os.name == "nt":
             return
-        descriptor = os.open(path, os.O_RDONLY)
+        holding = _held.get().get(path)
+        descriptor = os.open(path, os.O_RDONLY) if holding is None else os.dup(holding)
         try:
             os.fsync(descriptor)
         except OSError as error:
@@ -105,7 +109,8 @@ class Disk:
 
     def replace(self, source: Path, target: Path) -> None:
         """Rename a file over another in one step; a link at `target` is replaced, not followed."""
-        os.replace(source, target)
+        (old, old_folder), (new, new_folder) = _located(source), _located(target)
+        os.replace(old, new, src_dir_fd=old_folder, dst_dir_fd=new_folder)
 
     def rename_folder(self, source: Path, target: Path) -> None:
         """Rename a folder in one step; fails if `target` is a folder that is not empty."""
@@ -113,14 +118,50 @@ class Disk:
 
     def make_folder(self, path: Path) -> None:
         """Create one folder, which must not exist."""
-        os.mkdir(path)
+        name, folder = _located(path)
+        os.mkdir(name, dir_fd=folder)
 
     def remove(self, path: Path) -> None:
         """Remove a file, or a link itself."""
-        os.unlink(path)
+        name, folder = _located(path)
+        os.unlink(name, dir_fd=folder)
 
 
 disk = Disk()
+_held: ContextVar[Mapping[Path, int]] = ContextVar("held", default={})  # noqa: B039
+
+
+@contextmanager
+def held(folder: Path, *, follow: bool = False) -> Iterator[None]:
+    """Hold a folder open: until the end, this thread reaches the files in it whatever its name leads to.
+
+    Windows opens no folders: there the files are reached by their paths, and only the kind of the folder is checked.
+
+    Args:
+        folder: the folder.
+        follow: accept a link to a folder.
+
+    Raises:
+        OSError: if it is absent, of another kind, or the system refuses.
+    """
+    require_regular(folder, follow=follow, folder=True)
+    if os.open not in os.supports_dir_fd:
+        yield
+        return
+    name, above = _located(folder)
+    descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | (0 if follow else _O_NOFOLLOW), dir_fd=above)
+    token = _held.set({**_held.get(), folder: descriptor})
+    try:
+        yield
+    finally:
+        _held.reset(token)
+        os.close(descriptor)
+
+
+def _located(path: Path) -> tuple[Path | str, int | None]:
+    """Return the name of a file in a held folder and the folder's descriptor; for any other file, its path and None."""
+    folder = _held.get().get(path.parent)
+    return (path, None) if folder is None else (path.name, folder)
 
 
 @contextmanager
@@ -145,11 +186,12 @@ def require_regular(path: Path, *, follow: bool = False, folder: bool = False) -
 
     Args:
         path: the file.
-        follow: accept a link to a regular file.
+        follow: accept a link.
         folder: expect a folder.
     """
+    name, above = _located(path)
     with suppress(FileNotFoundError):
-        _require_kind(os.stat(path) if follow else os.lstat(path), folder)
+        _require_kind(os.stat(name, dir_fd=above, follow_symlinks=follow), folder)
 
 
 def open_regular(path: Path, flags: int = os.O_RDONLY, *, follow: bool = False) -> int:
@@ -168,7 +210,9 @@ def open_regular(path: Path, flags: int = os.O_RDONLY, *, follow: bool = False) 
     """
     try:
         require_regular(path, follow=follow)
-        descriptor = os.open(path, flags | _O_BINARY | _O_NONBLOCK | (0 if follow else _O_NOFOLLOW), 0o666)
+        name, folder = _located(path)
+        flags_here = flags | _O_BINARY | _O_NONBLOCK | (0 if follow else _O_NOFOLLOW)
+        descriptor = os.open(name, flags_here, 0o666, dir_fd=folder)
     except ValueError as error:  # a NUL in the name
         raise OSError(errno.EINVAL, str(error)) from None
     try:

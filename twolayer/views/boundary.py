@@ -16,7 +16,7 @@ from twolayer.runs.checkpoint import read_model_arrays
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.saved_model import Model, load_model
 from twolayer.utils.errors import DataError, RunError
-from twolayer.utils.files import write_atomically
+from twolayer.utils.files import CANNOT_READ, explained, held, write_atomically
 from twolayer.utils.text import shown
 from twolayer.views import style
 from twolayer.views.panels import PANELS, panel_lines
@@ -90,7 +90,7 @@ def snapshot_models(run: Path) -> list[tuple[int, Model]]:
     Raises:
         RunError: if one of the files is damaged, or of another network than the run's.
     """
-    return sorted(_snapshots(RunFolder(run).snapshot_files(), load_model(run)), key=lambda each: each[0])
+    return sorted(_snapshots(RunFolder(run), load_model(run)), key=lambda each: each[0])
 
 
 def newest_model(run: Path) -> tuple[int, Model]:
@@ -100,18 +100,22 @@ def newest_model(run: Path) -> tuple[int, Model]:
         RunError: if the file is damaged.
     """
     model = load_model(run)
-    last = _snapshots(RunFolder(run).snapshot_files()[-1:], model)
+    last = _snapshots(RunFolder(run), model, most=1)
     return last[0] if last else (_epoch(model.header, RunFolder(run).best), model)
 
 
-def _snapshots(paths: Sequence[Path], model: Model) -> list[tuple[int, Model]]:
+def _snapshots(run: RunFolder, model: Model, most: int = 0) -> list[tuple[int, Model]]:
+    """Return the models of the last snapshots, `most` or all of them."""
+    if not (paths := run.snapshot_files()[-most:]):
+        return []
     found = []
-    for path in paths:
-        arrays, header = read_model_arrays(path, kinds=("snapshot",))
-        params = Params(arrays.get("W1"), arrays.get("b1"), arrays["W2"], arrays["b2"])
-        if (params.n_features, params.n_classes) != (model.params.n_features, model.params.n_classes):
-            raise RunError(f"{path}: expected a network like {model.params}, as in best.npz, got {params}")
-        found.append((_epoch(header, path), Model(params, model.preparation)))
+    with explained(run.snapshots, CANNOT_READ), held(run.snapshots):
+        for path in paths:
+            arrays, header = read_model_arrays(path, kinds=("snapshot",))
+            params = Params(arrays.get("W1"), arrays.get("b1"), arrays["W2"], arrays["b2"])
+            if (params.n_features, params.n_classes) != (model.params.n_features, model.params.n_classes):
+                raise RunError(f"{path}: expected a network like {model.params}, as in best.npz, got {params}")
+            found.append((_epoch(header, path), Model(params, model.preparation)))
     return found
 
 
