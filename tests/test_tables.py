@@ -18,6 +18,7 @@ from twolayer.config import config_from_dict
 from twolayer.data import load_dataset
 from twolayer.data.cells import canonical, number_of, plain_number
 from twolayer.data.csv_reader import CsvFile
+from twolayer.data.frames import _cells_of
 from twolayer.data.labels import near_equal_note
 from twolayer.data.preparation import Preparation
 from twolayer.utils.errors import DataError, FileError
@@ -131,6 +132,21 @@ class TestOneForm:
         ):
             load(tmp_path / "t.csv")
         assert load(tmp_path / "t.csv", encoding="latin-1").classes == ("x", "é")
+
+    def test_a_workbook_swapped_after_its_check_is_not_parsed(self, tmp_path, monkeypatch):
+        pytest.importorskip("python_calamine")
+        pytest.importorskip("openpyxl")
+        path = tmp_path / "t.xlsx"
+        pandas.DataFrame({"a": [1.5, 3], "y": ["u", "v"]}).to_excel(path, index=False)
+        cells_of = _cells_of
+
+        def swapping(sheet):
+            pandas.DataFrame({"b": [7, 8], "y": ["u", "v"]}).to_excel(path, index=False)
+            return cells_of(sheet)
+
+        monkeypatch.setattr("twolayer.data.frames._cells_of", swapping)
+        data = load(path)
+        assert data.preparation.feature_names == ("a",)
 
     def test_what_a_model_stores_reads_new_files_as_training_did(self, tmp_path):
         data = load(csv(tmp_path, "a;k;y\n1,5;NA;u\n2,5;b;v\n"), categorical=["k"], missing_values=[""])

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from twolayer.utils import files
+
 FORBIDDEN = {
     "os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.startfile", "pty.spawn",
     "subprocess.Popen", "pickle.find_class", "socket.connect", "socket.bind", "urllib.Request",
@@ -36,16 +38,21 @@ class _Watch:
         elif event == "open":
             path, _, flags = arguments
             if flags & _WRITING and isinstance(path, str | bytes):
-                self._require_inside(event, path)
+                in_held = not os.path.dirname(path)  # the event does not say in which of them
+                for descriptor in (files._held.get().values() if in_held else ()) or [-1]:
+                    self._require_inside(event, path, descriptor)
         elif event in ("os.symlink", "os.link"):
             self._require_inside(event, arguments[1])
         elif event in CHANGES and isinstance(arguments[0], str | bytes):
-            in_open_folder = event in ("os.remove", "os.rmdir") and arguments[1] >= 0  # how a tree is removed
-            if not in_open_folder:
-                self._require_inside(event, arguments[0])
+            has_folder = event in ("os.remove", "os.rmdir", "os.mkdir", "os.rename")
+            self._require_inside(event, arguments[0], arguments[-1] if has_folder else -1)
+            if event == "os.rename":
+                self._require_inside(event, arguments[1], arguments[-1])
 
-    def _require_inside(self, event: str, path: str | bytes) -> None:
-        whole = os.path.abspath(os.fsdecode(path))
+    def _require_inside(self, event: str, path: str | bytes, descriptor: int = -1) -> None:
+        """Refuse a change outside of the case's folder; a relative path starts in the folder of the descriptor."""
+        start = os.getcwd() if descriptor < 0 else os.readlink(f"/proc/self/fd/{descriptor}")
+        whole = os.path.abspath(os.path.join(start, os.fsdecode(path)))
         compiled = "__pycache__" in whole.split(os.sep)  # Python's and Numba's own, of code that is first used now
         if whole != os.devnull and not compiled and not (whole + os.sep).startswith(str(self.folder) + os.sep):
             self._refuse(event, (whole,))

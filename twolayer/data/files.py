@@ -241,7 +241,7 @@ def write_piece(path: Path, piece: Piece, target: Path) -> None:
     if path.name.lower().endswith((".parquet", ".pq")):
         import pyarrow.parquet as pq
 
-        with pq.ParquetFile(path) as file:
+        with open_to_read(path, follow=True) as source, pq.ParquetFile(source) as file:
             pq.write_table(file.read_row_groups(list(range(piece.start, piece.stop))), target)
     else:
         with open_to_read(path, follow=True) as source, target.open("wb") as out:

@@ -230,14 +230,17 @@ def _read_workbook(path: Path, reading: Reading, has_names: bool) -> Frame:
     calamine = import_extra("python_calamine", "excel", f"{path}: an Excel workbook")
     limit = unpacked_limit(file_size(path))
     try:
-        with open_file(path) as source, zipfile.ZipFile(source) as archive:
+        with open_file(path) as source:
+            packed = io.BytesIO(source.read(limit + 1))  # checked and parsed from the same bytes
+        with zipfile.ZipFile(packed) as archive:
             unpacked = sum(info.file_size for info in archive.infolist())
             if unpacked > limit:
                 raise data_error(path, "a smaller one, or CSV", f"a workbook that unpacks to {unpacked:,} bytes")
             area = max(_cells_of(archive.read(info)) for info in archive.infolist())
         if 8 * area > limit:  # calamine takes memory for each cell, empty or not
             raise data_error(path, "a sheet without cells far outside of its table", f"an area of {area:,} cells")
-        rows = calamine.CalamineWorkbook.from_path(str(path)).get_sheet_by_index(0).to_python()
+        packed.seek(0)
+        rows = calamine.CalamineWorkbook.from_filelike(packed).get_sheet_by_index(0).to_python()
     except DataError:
         raise
     except Exception as error:
