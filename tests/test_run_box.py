@@ -357,7 +357,7 @@ def test_a_special_file_that_gives_nothing_is_refused_before_it_is_read(tmp_path
     [
         *(["train", "LONG"], ["train", "c.yaml", "--run-dir", "LONG"], ["train", "--resume", "LONG"]),
         *(["predict", "LONG", "rows.csv"], ["predict", "run", "LONG"], ["predict", "run", "rows.csv", "-o", "LONG"]),
-        *(["evaluate", "run", "--data", "LONG"]),
+        ["evaluate", "run", "--data", "LONG"],
         *(["curves", "LONG"], ["curves", "run", "-o", "LONG.png"], ["report", "LONG"], ["evaluate", "LONG"]),
         *(["init", "LONG"], ["init", "rows.csv", "--out", "LONG"], ["check", "LONG"], ["gradcheck", "LONG"]),
         *(["explain", "LONG"], ["sweep", "LONG"], ["export", "LONG", "--to", "safetensors"]),
