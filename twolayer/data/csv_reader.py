@@ -44,7 +44,7 @@ class CsvFile:
     def __init__(self, path: Path, reading: Reading) -> None:
         self.where, self.reading, self.notes = str(path), reading, list[str]()
         self._content = _text(path, reading.encoding)
-        if not self._content.strip():
+        if not self._content or self._content.isspace():
             raise data_error(self.where, "rows of separated cells", "an empty file")
         self._require_not_too_wide()
         lines = _first_lines(self._content)
@@ -280,7 +280,7 @@ def _text(path: Path, encoding: str) -> bytes:
             way = "save it as 'CSV UTF-8', or set data.encoding, e.g. latin-1"
             raise data_error(f"{path}:{line}", "UTF-8 text", f"byte 0x{content[error.start]:02x}", way) from None
     content = content.removeprefix(_BOM)
-    if content.count(b"\r") != content.count(b"\r\n"):
+    if b"\r" in content and content.count(b"\r") != content.count(b"\r\n"):
         content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     return content
 

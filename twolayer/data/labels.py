@@ -41,6 +41,9 @@ class Labels:
     codes: NDArray[np.integer[Any]]
     values: tuple[Label, ...]
 
+    def __len__(self) -> int:
+        return len(self.codes)
+
     def codes_in(self, known: Sequence[Label]) -> NDArray[np.int64]:
         """Return the index in `known` of each of `values`, `MISSING` if it is not there; equal values are one."""
         index = {canonical(str(value)): at for at, value in enumerate(known)}
@@ -306,30 +309,31 @@ def find_leaks(columns: Sequence[tuple[str, Array]], y: NDArray[np.integer[Any]]
     half = len(rows) // 2
     if half < 20 or not columns:
         return []
-    fit, judge = rows[:half], rows[half:]
+    y = y[rows]
     n_classes = int(y.max()) + 1
-    base = float(np.bincount(y[judge]).max() / len(judge))
-    chance = len(judge) * -math.log10(max(base, 1e-3)) if base < 1 else 0
+    base = float(np.bincount(y[half:]).max() / (len(y) - half))
+    chance = (len(y) - half) * -math.log10(max(base, 1e-3)) if base < 1 else 0
     if n_classes > _MOST_CLASSES or chance < 3 + math.log10(len(columns)):
         return []
     found = []
     for name, values in columns:
-        bins, n_bins = _bins(values, fit)
-        accuracy, used = _accuracy(bins[fit], y[fit], bins[judge], y[judge], n_bins, n_classes)
+        bins = _bins(values[rows], half)
+        n_bins = int(bins.max()) + 1
+        counts = np.bincount(bins[:half] * n_classes + y[:half], minlength=n_bins * n_classes).reshape(n_bins, -1)
+        guess = np.where(counts.any(axis=1), counts.argmax(axis=1), counts.sum(axis=0).argmax())
+        accuracy = float((guess[bins[half:]] == y[half:]).mean())
         enough = values.dtype.kind in "iu" or half >= _LEAST_ROWS  # few rows of a quantity are easily parted
         if enough and accuracy >= _LEAST_ACCURACY and 1 - accuracy <= 0.1 * (1 - base):
-            found.append(Leak(name, accuracy, used == len(np.unique(y[fit]))))
+            is_copy = bool(counts.any(axis=1).sum() == counts.any(axis=0).sum())
+            found.append(Leak(name, accuracy, is_copy))
     return sorted(found, key=lambda leak: (-leak.is_copy, -leak.accuracy))
 
 
-def _bins(values: Array, fit: NDArray[np.intp]) -> tuple[NDArray[np.intp], int]:
-    """Return (N,) the number of each row's value, or of its range, 0 for a missing one, and how many there are."""
+def _bins(values: Array, half: int) -> NDArray[np.intp]:
+    """Return (N,) the number of each row's value, or of its range in the first half, 0 for a missing one."""
     if values.dtype.kind in "iu":
-        return values.astype(np.intp) + 1, int(values.max()) + 2
-    known = values[fit]
-    known = known[np.isfinite(known)]
-    if not len(known):
-        return np.zeros(len(values), np.intp), 1
+        return values.astype(np.intp) + 1
+    known = values[:half][np.isfinite(values[:half])]
     edges = np.unique(known)
     if len(edges) > _BINS:
         edges = np.unique(np.quantile(known, np.linspace(0, 1, _BINS + 1)[1:-1]))
@@ -337,17 +341,7 @@ def _bins(values: Array, fit: NDArray[np.intp]) -> tuple[NDArray[np.intp], int]:
     else:
         bins = np.searchsorted(edges, values) + 1
     bins[np.isnan(values)] = 0
-    return bins, len(edges) + 2
-
-
-def _accuracy(
-    bins: Array, y: Array, bins_judged: Array, y_judged: Array, n_bins: int, n_classes: int
-) -> tuple[float, int]:
-    counts = np.bincount(bins * n_classes + y, minlength=n_bins * n_classes).reshape(n_bins, n_classes)
-    guess = counts.argmax(axis=1)
-    empty = counts.sum(axis=1) == 0
-    guess[empty] = np.bincount(y, minlength=n_classes).argmax()
-    return float((guess[bins_judged] == y_judged).mean()), int((~empty).sum())
+    return bins
 
 
 def row_hashes(X: Array) -> NDArray[np.int64]:

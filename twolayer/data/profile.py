@@ -16,7 +16,7 @@ from twolayer.data.cells import Reading, canonical, clean, number_of, plain_numb
 from twolayer.data.columns import is_identifier
 from twolayer.data.csv_reader import CsvFile
 from twolayer.data.labels import Leak, encoded, find_leaks, near_equal_note, numpy_of
-from twolayer.data.table import Opened, fill_numbers, open_table
+from twolayer.data.table import Opened, numbers_of, open_table
 from twolayer.network.model import Array
 from twolayer.utils.text import data_error, did_you_mean, shown, some
 
@@ -76,8 +76,8 @@ def profile_columns(opened: Opened, reading: Reading) -> list[Profile]:
 
 
 def _profile(column: Any, at: int, name: str, reading: Reading, decimal: str) -> Profile:
-    numbers = np.empty(len(column))
-    if fill_numbers(column, numbers, reading, decimal, give_up=True) is None:
+    numbers, text_row = numbers_of(column, reading, decimal, give_up=True)
+    if text_row is None:
         values, counts = _counted(numbers)
         whole = bool(np.isfinite(values).all() and (values == np.trunc(values)).all())
         few: dict[str, int] = {}

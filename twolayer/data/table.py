@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -32,9 +33,13 @@ from twolayer.utils.text import counted, data_error, did_you_mean, shown, some
 
 Opened = CsvFile | Frame
 
+_Values = Array | Labels
+"""A column's N rows: numbers, float64, NaN where a cell is missing; or the values of a category or label."""
+
 _MOST_JUDGED = 1000  # columns that a training looks at for leaks; init looks at all
 
 MAX_CATEGORIES = 1000
+_BLOCK_NUMBERS = 1 << 17
 MAX_ENCODED = 1 << 25  # numbers, 256 MiB of float64; a table that holds more by itself may have eight times its own
 
 
@@ -72,21 +77,9 @@ class Raw:
         return isinstance(owner, mmap.mmap)
 
 
-class _Parsed(NamedTuple):
-    """A table's columns by their position in the training table.
-
-    Attributes:
-        numbers: (N, numeric features) float64, NaN where a cell is missing.
-        categories: the codes and distinct values of the other features; the code -1 where missing.
-        labels: of the rows; None if the table has no label column.
-    """
-
-    numbers: Array
-    categories: dict[int, Labels]
-    labels: Labels | None
-
-
-def _raw(opened: Opened, table: _Parsed, form: TableForm, places: Mapping[int, int], notes: list[str]) -> Raw:
+def _raw(
+    opened: Opened, columns: Mapping[int, _Values], form: TableForm, places: Mapping[int, int], notes: list[str]
+) -> Raw:
     """Return the rows as a source has them; `places`: position in the training table -> position in this one."""
     names = form.feature_names
     positions = [position for position in form.features for _ in form.categories.get(position, "1")]
@@ -95,10 +88,11 @@ def _raw(opened: Opened, table: _Parsed, form: TableForm, places: Mapping[int, i
         position = form.label if j is None else positions[j]
         return "" if position is None else opened.cell(row, places[position])
 
+    labels = None if form.label is None else columns.get(form.label)
     return Raw(
         opened.where,
-        _encode(table, form, opened, notes),
-        table.labels,
+        _encode(columns, form, opened, notes),
+        labels if isinstance(labels, Labels) else None,
         None,
         place=opened.place,
         label_place=opened.place,
@@ -107,51 +101,55 @@ def _raw(opened: Opened, table: _Parsed, form: TableForm, places: Mapping[int, i
     )
 
 
-def _encode(table: _Parsed, form: TableForm, opened: Opened, notes: list[str]) -> Array:
+def _encode(columns: Mapping[int, _Values], form: TableForm, opened: Opened, notes: list[str]) -> Array:
     """Return the rows as (N, D) float64, NaN where a cell is missing (in all features of a missing category)."""
-    if not form.categories:
-        return table.numbers
-    n_rows, n_numbers = table.numbers.shape
-    D = n_numbers + sum(map(len, form.categories.values()))
+    n_rows, D = len(columns[form.features[0]]), len(form.origins)
     if n_rows * D > max(MAX_ENCODED, 8 * n_rows * len(form.features)):
         widest = max(form.categories, key=lambda position: len(form.categories[position]))
         found = f"{D:,} features for {n_rows:,} rows, {len(form.categories[widest]):,} of them for one column"
         raise data_error(f"{opened.where}: {form.title(widest)}", "fewer categories, or the column in 'ignore'", found)
-    X = np.zeros((n_rows, D))
-    numbers = iter(table.numbers.T)
-    at = 0
+    parts: list[tuple[Array, Array | None]] = []  # the numbers of a feature; or codes, and the row that each stands for
     for position in form.features:
-        width = len(form.categories.get(position, "1"))
-        if position in form.categories:
-            _encode_column(table, form, position, X[:, at : at + width], opened, notes)
+        column = columns[position]
+        if isinstance(column, Labels):
+            known = form.categories[position]
+            one_hot = np.vstack([np.eye(len(known)), np.zeros(len(known)), np.full(len(known), np.nan)])
+            parts.append((_known_codes(column, form, position, opened, notes), one_hot))
         else:
-            X[:, at] = next(numbers)
-        at += width
+            parts.append((column, None))
+    X = np.empty((n_rows, D))
+    step = max(256, _BLOCK_NUMBERS // D)  # rows that stay in the cache while all columns are written
+    for start in range(0, n_rows, step):
+        rows, at = slice(start, start + step), 0
+        for values, table in parts:
+            if table is None:
+                X[rows, at] = values[rows]
+                at += 1
+            else:
+                X[rows, at : at + table.shape[1]] = table[values[rows]]
+                at += table.shape[1]
     return X
 
 
-def _encode_column(
-    table: _Parsed, form: TableForm, position: int, out: Array, opened: Opened, notes: list[str]
-) -> None:
-    """Fill `out` (N, values) with the one-hot rows of a categorical column."""
-    column, known = table.categories[position], form.categories[position]
-    there = np.flatnonzero(column.codes != MISSING)
-    codes = column.codes_in(known)[column.codes[there]]
-    is_known = codes != MISSING
-    unknown = there[~is_known]
-    if len(unknown):
-        values = list(dict.fromkeys(str(column.values[code]) for code in column.codes[unknown].tolist()))
+def _known_codes(column: Labels, form: TableForm, position: int, opened: Opened, notes: list[str]) -> Array:
+    """Return (N,) the index of each row's category, the number of categories for an unknown one, -1 if missing."""
+    known = form.categories[position]
+    codes = column.codes_in(known)
+    unknown = np.flatnonzero(codes == MISSING)
+    codes[unknown] = len(known)
+    coded: Array = np.append(codes, MISSING)[column.codes]
+    rows = np.flatnonzero(coded == len(known)) if len(unknown) else unknown
+    if len(rows):
+        values = list(dict.fromkeys(str(column.values[code]) for code in column.codes[rows].tolist()))
         if form.unseen == "error":
-            place = f"{opened.place(int(unknown[0]))}: {form.title(position)}"
+            place = f"{opened.place(int(rows[0]))}: {form.title(position)}"
             expected = f"a category known from training: {some(known)}"
             raise data_error(place, expected, shown(values[0]), did_you_mean(values[0], known))
-        one = len(unknown) == 1
         notes.append(
-            f"{opened.where}: {form.title(position)}: {counted(len(unknown), 'cell')} with a category that "
-            f"training did not have ({some(values, 4)}) count{'s' * one} as none of the known ones"
+            f"{opened.where}: {form.title(position)}: {counted(len(rows), 'cell')} with a category that "
+            f"training did not have ({some(values, 4)}) count{'s' * (len(rows) == 1)} as none of the known ones"
         )
-    out[there[is_known], codes[is_known]] = 1
-    out[column.codes == MISSING] = np.nan
+    return coded
 
 
 def read_training_table(
@@ -170,33 +168,29 @@ def read_training_table(
     label = form.label
     assert label is not None
     places = {at: at for at in (*form.features, label)}
-    table = _parse(opened, form, places, reading)
+    columns = _parse(opened, form, places, reading)
     if constant == "drop":
-        table, form = _without_constant(table, form, notes)
-    for position, column in table.categories.items():
-        if not column.values:
-            place = f"{opened.where}: {form.title(position)}"
-            raise data_error(place, "some categories, or the column in 'ignore'", "a missing cell in every row")
-    assert table.labels is not None
-    titled = [(form.title(position), column) for position, column in table.categories.items()]
-    for title, column in (*titled, (f"label {form.title(label)}", table.labels)):
-        notes += filter(None, [near_equal_note(column.values, title)])
-    known = {position: tuple(map(str, column.values)) for position, column in table.categories.items()}
+        form = _without_constant(columns, form, notes)
+    known = {}
+    for position in (*form.categories, label):
+        column = columns[position]
+        assert isinstance(column, Labels)
+        title = form.title(position)
+        if not column.values and position != label:
+            expected = "some categories, or the column in 'ignore'"
+            raise data_error(f"{opened.where}: {title}", expected, "a missing cell in every row")
+        notes += filter(None, [near_equal_note(column.values, f"label {title}" if position == label else title)])
+        known[position] = tuple(map(str, column.values))
+    known.pop(label)
     decided = replace(reading, header=opened.names is not None)
     form = replace(form, categories=known, reading=decided, unseen=unseen)
-    return replace(_raw(opened, table, form, places, notes), leaks=_leak_notes(table, form)), form
-
-
-def _leak_notes(table: _Parsed, form: TableForm) -> list[str]:
-    """Return a sentence on the column that gives the label away the most, if the table is not too wide."""
-    if table.labels is None or len(form.features) > _MOST_JUDGED:
-        return []
-    numeric = (position for position in form.features if position not in form.categories)
-    columns = [(form.name(at), values) for at, values in zip(numeric, table.numbers.T, strict=True)]
-    columns += [(form.name(at), column.codes) for at, column in table.categories.items()]
-    leaks = find_leaks(columns, table.labels.codes, max_rows=2000)
+    raw = _raw(opened, columns, form, places, notes)
+    if len(form.features) > _MOST_JUDGED:
+        return raw, form
+    plain = {at: column.codes if isinstance(column, Labels) else column for at, column in columns.items()}
+    leaks = find_leaks([(form.name(at), plain[at]) for at in form.features], plain[label], max_rows=2000)
     more = f" ({len(leaks) - 1} more columns like it)" if len(leaks) > 1 else ""
-    return [f"possible leak: {leaks[0]}{more}"] if leaks else []
+    return replace(raw, leaks=[f"possible leak: {leak}{more}" for leak in leaks[:1]]), form
 
 
 def read_table(source: Any, form: TableForm, labels: Labelling, notes: list[str]) -> Raw:
@@ -288,59 +282,50 @@ def _open_again(source: Any, form: TableForm) -> Opened:
     return opened
 
 
-def _parse(opened: Opened, form: TableForm, places: Mapping[int, int], reading: Reading) -> _Parsed:
+def _parse(opened: Opened, form: TableForm, places: Mapping[int, int], reading: Reading) -> dict[int, _Values]:
     """Parse the columns of a training table, as far as `places` has them: position in it -> position in this one."""
-    where, decimal, label = opened.where, opened.decimal, form.label
-    numeric = [position for position in form.features if position not in form.categories]
-    texts = [places[position] for position in form.categories]
-    texts += [places[label]] if label is not None and label in places else []
-    columns = opened.columns([places[position] for position in numeric], texts, coded=True)
-    numbers = np.empty((len(next(iter(columns.values()))), len(numeric)))
+    most = dict.fromkeys(form.categories, MAX_CATEGORIES)
+    if form.label is not None and form.label in places:
+        most[form.label] = MAX_CLASSES
+    numeric = [position for position in form.features if position not in most]
+    arrow = opened.columns([places[at] for at in numeric], [places[at] for at in most], coded=True)
     missing = [number for value in reading.missing if (number := number_of(value)) is not None]  # such as -999
-    for j, position in enumerate(numeric):
-        at = places[position]
-        row = fill_numbers(columns.pop(at), numbers[:, j], reading, decimal)
-        if row is not None:
-            raise _no_number(opened, row, at, form.title(position))
-        if missing:
-            numbers[np.isin(numbers[:, j], missing), j] = np.nan
-
-    def coded(position: int, most: int) -> Labels:
-        name = f"{where}: {form.title(position)}"
-        return labels_of_column(columns[places[position]], reading, decimal, name, most)
-
-    categories = {position: coded(position, MAX_CATEGORIES) for position in form.categories}
-    labels = coded(label, MAX_CLASSES) if label is not None and label in places else None
-    return _Parsed(numbers, categories, labels)
+    columns: dict[int, _Values] = {}
+    for position in numeric:
+        values, bad = numbers_of(arrow.pop(places[position]), reading, opened.decimal)
+        if bad is not None:
+            raise _no_number(opened, bad, places[position], form.title(position))
+        columns[position] = np.where(np.isin(values, missing), np.nan, values) if missing else values
+    for position, limit in most.items():
+        name = f"{opened.where}: {form.title(position)}"
+        columns[position] = labels_of_column(arrow[places[position]], reading, opened.decimal, name, limit)
+    return columns
 
 
-def fill_numbers(column: Any, out: Array, reading: Reading, decimal: str, give_up: bool = False) -> int | None:
-    """Fill `out` (N,) with a pyarrow column's numbers, NaN where missing; return the first row that has no number.
+def numbers_of(column: Any, reading: Reading, decimal: str, give_up: bool = False) -> tuple[Array, int | None]:
+    """Return a pyarrow column's numbers (N,), NaN where missing, and the first row that has no number, if any.
 
     With `give_up`, a single text among the first values ends it, without a look at the others.
     """
     import pyarrow as pa
 
     kind = column.type
+    if pa.types.is_null(kind):
+        return np.full(len(column), np.nan), None
     if pa.types.is_boolean(kind):
         column, kind = column.cast(pa.uint8()), pa.uint8()
-    if pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind):
-        out[:] = np.nan if pa.types.is_null(kind) else _as_float64(column)
-        return None
+    if pa.types.is_floating(kind) or pa.types.is_integer(kind):
+        return _as_float64(column), None
     if decimal == "." and not pa.types.is_dictionary(kind):
-        try:
-            out[:] = _as_float64(column)
-            return None
-        except pa.ArrowInvalid:
-            pass
+        with suppress(pa.ArrowInvalid):
+            return _as_float64(column), None
     codes, values = encoded(column)
     if give_up and any(number_of_value(value, reading, decimal) is None for value in values[:50].to_pylist()):
-        return 0
+        return np.empty(0), 0
     numbers = [number_of_value(value, reading, decimal) for value in values.to_pylist()]
     known = np.array([*(np.nan if number is None else number for number in numbers), np.nan])
-    out[:] = known[codes]
     bad = np.array([*(number is None for number in numbers), False])[codes]
-    return int(np.argmax(bad)) if bad.any() else None
+    return known[codes], int(np.argmax(bad)) if bad.any() else None
 
 
 def _as_float64(column: Any) -> Array:
@@ -366,16 +351,17 @@ def _no_number(opened: Opened, row: int, at: int, title: str) -> Exception:
     return data_error(f"{opened.place(row)}: {title}", expected, shown(cell), hint)
 
 
-def _without_constant(table: _Parsed, form: TableForm, notes: list[str]) -> tuple[_Parsed, TableForm]:
+def _without_constant(columns: Mapping[int, _Values], form: TableForm, notes: list[str]) -> TableForm:
     """Leave out the features that have one value in all rows; note their number."""
-    numeric = [position for position in form.features if position not in form.categories]
-    same = (table.numbers == table.numbers[:1]).all(axis=0)
-    dropped = {position for position, one in zip(numeric, same.tolist(), strict=True) if one}
-    dropped |= {at for at, column in table.categories.items() if len(column.values) == 1 and column.codes.min() >= 0}
-    features = tuple(position for position in form.features if position not in dropped)
+
+    def varies(column: _Values) -> bool:
+        if isinstance(column, Labels):
+            return len(column.values) != 1 or column.codes.min() == MISSING
+        return bool(column[0] != column[-1] or (column != column[0]).any())
+
+    features = tuple(position for position in form.features if varies(columns[position]))
+    dropped = len(form.features) - len(features)
     if not dropped or not features:
-        return table, form
-    notes.append(f"{len(dropped):,} of {len(form.features):,} feature columns have one value in all rows: left out")
-    kept = {position: column for position, column in table.categories.items() if position not in dropped}
-    table = _Parsed(np.ascontiguousarray(table.numbers[:, ~same]), kept, table.labels)
-    return table, replace(form, features=features, categories=dict.fromkeys(kept, ()))
+        return form
+    notes.append(f"{dropped:,} of {len(form.features):,} feature columns have one value in all rows: left out")
+    return replace(form, features=features, categories={at: () for at in form.categories if at in set(features)})
