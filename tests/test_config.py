@@ -13,7 +13,8 @@ import pytest
 
 from twolayer.config import Config, config_from_dict, dump_config, load_config, rules
 from twolayer.data import sources
-from twolayer.utils.errors import ConfigError
+from twolayer.data.columns import ColumnChoice
+from twolayer.utils.errors import ConfigError, DataError
 
 SPIRAL: dict[str, Any] = {"generator": "spiral"}
 
@@ -148,8 +149,8 @@ def test_a_value_of_the_wrong_type_or_range_is_reported(key: str, value: Any, ex
         ({"solver": {"lr": 0.1}}, "solver.lr: unknown key; did you mean 'learning_rate'?"),
         ({"solver": {"weight_decay": 0.1}}, "solver.weight_decay: unknown key; did you mean 'reg'?"),
         ({"solver": {"Epochs": 3}}, "solver.Epochs: unknown key; did you mean 'epochs'?"),
-        ({"hidden": 3}, "hidden: unknown key here; it belongs under 'model'"),
-        ({"solver": {"hidden": 3}}, "solver.hidden: unknown key here; it belongs under 'model'"),
+        ({"hidden": 3}, "hidden: unknown key; did you mean 'model.hidden'?"),
+        ({"solver": {"hidden": 3}}, "solver.hidden: unknown key; did you mean 'model.hidden'?"),
         ({"modle": {}}, "modle: unknown key; did you mean 'model'?"),
         ({"zzz": 1}, "zzz: unknown key; known: seed, data, model, solver, run"),
     ],
@@ -468,15 +469,17 @@ def test_config_and_data_agree_on_which_files_are_csv() -> None:
         assert rules.is_table(name) == sources.is_table(name), name
 
 
-def test_columns_named_twice_are_reported() -> None:
-    data = {"train": "a.csv", "label": "c", "ignore": ["c", "x", "x"], "categorical": ["x"]}
-    with pytest.raises(ConfigError) as caught:
-        config_from_dict({"data": data}, require_files=False)
-    assert [problem.split(": ", 1)[1].split(";")[0] for problem in caught.value.problems] == [
-        "'c' is the label",
-        "column 'x' is listed more than once",
-        "column 'x' is also in 'ignore'",
-    ]
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"ignore": ["c"]}, "expected it in neither, got the label 'c' in 'ignore' or 'categorical'"),
+        ({"ignore": ["x"], "categorical": [0]}, "expected it in one of them, got column 'x' in 'ignore' and in 'categ"),
+    ],
+)
+def test_a_column_in_two_roles_is_refused(tmp_path: Path, columns: dict[str, Any], said: str) -> None:
+    table = write(tmp_path, "x,z,c\n1,2,a\n3,4,b\n", "a.csv")
+    with pytest.raises(DataError, match=f"a.csv: {said}"):
+        sources.read_training(str(table), ColumnChoice("c", **columns), 0)
 
 
 def test_a_monitor_needs_the_rows_and_units_it_is_about() -> None:

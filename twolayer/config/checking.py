@@ -83,7 +83,7 @@ def _problems(data: Any, model: type[BaseModel]) -> Iterator[tuple[KeyPath, str]
         if error["type"] == "extra_forbidden":
             yield path, _unknown_key(path, model)
         elif error["type"] == "missing":
-            yield path, f"missing key; expected {expected(path, model, required=True)}"
+            yield path, f"missing key; expected {expected(path, model)}"
         elif path:
             found = error["input"]
             words = expected(path, model, instead_of=found)
@@ -113,12 +113,9 @@ def _unknown_key(path: KeyPath, model: type[BaseModel]) -> str:
     known = known_keys(tuple(outer), model)
     if name in known:
         return f"unknown key in this form; expected {expected(tuple(outer), model)}"
-    if nearest(str(name), known) is None:
-        elsewhere = {key: section for section in known_keys((), model) for key in known_keys((section,), model)}
-        if name in elsewhere:
-            return f"unknown key here; it belongs under '{elsewhere[name]}'"
-        if (guess := nearest(str(name), elsewhere)) is not None:
-            return f"unknown key; did you mean '{elsewhere[guess]}.{guess}'?"
+    elsewhere = {key: section for section in known_keys((), model) for key in known_keys((section,), model)}
+    if nearest(str(name), known) is None and (guess := nearest(str(name), elsewhere)) is not None:
+        return f"unknown key; did you mean '{elsewhere[guess]}.{guess}'?"
     return f"unknown key{hint_for(str(name), known)}"
 
 

@@ -3,7 +3,7 @@ that needs a value with a problem of its own is skipped."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -21,7 +21,7 @@ OWNED_KEYS: dict[str, tuple[str, tuple[str, ...]]] = {
     "model.init_std": ("model.init", ("normal",)),
     **{f"solver.{name}": (f"solver.{chooser}", choices) for name, (chooser, choices) in OWNERS.items()},
 }
-# Files of arrays, which have no columns to name; every other file is read as csv.
+# Files of arrays, which have no columns to name; every other file is read as a table.
 ARRAY_ENDINGS = (".npz", ".npy", ".bin", "ubyte", "ubyte.gz", ".idx", ".idx.gz")
 _OF_TABLES = "label ignore categorical missing_values unseen header separator decimal encoding"
 TABLE_KEYS = tuple(f"data.{name}" for name in _OF_TABLES.split())
@@ -134,16 +134,13 @@ def cautions(values: Values) -> list[str]:
     ]
 
 
-def _owned(values: Values) -> Iterator[Complaint]:
+def _unused(values: Values) -> Iterator[Complaint]:
     for key, (chooser, owners) in OWNED_KEYS.items():
         with suppress(AlreadyReported):
             if values.given(key) and values.unused(key):
                 choice, name = chooser.split(".")[1], key.split(".")[1]
                 why = f"not used by {choice}: {values[chooser]}, only by {', '.join(owners)}"
                 yield key, f"{why}; remove '{name}' or change '{choice}'"
-
-
-def _table_only(values: Values) -> Iterator[Complaint]:
     for key in TABLE_KEYS:
         with suppress(AlreadyReported):
             if values.given(key) and values.unused(key) and values[key] not in (default_of(key), []):
@@ -153,18 +150,6 @@ def _table_only(values: Values) -> Iterator[Complaint]:
 def _label_given(values: Values) -> Iterator[Complaint]:
     if is_table(values["data.train"]) and values["data.label"] is None:
         yield "data.label", "missing key: a table needs the name or position (-1: the last) of its label column"
-
-
-def _columns(values: Values) -> Iterator[Complaint]:
-    label, ignore, categorical = values["data.label"], values["data.ignore"], values["data.categorical"]
-    for key, columns in (("data.ignore", ignore), ("data.categorical", categorical)):
-        if label is not None and label in columns:
-            yield key, f"{shown(label)} is the label; take it out of this list"
-        for column in sorted({str(c) for c in columns if columns.count(c) > 1}):
-            yield key, f"column {shown(column)} is listed more than once; remove one"
-    for column in categorical:
-        if column in ignore:
-            yield "data.categorical", f"column {shown(column)} is also in 'ignore'; take it out of one of the lists"
 
 
 def _encoding(values: Values) -> Iterator[Complaint]:
@@ -227,18 +212,4 @@ def _refit(values: Values) -> Iterator[Complaint]:
         yield "run.refit", "cannot repeat the drops of schedule: plateau; choose another schedule, or remove it"
 
 
-RULES: list[Callable[[Values], Iterator[Complaint]]] = [
-    _owned,
-    _table_only,
-    _label_given,
-    _columns,
-    _encoding,
-    _fold,
-    _step_epochs,
-    _monitor,
-    _engine,
-    _min_delta,
-    _rates,
-    _warmup,
-    _refit,
-]
+RULES = (_unused, _label_given, _encoding, _fold, _step_epochs, _monitor, _engine, _min_delta, _rates, _warmup, _refit)

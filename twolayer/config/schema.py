@@ -65,16 +65,15 @@ def reference_table() -> list[Row]:
     return rows
 
 
-def expected(path: KeyPath, model: type[BaseModel] = Config, *, required: bool = False, instead_of: Any = None) -> str:
+def expected(path: KeyPath, model: type[BaseModel] = Config, *, instead_of: Any = None) -> str:
     """Return what the key at `path` may hold, in words, e.g. `a number greater than 0`.
 
     Args:
         path: the key's path.
         model: of the document.
-        required: leave out the forms in which the key has a default.
         instead_of: the value found: if it is a number, and numbers are a form of the key, only that form is described.
     """
-    branches = [branch for branch in _at(path, model) if not (required and "default" in branch)]
+    branches = _at(path, model)
     if type(instead_of) in (int, float) and any(branch.get("type") == "number" for branch in branches):
         branches = [branch for branch in branches if branch.get("type") in ("number", "null")]
     return _describe({"anyOf": branches})

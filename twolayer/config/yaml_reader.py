@@ -1,28 +1,19 @@
-"""YAML text or file -> plain data with the place of every key, built from ruamel's parsing events within limits of
-size, depth and aliases. Everything wrong with the text itself goes to the report. Sweep files are read here as well.
+"""YAML text or file -> plain data with the place of every key, from ruamel's nodes within limits of size, depth and
+aliases. Everything wrong with the text itself goes to the report. Sweep files are read here as well.
 
 Nothing but strings, numbers, booleans, nulls, lists and mappings can come out."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import (
-    AliasEvent,
-    DocumentStartEvent,
-    MappingEndEvent,
-    MappingStartEvent,
-    NodeEvent,
-    ScalarEvent,
-    SequenceEndEvent,
-    SequenceStartEvent,
-)
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 from twolayer.config.errors_report import KeyPath, Place, Report, file_problem
@@ -33,7 +24,6 @@ MAX_BYTES = 256 * 1024
 MAX_VALUES = 10_000  # aliases counted as often as they are used
 MAX_DEPTH = 20
 _MAX_DIGITS = 400
-_TOO_MUCH = f"more than {MAX_VALUES} values or {MAX_DEPTH} levels, aliases written out"
 
 # The core schema of YAML 1.2: `1e-3` is a float, `no` and `1:30` are strings.
 _NULL = re.compile(r"~|null|Null|NULL|")
@@ -41,7 +31,14 @@ _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"([-+]?)\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_PLAIN_TAG = "tag:yaml.org,2002:"  # of a value without one
 _GLUED = re.compile(r"( *)([A-Za-z_0-9]{1,30}):([^\s/\\:,]\S{0,60})(?=\s|$)")  # `epochs:40`, no path, no address
+_TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
+_IN_PLAIN_WORDS = {  # what ruamel's message has in it: ours
+    "'\\t'": "a tab; YAML is indented with spaces, so replace it by spaces",
+    "maximum depth": _TOO_DEEP,
+    "another document": "a second document starts here ('---'); one file holds one config",
+}
 
 PlaceOf = Callable[[int, int], Place]  # of a line and a column, both from 1
 
@@ -93,8 +90,8 @@ def read_document(path: Path | str, report: Report) -> Document | None:
 def parse(text: str, place_of: PlaceOf, report: Report, root: KeyPath = ()) -> Document | None:
     """Return the document in `text`, or None with a problem in the report if its structure cannot be read.
 
-    Duplicate keys, tags and unknown aliases are reported, each at its place, and reading continues. Of a key given
-    twice, the first value counts.
+    Duplicate keys and tags are reported, each at its place, and reading continues. Of a key given twice, the first
+    value counts.
 
     Args:
         text: one YAML document; an empty text is null.
@@ -102,14 +99,10 @@ def parse(text: str, place_of: PlaceOf, report: Report, root: KeyPath = ()) -> D
         report: gets the problems.
         root: path of the document's value in the data it belongs to.
     """
-    reader = _Reader(_events(text), place_of, report)
-    data, begun = None, False
+    reader = _Reader(place_of, report, len(root) + MAX_DEPTH)
     try:
-        for event in reader.events:
-            if isinstance(event, DocumentStartEvent) and begun:
-                raise Refused("a second document starts here ('---'); one file holds one config", *_mark(event))
-            if isinstance(event, NodeEvent):
-                data, begun = reader.value(event, root, 0), True
+        node = _compose(text)
+        data = None if node is None else reader.value(node, root)
     except Refused as error:
         report.add(root, error.message, place_of(error.line, error.column))
         return None
@@ -139,123 +132,90 @@ def parse_scalar(text: str) -> Any:
 
 
 class _Reader:
-    """Maker of plain data from events. Its recursion is bounded by `MAX_DEPTH`."""
+    """Maker of plain data from nodes; what an alias refers to is read again, and counted, wherever it is used."""
 
-    def __init__(self, events: Iterator[Any], place_of: PlaceOf, report: Report) -> None:
-        self.events, self.place_of, self.report = events, place_of, report
+    def __init__(self, place_of: PlaceOf, report: Report, longest: int) -> None:
+        self.place_of, self.report, self.longest = place_of, report, longest
         self.places: dict[KeyPath, Place] = {}
-        self.anchors: dict[str, Any] = {}
         self.n_values = 0
 
-    def value(self, event: Any, path: KeyPath, depth: int, into: dict[str, Any] | None = None) -> Any:
-        """Return the value that begins with `event`; a mapping's keys are added to `into` if given."""
-        place = self.places.setdefault(path, self.place_of(*_mark(event)))
-        if isinstance(event, AliasEvent):
-            if event.anchor in self.anchors:
-                return self.copy(self.anchors[event.anchor], event, depth)
-            self.report.add(path, f"the alias *{event.anchor} has no finished &{event.anchor} before it", place)
-            return None
-        self.count(event)
-        if depth == MAX_DEPTH and not isinstance(event, ScalarEvent):
-            raise Refused(f"nested deeper than {MAX_DEPTH} levels", *_mark(event))
-        if isinstance(event, MappingStartEvent):
-            data: Any = self.mapping(path, depth + 1, {} if into is None else into)
-        elif isinstance(event, SequenceStartEvent):
-            data = []
-            while not isinstance(item := next(self.events), SequenceEndEvent):
-                data.append(self.value(item, (*path, len(data)), depth + 1))
-        else:
-            data = self.scalar(event, path, place)
-        if event.tag is not None:
-            self.report.add(path, _refused_tag(event), place)
-            data = None
-        if event.anchor:
-            self.anchors[event.anchor] = data
-        return data
-
-    def mapping(self, path: KeyPath, depth: int, into: dict[str, Any]) -> dict[str, Any]:
-        while not isinstance(key := next(self.events), MappingEndEvent):
-            if not isinstance(key, ScalarEvent):
-                raise Refused("a key must be a plain name", *_mark(key))
-            here, place = (*path, key.value), self.place_of(*_mark(key))
-            first = self.places.setdefault(here, place)
-            if key.value in into:
-                where = f" in line {first.line}" if first.column else ""
-                self.report.add(here, f"duplicate key, given before{where}; remove one", place, judged=True)
-            if key.tag is not None:
-                self.report.add(here, _refused_tag(key), place)
-            event = next(self.events)
-            if first is place and isinstance(event, ScalarEvent) and event.value and _mark(event)[0] > _mark(key)[0]:
-                self.places[here] = self.place_of(*_mark(event))  # `solver:` and in the next line `epochs:40`
-            old = into.get(key.value)  # of a mapping given twice, both are read, so that all problems are reported
-            data = self.value(event, here, depth, old if isinstance(old, dict) else None)
-            into.setdefault(key.value, data)
-        return into
-
-    def scalar(self, event: Any, path: KeyPath, place: Place) -> Any:
-        if not event.implicit[0]:  # quoted
-            return event.value
+    def value(self, node: Node, path: KeyPath) -> Any:
+        place = self.places.setdefault(path, self.place_of(*_mark(node)))
+        self.n_values += 1
+        if self.n_values > MAX_VALUES or len(path) > self.longest:
+            raise Refused(f"more than {MAX_VALUES} values or {MAX_DEPTH} levels, aliases written out", *_mark(node))
+        self.refuse_tag(node, path, place)
+        if isinstance(node, SequenceNode):
+            return [self.value(item, (*path, number)) for number, item in enumerate(node.value)]
+        if not isinstance(node, ScalarNode):
+            return self.mapping(node, path, {})
         try:
-            return parse_scalar(event.value)
+            return parse_scalar(node.value) if node.style is None else node.value
         except ValueError as error:
             self.report.add(path, str(error), place)
-            return None
 
-    def copy(self, data: Any, event: Any, depth: int) -> Any:
-        """Return a copy of what an alias refers to, counted as if it were written out."""
-        self.count(event)
-        if not isinstance(data, (dict, list)):
-            return data
-        if depth == MAX_DEPTH:
-            raise Refused(_TOO_MUCH, *_mark(event))
-        if isinstance(data, list):
-            return [self.copy(item, event, depth + 1) for item in data]
-        return {key: self.copy(item, event, depth + 1) for key, item in data.items()}
+    def mapping(self, node: Node, path: KeyPath, data: dict[str, Any]) -> dict[str, Any]:
+        for key, item in node.value:
+            if not isinstance(key, ScalarNode):
+                raise Refused("a key must be a plain name", *_mark(key))
+            here, place = (*path, key.value), self.place_of(*_mark(key))
+            self.refuse_tag(key, here, place)
+            if key.value in data:
+                first = self.places[here]
+                where = f" in line {first.line}" if first.column else ""
+                self.report.add(here, f"duplicate key, given before{where}; remove one", place, judged=True)
+                if isinstance(item, MappingNode) and isinstance(data[key.value], dict):
+                    self.mapping(item, here, data[key.value])  # so that all problems of both are reported
+                continue
+            below = isinstance(item, ScalarNode) and item.value and _mark(item)[0] > _mark(key)[0]
+            self.places[here] = self.place_of(*_mark(item)) if below else place  # `solver:`, and below it `epochs:40`
+            data[key.value] = self.value(item, here)
+        return data
 
-    def count(self, event: Any) -> None:
-        self.n_values += 1
-        if self.n_values > MAX_VALUES:
-            raise Refused(_TOO_MUCH, *_mark(event))
+    def refuse_tag(self, node: Node, path: KeyPath, place: Place) -> None:
+        if node.ctag.handle is not None or not str(node.tag).startswith(_PLAIN_TAG):
+            found = shown(str(node.ctag))
+            self.report.add(path, f"tags are refused, got {found}; write the plain value, text in quotes", place)
 
 
-def _refused_tag(event: Any) -> str:
-    return f"tags are refused, got {shown(str(event.tag))}; write the plain value, text in quotes if need be"
-
-
-def _events(text: str) -> Iterator[Any]:
-    """Yield ruamel's parsing events; an error of its becomes `Refused`."""
-    line, column = 1, 1
+def _compose(text: str) -> Node | None:
+    """Return ruamel's root node of the one document in a text, None if it is empty; an error of its is `Refused`."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.max_depth = MAX_DEPTH
+    yaml.composer.warn_double_anchors = False
     try:
-        for event in YAML(typ="safe", pure=True).parse(text):
-            line, column = _mark(event)
-            yield event
+        node: Node | None = yaml.compose(text)
+        return node
     except ReaderError as error:
-        before = text[: error.position]
         what = f"the character U+{ord(text[error.position]):04X} is not allowed in YAML"
-        raise Refused(what, before.count("\n") + 1, len(before) - before.rfind("\n")) from None
+        raise Refused(what, *_line_and_column(text[: error.position])) from None
     except MarkedYAMLError as error:
-        raise Refused(*_explain(error, text, (line, column))) from None
+        raise Refused(*_explain(error, text)) from None
+    except RecursionError:
+        raise Refused(_TOO_DEEP) from None
     except (YAMLError, ValueError, OverflowError, LookupError, AttributeError, TypeError, AssertionError):
-        # ruamel's scanner fails in ways of its own on some broken texts, e.g. on an escape beyond Unicode
-        raise Refused("not valid YAML here or just after", line, column) from None
+        # ruamel's scanner fails in ways of its own on some broken texts
+        raise Refused("not valid YAML; is there an escape in double quotes that names no character?") from None
 
 
-def _mark(event: Any) -> tuple[int, int]:
-    return event.start_mark.line + 1, event.start_mark.column + 1
+def _mark(node: Node) -> tuple[int, int]:
+    return node.start_mark.line + 1, node.start_mark.column + 1
 
 
-def _explain(error: MarkedYAMLError, text: str, last: tuple[int, int]) -> tuple[str, int, int]:
+def _line_and_column(before: str) -> tuple[int, int]:
+    """Return the place just after a text, both from 1."""
+    return before.count("\n") + 1, len(before) - before.rfind("\n")
+
+
+def _explain(error: MarkedYAMLError, text: str) -> tuple[str, int, int]:
     """Return what is wrong, with line and column, in words for the mistakes that people make."""
     problem, mark, context = str(error.problem or error.context), error.problem_mark, error.context_mark
-    at = (mark.line + 1, mark.column + 1) if mark is not None else last
+    at = (mark.line + 1, mark.column + 1)
     begun = (context.line + 1, context.column + 1) if context is not None else at
-    lines = [
-        "",
-        *re.split(r"\r\n|\r|\n", text),
-        "",
-    ]  # from 1; an error at the end of the text may be in the line after the last
-    if "'\\t'" in problem:
-        return "a tab; YAML is indented with spaces, so replace it by spaces", *at
+    lines = ["", *re.split(r"\r\n|\r|\n", text), ""]  # from 1; an error at the end may be in the line after the last
+    for sign, words in _IN_PLAIN_WORDS.items():
+        if sign in problem:
+            return words, *at
     if "unexpected end of stream" in problem and "quoted" in str(error.context):
         return "the quote that opens here is never closed", *begun
     for number in range(min(begun[0], at[0]), max(begun[0] - 2, 0), -1):  # the line itself, then the one above
@@ -287,6 +247,5 @@ def _read_text(path: Path) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        before = content[: error.start]
-        place = before.count(b"\n") + 1, len(before) - before.rfind(b"\n")
+        place = _line_and_column(content[: error.start].decode("latin-1"))
         raise Refused("is not UTF-8 text; save it as UTF-8", *place) from None
