@@ -142,7 +142,7 @@ def test_a_data_file_that_vanishes_in_the_middle_costs_no_run_that_has_finished(
 
     rows.write_text(content, encoding="utf-8")
     monkeypatch.setattr(search, "LocalPool", Pool)
-    with pytest.raises(TwoLayerError, match="no such file: 'rows.csv'"):
+    with pytest.raises(TwoLayerError, match="'rows.csv', that is .*: no such file"):
         run_sweep(path, folder=folder)
     assert [row["status"] for row in table(folder)] == ["finished", "failed", "failed"]
     first = folder / "runs" / "0000-seed0" / "history.csv"

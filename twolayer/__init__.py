@@ -39,27 +39,21 @@ if TYPE_CHECKING:
     from twolayer.views.loss_curve import plot as plot
 
 _HOMES = {
-    "ConfigError": "utils.errors",
-    "DataError": "utils.errors",
-    "DivergedError": "utils.errors",
-    "Params": "network.model",
-    "RunError": "utils.errors",
-    "Solver": "solver.solver",
-    "TwoLayerClassifier": "interop.classifier",
-    "TwoLayerError": "utils.errors",
-    "check_gradients": "reference.gradcheck",
-    "forward": "network.model",
-    "init_params": "network.model",
-    "load_config": "config",
-    "load_model": "runs.saved_model",
-    "loss_and_gradients": "network.backprop",
-    "params_from_mlp": "interop.bridges",
-    "params_from_torch": "interop.bridges",
-    "params_to_mlp": "interop.bridges",
-    "params_to_torch": "interop.bridges",
-    "plot": "views.loss_curve",
-    "resume": "training.run",
-    "train": "training.run",
+    name: home
+    for home, names in {
+        "config": "load_config",
+        "interop.bridges": "params_from_mlp params_from_torch params_to_mlp params_to_torch",
+        "interop.classifier": "TwoLayerClassifier",
+        "network.backprop": "loss_and_gradients",
+        "network.model": "Params forward init_params",
+        "reference.gradcheck": "check_gradients",
+        "runs.saved_model": "load_model",
+        "solver.solver": "Solver",
+        "training.run": "resume train",
+        "utils.errors": "ConfigError DataError DivergedError RunError TwoLayerError",
+        "views.loss_curve": "plot",
+    }.items()
+    for name in names.split()
 }
 
 # Modules that the README of 0.1 named; they import for one more release.

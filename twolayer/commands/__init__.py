@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import itertools
 import os
@@ -130,16 +129,6 @@ class Group(click.Group):
             value = "VALUE" if value.startswith("-") else value
             raise click.UsageError(f"{error.message} To set the key, write {key}={value}.", where) from None
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        name = args[0]
-        if name not in COMMANDS and not name.startswith("-"):
-            close = difflib.get_close_matches(name, COMMANDS, n=1)
-            hint = f" Did you mean '{close[0]}'?" if close else ""
-            raise click.UsageError(f"No such command '{name}'.{hint} 'twolayer --help' lists them.", ctx)
-        return super().resolve_command(ctx, args)
-
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, commands in GROUPS.items():
             with formatter.section(title):
@@ -178,3 +167,6 @@ def cli() -> None:
     'twolayer COMMAND --help' describes a command. Exit codes: 0 done, 1 a check failed, 2 wrong input or environment,
     3 training diverged, 130 and 143 interrupted, 141 the reader of the output has closed it.
     """
+
+
+cli.commands.update(dict.fromkeys(COMMANDS))  # type: ignore[arg-type]  # names alone, for click's "Did you mean"

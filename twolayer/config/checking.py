@@ -186,8 +186,9 @@ def _make_paths_absolute(document: Document, report: Report, folders: dict[str, 
         holder[key] = os.path.abspath(os.path.join(os.path.realpath(folder), os.path.expanduser(name)))
         if require_files and (problem := file_problem(holder[key])):
             where = "" if name == holder[key] else f", that is {printable(holder[key])}"
-            hint = f"; {as_fraction}" if (as_fraction := _as_fraction(name)) else f"{where}{problem[1]}"
-            report.add(path, f"{problem[0]}: {shown(name)}{hint}", place)
+            percent = _as_fraction(name)
+            problem = f"{shown(name)}: no such file; {percent}" if percent else f"{shown(name)}{where}: {problem}"
+            report.add(path, problem, place)
 
 
 def _data_files(data: Any) -> Iterator[tuple[KeyPath, Any, str | int]]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
 from typing import NamedTuple
 
 from twolayer.utils.errors import ConfigError
+from twolayer.utils.files import open_to_read
 from twolayer.utils.text import did_you_mean, shown
 
 KeyPath = tuple[str | int, ...]  # ("data", "train", "features"), list items by their number
@@ -98,25 +101,15 @@ def hint_for(name: str, known: Sequence[str]) -> str:
     return did_you_mean(name, known) or (f"; known: {', '.join(known)}" if known else "")
 
 
-def file_problem(path: os.PathLike[str] | str) -> tuple[str, str] | None:
-    """Return why a file cannot be read, and what to try; None if it can. It is not opened: a pipe would block."""
+def file_problem(path: os.PathLike[str] | str) -> str:
+    """Return why a file cannot be read, with the nearest name in its folder if it does not exist; "" if it can."""
     try:
-        mode = os.stat(path).st_mode
+        open_to_read(Path(path), follow=True).close()
     except FileNotFoundError:
-        return "no such file", similar_file(path)
-    except (OSError, ValueError) as error:
-        return f"cannot be read ({getattr(error, 'strerror', None) or error})", ""
-    if not stat.S_ISREG(mode):
-        return ("is a folder, not a file" if stat.S_ISDIR(mode) else "is not an ordinary file"), ""
-    return None if os.access(path, os.R_OK) else ("cannot be read (permission denied)", "")
-
-
-def similar_file(path: os.PathLike[str] | str) -> str:
-    """Return `; did you mean 'NAME'?` if the folder holds a file of nearly this name, else nothing."""
-    folder, name = os.path.split(path)
-    try:
-        with os.scandir(folder or ".") as entries:
-            names = [entry.name for entry, _ in zip(entries, range(_MAX_LISTED), strict=False)]
-    except (OSError, ValueError):
-        return ""
-    return did_you_mean(name, names)
+        folder, name = os.path.split(path)
+        with suppress(OSError), os.scandir(folder or ".") as entries:
+            return "no such file" + did_you_mean(name, (entry.name for entry in islice(entries, _MAX_LISTED)))
+        return "no such file"
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}"
+    return ""

@@ -234,12 +234,9 @@ def _explain(error: MarkedYAMLError, text: str) -> tuple[str, int, int]:
 def _read_text(path: Path) -> str:
     """Return the text of an ordinary UTF-8 file of at most `MAX_BYTES`."""
     if problem := file_problem(path):
-        raise Refused("".join(problem))
-    try:
-        with open_to_read(path, follow=True) as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise Refused(f"cannot be read ({error.strerror or error})") from None
+        raise Refused(problem)
+    with open_to_read(path, follow=True) as file:
+        content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise Refused(f"is larger than {MAX_BYTES // 1024} KiB, the most that is read as YAML")
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):

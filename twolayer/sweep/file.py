@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from twolayer.config import Config
 from twolayer.config.checking import check, check_types
-from twolayer.config.errors_report import KeyPath, Place, Report, similar_file
+from twolayer.config.errors_report import KeyPath, Place, Report, file_problem
 from twolayer.config.loading import apply_override
 from twolayer.config.models import Fold, SweepFile
 from twolayer.config.schema import known_keys
@@ -187,15 +187,15 @@ def _key_problem(key: str) -> str | None:
 
 
 def _base_path(path: Path, settings: SweepFile, document: Document, complain: Complain) -> Path | None:
-    """Return the base config's path, or None if there is no such file."""
+    """Return the base config's path, or None if it cannot be read."""
     if not settings.base:
         return None
     place = document.place(("base",))
     folder = Path() if place is not None and place.column == 0 else path.parent
     base_path = folder / os.path.expanduser(settings.base)
-    if base_path.is_file():
+    if not (problem := file_problem(base_path)):
         return base_path
-    complain(("base",), f"no such file: {shown(settings.base)}, that is {base_path}{similar_file(base_path)}")
+    complain(("base",), f"{shown(settings.base)}, that is {base_path}: {problem}")
     return None
 
 
