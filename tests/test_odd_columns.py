@@ -88,3 +88,21 @@ def test_types_of_pandas_are_the_texts_that_its_csv_has(tmp_path, kind):
     frame = pandas.DataFrame({"k": column, "a": numbers, "y": ["u", "v"] * (N // 2)})
     frame.to_csv(tmp_path / "t.csv", index=False)
     assert categories(frame) == categories(str(tmp_path / "t.csv"))
+
+
+def test_categoricals_of_polars_are_texts():
+    texts = ["b", "a", None, "b"] * (N // 4)
+    expected = load_dataset(train=table(pa.array(texts)), categorical=["k"], missing="mean", **LOAD)
+    for kind in (polars.Categorical, polars.Enum(["b", "a"])):
+        rows = polars.from_arrow(table(pa.array(texts))).with_columns(polars.col("k").cast(kind))
+        found = load_dataset(train=rows, categorical=["k"], missing="mean", **LOAD)
+        assert found.preparation.to_header() == expected.preparation.to_header()
+
+
+def test_a_text_is_a_name_of_a_workbook_as_it_is_written(tmp_path):
+    pytest.importorskip("openpyxl")
+    frame = pandas.DataFrame(
+        {"1.0": range(N), " 007 ": [i % 7 for i in range(N)], 2019: [1.5] * N, "y": [1, 2] * (N // 2)}
+    )
+    frame.to_excel(tmp_path / "t.xlsx", index=False)
+    assert load_dataset(train=str(tmp_path / "t.xlsx"), **LOAD).preparation.columns == ("1.0", "007", "2019")

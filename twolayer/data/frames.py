@@ -21,6 +21,7 @@ from twolayer.utils.files import UNPACKED_RATIO, unpacked_limit
 from twolayer.utils.text import data_error, shown
 
 _PART_ROWS = 1 << 16
+_TEXTS = ("string", "large_string", "string_view")
 _CELL_NAME = re.compile(rb"""\br\s*=\s*["']([A-Za-z]{1,3})([0-9]{1,7})["']""")
 
 
@@ -95,8 +96,7 @@ def _plain(column: Any) -> Any:
 
     kind = column.type
     if pa.types.is_dictionary(kind):
-        is_text = pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type)
-        if is_text and not any(chunk.dictionary.null_count for chunk in column.chunks):
+        if str(kind.value_type) in _TEXTS and not any(chunk.dictionary.null_count for chunk in column.chunks):
             return column
         column, kind = column.cast(kind.value_type), kind.value_type
     if pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind):
@@ -245,7 +245,8 @@ def _read_workbook(path: Path, reading: Reading, has_names: bool) -> Frame:
         raise
     except Exception as error:
         raise data_error(path, "a whole .xlsx file", f"cannot be read as a workbook ({str(error)[:80]})") from None
-    cells = [row for row in ([canonical(value) for value in row] for row in rows) if any(row)]
+    texts = ([clean(value) if isinstance(value, str) else canonical(value) for value in row] for row in rows)
+    cells = [row for row in texts if any(row)]
     if not cells:
         raise data_error(path, "rows of cells", "an empty sheet")
     width = len(cells[0])
