@@ -34,10 +34,7 @@ _UPDATES, _UPDATES_FEW = 4000, 2000  # in a training, about; below 1,000 rows
 _MOST_REASONS = 12  # for one key
 _TABLE_KEYS = ("label", "ignore", "categorical", "missing", "missing_values", "unseen", "constant")
 _TEXT_KEYS = ("header", "separator", "decimal", "encoding")
-_ENDINGS = (
-    *(".gz", ".bz2", ".zst", ".xz", ".csv", ".tsv", ".parquet", ".feather", ".xlsx", ".npz", ".npy", ".idx", ".bin"),
-    *("-ubyte", "-images-idx3"),
-)
+_ENDING = re.compile(r"(-images-idx3)?(-ubyte)?(\.[a-z]+)?(\.(gz|bz2|zst|xz))?$")
 _SEAL = "# written by init, unchanged: "
 
 
@@ -87,11 +84,8 @@ def test_of(source: Any) -> Any:
 def name_of(source: Any) -> str:
     """Return a name for the config: the file's, without ending and `train`; if nothing is left, the folder's."""
     path = Path(source["features"] if isinstance(source, dict) else source).absolute()
-    name = path.name
-    for ending in _ENDINGS:
-        name = name.removesuffix(ending)
-    shorter = name.replace("train", "").strip("-_. ")
-    return shorter or path.parent.name or name
+    name = _ENDING.sub("", path.name)
+    return name.replace("train", "").strip("-_. ") or path.parent.name or name
 
 
 @dataclass
