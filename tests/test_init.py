@@ -46,11 +46,11 @@ def flowers(tmp_path):
 
 
 def uses(path, label=None):
-    return {column.profile.name: column.use for column in guess_table(path, label).columns}
+    return {column.name: column.use for column in guess_table(path, label).columns}
 
 
 def why(path, label=None):
-    return {column.profile.name: column.why for column in guess_table(path, label).columns}
+    return {column.name: column.why for column in guess_table(path, label).columns}
 
 
 class TestColumns:
@@ -116,7 +116,7 @@ class TestColumns:
         rng = np.random.default_rng(0)
         rows = [[*rng.normal(size=3).round(4), "ab"[i % 2]] for i in range(50)]
         path = write_csv(tmp_path / "prices.csv", [row[:3] for row in rows], ["a", "b", "class"])
-        with pytest.raises(DataError, match="'class' is a quantity.*this program classifies"):
+        with pytest.raises(DataError, match="but quantities: 'class'; this program classifies"):
             guess_table(path)
         path = write_csv(tmp_path / "prices.csv", rows, ["a", "b", "target", "size"])
         proposal = propose(path)

@@ -98,13 +98,13 @@ def table_findings(config: Config) -> Iterator[Finding]:
         yield Finding("note" if guess.is_clear else "ok", words)
     ignored, width = {*data.ignore}, len(guess.columns)
     unfit = [
-        f"column {shown(profile.name)}: {why}; data.ignore leaves it out"
-        for profile, use, why in guess.columns
-        if use == "ignore" and not ignored & {profile.name, profile.position, profile.position - width}
+        f"column {shown(profile.name)}: {profile.why}; data.ignore leaves it out"
+        for profile in guess.of("ignore")
+        if not ignored & {profile.name, profile.position, profile.position - width}
     ]
     if len(unfit) > SHOWN_COLUMNS:
         unfit[SHOWN_COLUMNS:] = [f"{len(unfit) - SHOWN_COLUMNS:,} more columns that data.ignore could leave out"]
-    yield from (Finding("note", words) for words in (*guess.quantity_warnings, *guess.warnings, *unfit))
+    yield from (Finding("note", words) for words in (*guess.quantities, *guess.warnings, *unfit))
 
 
 def data_findings(dataset: Dataset) -> Iterator[Finding]:

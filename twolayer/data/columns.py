@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from twolayer.data.cells import Reading, clean
 from twolayer.utils.text import counted, data_error, did_you_mean, shown, some
@@ -25,6 +25,11 @@ def is_identifier(name: str) -> bool:
     lower = name.lower()
     ends = lower.endswith(("_id", " id", "-id", ".id")) or (name.endswith("Id") and name != "Id")
     return lower in _IDENTIFIERS or lower.startswith("unnamed: ") or ends
+
+
+def is_frame(X: Any) -> bool:
+    """Return whether rows are a data frame, with columns that may have names."""
+    return hasattr(X, "columns") or hasattr(X, "__arrow_c_stream__") or hasattr(X, "__arrow_c_array__")
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,9 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+from pyarrow import csv as pa_csv
+
 from twolayer.data.cells import Reading, clean, number_of
 from twolayer.data.columns import unique_names
 from twolayer.data.files import read_bytes, refuse_foreign
@@ -86,8 +89,6 @@ class CsvFile:
         Raises:
             DataError: for a row that is too short or too long, a quote that is not closed, or no rows.
         """
-        import pyarrow as pa
-
         text = dict.fromkeys(texts, pa.dictionary(pa.int32(), pa.string()) if coded else pa.string())
         try:
             columns = self._parse(dict.fromkeys(numbers, pa.float64()) | text)
@@ -123,9 +124,6 @@ class CsvFile:
             raise data_error(f"{self.where}:{last + 1}", expected, str(error)) from None
 
     def _parse(self, types: dict[int, Any]) -> dict[int, Any]:
-        import pyarrow as pa
-        from pyarrow import csv as pa_csv
-
         bad: list[Any] = []
 
         def refuse(row: Any) -> str:

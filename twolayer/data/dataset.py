@@ -19,6 +19,7 @@ from twolayer.data.labels import (
     MISSING,
     Label,
     Labels,
+    RowNumbers,
     class_indices,
     is_fold,
     row_hashes,
@@ -27,9 +28,17 @@ from twolayer.data.labels import (
     stratified_split,
 )
 from twolayer.data.preparation import Preparation, fill, not_finite
-from twolayer.data.rows import ArrayRows, Method, NotFiniteError, RowNumbers, Rows, ScaledRows, Scaling, fit_scaling
+from twolayer.data.rows import (
+    ArrayRows,
+    Method,
+    NotFiniteError,
+    Raw,
+    Rows,
+    ScaledRows,
+    Scaling,
+    fit_scaling,
+)
 from twolayer.data.sources import Source, files_of, read_split, read_training
-from twolayer.data.table import Raw
 from twolayer.network.model import Array
 from twolayer.utils.randomness import generator
 from twolayer.utils.text import data_error, shown

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from twolayer.data.cells import Reading, canonical, clean
-from twolayer.data.columns import require_distinct, unique_names
+from twolayer.data.columns import is_frame, require_distinct, unique_names
 from twolayer.data.csv_reader import is_header
 from twolayer.data.files import Format, file_size, open_file
 from twolayer.utils.errors import DataError, import_extra
@@ -57,8 +58,6 @@ class Frame:
 
     def every_column(self) -> dict[int, Any]:
         """Return all columns; those of other things than cells are empty, and `notes` names them."""
-        import pyarrow as pa
-
         found = {}
         for at in range(self.width):
             try:
@@ -77,8 +76,6 @@ class Frame:
         return canonical(self._arrow(position)[row].as_py())
 
     def _arrow(self, at: int) -> Any:
-        import pyarrow as pa
-
         column = self._column(at)
         if not isinstance(column, pa.ChunkedArray):
             column = pa.chunked_array([_array_of(column)])
@@ -91,7 +88,6 @@ class Frame:
 
 def _plain(column: Any) -> Any:
     """Return a pyarrow column as numbers, booleans or texts; raise ArrowException if it holds none."""
-    import pyarrow as pa
     from pyarrow import compute
 
     kind = column.type
@@ -111,15 +107,11 @@ def _plain(column: Any) -> Any:
 
 def _has_no_text(kind: Any) -> bool:
     """Return whether Arrow writes values of a type as bare integers or bytes, without their unit or meaning."""
-    import pyarrow as pa
-
     return pa.types.is_duration(kind) or isinstance(kind, pa.BaseExtensionType)
 
 
 def _array_of(values: Any) -> Any:
     """Return a column of pandas or NumPy as an Arrow array; cells of mixed types become texts."""
-    import pyarrow as pa
-
     try:
         made = pa.array(values, from_pandas=True)
         if not _has_no_text(getattr(made.type, "value_type", made.type)):
@@ -135,11 +127,6 @@ def _text_or_none(value: Any) -> str | None:
     return canonical(value.item() if isinstance(value, np.generic) else value)
 
 
-def is_frame(X: Any) -> bool:
-    """Return whether rows are a data frame, with columns that may have names."""
-    return hasattr(X, "columns") or hasattr(X, "__arrow_c_stream__") or hasattr(X, "__arrow_c_array__")
-
-
 def frame_of(X: Any, where: str = "rows") -> Frame:
     """Return the table of a data frame, or of an array or list of rows (N, columns) without names.
 
@@ -150,8 +137,6 @@ def frame_of(X: Any, where: str = "rows") -> Frame:
         names = [str(name) for name in X.columns]
         return Frame(where, names, lambda at: X.iloc[:, at], len(names), len(X))
     if is_frame(X):
-        import pyarrow as pa
-
         try:
             return _frame_of_table(where, pa.table(X))
         except (TypeError, pa.ArrowException) as error:
@@ -177,8 +162,6 @@ def read_frame(path: Path, form: Format, reading: Reading, has_names: bool) -> F
     """
     if form == "excel":
         return _read_workbook(path, reading, has_names)
-    import pyarrow as pa
-
     try:
         return _frame_of_table(str(path), _arrow_table(path, form))
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -188,7 +171,6 @@ def read_frame(path: Path, form: Format, reading: Reading, has_names: bool) -> F
 
 def _arrow_table(path: Path, form: Format) -> Any:
     """Read a Parquet or Arrow file in parts, within `unpacked_limit`: a value can be stored once for all rows."""
-    import pyarrow as pa
     from pyarrow import ipc, parquet
 
     limit, size, parts = unpacked_limit(file_size(path)), 0, []
@@ -211,14 +193,11 @@ def _arrow_table(path: Path, form: Format) -> Any:
 
 
 def _is_text(kind: Any) -> bool:
-    import pyarrow as pa
-
     return any(test(kind) for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary))
 
 
 def _plain_bytes(array: Any) -> int:
     """Return the bytes of an Arrow array, each text of a dictionary counted where it occurs."""
-    import pyarrow as pa
     from pyarrow import compute
 
     if not pa.types.is_dictionary(array.type) or not _is_text(array.type.value_type):
@@ -296,7 +275,6 @@ def parquet_bytes(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
 
 
 def _parquet(columns: Mapping[str, Any]) -> bytes:
-    import pyarrow as pa
     from pyarrow import parquet
 
     out = io.BytesIO()

@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.data.cells import Reading, canonical, number_of, word_of
+from twolayer.data.cells import canonical, number_of
 from twolayer.network.model import Array
 from twolayer.utils.text import data_error, did_you_mean, shown, some
 
@@ -72,7 +72,7 @@ def labels_of_array(array: Array, name: str) -> Labels:
                 place = f"{name}, row {start + bad[0]}"
                 raise data_error(place, "labels that are whole numbers or text", f"label {block[bad[0]]}")
         distinct = np.union1d(distinct, block)
-        _require_few(len(distinct), name, MAX_CLASSES)
+        require_few(len(distinct), name, MAX_CLASSES)
     if distinct.dtype.kind == "u" and distinct[-1] > np.iinfo(np.int64).max:
         raise data_error(name, "whole numbers below 2**63, or text", f"label {distinct[-1]}")
     codes = np.empty(len(array), np.min_scalar_type(len(distinct) - 1))
@@ -83,72 +83,7 @@ def labels_of_array(array: Array, name: str) -> Labels:
     return Labels(codes, tuple(distinct.tolist() if array.dtype.kind in "US" else map(int, distinct)))
 
 
-def labels_of_column(column: Any, reading: Reading, decimal: str, name: str, most: int) -> Labels:
-    """Return the labels, or categories, in a pyarrow column (N,): integers if all are, otherwise texts.
-
-    Values that are equal are one label, however they are written.
-
-    Raises:
-        DataError: if there are more than `most` of them.
-    """
-    codes, distinct = encoded(column)
-    used = np.bincount(codes + 1, minlength=len(distinct) + 1)[1:] > 0
-    if used.sum() > 20 * most + len(reading.missing):  # before all are turned into words
-        _require_few(int(used.sum()), name, most)
-    words = [
-        word_of(value, reading, decimal) if is_used else ""
-        for value, is_used in zip(distinct.to_pylist(), used.tolist(), strict=True)
-    ]
-    present = set(words) - {""}
-    _require_few(len(present), name, most)
-    values = _in_order(present)
-    index = {str(value): k for k, value in enumerate(values)} | {"": MISSING}
-    mapping = np.array([*(index[word] for word in words), MISSING], np.int32)  # code -1: the last
-    return Labels(mapping[codes], tuple(values))
-
-
-def numpy_of(column: Any, missing: float) -> Array:
-    """Return a pyarrow column of float64, int64 or int32 as an array (N,), `missing` where null.
-
-    pyarrow's own `to_numpy`, and its scalars, would import pandas.
-    """
-    dtype = np.dtype({"double": np.float64, "int64": np.int64, "int32": np.int32}[str(column.type)])
-    parts = [np.empty(0, dtype)]
-    for chunk in getattr(column, "chunks", [column]):
-        if not len(chunk):
-            continue
-        rows = slice(chunk.offset, chunk.offset + len(chunk))
-        validity, values = chunk.buffers()
-        part = np.frombuffer(values, dtype)[rows]
-        if chunk.null_count:
-            is_valid = np.unpackbits(np.frombuffer(validity, np.uint8), bitorder="little")[rows]
-            part = np.where(is_valid, part, dtype.type(missing))
-        parts.append(part)
-    return parts[1] if len(parts) == 2 else np.concatenate(parts)
-
-
-def encoded(column: Any) -> tuple[NDArray[np.integer[Any]], Any]:
-    """Return the codes (N,) of a pyarrow column, -1 where null, and its different values as an Array."""
-    import pyarrow as pa
-
-    whole = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
-    whole = whole.unify_dictionaries().combine_chunks()
-    if isinstance(whole, pa.ChunkedArray):
-        whole = whole.chunk(0)
-    indices = whole.indices if whole.indices.type == pa.int32() else whole.indices.cast(pa.int64())
-    return numpy_of(indices, MISSING), whole.dictionary
-
-
-def _in_order(words: set[str]) -> list[Label]:
-    """Return distinct canonical values in ascending order: integers, numbers as texts, or texts."""
-    digits = [word.removeprefix("-") for word in words]
-    if all(word.isascii() and word.isdigit() and len(word) <= 18 for word in digits):
-        return sorted(map(int, words))
-    numbers = [(number, word) for word in words if (number := number_of(word)) is not None]
-    return [word for _, word in sorted(numbers)] if len(numbers) == len(words) else sorted(words)
-
-
-def _require_few(count: int, name: str, most: int) -> None:
+def require_few(count: int, name: str, most: int) -> None:
     """Refuse more different values than classes, or categories, make sense."""
     if count > most:
         expected, what, hint = "few categories, or the column in 'ignore'", "values", ""

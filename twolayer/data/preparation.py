@@ -5,9 +5,9 @@ In a model file it is plain JSON and a few arrays. The file is untrusted: every 
 
 from __future__ import annotations
 
-import sys
+import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -16,12 +16,10 @@ from typing import Any
 import numpy as np
 
 from twolayer.data.cells import MISSING_VALUES, MISSING_VALUES_0_1, Reading
-from twolayer.data.columns import Labelling, TableForm, unique_names
-from twolayer.data.frames import frame_of, is_frame
+from twolayer.data.columns import Labelling, TableForm, is_frame, unique_names
 from twolayer.data.labels import MISSING, Label, class_indices
-from twolayer.data.rows import METHODS, ArrayRows, NotFiniteError, Rows, ScaledRows, Scaling
+from twolayer.data.rows import METHODS, ArrayRows, NotFiniteError, Raw, Rows, ScaledRows, Scaling
 from twolayer.data.sources import read_split
-from twolayer.data.table import Raw
 from twolayer.network.model import Array
 from twolayer.utils.text import data_error, expected_got, shown
 
@@ -91,13 +89,13 @@ class Preparation:
         collected: list[str] = [] if notes is None else notes
         form = self.form
         if is_frame(X) or (form is not None and (bool(form.categories) or np.asarray(X).dtype.kind in "OUS")):
-            source = X if is_frame(X) else frame_of(X)
+            source = X if is_frame(X) or isinstance(X, np.ndarray) else np.asarray(X, object)
             raw = read_split(source, form, self.n_features, labels="left", notes=collected)
         else:
             raw = self._raw_of_numbers(np.asarray(X))
         if notes is None:
             for note in collected:
-                warnings.warn(note, stacklevel=_outside())
+                warnings.warn(note, stacklevel=3)
         return self._ready(raw)
 
     def _raw_of_numbers(self, X: Array) -> Raw:
@@ -172,6 +170,7 @@ class Preparation:
         """Return what `from_stored` needs beside the arrays, for JSON."""
         table = None
         if form := self.form:
+            reading = form.reading
             table = {
                 "names": list(form.names) if form.names else None,
                 "width": form.width,
@@ -179,7 +178,11 @@ class Preparation:
                 "features": list(form.features),
                 "categories": [[position, list(values)] for position, values in form.categories.items()],
                 "unseen": form.unseen,
-                **_reading_to_header(form.reading),
+                "separator": reading.separator,
+                "decimal": reading.decimal,
+                "encoding": reading.encoding,
+                "missing_values": list(reading.missing_values),
+                "header": reading.header,
             }
         return {
             "classes": list(self.classes),
@@ -202,31 +205,29 @@ class Preparation:
         Raises:
             ValueError: for anything that is missing, of another type, or does not fit the rest.
         """
-        _require(isinstance(header, dict), "preparation", header, "an object")
-        classes, method, missing, dtype, shape = (
-            header.get(key) for key in ("classes", "scale", "missing", "dtype", "image_shape")
-        )
-        _require(isinstance(classes, list) and len(classes) > 1, "classes", classes, "two labels or more")
-        same = type(classes[0]) in (str, int) and len(set(map(type, classes))) == 1
-        _require(same, "classes", classes, "all text or integers")
-        _require(len(set(classes)) == len(classes), "classes", classes, "distinct labels")
-        _require(method in METHODS, "scale", method, f"one of {METHODS}")
-        _require(missing in MISSING_POLICIES, "missing", missing, f"one of {MISSING_POLICIES}")
-        _require(dtype in ("float32", "float64"), "dtype", dtype, "float32 or float64")
-        center, scale = _vector(arrays, "data/center"), _vector(arrays, "data/scale")
+        _take({"preparation": header}, "preparation", lambda value: isinstance(value, dict), "an object")
+        classes = _take(header, "classes", _are_labels, "two or more distinct labels, all text or all integers")
+        method = _take(header, "scale", METHODS.__contains__, f"one of {METHODS}")
+        missing = _take(header, "missing", MISSING_POLICIES.__contains__, f"one of {MISSING_POLICIES}")
+        dtype = _take(header, "dtype", ("float32", "float64").__contains__, "float32 or float64")
+        center = _take(arrays, "data/center", _is_vector, "finite float64 numbers")
         D = len(center)
-        not_zero = len(scale) == D and (np.abs(scale) >= np.finfo(np.float64).tiny).all()
-        _require(not_zero, "data/scale", scale, f"{D} numbers, none 0")
-        means = _vector(arrays, "data/fill") if "data/fill" in arrays else None
-        fits = means is None or (len(means) == D and missing == "mean")
-        _require(fits, "data/fill", means, f"{D} numbers, for missing: mean")
-        if shape is not None:
-            sides = _are(int, shape) and 2 <= len(shape) <= 3 and min(shape) > 0
-            good = sides and int(np.prod(shape, dtype=object)) == D
-            _require(good, "image_shape", shape, f"2 or 3 sides whose product is {D}")
-        form = None if header.get("table") is None else _table_form(header["table"])
-        encoded = D if form is None else len(form.origins)
-        _require(encoded == D, "table", encoded, f"{D} features")
+
+        def is_scale(scale: Any) -> bool:
+            return _is_vector(scale) and len(scale) == D and bool((np.abs(scale) >= np.finfo(np.float64).tiny).all())
+
+        def are_means(means: Any) -> bool:
+            return means is None or (_is_vector(means) and len(means) == D and missing == "mean")
+
+        def is_shape(sides: Any) -> bool:
+            whole = _are(int, sides) and 2 <= len(sides) <= 3 and min(sides) > 0
+            return sides is None or (whole and math.prod(sides) == D)
+
+        scale = _take(arrays, "data/scale", is_scale, f"{D} finite float64 numbers, none 0")
+        means = _take(arrays, "data/fill", are_means, f"{D} finite float64 numbers, for missing: mean")
+        shape = _take(header, "image_shape", is_shape, f"2 or 3 sides whose product is {D}")
+        table = _take(header, "table", lambda value: value is None or isinstance(value, dict), "an object")
+        form = None if table is None else _table_form(table, D)
         shape = None if shape is None else tuple(shape)
         return cls(tuple(classes), Scaling(center, scale), method, missing, means, form, shape, np.dtype(dtype))
 
@@ -260,83 +261,63 @@ def not_finite(raw: Raw, error: NotFiniteError, dtype: np.dtype[Any]) -> Excepti
     return data_error(place, f"a finite number that {dtype} holds, also scaled", f"{error.value:g}")
 
 
-def _table_form(table: Any) -> TableForm:
-    _require(isinstance(table, dict), "table", table, "an object")
-    names, width, label, features, categories = (
-        table.get(key) for key in ("names", "width", "label", "features", "categories")
-    )
-    _require(type(width) is int and 0 < width <= 1 << 24, "table.width", width, "a number of columns")
-    if names is not None:
-        _require(_are(str, names) and len(names) == width, "table.names", names, f"{width} names")
-        named = list(filter(None, names))  # ignored columns may lack a name
-        _require(len(named) == len(set(named)), "table.names", names, "distinct names")
-    _require(label is None or (type(label) is int and 0 <= label < width), "table.label", label, "a position")
-    _require(_are(int, features) and features, "table.features", features, "positions")
-    rising = features[0] >= 0 and features[-1] < width and all(first < second for first, second in pairwise(features))
-    expected = "ascending positions other than the label's"
-    _require(rising and label not in features, "table.features", features, expected)
-    _require(isinstance(categories, list), "table.categories", categories, "a list")
-    known: dict[int, tuple[str, ...]] = {}
-    positions = set(features)
-    for entry in categories:
-        _require(isinstance(entry, list) and len(entry) == 2, "table.categories", entry, "[position, values]")
-        position, values = entry
-        once = type(position) is int and position in positions and position not in known
-        _require(once, "table.categories", position, "the position of a feature, once")
-        distinct = _are(str, values) and values and len(set(values)) == len(values)
-        _require(distinct, "table.categories", values, "distinct values")
-        known[position] = tuple(values)
-    unseen = table.get("unseen", "none")
-    _require(unseen in ("none", "error"), "table.unseen", unseen, "none or error")
-    unique = unique_names(names) if names else None
-    return TableForm(unique, width, label, tuple(features), known, _reading(table), unseen)
+def _take(stored: Mapping[str, Any], key: str, is_good: Callable[[Any], Any], expected: str, absent: Any = None) -> Any:
+    """Return a value of a model file; raise ValueError if it is not good."""
+    value = stored.get(key, absent)
+    if not is_good(value):
+        raise ValueError(f"{key}: {expected_got(expected, shown(str(value)))}")
+    return value
 
 
-def _reading_to_header(reading: Reading) -> dict[str, Any]:
-    """How the training table was read; what is as by default is left out."""
-    chosen = {"separator": reading.separator, "decimal": reading.decimal}
-    given: dict[str, Any] = {key: value for key, value in chosen.items() if value is not None}
-    if reading.encoding != "utf-8":
-        given["encoding"] = reading.encoding
-    if reading.missing_values != MISSING_VALUES:
-        given["missing_values"] = list(reading.missing_values)
-    return {**given, "header": reading.header}
+def _table_form(table: Mapping[str, Any], D: int) -> TableForm:
+    width = _take(table, "width", lambda n: type(n) is int and 0 < n <= 1 << 24, "a number of columns")
+    names = _take(table, "names", lambda names: names is None or _are_names(names, width), f"{width} distinct names")
+    label = _take(table, "label", lambda at: at is None or (type(at) is int and 0 <= at < width), "a position")
+
+    def are_features(at: Any) -> bool:
+        ascending = _are(int, at) and at and at[0] >= 0 and at[-1] < width and all(a < b for a, b in pairwise(at))
+        return bool(ascending) and label not in at
+
+    def are_categories(entries: Any) -> bool:
+        if not _are(list, entries) or not all(len(entry) == 2 and _are(str, entry[1]) for entry in entries):
+            return False
+        known = [position for position, _ in entries]
+        once = _are(int, known) and len(set(known)) == len(known) and set(features).issuperset(known)
+        return once and all(values and len(set(values)) == len(values) for _, values in entries)
+
+    features = _take(table, "features", are_features, "ascending positions other than the label's")
+    categories = dict(_take(table, "categories", are_categories, "[position of a feature, its distinct values], ..."))
+    unseen = _take(table, "unseen", ("none", "error").__contains__, "none or error", "none")
+    known = {position: tuple(values) for position, values in categories.items()}
+    form = TableForm(names and unique_names(names), width, label, tuple(features), known, _reading(table), unseen)
+    _take({"table": len(form.origins)}, "table", D.__eq__, f"{D} features")
+    return form
 
 
 def _reading(table: Mapping[str, Any]) -> Reading:
     if "header" not in table:  # a model of version 0.1
         return READING_0_1
-    header, separator, decimal = table["header"], table.get("separator"), table.get("decimal")
-    _require(isinstance(header, bool), "table.header", header, "true or false")
-    one = separator is None or (isinstance(separator, str) and len(separator) == 1)
-    _require(one, "table.separator", separator, "a character")
-    _require(decimal in (None, ".", ","), "table.decimal", decimal, "a point or a comma")
-    encoding, missing = table.get("encoding", "utf-8"), table.get("missing_values", list(MISSING_VALUES))
-    _require(isinstance(encoding, str), "table.encoding", encoding, "a name")
-    _require(_are(str, missing), "table.missing_values", missing, "texts")
-    return Reading(separator, decimal, encoding, header, tuple(missing))
+    header = _take(table, "header", lambda value: isinstance(value, bool), "true or false")
+    mark = _take(table, "separator", lambda v: v is None or (isinstance(v, str) and len(v) == 1), "a character")
+    decimal = _take(table, "decimal", (None, ".", ",").__contains__, "a point or a comma")
+    encoding = _take(table, "encoding", lambda value: isinstance(value, str), "a name", "utf-8")
+    missing = _take(table, "missing_values", lambda values: _are(str, values), "texts", list(MISSING_VALUES))
+    return Reading(mark, decimal, encoding, header, tuple(missing))
 
 
-def _vector(arrays: Mapping[str, Array], name: str) -> Array:
-    array = arrays.get(name)
-    if array is None or array.dtype != np.float64 or array.ndim != 1 or not len(array) or not np.isfinite(array).all():
-        found = None if array is None else f"{array.dtype} {array.shape}"
-        raise ValueError(f"{name}: {expected_got('finite float64 numbers', shown(str(found)))}")
-    return array
+def _is_vector(array: Any) -> bool:
+    good = array is not None and array.dtype == np.float64 and array.ndim == 1
+    return good and len(array) > 0 and bool(np.isfinite(array).all())
 
 
 def _are(kind: type, values: Any) -> bool:
     return isinstance(values, list) and all(type(value) is kind for value in values)
 
 
-def _require(good: Any, what: str, found: object, expected: str) -> None:
-    if not good:
-        raise ValueError(f"{what}: {expected_got(expected, shown(str(found)))}")
+def _are_labels(values: Any) -> bool:
+    return (_are(str, values) or _are(int, values)) and len(values) > 1 and len(set(values)) == len(values)
 
 
-def _outside() -> int:
-    """Return the stack level of the first caller outside this package, for a warning."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("twolayer."):
-        level, frame = level + 1, frame.f_back
-    return level
+def _are_names(names: Any, width: int) -> bool:
+    given = list(filter(None, names)) if _are(str, names) else []  # ignored columns may lack a name
+    return _are(str, names) and len(names) == width and len(given) == len(set(given))

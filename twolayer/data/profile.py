@@ -10,13 +10,15 @@ from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+import pyarrow as pa
+from pyarrow import compute
 
+from twolayer.data.arrow import encoded, numbers_of, numpy_of
 from twolayer.data.cells import Reading, canonical, clean, number_of, plain_number, word_of
 from twolayer.data.columns import is_identifier
 from twolayer.data.csv_reader import CsvFile
-from twolayer.data.labels import Leak, encoded, find_leaks, near_equal_note, numpy_of
-from twolayer.data.table import Opened, numbers_of, open_table
+from twolayer.data.labels import MISSING, Leak, find_leaks, near_equal_note
+from twolayer.data.table import Opened, open_table
 from twolayer.network.model import Array
 from twolayer.utils.text import data_error, did_you_mean, shown, some
 
@@ -27,19 +29,21 @@ LABEL_NAMES = (
     *("response", "result", "category", "type", "kind", "quality", "fraud", "spam", "exited", "attrition", "approved"),
     *("status", "defect", "grade", "rating", "deposit", "subscribed", "digit", "letter"),
 )
+_NAME_POINTS = {name + ending: 6 - k / 20 for k, name in enumerate(LABEL_NAMES) for ending in ("", "s", "es")}
 MAX_VALUES = 1000  # different values of a column that are counted
 MAX_CATEGORIES = 50  # more one-hot features than this are rarely worth a column
 MOST_MISSING = 0.6  # of a column's cells
 MAX_LABELS = 1000
+_FEW_FRACTIONS = 10  # more different numbers that are not whole are a quantity
 _CLEAR = 1.5  # points between the first and the second candidate
 _SAMPLE = 500  # different texts that are looked at where there are more
 _LEAKS_SHOWN = 3
 _DATE_FORMS = ("%d %b %Y", "%b %d %Y", "%B %d, %Y", "%b %d, %Y", "%d-%b-%Y", "%d-%b-%y")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Profile:
-    """What a column looks like.
+    """What a column looks like, and what it is taken for.
 
     Attributes:
         position: in the table.
@@ -48,9 +52,10 @@ class Profile:
         distinct: different values, equal ones counted once, missing cells left out.
         is_number: whether every cell that is there is a number or a boolean.
         is_whole: whether every one is a whole number.
-        counts: how often each value occurs; empty above `MAX_VALUES` of them.
+        counts: how often each value occurs; empty above `MAX_VALUES` of them, or for many fractions.
         sample: some of the different values of a column of texts, as they are written.
         data: (N,) its numbers, NaN where missing; or the codes of its texts, empty where those are too many.
+        use, why: what the column is taken for, and the reason.
     """
 
     position: int
@@ -60,62 +65,35 @@ class Profile:
     is_number: bool
     is_whole: bool
     counts: dict[str, int]
-    sample: tuple[str, ...]
+    sample: list[str]
     data: Array
-
-
-def profile_columns(opened: Opened, reading: Reading) -> list[Profile]:
-    """Return the profile of each column of a table.
-
-    Raises:
-        DataError: for a row that is too short or too long, or no rows.
-    """
-    columns = opened.columns([], range(opened.width)) if isinstance(opened, CsvFile) else opened.every_column()
-    names = opened.names or tuple(map(str, range(opened.width)))
-    return [_profile(columns.pop(at), at, name, reading, opened.decimal) for at, name in enumerate(names)]
+    use: Use = "number"
+    why: str = ""
 
 
 def _profile(column: Any, at: int, name: str, reading: Reading, decimal: str) -> Profile:
     numbers, text_row = numbers_of(column, reading, decimal, give_up=True)
+    few: dict[str, int] = {}
     if text_row is None:
-        values, counts = _counted(numbers)
+        known = numbers[~np.isnan(numbers)] + 0.0
+        found = compute.value_counts(pa.Array.from_buffers(pa.float64(), len(known), [None, pa.py_buffer(known)]))
+        values, counts = numpy_of(found.field(0), np.nan), numpy_of(found.field(1), 0)
         whole = bool(np.isfinite(values).all() and (values == np.trunc(values)).all())
-        few: dict[str, int] = {}
-        if len(values) <= MAX_VALUES:
+        if len(values) <= (MAX_VALUES if whole else _FEW_FRACTIONS):
             few = dict(zip(map(canonical, values.tolist()), counts.tolist(), strict=True))
-        return Profile(at, name, int(np.isnan(numbers).sum()), len(values), True, whole, few, (), numbers)
+        return Profile(at, name, len(numbers) - len(known), len(values), True, whole, few, [], numbers)
     codes, texts = encoded(column)
     occurs = np.bincount(codes + 1, minlength=len(texts) + 1).tolist()
-    sample = texts[:_SAMPLE].to_pylist()
     if len(texts) > 2 * MAX_VALUES:
-        return Profile(at, name, occurs[0], len(texts), False, False, {}, tuple(sample), codes[:0])
+        return Profile(at, name, occurs[0], len(texts), False, False, {}, texts[:_SAMPLE].to_pylist(), codes[:0])
     words = [word_of(text, reading, decimal) for text in texts.to_pylist()]
-    few = {}
     for word, count in zip(("", *words), occurs, strict=True):
         few[word] = few.get(word, 0) + count
     missing = few.pop("")
     index = {word: k for k, word in enumerate(few)}
-    new_codes = np.array([*(index.get(word, -1) for word in words), -1])  # code -1: the last
-    sample = [text for text, word in zip(sample, words, strict=False) if word]
-    return Profile(at, name, missing, len(few), False, False, few, tuple(sample), new_codes[codes])
-
-
-def _counted(numbers: Array) -> tuple[Array, NDArray[np.integer[Any]]]:
-    """Return the different numbers and how often each occurs, missing ones left out."""
-    import pyarrow as pa
-    from pyarrow import compute
-
-    known = numbers[~np.isnan(numbers)] + 0.0
-    found = compute.value_counts(pa.Array.from_buffers(pa.float64(), len(known), [None, pa.py_buffer(known)]))
-    return numpy_of(found.field(0), np.nan), numpy_of(found.field(1), 0)
-
-
-class GuessedColumn(NamedTuple):
-    """One column of a table, what it is taken for, and the reason."""
-
-    profile: Profile
-    use: Use
-    why: str
+    codes = np.array([*(index.get(word, MISSING) for word in words), MISSING])[codes]  # code -1: the last
+    sample = [text for text, word in zip(texts[:_SAMPLE].to_pylist(), words, strict=False) if word]
+    return Profile(at, name, missing, len(few), False, False, few, sample, codes)
 
 
 class Candidate(NamedTuple):
@@ -128,23 +106,32 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True)
 class TableGuess:
-    """What the columns of a table are taken for."""
+    """What the columns of a table are taken for.
+
+    Attributes:
+        opened: the table, of so many `rows`.
+        columns: all of them.
+        lacking: names of columns that the test rows do not have.
+        candidates: columns that may be the label, the likeliest first.
+        leaks: features that give the label away.
+        quantities: a sentence for each column of many numbers that is called like a label, or is the last.
+    """
 
     opened: Opened
     rows: int
-    columns: tuple[GuessedColumn, ...]
-    lacking: tuple[str, ...]  # columns that the test rows do not have
-    candidates: tuple[Candidate, ...]  # columns that may be the label, the likeliest first
-    leaks: tuple[Leak, ...]
-    quantities: tuple[str, ...]  # columns of many numbers that are called like a label, or the last if none is given
+    columns: Sequence[Profile]
+    lacking: Sequence[str]
+    candidates: Sequence[Candidate]
+    leaks: Sequence[Leak]
+    quantities: Sequence[str]
 
     def of(self, use: Use) -> list[Profile]:
         """Return the columns taken for this."""
-        return [column.profile for column in self.columns if column.use == use]
+        return [column for column in self.columns if column.use == use]
 
     def why(self, use: Use) -> list[str]:
         """Return `name: reason` of the columns taken for this."""
-        return [f"{shown(column.profile.name)}: {column.why}" for column in self.columns if column.use == use]
+        return [f"{shown(column.name)}: {column.why}" for column in self.of(use)]
 
     def reference(self, profile: Profile) -> str | int:
         """Return how a config calls a column."""
@@ -160,12 +147,6 @@ class TableGuess:
         """True if the first candidate leaves no doubt."""
         points = [candidate.points for candidate in self.candidates]
         return len(points) == 1 or (bool(points) and points[0] - points[1] >= _CLEAR)
-
-    @property
-    def quantity_warnings(self) -> list[str]:
-        """One sentence for each of `quantities`."""
-        way = "this program classifies: to predict it, put it into a few ranges first"
-        return [f"{shown(name)} is a quantity (many different numbers); {way}" for name in self.quantities]
 
     @property
     def warnings(self) -> list[str]:
@@ -194,41 +175,43 @@ def guess_table(source: Any, label: str | None = None, test: Any = None, reading
     if isinstance(opened, CsvFile) and reading.header is None and opened.names is None and label in opened.first:
         opened.set_header(True)  # the label is called by a name that the first line holds
         opened.notes.clear()
-    lacking: tuple[str, ...] = ()
-    if test is not None and opened.names is not None:
-        names = set(open_table(test, reading, has_names=True).names or ())
-        lacking = tuple(name for name in opened.names if name not in names) if names & set(opened.names) else ()
-    where, profiles = opened.where, profile_columns(opened, reading)
-    rows = max(sum(profiles[0].counts.values()) + profiles[0].missing, *(len(profile.data) for profile in profiles))
+    tested = () if test is None else open_table(test, reading, has_names=True).names or ()
+    lacking = sorted(set(opened.names or ()) - set(tested)) if set(opened.names or ()) & set(tested) else []
+    arrow = opened.columns([], range(opened.width)) if isinstance(opened, CsvFile) else opened.every_column()
+    where, rows = opened.where, len(arrow[0])
+    named = enumerate(opened.names or map(str, range(opened.width)))
+    profiles = [_profile(arrow.pop(at), at, name, reading, opened.decimal) for at, name in named]
     candidates = _candidates(profiles, rows, lacking)
     last = profiles[-1:] if label is None else []
-    quantities = tuple(p.name for p in profiles if _is_quantity(p, rows) and (_points_of_name(p) or p in last))
+    quantities = [p.name for p in profiles if _is_quantity(p, rows) and (_points_of_name(p) or p in last)]
+    way = "this program classifies: put it into a few ranges first"
     if label is not None:
-        chosen, why = _find(where, profiles, label), "given"
+        chosen = _find(where, profiles, label)
+        chosen.why = "given"
         if _is_quantity(chosen, rows):
             title = f"{shown(chosen.name)}, a quantity with {chosen.distinct:,} different numbers"
-            raise data_error(where, "a label of classes", title, "this program classifies: put it into a few ranges")
+            raise data_error(where, "a label of classes", title, way)
     elif candidates:
-        chosen, why = candidates[0].profile, f"a guess, {candidates[0].why}; --label NAME sets it"
+        chosen = candidates[0].profile
+        chosen.why = f"a guess, {candidates[0].why}; --label NAME sets it"
     else:
-        found = "no column that repeats few values"
-        if quantities:
-            found += f" ({some(quantities, 3)} {'is a quantity' if len(quantities) == 1 else 'are quantities'})"
-        hint = "this program classifies: --label NAME names a column of classes"
-        raise data_error(where, "a label", found, hint)
+        found = "no column that repeats few values" + f", but quantities: {some(quantities, 3)}" * bool(quantities)
+        raise data_error(where, "a label", found, "this program classifies: --label NAME names a column of classes")
     if chosen.distinct < 2:
         raise data_error(where, "a label of two classes or more", f"{shown(chosen.name)} with {chosen.distinct}")
-    columns = [
-        GuessedColumn(p, "label", why) if p is chosen else GuessedColumn(p, *_guess_use(p, rows)) for p in profiles
-    ]
-    features = [c.profile for c in columns if c.use in ("number", "categorical")]
+    for profile in profiles:
+        if profile is not chosen:
+            profile.use, profile.why = _guess_use(profile, rows)
+    chosen.use = "label"
+    features = [p for p in profiles if p.use in ("number", "categorical")]
     if not features:
-        reasons = [f"{shown(c.profile.name)}: {c.why}" for c in columns if c.use != "label"]
+        reasons = [f"{shown(p.name)}: {p.why}" for p in profiles if p is not chosen]
         more = f"; and {len(reasons) - 3:,} more" if len(reasons) > 3 else ""
         found = f"no column that could be a feature ({'; '.join(reasons[:3])}{more})"
         raise data_error(where, "numbers, or text with few different values", found)
     leaks = find_leaks([(p.name, p.data) for p in features], class_codes(chosen))
-    return TableGuess(opened, rows, tuple(columns), lacking, tuple(candidates), tuple(leaks), quantities)
+    warned = [f"{shown(name)} is a quantity (many different numbers); {way}" for name in quantities]
+    return TableGuess(opened, rows, profiles, lacking, candidates, leaks, warned)
 
 
 def class_codes(label: Profile) -> Array:
@@ -272,13 +255,9 @@ def _candidates(profiles: Sequence[Profile], rows: int, lacking: Sequence[str]) 
 def _points_of_name(profile: Profile) -> float:
     """Return points for a name that labels have: more where it is the whole name, or earlier in the list."""
     words = [word.rstrip("?") for word in profile.name.lower().replace("-", "_").replace(" ", "_").split("_")]
-    for k, name in enumerate(LABEL_NAMES):
-        forms = {name, f"{name}s", f"{name}es"}
-        if "_".join(words) in forms:
-            return 6 - k / 20
-        if len(words) > 1 and len(name) > 1 and forms & set(words):
-            return 5 - k / 20
-    return 0
+    if whole := _NAME_POINTS.get("_".join(words)):
+        return whole
+    return max((_NAME_POINTS.get(word, 0) - 1 for word in words if len(word) > 1 and len(words) > 1), default=0)
 
 
 def _may_be_label(profile: Profile, rows: int) -> bool:

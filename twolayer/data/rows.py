@@ -5,15 +5,17 @@ Scaling: (x - center) / scale for each feature, fitted on training rows alone, i
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+import mmap
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from twolayer.data.labels import Labels, Place, RowNumbers
 from twolayer.network.model import Array
 
-RowNumbers = NDArray[np.integer[Any]]
 Method = Literal["none", "center", "standardize", "max"]
 
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -139,6 +141,40 @@ def _first_not_finite(X: Array, rows: RowNumbers | None, start: int, count: int)
     at = np.argmax(bad if bad.any() else np.abs(block))
     i, j = divmod(int(at), X.shape[1])
     return NotFiniteError(int(numbers[i]), j, float(block[i, j]))
+
+
+@dataclass(frozen=True, eq=False)
+class Raw:
+    """Rows as a source has them.
+
+    Attributes:
+        name: the source, for messages.
+        X: (N, D) numbers of any type, in memory or mapped; NaN where a table's cell is missing.
+        labels: of the rows; None if the source has none.
+        image_shape: (height, width) or (height, width, colours) of a row that is a picture; otherwise None.
+        place, label_place: words for where row i, and its label, is.
+        feature: words for feature j.
+        spelling: how row i of a table writes feature j, or its label (None).
+        leaks: sentences on columns of a training table that give the label away.
+    """
+
+    name: str
+    X: Array
+    labels: Labels | None
+    image_shape: tuple[int, ...] | None
+    place: Place
+    label_place: Place
+    feature: Callable[[int], str]
+    spelling: Callable[[int, int | None], str] = lambda row, j: ""
+    leaks: Sequence[str] = ()
+
+    @property
+    def mapped(self) -> bool:
+        """Return whether the numbers are in a file and not in memory."""
+        owner: Any = self.X
+        while isinstance(owner, np.ndarray):
+            owner = owner.base
+        return isinstance(owner, mmap.mmap)
 
 
 class Rows(Protocol):

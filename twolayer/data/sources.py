@@ -1,32 +1,47 @@
-"""The one place that knows which reader a source needs: it turns each into rows of numbers and labels."""
+"""From a source to rows of numbers and labels: which reader it needs, and the readers of what is no table: npz and npy
+files, IDX, CIFAR-10's binary version, and rows made from a seed.
+
+IDX is the format of MNIST and Fashion-MNIST: a big-endian header (two zero bytes, the type of the numbers, the count of
+axes, the length of each axis) and the numbers. CIFAR-10: rows of 3,073 bytes, the label, then 32 x 32 pixels in a red,
+a green and a blue plane. Uncompressed IDX and npy files are mapped, never loaded."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from twolayer.data.arrays import read_arrays
 from twolayer.data.cells import Reading
-from twolayer.data.columns import ColumnChoice, Labelling, TableForm
-from twolayer.data.files import TABLES, format_of
-from twolayer.data.frames import Frame, is_frame
+from twolayer.data.columns import ColumnChoice, Labelling, TableForm, is_frame
+from twolayer.data.files import TABLES, format_of, is_gzipped, open_file, read_bytes
 from twolayer.data.labels import labels_of_array
-from twolayer.data.table import Raw, read_table, read_training_table
+from twolayer.data.rows import Raw
 from twolayer.network.model import Array
-from twolayer.utils.text import as_data_error, data_error
+from twolayer.utils.npy import map_array, read_npy, read_npz
+from twolayer.utils.randomness import generator
+from twolayer.utils.text import as_data_error, data_error, did_you_mean, shown, some
 
 Source = Any
 """A path, a list of CIFAR-10 files, {"features": PATH, "labels": PATH}, {"generator": NAME, ...} or a data frame."""
 
+FEATURE_KEYS = ("X", "x", "features", "data", "images", "X_train", "x_train")
+LABEL_KEYS = ("y", "labels", "target", "y_train")
+# The arrays for validation (1) and test rows (2) in an npz that holds them beside the training rows.
+PART_KEYS = {
+    1: (("X_val", "x_val", "X_valid", "x_valid"), ("y_val", "y_valid")),
+    2: (("X_test", "x_test"), ("y_test",)),
+}
+
 
 def is_table(source: object) -> bool:
-    """Return whether a source is a table, with columns that can be named: a file by its name, or a data frame."""
+    """Return whether a source is a table, with columns that can be named: a file by its name, a data frame, cells."""
     if isinstance(source, str | Path):
         return format_of(source) in TABLES
-    return isinstance(source, Frame) or is_frame(source)
+    return is_frame(source) or isinstance(source, np.ndarray)
 
 
 def read_training(
@@ -41,6 +56,8 @@ def read_training(
     """Return the rows of a training source, and for a table what its columns are; raises DataError."""
     with as_data_error():
         if is_table(source):
+            from twolayer.data.table import read_training_table  # pyarrow is for tables alone
+
             collected: list[str] = [] if notes is None else notes
             return read_training_table(source, choice, reading or Reading(), constant, unseen, collected)
         return _of_arrays(*read_arrays(source, seed, part=0, need_labels=True)), None
@@ -71,6 +88,8 @@ def read_split(
     """
     with as_data_error():
         if is_table(source):
+            from twolayer.data.table import read_table
+
             if form is None and labels == "needed":
                 expected = "rows with labels as in training: an npz or .bin file, or {features: FILE, labels: FILE}"
                 where = source if isinstance(source, str | Path) else "rows"
@@ -115,3 +134,181 @@ def _of_arrays(name: str, X: Array, y: Array | None, label_name: str) -> Raw:
         label_place=lambda row: f"{label_name}, row {row}",
         feature=lambda j: f"feature {j}",
     )
+
+
+def read_arrays(source: Any, seed: int, part: int, need_labels: bool) -> tuple[str, Array, Array | None, str]:
+    """Return (name, X, y, name of the labels) of a source that is no table."""
+    if isinstance(source, Mapping):
+        if "generator" in source:
+            X, y, name = generate(source, seed, part)
+            return name, X, y, name
+        if set(source) != {"features", "labels"}:
+            raise data_error("source", "features and labels, or generator", f"keys {some(source)}")
+        features, labels = Path(source["features"]), Path(source["labels"])
+        return str(features), _one_array(features), _one_array(labels), str(labels)
+    is_one = isinstance(source, str | Path)
+    paths = [Path(source)] if is_one else [Path(path) for path in source]
+    if not paths or not (is_one or all(format_of(path) == "cifar" for path in paths)):
+        raise data_error("source", "one file, or a list of CIFAR-10's .bin files", f"a list of {some(paths)}")
+    path = paths[0]
+    if format_of(path) == "cifar":
+        return str(path), *_read_cifar(paths), str(path)
+    if format_of(path) == "npz":
+        return _pick(path, need_labels, part)
+    if need_labels:
+        raise data_error(path, "{features: FILE, labels: FILE}", "features without labels")
+    return str(path), _one_array(path), None, ""
+
+
+def _one_array(path: Path) -> Array:
+    """Return the array in an IDX or .npy file, mapped where it is not compressed."""
+    form = format_of(path)
+    if form == "npy":
+        if is_gzipped(path):
+            raise data_error(path, "it unpacked, or an .npz", "a gzipped .npy file")
+        return read_npy(path, mapped=True)
+    if form in ("npz", "cifar"):
+        raise data_error(path, "its name alone, not {features: ..., labels: ...}", "features and labels in one file")
+    return _read_idx(path)
+
+
+def _pick(path: Path, need_labels: bool, part: int) -> tuple[str, Array, Array | None, str]:
+    """Return the arrays in an npz: those of the part if it has them, such as x_test, otherwise the others."""
+    arrays = read_npz(path)
+    names = PART_KEYS.get(part, (FEATURE_KEYS, LABEL_KEYS))
+    if not any(key in arrays for key in names[0]):
+        names = FEATURE_KEYS, LABEL_KEYS
+    features = [key for key in names[0] if key in arrays]
+    labels = [key for key in names[1] if key in arrays]
+    if len(features) != 1 or len(labels) > 1 or (need_labels and not labels):
+        expected = f"one of {some(names[0])}" + f", and one of {some(names[1])}" * need_labels
+        raise data_error(path, expected, f"arrays {some(arrays)}")
+    return str(path), arrays[features[0]], arrays[labels[0]] if labels else None, f"{path} ({''.join(labels)})"
+
+
+_MAX_AXES = 8
+_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+
+def _read_idx(path: Path) -> NDArray[Any]:
+    """Return the array in an IDX file, plain (then mapped and read-only) or gzipped.
+
+    Raises:
+        DataError: for a wrong magic number or a size that the file does not have.
+    """
+    if is_gzipped(path):
+        content = read_bytes(path)
+        dtype, shape = _header(content[: 4 + 4 * _MAX_AXES], len(content), path)
+        return np.frombuffer(content, dtype, offset=4 + 4 * len(shape)).reshape(shape)
+    with open_file(path) as file:
+        dtype, shape = _header(file.read(4 + 4 * _MAX_AXES), file.seek(0, 2), path)
+        return map_array(file, dtype, shape, offset=4 + 4 * len(shape))
+
+
+def _header(start: bytes, size: int, path: Path) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """Return type and shape, if a file of `size` bytes holds just that."""
+    if len(start) < 4:
+        raise data_error(path, "an IDX file, which begins with a magic number of 4 bytes", f"{size} bytes")
+    zeros, kind, n_axes = start[:2], start[2], start[3]
+    if zeros != b"\0\0" or kind not in _TYPES or not 0 < n_axes <= _MAX_AXES:
+        expected = "0x00000803 (images of bytes), 0x00000801 (labels) or another IDX type"
+        raise data_error(path, expected, f"magic number 0x{start[:4].hex()}")
+    if len(start) < 4 + 4 * n_axes:
+        raise data_error(path, f"a header of {4 + 4 * n_axes} bytes, as there are {n_axes} axes", f"{size} bytes")
+    shape = tuple(int.from_bytes(start[at : at + 4], "big") for at in range(4, 4 + 4 * n_axes, 4))
+    dtype = np.dtype(_TYPES[kind])
+    announced, there = math.prod(shape) * dtype.itemsize, size - 4 - 4 * n_axes
+    if announced != there:
+        times = " x ".join(f"{length:,}" for length in shape)
+        raise data_error(path, f"{announced:,} bytes of data, as its header announces {times}", f"{there:,}")
+    if not announced:
+        raise data_error(path, "at least one row of at least one number", f"axes of {shape}")
+    return dtype, shape
+
+
+_SIDE, _COLOURS, _CLASSES = 32, 3, 10
+_ROW_BYTES = 1 + _COLOURS * _SIDE * _SIDE
+
+
+def _read_cifar(paths: Sequence[Path]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return the images (N, 32, 32, 3) and labels (N,) of one or more files, such as the five data_batch_*.bin."""
+    contents = [_cifar_rows(path) for path in paths]
+    n_rows = sum(map(len, contents))
+    images = np.empty((n_rows, _SIDE, _SIDE, _COLOURS), np.uint8)
+    at = 0
+    for rows in contents:
+        planes = rows[:, 1:].reshape(-1, _COLOURS, _SIDE, _SIDE)
+        images[at : at + len(rows)] = planes.transpose(0, 2, 3, 1)
+        at += len(rows)
+    return images, np.concatenate([rows[:, 0] for rows in contents])
+
+
+def _cifar_rows(path: Path) -> NDArray[Any]:
+    content = read_bytes(path)
+    if not content or len(content) % _ROW_BYTES:
+        expected = f"CIFAR-10's binary version: rows of {_ROW_BYTES:,} bytes, at least one"
+        raise data_error(path, expected, f"{len(content):,} bytes")
+    rows = np.frombuffer(content, np.uint8).reshape(-1, _ROW_BYTES)
+    bad = np.flatnonzero(rows[:, 0] >= _CLASSES)
+    if len(bad):
+        raise data_error(f"{path}, row {bad[0]}", "0 to 9", f"label {rows[bad[0], 0]}", "CIFAR-100 has another form")
+    return rows
+
+
+MAX_NUMBERS = 1 << 27  # a gibibyte of float64
+_TURNS = 2 / math.pi  # of a spiral's arm; an angle of 4
+
+
+def spiral(
+    rng: np.random.Generator, classes: int = 3, rows_per_class: int = 100, noise: float = 0.2
+) -> tuple[Array, Array]:
+    """Return interleaved arms in the plane, one per class, as in CS231n's notes: X (C rows_per_class, 2), y.
+
+    Point k of arm c is at radius r = k / (rows_per_class - 1) and angle 2 pi c / classes + 4 r + noise n in radians,
+    with n standard normal.
+    """
+    y = np.repeat(np.arange(classes), rows_per_class)
+    radius = np.tile(np.linspace(0, 1, rows_per_class), classes)
+    angle = 2 * math.pi * (y / classes + _TURNS * radius) + noise * rng.standard_normal(len(y))
+    return np.column_stack([radius * np.sin(angle), radius * np.cos(angle)]), y
+
+
+def toy(rng: np.random.Generator, rows: int = 5, features: int = 4, classes: int = 3) -> tuple[Array, Array]:
+    """Return a few rows of normal numbers, standard deviation 10, as in CS231n's toy; row i is of class i mod C."""
+    return 10 * rng.standard_normal((rows, features)), np.arange(rows) % classes
+
+
+GENERATORS: dict[str, Callable[..., tuple[Array, Array]]] = {"spiral": spiral, "toy": toy}
+_LEAST = {"classes": 2, "rows_per_class": 1, "rows": 2, "features": 1, "noise": 0.0}
+
+
+def generate(source: Mapping[str, Any], seed: int, part: int) -> tuple[Array, Array, str]:
+    """Return the rows X (N, D), y (N,) of `{generator: NAME, ...}`, and its name; None counts as left out.
+
+    Part 0 is for training, 1 for validation, 2 for test rows: each has random numbers of its own.
+
+    Raises:
+        DataError: for an unknown generator or argument, or a value that cannot be.
+    """
+    given = {key: value for key, value in source.items() if value is not None}
+    name = given.pop("generator", None)
+    where = f"generator {name}"
+    if not isinstance(name, str) or name not in GENERATORS:
+        raise data_error("generator", f"one of {some(GENERATORS)}", shown(name), did_you_mean(str(name), GENERATORS))
+    make = GENERATORS[name]
+    known = make.__code__.co_varnames[1 : make.__code__.co_argcount]
+    for key, value in given.items():
+        if key not in known:
+            raise data_error(where, f"one of {some(known)}", f"key {shown(key)}", did_you_mean(key, known))
+        whole = isinstance(_LEAST[key], int)
+        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not math.isfinite(value):
+            raise data_error(where, "a whole number" if whole else "a finite number", f"{key}: {shown(value)}")
+        if value < _LEAST[key]:
+            raise data_error(where, f"at least {_LEAST[key]}", f"{key}: {value}")
+    count = given.get("rows", given.get("rows_per_class", 100) * given.get("classes", 3))
+    if count * given.get("features", 4) > MAX_NUMBERS:
+        raise data_error(where, f"at most {MAX_NUMBERS:,} numbers in all", f"{count:,} rows")
+    if count < given.get("classes", 3):
+        raise data_error(where, "at least one row of each class", f"{count} rows for {given.get('classes', 3)} classes")
+    X, y = make(generator(seed, "generate", part), **given)
+    return X, y, where

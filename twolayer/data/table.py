@@ -4,30 +4,21 @@ Files and frames come through the same functions here, so that they give the sam
 
 from __future__ import annotations
 
-import mmap
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from twolayer.data.cells import Reading, canonical, clean, number_of, number_of_value, plain_number
+from twolayer.data.arrow import labels_of_column, numbers_of
+from twolayer.data.cells import Reading, canonical, clean, number_of, plain_number
 from twolayer.data.columns import ColumnChoice, Labelling, TableForm, find_columns, form_of_header
 from twolayer.data.csv_reader import CsvFile
 from twolayer.data.files import TABLES, format_of, table_format
 from twolayer.data.frames import Frame, frame_of, read_frame
-from twolayer.data.labels import (
-    MAX_CLASSES,
-    MISSING,
-    Labels,
-    encoded,
-    find_leaks,
-    labels_of_column,
-    near_equal_note,
-    numpy_of,
-)
+from twolayer.data.labels import MAX_CLASSES, MISSING, Labels, find_leaks, near_equal_note
+from twolayer.data.rows import Raw
 from twolayer.network.model import Array
 from twolayer.utils.text import counted, data_error, did_you_mean, shown, some
 
@@ -41,40 +32,6 @@ _MOST_JUDGED = 1000  # columns that a training looks at for leaks; init looks at
 MAX_CATEGORIES = 1000
 _BLOCK_NUMBERS = 1 << 17
 MAX_ENCODED = 1 << 25  # numbers, 256 MiB of float64; a table that holds more by itself may have eight times its own
-
-
-@dataclass(frozen=True, eq=False)
-class Raw:
-    """Rows as a source has them.
-
-    Attributes:
-        name: the source, for messages.
-        X: (N, D) numbers of any type, in memory or mapped; NaN where a table's cell is missing.
-        labels: of the rows; None if the source has none.
-        image_shape: (height, width) or (height, width, colours) of a row that is a picture; otherwise None.
-        place, label_place: words for where row i, and its label, is.
-        feature: words for feature j.
-        spelling: how row i of a table writes feature j, or its label (None).
-        leaks: sentences on columns of a training table that give the label away.
-    """
-
-    name: str
-    X: Array
-    labels: Labels | None
-    image_shape: tuple[int, ...] | None
-    place: Callable[[int], str]
-    label_place: Callable[[int], str]
-    feature: Callable[[int], str]
-    spelling: Callable[[int, int | None], str] = lambda row, j: ""
-    leaks: Sequence[str] = ()
-
-    @property
-    def mapped(self) -> bool:
-        """Return whether the numbers are in a file and not in memory."""
-        owner: Any = self.X
-        while isinstance(owner, np.ndarray):
-            owner = owner.base
-        return isinstance(owner, mmap.mmap)
 
 
 def _raw(
@@ -300,41 +257,6 @@ def _parse(opened: Opened, form: TableForm, places: Mapping[int, int], reading: 
         name = f"{opened.where}: {form.title(position)}"
         columns[position] = labels_of_column(arrow[places[position]], reading, opened.decimal, name, limit)
     return columns
-
-
-def numbers_of(column: Any, reading: Reading, decimal: str, give_up: bool = False) -> tuple[Array, int | None]:
-    """Return a pyarrow column's numbers (N,), NaN where missing, and the first row that has no number, if any.
-
-    With `give_up`, a single text among the first values ends it, without a look at the others.
-    """
-    import pyarrow as pa
-
-    kind = column.type
-    if pa.types.is_null(kind):
-        return np.full(len(column), np.nan), None
-    if pa.types.is_boolean(kind):
-        column, kind = column.cast(pa.uint8()), pa.uint8()
-    if pa.types.is_floating(kind) or pa.types.is_integer(kind):
-        return _as_float64(column), None
-    if decimal == "." and not pa.types.is_dictionary(kind):
-        with suppress(pa.ArrowInvalid):
-            return _as_float64(column), None
-    codes, values = encoded(column)
-    if give_up and any(number_of_value(value, reading, decimal) is None for value in values[:50].to_pylist()):
-        return np.empty(0), 0
-    numbers = [number_of_value(value, reading, decimal) for value in values.to_pylist()]
-    known = np.array([*(np.nan if number is None else number for number in numbers), np.nan])
-    bad = np.array([*(number is None for number in numbers), False])[codes]
-    return known[codes], int(np.argmax(bad)) if bad.any() else None
-
-
-def _as_float64(column: Any) -> Array:
-    """Return the numbers (N,) of a pyarrow column, NaN where null."""
-    import pyarrow as pa
-
-    if column.type != pa.float64():
-        column = column.cast(pa.float64(), safe=False)
-    return numpy_of(column, np.nan)
 
 
 def _no_number(opened: Opened, row: int, at: int, title: str) -> Exception:

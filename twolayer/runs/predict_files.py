@@ -21,7 +21,6 @@ from typing import Any
 
 from twolayer.data.cells import safe_text
 from twolayer.data.files import Piece, cut, write_piece
-from twolayer.data.table import read_columns
 from twolayer.runs.folder import RunFolder, folder_lock
 from twolayer.runs.saved_model import Model, load_model
 from twolayer.utils.errors import TwoLayerError
@@ -93,6 +92,8 @@ def answer_rows(
     Raises:
         DataError: for any error in the file, before the header.
     """
+    from twolayer.data.table import read_columns  # pyarrow is for tables alone
+
     predicted, P = model.predict_rows(path, notes)
     form = model.preparation.form
     kept = read_columns(path, form, keep) if keep else {}

@@ -15,7 +15,6 @@ import numpy as np
 
 from twolayer.config import Config, config_from_dict, dump_config, load_config
 from twolayer.data import Dataset
-from twolayer.data.frames import frame_bytes
 from twolayer.network.model import Array
 from twolayer.runs.checkpoint import read_model_arrays
 from twolayer.runs.environment import describe_environment
@@ -89,7 +88,11 @@ def train(
         DivergedError: if a step gave a loss or gradient that is not finite; the run folder has the best parameters.
         RunError: if the run folder cannot be written.
     """
-    kept = {} if rows is None else {ROWS_FILE: frame_bytes(rows)}
+    kept = {}
+    if rows is not None:
+        from twolayer.data.frames import frame_bytes  # pyarrow is for tables alone
+
+        kept = {ROWS_FILE: frame_bytes(rows)}
     if isinstance(config, Mapping):
         if kept:  # the rows that come as a data frame need a name
             config = {**config, "data": {**config.get("data", {}), "train": ROWS_FILE}}

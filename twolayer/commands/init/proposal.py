@@ -144,7 +144,7 @@ def _propose_for_table(proposal: Proposal, source: Any, label: str | None, test:
     proposal.warnings += opened.notes
     proposal.candidates = [(candidate.profile.name, candidate.why) for candidate in guess.candidates[:3]]
     proposal.is_clear = label is not None or guess.is_clear
-    proposal.warnings += (guess.quantity_warnings if label is None else []) + guess.warnings
+    proposal.warnings += [*(guess.quantities if label is None else ()), *guess.warnings]
     numbers, categories, constant = guess.of("number"), guess.of("categorical"), guess.of("constant")
     D = len(numbers) + sum(profile.distinct for profile in categories)
     proposal.summary = (
@@ -152,7 +152,7 @@ def _propose_for_table(proposal: Proposal, source: Any, label: str | None, test:
         f"{counted(len(numbers), 'column')} of numbers, {len(categories):,} of categories, {len(ignored):,} left out"
         + (f", {len(constant):,} constant" if constant else "")
     )
-    needed = {column.profile.name for column in guess.columns if column.use not in ("ignore", "constant")}
+    needed = {column.name for column in guess.columns if column.use not in ("ignore", "constant")}
     _propose_split(proposal, test, guess.label.counts, [name for name in guess.lacking if name in needed])
     proposal.set("data.label", guess.reference(guess.label), *guess.why("label"))
     proposal.set("data.ignore", [guess.reference(profile) for profile in ignored], *guess.why("ignore"))
