@@ -258,7 +258,7 @@ def test_a_snapshot_that_no_run_would_write_is_refused(run, change, said):
     change(arrays, header)
     write_arrays(path, arrays, header)
     with pytest.raises(RunError, match=rf"epoch-00001\.npz: {said}"):
-        snapshot_models(run)
+        snapshot_models(run, load_model(run))
 
 
 @pytest.mark.parametrize("kind", ["a pipe", "a socket", "a link to a device", "a link to itself", "a sparse file"])

@@ -17,7 +17,7 @@ from twolayer.solver.metrics import balanced_class_weights, probabilities
 from twolayer.solver.solver import Solver
 from twolayer.training.run import train
 from twolayer.utils.errors import DivergedError
-from twolayer.views.diagnosis import RULES, diagnose
+from twolayer.views.diagnosis import RULES, Change, diagnose
 from twolayer.views.run_data import RunData
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -241,8 +241,8 @@ def test_no_verdict_advises_what_is_already_so_and_what_it_advises_is_a_config(p
         name == "unscaled inputs" and chosen["data__scale"] != "none"
     )
     for verdict in found:
-        assert verdict.changes or verdict.advice
-        for change in verdict.changes:
+        assert verdict.remedies
+        for change in (one for one in verdict.remedies if isinstance(one, Change)):
             section, _, key = change.key.partition(".")
             assert values[section][key] == change.present != change.proposed
             assert f"{change.key}=" in verdict.remedy

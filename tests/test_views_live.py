@@ -38,10 +38,8 @@ HEADER = ",".join(HISTORY_COLUMNS).encode() + b"\n"
 def test_a_growing_log_is_read_by_its_new_bytes_alone(tmp_path, monkeypatch):
     path = tmp_path / "history.csv"
     path.write_bytes(HEADER + lines(3) + b"4,0.")  # the last row is still being written
-    tail = LogTail(path)
-    assert tail.read()
-    assert tail.by_name()["epoch"].tolist() == [1, 2, 3]
-    assert not tail.read()
+    tail = LogTail()
+    assert tail.read(path)["epoch"].tolist() == [1, 2, 3]
 
     read = []
     opened = following.open_to_read
@@ -51,8 +49,7 @@ def test_a_growing_log_is_read_by_its_new_bytes_alone(tmp_path, monkeypatch):
         file.seek(0, os.SEEK_END)
         file.seek(-4, os.SEEK_CUR)
         file.write(lines(2, first=4))
-    assert tail.read()
-    assert tail.by_name()["epoch"].tolist() == [1, 2, 3, 4, 5]
+    assert tail.read(path)["epoch"].tolist() == [1, 2, 3, 4, 5]
     assert sum(read) < len(lines(2)) + 100
 
 
@@ -80,24 +77,20 @@ class Counting:
 def test_a_log_that_a_resumed_run_cut_back_is_read_again(tmp_path):
     path = tmp_path / "history.csv"
     path.write_bytes(HEADER + lines(9))
-    tail = LogTail(path)
-    tail.read()
+    tail = LogTail()
+    tail.read(path)
     path.write_bytes(HEADER + lines(2))
-    assert tail.read()
-    assert tail.by_name()["epoch"].tolist() == [1, 2]
+    assert tail.read(path)["epoch"].tolist() == [1, 2]
     path.write_bytes(HEADER + lines(2) + lines(9, first=30))  # cut back and longer again between two looks
-    tail.read()
+    tail.read(path)
     path.write_bytes(HEADER + lines(20, first=100))
-    assert tail.read()
-    assert tail.by_name()["epoch"].tolist() == list(range(100, 120))
+    assert tail.read(path)["epoch"].tolist() == list(range(100, 120))
 
 
 def test_a_log_agrees_with_the_reader_of_whole_files(tmp_path):
     folder = made_live_run(tmp_path / "run", history=made_history(50, val_loss=[np.nan] * 50))
-    tail = LogTail(folder / "history.csv")
-    tail.read()
     expected = read_history(folder / "history.csv")
-    for name, values in tail.by_name().items():
+    for name, values in LogTail().read(folder / "history.csv").items():
         np.testing.assert_array_equal(values, expected[name])
 
 
@@ -121,13 +114,17 @@ def test_a_broken_file_of_a_run_is_named_and_what_was_read_stays(tmp_path, name,
     follower = Follower([tmp_path])
     follower.look()
     (run,) = follower.runs.values()
-    assert (run.problem, run.data.status, len(run.data.column("epoch"))) == ("", "finished", 40)
+    assert (run.problems, run.data.status, len(run.data.column("epoch"))) == ({}, "finished", 40)
     (folder / name).write_bytes(content)
     os.utime(folder / name, (1, 1))
     follower.look()
-    assert name in run.problem
-    assert "\n" not in run.problem
-    assert len(run.data.column("epoch")) == 40
+    with (folder / "history.csv").open("ab") as file:
+        file.write(lines(1, first=41))
+    follower.look()
+    (problem,) = run.problems.values()
+    assert name in problem
+    assert "\n" not in problem
+    assert len(run.data.column("epoch")) == 41
 
 
 def test_a_run_is_running_while_it_is_locked_and_gone_when_nothing_ended_it(tmp_path):
@@ -193,9 +190,8 @@ def test_a_look_at_many_runs_ends_in_time_and_continues_at_the_next(tmp_path, mo
     follower = Follower([tmp_path])
     for k in range(12):
         assert sum(bool(run.data.history) for run in follower.runs.values()) == k
-        done = follower.look()
+        assert follower.look() is (k == 11)
     assert all(run.data.history for run in follower.runs.values())
-    assert not done
 
 
 def lines_of(page, panel):
@@ -206,6 +202,9 @@ def lines_of(page, panel):
         for name, line in lines.items()
         if shown == panel
     }
+
+
+LOSS_SCALES = {"linear": "Linear", "log": "Log", "auto": "Log"}
 
 
 @pytest.fixture
@@ -230,14 +229,16 @@ def page(tmp_path):
 
 
 def test_the_page_draws_good_runs_beside_broken_ones_over_every_axis_and_panel(page):
+    page.show.active = list(range(len(page.show.labels)))
     for by in ("epoch", "step", "seconds"):
         page.by.value = by
         for scale in ("linear", "log", "auto"):
             page.scale.value = scale
-        page.show.active = list(range(len(page.show.labels)))
+            page.look()
+            assert page.curves.plots["loss"].y_scale.__class__.__name__ == f"{LOSS_SCALES[scale]}Scale"
         drawn = lines_of(page, "loss")
         assert {name for name, _ in drawn} == {"good", "linear", "model"}
-        assert {column for name, column in drawn if name == "good"} == {"train_loss", "val_loss", "steps", "best dot"}
+        assert {column for name, column in drawn if name == "good"} == {"train_loss", "val_loss", "steps", "best"}
         assert {name for name, _ in lines_of(page, "dead_share")} == {"good", "model"}
     assert "auc" not in page.curves.plots or lines_of(page, "auc")
 

@@ -73,9 +73,11 @@ def made_history(epochs=40, noise=0.0, seed=0, **columns):
 
 
 def made_run(folder, *, history=None, summary=None, predictions=None, classes=(), environment=None, ended=True):
-    """Writes a run folder and returns its path; one that has not ended holds no summary."""
+    """Writes a run folder, with an empty config, and returns its path; one that has not ended holds no summary."""
     folder = Path(folder)
     folder.mkdir(parents=True)
+    for name in ("config.yaml", "last.npz"):
+        (folder / name).touch()
     history = made_history() if history is None else history
     lines = [",".join(HISTORY_COLUMNS)]
     for row in zip(*(history[name] for name in HISTORY_COLUMNS), strict=True):
@@ -103,7 +105,6 @@ def made_live_run(folder, *, history=None, steps=(), **changes):
         values.setdefault(section, {})[key] = value
     path = made_run(folder, history=history)
     (path / "config.yaml").write_text(dump_config(config_from_dict(values)), encoding="utf-8")
-    (path / "last.npz").touch()
     rows = ["step,epoch,learning_rate,loss", *(f"{step},{epoch},0.1,{loss}" for step, epoch, loss in steps)]
     (path / "steps.csv").write_text("\n".join(rows) + "\n")
     return path

@@ -55,7 +55,8 @@ def command(
     twolayer curves runs/spiral --boundary -o spiral.gif
     """
     from twolayer.utils.files import write_atomically
-    from twolayer.views.loss_curve import draw_curves, text_plot
+    from twolayer.views import style
+    from twolayer.views.loss_curve import curves_figure, text_plot
     from twolayer.views.panels import MAIN_PANELS, panels_named
     from twolayer.views.run_data import load_runs
     from twolayer.views.table import run_table
@@ -81,7 +82,8 @@ def command(
         return
     name = "loss_curve.png" if show is None else f"{'-'.join(panel.name for panel in panels)}.png"
     path = output or (loaded[0].path / name if len(loaded) == 1 else Path("curves.png"))
-    draw_curves(loaded, path, panels=panels, by=by, scale=scale, bands=bands)
+    title = loaded[0].name if len(loaded) == 1 else ""
+    style.save(curves_figure(loaded, panels, by=by, scale=scale, bands=bands, title=title), path)
     if len(loaded) > 1:
         write_atomically(path.with_suffix(".csv"), table.as_csv().encode(errors="replace"))
     click.echo(f"{table.for_terminal()}\n\n{path}")
@@ -99,7 +101,7 @@ def _draw_boundary(run: RunData, output: Path | None) -> Path:
     if path.suffix.lower() != ".gif":
         style.save(boundary_figure(plane, model.predict_proba), path)
         return path
-    frames = [(epoch, each.predict_proba) for epoch, each in snapshot_models(run.path)]
+    frames = [(epoch, each.predict_proba) for epoch, each in snapshot_models(run.path, model)]
     if not frames:
         raise RunError(f"{run.path}: kept no snapshots to animate; train with run.snapshot_epochs=2, for example")
     animate_boundary(plane, frames, run.history, path)

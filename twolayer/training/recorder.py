@@ -164,8 +164,7 @@ class Recorder:
         every = self._config.run.snapshot_epochs
         if every is not None and self._solver.progress.epoch % every == 0:
             self._snapshot()
-        if self._redraw.due():
-            self._redraw.draw(self.draw)
+        self._redraw.offer(self.draw)
 
     def _snapshot(self) -> None:
         if self._config.run.snapshot_epochs is None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from twolayer.network.model import Array, Params
 from twolayer.runs.checkpoint import read_model_arrays
 from twolayer.runs.folder import RunFolder
-from twolayer.runs.saved_model import Model, load_model
+from twolayer.runs.saved_model import Model
 from twolayer.utils.errors import DataError, RunError
 from twolayer.utils.files import CANNOT_READ, explained, held, write_atomically
 from twolayer.utils.text import shown
@@ -26,7 +26,6 @@ from twolayer.views.run_data import RunData, RunGroup
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from PIL.Image import Image
 
 PredictProba = Callable[[Array], Array]
 
@@ -84,46 +83,26 @@ def plane_of(run: Path, classes: Sequence[Any]) -> Plane:
     return Plane(rows.X, rows.y, classes, rows.preparation.feature_names)
 
 
-def snapshot_models(run: Path) -> list[tuple[int, Model]]:
-    """Return the models of a run's snapshots, each with its epoch, in their order.
+def snapshot_models(run: Path, model: Model, newest: bool = False) -> list[tuple[int, Model]]:
+    """Return the models of a run's snapshots, each with its epoch, in their order; with `newest` the last alone.
 
     Raises:
-        RunError: if one of the files is damaged, or of another network than the run's.
+        RunError: if one of the files is damaged, or of another network than the run's `model`.
     """
-    return sorted(_snapshots(RunFolder(run), load_model(run)), key=lambda each: each[0])
-
-
-def newest_model(run: Path) -> tuple[int, Model]:
-    """Return the model of a run's last snapshot, or its best one where no snapshots are kept, with its epoch.
-
-    Raises:
-        RunError: if the file is damaged.
-    """
-    model = load_model(run)
-    last = _snapshots(RunFolder(run), model, most=1)
-    return last[0] if last else (_epoch(model.header, RunFolder(run).best), model)
-
-
-def _snapshots(run: RunFolder, model: Model, most: int = 0) -> list[tuple[int, Model]]:
-    """Return the models of the last snapshots, `most` or all of them."""
-    if not (paths := run.snapshot_files()[-most:]):
+    folder, found = RunFolder(run), []
+    if not (paths := folder.snapshot_files()[-1 if newest else 0 :]):
         return []
-    found = []
-    with explained(run.snapshots, CANNOT_READ), held(run.snapshots):
+    with explained(folder.snapshots, CANNOT_READ), held(folder.snapshots):
         for path in paths:
             arrays, header = read_model_arrays(path, kinds=("snapshot",))
             params = Params(arrays.get("W1"), arrays.get("b1"), arrays["W2"], arrays["b2"])
             if (params.n_features, params.n_classes) != (model.params.n_features, model.params.n_classes):
                 raise RunError(f"{path}: expected a network like {model.params}, as in best.npz, got {params}")
-            found.append((_epoch(header, path), Model(params, model.preparation)))
-    return found
-
-
-def _epoch(header: Mapping[str, Any], path: Path) -> int:
-    epoch = header.get("epoch")
-    if type(epoch) is not int or epoch < 0:
-        raise RunError(f"{path}: epoch: expected a number from 0, got {shown(epoch)}")
-    return epoch
+            epoch = header.get("epoch")
+            if type(epoch) is not int or epoch < 0:
+                raise RunError(f"{path}: epoch: expected a number from 0, got {shown(epoch)}")
+            found.append((epoch, Model(params, model.preparation)))
+    return sorted(found, key=lambda each: each[0])
 
 
 @style.default_look()
@@ -133,7 +112,7 @@ def boundary_figure(plane: Plane, predict_proba: PredictProba) -> Figure:
     axes = figure.subplots()
     figure.subplots_adjust(left=0.155, right=0.97, bottom=0.12, top=0.9)
     plane.draw(axes, predict_proba)
-    _legend_above(axes, len(plane.classes))
+    _legend_above(axes)
     return figure
 
 
@@ -144,19 +123,21 @@ def animate_boundary(
     losses of the history up to that epoch."""
     from PIL import Image
 
-    images = [_frame(plane, epoch, model, history) for epoch, model in frames]
+    images = []
+    for epoch, model in frames:
+        buffer = io.BytesIO()
+        style.save(_frame(plane, epoch, model, history), buffer)
+        images.append(Image.open(buffer).convert("RGB"))
     palette = images[-1].quantize(128)
-    flat = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
+    first, *others = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     buffer = io.BytesIO()
-    times = [FRAME_MS] * (len(flat) - 1) + [LAST_FRAME_MS]
-    flat[0].save(buffer, "GIF", save_all=True, append_images=flat[1:], duration=times, loop=0, optimize=False)
+    times = [FRAME_MS] * len(others) + [LAST_FRAME_MS]
+    first.save(buffer, "GIF", save_all=True, append_images=others, duration=times, loop=0, optimize=False)
     write_atomically(path, buffer.getvalue())
 
 
 @style.default_look()
-def _frame(plane: Plane, epoch: int, model: PredictProba, history: Mapping[str, Array]) -> Image:
-    from PIL import Image
-
+def _frame(plane: Plane, epoch: int, model: PredictProba, history: Mapping[str, Array]) -> Figure:
     figure = style.new_figure(8.4, 4.0)
     left, right = figure.subplots(1, 2)
     figure.subplots_adjust(left=0.1, right=0.985, bottom=0.135, top=0.89, wspace=0.26)
@@ -172,12 +153,10 @@ def _frame(plane: Plane, epoch: int, model: PredictProba, history: Mapping[str, 
     style.scale_from_zero_or_log(right, losses, style.wants_log(losses))
     right.set_xlim(0, float(history["epoch"][-1]) * 1.02)
     if right.lines:
-        _legend_above(right, 2)
-    buffer = io.BytesIO()
-    style.save(figure, buffer)
-    return Image.open(buffer).convert("RGB")
+        _legend_above(right)
+    return figure
 
 
-def _legend_above(axes: Axes, columns: int) -> None:
-    place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "ncols": min(columns, 6)}
+def _legend_above(axes: Axes) -> None:
+    place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "ncols": 6}
     axes.legend(frameon=False, borderaxespad=0.2, columnspacing=1.2, handletextpad=0.4, **place)

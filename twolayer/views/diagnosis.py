@@ -7,11 +7,11 @@ bounds are together at the top; they are rules of thumb, wide enough that a soun
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from twolayer.utils.text import counted
 from twolayer.views.run_data import ENDED, RunData, value_text
 
 RATIO_HIGH = 0.1  # |update| / |weights| of one step: a weight matrix replaced in ten steps cannot settle
@@ -48,18 +48,17 @@ class Change(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """One problem found: the name of its rule, what was seen with its numbers, changes of the config of which each may
-    help, and what else to try, where no key does it."""
+    """One problem found: the name of its rule, what was seen with its numbers, and what may help, changes of the config
+    and words for what no key does."""
 
     name: str
     evidence: str
-    changes: tuple[Change, ...]
-    advice: tuple[str, ...]
+    remedies: tuple[Change | str, ...]
 
     @property
     def remedy(self) -> str:
         """What to try, in a sentence."""
-        *most, last = (*map(str, self.changes), *self.advice)
+        *most, last = map(str, self.remedies)
         return f"{', '.join(most)}{', or ' if most else ''}{last}."
 
     def __str__(self) -> str:
@@ -74,18 +73,17 @@ def diagnose(run: RunData) -> tuple[Verdict, ...]:
     """
     if not run.column("train_loss").size or run.n_classes < 2:
         return ()
-    found = []
+    found: list[Verdict] = []
     for name, rule in RULES.items():
         if said := rule(run):
             evidence, *remedies = said
-            changes = tuple(one for one in remedies if isinstance(one, Change))
-            found.append(Verdict(name, evidence, changes, tuple(one for one in remedies if isinstance(one, str))))
+            found.append(Verdict(name, evidence, tuple(filter(None, remedies))))
             if name in _ENOUGH:
                 break
     return tuple(found)
 
 
-# Evidence, then what to try: changes of the config (None for one already in place), and words for what no key does.
+# Evidence, then what to try: `Change | str`, None for a change that is already in place.
 Said = tuple[Any, ...] | None
 _ANY = object()
 
@@ -108,15 +106,12 @@ def _slower(run: RunData) -> Change | str:
     return _scaled(run, "solver.learning_rate", 1 / 5) or "a lower learning rate"
 
 
-def _ratios(run: RunData) -> dict[str, float]:
-    """Return the median |update| / |weights| of the first half of the epochs, before a schedule lowers the rate, by
-    layer; 0 if unknown."""
-    ratios = {}
-    for layer in ("W1", "W2"):
-        ratio = run.column(f"update_ratio_{layer}")
-        ratio = ratio[: max(1, (len(ratio) + 1) // 2)]
-        ratios[layer] = float(np.nanmedian(ratio)) if np.isfinite(ratio).any() else 0.0
-    return ratios
+def _ratio(run: RunData, layer: str) -> float:
+    """Return the median |update| / |weights| of the first half of the epochs, before a schedule lowers the rate; 0 if
+    unknown."""
+    ratio = run.column(f"update_ratio_{layer}")
+    ratio = ratio[: max(1, (len(ratio) + 1) // 2)]
+    return float(np.nanmedian(ratio)) if np.isfinite(ratio).any() else 0.0
 
 
 def _epoch(run: RunData, index: int) -> str:
@@ -129,30 +124,30 @@ def _has_few_rows(run: RunData) -> bool:
 
 
 def _rate_too_high(run: RunData) -> Said:
-    loss, guessing, ratios = run.column("train_loss"), math.log(run.n_classes), _ratios(run)
-    layer = max(ratios, key=lambda each: ratios[each])
+    loss, guessing = run.column("train_loss"), math.log(run.n_classes)
+    ratio, layer = max((_ratio(run, layer), layer) for layer in ("W1", "W2"))
     at = int(np.nanargmin(loss))
     if run.status == "diverged" or not np.isfinite(loss).all():
         clipped = _set(run, "solver.max_grad_norm", 5.0, now=None)
         return "the loss or a gradient stopped being a finite number.", _slower(run), clipped
-    if len(loss) >= 2 and loss[-1] > max(RISE * loss[at], loss[at] + 0.1):
+    if loss[-1] > max(RISE * loss[at], loss[at] + 0.1):
         seen = f"the training loss rose from {loss[at]:.3g} (epoch {_epoch(run, at)}) to {loss[-1]:.3g}."
-    elif len(loss) >= 2 and loss[-1] > 1.05 * guessing and ratios[layer] > RATIO_LARGE:
+    elif len(loss) >= 2 and loss[-1] > 1.05 * guessing and ratio > RATIO_LARGE:
         seen = f"the training loss is {loss[-1]:.3g}, above the {guessing:.3g} of guessing."
-    elif ratios[layer] > RATIO_HIGH:
-        seen = f"one step changes {layer} by {ratios[layer]:.0%} of its size (about 0.1 % is usual)."
+    elif ratio > RATIO_HIGH:
+        seen = f"one step changes {layer} by {ratio:.0%} of its size (about 0.1 % is usual)."
     else:
         return None
     return seen, _slower(run)
 
 
 def _rate_too_low(run: RunData) -> Said:
-    loss, ratio = run.column("train_loss"), max(_ratios(run).values())
-    if not 0 < ratio <= RATIO_LOW or loss[-1] < SLOW_LOSS * math.log(run.n_classes):
+    loss, ratio = run.column("train_loss")[-1], max(_ratio(run, "W1"), _ratio(run, "W2"))
+    if not 0 < ratio <= RATIO_LOW or loss < SLOW_LOSS * math.log(run.n_classes):
         return None
     return (
         f"one step changes the weights by {ratio:.1g} of their size (about 1e-3 is usual), and the training loss is "
-        f"still {loss[-1]:.3g}.",
+        f"still {loss:.3g}.",
         _scaled(run, "solver.learning_rate", 5) or "a higher learning rate",
     )
 
@@ -251,7 +246,7 @@ def _stopped_too_early(run: RunData) -> Said:
     if fell < STILL_FALLING or loss[-1] > loss.min() or loss[-1] < 0.02 * math.log(run.n_classes):
         return None
     return (
-        f"the {kind} loss was still falling, by {fell:.0%} over the last {back} epoch{'s' * (back > 1)}.",
+        f"the {kind} loss was still falling, by {fell:.0%} over the last {counted(back, 'epoch')}.",
         _scaled(run, "solver.patience" if run.status == "stopped_early" else "solver.epochs", 2) or "a longer training",
         _scaled(run, "solver.learning_rate", 3),
     )
@@ -289,16 +284,9 @@ def _few_validation_rows(run: RunData) -> Said:
     )
 
 
-# In this order: a verdict in `_ENOUGH` explains what the later ones would see.
-RULES: dict[str, Callable[[RunData], Said]] = {
-    "unscaled inputs": _unscaled_inputs,
-    "rate too high": _rate_too_high,
-    "rate too low": _rate_too_low,
-    "dead units": _dead_units,
-    "ignored class": _ignored_class,
-    "overfitting": _overfitting,
-    "stopped too early": _stopped_too_early,
-    "underfitting": _underfitting,
-    "few validation rows": _few_validation_rows,
-}
-_ENOUGH = {"rate too high", "rate too low"}
+_IN_ORDER = (
+    *(_unscaled_inputs, _rate_too_high, _rate_too_low, _dead_units, _ignored_class),
+    *(_overfitting, _stopped_too_early, _underfitting, _few_validation_rows),
+)
+RULES = {rule.__name__.replace("_", " ").strip(): rule for rule in _IN_ORDER}
+_ENOUGH = {"rate too high", "rate too low"}  # they explain what the later rules would see

@@ -9,7 +9,7 @@ import io
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,35 +24,26 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SHARE = 0.02  # of the training time that drawing may take
-_TRAIN_AND_VALIDATION = {"training", "validation"}
+SHARE = 0.02  # of the training's time that drawing may take
 
 
 class RedrawBudget:
-    """Decide when the picture may be drawn again while training: not before `seconds` have passed since the last time,
-    and only once drawing again takes at most `SHARE` of the training.
-
-    Args:
-        seconds: `run.redraw_seconds`.
-        cost: seconds that the first drawing is expected to take; it loads matplotlib.
-        clock: a clock in seconds.
-    """
+    """Redraw a picture while training, but so seldom that drawing takes at most `SHARE` of the training's time, and not
+    before `seconds` have passed since the last time. The first drawing, which loads matplotlib, is expected to take
+    `cost` seconds, each later one as long as the last."""
 
     def __init__(self, seconds: float, cost: float = 0.5, clock: Callable[[], float] = time.perf_counter) -> None:
         self.seconds, self.cost, self.clock = seconds, cost, clock
         self.last = clock()
 
-    def due(self) -> bool:
-        """Return whether the picture may be drawn now."""
-        trained = self.clock() - self.last
-        return trained >= self.seconds and self.cost <= SHARE * trained
-
-    def draw(self, draw: Callable[[], object]) -> None:
-        """Call `draw` and note the time it takes."""
+    def offer(self, draw: Callable[[], object]) -> None:
+        """Call `draw`, if the picture may be drawn again."""
         began = self.clock()
-        draw()
-        self.last = self.clock()
-        self.cost = self.last - began
+        trained = began - self.last
+        if trained >= self.seconds and self.cost <= SHARE * trained:
+            draw()
+            self.last = self.clock()
+            self.cost = self.last - began
 
 
 def draw_loss_curve(
@@ -60,44 +51,32 @@ def draw_loss_curve(
 ) -> None:
     """Draw loss and accuracy of one run, by the columns of its history (NaN where there is no value), into a .png, .svg
     or .pdf file, replaced whole; mark the best epoch, if there is one."""
-    style.save(curves_figure([_group(history, best_epoch, title)], title=title), path)
+    style.save(curves_figure([_run(history, best_epoch, title)], title=title), path)
 
 
-def _group(history: Mapping[str, ArrayLike], best_epoch: int | None, name: str) -> RunGroup:
+def _run(history: Mapping[str, Any], best_epoch: int | None, name: str) -> RunData:
     columns = {column: np.array(values, np.float64) for column, values in history.items()}  # NaN for None
-    return RunGroup(name, (RunData(Path(name), columns, summary={"best_epoch": best_epoch or 0}),))
-
-
-def draw_curves(
-    runs: Sequence[RunData],
-    target: Path | BinaryIO,
-    *,
-    panels: Sequence[Panel] = MAIN_PANELS,
-    by: By = "epoch",
-    scale: str | None = None,
-    bands: bool = True,
-) -> None:
-    """Draw `curves_figure` of some runs into a .png, .svg or .pdf file, or as PNG into an open one; with `bands`, runs
-    that differ in the seed alone are one curve, their mean, in a band from lowest to highest."""
-    title = runs[0].name if len(runs) == 1 else ""
-    style.save(curves_figure(grouped(runs, by_seed=bands), panels, by=by, scale=scale, title=title), target)
+    return RunData(Path(name), columns, summary={"best_epoch": best_epoch or 0})
 
 
 @style.default_look()
 def curves_figure(
-    groups: Sequence[RunGroup],
+    runs: Sequence[RunData],
     panels: Sequence[Panel] = MAIN_PANELS,
     *,
     by: By = "epoch",
     scale: str | None = None,
+    bands: bool = True,
     title: str = "",
 ) -> Figure:
     """Draw a panel for each of `panels`, two in a row; a single run has its best epoch marked.
 
-    `scale` is that of the losses: `linear`, `log` or None (whichever shows more)."""
+    `scale` is that of the losses: `linear`, `log` or None (whichever shows more). With `bands`, runs that differ in the
+    seed alone are one curve, their mean, in a band from lowest to highest."""
     from matplotlib.lines import Line2D
 
-    single = len(groups) == 1 and len(groups[0].runs) == 1
+    groups, single = grouped(runs, by_seed=bands), len(runs) == 1
+    looks: list[Look | None] = [None] if single else [style.line_look(index) for index in range(len(groups))]
     labels = [] if single else [style.legend_name(group.label) for group in groups]
     entries = max(1, min(4, 105 // (max(map(len, labels), default=0) + 6)))
     below = 0.5 if single else 0.85 + 0.2 * -(-len(labels) // entries)  # inches for the axis and the legend
@@ -109,27 +88,22 @@ def curves_figure(
     figure.subplots_adjust(0.088, below / height, 0.985, 1 - above / height, wspace=0.22, hspace=0.24)
     for axes, panel in zip(axes_of, panels, strict=False):
         drawn: list[NDArray[np.float64]] = []
-        for index, group in enumerate(groups):
-            drawn += draw_group(axes, panel, group, by, None if single else style.line_look(index))
+        for group, look in zip(groups, looks, strict=True):
+            drawn += _draw_group(axes, panel, group, by, look)
         style.tidy(axes, X_AXES[by], panel.axis)
+        axes.set_title(panel.hint, loc="right", fontsize=9, color=style.MARK)
         log = panel.is_log(drawn, scale)
         if log or panel.name == "loss":
             style.scale_from_zero_or_log(axes, drawn, log)
-        if {words for words, _ in panel.lines.values()} - _TRAIN_AND_VALIDATION and len(panel.lines) > 1:
-            grey = [axes.plot([], [], color=style.MARK, linewidth=width)[0] for _, width in panel.lines.values()]
-            words = [words for words, _ in panel.lines.values()]
-            axes.legend(*(() if single else (grey, words)), frameon=False, fontsize=9)
     for axes in axes_of[len(panels) :]:
         axes.remove()
     if single:
-        handles, labels = axes_of[0].get_legend_handles_labels()
-        above_right: dict[str, Any] = {"loc": "upper right", "ncols": 3, "bbox_to_anchor": (0.99, 1 - 0.15 / height)}
-        figure.legend(handles, labels, frameon=False, **above_right)
+        above_right: dict[str, Any] = {"loc": "upper right", "bbox_to_anchor": (0.99, 1 - 0.15 / height)}
+        figure.legend(*axes_of[0].get_legend_handles_labels(), ncols=3, frameon=False, **above_right)
     else:
-        looks = [style.line_look(index) for index in range(len(groups))]
-        lines = [Line2D([], [], color=color, linestyle=dash, linewidth=THICK) for color, dash in looks]
-        lower_left: dict[str, Any] = {"loc": "lower left", "ncols": entries, "bbox_to_anchor": (0.06, 0.25 / height)}
-        figure.legend(lines, labels, frameon=False, fontsize=9, **lower_left)
+        thick = [Line2D([], [], color=look[0], linestyle=look[1], linewidth=THICK) for look in looks if look]
+        lower_left: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0.06, 0.25 / height)}
+        figure.legend(thick, labels, ncols=entries, frameon=False, fontsize=9, **lower_left)
         band = ", band: from the lowest to the highest run" if any(len(group.runs) > 1 for group in groups) else ""
         figure.text(0.07, 0.13 / height, f"thick: validation, thin: training{band}", fontsize=9, color=style.MARK)
     if title:
@@ -137,13 +111,9 @@ def curves_figure(
     return figure
 
 
-def draw_group(axes: Axes, panel: Panel, group: RunGroup, by: By, look: Look | None) -> list[NDArray[np.float64]]:
+def _draw_group(axes: Axes, panel: Panel, group: RunGroup, by: By, look: Look | None) -> list[NDArray[np.float64]]:
     """Draw the lines of a group of runs; without a look, a run with its best epoch: a thin line there, and a dot on
-    the panel's last line (validation, where there is one).
-
-    Returns:
-        The values that were drawn, those of bands among them.
-    """
+    the panel's last line (validation, where there is one). Return the values that were drawn."""
     values = []
     lines = panel_lines(panel, group, by, look)
     for line in lines:
@@ -151,7 +121,7 @@ def draw_group(axes: Axes, panel: Panel, group: RunGroup, by: By, look: Look | N
         options: dict[str, Any] = {"linestyle": line.dash, "linewidth": line.width, "marker": marker}
         axes.plot(line.x, line.y, color=line.color, label=line.words, **options)
         values.append(line.y)
-        if line.band is not None and line.column.startswith("val_"):
+        if line.band is not None and line.width == THICK:
             axes.fill_between(line.x, *line.band, color=line.color, alpha=0.18, linewidth=0)
             values += line.band
     best = best_point(group.runs[0], lines[-1].column, by) if look is None and lines else None
@@ -191,9 +161,8 @@ class Picture:
         figure: matplotlib's, to change as you like.
     """
 
-    def __init__(self, figure: Figure, what: str) -> None:
+    def __init__(self, figure: Figure) -> None:
         self.figure = figure
-        self._what = what
 
     def save(self, path: str | Path) -> None:
         """Write it as .png, .svg or .pdf, by the name's ending."""
@@ -205,7 +174,7 @@ class Picture:
         return buffer.getvalue()
 
     def __repr__(self) -> str:
-        return f"Picture({self._what}; a notebook shows it, .save(path) writes it)"
+        return "Picture(a notebook shows it, .save(path) writes it)"
 
 
 def plot(
@@ -226,19 +195,15 @@ def plot(
         RunError: for a folder that holds no run, or a damaged one.
     """
     several = isinstance(history, list | tuple) and bool(history) and not _is_record(history[0])
-    groups, most = [], 0
+    runs = []
     for number, one in enumerate(history if several else [history], start=1):
         columns, known_best, name = _columns_of(one)
-        epochs = len(columns.get("epoch", ()))
-        if not epochs:
+        if not len(columns.get("epoch", ())):
             raise ValueError("no epoch to draw: the history is empty")
         if by not in columns:
             raise ValueError(f"by: expected a column of the history ({', '.join(columns)}), got {by!r}")
-        groups.append(_group(columns, best_epoch or known_best, name or f"training {number}"))
-        most = max(most, epochs)
-    figure = curves_figure(groups, by=cast(By, by), scale=scale, title=title)
-    of = f" of {len(groups)} trainings" if several else ""
-    return Picture(figure, f"loss and accuracy over {most} epoch{'s' * (most > 1)}{of}")
+        runs.append(_run(columns, best_epoch or known_best, name or f"training {number}"))
+    return Picture(curves_figure(runs, by=cast(By, by), scale=scale, title=title))
 
 
 def _is_record(value: Any) -> bool:
@@ -248,7 +213,7 @@ def _is_record(value: Any) -> bool:
 def _columns_of(history: Any) -> tuple[Mapping[str, Any], int | None, str]:
     """Return the columns by name, the best epoch and the run's name, where they are known."""
     if isinstance(history, str | Path):
-        run = read_run(history)
+        run = read_run(history, {})
         return run.history, run.summary.get("best_epoch"), run.name
     if hasattr(history, "history_"):
         return history.history_, history.best_epoch_, ""

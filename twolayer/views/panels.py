@@ -9,7 +9,6 @@ from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from twolayer.network.model import Array
 from twolayer.utils.text import did_you_mean
@@ -40,6 +39,12 @@ class Panel(NamedTuple):
         if self.name == "loss" and scale is not None:
             return scale == "log"
         return self.log and style.wants_log(curves)
+
+    @property
+    def hint(self) -> str:
+        """Which line is which, for the title of a panel of several lines; nothing for training and validation."""
+        words = [words for words, _ in self.lines.values()]
+        return f"{', '.join(words)}: from thin to thick" if len(words) > 1 and self not in MAIN_PANELS else ""
 
 
 def _held_out(name: str, axis: str) -> Panel:
@@ -112,28 +117,15 @@ def downsample(x: Array, y: Array, points: int = 800, window: Window = EVERYTHIN
     if points >= N:
         return x, y
     edges = np.linspace(0, N, max(1, (points - 2) // 2) + 1).astype(np.intp)
-    lowest = _lowest(np.where(np.isfinite(y), y, np.inf), edges)
-    highest = _lowest(np.where(np.isfinite(y), -y, np.inf), edges)
-    keep = np.unique(np.concatenate([[0], lowest, highest, [N - 1]]))
+    lowest, highest = (np.where(np.isfinite(y), sign * y, np.inf) for sign in (1, -1))
+    extremes = [a + int(values[a:b].argmin()) for values in (lowest, highest) for a, b in pairwise(edges)]
+    keep = np.unique([0, *extremes, N - 1])
     return x[keep], y[keep]
 
 
-def _lowest(y: Array, edges: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Index of the lowest value in each part edges[k] <= i < edges[k + 1]."""
-    return np.array([a + int(y[a:b].argmin()) for a, b in pairwise(edges)], np.intp)
-
-
 class Line(NamedTuple):
-    """One line of a panel, ready to be drawn.
-
-    Attributes:
-        column: of history.csv.
-        words: what it shows.
-        x: (M,) epochs, steps or seconds.
-        y: (M,) the values of a run, or the mean over the runs of a group.
-        band: lowest and highest of the runs, (M,) each; None for one run.
-        color, dash, width: its look.
-    """
+    """One line of a panel, ready to be drawn: what it shows, its points (M,) and its look. For a group of runs `y` is
+    their mean and `band` the lowest and highest of them, (M,) each; None for one run."""
 
     column: str
     words: str
@@ -154,7 +146,7 @@ def panel_lines(
     """
     lines = []
     for index, (column, (words, width)) in enumerate(panel.lines.items()):
-        curve = _curve(group, column, by, points, window)
+        curve = _curve([(run.column(by), run.column(column)) for run in group.runs], points, window)
         if curve is not None:
             own = style.VALIDATION if column.startswith("val_") else style.OKABE_ITO[index]
             lines.append(Line(column, words, *curve, *(look or (own, "solid")), width))
@@ -162,13 +154,12 @@ def panel_lines(
 
 
 def _curve(
-    group: RunGroup, column: str, by: By, points: int, window: Window
+    pairs: Sequence[tuple[Array, Array]], points: int, window: Window
 ) -> tuple[Array, Array, tuple[Array, Array] | None] | None:
-    """Return a column of one run, or the mean and the band of several over the range that all of them reached.
+    """Return the curve (x, y) of one run, or the mean and the band of several over the range that all of them reached.
 
     Seconds differ from run to run, so several runs are interpolated linearly on one grid.
     """
-    pairs = [(run.column(by), run.column(column)) for run in group.runs]
     if any(not len(x) or len(x) != len(y) for x, y in pairs):
         return None
     if len(pairs) == 1:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ from twolayer.utils.columns import larger_is_better
 from twolayer.utils.errors import RunError, TwoLayerError
 from twolayer.utils.files import read_at_most
 from twolayer.utils.jsonfile import parse_object, read_json
-from twolayer.utils.text import shown
+from twolayer.utils.text import counted, shown
 from twolayer.views.style import within_reach
 
 Cell = str | float | int | None
@@ -38,13 +39,10 @@ class RunData:
     """One run, as far as it got.
 
     Attributes:
-        path: the run folder.
         history: columns of history.csv by name, (epochs,) each, NaN where there is no value.
         config: the resolved config as nested dictionaries.
-        summary: summary.json; empty while the run trains.
+        summary, predictions, classes: summary.json, and arrays and C labels of predictions.npz; empty before the end.
         environment: environment.json.
-        predictions: arrays of predictions.npz; empty before the end.
-        classes: C labels; empty before the end.
         status: finished, stopped_early, interrupted, diverged, pruned, running, or gone: the process was killed.
         steps: columns of steps.csv by name, where they have been read.
     """
@@ -191,10 +189,9 @@ def load_runs(places: Sequence[Path], say: Callable[[str], object]) -> list[RunD
     """
     runs = []
     for place in places:
-        for path in run_folders(place) or [open_run(place).path]:  # which raises, and says what it found
+        for path in run_folders(place) or [place]:
             try:
-                config = load_config(open_run(path).config, require_files=False)
-                runs.append(read_run(path, config.model_dump()))
+                runs.append(read_run(path))
             except TwoLayerError as error:
                 if path == place:
                     raise
@@ -205,25 +202,22 @@ def load_runs(places: Sequence[Path], say: Callable[[str], object]) -> list[RunD
 
 
 def read_run(path: str | Path, config: Mapping[str, Any] | None = None) -> RunData:
-    """Read a run folder, with its resolved config as nested dictionaries where it is given.
+    """Read a run folder, and its resolved config as nested dictionaries unless that is given.
 
     Raises:
         RunError: if the folder is no run folder, holds no epoch yet, or a file in it is damaged.
     """
-    folder = RunFolder(Path(path))
-    if not folder.path.is_dir():
-        raise RunError(f"{path}: no such folder; give a run folder, such as one in runs/")
-    folder.require_box()
-    if not folder.history.exists():
-        raise RunError(f"{path}: no history.csv in it: not a run folder, or no epoch has ended yet")
+    folder = open_run(path)
     history = read_history(folder.history)
     if not len(history["epoch"]):
         raise RunError(f"{folder.history}: holds no epoch yet; wait until the first one ends")
+    if config is None:
+        config = load_config(folder.config, require_files=False).model_dump()
     predictions, classes = predictions_of(folder.predictions)
     summary = read_summary(folder.summary)
     environment = read_json(folder.environment) if folder.environment.exists() else {}
     status = status_of(folder, summary, sweep_statuses(folder.path.parent.parent / "journal.jsonl"))
-    return RunData(folder.path.resolve(), history, config or {}, summary, environment, predictions, classes, status)
+    return RunData(folder.path.resolve(), history, config, summary, environment, predictions, classes, status)
 
 
 def predictions_of(path: Path) -> tuple[dict[str, Array], Sequence[Any]]:
@@ -266,20 +260,17 @@ def short_names(keys: Sequence[str]) -> dict[str, str]:
 
 
 def value_text(value: Any) -> str:
-    """Return a config's value as a legend shows it: short numbers, YAML's words."""
+    """Return a config's value as a legend shows it: short numbers, YAML's words, of a file its name alone."""
     if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
+        return json.dumps(value)
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(value_text, value))}]"
-    if isinstance(value, str) and "/" in value:
-        return value.rsplit("/", 1)[-1]  # a file's name; its folder says nothing in a legend
-    return str(value)
+    return value.rsplit("/", 1)[-1] if isinstance(value, str) else str(value)
 
 
-@dataclass(frozen=True)
-class RunGroup:
+class RunGroup(NamedTuple):
     """Runs that differ in their seed alone, or a single run; labelled by the keys in which it differs from others."""
 
     label: str
@@ -299,6 +290,6 @@ def grouped(runs: Sequence[RunData], by_seed: bool = True) -> list[RunGroup]:
     for same in members.values():
         words = [f"{name}={value_text(same[0].settings.get(key))}" for key, name in names.items()]
         if len(same) > 1:
-            words.append(f"mean of {len(same)} runs")
+            words.append(f"mean of {counted(len(same), 'run')}")
         groups.append(RunGroup(", ".join(words) or same[0].name, tuple(same)))
     return groups

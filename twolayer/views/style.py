@@ -99,20 +99,13 @@ def plain_number(value: float, _position: object = None) -> str:
     return f"{value:g}"
 
 
-def log_ticks(low: float, high: float) -> list[float]:
-    """Return ticks between two positive values: 1, 2 and 5 times the powers of ten, or powers alone."""
-    powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
-    ticks = np.outer(powers, (1, 2, 5)).ravel() if high < 300 * low else powers[:: 1 + len(powers) // 9]
-    return [float(f"{tick:g}") for tick in ticks if low <= tick <= high]
-
-
 def set_log_scale(axes: Axes, low: float, high: float) -> None:
     """Set a logarithmic y axis from `low` to `high`."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     axes.set_ylim(low, high)  # first: a scale set without limits finds its own, and may overflow at that
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(FixedLocator(log_ticks(low, high)))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 300 * low else (1,)))
     axes.yaxis.set_major_formatter(FuncFormatter(plain_number))
     axes.yaxis.set_minor_locator(NullLocator())
 

@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from twolayer.utils.columns import larger_is_better
 from twolayer.utils.text import did_you_mean, plain
@@ -16,29 +16,33 @@ SHORT = ("epochs", "best epoch", "lowest val loss", "best val accuracy", "test a
 
 
 class RunTable(NamedTuple):
-    """A table without empty columns.
-
-    Attributes:
-        columns: cells by the column's name, the first is `run`; numbers as numbers, None where there is no value.
-        order: the rows' places in the runs that were given.
-    """
+    """A table without empty columns: cells by the column's name, the first is `run`, numbers as numbers, None for no
+    value; and the rows' places in the runs that were given."""
 
     columns: dict[str, list[Cell]]
     order: list[int]
 
     def as_text(self) -> list[list[str]]:
         """Return the header and the rows, as they are shown."""
-        cells = [[_text(name, cell) for cell in column] for name, column in self.columns.items()]
+
+        def text(name: str, cell: Cell) -> str:
+            if isinstance(cell, float):
+                return f"{cell:.2f}" if name == "seconds" else f"{cell:.4f}" if name in FIGURES else f"{cell:g}"
+            return "" if cell is None else str(cell)
+
+        cells = [[text(name, cell) for cell in column] for name, column in self.columns.items()]
         return [list(self.columns), *map(list, zip(*cells, strict=True))]
 
     def for_terminal(self) -> str:
-        """Return the table with aligned columns, numbers to the right."""
-        columns = [[plain(cell) for cell in column] for column in zip(*self.as_text(), strict=True)]
-        aligned = []
-        for column, cells in zip(columns, self.columns.values(), strict=True):
-            width, words = max(map(len, column)), any(isinstance(cell, str) for cell in cells)
-            aligned.append([cell.ljust(width) if words else cell.rjust(width) for cell in column])
-        return "\n".join("  ".join(row).rstrip() for row in zip(*aligned, strict=True))
+        """Return the table with aligned columns: the names to the left, all else to the right."""
+        rows = [[plain(cell) for cell in row] for row in self.as_text()]
+        first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
+        return "\n".join(
+            "  ".join(
+                [name.ljust(first), *(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))]
+            ).rstrip()
+            for name, *cells in rows
+        )
 
     def as_csv(self) -> str:
         """Return the table as CSV."""
@@ -50,20 +54,15 @@ class RunTable(NamedTuple):
 def run_table(
     runs: Sequence[RunData], sort: str | None = None, figures: Collection[str] = FIGURES, status: bool = False
 ) -> RunTable:
-    """Make the table of some runs.
+    """Make the table of one or more runs, with some of `FIGURES`, and with `status` even if all are finished.
 
-    Args:
-        runs: at least one.
-        sort: a column's name or a config key; None: the monitored value at the best epoch, the best first.
-        figures: which of `FIGURES`.
-        status: show it even if all runs are finished.
-
-    Raises:
-        ValueError: if there is no such column.
-    """
+    `sort` is a column's name or a config key, ValueError for another one; None: the monitored value at the best epoch,
+    the best first."""
     columns: dict[str, list[Cell]] = {"run": list(run_names(runs))}
     names = short_names(differing_keys(runs))
-    columns |= {name: [_cell(run.settings.get(key)) for run in runs] for key, name in names.items()}
+    for key, name in names.items():
+        settings = [run.settings.get(key) for run in runs]
+        columns[name] = [value if type(value) in (int, float) else value_text(value) for value in settings]
     if status or any(run.status not in ENDED for run in runs):
         columns["status"] = [run.status for run in runs]
     shown = {name: [run.figures[name] for run in runs] for name in figures}
@@ -76,7 +75,15 @@ def run_table(
         if key not in known:
             raise ValueError(f"--sort: expected one of {', '.join(known)}, got {sort!r}{did_you_mean(key, known)}")
         by, values = known[key].rpartition(" ")[2], columns[known[key]]
-    order = _order(values, larger_is_better(by))
+    sign = -1 if larger_is_better(by) else 1
+
+    def rank(k: int) -> tuple[int, float, str]:  # numbers, then words, then what is absent
+        value = values[k]
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            return 2, 0.0, ""
+        return (1, 0.0, value) if isinstance(value, str) else (0, sign * value, "")
+
+    order = sorted(range(len(runs)), key=rank)
     return RunTable({name: [cells[k] for k in order] for name, cells in columns.items()}, order)
 
 
@@ -84,25 +91,3 @@ def run_names(runs: Sequence[RunData]) -> list[str]:
     """Return the folders' names, or their paths where two names are equal."""
     names = [run.name for run in runs]
     return names if len(set(names)) == len(names) else [str(run.path) for run in runs]
-
-
-def _cell(value: Any) -> Cell:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else value_text(value)
-
-
-def _order(values: Sequence[Cell], descending: bool) -> list[int]:
-    """Return the order of some values: numbers, then words, then what is absent."""
-
-    def key(k: int) -> tuple[int, float, str]:
-        value = values[k]
-        if value is None or (isinstance(value, float) and math.isnan(value)):
-            return 2, 0.0, ""
-        return (1, 0.0, value) if isinstance(value, str) else (0, -value if descending else value, "")
-
-    return sorted(range(len(values)), key=key)
-
-
-def _text(name: str, cell: Cell) -> str:
-    if isinstance(cell, float):
-        return f"{cell:.2f}" if name == "seconds" else f"{cell:.4f}" if name in FIGURES else f"{cell:g}"
-    return "" if cell is None else str(cell)

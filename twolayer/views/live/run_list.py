@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 from twolayer.views import style
 from twolayer.views.live.following import LiveRun
-from twolayer.views.run_data import FIGURES, Cell
 from twolayer.views.table import SHORT, run_table
 
 AUTOMATIC = 5  # runs drawn until some are chosen
 MOST = 40  # runs drawn at a time; of more, those higher in the table
 _CHARACTER = 7  # pixels
 _LONGEST = 30  # characters; a longer cell is cut, a heading never
+_SWATCH = '<span style="color:<%- value %>">&#9632;</span>'
+_CELL = "<%- value == null ? '' : Number(value) % 1 ? Number(Number(value).toPrecision(4)) : value %>"
 
 
 class RunList:
     """A sortable table, best run first, with a box in each row: ticked runs are drawn.
 
     Until the user ticks, these are the runs that train, the newest one and the best of the others, `AUTOMATIC` in all.
-
-    Args:
-        changed: called after the choice has changed.
     """
 
-    def __init__(self, changed: Callable[[], None]) -> None:
+    def __init__(self) -> None:
         from bokeh.models import ColumnDataSource, CustomJS
         from bokeh.models.widgets.tables import DataTable
 
@@ -36,15 +32,12 @@ class RunList:
         code = "source.tags = source.selected.indices.map(i => source.data.path[i])"
         self.source.selected.js_on_change("indices", CustomJS(args={"source": self.source}, code=code))
         self.source.on_change("tags", lambda attr, old, new: self._choose(new))
-        look: dict[str, Any] = {"sizing_mode": "stretch_width", "autosize_mode": "none"}
-        self.table = DataTable(
-            source=self.source, selectable="checkbox", index_position=None, reorderable=False, **look
-        )
+        look: dict[str, Any] = {"sizing_mode": "stretch_width", "autosize_mode": "none", "index_position": None}
+        self.table = DataTable(source=self.source, selectable="checkbox", reorderable=False, **look)
         # Bokeh draws the rows again only if their number changes.
         again = CustomJS(args={"table": self.table}, code="table.view.change.emit()")
         self.source.js_on_change("data", again)
         self.by_hand = False
-        self._changed = changed
         self._runs: dict[str, LiveRun] = {}
         self._looks: dict[str, int] = {}  # numbers of colours, by path, of the runs that are drawn
         self._focus = ""
@@ -70,7 +63,6 @@ class RunList:
         self.by_hand, self._state = True, None
         self._focus = new[-1] if new else (chosen[0] if chosen else self._focus)
         self._set_chosen(chosen)
-        self._changed()
 
     def _set_chosen(self, chosen: Sequence[str]) -> None:
         """Give each chosen run a colour of its own; those that had one keep it."""
@@ -79,14 +71,6 @@ class RunList:
             if path not in kept:
                 kept[path] = next(k for k in range(len(chosen)) if k not in kept.values())
         self._looks = {path: kept[path] for path in chosen}
-
-    def _automatic(self, ranked: Sequence[LiveRun]) -> list[LiveRun]:
-        """Return the runs that are drawn unasked, of all runs with the best first; the first is explained."""
-        newest = sorted(ranked, key=lambda run: -run.started)
-        sound = [run for run in newest if run.data.status not in ("diverged", "pruned")]
-        training = [run for run in sound if run.data.status == "running"]
-        order = [*training, *sound[:1], *(run for run in ranked if run in sound), *newest]
-        return list(dict.fromkeys(order))[:AUTOMATIC]
 
     def update(self, runs: Sequence[LiveRun]) -> None:
         """Bring the table up to date."""
@@ -100,44 +84,32 @@ class RunList:
             return
         table = run_table(state, figures=SHORT, status=True)
         ranked = [runs[k] for k in table.order]
-        if self.by_hand:
-            self._set_chosen([path for path in self._looks if path in self._runs])
-        else:
-            chosen = [str(run.folder.path) for run in self._automatic(ranked)]
-            self._set_chosen(chosen)
+        chosen = [path for path in self._looks if path in self._runs]
+        if not self.by_hand:
+            newest = sorted(ranked, key=lambda run: -run.started)
+            sound = [run for run in newest if run.data.status not in ("diverged", "pruned")]
+            training = [run for run in sound if run.data.status == "running"]
+            order = [*training, *sound[:1], *(run for run in ranked if run in sound), *newest]
+            chosen = list(dict.fromkeys(str(run.folder.path) for run in order))[:AUTOMATIC]
             self._focus = chosen[0]
-        columns = dict(table.columns)
-        if any(run.problem for run in ranked):
-            columns["problem"] = [run.problem for run in ranked]
+        self._set_chosen(chosen)
         paths = [str(run.folder.path) for run in ranked]
         colours = [style.line_look(self._looks[path])[0] if path in self._looks else "transparent" for path in paths]
-        self._set_columns(columns)
+        if any(run.problems for run in ranked):
+            table.columns["problem"] = ["; ".join(run.problems.values()) for run in ranked]
+        self._set_columns(table.as_text())
         self.table.height = min(300, 52 + 25 * len(paths))
-        self.source.data = {"path": paths, "colour": colours} | {name: _cells(cells) for name, cells in columns.items()}
+        self.source.data = {"path": paths, "colour": colours, **table.columns}
         self.source.selected.indices = [k for k, path in enumerate(paths) if path in self._looks]
 
-    def _set_columns(self, columns: dict[str, list[Cell]]) -> None:
-        from bokeh.models.widgets.tables import HTMLTemplateFormatter, NumberFormatter, StringFormatter, TableColumn
+    def _set_columns(self, rows: list[list[str]]) -> None:
+        from bokeh.models.widgets.tables import HTMLTemplateFormatter, TableColumn
 
-        swatch = HTMLTemplateFormatter(template='<span style="color:<%- value %>">&#9632;</span>')
-        figure = HTMLTemplateFormatter(template='<%- isNaN(value) ? "" : value.toPrecision(4) %>')
-        number = NumberFormatter(format="0.[000000]", nan_format="")
-        shown = [TableColumn(field="colour", title="", width=20, formatter=swatch, sortable=False)]
-        for name, cells in columns.items():
-            words = any(isinstance(cell, str) for cell in cells)
-            rounded = name in FIGURES and any(isinstance(cell, float) for cell in cells)
-            form = StringFormatter() if words else figure if rounded else number
-            longest = max(len(cell if isinstance(cell, str) else f"{cell:.4g}") for cell in cells if cell is not None)
-            width = int(20 + _CHARACTER * max(len(name), min(longest, _LONGEST)))
+        form = HTMLTemplateFormatter(template=_CELL)
+        swatch: dict[str, Any] = {"formatter": HTMLTemplateFormatter(template=_SWATCH), "sortable": False}
+        shown = [TableColumn(field="colour", title="", width=20, **swatch)]
+        for name, *cells in zip(*rows, strict=True):
+            width = 20 + _CHARACTER * max(len(name), min(_LONGEST, max(map(len, cells))))
             shown.append(TableColumn(field=name, title=name, width=width, formatter=form))
-        if [(column.field, column.width) for column in self.table.columns] != [
-            (each.field, each.width) for each in shown
-        ]:
+        if [(old.field, old.width) for old in self.table.columns] != [(new.field, new.width) for new in shown]:
             self.table.columns = shown
-
-
-def _cells(cells: list[Cell]) -> list[Any]:
-    """Return a column for the browser: all text, or all numbers, with NaN where there is no value."""
-    if any(isinstance(cell, str) for cell in cells):
-        return ["" if cell is None else str(cell) for cell in cells]
-    return [np.nan if cell is None else cell for cell in cells]

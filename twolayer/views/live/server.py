@@ -65,8 +65,10 @@ def serve(places: Sequence[Path], address: str, port: int, browse: bool, say: Ca
     if address != LOOPBACK:
         say(f"{address}: every computer that reaches this address can read these runs; there is no password")
     server.start()
+    # A browser without a window would take over the terminal.
+    windows = sys.platform in ("win32", "darwin") or {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys()
     try:
-        if browse and _has_browser():
+        if browse and windows:
             loop.add_callback(webbrowser.open, url)
         loop.start()
     except KeyboardInterrupt:
@@ -78,9 +80,8 @@ def serve(places: Sequence[Path], address: str, port: int, browse: bool, say: Ca
 
 def _hosts(address: str) -> list[str]:
     """Return the names by which a browser may call the server."""
-    if address == LOOPBACK:
-        return [LOOPBACK, "localhost"]
-    return list(dict.fromkeys([address, LOOPBACK, "localhost", socket.gethostname(), socket.getfqdn()]))
+    others = [] if address == LOOPBACK else [LOOPBACK, socket.gethostname(), socket.getfqdn()]
+    return list(dict.fromkeys([address, "localhost", *others]))
 
 
 def _free_port(address: str, port: int) -> int:
@@ -94,8 +95,3 @@ def _free_port(address: str, port: int) -> int:
         except OSError as error:
             reason = error.strerror or str(error)
     raise TwoLayerError(f"--address {address} --port {port}: {reason}; choose another port or address")
-
-
-def _has_browser() -> bool:
-    """Return whether a browser would open a window here, not take over the terminal."""
-    return sys.platform in ("win32", "darwin") or bool({"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys())

@@ -3,9 +3,8 @@ weights, config and environment. It needs no network and no other file."""
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from twolayer.utils.files import write_atomically
 from twolayer.views.diagnosis import diagnose
 from twolayer.views.evaluation import confusion_matrix, most_confident_mistakes, reliability
 from twolayer.views.interactive import interactive_curves
-from twolayer.views.loss_curve import draw_curves
+from twolayer.views.loss_curve import curves_figure
 from twolayer.views.panels import By
 from twolayer.views.report import html, pictures
 from twolayer.views.report.html import text
@@ -46,19 +45,27 @@ def write_report(
     """
     table = run_table(runs, figures=FIGURES if len(runs) == 1 else SHORT)
     runs = [runs[k] for k in table.order]
-    head, curves, note = _curves(runs, by, scale, bands)
-    single = len(runs) == 1
-    title = runs[0].name if single else f"{len(runs)} runs"
+    head, note = "", ""
+    try:
+        head, curves = interactive_curves(runs, by=by, scale=scale, bands=bands)
+        curves += (
+            '<p class="note">Thick: validation, thin: training. Click a name in the legend to hide its curves.</p>'
+        )
+    except MissingExtraError as missing:
+        picture = pictures.figure_uri(curves_figure(runs, by=by, scale=scale, bands=bands))
+        curves, note = f'<img class="curves" alt="loss and accuracy over {by}" src="{picture}">', str(missing)
+    title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
     header, *rows = table.as_text()
     parts = [f"<h1>{text(title)}</h1>", curves, html.table(header, rows)]
-    units = max(8, MAX_UNITS // len(runs))
     for index, (run, name) in enumerate(zip(runs, run_names(runs), strict=True)):
-        about = "\n".join(_about(run, image_shape, units))
+        about = "\n".join(_about(run, image_shape, max(8, MAX_UNITS // len(runs))))
         opened = " open" if index == 0 else ""
-        parts.append(
-            about if single else f"<details{opened} class=run><summary>{text(name)}</summary>{about}</details>"
-        )
-    parts.append(_config(runs))
+        summary = f"<details{opened} class=run><summary>{text(name)}</summary>{about}</details>"
+        parts.append(about if len(runs) == 1 else summary)
+    differing = differing_keys(runs)  # the table of runs has them
+    settings = {key: value for key, value in runs[0].settings.items() if key not in differing}
+    shared = [(key, value if isinstance(value, str) else json.dumps(value)) for key, value in settings.items()]
+    parts.append(_folded("Config" if len(runs) == 1 else "Config: what all runs share", shared))
     page = (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">'
@@ -70,80 +77,55 @@ def write_report(
     return note
 
 
-def _curves(runs: Sequence[RunData], by: By, scale: str | None, bands: bool) -> tuple[str, str, str]:
-    """Return (head, body, note): interactive curves where Bokeh is installed, a picture elsewhere."""
-    hint = '<p class="note">Thick: validation, thin: training. Click a name in the legend to hide its curves.</p>'
-    try:
-        head, body = interactive_curves(runs, by=by, scale=scale, bands=bands)
-        return head, body + hint, ""
-    except MissingExtraError as missing:
-        picture = io.BytesIO()
-        draw_curves(runs, picture, by=by, scale=scale, bands=bands)
-        address = pictures.data_uri(picture.getvalue())
-        return "", f'<img class="curves" alt="loss and accuracy over {by}" src="{address}">', str(missing)
+def _folded(title: str, rows: Sequence[Sequence[object]]) -> str:
+    return f"<details><summary>{title}</summary>{html.table(('key', 'value'), rows, 'text')}</details>"
 
 
-def _config(runs: Sequence[RunData]) -> str:
-    """Return the config's keys that all runs share; the table of runs has the others."""
-    differing = differing_keys(runs)
-    settings = {key: value for key, value in runs[0].settings.items() if key not in differing}
-    shared = [(key, value if isinstance(value, str) else json.dumps(value)) for key, value in settings.items()]
-    title = "Config" if len(runs) == 1 else "Config: what all runs share"
-    return _folded(title, html.table(("key", "value"), shared, "text"))
-
-
-def _folded(title: str, body: str) -> str:
-    return f"<details><summary>{title}</summary>{body}</details>"
-
-
-def _about(run: RunData, image_shape: tuple[int, ...] | None, units: int) -> list[str]:
-    parts = ["<h2>Diagnosis</h2>", html.verdicts(diagnose(run))]
+def _about(run: RunData, image_shape: tuple[int, ...] | None, units: int) -> Iterator[str]:
+    """Yield the parts of the page about one run; its weights as pictures of at most `units` units."""
+    yield "<h2>Diagnosis</h2>" + html.verdicts(diagnose(run))
     refit = [run.summary.get(f"refit_{what}") for what in ("rows", "epochs")]
     if all(isinstance(each, int) for each in refit):
         what = "The model was refitted on {:,} training and validation rows for {:,} epochs".format(*refit)
-        parts.append(f'<p class="note">{what}; what is said of validation rows is of the one before.</p>')
+        yield f'<p class="note">{what}; what is said of validation rows is of the one before.</p>'
     best = RunFolder(run.path).best
     arrays = read_model_arrays(best, kinds=("model",))[0] if best.exists() else {}
     weights = arrays.get("W1", arrays.get("W2", np.empty((0, 0))))
     kind = "test" if run.predicted("test") else "validation"
     judged = run.predicted(kind)
     if judged is None:
-        shape = pictures.image_shape_of(len(weights), image_shape)
-        parts.append('<p class="note">The run kept no predictions: no confusion matrix, no calibration.</p>')
+        yield '<p class="note">The run kept no predictions: no confusion matrix, no calibration.</p>'
     else:
         y, P = judged
+        classes = run.classes if len(run.classes) == P.shape[1] else range(P.shape[1])
+        counts, bins = confusion_matrix(y, P.argmax(axis=1), P.shape[1]), reliability(y, P)
+        diagram = pictures.figure_uri(pictures.reliability_figure(bins))
+        yield f"<h2>Confusion matrix, {len(y):,} {kind} rows</h2>{html.confusion_table(counts, classes)}"
+        yield f'<div class="side"><div><h2>By class, {kind} rows</h2>{html.class_table(counts, classes)}</div>'
+        yield f'<div><h2>Calibration, {kind} rows</h2><img alt="reliability diagram" src="{diagram}">'
+        yield f"<p>Expected calibration error: {bins.ece:.4f}</p></div></div>"
         wrong = most_confident_mistakes(y, P)
         rows, why_not = rows_or_reason(run, kind, wrong)
-        known = rows.preparation.image_shape if rows else None
-        shape = pictures.image_shape_of(len(weights), image_shape or known)
-        classes = run.classes if len(run.classes) == P.shape[1] else range(P.shape[1])
-        counts = confusion_matrix(y, P.argmax(axis=1), P.shape[1])
-        bins = reliability(y, P)
-        guesses = P[wrong].argmax(axis=1)
+        image_shape = image_shape or (rows.preparation.image_shape if rows else None)
+        numbers = run.predictions[f"{kind}_rows"][wrong]
         mistakes = [
             (number, str(classes[right]), str(classes[guess]), f"{confidence:.1%}")
             for number, right, guess, confidence in zip(
-                run.predictions[f"{kind}_rows"][wrong], y[wrong], guesses, P[wrong].max(axis=1), strict=True
+                numbers, y[wrong], P[wrong].argmax(axis=1), P[wrong].max(axis=1), strict=True
             )
         ]
-        parts += [
-            f"<h2>Confusion matrix, {len(y):,} {kind} rows</h2>",
-            html.confusion_table(counts, classes),
-            f'<div class="side"><div><h2>By class, {kind} rows</h2>{html.class_table(counts, classes)}</div>',
-            f"<div><h2>Calibration, {kind} rows</h2>{pictures.reliability_svg(bins)}"
-            f"<p>Expected calibration error: {bins.ece:.4f}</p></div></div>",
-            f"<h2>Most confident mistakes, {kind} rows</h2>",
-            _mistakes(mistakes, rows, why_not, shape),
-        ]
+        shape = pictures.image_shape_of(len(weights), image_shape)
+        yield f"<h2>Most confident mistakes, {kind} rows</h2>{_mistakes(mistakes, rows, why_not, shape)}"
+    shape = pictures.image_shape_of(len(weights), image_shape)
     if shape is not None:
-        picture = pictures.weights_png(weights, shape, units)
-        parts.append(
+        picture = pictures.pixels_uri(pictures.weights_picture(weights, shape, units))
+        yield (
             f"<h2>First-layer weights</h2><p class=note>One picture per unit, largest norm first (at most {units}); "
             f'vermilion positive, white 0, blue negative.</p><img class="weights" alt="weights of the first layer" '
-            f'src="{pictures.data_uri(picture)}">'
+            f'src="{picture}">'
         )
-    environment = list(flattened(run.environment).items())
-    return [*parts, _folded("Environment", html.table(("", "value"), environment, "text"))] if environment else parts
+    if run.environment:
+        yield _folded("Environment", list(flattened(run.environment).items()))
 
 
 def _mistakes(
@@ -153,7 +135,7 @@ def _mistakes(
     if not mistakes:
         return "<p>There are none.</p>"
     if rows is not None and shape is not None:
-        sources = [pictures.data_uri(pictures.png_bytes(pictures.row_picture(row, shape))) for row in rows.X]
+        sources = [pictures.pixels_uri(pictures.row_picture(row, shape)) for row in rows.X]
         body = "".join(
             f'<figure><img alt="row {row}" src="{source}"><figcaption>row {row}: <b>{text(right)}</b>, predicted '
             f"<b>{text(predicted)}</b> ({confidence})</figcaption></figure>"

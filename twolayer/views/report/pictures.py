@@ -1,10 +1,10 @@
-"""Small pictures made of numbers: weights in two colours, image rows in grey, and the reliability diagram."""
+"""Small pictures made of numbers: weights in two colours, rows of images, and the reliability diagram."""
 
 from __future__ import annotations
 
 import base64
 import io
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,22 +12,32 @@ from numpy.typing import NDArray
 from twolayer.views import style
 from twolayer.views.evaluation import Reliability
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from PIL.Image import Image
 
-def png_bytes(pixels: NDArray[np.uint8], palette: NDArray[np.uint8] | None = None) -> bytes:
-    """Return pixels as a PNG file: (rows, columns) in grey, (rows, columns, 3) in RGB, or (rows, columns) of places in
-    a palette (256, 3)."""
-    from PIL import Image
 
-    image, buffer = Image.fromarray(pixels), io.BytesIO()
-    if palette is not None:
-        image.putpalette(palette.tobytes())
+def figure_uri(figure: Figure) -> str:
+    """Return a figure, in 256 colours, as the address of a picture in a page."""
+    from PIL.Image import open as open_image
+
+    buffer = io.BytesIO()
+    style.save(figure, buffer)
+    return _uri(open_image(buffer).convert("RGB").quantize(256))
+
+
+def pixels_uri(pixels: NDArray[np.uint8]) -> str:
+    """Return pixels, (rows, columns) in grey or (rows, columns, 3) in RGB, as the address of a picture in a page."""
+    from PIL.Image import fromarray
+
+    image = fromarray(pixels)
+    return _uri(image.quantize(256) if image.mode == "RGB" and image.getcolors(256) else image)  # a palette is smaller
+
+
+def _uri(image: Image) -> str:
+    buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
-
-
-def data_uri(png: bytes) -> str:
-    """Return a PNG file as the address of a picture inside a page."""
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def image_shape_of(n_features: int, image_shape: tuple[int, ...] | None) -> tuple[int, ...] | None:
@@ -46,9 +56,9 @@ def row_picture(row: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.uint8]:
     return pixels
 
 
-def weights_png(W: NDArray[Any], shape: tuple[int, ...], limit: int = 64, columns: int = 16) -> bytes:
-    """Return columns of W (D, H) as pictures of a shape (of D numbers) in rows of `columns`: at most `limit`, those of
-    the largest norm first, on one scale.
+def weights_picture(W: NDArray[Any], shape: tuple[int, ...], limit: int = 64, columns: int = 16) -> NDArray[np.uint8]:
+    """Return columns of W (D, H) as pictures of a shape (of D numbers) in rows of `columns`, in RGB: at most `limit`,
+    those of the largest norm first, on one scale.
 
     White is 0, vermilion positive, blue negative; full colour is the 99.5th percentile of |W|. Pictures with three
     channels show the mean over them."""
@@ -59,40 +69,25 @@ def weights_png(W: NDArray[Any], shape: tuple[int, ...], limit: int = 64, column
         W = W.reshape(-1, 3, W.shape[1]).mean(axis=1)
     order = np.argsort(-np.square(W).sum(axis=0), kind="stable")[:limit]
     full = float(np.quantile(np.abs(W[:, order]), 0.995)) or 1.0
-    places = (np.clip(W / full, -1, 1) * 127 + 128).round().astype(np.uint8)  # 128 is 0
-    h, w = shape[0] + 1, shape[1] + 1
-    sheet = np.full((-(-len(order) // columns) * h - 1, min(columns, len(order)) * w - 1), 128, np.uint8)
-    for index, unit in enumerate(order):
-        top, left = index // columns * h, index % columns * w
-        sheet[top : top + h - 1, left : left + w - 1] = places[:, unit].reshape(shape[:2])
+    columns = min(columns, len(order))
+    rows, h, w = -(-len(order) // columns), shape[0] + 1, shape[1] + 1
+    tiles = np.zeros((rows * columns, h, w))  # a line of zeros below and right of each picture
+    tiles[: len(order), :-1, :-1] = W.T[order].reshape(-1, h - 1, w - 1)
+    sheet = tiles.reshape(rows, columns, h, w).swapaxes(1, 2).reshape(rows * h, columns * w)[:-1, :-1]
     colours = LinearSegmentedColormap.from_list("weights", [style.TRAINING, "white", style.VALIDATION], N=255)
-    return png_bytes(sheet, colours(np.arange(-1, 255), bytes=True)[:, :3])
+    pixels: NDArray[np.uint8] = colours(0.5 + sheet / (2 * full), bytes=True)[:, :, :3]
+    return pixels
 
 
-def reliability_svg(bins: Reliability) -> str:
-    """Return the reliability diagram: accuracy over confidence, a dot for each bin, its area by the bin's rows."""
-    ticks = (0, 0.2, 0.4, 0.6, 0.8, 1)
-    grid = "".join(f"M{tick} 0V1M0 {tick}H1" for tick in ticks)
-    labels = "".join(
-        f'<text x="{50 + 260 * tick}" y="288" text-anchor="middle">{tick}</text>'
-        f'<text x="44" y="{276 - 260 * tick}" text-anchor="end">{tick}</text>'
-        for tick in ticks
-    )
-    gaps, dots = "", ""
-    for confidence, accuracy, rows in zip(bins.confidence, bins.accuracy, bins.rows, strict=True):
-        radius = (3 + 9 * float(np.sqrt(rows / bins.rows.max()))) / 260
-        hover = f"{rows} rows: confidence {confidence:.3f}, accuracy {accuracy:.3f}"
-        gaps += f"M{confidence:.4f} {confidence:.4f}V{accuracy:.4f}"
-        dots += (
-            f'<circle cx="{confidence:.4f}" cy="{accuracy:.4f}" r="{radius:.4f}" fill="{style.TRAINING}" '
-            f'fill-opacity=".75"><title>{hover}</title></circle>'
-        )
-    return (
-        '<svg width="330" height="316" font-size="12" role="img" aria-label="reliability diagram">'
-        '<g transform="translate(50 272) scale(260 -260)" stroke-width=".004">'  # from 0 to 1, upwards
-        f'<path d="{grid}" stroke="{style.GRID}"/>'
-        f'<path d="M0 0L1 1" stroke="{style.MARK}" stroke-dasharray=".02 .015"/>'
-        f'<path d="{gaps}" stroke="{style.VALIDATION}"/>{dots}</g>{labels}'
-        '<text x="180" y="308" text-anchor="middle">confidence (top probability)</text>'
-        '<text transform="translate(14 142) rotate(-90)" text-anchor="middle">accuracy (share right)</text></svg>'
-    )
+@style.default_look()
+def reliability_figure(bins: Reliability) -> Figure:
+    """Draw the reliability diagram: accuracy over confidence, a dot for each bin, its area by the bin's rows."""
+    figure = style.new_figure(3.6, 3.4)
+    axes = figure.subplots()
+    figure.subplots_adjust(0.16, 0.14, 0.97, 0.97)
+    axes.plot([0, 1], [0, 1], color=style.MARK, linewidth=1, linestyle="--")
+    axes.vlines(bins.confidence, bins.confidence, bins.accuracy, color=style.VALIDATION, linewidth=1)
+    area = 20 + 180 * bins.rows / bins.rows.max()
+    axes.scatter(bins.confidence, bins.accuracy, area, color=style.TRAINING, alpha=0.75, zorder=3)
+    style.tidy(axes, "confidence (top probability)", "accuracy (share right)")
+    return figure

@@ -66,8 +66,7 @@ def raw_rows(run: Path, part: str, chosen: NDArray[np.intp] | None = None) -> Ra
     numbers = np.arange(len(rows.y)) if chosen is None else chosen
     if len(numbers) and numbers.max() >= len(rows.y):
         raise FileError(f"the {part} rows are fewer than when the run was made: the data files have changed")
-    X, y, row_numbers = rows.X.raw(numbers), np.asarray(rows.y)[numbers], np.asarray(rows.row_numbers)[numbers]
-    return RawRows(X, y, row_numbers, dataset.preparation)
+    return RawRows(rows.X.raw(numbers), rows.y[numbers], rows.row_numbers[numbers], dataset.preparation)
 
 
 @lru_cache(maxsize=1)
