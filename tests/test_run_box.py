@@ -178,7 +178,7 @@ def test_a_folder_swapped_after_it_was_checked_is_not_left(run, tmp_path, monkey
     names = ["epoch-00000.npz", "epoch-00001.npz", "epoch-00007.npz"]
     assert sorted(each.name for each in (run / "moved").iterdir()) == names
     assert not list(outside.iterdir())
-    for action in (lambda: RunFolder(run).write_snapshot(1, b"new"), lambda: snapshot_models(run)):
+    for action in (lambda: RunFolder(run).write_snapshot(1, b"new"), lambda: snapshot_models(run, load_model(run))):
         (outside / "epoch-00001.npz").write_bytes(b"mine")
         with pytest.raises(RunError, match="snapshots: cannot be .*: Not a directory"):
             action()
