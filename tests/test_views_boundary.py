@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 from view_runs import made_history
 
@@ -34,6 +35,7 @@ def test_each_part_of_the_plane_has_its_class_colour_with_x_across_and_y_up():
 
 def test_a_mark_is_on_the_colour_of_its_class_in_the_picture():
     figure = new_figure(4, 4)
+    FigureCanvasAgg(figure)
     axes = figure.subplots()
     Plane(np.zeros((1, 2)), Y[:1], range(4)).draw(
         axes, quadrants

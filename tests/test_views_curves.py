@@ -93,7 +93,7 @@ def test_seeds_that_share_no_second_have_no_mean():
     histories = [made_history(5, seconds=np.arange(1, 6) + later) for later in (0, 10)]
     runs = [run(history=history, seed=seed) for seed, history in enumerate(histories)]
     assert val_loss_of(grouped(runs)[0], "seconds") is None
-    style.save(curves_figure(runs, by="seconds"), io.BytesIO())
+    style.picture(curves_figure(runs, by="seconds"))
 
 
 @pytest.mark.parametrize(("by", "seconds", "place"), [("epoch", ((1,), (2,)), 1), ("seconds", ((1, 2), (2, 3)), 2)])
@@ -131,9 +131,7 @@ def test_a_band_is_inside_its_panel(scale):
 
 def test_runs_without_validation_rows_are_drawn_beside_others():
     nothing = np.full(12, np.nan)
-    style.save(
-        curves_figure([run(history=made_history(12, val_loss=nothing, val_accuracy=nothing)), run()]), io.BytesIO()
-    )
+    style.picture(curves_figure([run(history=made_history(12, val_loss=nothing, val_accuracy=nothing)), run()]))
 
 
 @pytest.mark.parametrize("scale", ["linear", "log", None])
@@ -141,9 +139,8 @@ def test_runs_without_validation_rows_are_drawn_beside_others():
 def test_losses_at_the_ends_of_the_numbers_are_drawn(scale, loss):
     history = made_history(3, train_loss=[loss] * 3, val_loss=[loss, 1, loss], seconds=[1, 2, 1.7e308])
     for seeds in (1, 3):
-        style.save(
-            curves_figure([run(history=history, seed=k) for k in range(seeds)], scale=scale, by="seconds"), io.BytesIO()
-        )
+        runs = [run(history=history, seed=k) for k in range(seeds)]
+        style.picture(curves_figure(runs, scale=scale, by="seconds"))
 
 
 def two_runs():
@@ -298,8 +295,16 @@ def test_a_folder_without_history_or_epochs_says_what_is_expected(tmp_path):
         read_run(tmp_path / "none", {})
     full = RunFolder(made_run(tmp_path / "r")).history
     full.write_text(full.read_text().splitlines()[0] + "\n")
-    with pytest.raises(RunError, match="no epoch"):
+    with pytest.raises(RunError, match="expected a finished epoch, got none"):
         read_run(tmp_path / "r", {})
     full.unlink()
     with pytest.raises(RunError, match=r"history\.csv: cannot be read"):
         read_run(tmp_path / "r", {})
+
+
+def test_a_run_that_explodes_does_not_press_the_others_flat():
+    exploding = made_history(40, train_loss=np.geomspace(1, 1e17, 40), val_loss=np.geomspace(1, 1e17, 40))
+    axes = curves_figure([run("a", exploding), *(run(f"r{k}", solver__reg=0.1 * k) for k in range(3))]).axes[0]
+    bottom, top = axes.get_ylim()
+    assert bottom < made_history()["train_loss"].min()
+    assert top < 1e7

@@ -76,9 +76,10 @@ def command(
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     loaded = [loaded[k] for k in table.order]
+    words = (table if len(loaded) == 1 else table.short()).for_terminal()
     if text:
         width = shutil.get_terminal_size().columns
-        click.echo(f"{text_plot(loaded, panels, by, width)}\n\n{table.for_terminal()}")
+        click.echo(f"{text_plot(loaded, panels, by, width)}\n\n{words}")
         return
     name = "loss_curve.png" if show is None else f"{'-'.join(panel.name for panel in panels)}.png"
     path = output or (loaded[0].path / name if len(loaded) == 1 else Path("curves.png"))
@@ -86,7 +87,7 @@ def command(
     style.save(curves_figure(loaded, panels, by=by, scale=scale, bands=bands, title=title), path)
     if len(loaded) > 1:
         write_atomically(path.with_suffix(".csv"), table.as_csv().encode(errors="replace"))
-    click.echo(f"{table.for_terminal()}\n\n{path}")
+    click.echo(f"{words}\n\n{path}")
 
 
 def _draw_boundary(run: RunData, output: Path | None) -> Path:

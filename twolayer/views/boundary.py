@@ -125,9 +125,8 @@ def animate_boundary(
 
     images = []
     for epoch, model in frames:
-        buffer = io.BytesIO()
-        style.save(_frame(plane, epoch, model, history), buffer)
-        images.append(Image.open(buffer).convert("RGB"))
+        frame = style.picture(_frame(plane, epoch, model, history))
+        images.append(Image.open(io.BytesIO(frame)).convert("RGB"))
     palette = images[-1].quantize(128)
     first, *others = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     buffer = io.BytesIO()

@@ -5,7 +5,6 @@ seed differs. Training is thin and validation thick everywhere."""
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -98,8 +97,12 @@ def curves_figure(
     for axes in axes_of[len(panels) :]:
         axes.remove()
     if single:
+        named: dict[str, Any] = {}
+        for axes in figure.axes:
+            lines, words = axes.get_legend_handles_labels()
+            named |= zip(words, lines, strict=True)
         above_right: dict[str, Any] = {"loc": "upper right", "bbox_to_anchor": (0.99, 1 - 0.15 / height)}
-        figure.legend(*axes_of[0].get_legend_handles_labels(), ncols=3, frameon=False, **above_right)
+        figure.legend(named.values(), named, ncols=3, frameon=False, **above_right)
     else:
         thick = [Line2D([], [], color=look[0], linestyle=look[1], linewidth=THICK) for look in looks if look]
         lower_left: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0.06, 0.25 / height)}
@@ -119,7 +122,8 @@ def _draw_group(axes: Axes, panel: Panel, group: RunGroup, by: By, look: Look | 
     for line in lines:
         marker = "o" if len(line.x) == 1 else None
         options: dict[str, Any] = {"linestyle": line.dash, "linewidth": line.width, "marker": marker}
-        axes.plot(line.x, line.y, color=line.color, label=line.words, **options)
+        label = line.words if line.column.startswith(("train_", "val_")) else None  # the axis names the others
+        axes.plot(line.x, line.y, color=line.color, label=label, **options)
         values.append(line.y)
         if line.band is not None and line.width == THICK:
             axes.fill_between(line.x, *line.band, color=line.color, alpha=0.18, linewidth=0)
@@ -144,6 +148,7 @@ def text_plot(runs: Sequence[RunData], panels: Sequence[Panel], by: By, width: i
         plot = plotille.Figure()
         plot.width, plot.height = max(10, width - 30), height
         plot.x_label, plot.y_label, plot.origin = by, panel.name, False
+        plot.set_x_limits(min_=0)
         plot.register_label_formatter(float, lambda value, chars, *_, **__: f"{value:.4g}".rjust(chars))
         for index, group in enumerate(grouped(runs, by_seed=False)):
             for line in panel_lines(panel, group, by, points=4 * width)[-1:]:
@@ -169,9 +174,7 @@ class Picture:
         style.save(self.figure, Path(path))
 
     def _repr_png_(self) -> bytes:
-        buffer = io.BytesIO()
-        style.save(self.figure, buffer)
-        return buffer.getvalue()
+        return style.picture(self.figure)
 
     def __repr__(self) -> str:
         return "Picture(a notebook shows it, .save(path) writes it)"

@@ -177,6 +177,5 @@ def _curve(
 
 def best_point(run: RunData, column: str, by: By) -> tuple[float, float] | None:
     """Return where a column's line passes the best epoch of a run."""
-    at = np.flatnonzero(run.column("epoch") == run.best_epoch)
-    x, y = run.column(by), run.column(column)
-    return (float(x[at[0]]), float(y[at[0]])) if at.size and x.size and y.size else None
+    x, y = run.at_best(by), run.at_best(column)
+    return None if x is None or y is None else (x, y)

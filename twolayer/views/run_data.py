@@ -210,7 +210,7 @@ def read_run(path: str | Path, config: Mapping[str, Any] | None = None) -> RunDa
     folder = open_run(path)
     history = read_history(folder.history)
     if not len(history["epoch"]):
-        raise RunError(f"{folder.history}: holds no epoch yet; wait until the first one ends")
+        raise RunError(f"{folder.history}: expected a finished epoch, got none")
     if config is None:
         config = load_config(folder.config, require_files=False).model_dump()
     predictions, classes = predictions_of(folder.predictions)

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,13 +56,10 @@ def default_look() -> Iterator[None]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure of this size in inches, on the Agg canvas."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    """Return an empty figure of this size in inches."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
+    return Figure(figsize=(width, height), dpi=DPI, facecolor="white")
 
 
 def tidy(axes: Axes, xlabel: str, ylabel: str) -> None:
@@ -113,7 +110,7 @@ def set_log_scale(axes: Axes, low: float, high: float) -> None:
 def wants_log(curves: Sequence[NDArray[Any]]) -> bool:
     """Return whether values span a factor large enough that a logarithmic scale shows more of them."""
     values = _positive(curves)
-    return bool(values.size) and float(values.max()) > LOG_FROM * float(values.min())
+    return bool(values.size and values.max() > LOG_FROM * values.min())
 
 
 def scale_from_zero_or_log(axes: Axes, curves: Sequence[NDArray[Any]], log: bool) -> None:
@@ -123,6 +120,7 @@ def scale_from_zero_or_log(axes: Axes, curves: Sequence[NDArray[Any]], log: bool
         return
     low, high = float(values.min()), float(values.max())
     if log:
+        high = min(high, 1e6 * float(np.median(values)))  # a run that explodes does not press the others flat
         set_log_scale(axes, max(low, high * 1e-12) / 1.15, high * 1.15)
     else:
         axes.set_ylim(0, high * 1.05)
@@ -141,16 +139,16 @@ def color_map(name: str) -> Any:
 
 
 @default_look()
-def save(figure: Figure, target: Path | BinaryIO) -> None:
-    """Write the figure into a file by its name's ending (.png, .svg, .pdf), whole or not at all; or as PNG into an
-    open file."""
-    kind = (target.suffix.lower().lstrip(".") if isinstance(target, Path) else "") or "png"
+def picture(figure: Figure, kind: str = "png") -> bytes:
+    """Return the figure as a file of a kind: png, svg or pdf."""
     buffer = io.BytesIO()
     options: dict[str, Any] = {"metadata": {{"svg": "Date", "pdf": "CreationDate"}.get(kind, "Software"): None}}
     if kind == "png":
         options["pil_kwargs"] = {"compress_level": 1}  # a few kB more, a third of the time
     figure.savefig(buffer, format=kind, **options)
-    if isinstance(target, Path):
-        write_atomically(target, buffer.getvalue())
-    else:
-        target.write(buffer.getvalue())
+    return buffer.getvalue()
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write the figure into a file by its name's ending (.png, .svg, .pdf), whole or not at all."""
+    write_atomically(path, picture(figure, path.suffix.lower().lstrip(".") or "png"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from twolayer.utils.columns import larger_is_better
@@ -22,13 +22,20 @@ class RunTable(NamedTuple):
     columns: dict[str, list[Cell]]
     order: list[int]
 
+    def short(self) -> RunTable:
+        """Return the table with fewer figures, which leave room for the keys in which runs differ."""
+        kept = {name: cells for name, cells in self.columns.items() if name in SHORT or name not in FIGURES}
+        return self._replace(columns=kept)
+
     def as_text(self) -> list[list[str]]:
         """Return the header and the rows, as they are shown."""
 
         def text(name: str, cell: Cell) -> str:
-            if isinstance(cell, float):
-                return f"{cell:.2f}" if name == "seconds" else f"{cell:.4f}" if name in FIGURES else f"{cell:g}"
-            return "" if cell is None else str(cell)
+            if not isinstance(cell, float):
+                return "" if cell is None else str(cell)
+            if name not in FIGURES:
+                return f"{cell:g}"
+            return f"{cell:.2f}" if name == "seconds" else f"{cell:.4f}" if abs(cell) < 1e6 else f"{cell:.4g}"
 
         cells = [[text(name, cell) for cell in column] for name, column in self.columns.items()]
         return [list(self.columns), *map(list, zip(*cells, strict=True))]
@@ -51,10 +58,8 @@ class RunTable(NamedTuple):
         return text.getvalue()
 
 
-def run_table(
-    runs: Sequence[RunData], sort: str | None = None, figures: Collection[str] = FIGURES, status: bool = False
-) -> RunTable:
-    """Make the table of one or more runs, with some of `FIGURES`, and with `status` even if all are finished.
+def run_table(runs: Sequence[RunData], sort: str | None = None, status: bool = False) -> RunTable:
+    """Make the table of one or more runs; with `status`, it is shown even if all are finished.
 
     `sort` is a column's name or a config key, ValueError for another one; None: the monitored value at the best epoch,
     the best first."""
@@ -65,8 +70,8 @@ def run_table(
         columns[name] = [value if type(value) in (int, float) else value_text(value) for value in settings]
     if status or any(run.status not in ENDED for run in runs):
         columns["status"] = [run.status for run in runs]
-    shown = {name: [run.figures[name] for run in runs] for name in figures}
-    columns |= {name: cells for name, cells in shown.items() if any(cell is not None for cell in cells)}
+    figures = {name: [run.figures[name] for run in runs] for name in FIGURES}
+    columns |= {name: cells for name, cells in figures.items() if any(cell is not None for cell in cells)}
     by = runs[0].monitor
     values: list[Cell] = [run.at_best(by) for run in runs]
     if sort is not None:

@@ -6,13 +6,12 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from twolayer.runs.saved_model import load_model
 from twolayer.utils.errors import TwoLayerError
 from twolayer.utils.text import counted
-from twolayer.views.boundary import Plane, boundary_figure, plane_of, snapshot_models
+from twolayer.views.boundary import boundary_figure, plane_of, snapshot_models
 from twolayer.views.diagnosis import diagnose
 from twolayer.views.interactive import Curves
 from twolayer.views.live.following import Follower, LiveRun
@@ -48,7 +47,6 @@ class WatchPage:
         self.panels, self.small = (column(sizing_mode="stretch_width") for _ in range(2))
         self.curves = Curves({}, "epoch")
         self._state: object = None
-        self._plane: tuple[Path, Plane] | None = None
         self.look()
         controls = row(self.by, self.scale, self.show)
         parts = (self.head, controls, self.panels, self.list.table, self.words, self.small, self.boundary)
@@ -67,7 +65,7 @@ class WatchPage:
 
     def _update(self) -> None:
         """Bring panels and words up to date with the controls and the chosen runs."""
-        _set(self.head, self._headline())
+        self.head.text = self._headline()
         chosen, focus, by = self.list.chosen_runs(), self.list.focus(), cast(By, self.by.value)
         shown = [panel for k, panel in enumerate(PANELS.values()) if k in self.show.active]
         with_boundary = focus is not None and len(PANELS) in self.show.active
@@ -86,8 +84,8 @@ class WatchPage:
             main, small = [name for name in logs if name in _MAIN], [name for name in logs if name not in _MAIN]
             for place, names in ((self.panels, main), (self.small, small)):
                 place.children = [self.curves.grid(names)] if names else []
-        _set(self.words, _words(focus) if focus is not None else "")
-        _set(self.boundary, self._boundary_of(focus) if focus is not None and with_boundary else "")
+        self.words.text = _words(focus) if focus is not None else ""
+        self.boundary.text = _boundary_of(focus) if focus is not None and with_boundary else ""
 
     def _logs(self, shown: Sequence[Panel], runs: Sequence[LiveRun]) -> dict[str, bool]:
         """Return the panels that have something to show, and which of them are logarithmic; once so, it stays so."""
@@ -114,30 +112,24 @@ class WatchPage:
             hint += "Drawn: the runs that train, the newest and the best of the others. "
         return f"<b>{escape(text)}</b><br>{hint}Tick a row to draw its run and to have it explained."
 
-    def _boundary_of(self, run: LiveRun) -> str:
-        """Return the boundary of a run as HTML, by the newest model in its folder: of its snapshots, or the best."""
-        path = run.folder.path
-        try:
-            model = load_model(path)
-            if model.params.n_features != 2:
-                return "<p>The boundary is drawn for rows of two features.</p>"
-            if self._plane is None or self._plane[0] != path:
-                self._plane = path, plane_of(path, model.classes)
-            epoch, model = (snapshot_models(path, model, newest=True) or [(run.data.best_epoch or 0, model)])[0]
-            figure = boundary_figure(self._plane[1], model.predict_proba)
-        except (TwoLayerError, OSError) as error:
-            return f'<p class="alarm">{escape(str(error).splitlines()[0])}</p>'
-        return f'<h3>{escape(path.name)}, epoch {epoch}</h3><img alt="boundary" src="{figure_uri(figure)}">'
 
-
-def _set(div: Any, text: str) -> None:
-    if div.text != text:
-        div.text = text
+def _boundary_of(run: LiveRun) -> str:
+    """Return the boundary of a run as HTML, by the newest model in its folder: of its snapshots, or the best."""
+    path = run.folder.path
+    try:
+        model = load_model(path)
+        if model.params.n_features != 2:
+            return "<p>The boundary is drawn for rows of two features.</p>"
+        epoch, model = (snapshot_models(path, model, newest=True) or [(run.data.best_epoch or 0, model)])[0]
+        figure = boundary_figure(plane_of(path, model.classes), model.predict_proba)
+    except (TwoLayerError, OSError) as error:
+        return f'<p class="alarm">{escape(str(error).splitlines()[0])}</p>'
+    return f'<h3>{escape(path.name)}, epoch {epoch}</h3><img alt="boundary" src="{figure_uri(figure)}">'
 
 
 def _words(run: LiveRun) -> str:
     """Return the diagnosis of a run, and the command that resumes or repeats it, as HTML."""
-    data, path = run.data, shlex.quote(str(run.folder.path))
+    data = run.data
     body, problem = "<p>No epoch has ended yet.</p>", "; ".join(run.problems.values())
     if len(data.history.get("epoch", ())) and not problem:
         try:
@@ -146,9 +138,9 @@ def _words(run: LiveRun) -> str:
             problem = str(error)
     if problem:
         body = f'<p class="alarm">{escape(problem)}</p>'
-    command = f"to resume it: twolayer train --resume {path}"
     if data.status in (*ENDED, "diverged"):
         command = f"to repeat it: twolayer train {shlex.quote(str(run.folder.config))}"
-    elif data.status == "running":
-        command = f"it is training; {command.replace('it:', 'it after an interruption:')}"
+    else:
+        when = "it is training; to resume it after an interruption" if data.status == "running" else "to resume it"
+        command = f"{when}: twolayer train --resume {shlex.quote(str(run.folder.path))}"
     return f"<h3>{escape(data.name)}: {escape(data.status)}</h3>{body}<p><code>{escape(command)}</code></p>"

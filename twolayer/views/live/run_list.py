@@ -7,7 +7,7 @@ from typing import Any
 
 from twolayer.views import style
 from twolayer.views.live.following import LiveRun
-from twolayer.views.table import SHORT, run_table
+from twolayer.views.table import run_table
 
 AUTOMATIC = 5  # runs drawn until some are chosen
 MOST = 40  # runs drawn at a time; of more, those higher in the table
@@ -82,7 +82,7 @@ class RunList:
         if not runs:
             self._looks, self.source.data = {}, {"path": []}
             return
-        table = run_table(state, figures=SHORT, status=True)
+        table = run_table(state, status=True).short()
         ranked = [runs[k] for k in table.order]
         chosen = [path for path in self._looks if path in self._runs]
         if not self.by_hand:

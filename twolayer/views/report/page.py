@@ -21,8 +21,8 @@ from twolayer.views.panels import By
 from twolayer.views.report import html, pictures
 from twolayer.views.report.html import text
 from twolayer.views.report.rows import RawRows, rows_or_reason
-from twolayer.views.run_data import FIGURES, RunData, differing_keys, flattened
-from twolayer.views.table import SHORT, run_names, run_table
+from twolayer.views.run_data import RunData, differing_keys, flattened
+from twolayer.views.table import run_names, run_table
 
 MAX_UNITS = 64  # pictures of weights for one run; several runs share them
 MAX_COLUMNS = 12  # of a mistaken row that is no picture
@@ -43,7 +43,7 @@ def write_report(
     Returns:
         A note for the terminal: which extra would make the curves interactive, or nothing.
     """
-    table = run_table(runs, figures=FIGURES if len(runs) == 1 else SHORT)
+    table = run_table(runs)
     runs = [runs[k] for k in table.order]
     head, note = "", ""
     try:
@@ -55,7 +55,7 @@ def write_report(
         picture = pictures.figure_uri(curves_figure(runs, by=by, scale=scale, bands=bands))
         curves, note = f'<img class="curves" alt="loss and accuracy over {by}" src="{picture}">', str(missing)
     title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
-    header, *rows = table.as_text()
+    header, *rows = (table if len(runs) == 1 else table.short()).as_text()
     parts = [f"<h1>{text(title)}</h1>", curves, html.table(header, rows)]
     for index, (run, name) in enumerate(zip(runs, run_names(runs), strict=True)):
         about = "\n".join(_about(run, image_shape, max(8, MAX_UNITS // len(runs))))

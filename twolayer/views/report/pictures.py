@@ -21,9 +21,7 @@ def figure_uri(figure: Figure) -> str:
     """Return a figure, in 256 colours, as the address of a picture in a page."""
     from PIL.Image import open as open_image
 
-    buffer = io.BytesIO()
-    style.save(figure, buffer)
-    return _uri(open_image(buffer).convert("RGB").quantize(256))
+    return _uri(open_image(io.BytesIO(style.picture(figure))).convert("RGB").quantize(256))
 
 
 def pixels_uri(pixels: NDArray[np.uint8]) -> str:
