@@ -286,3 +286,23 @@ def test_kept_columns_are_in_front_and_ids_are_kept_in_files(tmp_path, run_twola
     assert (frame["p(a)"] + frame["p(b)"]).round(5).eq(1).all()
     done = run_twolayer("predict", "run", "new.csv", "--keep", "nothing", cwd=tmp_path)
     assert "expected one of 'x', 'note', 'row_id', got --keep 'nothing'" in done.stderr
+
+
+def test_kept_columns_called_like_ours_keep_their_names_and_an_answer_never_replaces_its_input(tmp_path, run_twolayer):
+    rows = "".join(f"n{i},L{i},p{i},{i / 7:.3f},{'uv'[i % 2]}\n" for i in range(40))
+    (tmp_path / "t.csv").write_text("p(u),label,predicted label,a,y\n" + rows)
+    (tmp_path / "c.yaml").write_text(
+        "data: {train: t.csv, label: y, ignore: [p(u), label, predicted label]}\nsolver: {epochs: 2}\n"
+    )
+    assert run_twolayer("train", "c.yaml", "--run-dir", "run", "--quiet", cwd=tmp_path).returncode == 0
+    names = ["p(u)", "label", "predicted label", "a", "y", "predicted predicted label", "predicted p(u)", "p(v)"]
+    answer_of(run_twolayer, "run", "t.csv", "--keep", "all", "--proba", "-o", "a.parquet", cwd=tmp_path)
+    frame = pytest.importorskip("pandas").read_parquet(tmp_path / "a.parquet")
+    assert list(frame) == names
+    assert frame.iloc[3, :3].tolist() == ["n3", "L3", "p3"]
+    done = run_twolayer("predict", "run", "t.csv", "-o", "./t.csv", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "would replace it; choose another file with -o" in done.stderr
+    assert (tmp_path / "t.csv").read_text().endswith(rows)
+    done = answer_of(run_twolayer, "run", "t.csv", "./t.csv", "-o", "out", cwd=tmp_path)
+    assert done.stdout.startswith("1 of 1 files")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -62,12 +63,15 @@ def command(
         raise click.UsageError("several FILEs, --workers and --scheduler need -o FOLDER for the answers")
     from twolayer.runs.saved_model import load_model
 
+    files = tuple(dict.fromkeys(files))
     model = load_model(model_path)
     kept = keep.split(",") if keep else []
     options = {"proba": proba, "keep": kept, "keep_ids": keep is None and output is not None, "safe_csv": safe_csv}
     if output is None or (output.suffix in (".csv", ".parquet") and not output.is_dir()):
         if spread:
             raise click.UsageError(f"expected a folder for -o, got {output}")
+        if output is not None and os.path.realpath(output) == os.path.realpath(files[0]):
+            raise click.UsageError(f"{files[0]}: its answer would replace it; choose another file with -o")
         _predict_one(model, files[0], options, output)
         return 0
     from twolayer.runs.predict_files import predict_files

@@ -264,14 +264,8 @@ def frame_bytes(X: Any) -> bytes:
 
 
 def parquet_bytes(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
-    """Return a Parquet file of rows; probabilities, written as texts, become numbers."""
-    columns = list(zip(*rows, strict=True)) or [()] * len(names)
-    return _parquet(
-        {
-            name: list(map(float, column)) if name.startswith("p(") else list(column)
-            for name, column in zip(names, columns, strict=True)
-        }
-    )
+    """Return a Parquet file of rows; `names` are those of the columns, each different."""
+    return _parquet(dict(zip(names, zip(*rows, strict=True), strict=True)))
 
 
 def _parquet(columns: Mapping[str, Any]) -> bytes:

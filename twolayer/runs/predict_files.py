@@ -99,9 +99,14 @@ def answer_rows(
     kept = read_columns(path, form, keep) if keep else {}
     if keep_ids and form and form.identifiers:
         kept = read_columns(path, form, form.identifiers, optional=True)
-    label = "label" if "label" not in kept else "predicted label"
+
+    def title(name: str) -> str:
+        while name in kept:
+            name = f"predicted {name}"
+        return name
+
     shown: Callable[[Any], Any] = safe_text if safe_csv else lambda cell: cell
-    yield [*map(shown, kept), label, *(f"p({each})" for each in model.classes if proba)]
+    yield [*map(shown, kept), title("label"), *(title(f"p({each})") for each in model.classes if proba)]
     classes = [shown(each) for each in model.classes]
     columns = [map(shown, column) for column in kept.values()]
     labels = (classes[index] for index in predicted.tolist())
