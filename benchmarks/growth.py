@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,7 @@ SPACE = "base: base.yaml\nsampler: random\nspace: {solver.learning_rate: {log_un
 SUMMARY = {"val_accuracy": 0.5, "val_loss": 0.7, "epochs": 3, "best_epoch": 2}
 
 
-def sleep_there(
-    ask: Any, trial: Mapping[str, Any], files: Any, digests: Any
-) -> tuple[tuple[str, str], dict[str, bytes]]:
+def sleep_there(ask: Any, name: str, config: Any, files: Any, digests: Any) -> tuple[tuple[str, str], dict[str, bytes]]:
     """Sleep in place of `train_there`; return files of the usual sizes."""
     time.sleep(float(os.environ[SECONDS_VARIABLE]))
     made = dict.fromkeys(("best.npz", "last.npz", "predictions.npz", "loss_curve.png"), b"x" * 4096)

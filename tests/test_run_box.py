@@ -22,7 +22,7 @@ from twolayer.config import config_from_dict
 from twolayer.runs.checkpoint import read_arrays, write_arrays
 from twolayer.runs.folder import RunFolder, open_run
 from twolayer.runs.saved_model import load_model
-from twolayer.sweep.trial import Trial, run_trial
+from twolayer.sweep.trial import run_trial
 from twolayer.training.run import resume, train
 from twolayer.utils.errors import RunError, TwoLayerError
 from twolayer.utils.files import (
@@ -424,9 +424,9 @@ def test_a_run_of_a_sweep_that_is_a_link_is_not_trained(finished, tmp_path):
     before = content_of_all(finished)
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "0000-seed0").symlink_to(finished)
-    trial = Trial("0000-seed0", config_from_dict({**CONFIG, "solver": {"epochs": 5}}).model_dump(), None)
+    config = config_from_dict({**CONFIG, "solver": {"epochs": 5}}).model_dump()
     with pytest.raises(Exception, match="0000-seed0: cannot be read: expected a folder, got a symbolic link"):
-        run_trial(trial, tmp_path / "runs" / "0000-seed0")
+        run_trial(config, tmp_path / "runs" / "0000-seed0")
     assert content_of_all(finished) == before
 
 

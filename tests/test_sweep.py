@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +32,9 @@ from twolayer.utils import files
 from twolayer.utils.errors import DataError, RunError, TwoLayerError
 from twolayer.utils.jsonfile import read_json
 from twolayer.utils.workers.local import LocalPool
+from twolayer.utils.workers.pool import JobResult
 
-PICTURES = ("against-keys.png", "parallel-coordinates.png", "best-curves.png")
+PICTURES = ("against-keys.png", "best-curves.png")
 
 
 @pytest.fixture
@@ -226,9 +226,9 @@ def test_a_judge_gets_the_best_value_so_far_after_every_epoch_and_again_on_resum
         heard.append((epoch, value))
         return "stop" if len(heard) == 4 else "go"
 
-    trial, folder = Trial("run", config.model_dump(), 0), tmp_path / "run"
-    assert run_trial(trial, folder, judge).status == "interrupted"
-    assert run_trial(trial, folder, judge).status == "finished"
+    folder = tmp_path / "run"
+    assert run_trial(config.model_dump(), folder, judge).status == "interrupted"
+    assert run_trial(config.model_dump(), folder, judge).status == "finished"
     history = read_history(folder / "history.csv")
     best = np.maximum.accumulate(history["val_accuracy"])
     assert (best > history["val_accuracy"]).any()
@@ -428,7 +428,7 @@ def test_what_a_killed_worker_left_of_making_a_run_folder_is_removed(tmp_path):
     for beginning in (folder, folder.with_name(".0001-seed0.ca412171.tmp"), folder.with_name(".0002-seed0.0.tmp")):
         beginning.mkdir(parents=True)
         (beginning / "config.yaml").write_text("")
-    assert run_trial(Trial(folder.name, config.model_dump()), folder).status == "finished"
+    assert run_trial(config.model_dump(), folder).status == "finished"
     assert sorted(each.name for each in folder.parent.iterdir()) == [".0002-seed0.0.tmp", "0001-seed0"]
 
 
@@ -483,10 +483,8 @@ def test_killed_and_interrupted_with_two_workers_it_ends_with_the_same_trials_an
 def test_a_run_that_its_worker_broke_off_is_resumed_unless_that_always_happens(tmp_path, name):
     number = getattr(signal, name)
     sweep = load_sweep(write_sweep(tmp_path, base=LONG))
-    pools = []
-    workers = TrialWorkers(
-        tmp_path, lambda *message: "go", lambda answer: pools.append(LocalPool(1, 1, tmp_path, answer)) or pools[0]
-    )
+    pool = LocalPool(1, 1, tmp_path)
+    workers = TrialWorkers(tmp_path / "runs", pool)
     point = {"model.hidden": 4, "solver.learning_rate": 0.1}
     try:
         workers.submit(Trial("once", sweep.config(point).model_dump()))
@@ -494,20 +492,20 @@ def test_a_run_that_its_worker_broke_off_is_resumed_unless_that_always_happens(t
         deadline = time.monotonic() + 60
         while not history.exists() and time.monotonic() < deadline:
             workers.wait(0.01)
-        os.kill(pools[0]._workers[0].process.pid, number)
+        os.kill(pool._workers[0].process.pid, number)
         ended = []
         while not ended and time.monotonic() < deadline:
             ended = workers.wait(0.5)
-        assert [(trial.name, outcome.status) for trial, outcome in ended] == [("once", "finished")]
+        assert [(name, outcome.status) for name, outcome in ended] == [("once", "finished")]
         assert read_history(history)["epoch"].tolist() == list(range(1, 21))
 
         workers.submit(Trial("always", sweep.config(point).model_dump()))
         ended = []
         while not ended and time.monotonic() < deadline:
-            os.kill(pools[0]._workers[0].process.pid, number)
+            os.kill(pool._workers[0].process.pid, number)
             ended = workers.wait(0.5)
         assert ended[0][1].status == "failed"
-        assert re.match("(broken off|interrupted) 3 times, last by ", ended[0][1].reason)
+        assert re.match("broken off 3 times, last by (a )?signal ", ended[0][1].reason)
     finally:
         workers.close()
 
@@ -516,11 +514,11 @@ def test_a_run_that_its_worker_broke_off_is_resumed_unless_that_always_happens(t
 def test_a_training_on_all_rows_that_was_broken_off_is_not_taken_for_a_finished_one(tmp_path, monkeypatch):
     def wait(self, seconds):
         ended = InProcessPool.wait(self, seconds)
-        return [replace(each, value=("interrupted", "")) if "refit" in each.job.name else each for each in ended]
+        return [JobResult(each.job, stopped=True) if "refit" in each.job.name else each for each in ended]
 
     monkeypatch.setattr(search, "LocalPool", type("Pool", (InProcessPool,), {"wait": wait}))
     path = write_sweep(tmp_path, "trials: 1\nrefit: true\n")
-    with pytest.raises(RunError, match=r"refit-0000: training on all rows failed: interrupted 3 times"):
+    with pytest.raises(RunError, match=r"refit-0000: training on all rows interrupted: run the sweep again"):
         run_sweep(path, folder=tmp_path / "out")
 
 

@@ -20,13 +20,13 @@ from twolayer.sweep import search
 from twolayer.sweep.file import load_sweep
 from twolayer.sweep.journal import require_same_sweep
 from twolayer.sweep.search import run_sweep
-from twolayer.sweep.trial import worker_check
+from twolayer.sweep.trial import require_own_data
 from twolayer.utils.errors import TwoLayerError
 from twolayer.utils.jsonfile import read_json
 from twolayer.utils.version import __version__
 from twolayer.utils.workers import cluster
-from twolayer.utils.workers.cluster import ClusterAddress, check_on_worker
-from twolayer.utils.workers.pool import Job
+from twolayer.utils.workers.cluster import ClusterAddress, run_on_worker
+from twolayer.utils.workers.pool import Job, UnusableWorkerError
 
 pytestmark = [
     pytest.mark.skipif(os.name == "nt", reason="signals of POSIX"),
@@ -128,7 +128,7 @@ def test_a_job_that_always_ends_its_worker_has_failed_and_what_waits_for_a_worke
     try:
         for _ in range(2):
             processes.add_worker()
-        check = cluster.WorkerCheck("test_sweep_cluster:usable", {})
+        check = Job("", "test_sweep_cluster:usable", {})
         pool = cluster.ClusterPool(ClusterAddress(processes.address), check, 1, lines.append)
         deadline, ended = time.monotonic() + 60, []
         pool.submit(Job("always", "test_sweep_cluster:end_the_process", {}))
@@ -163,15 +163,18 @@ def test_a_worker_with_other_data_or_another_version_is_not_used(tmp_path, monke
     (tmp_path / "out").mkdir()
     sweep = load_sweep(write_sweep(tmp_path, base=TABLE))
     digests = require_same_sweep(sweep, tmp_path / "out")
-    check = worker_check(digests)
-    assert check_on_worker(__version__, check)[1] == ""
-    assert "0.0 here" in check_on_worker("0.0", check)[1]
+    assert run_on_worker(__version__, "pool", None, 1)[1:] == ("value", None)
+    _, kind, reason = run_on_worker("0.0", "pool", None, 1)
+    assert (kind, "0.0 here" in reason) == ("unusable", True)
+    assert require_own_data("ask", digests) == {str(tmp_path / "rows.csv"): str(tmp_path / "rows.csv")}
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.setenv("TWOLAYER_DATA", str(elsewhere))
-    assert "rows.csv: no such file on" in check_on_worker(__version__, check)[1]
+    with pytest.raises(UnusableWorkerError, match=r"rows.csv: no such file on"):
+        require_own_data("ask", digests)
     (elsewhere / "rows.csv").write_text(ROWS + "1,1,1\n", encoding="utf-8")
-    assert "its SHA-256 differs" in check_on_worker(__version__, check)[1]
+    with pytest.raises(UnusableWorkerError, match="its SHA-256 differs"):
+        require_own_data("ask", digests)
 
 
 def test_other_data_than_the_sweep_began_with_is_refused(tmp_path):

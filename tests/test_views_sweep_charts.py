@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from twolayer.sweep import charts as sweep_charts
-from twolayer.sweep.charts import draw_against_keys, draw_best_curves, draw_parallel_coordinates
+from twolayer.sweep.charts import draw_against_keys, draw_best_curves
 from twolayer.sweep.points import PointResult
 
 
@@ -22,7 +22,6 @@ def test_values_and_names_that_look_like_formulas_are_drawn_unchanged(tmp_path, 
         PointResult(k, {"data.label": value}, "finished", ("run",), 0.5 + k / 10) for k, value in enumerate(values)
     ]
     draw_against_keys(points, {"data.label": False}, "val_accuracy", tmp_path / "a.png")
-    draw_parallel_coordinates(points, {"data.label": False}, "val_accuracy", tmp_path / "b.png", larger=True)
     draw_best_curves([(f"0: label {values[0]}", np.arange(1.0, 4), np.ones(3))], "val_accuracy", tmp_path / "c.png")
     ticks = [text.get_text().replace(r"\$", "$") for text in drawn[0].axes[0].get_xticklabels()]
     assert ticks == sorted(values)

@@ -16,18 +16,15 @@ import pytest
 from twolayer.utils.errors import RunError
 from twolayer.utils.workers import cluster
 from twolayer.utils.workers.cluster import ClusterAddress, ClusterPool
-from twolayer.utils.workers.local import LocalPool
+from twolayer.utils.workers.local import LocalPool, _ask, _send
 from twolayer.utils.workers.pool import Job, UnusableWorkerError
-from twolayer.utils.workers.process import _ask, send
-
-HOST = socket.gethostname()
 
 
 def test_a_worker_whose_pool_has_died_during_a_job_still_sees_the_end():
-    lines: queue.Queue[str | None] = queue.Queue()
-    lines.put(None)
-    assert _ask(io.StringIO(), lines)("a message") == "stop"
-    assert lines.get(timeout=1) is None
+    lines: queue.Queue[bytes] = queue.Queue()
+    lines.put(b"")
+    assert _ask(io.BytesIO(), lines)("a message") == "stop"
+    assert lines.get(timeout=1) == b""
 
 
 class BrokenPipe:
@@ -45,7 +42,7 @@ class BrokenPipe:
 
 @pytest.mark.parametrize("number", [errno.EPIPE, errno.EINVAL], ids=["POSIX", "Windows"])
 def test_a_broken_pipe_is_no_error_whatever_the_system_calls_it(tmp_path, number):
-    send(BrokenPipe(number), {})
+    _send(BrokenPipe(number), {})
     pool = LocalPool(1, 1, tmp_path)
     pool._workers[0].process = SimpleNamespace(stdin=BrokenPipe(number), wait=lambda *seconds: 1)
     pool.submit(Job("run", "module:function", {}))
@@ -152,12 +149,12 @@ def test_a_job_whose_worker_vanishes_is_tried_on_another(monkeypatch, ready):
     monkeypatch.setattr(cluster, "import_extra", lambda *names: dask)
     monkeypatch.setattr(cluster, "LOOK_SECONDS", 0.0)
     pool = ClusterPool(ClusterAddress("tcp://nowhere"), None, 1, lines.append)
-    monkeypatch.setattr(cluster, "run_on_worker", lambda pool, job, threads: ("value", job["name"]))
+    monkeypatch.setattr(cluster, "run_on_worker", lambda version, pool, job, threads: ("host", "value", job["name"]))
     assert pool.wait(0) == []  # the checks of the workers
     dask.silent = set() if ready else {"tcp://first"}
     pool.submit(Job("one", "module:function", {}))
     dask.present.remove("tcp://first")  # before its result was taken
     assert results(pool, 1)["one"].value == "one"
     assert [line for line in lines if "is gone" in line] == [
-        f"worker tcp://first on {HOST} is gone; one is tried again"
+        f"worker tcp://first on {socket.gethostname()} is gone; one is tried again"
     ]

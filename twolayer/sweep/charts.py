@@ -1,4 +1,4 @@
-"""Pictures of a sweep: the metric against each key, all points as lines across the keys, the curves of the best."""
+"""Pictures of a sweep: the metric against each key, and the curves of the best points."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from twolayer.views.style import (
     MARK,
     TRAINING,
     VALIDATION,
-    color_map,
     default_look,
     line_look,
     new_figure,
@@ -50,38 +49,6 @@ def draw_against_keys(points: Sequence[PointResult], keys: Mapping[str, bool], m
         tidy(axes, key, metric if i % columns == 0 else "")
         axes.set_xticks(list(ticks), list(ticks.values()))
     figure.suptitle(f"{metric} of {len(points)} points; the star is the best", fontsize=10)
-    figure.tight_layout()
-    save(figure, path)
-
-
-@default_look()
-def draw_parallel_coordinates(
-    points: Sequence[PointResult], keys: Mapping[str, bool], metric: str, path: Path, *, larger: bool
-) -> None:
-    """Draw every finished point, the best first, as a line across one axis for each key and one for the metric; better
-    ones are darker, and `larger` says which these are."""
-    figure = new_figure(2.2 * (len(keys) + 1) + 1, 4)
-    axes = figure.add_subplot()
-    metrics = np.array([point.mean for point in points], float)
-    columns = [_positions([point.values[key] for point in points], log) for key, log in keys.items()]
-    columns.append(_positions(metrics.tolist(), False))
-    heights = np.column_stack([_unit(positions, ticks) for positions, ticks in columns])  # (points, axes)
-    goodness = heights[:, -1] if larger else 1 - heights[:, -1]
-    colours = color_map("cividis_r")(0.1 + 0.9 * goodness)
-    for line, colour, z in zip(heights[::-1], colours[::-1], goodness[::-1], strict=True):
-        axes.plot(range(len(columns)), line, color=colour, linewidth=1, alpha=0.8, zorder=2 + z)
-    axes.plot(range(len(columns)), heights[0], color=VALIDATION, linewidth=2.2, zorder=4)
-    for x, (_, ticks) in enumerate(columns):
-        axes.axvline(x, color=MARK, linewidth=0.8, zorder=1)
-        for height, name in zip(_unit(np.array(list(ticks)), ticks), ticks.values(), strict=True):
-            box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
-            place: dict[str, Any] = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
-            axes.annotate(name, (x, height), fontsize=8, bbox=box, zorder=5, **place)
-    axes.set_xticks(range(len(columns)), [*keys, metric])
-    axes.set_yticks([])
-    axes.set_xlim(-0.1, len(columns) - 0.7)
-    for side in axes.spines.values():
-        side.set_visible(False)
     figure.tight_layout()
     save(figure, path)
 
@@ -133,9 +100,3 @@ def _positions(values: Sequence[Any], logarithmic: bool) -> tuple[Array, dict[fl
         plain_number(float(f"{mark:.2g}" if len(distinct) > 5 and logarithmic else f"{mark:.4g}")) for mark in marks
     ]
     return place(numbers), dict(zip(place(marks).tolist(), names, strict=True))
-
-
-def _unit(positions: Array, ticks: Mapping[float, str]) -> Array:
-    """Return positions as heights from 0 to 1, the outermost ticks at the ends."""
-    low, high = min(ticks), max(ticks)
-    return (positions - low) / (high - low) if high > low else np.full(len(positions), 0.5)

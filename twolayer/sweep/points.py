@@ -23,6 +23,7 @@ from twolayer.sweep.study import Study
 from twolayer.sweep.trial import Answer, BestSoFar, Trial
 from twolayer.utils.errors import ConfigError, RunError
 from twolayer.utils.jsonfile import read_json
+from twolayer.utils.workers.pool import Job
 
 
 @dataclass(frozen=True)
@@ -56,16 +57,20 @@ def point_result(
     bad = next((outcome for outcome in outcomes.values() if outcome.status != "finished"), None)
     if bad is not None:
         return PointResult(number, values, bad.status, runs, epochs=sum(map(_epochs, folders)), reason=bad.reason)
+    names = (sweep.monitor, "val_loss", "epochs", "best_epoch")
     try:
-        summaries = [read_json(run.summary) for run in folders]
-        metrics = [float(summary[sweep.monitor]) for summary in summaries]
-        losses = [float(summary["val_loss"]) for summary in summaries]
-        epochs, best = sum(int(s["epochs"]) for s in summaries), tuple(int(s["best_epoch"]) for s in summaries)
+        rows = [[float(summary[name]) for name in names] for summary in (read_json(run.summary) for run in folders)]
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"{folders[0].path}: its summary.json lacks a figure to rank by: {error}") from None
-    spread = statistics.stdev(metrics) if len(metrics) > 1 else None
-    mean, loss = statistics.fmean(metrics), statistics.fmean(losses)
-    return PointResult(number, values, "finished", runs, mean, spread, loss, epochs, best)
+    metrics, losses, epochs, best = zip(*rows, strict=True)
+    return PointResult(
+        *(number, values, "finished", runs),
+        mean=statistics.fmean(metrics),
+        spread=statistics.stdev(metrics) if len(metrics) > 1 else None,
+        loss=statistics.fmean(losses),
+        epochs=int(sum(epochs)),
+        best_epochs=tuple(map(int, best)),
+    )
 
 
 def _by_mean(sweep: Sweep, result: PointResult) -> tuple[float, ...]:
@@ -93,10 +98,9 @@ def within_one_error(sweep: Sweep, finished: Sequence[PointResult]) -> list[Poin
     return [each for each in finished if abs((each.mean or 0.0) - (best.mean or 0.0)) <= (best.standard_error or 0.0)]
 
 
-def winner_of(sweep: Sweep, results: Sequence[PointResult]) -> PointResult | None:
+def winner_of(ranking: Sequence[PointResult]) -> PointResult | None:
     """Return the best point, or None if none has finished."""
-    first = next(iter(ranked(sweep, results)), None)
-    return first if first is not None and first.mean is not None else None
+    return next((each for each in ranking if each.mean is not None), None)
 
 
 def boundary_warnings(sweep: Sweep, winner: PointResult) -> list[str]:
@@ -151,23 +155,16 @@ class Points:
     def __init__(self, sweep: Sweep, folder: Path, journal: Journal, retry_failed: bool) -> None:
         self.sweep, self.folder, self.journal = sweep, folder, journal
         self.best: PointResult | None = None
-        self._repeats, settings = sweep.repeats, sweep.settings
+        self._repeats = sweep.repeats
         self._first = self._repeats[0]  # with a pruner, a point's first run decides whether it is hopeless
+        self._prunes = sweep.settings.pruner != "none"
         self._retry_failed = retry_failed
         self._points: list[_Point] = []
         self._open: dict[int, _Point] = {}  # those without a result
         self._trials: dict[str, tuple[_Point, Repeat]] = {}  # handed out
         self._started = time.monotonic()
-        self._prunes = settings.pruner != "none"
-        self.study = Study(
-            sweep.space,
-            sampler=settings.sampler,
-            seed=settings.seed,
-            maximize=sweep.larger_is_better,
-            pruner=settings.pruner,
-            min_epochs=settings.min_epochs,
-            epochs=sweep.config({d.key: d.values[0] for d in sweep.space}).solver.epochs,  # with a pruner, all the same
-        )
+        epochs = sweep.config({d.key: d.values[0] for d in sweep.space}).solver.epochs  # with a pruner, all the same
+        self.study = Study(sweep.space, sweep.settings, maximize=sweep.larger_is_better, epochs=epochs)
 
     @property
     def seconds(self) -> float:
@@ -214,10 +211,10 @@ class Points:
         self.study.report(number, epoch, value)
         return "go"
 
-    def judge(self, trial: Trial, epoch: int, value: float) -> Answer:
+    def answer(self, job: Job, message: Mapping[str, Any]) -> Answer:
         """Return whether a judged run continues after an epoch."""
-        assert trial.point is not None
-        return "prune" if self.study.report(trial.point, epoch, value) else "go"
+        point, _ = self._trials[job.name]
+        return "prune" if self.study.report(point.number, message["epoch"], message["value"]) else "go"
 
     def has_next(self) -> bool:
         """Return whether there is a run that has not been handed out."""
@@ -229,10 +226,17 @@ class Points:
         corner of the space showed, has failed."""
         while (point := self._point_to_train()) is not None:
             repeat = point.waiting.popleft()
+            changes: dict[str, Any] = {"run__snapshot_epochs": None, "run__refit": False}
+            if self.sweep.has_test_source:
+                changes["data__test"] = None  # the test rows are for the winner only
             try:
-                return self._trial(point, repeat)
+                config = self.sweep.config(point.values, repeat, **changes).model_dump()
             except ConfigError as error:
                 self._end(point, repeat, Outcome("failed", str(error)))
+                continue
+            name = run_name(point.number, repeat)
+            self._trials[name] = (point, repeat)
+            return Trial(name, config, judged=self._prunes and repeat == self._first)
         return None
 
     def _point_to_train(self) -> _Point | None:
@@ -262,21 +266,13 @@ class Points:
         most = self.sweep.max_points
         return most is None or len(self._points) < most
 
-    def _trial(self, point: _Point, repeat: Repeat) -> Trial:
-        changes: dict[str, Any] = {"run__snapshot_epochs": None, "run__refit": False}
-        if self.sweep.has_test_source:
-            changes["data__test"] = None  # the test rows are for the winner only
-        config = self.sweep.config(point.values, repeat, **changes).model_dump()
-        judged = self._prunes and repeat == self._first
-        name = run_name(point.number, repeat)
-        self._trials[name] = (point, repeat)
-        return Trial(name, config, point.number if judged else None)
-
-    def take(self, trial: Trial, outcome: Outcome) -> None:
+    def take(self, name: str, outcome: Outcome) -> None:
         """Record how a run ended, unless it was only interrupted."""
-        point, repeat = self._trials.pop(trial.name)
+        point, repeat = self._trials.pop(name)
         if outcome.status in ENDED:
             self._end(point, repeat, outcome)
+        else:
+            point.waiting.appendleft(repeat)
 
     def _end(self, point: _Point, repeat: Repeat, outcome: Outcome) -> None:
         self.journal.ended(run_name(point.number, repeat), outcome, self.seconds)

@@ -6,7 +6,8 @@ from __future__ import annotations
 import csv
 import io
 import statistics
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,9 @@ from twolayer.runs.folder import RunFolder
 from twolayer.runs.logs import read_history
 from twolayer.runs.saved_model import load_model
 from twolayer.solver.metrics import Evaluator
-from twolayer.sweep.charts import draw_against_keys, draw_best_curves, draw_parallel_coordinates
+from twolayer.sweep.charts import draw_against_keys, draw_best_curves
 from twolayer.sweep.file import Sweep
-from twolayer.sweep.points import PointResult, boundary_warnings, ranked, winner_of, within_one_error
+from twolayer.sweep.points import PointResult, boundary_warnings, winner_of, within_one_error
 from twolayer.sweep.space import Value
 from twolayer.utils.files import write_atomically
 from twolayer.utils.jsonfile import write_json
@@ -75,30 +76,23 @@ class SweepResult:
 
 
 def conclude(
-    sweep: Sweep,
-    folder: Path,
-    results: Sequence[PointResult],
-    importances: Mapping[str, float],
-    seconds: float,
-    signal_number: int | None,
+    sweep: Sweep, folder: Path, ranking: Sequence[PointResult], seconds: float, signal_number: int | None
 ) -> SweepResult:
     """Write results.csv, pictures, summary.json and, if a point has finished, best.yaml; after a signal, leave the test
     rows alone."""
-    ranking, winner = ranked(sweep, results), winner_of(sweep, results)
+    winner = winner_of(ranking)
     write_atomically(folder / "results.csv", results_csv(sweep, ranking).encode())
     summary: dict[str, Any] = {
         "status": "finished" if signal_number is None else "interrupted",
-        "points": len(results),
-        "runs": sum(len(result.runs) for result in results if result.status != "unfinished"),
-        "epochs": sum(result.epochs for result in results),
+        "points": len(ranking),
+        "runs": sum(len(result.runs) for result in ranking if result.status != "unfinished"),
+        "epochs": sum(result.epochs for result in ranking),
         "seconds": round(seconds, 3),
         "monitor": sweep.monitor,
-        "statuses": {name: sum(r.status == name for r in results) for name in dict.fromkeys(r.status for r in ranking)},
-        "importances": dict(importances),
+        "statuses": Counter(result.status for result in ranking),
     }
     counts = ", ".join(counted(summary[f"{noun}s"], noun) for noun in ("point", "run", "epoch"))
-    lines = [f"{counts}, {seconds:.1f} s", ""]
-    lines += _table(sweep, ranking)
+    lines = [f"{counts}, {seconds:.1f} s", "", *_table(sweep, ranking)]
     if winner is not None:
         write_atomically(folder / "best.yaml", dump_config(sweep.config(winner.values)).encode())
         warnings = boundary_warnings(sweep, winner)
@@ -108,23 +102,17 @@ def conclude(
         if sweep.settings.folds is not None:
             tied = len(within_one_error(sweep, [each for each in ranking if each.mean is not None]))
             summary["best"] |= {"standard_error": winner.standard_error, "tied": tied}
-            seeds = f" x {sweep.settings.seeds} seeds" if sweep.settings.seeds > 1 else ""
-            near = "within one standard error of the best mean"
-            smallest = f"{tied} points lie {near}, and of these the one with the fewest hidden units wins"
-            ties = smallest if tied > 1 else f"no other point lies {near}"
-            lines += ["", f"ranked by the mean over {sweep.settings.folds} folds{seeds}; {ties} (its standard error: "
-                      f"{winner.standard_error or 0:.4f})"]  # fmt: skip
+            folds = f"{sweep.settings.folds} folds" + f" x {sweep.settings.seeds} seeds" * (sweep.settings.seeds > 1)
+            ties = f"of {tied} points within one standard error of the best, the smallest network wins"
+            lines += ["", f"ranked by the mean over {folds}" + f"; {ties}" * (tied > 1)]
         lines += ["", *(f"note: {warning}" for warning in warnings)]
-        if importances:
-            shares = ", ".join(f"{key} {share:.0%}" for key, share in importances.items())
-            lines.append(f"importance for {sweep.monitor}: {shares}")
         if signal_number is None:
             summary["test"], test_lines = _test_figures(sweep, folder, winner)
             lines += test_lines
         lines.append(f"the best config: {folder / 'best.yaml'}; all points: {folder / 'results.csv'}")
         _draw(sweep, folder, ranking)
     write_json(folder / "summary.json", summary)
-    return SweepResult(folder, ranking, winner, summary, tuple(lines), signal_number)
+    return SweepResult(folder, list(ranking), winner, summary, tuple(lines), signal_number)
 
 
 def headline(sweep: Sweep, winner: PointResult | None) -> str:
@@ -202,13 +190,10 @@ def _test_figures(sweep: Sweep, folder: Path, winner: PointResult) -> tuple[dict
 
 
 def _draw(sweep: Sweep, folder: Path, ranking: Sequence[PointResult]) -> None:
-    """Draw against-keys.png, parallel-coordinates.png and best-curves.png."""
+    """Draw against-keys.png and best-curves.png."""
     finished = [point for point in ranking if point.mean is not None]
-    logarithmic = {d.key: d.is_log for d in sweep.space if d.varies}
-    if logarithmic:
+    if logarithmic := {d.key: d.is_log for d in sweep.space if d.varies}:
         draw_against_keys(finished, logarithmic, sweep.monitor, folder / "against-keys.png")
-        path = folder / "parallel-coordinates.png"
-        draw_parallel_coordinates(finished, logarithmic, sweep.monitor, path, larger=sweep.larger_is_better)
     curves = []
     for point in finished[:CURVES]:
         history = read_history(RunFolder(folder / "runs" / point.runs[0]).history)

@@ -11,10 +11,10 @@ from pathlib import Path
 from twolayer.config import Config
 from twolayer.runs.folder import folder_lock
 from twolayer.sweep.file import Sweep, load_sweep
-from twolayer.sweep.journal import Journal, Outcome, require_same_sweep
-from twolayer.sweep.points import PointResult, Points, winner_of
+from twolayer.sweep.journal import Journal, require_same_sweep
+from twolayer.sweep.points import PointResult, Points, ranked, winner_of
 from twolayer.sweep.report import SweepResult, conclude, headline, refit_config, refit_name
-from twolayer.sweep.trial import Trial, TrialWorkers, worker_check
+from twolayer.sweep.trial import Trial, TrialWorkers, require_own_data
 from twolayer.training.build import read_data
 from twolayer.utils.errors import DataError, RunError
 from twolayer.utils.files import explained, require_regular
@@ -22,7 +22,7 @@ from twolayer.utils.process import StopRequest
 from twolayer.utils.progress import Tally
 from twolayer.utils.workers.cluster import ClusterAddress, ClusterPool
 from twolayer.utils.workers.local import STOP_SECONDS, LocalPool
-from twolayer.utils.workers.pool import Answerer, Pool
+from twolayer.utils.workers.pool import Job, Pool
 
 POLL_SECONDS = 0.5
 REASON = 80  # characters of a reason beside the bar
@@ -67,12 +67,14 @@ def run_sweep(
         points = Points(sweep, folder, journal, retry_failed)
         points.restore()
 
-        def make_pool(answer: Answerer) -> Pool:
-            if cluster is None:
-                return LocalPool(sweep.settings.workers, sweep.settings.threads, folder, answer)
-            return ClusterPool(cluster, worker_check(digests), sweep.settings.threads, say, answer)
-
-        workers = TrialWorkers(folder, points.judge, make_pool, None if cluster is None else digests)
+        pool: Pool
+        if cluster is None:
+            pool = LocalPool(sweep.settings.workers, sweep.settings.threads, folder, points.answer)
+            workers = TrialWorkers(folder / "runs", pool)
+        else:
+            check = Job("", f"{require_own_data.__module__}:{require_own_data.__name__}", {"digests": digests})
+            pool = ClusterPool(cluster, check, sweep.settings.threads, say, points.answer)
+            workers = TrialWorkers(folder / "runs", pool, digests)
         try:
             return _run(points, workers, quiet)
         finally:
@@ -113,42 +115,38 @@ def _run(points: Points, workers: TrialWorkers, quiet: bool) -> SweepResult:
 
         def take_ended() -> int:
             ended = workers.wait(POLL_SECONDS)
-            for trial, outcome in ended:
-                points.take(trial, outcome)
-                shown = f"{trial.name} {outcome.status}" + (f": {outcome.reason[:REASON]}" if outcome.reason else "")
+            for name, outcome in ended:
+                points.take(name, outcome)
+                shown = f"{name} {outcome.status}" + (f": {outcome.reason[:REASON]}" if outcome.reason else "")
                 tally.done(shown, headline(sweep, points.best))
             return len(ended)
 
         while stop.signal_number is None and (running or points.has_next()):
-            fresh = list(itertools.islice(iter(points.next, None), workers.free()))
+            fresh = list(itertools.islice(iter(points.next, None), workers.pool.free()))
             journal.flush()  # at once for all runs that have ended and all that start now
             for trial in fresh:
                 workers.submit(trial)
             running += len(fresh) - take_ended()
         if stop.signal_number is not None:
-            workers.stop()
+            workers.pool.stop()
             deadline = time.monotonic() + STOP_SECONDS
             while running and time.monotonic() < deadline:
                 running -= take_ended()
         journal.flush()
-        winner = winner_of(sweep, points.results())
+        winner = winner_of(ranked(sweep, points.results()))
         if winner is not None and sweep.settings.refit and stop.signal_number is None:
             _refit(points, winner, workers, stop)
-    return conclude(
-        sweep, points.folder, points.results(), points.study.importances(), points.seconds, stop.signal_number
-    )
+    return conclude(sweep, points.folder, ranked(sweep, points.results()), points.seconds, stop.signal_number)
 
 
 def _refit(points: Points, winner: PointResult, workers: TrialWorkers, stop: StopRequest) -> None:
     """Train the winner once more, on training and validation rows together."""
     name = refit_name(winner)
     workers.submit(Trial(name, refit_config(points.sweep, winner).model_dump()))
-    ended: list[tuple[Trial, Outcome]] = []
-    while not ended:
-        ended = workers.wait(POLL_SECONDS)
+    while not (ended := workers.wait(POLL_SECONDS)):
         if stop.signal_number is not None:
-            workers.stop()
-    outcome = ended[0][1]
+            workers.pool.stop()
+    _, outcome = ended[0]
     stopped = outcome.status == "interrupted" and stop.signal_number is not None
     if outcome.status != "finished" and not stopped:
         reason = outcome.reason or "run the sweep again to resume it"

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from twolayer.config.models import SweepFile
 from twolayer.sweep.space import Dimension, Value
 from twolayer.utils.errors import import_extra
 
@@ -20,56 +21,56 @@ NAME = "twolayer"  # Hyperband assigns trials to its brackets by the study's nam
 STARTUP_TRIALS = 5  # trials that finish before the median pruner ends one
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Suppress Optuna's warnings: experimental features, a value that is ignored."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 class Study:
     """One search, in this process's memory; raises MissingExtraError without the extra `sweep`.
 
-    A pruner leaves every trial its first `min_epochs` of `epochs`.
+    Args:
+        space: the keys.
+        settings: sampler, seed, pruner, and the epochs that it leaves every trial.
+        maximize: whether the better of two points has the larger value.
+        epochs: of a whole trial.
     """
 
-    def __init__(
-        self,
-        space: tuple[Dimension, ...],
-        *,
-        sampler: str,
-        seed: int,
-        maximize: bool,
-        pruner: str = "none",
-        min_epochs: int = 1,
-        epochs: int = 1,
-    ) -> None:
+    def __init__(self, space: tuple[Dimension, ...], settings: SweepFile, *, maximize: bool, epochs: int) -> None:
         optuna = self._optuna = import_extra("optuna", "sweep", "sweep")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._sampler, self._seed = sampler, seed
-        self._grid = {d.key: d.grid() for d in space} if sampler == "grid" else {}
+        self._space, self._settings = space, settings
         self._distributions = {d.key: self._distribution(d) for d in space}
         self._n_points = 0
-        self._varied = [d.key for d in space if d.varies]
-        pruners = {
-            "none": optuna.pruners.NopPruner,
-            "median": partial(optuna.pruners.MedianPruner, n_startup_trials=STARTUP_TRIALS, n_warmup_steps=min_epochs),
-            "hyperband": partial(optuna.pruners.HyperbandPruner, min_resource=min_epochs, max_resource=epochs),
-        }
+        least, pruners = settings.min_epochs, optuna.pruners
+        make_pruner = {
+            "none": pruners.NopPruner,
+            "median": partial(pruners.MedianPruner, n_startup_trials=STARTUP_TRIALS, n_warmup_steps=least),
+            "hyperband": partial(pruners.HyperbandPruner, min_resource=least, max_resource=epochs),
+        }[settings.pruner]
         self._study = optuna.create_study(
             study_name=NAME,
             direction="maximize" if maximize else "minimize",
-            pruner=pruners[pruner](),
+            pruner=make_pruner(),
             sampler=optuna.samplers.RandomSampler(),
         )
 
+    @_quiet()
     def ask(self) -> tuple[int, dict[str, Value]]:
         """Return the number and the values of the next point."""
         number = self._n_points
-        if self._sampler == "random":  # drawn in a study of its own: Optuna's time for a point grows with the study
-            with _quiet():
-                fresh = self._optuna.create_study(sampler=self._sampler_of(number))
-                values: dict[str, Value] = dict(fresh.ask(self._distributions).params)
+        sampler = self._sampler_of(number)
+        if self._settings.sampler == "random":  # in a study of its own: Optuna's time for a point grows with the study
+            values: dict[str, Value] = dict(self._optuna.create_study(sampler=sampler).ask(self._distributions).params)
             self.restore(values)
             return number, values
         self._n_points += 1
-        with _quiet():
-            self._study.sampler = self._sampler_of(number)
-            trial = self._study.ask(self._distributions)
-            self._study.sampler = self._optuna.samplers.RandomSampler()  # GridSampler stops an exhausted study by force
+        self._study.sampler = sampler
+        trial = self._study.ask(self._distributions)
+        self._study.sampler = self._optuna.samplers.RandomSampler()  # GridSampler stops an exhausted study by force
         assert trial.number == number
         return number, dict(trial.params)
 
@@ -80,12 +81,12 @@ class Study:
         running = optuna.TrialState.RUNNING
         self._study.add_trial(optuna.create_trial(state=running, params=dict(point), distributions=self._distributions))
 
+    @_quiet()
     def report(self, number: int, epoch: int, value: float) -> bool:
         """Note the best value after an epoch, unless it was noted before; return whether the trial is hopeless."""
         known = self._study.get_trials(deepcopy=False)[number]
         trial = self._optuna.trial.Trial(self._study, known._trial_id)
-        if epoch not in known.intermediate_values:
-            trial.report(value, epoch)
+        trial.report(value, epoch)  # a second value for an epoch is ignored
         return bool(trial.should_prune())
 
     def tell(self, number: int, value: float | None) -> None:
@@ -93,38 +94,20 @@ class Study:
         state = self._optuna.trial.TrialState.PRUNED if value is None else None
         self._study.tell(number, value, state)
 
-    def importances(self) -> dict[str, float]:
-        """Return the share of each key in the differences between points, by PED-ANOVA, the largest first; empty with
-        too few points."""
-        importance = self._optuna.importance
-        with _quiet(), contextlib.suppress(ValueError, RuntimeError, ZeroDivisionError):
-            found = importance.get_param_importances(self._study, evaluator=importance.PedAnovaImportanceEvaluator())
-            shares = {key: float(found[key]) for key in self._varied if np.isfinite(found.get(key, np.nan))}
-            return dict(sorted(shares.items(), key=lambda item: -item[1]))
-        return {}
-
     def _sampler_of(self, number: int) -> Any:
-        samplers = self._optuna.samplers
-        if self._sampler == "grid":
-            return samplers.GridSampler(self._grid, seed=self._seed)
-        seed = int(np.random.SeedSequence((self._seed, number)).generate_state(1)[0])
-        if self._sampler == "random":
+        samplers, kind, seed = self._optuna.samplers, self._settings.sampler, self._settings.seed
+        if kind == "grid":
+            return samplers.GridSampler({d.key: d.grid() for d in self._space}, seed=seed)
+        seed = int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
+        if kind == "random":
             return samplers.RandomSampler(seed=seed)
         return samplers.TPESampler(seed=seed, constant_liar=True)  # points in training count as bad: no crowding
 
     def _distribution(self, dimension: Dimension) -> Any:
         distributions = self._optuna.distributions
-        if self._sampler == "grid" or dimension.kind == "list":
+        if self._settings.sampler == "grid" or dimension.kind == "list":
             return distributions.CategoricalDistribution(dimension.grid())
         low, high = dimension.values
         if dimension.kind == "integer":
             return distributions.IntDistribution(low, high, log=dimension.log, step=dimension.step)
         return distributions.FloatDistribution(low, high, log=dimension.is_log)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Suppress Optuna's warnings that a feature is experimental."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

@@ -13,7 +13,6 @@ import socket
 import tempfile
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -29,8 +28,7 @@ from twolayer.sweep.journal import Outcome, require_data
 from twolayer.utils.columns import larger_is_better
 from twolayer.utils.errors import DivergedError, RunError, TwoLayerError
 from twolayer.utils.files import CANNOT_READ, explained, leftovers, read_whole, require_regular
-from twolayer.utils.workers.cluster import WorkerCheck
-from twolayer.utils.workers.pool import Answerer, Ask, Job, JobResult, Pool, UnusableWorkerError
+from twolayer.utils.workers.pool import Ask, Job, JobResult, JobStoppedError, Pool, UnusableWorkerError
 
 Answer = Literal["go", "prune", "stop"]
 Judge = Callable[[int, float], Answer]
@@ -38,44 +36,50 @@ Judge = Callable[[int, float], Answer]
 
 LOCK_SECONDS = 60.0  # a worker whose sweep was killed may take this long to end its run
 DATA_VARIABLE = "TWOLAYER_DATA"
-MAX_ATTEMPTS = 3  # a run that was interrupted this often, though the sweep was not, has failed
 STORING = 32  # run folders from a cluster that are written at a time: flushes side by side cost the disk little more
 
 
 class Trial(NamedTuple):
-    """A run to train, as plain data that can be sent anywhere."""
+    """A run to train."""
 
     name: str  # of the run folder
-    config: dict[str, Any]  # all keys
-    point: int | None = None  # the point that a pruner judges by this run; None for a run that is not judged
+    config: dict[str, Any]  # all keys, plain data
+    judged: bool = False  # whether a pruner judges its point by this run
 
 
-def train_here(ask: Ask, trial: dict[str, Any], folder: str) -> Outcome:
-    """Run a trial on a worker that shares the sweep folder."""
-    return run_trial(Trial(**trial), Path(folder), judge_by(ask))
+def train_here(ask: Ask, config: dict[str, Any], folder: str) -> Outcome:
+    """Train on a worker that shares the sweep folder."""
+    outcome = run_trial(config, Path(folder), _judge_by(ask))
+    if outcome.status == "interrupted":
+        raise JobStoppedError
+    return outcome
 
 
-def judge_by(ask: Ask) -> Judge:
-    """Return a judge that asks the caller."""
+def _judge_by(ask: Ask) -> Judge:
     return lambda epoch, value: cast(Answer, ask({"epoch": epoch, "value": value}))
 
 
-def run_trial(trial: Trial, folder: Path, judge: Judge | None = None) -> Outcome:
-    """Train, or resume the run in `folder`; anything that goes wrong with it is part of the outcome.
+def run_trial(config: Mapping[str, Any], folder: Path, judge: Judge | None = None) -> Outcome:
+    """Train by a config in `folder`, or resume the run that is there.
 
     The judge is called after each epoch, and first for those of an earlier session.
 
     Raises:
+        TwoLayerError: for an error in the config or the data.
         UnusableWorkerError: if the folder cannot be written (disk full, no permission), which says nothing of the run.
     """
     from twolayer.training import run as training  # here, because it takes its time
 
-    watch, run = BestSoFar(trial.config["solver"]["monitor"], judge), RunFolder(folder)
+    watch, run = BestSoFar(config["solver"]["monitor"], judge), RunFolder(folder)
     try:
         with explained(folder, CANNOT_READ):
             require_regular(folder, folder=True)  # a link would lead out of the sweep
-        config = config_from_dict(trial.config, source=Path(f"{trial.name}.yaml"))
-        if run.last.is_file():
+        checked = config_from_dict(config, source=Path(f"{folder.name}.yaml"))
+        if not run.last.is_file():
+            for beginning in (folder, *leftovers(folder.parent, folder.name)):  # not filled completely
+                shutil.rmtree(beginning, ignore_errors=True)
+            summary = training.train(checked, run_dir=folder, stop=watch).summary
+        else:
             _wait_until_unused(run)
             with suppress(RunError):  # resume will report what is wrong
                 rows = logged_rows(read_arrays(run.last, kinds=("checkpoint",))[1], run.last)["history_rows"]
@@ -86,31 +90,19 @@ def run_trial(trial: Trial, folder: Path, judge: Judge | None = None) -> Outcome
             except RunError as error:
                 if isinstance(error.__cause__, OSError):
                     raise
-                return _start_again(trial, folder, judge, str(error))
-        else:
-            for beginning in (folder, *leftovers(folder.parent, folder.name)):  # not filled completely
-                shutil.rmtree(beginning, ignore_errors=True)
-            summary = training.train(config, run_dir=folder, stop=watch).summary
+                # It cannot be resumed here (other versions, a damaged file): keep what it had, and start again.
+                folder.rename(folder.with_name(f".{folder.name}.{time.time_ns():x}.aside"))
+                outcome = run_trial(config, folder, judge)
+                return outcome if outcome.reason else Outcome(outcome.status, f"started again: {error}")
     except DivergedError as error:
         return Outcome("diverged", str(error).replace(str(folder), folder.name))
-    except MemoryError:
-        return Outcome("failed", "out of memory: a smaller model.hidden or solver.batch_size needs less")
-    except TwoLayerError as error:
-        if isinstance(error, RunError) and isinstance(error.__cause__, OSError):
+    except RunError as error:
+        if isinstance(error.__cause__, OSError):
             raise UnusableWorkerError(str(error)) from None
-        return Outcome("failed", str(error))
-    except Exception as error:  # the other trials must not suffer from it
-        return Outcome("failed", f"{type(error).__name__}: {error}")
+        raise
     if summary["status"] != "interrupted":
         return Outcome("diverged" if summary["status"] == "diverged" else "finished")
     return Outcome("pruned" if watch.answer == "prune" else "interrupted")
-
-
-def _start_again(trial: Trial, folder: Path, judge: Judge | None, reason: str) -> Outcome:
-    """Train a run from the start that cannot be resumed here (other versions, a damaged file); keep what it had."""
-    folder.rename(folder.with_name(f".{folder.name}.{time.time_ns():x}.aside"))
-    outcome = run_trial(trial, folder, judge)
-    return outcome if outcome.reason else Outcome(outcome.status, f"started again: {reason}")
 
 
 def _wait_until_unused(run: RunFolder) -> None:
@@ -123,7 +115,7 @@ def _wait_until_unused(run: RunFolder) -> None:
 
 
 class BestSoFar:
-    """Keeps the best value of the monitored column and passes it on to the judge; called with a record to stop by."""
+    """Keeps the best value of the monitored column for the judge; called with a record, returns whether to stop."""
 
     def __init__(self, monitor: str, judge: Judge | None) -> None:
         self._monitor, self._judge = monitor, judge
@@ -140,62 +132,59 @@ class BestSoFar:
         return self.answer != "go"
 
     def replay(self, history: Mapping[str, Array], rows: int | None = None) -> Answer:
-        """Show the judge the first `rows` epochs of a history."""
-        for epoch, value in zip(history["epoch"][:rows], history[self._monitor][:rows], strict=True):
-            if self({"epoch": float(epoch), self._monitor: float(value)}):
-                break
+        """Show the judge the first `rows` epochs of a history, until it ends the run; return its answer."""
+        epochs = zip(history["epoch"][:rows].tolist(), history[self._monitor][:rows].tolist(), strict=True)
+        any(self({"epoch": epoch, self._monitor: value}) for epoch, value in epochs)
         return self.answer
 
 
 _training = threading.Lock()  # one run at a time in a process, however many threads a Dask worker has
 
 
-def what_is_missing(ask: Ask, digests: Mapping[str, str]) -> str:
-    """Return why this worker cannot train for a sweep with these data files, or ""."""
+def require_own_data(ask: Ask, digests: Mapping[str, str]) -> dict[str, str]:
+    """Return where each data file is on this machine: the same path, or its name in the folder TWOLAYER_DATA.
+
+    Raises:
+        UnusableWorkerError: unless all are there and have these SHA-256 digests.
+    """
+    folder = os.environ.get(DATA_VARIABLE)
+    paths = {name: str(Path(folder) / Path(name).name) if folder else name for name in digests}
+    where = f" on {socket.gethostname()}; set {DATA_VARIABLE} to the folder of the data files there"
     try:
-        _own_paths(digests)
+        require_data({paths[name]: digest for name, digest in digests.items()}, where)
     except TwoLayerError as error:
-        return str(error)
-    return ""
+        raise UnusableWorkerError(str(error)) from None
+    return paths
 
 
 def train_there(
-    ask: Ask, trial: dict[str, Any], files: Mapping[str, bytes], digests: Mapping[str, str]
+    ask: Ask, name: str, config: dict[str, Any], files: Mapping[str, bytes], digests: Mapping[str, str]
 ) -> tuple[Outcome, dict[str, bytes]]:
-    """Run a trial on a worker of a cluster, in a temporary folder; return the outcome and the files of the run folder.
+    """Train on a worker of a cluster, in a temporary folder; return the outcome and the files of the run folder.
 
     Args:
         ask: reaches the judge.
-        trial: fields of the Trial.
+        name: of the run folder.
+        config: all keys, with the paths of the caller's machine.
         files: content of the interrupted run folder, if there is one.
         digests: SHA-256 of each data file by its path on the caller's machine.
 
     Raises:
-        UnusableWorkerError: if the temporary folder cannot be written.
+        UnusableWorkerError: if the data files are not those, or the temporary folder cannot be written.
     """
+    own = {**config, "data": _with_paths(config["data"], require_own_data(ask, digests))}
     try:
-        paths = _own_paths(digests)
-        config = {**trial["config"], "data": _with_paths(trial["config"]["data"], paths)}
         with _training, tempfile.TemporaryDirectory(prefix="twolayer-") as scratch:
-            folder = Path(scratch) / trial["name"]
+            folder = Path(scratch) / name
             if files:
                 folder.mkdir()
-                for name, content in files.items():
-                    (folder / name).write_bytes(content)
-                (folder / "config.yaml").write_text(dump_config(config_from_dict(config)), encoding="utf-8")
-            outcome = run_trial(Trial(**trial | {"config": config}), folder, judge_by(ask))
-            return outcome, files_of(RunFolder(folder))
+                for file, content in files.items():
+                    (folder / file).write_bytes(content)
+                (folder / "config.yaml").write_text(dump_config(config_from_dict(own)), encoding="utf-8")
+            outcome = run_trial(own, folder, _judge_by(ask))
+            return outcome, _files_of(RunFolder(folder))
     except OSError as error:
         raise UnusableWorkerError(f"{error.filename or tempfile.gettempdir()}: {error.strerror or error}") from None
-
-
-def _own_paths(digests: Mapping[str, str]) -> dict[str, str]:
-    """Return where each data file is on this machine: the same path, or its name in the folder TWOLAYER_DATA."""
-    folder = os.environ.get(DATA_VARIABLE)
-    paths = {name: str(Path(folder) / Path(name).name) if folder else name for name in digests}
-    where = f" on {socket.gethostname()}; set {DATA_VARIABLE} to the folder of the data files there"
-    require_data({paths[name]: digest for name, digest in digests.items()}, where)
-    return paths
 
 
 def _with_paths(value: Any, paths: Mapping[str, str]) -> Any:
@@ -207,7 +196,7 @@ def _with_paths(value: Any, paths: Mapping[str, str]) -> Any:
     return paths.get(value, value) if isinstance(value, str) else value
 
 
-def files_of(run: RunFolder) -> dict[str, bytes]:
+def _files_of(run: RunFolder) -> dict[str, bytes]:
     """Return the content of a run folder that has a checkpoint; nothing of another."""
     run.require_box()
     if not run.last.exists():
@@ -215,83 +204,44 @@ def files_of(run: RunFolder) -> dict[str, bytes]:
     return {path.name: read_whole(path) for path in run.files if path.is_file()}
 
 
-def worker_check(digests: Mapping[str, str]) -> WorkerCheck:
-    """Return the look at each worker of a cluster before it gets a run."""
-    return WorkerCheck(f"{__name__}:{what_is_missing.__name__}", {"digests": dict(digests)})
-
-
 class TrialWorkers:
-    """Trains trials in run folders of a sweep, in `folder`/runs.
+    """Trains trials by the workers of a pool, in run folders of `folder`.
 
     Args:
-        folder: the sweep folder.
-        judge: called with trial, epoch and best value so far after each epoch of a judged trial.
-        make_pool: makes the pool, given what answers its jobs' messages.
+        folder: of the run folders.
+        pool: the workers.
         digests: SHA-256 of each data file by its path, for a pool on a cluster; None if workers share the folder.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        judge: Callable[[Trial, int, float], Answer],
-        make_pool: Callable[[Answerer], Pool],
-        digests: Mapping[str, str] | None = None,
-    ) -> None:
-        self._runs, self._judge, self._digests = folder / "runs", judge, digests
-        self._trials: dict[str, Trial] = {}
-        self._attempts: Counter[str] = Counter()
-        self._stopping = False
+    def __init__(self, folder: Path, pool: Pool, digests: Mapping[str, str] | None = None) -> None:
+        self.pool, self._folder, self._digests = pool, folder, digests
         self._threads = ThreadPoolExecutor(STORING)
-        self._pool = make_pool(self._answer)
-
-    def free(self) -> int:
-        """Return how many more trials could start now."""
-        return self._pool.free()
 
     def submit(self, trial: Trial) -> None:
         """Take a trial."""
-        run = self._runs / trial.name
-        self._trials[trial.name] = trial
-        arguments: dict[str, Any] = {"trial": trial._asdict()}
+        run = self._folder / trial.name
+        arguments: dict[str, Any] = {"config": trial.config}
         function: Callable[..., Any] = train_here
         if self._digests is None:
             arguments["folder"] = str(run)
         else:
             function = train_there
             with explained(run, CANNOT_READ):
-                arguments |= {"files": files_of(RunFolder(run)), "digests": dict(self._digests)}
-        name = f"{function.__module__}:{function.__name__}"
-        self._pool.submit(Job(trial.name, name, arguments, asks=trial.point is not None))
+                arguments |= {"name": trial.name, "files": _files_of(RunFolder(run)), "digests": dict(self._digests)}
+        self.pool.submit(Job(trial.name, f"{function.__module__}:{function.__name__}", arguments, trial.judged))
 
-    def wait(self, seconds: float) -> list[tuple[Trial, Outcome]]:
-        """Return the trials that ended, waiting up to `seconds` for the first."""
-        ended = []
-        results = self._pool.wait(seconds)
-        trials = [self._trials.pop(result.job.name) for result in results]
-        for trial, outcome in zip(trials, self._threads.map(self._outcome, trials, results), strict=True):
-            if outcome.status == "interrupted" and not self._stopping:
-                self._attempts[trial.name] += 1
-                if self._attempts[trial.name] < MAX_ATTEMPTS:
-                    self.submit(trial)
-                    continue
-                outcome = Outcome("failed", f"interrupted {MAX_ATTEMPTS} times, last by a signal to its worker")
-            ended.append((trial, outcome))
-        return ended
-
-    def stop(self) -> None:
-        """Ask the running trials to stop at the end of their epoch."""
-        self._stopping = True
-        self._pool.stop()
+    def wait(self, seconds: float) -> list[tuple[str, Outcome]]:
+        """Return the names of the trials that ended and how, waiting up to `seconds` for the first."""
+        results = self.pool.wait(seconds)
+        outcomes = self._threads.map(self._outcome, results)
+        return [(each.job.name, outcome) for each, outcome in zip(results, outcomes, strict=True)]
 
     def close(self) -> None:
         """End all workers."""
-        self._pool.close()
+        self.pool.close()
         self._threads.shutdown()
 
-    def _answer(self, job: Job, message: Any) -> str:
-        return self._judge(self._trials[job.name], message["epoch"], message["value"])
-
-    def _outcome(self, trial: Trial, result: JobResult) -> Outcome:
+    def _outcome(self, result: JobResult) -> Outcome:
         if result.stopped:
             return Outcome("interrupted")
         if result.error:
@@ -300,17 +250,16 @@ class TrialWorkers:
             return Outcome(*result.value)
         outcome, files = result.value
         if files:
-            self._store(trial, files)
+            config = dump_config(config_from_dict(result.job.arguments["config"]))  # with the paths of this machine
+            self._store(self._folder / result.job.name, {**files, "config.yaml": config.encode()})
         return Outcome(*outcome)
 
-    def _store(self, trial: Trial, files: Mapping[str, bytes]) -> None:
+    def _store(self, run: Path, files: Mapping[str, bytes]) -> None:
         """Put a run folder that came back in its place."""
-        run = self._runs / trial.name
         aside = run.with_name(f".{run.name}.old")
         shutil.rmtree(aside, ignore_errors=True)
         if run.exists():
             with explained(run, "cannot be replaced"):
                 run.rename(aside)
-        config = dump_config(config_from_dict(trial.config)).encode()  # with the paths of this machine
-        create_run_folder_at({**files, "config.yaml": config}, run)
+        create_run_folder_at(files, run)
         shutil.rmtree(aside, ignore_errors=True)

@@ -43,28 +43,18 @@ class ClusterAddress(NamedTuple):
     tls_key: str | None = None
 
 
-class WorkerCheck(NamedTuple):
-    """A look at each worker before it gets a job: `function(ask, **arguments)` returns why it cannot be used, or ""."""
-
-    function: str
-    arguments: Mapping[str, Any]
-
-
-def check_on_worker(version: str, check: WorkerCheck | None) -> tuple[str, str]:
-    """Run on a worker: return its host and why it cannot be used, or ""."""
-    host = socket.gethostname()
-    if version != __version__:
-        return host, f"twolayer {__version__} there, {version} here"
-    return host, "" if check is None else str(call(check.function, check.arguments, lambda message: "go")[1])
-
-
 _stopped_pools: set[str] = set()  # on a worker: the pools whose jobs are to stop
 
 
-def run_on_worker(pool: str, job: Mapping[str, Any], threads: int) -> tuple[str, Any]:
-    """Run a job on a worker; see `pool.call`."""
+def run_on_worker(version: str, pool: str, job: Mapping[str, Any] | None, threads: int) -> tuple[str, str, Any]:
+    """Run a job on a worker, None for no more than a look at its version; return its host, and see `pool.call`."""
+    host = socket.gethostname()
+    if version != __version__:
+        return host, "unusable", f"twolayer {__version__} there, {version} here"
+    if job is None:
+        return host, "value", None
     with at_most_threads(threads):
-        return call(job["function"], job["arguments"], _ask(pool, job["asks"]))
+        return host, *call(job["function"], job["arguments"], _ask(pool, job["asks"]))
 
 
 def _ask(pool: str, reaches_caller: bool) -> Ask:
@@ -99,19 +89,14 @@ class _Worker:
     """A worker of the cluster and what it is doing: its check at first, then one job after another."""
 
     address: str
-    future: Any = None  # of the check or the job
-    job: Job | None = None
     host: str = ""
     usable: bool = False
+    future: Any = None  # of the check or the job
+    job: Job | None = None  # None during the check
     answers: Any = None  # the queue of a job that asks
 
     def __str__(self) -> str:
         return f"worker {self.address}" + (f" on {self.host}" if self.host else "")
-
-    def let_go(self) -> Job | None:
-        """Return the job it had, which it has no more."""
-        job, self.job, self.future, self.answers = self.job, None, None, None
-        return job
 
 
 class ClusterPool(Pool):
@@ -119,7 +104,7 @@ class ClusterPool(Pool):
 
     Args:
         cluster: the scheduler.
-        check: decides whether a worker can be used; None: those with the caller's version of twolayer can.
+        check: what a worker does first, and is not used if it fails; None: it needs the caller's version of twolayer.
         threads: BLAS threads of each job, where NumPy's BLAS is OpenBLAS; else those the worker was started with.
         say: called with one line when workers join, leave or cannot be used, and when the scheduler is lost.
         answer: answers the messages of jobs that ask.
@@ -134,7 +119,7 @@ class ClusterPool(Pool):
     def __init__(
         self,
         cluster: ClusterAddress,
-        check: WorkerCheck | None,
+        check: Job | None,
         threads: int,
         say: Callable[[str], None],
         answer: Answerer = lambda job, message: "go",
@@ -149,8 +134,7 @@ class ClusterPool(Pool):
         self._messages: queue.Queue[dict[str, Any]] = queue.Queue()
         self._n_calls = 0
         self._silent = False
-        self._looked_at = self._lost_at = -1e9
-        self._usable_at = time.monotonic()
+        self._looked_at, self._usable_at = -1e9, time.monotonic()
         self._client: Any = None
         try:
             self._connect(CONNECT_SECONDS)
@@ -213,18 +197,19 @@ class ClusterPool(Pool):
         for worker in self._idle()[: len(self._waiting)]:
             job = self._waiting.popleft()
             try:
-                self._start(worker, run_on_worker, self._name, dict(vars(job)), self._threads)
+                self._start(worker, job)
             except (RuntimeError, OSError):  # the connection was lost just now, as the next look will see
                 self._waiting.appendleft(job)
                 return
             worker.job = job
 
-    def _start(self, worker: _Worker, function: Callable[..., Any], *arguments: Any) -> None:
-        """Start a call on one worker and on no other."""
+    def _start(self, worker: _Worker, job: Job | None) -> None:
+        """Start a job on one worker and on no other."""
         self._n_calls += 1
-        key = f"{self._name}-{self._n_calls}"
+        arguments = (__version__, self._name, dict(vars(job)) if job is not None else None, self._threads)
         place = {"workers": [worker.address], "allow_other_workers": False}
-        worker.future = self._client.submit(function, *arguments, key=key, pure=False, **place)
+        key = f"{self._name}-{self._n_calls}"
+        worker.future = self._client.submit(run_on_worker, *arguments, key=key, pure=False, **place)
 
     def _answer_messages(self) -> None:
         """Answer what jobs ask, waiting a moment for the first message."""
@@ -241,50 +226,52 @@ class ClusterPool(Pool):
                 message = self._messages.get_nowait()
 
     def _look(self) -> None:
-        """Find out, once a second, which workers came and which are gone."""
+        """Find out, once a second, which workers came and which are gone; connect again if the connection was lost."""
         now = time.monotonic()
         if now - self._looked_at < LOOK_SECONDS and self._is_connected():
             return
         self._looked_at = now
-        if not self._is_connected() and not self._reconnect(now):
-            return
-        try:
-            present = set(self._sync(self._client.scheduler.ncores))
-        except (TimeoutError, OSError, AttributeError):  # AttributeError: the connection was lost meanwhile
-            if not self._silent:
-                self._say(f"the scheduler {self._cluster.address} does not answer; waiting for it")
-            self._silent = True
-            return
-        if self._silent:
-            self._say(f"the scheduler {self._cluster.address} answers again")
-            self._silent = False
-        self._drop_workers(self._workers.keys() - present)
-        for address in sorted(present - self._workers.keys()):
-            worker = self._workers[address] = _Worker(address)
-            self._start(worker, check_on_worker, __version__, self._check)
+        if self._is_connected() or self._reconnect():
+            self._list_workers()
         if any(worker.usable for worker in self._workers.values()):
             self._usable_at = now
         elif now - self._usable_at > WAIT_SECONDS:
-            self._give_up(
-                "no usable worker",
-                "start one with: dask worker ADDRESS --nthreads 1, where twolayer is installed and the data files are",
+            raise TwoLayerError(
+                f"--scheduler {self._cluster.address}: no usable worker for {WAIT_SECONDS:.0f} s; start one where "
+                "twolayer and the data files are (dask worker ADDRESS --nthreads 1), and the scheduler if it is gone; "
+                "then run the same command again, which continues where this one stopped"
             )
 
-    def _give_up(self, what: str, remedy: str) -> None:
-        raise TwoLayerError(
-            f"{what} for {WAIT_SECONDS:.0f} s; {remedy}; then run the same command again, which continues where this "
-            "one stopped"
-        )
+    def _list_workers(self) -> None:
+        try:
+            present = set(self._sync(self._client.scheduler.ncores))
+        except (TimeoutError, OSError, AttributeError):  # AttributeError: the connection was lost meanwhile
+            present = None
+        if self._silent != (present is None):
+            self._silent = present is None
+            what = "does not answer; waiting for it" if self._silent else "answers again"
+            self._say(f"the scheduler {self._cluster.address} {what}")
+        if present is None:
+            return
+        if gone := self._workers.keys() - present:
+            self._take_done()  # what they have finished, as far as Dask still has it
+        for address in gone:
+            worker = self._workers.pop(address, None)
+            if worker is not None and worker.job is not None:
+                worker.future.cancel()
+                self._try_again(worker.job, worker, f"{worker} is gone")
+        for address in sorted(present - self._workers.keys()):
+            worker = self._workers[address] = _Worker(address)
+            self._start(worker, self._check)
 
     def _is_connected(self) -> bool:
         return self._client is not None and self._client.status == "running"
 
-    def _reconnect(self, now: float) -> bool:
+    def _reconnect(self) -> bool:
         """Drop the lost connection and try to connect again; return whether that worked."""
         if self._client is not None:
             self._say(f"connection to the scheduler {self._cluster.address} lost; trying to connect again")
             self.close()
-            self._lost_at = now
             for worker in reversed(self._workers.values()):  # no attempt is counted: the jobs did nothing wrong
                 if worker.job is not None:
                     self._again(worker.job)
@@ -293,31 +280,20 @@ class ClusterPool(Pool):
             self._connect(ANSWER_SECONDS)
         except Exception:  # as when it was first made
             self.close()
-            if now - self._lost_at > WAIT_SECONDS:
-                self._give_up(f"no scheduler at {self._cluster.address}", "start one (dask scheduler)")
             return False
         self._say(f"connected to the scheduler {self._cluster.address} again")
-        self._usable_at = now
+        self._usable_at = time.monotonic()
         return True
-
-    def _drop_workers(self, gone: set[str]) -> None:
-        if gone:
-            self._take_done()  # what they have finished, as far as Dask still has it
-        for address in gone:
-            worker = self._workers.pop(address, None)
-            if worker is not None and worker.job is not None:
-                worker.future.cancel()
-                self._try_again(worker.job, worker, f"{worker} is gone")
 
     def _try_again(self, job: Job, worker: _Worker, how: str) -> None:
         if self._broken_off(job, f"on {worker.address}: {how}"):
             self._say(f"{how}; {job.name} is tried again")
 
     def _take_done(self) -> None:
-        """Take the results of all calls that are done, those without an error in one message."""
+        """Take how all calls ended that are done, the results in one message."""
         done = [each for each in self._workers.values() if each.future is not None and each.future.done()]
         good = {each.future.key: each.future for each in done if each.future.status == "finished"}
-        gathered: dict[str, tuple[str, Any]] = {}
+        gathered: dict[str, tuple[str, str, Any]] = {}
         if good and self._is_connected():
             with contextlib.suppress(TimeoutError, CancelledError, OSError, RuntimeError):  # not sent now, or any more
                 gathered = self._sync(self._client._gather, good, errors="skip")
@@ -325,44 +301,40 @@ class ClusterPool(Pool):
         for worker in done:
             key = worker.future.key
             if key in gathered:
-                take = self._take_check if worker.job is None else self._take
-                take(worker, *gathered[key])
+                self._take(worker, *gathered[key])
             elif key not in good:
-                self._take_failure(worker)
+                self._take(worker, worker.host, *_failure(worker.future))
         if joined := Counter(worker.host for worker in checked if worker.usable):
             self._say("workers joined: " + ", ".join(f"{count} on {host}" for host, count in joined.items()))
 
-    def _take_check(self, worker: _Worker, host: str, reason: str) -> None:
-        worker.let_go()
-        worker.host, worker.usable = host, not reason
-        if reason:
-            self._say(f"{worker} is not used: {reason}")
-
-    def _take(self, worker: _Worker, kind: str, value: Any) -> None:
-        """Take what a job returned."""
-        job = worker.let_go()
-        assert job is not None
-        if kind == "unusable":
+    def _take(self, worker: _Worker, host: str, kind: str, value: Any) -> None:
+        """Take how a call ended: as of `pool.call`, `broken` by an error of Dask's, or `cancelled`."""
+        job, worker.host = worker.job, host
+        worker.job = worker.future = worker.answers = None
+        if job is None:
+            worker.usable = kind == "value"
+            if kind == "cancelled":
+                del self._workers[worker.address]  # looked at again when it is back
+            elif not worker.usable:
+                self._say(f"{worker} is not used: {'twolayer does not run there: ' * (kind == 'broken')}{value}")
+        elif kind == "unusable":
             worker.usable = False
             self._say(f"{worker} is not used any more: {value}; {job.name} is tried elsewhere")
             self._again(job)
-        else:
-            self._ended.append(JobResult(job, **{kind: value}))
-
-    def _take_failure(self, worker: _Worker) -> None:
-        """Take the end of a call that returned nothing: Dask's error, or cancelled as the connection was lost."""
-        error: Exception | None = None
-        if worker.future.status == "error":
-            try:
-                error = worker.future.exception(timeout=ANSWER_SECONDS)
-            except Exception as unknown:  # not sent any more
-                error = unknown
-        how, job = f"{type(error).__name__}: {error}", worker.let_go()
-        if job is None and error is not None:  # a worker that cannot even load the check
-            self._take_check(worker, "", f"it cannot run twolayer {__version__}: {how}")
-        elif job is None:
-            del self._workers[worker.address]  # looked at again when it is back
-        elif error is not None:
-            self._try_again(job, worker, how)
-        else:
+        elif kind == "cancelled":
             self._again(job)
+        elif kind == "broken":
+            self._try_again(job, worker, value)
+        else:
+            self._end(job, kind, value)
+
+
+def _failure(future: Any) -> tuple[str, str]:
+    """Return how a call ended that returned nothing: by Dask's error, or cancelled as the connection was lost."""
+    if future.status != "error":
+        return "cancelled", ""
+    try:
+        error = future.exception(timeout=ANSWER_SECONDS)
+    except Exception as unknown:  # not sent any more
+        error = unknown
+    return "broken", f"{type(error).__name__}: {error}"

@@ -1,4 +1,7 @@
-"""A pool of processes on this machine: each runs one job at a time, and a dead one is replaced."""
+"""A pool of processes on this machine: each runs one job at a time, and a dead one is replaced.
+
+A process runs this module. It gets one JSON line for each job and each answer, and writes one for each message and each
+result. When its pool ends, however it ends, the pipe closes; the process then stops its job and exits."""
 
 from __future__ import annotations
 
@@ -8,17 +11,18 @@ import os
 import queue
 import signal
 import subprocess
+import sys
 import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from twolayer.utils import files
 from twolayer.utils.blas import THREAD_VARIABLES
 from twolayer.utils.files import explained
 from twolayer.utils.process import module_command, module_environment
-from twolayer.utils.workers.pool import Answerer, Job, JobResult, Pool, UnusableWorkerError
+from twolayer.utils.workers.pool import Answerer, Ask, Job, JobResult, Pool, UnusableWorkerError, call
 
 STOP_SECONDS = 30.0  # time for a job to save its state
 
@@ -44,18 +48,17 @@ class LocalPool(Pool):
         super().__init__(answer)
         self._environment = module_environment() | dict.fromkeys(THREAD_VARIABLES, str(threads))
         self._workers = [_Process(folder / f"worker-{i + 1}.log") for i in range(count)]
-        self._lines: queue.Queue[tuple[_Process, subprocess.Popen[bytes], bytes]] = queue.Queue()
+        self._lines: queue.Queue[tuple[_Process, bytes]] = queue.Queue()
 
     def free(self) -> int:
         return sum(worker.job is None for worker in self._workers) - len(self._waiting)
 
     def wait(self, seconds: float) -> list[JobResult]:
         with contextlib.suppress(queue.Empty):
-            worker, process, line = self._lines.get(timeout=0 if self._ended else seconds)
+            line = self._lines.get(timeout=0 if self._ended else seconds)
             while True:
-                if worker.process is process:  # and not one that died before
-                    self._hear(worker, process, line)
-                worker, process, line = self._lines.get_nowait()
+                self._hear(*line)
+                line = self._lines.get_nowait()
         self._place()
         return self._take_ended()
 
@@ -83,34 +86,36 @@ class LocalPool(Pool):
         for worker in self._workers:
             if self._waiting and worker.job is None:
                 worker.job = job = self._waiting.popleft()
-                process = worker.process or self._start(worker)
-                _send(process, {"function": job.function, "arguments": dict(job.arguments), "asks": job.asks})
+                worker.process = worker.process or self._start(worker)
+                _send(worker.process.stdin, {**vars(job), "arguments": dict(job.arguments)})
 
     def _start(self, worker: _Process) -> subprocess.Popen[bytes]:
         with explained(worker.log), os.fdopen(files.disk.open_to_append(worker.log), "ab") as log:
-            process = worker.process = subprocess.Popen(
-                module_command("twolayer.utils.workers.process"),
+            process = subprocess.Popen(
+                module_command(__name__),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=self._environment,
                 start_new_session=True,  # so that Ctrl-C reaches the pool's process alone
             )
-        threading.Thread(target=self._read, args=(worker, process), daemon=True).start()
+        threading.Thread(target=self._read, args=(worker, process.stdout), daemon=True).start()
         return process
 
-    def _read(self, worker: _Process, process: subprocess.Popen[bytes]) -> None:
-        """Pass on what a process writes, in a thread; an empty line is its end."""
-        assert process.stdout is not None
-        with process.stdout:
-            for line in process.stdout:
-                self._lines.put((worker, process, line))
-        self._lines.put((worker, process, b""))
+    def _read(self, worker: _Process, output: IO[bytes]) -> None:
+        """Pass on what a process writes, in a thread; an empty line is its end, a last one without a line end is not
+        passed on."""
+        with output:
+            for line in output:
+                if line.endswith(b"\n"):
+                    self._lines.put((worker, line))
+        self._lines.put((worker, b""))
 
-    def _hear(self, worker: _Process, process: subprocess.Popen[bytes], line: bytes) -> None:
-        """Handle a line of a worker: a message or a job's end; one without a line end is the last of a dead worker."""
-        job = worker.job
-        if not line.endswith(b"\n"):
+    def _hear(self, worker: _Process, line: bytes) -> None:
+        """Handle a line of a worker: a message, a job's end, or the worker's."""
+        process, job = worker.process, worker.job
+        assert process is not None
+        if not line:
             code = process.wait()
             self._forget(worker)
             worker.job = None
@@ -119,14 +124,14 @@ class LocalPool(Pool):
                 self._broken_off(job, f"by {how}; see {worker.log}")
             return
         assert job is not None
-        message = json.loads(line)
-        if "message" in message:
-            _send(process, {"answer": self._reply(job, message["message"])})
+        ((kind, value),) = json.loads(line).items()
+        if kind == "message":
+            _send(process.stdin, {"answer": self._reply(job, value)})
             return
         worker.job = None
-        if "unusable" in message:
-            raise UnusableWorkerError(message["unusable"])
-        self._ended.append(JobResult(job, message.get("value"), message.get("error", "")))
+        if kind == "unusable":
+            raise UnusableWorkerError(value)
+        self._end(job, kind, value)
 
     def _forget(self, worker: _Process) -> None:
         _close_input(worker.process)
@@ -135,17 +140,54 @@ class LocalPool(Pool):
             worker.log.unlink()
 
 
-# Writing to a dead process, or closing with data that it has not read, fails; `_hear` sees the end of its output.
+def main() -> None:
+    """Serve jobs until standard input ends."""
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a job prints goes to standard error, which is the worker's log
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the pool receives Ctrl-C and passes it on as SIGTERM
+    lines: queue.Queue[bytes] = queue.Queue()
+    threading.Thread(target=_receive, args=(lines,), daemon=True).start()
+    ask = _ask(out, lines)
+    while line := lines.get():
+        job = json.loads(line)
+        _send(out, dict([call(job["function"], job["arguments"], ask if job["asks"] else lambda message: "go")]))
 
 
-def _send(process: subprocess.Popen[bytes], message: dict[str, Any]) -> None:
-    assert process.stdin is not None
+def _receive(lines: queue.Queue[bytes]) -> None:
+    for line in sys.stdin.buffer:
+        lines.put(line)
+    lines.put(b"")
+    os.kill(os.getpid(), signal.SIGTERM)  # a training saves its state and stops; anything else ends at once
+
+
+def _ask(out: IO[bytes], lines: queue.Queue[bytes]) -> Ask:
+    def ask(message: Any) -> str:
+        _send(out, {"message": message})
+        line = lines.get()
+        if not line:
+            lines.put(line)  # `main` needs to see the end as well
+            return "stop"
+        return str(json.loads(line)["answer"])
+
+    return ask
+
+
+# Writing to a process that is gone, or closing with data that it has not read, fails; its end is seen elsewhere: by the
+# pool as the end of its output, by a worker as the end of its input. (Windows has no BrokenPipeError.)
+
+
+def _send(pipe: IO[bytes] | None, message: dict[str, Any]) -> None:
+    assert pipe is not None
     with contextlib.suppress(OSError):
-        process.stdin.write(json.dumps(message).encode() + b"\n")
-        process.stdin.flush()
+        pipe.write(json.dumps(message).encode() + b"\n")
+        pipe.flush()
 
 
 def _close_input(process: subprocess.Popen[bytes] | None) -> None:
     if process is not None and process.stdin is not None:
         with contextlib.suppress(OSError):
             process.stdin.close()
+
+
+if __name__ == "__main__":
+    main()

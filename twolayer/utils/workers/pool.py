@@ -50,6 +50,10 @@ class UnusableWorkerError(TwoLayerError):
     """The worker's machine cannot do the job (its disk is full, for example), and another one may."""
 
 
+class JobStoppedError(TwoLayerError):
+    """The job stopped before it had a value, because its caller or a signal asked for it."""
+
+
 class Pool(ABC):
     """Takes jobs and returns their results in the order in which they end; `answer` answers the messages of jobs."""
 
@@ -73,11 +77,8 @@ class Pool(ABC):
 
     @abstractmethod
     def wait(self, seconds: float) -> list[JobResult]:
-        """Return the jobs that ended, waiting up to `seconds` for the first.
-
-        Raises:
-            TwoLayerError: if no worker can continue with the jobs.
-        """
+        """Return the jobs that ended, waiting up to `seconds` for the first; raise TwoLayerError if no worker can
+        continue with the jobs."""
 
     def stop(self) -> None:
         """Ask the running jobs to stop soon; jobs that wait end as stopped."""
@@ -95,6 +96,13 @@ class Pool(ABC):
 
     def _reply(self, job: Job, message: Any) -> str:
         return "stop" if self._stopping else self._answer(job, message)
+
+    def _end(self, job: Job, kind: str, value: Any) -> None:
+        """Take what `call` returned of a job."""
+        if kind == "stopped" and not self._stopping:
+            self._broken_off(job, "by a signal to its worker")
+        else:
+            self._ended.append(JobResult(job, **{kind: value}))
 
     def _take_ended(self) -> list[JobResult]:
         ended, self._ended = self._ended, []
@@ -119,14 +127,16 @@ class Pool(ABC):
 
 
 def call(function: str, arguments: Mapping[str, Any], ask: Ask) -> tuple[str, Any]:
-    """Make a job's call on a worker; return `value`, `error` or `unusable`, with the value or the reason."""
+    """Make a job's call on a worker; return `value`, `error`, `stopped` or `unusable`, with the value or the reason."""
     module, _, name = function.partition(":")
     try:
         return "value", getattr(importlib.import_module(module), name)(ask, **arguments)
+    except JobStoppedError:
+        return "stopped", True
     except UnusableWorkerError as error:
         return "unusable", str(error)
     except MemoryError:
-        return "error", "out of memory"
+        return "error", "out of memory: smaller models, batches or files need less, as do fewer workers at a time"
     except TwoLayerError as error:
         return "error", str(error)
     except Exception as error:  # other jobs must not suffer from it
