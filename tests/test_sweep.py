@@ -52,8 +52,8 @@ def table(folder: Path) -> list[dict[str, str]]:
 
 def test_a_sweep_leaves_ordinary_runs_a_ranked_table_pictures_and_a_config_to_train(tmp_path, monkeypatch):
     monkeypatch.setattr(search, "LocalPool", InProcessPool)
-    drawn, draw = [], report.draw_best_curves
-    monkeypatch.setattr(report, "draw_best_curves", lambda *given: (drawn.append(given), draw(*given)))
+    drawn, draw = [], report.draw_curves
+    monkeypatch.setattr(report, "draw_curves", lambda *given: (drawn.append(given), draw(*given)))
     folder = tmp_path / "out"
     path = write_sweep(tmp_path, "trials: 2\nseeds: 2\nrefit: true\n", base=SHORT)
     result = run_sweep(path, folder=folder)
@@ -73,10 +73,10 @@ def test_a_sweep_leaves_ordinary_runs_a_ranked_table_pictures_and_a_config_to_tr
         (float(row["val_accuracy_mean"]) for row in rows), reverse=True
     )
     assert all((folder / name).read_bytes().startswith(b"\x89PNG") for name in PICTURES)
-    ((curves, metric, _),) = drawn
-    assert metric == f"val_accuracy with seed {stored.seed}"
+    ((curves, _),) = drawn
+    assert [run.path.name for run in curves] == [row["runs"].split()[0] for row in rows]
     history = read_history(folder / "runs" / rows[0]["runs"].split()[0] / "history.csv")
-    np.testing.assert_array_equal(curves[0][2], history["val_accuracy"])
+    np.testing.assert_array_equal(curves[0].history["val_accuracy"], history["val_accuracy"])
 
     again = training.train(folder / "best.yaml", run_dir=tmp_path / "again")
     first = read_json(folder / "runs" / rows[0]["runs"].split()[0] / "summary.json")

@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 
 from twolayer.config.models import SweepFile
 from twolayer.config.rules import default_of
+from twolayer.data.files import digest_of
 from twolayer.data.sources import files_of
 from twolayer.sweep.file import FREE_KEYS, Sweep
 from twolayer.sweep.space import Value
 from twolayer.utils import files
 from twolayer.utils.errors import DataError, RunError
-from twolayer.utils.files import CANNOT_READ, explained, read_at_most, sha256_of
+from twolayer.utils.files import explained, read_at_most
 from twolayer.utils.jsonfile import parse_object, read_json, write_json
 from twolayer.utils.text import plain, printable, shown
 
@@ -32,7 +33,7 @@ def require_same_sweep(sweep: Sweep, folder: Path) -> dict[str, str]:
     """
     data = sweep.base.data.model_dump()
     paths = [path for key in ("train", "test", "validation") for path in files_of(data[key])]
-    digests = {str(path): _digest(path) for path in paths}
+    digests = {str(path): digest_of(path) for path in paths}
     today = _description(sweep) | {f"SHA-256 of {path}": digest for path, digest in digests.items()}
     path = folder / "sweep.json"
     if not path.exists():
@@ -63,17 +64,12 @@ def _default(key: str) -> Any:
     return None
 
 
-def _digest(path: Path) -> str:
-    with explained(path, CANNOT_READ):
-        return sha256_of(path)
-
-
 def require_data(digests: dict[str, str], where: str = "") -> None:
     """Raise DataError unless all files exist with these digests."""
     for name, digest in digests.items():
         if not Path(name).is_file():
             raise DataError(f"{name}: no such file{where}")
-        if _digest(Path(name)) != digest:
+        if digest_of(Path(name)) != digest:
             raise DataError(f"{name}: another file{where}: its SHA-256 differs from the one the sweep began with")
 
 
@@ -166,11 +162,17 @@ class Journal:
         try:
             entry = parse_object(line, "the line")
             if "point" in entry:
-                self.points.append(_point(entry, len(self.points)))
+                if type(entry["point"]) is not int or entry["point"] != len(self.points):
+                    raise ValueError(f"expected point {len(self.points)}, got {shown(entry['point'])}")
+                self.points.append(_values(entry["values"]))
             else:
-                run, outcome, seconds = _end(entry)
-                self.outcomes[run] = outcome
-                self.seconds = max(self.seconds, seconds)
+                run, status, reason, seconds = (entry[name] for name in ("run", "status", "reason", "seconds"))
+                if not (isinstance(run, str) and isinstance(reason, str) and status in ENDED):
+                    raise ValueError(f"expected a run, one of {', '.join(ENDED)}, and a reason, got {shown(status)}")
+                if type(seconds) not in (int, float) or not 0 <= seconds < _MOST_SECONDS:
+                    raise ValueError(f"seconds: expected a number from 0, got {shown(seconds)}")
+                self.outcomes[run] = Outcome(status, reason)
+                self.seconds = max(self.seconds, float(seconds))
         except (RunError, ValueError, KeyError, TypeError) as error:
             reason = printable(str(error)[:200])
             raise RunError(
@@ -179,11 +181,8 @@ class Journal:
             ) from None
 
 
-def _point(entry: Mapping[str, Any], expected: int) -> dict[str, Value]:
-    """Return the values of a journal's line about a point; raise ValueError or KeyError for what no sweep writes."""
-    number, values = entry["point"], entry["values"]
-    if type(number) is not int or number != expected:
-        raise ValueError(f"expected point {expected}, got {shown(number)}")
+def _values(values: Any) -> dict[str, Value]:
+    """Return the values of a journal's point; raise ValueError for what no sweep writes."""
     if not isinstance(values, dict):
         raise ValueError(f"values: expected a mapping, got {shown(values)}")
     for key, value in values.items():
@@ -191,13 +190,3 @@ def _point(entry: Mapping[str, Any], expected: int) -> dict[str, Value]:
         if not (finite and isinstance(value, bool | int | float | str | None)):
             raise ValueError(f"{shown(key)}: expected a number, text, true, false or null, got {shown(value)}")
     return values
-
-
-def _end(entry: Mapping[str, Any]) -> tuple[str, Outcome, float]:
-    """Return a journal's line about the end of a run; raise ValueError or KeyError for what no sweep writes."""
-    run, status, reason, seconds = (entry[name] for name in ("run", "status", "reason", "seconds"))
-    if not (isinstance(run, str) and isinstance(reason, str) and status in ENDED):
-        raise ValueError(f"expected a run, one of {', '.join(ENDED)}, and a reason, got {shown(status)}")
-    if type(seconds) not in (int, float) or not 0 <= seconds < _MOST_SECONDS:
-        raise ValueError(f"seconds: expected a number from 0, got {shown(seconds)}")
-    return run, Outcome(status, reason), float(seconds)

@@ -7,28 +7,32 @@ import csv
 import io
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from twolayer.config import Config, dump_config
 from twolayer.data import load_dataset
 from twolayer.network.schedules import SCHEDULES
-from twolayer.runs.folder import RunFolder
-from twolayer.runs.logs import read_history
 from twolayer.runs.saved_model import load_model
 from twolayer.solver.metrics import Evaluator
-from twolayer.sweep.charts import draw_against_keys, draw_best_curves
 from twolayer.sweep.file import Sweep
 from twolayer.sweep.points import PointResult, boundary_warnings, winner_of, within_one_error
 from twolayer.sweep.space import Value
 from twolayer.utils.files import write_atomically
 from twolayer.utils.jsonfile import write_json
 from twolayer.utils.text import counted
+from twolayer.views.loss_curve import draw_curves
+from twolayer.views.run_data import load_runs
+from twolayer.views.style import MARK, TRAINING, VALIDATION, default_look, new_figure, plain, save, tidy
 
 TABLE_ROWS = 10
 CURVES = 5
+PANELS_PER_ROW = 3
+MOST_TICKS = 5
 NO_VALIDATION: dict[str, Any] = {"data__validation": 0, "solver__monitor": "train_loss"}
 
 
@@ -190,16 +194,42 @@ def _test_figures(sweep: Sweep, folder: Path, winner: PointResult) -> tuple[dict
 
 
 def _draw(sweep: Sweep, folder: Path, ranking: Sequence[PointResult]) -> None:
-    """Draw against-keys.png and best-curves.png."""
+    """Draw the curves of the best points, and the metric of all against each key."""
     finished = [point for point in ranking if point.mean is not None]
+    best = [folder / "runs" / point.runs[0] for point in finished[:CURVES]]
+    draw_curves(load_runs(best, lambda text: None), folder / "best-curves.png")
     if logarithmic := {d.key: d.is_log for d in sweep.space if d.varies}:
         draw_against_keys(finished, logarithmic, sweep.monitor, folder / "against-keys.png")
-    curves = []
-    for point in finished[:CURVES]:
-        history = read_history(RunFolder(folder / "runs" / point.runs[0]).history)
-        curves.append((f"{point.number}: {_varied_values(sweep, point)}", history["epoch"], history[sweep.monitor]))
-    run = f"seed {sweep.base.seed}" + (", fold 1" if sweep.settings.folds is not None else "")
-    draw_best_curves(curves, f"{sweep.monitor} with {run}", folder / "best-curves.png")
+
+
+@default_look()
+def draw_against_keys(points: Sequence[PointResult], keys: Mapping[str, bool], metric: str, path: Path) -> None:
+    """Draw a panel for each key: the metric of every finished point, best first, against its value, with its spread;
+    `keys` says whether each key's scale is logarithmic."""
+    columns = min(PANELS_PER_ROW, len(keys))
+    rows = -(-len(keys) // columns)
+    figure = new_figure(4.2 * columns, 3.2 * rows)
+    means, spreads = np.array([(point.mean, point.spread or 0.0) for point in points], float).T
+    for i, (key, logarithmic) in enumerate(keys.items()):
+        axes = figure.add_subplot(rows, columns, i + 1)
+        values: Any = [point.values[key] for point in points]
+        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+            marks = np.unique(np.array(values, float))
+            if len(marks) > MOST_TICKS:
+                marks = (np.geomspace if logarithmic else np.linspace)(marks[0], marks[-1], MOST_TICKS)
+            axes.set_xscale("log" if logarithmic else "linear")
+            axes.set_xticks(marks, [f"{mark:.3g}" for mark in marks])
+            axes.minorticks_off()
+        else:
+            values = [plain(value) for value in values]  # side by side
+        if spreads.any():
+            axes.errorbar(values, means, spreads, fmt="none", ecolor=MARK, elinewidth=0.8)
+        axes.plot(values[1:], means[1:], "o", color=TRAINING, markersize=4, alpha=0.7)
+        axes.plot(values[:1], means[:1], "*", color=VALIDATION, markersize=12)
+        tidy(axes, key, metric if i % columns == 0 else "")
+    figure.suptitle(f"{metric} of {len(points)} points; the star is the best", fontsize=10)
+    figure.tight_layout()
+    save(figure, path)
 
 
 def _short(value: Value) -> str:

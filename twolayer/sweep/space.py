@@ -83,23 +83,17 @@ class Dimension:
         numbers = self.numbers
         if len(numbers) < 2 or isinstance(value, bool) or not isinstance(value, int | float):
             return None
-        low, high, at = numbers[0], numbers[-1], float(value)
-        if self.kind == "list":
-            return "low" if at <= low else "high" if at >= high else None
-        if self.is_log:
-            low, high, at = math.log(low), math.log(high), math.log(at)
-        share = (at - low) / (high - low)
-        return "low" if share <= NEAR_BOUNDARY else "high" if share >= 1 - NEAR_BOUNDARY else None
+        scale = math.log if self.is_log and self.kind != "list" else float
+        low, high, at = scale(numbers[0]), scale(numbers[-1]), scale(value)
+        near = 0.0 if self.kind == "list" else NEAR_BOUNDARY * (high - low)
+        return "low" if at <= low + near else "high" if at >= high - near else None
 
     def beyond(self, side: Literal["low", "high"]) -> float:
         """Return a value beyond that end to extend the space to: one more step of a list, half a range."""
-        numbers = self.numbers
-        inner, outer = (numbers[1], numbers[0]) if side == "low" else (numbers[-2], numbers[-1])
-        by_ratio = _is_geometric([number for number in numbers if number]) if self.kind == "list" else self.is_log
-        if by_ratio and outer != 0:
-            value = outer * (outer / inner if self.kind == "list" else math.sqrt(outer / inner))
-        else:
-            value = outer + (outer - inner) * (1 if self.kind == "list" else 0.5)
+        inner, outer = self.numbers[1::-1] if side == "low" else self.numbers[-2:]
+        steps = 1 if self.kind == "list" else 0.5
+        by_ratio = _is_geometric([number for number in self.numbers if number]) if self.kind == "list" else self.is_log
+        value = outer * (outer / inner) ** steps if by_ratio and outer else outer + (outer - inner) * steps
         whole = self.kind == "integer" or all(isinstance(each, int) for each in self.values)
         return round(value) if whole else float(f"{value:.3g}")
 
@@ -131,10 +125,10 @@ def _list_problems(values: list[Any]) -> Iterator[tuple[KeyPath, str]]:
     if not 1 <= len(values) <= MAX_CHOICES:
         yield (), f"expected 1 to {MAX_CHOICES} values, got {len(values):,}"
         return
-    keys = [(type(value) is bool, value) for value in values]
     bad = [i for i, value in enumerate(values) if isinstance(value, dict | list)]
     for i in bad:
         yield (i,), f"expected a number, text, true, false or null, got {shown(values[i])}"
+    keys = [(type(value) is bool, value) for value in values]
     twin = next((i for i, each in enumerate(keys) if each in keys[:i]), None)
     if twin is not None and not bad:
         yield (twin,), f"{shown(values[twin])} occurs more than once; remove one"
@@ -142,32 +136,35 @@ def _list_problems(values: list[Any]) -> Iterator[tuple[KeyPath, str]]:
 
 def _range_problems(kind: Kind, written: Mapping[str, Any]) -> list[tuple[KeyPath, str]]:
     ends, step, points, log = written[kind], written.get("step", 1), written.get("points"), written.get("log", False)
-    problems: list[tuple[KeyPath, str]] = []
-    for name in written:
-        if name not in (kind, *OPTIONS[kind]):
-            problems.append(((name,), f"unknown key{hint_for(str(name), OPTIONS[kind])}"))
-    types = (int,) if kind == "integer" else (int, float)
-    if not (isinstance(ends, list) and len(ends) == 2 and all(type(e) in types and math.isfinite(e) for e in ends)):
-        what = "whole numbers" if kind == "integer" else "numbers"
-        got = f"[{', '.join(map(shown, ends))}]" if isinstance(ends, list) and len(ends) <= 3 else shown(ends)
-        problems.append(((kind,), f"expected two {what}, [LOW, HIGH], got {got}"))
-    elif not ends[0] < ends[1]:
-        problems.append(((kind,), f"expected the lower end first and the ends apart, got [{ends[0]}, {ends[1]}]"))
-    if type(step) is not int or step < 1:
-        problems.append((("step",), f"expected a whole number of at least 1, got {shown(step)}"))
-    if points is not None and (type(points) is not int or not 2 <= points <= MAX_CHOICES):
-        problems.append((("points",), f"expected a whole number from 2 to {MAX_CHOICES}, got {shown(points)}"))
-    if type(log) is not bool:
-        problems.append((("log",), f"expected true or false, got {shown(log)}"))
+    types, what = ((int,), "whole numbers") if kind == "integer" else ((int, float), "numbers")
+    pair = isinstance(ends, list) and len(ends) == 2 and all(type(e) in types and math.isfinite(e) for e in ends)
+    got = f"[{', '.join(map(shown, ends))}]" if isinstance(ends, list) and len(ends) <= 3 else shown(ends)
+    few = points is None or (type(points) is int and 2 <= points <= MAX_CHOICES)
+    problems: list[tuple[KeyPath, str]] = [
+        ((name,), f"unknown key{hint_for(str(name), OPTIONS[kind])}")
+        for name in written
+        if name not in (kind, *OPTIONS[kind])
+    ]
+    problems += _unless(pair, kind, f"expected two {what}, [LOW, HIGH], got {got}")
+    problems += _unless(
+        type(step) is int and step >= 1, "step", f"expected a whole number, 1 or more, got {shown(step)}"
+    )
+    problems += _unless(few, "points", f"expected a whole number from 2 to {MAX_CHOICES}, got {shown(points)}")
+    problems += _unless(type(log) is bool, "log", f"expected true or false, got {shown(log)}")
     if problems:
         return problems
-    if (kind == "log_uniform" or log) and ends[0] <= 0:
-        problems.append(((kind,), f"expected a logarithmic range to start above 0, got {ends[0]}"))
-    if kind == "integer" and (ends[1] - ends[0]) % step:
-        problems.append((("step",), f"{ends[1]} cannot be reached from {ends[0]} in steps of {step}"))
-    if log and step != 1:
-        problems.append((("step",), "integers spaced by ratios (log: true) have no step; remove it"))
+    low, high = ends
+    by_ratio = kind == "log_uniform" or log
+    problems += _unless(low < high, kind, f"expected the lower end first and the ends apart, got {got}")
+    problems += _unless(not by_ratio or low > 0, kind, f"expected a logarithmic range to start above 0, got {low}")
+    reached = kind != "integer" or (high - low) % step == 0
+    problems += _unless(reached, "step", f"{high} cannot be reached from {low} in steps of {step}")
+    problems += _unless(not log or step == 1, "step", "integers spaced by ratios (log: true) have no step; remove it")
     return problems
+
+
+def _unless(fits: bool, key: str, message: str) -> list[tuple[KeyPath, str]]:
+    return [] if fits else [((key,), message)]
 
 
 def _is_geometric(numbers: list[float]) -> bool:
@@ -219,40 +216,32 @@ def config_with(
 def check_corners(
     space: Sequence[Dimension], base: Document, base_path: Path, document: Document, report: Report
 ) -> None:
-    """Check the ends of the space by the config's own rules: each alone, then the corners where they meet. Problems of
-    the base config with these values are reported at the values in the sweep file, `document`."""
+    """Check the ends of the space by the config's own rules: each alone, and if these are right the corners where they
+    meet. Problems of the base config with these values are reported at the values in the sweep file, `document`."""
     ends = []
     for d in space:
         inside: list[KeyPath] = [(i,) if d.kind == "list" else (d.kind, i) for i in range(len(d.values))]
         places = [document.place(("space", d.key, *path)) for path in inside]
         ends.append([_End(d.key, value, place) for value, place in zip(d.values, places, strict=True)])
     keys = {d.key for d in space}
-    refused: set[_End] = set()
     reported: set[str] = set()
-
-    def judge(corner: tuple[_End, ...]) -> None:
-        for problem in _problems_at(corner, base, base_path):
-            if len(corner) == 1:
-                if len(ends) > 1 and (_OTHER_CHOICE in problem.message or _key_of(problem) in keys):
+    for corners in ([(end,) for end in itertools.chain(*ends)], _corners(space, ends)):
+        for corner in corners:
+            for problem in _problems_at(corner, base, base_path):
+                if len(corner) < len(ends) and (_OTHER_CHOICE in problem.message or _key_of(problem) in keys):
                     continue  # the space may hold the choice that uses it, or the value it needs: the corners will show
-                refused.add(corner[0])
-            if str(problem) not in reported:
-                reported.add(str(problem))
-                report.add(problem.path, problem.message, problem.place)
-
-    for end in itertools.chain(*ends):
-        judge((end,))
-    if len(ends) > 1:
-        for corner in _corners(space, [[end for end in choice if end not in refused] for choice in ends]):
-            judge(corner)
+                if str(problem) not in reported:
+                    reported.add(str(problem))
+                    report.add(problem.path, problem.message, problem.place)
+        if reported or len(ends) == 1:
+            return
 
 
 def _corners(space: Sequence[Dimension], ends: Sequence[Sequence[_End]]) -> Iterator[tuple[_End, ...]]:
-    """Yield all corners; if there are too many, those of the smallest and the largest numbers, which break every rule
-    that the numbers between them break; and if these are too many, enough that any two values of two keys meet."""
-    if math.prod(map(len, ends)) > MAX_CORNERS:
-        borders = [(d.numbers[0], d.numbers[-1]) if d.numbers else d.values for d in space]
-        ends = [[end for end in choice if end.value in border] for choice, border in zip(ends, borders, strict=True)]
+    """Yield the corners, of numbers those of the smallest and the largest, which break every rule that the numbers
+    between them break; if these are too many, enough that any two values of two keys meet."""
+    borders = [(d.numbers[0], d.numbers[-1]) if d.numbers else d.values for d in space]
+    ends = [[end for end in choice if end.value in border] for choice, border in zip(ends, borders, strict=True)]
     if math.prod(map(len, ends)) <= MAX_CORNERS:
         yield from itertools.product(*ends)
         return
@@ -260,22 +249,20 @@ def _corners(space: Sequence[Dimension], ends: Sequence[Sequence[_End]]) -> Iter
         yield from itertools.product(*(choice if i in pair else choice[:1] for i, choice in enumerate(ends)))
 
 
-def _problems_at(corner: tuple[_End, ...], base: Document, base_path: Path) -> list[ConfigProblem]:
-    """Return the problems of some values by the config's rules, each at the value's own place."""
+def _problems_at(corner: tuple[_End, ...], base: Document, base_path: Path) -> Iterator[ConfigProblem]:
+    """Yield the problems of some values by the config's rules, each at the value's own place, and those of keys of the
+    base that do not go with them."""
     found = Report()
     overriding = {end.key: Place("", number, 0) for number, end in enumerate(corner)}
     with contextlib.suppress(ConfigError):
         config_with(base, {end.key: end.value for end in corner}, overriding, base_path, found)
     own = {end.key: end.place for end in corner}
     beside = ", ".join(f"{end.key}: {end.value}" for end in corner)
-    return [
-        ConfigProblem(("space", key), problem.message, own[key])
-        if (key := _key_of(problem)) in own
-        else problem._replace(
-            message=f"{problem.message} (with {beside})"
-        )  # a key of the base that does not go with it
-        for problem in found.problems
-    ]
+    for problem in found.problems:
+        if (key := _key_of(problem)) in own:
+            yield ConfigProblem(("space", key), problem.message, own[key])
+        else:
+            yield problem._replace(message=f"{problem.message} (with {beside})")
 
 
 def _key_of(problem: ConfigProblem) -> str:
