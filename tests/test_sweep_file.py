@@ -228,7 +228,7 @@ def test_refit_needs_validation_rows_that_are_a_part_of_the_training_rows(tmp_pa
     base = "data: {train: rows.csv, validation: rows.csv, label: y}\n"
     assert load_sweep(write_sweep(tmp_path, base=base))
     (found,) = problems(write_sweep(tmp_path, "trials: 3\nrefit: true\n", base=base))
-    assert "sweep.yaml:6:1: refit: the validation rows are a file" in found
+    assert "sweep.yaml:6:1: refit: it trains on training and validation rows together, but" in found
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)

@@ -61,11 +61,14 @@ class _Input:
 
     path: Path
     answer: Path
-    identity: dict[str, Any]
+    identity: dict[str, Any]  # of which input, model and options the answer is
     pieces: Sequence[Piece]
     parts: Path
     missing: set[int]
     failed: bool = False
+
+    def part(self, number: int) -> Path:
+        return self.parts / f"{number:06d}.csv"
 
 
 def answer_rows(
@@ -150,7 +153,7 @@ def predict_files(
         pool: Pool
         pool = LocalPool(workers, threads, folder) if cluster is None else ClusterPool(cluster, None, threads, say)
         try:
-            return _Work(model, file, answers, dict(options), travels=cluster is not None).run(pool, quiet)
+            return _Work(model, file, answers, options, travels=cluster is not None).run(pool, quiet)
         finally:
             pool.close()
 
@@ -174,31 +177,31 @@ class _Work:
     """All inputs of one call: hands out the pieces, puts the answers together."""
 
     def __init__(
-        self, model: Model, file: Path, answers: Mapping[Path, Path], options: dict[str, Any], travels: bool
+        self, model: Model, file: Path, answers: Mapping[Path, Path], options: Mapping[str, Any], travels: bool
     ) -> None:
-        self._file, self._answers, self._options, self._travels = file, answers, options, travels
+        self._file, self._answers, self._options, self._travels = file, answers, dict(options), travels
         with explained(file, CANNOT_READ):
             self._content = read_whole(file, follow=True)
-        self._digest = sha256(self._content).hexdigest()
         form = model.preparation.form
-        self._reading = getattr(form, "reading", None)
-        self._has_header = bool(form and form.names) or getattr(self._reading, "header", None) is True
-        self._inputs: dict[str, tuple[_Input, int]] = {}  # by job
+        reading = getattr(form, "reading", None)
+        self._format: dict[str, Any] = {
+            "has_header": bool(form and form.names) or getattr(reading, "header", None) is True,
+            "encoding": getattr(reading, "encoding", "utf-8"),
+        }
+        self._pieces: dict[str, tuple[_Input, int]] = {}  # by job
         self._result = FilesResult()
 
     def run(self, pool: Pool, quiet: bool) -> FilesResult:
         jobs, result = self._jobs(), self._result
-        running, exhausted = 0, False
+        exhausted = False
         with StopRequest() as stop, Tally(None, 0, "piece", quiet=quiet) as tally:
-            while stop.signal_number is None and not (exhausted and not running):
+            while stop.signal_number is None and not (exhausted and not self._pieces):
                 while not exhausted and pool.free() > 0:
                     job = next(jobs, None)
                     exhausted = job is None
                     if job is not None:
                         pool.submit(job)
-                        running += 1
-                for ended in pool.wait(POLL_SECONDS) if running or not exhausted else ():
-                    running -= 1
+                for ended in pool.wait(POLL_SECONDS) if self._pieces or not exhausted else ():
                     self._take(ended)
                     tally.done(ended.job.name, f"{len(result.answers)} of {len(self._answers)} files")
             if stop.signal_number is not None:
@@ -210,48 +213,46 @@ class _Work:
 
     def _jobs(self) -> Iterator[Job]:
         """Yield a job for each piece without an answer; what can be skipped is found on the way."""
+        identity = {"model": sha256(self._content).hexdigest(), "options": self._options}
         for path, answer in self._answers.items():
             try:
-                yield from self._jobs_of(path, answer)
+                with explained(path, CANNOT_READ):
+                    found = cut(path, **self._format)
+                whole = {"input": found.sha256, **identity}
+                if _is_done(answer, whole):
+                    self._result.answers.append(answer)
+                    self._result.skipped += 1
+                    continue
+                key = sha256(json.dumps([whole, found.pieces]).encode()).hexdigest()[:16]
+                parts = answer.with_name(f".{answer.name}.{key}.parts")
+                with explained(parts):
+                    require_regular(parts, folder=True)
+                    parts.mkdir(exist_ok=True)
+                each = _Input(path, answer, whole, found.pieces, parts, set())
+                each.missing = {i for i in range(len(each.pieces)) if not each.part(i).is_file()}
+                if not each.missing:
+                    self._finish(each)
+                for number in sorted(each.missing):
+                    if not each.failed:
+                        yield self._job(each, number)
             except TwoLayerError as error:
                 self._result.errors.append(str(error))
 
-    def _jobs_of(self, path: Path, answer: Path) -> Iterator[Job]:
-        with explained(path, CANNOT_READ):
-            found = cut(path, has_header=self._has_header, encoding=getattr(self._reading, "encoding", "utf-8"))
-        identity = {"input": found.sha256, "model": self._digest, "options": self._options}
-        if _is_done(answer, identity):
-            self._result.answers.append(answer)
-            self._result.skipped += 1
-            return
-        key = sha256(json.dumps([identity, found.pieces]).encode()).hexdigest()[:16]
-        parts = answer.with_name(f".{answer.name}.{key}.parts")
-        with explained(parts):
-            require_regular(parts, folder=True)
-            parts.mkdir(exist_ok=True)
-        missing = {i for i in range(len(found.pieces)) if not _part(parts, i).is_file()}
-        each = _Input(path, answer, identity, found.pieces, parts, missing)
-        if not missing:
-            self._finish(each)
-        for number in sorted(missing):
-            if not each.failed:
-                yield self._job(each, number)
-
     def _job(self, each: _Input, number: int) -> Job:
         piece = each.pieces[number]
-        name = f"{each.path}" if len(each.pieces) == 1 else f"{each.path} {number + 1}/{len(each.pieces)}"
-        self._inputs[name] = (each, number)
-        arguments: dict[str, Any] = {"source": str(each.path), "piece": list(piece), "number": number}
+        arguments = {"source": str(each.path), "piece": piece, "number": number, "options": self._options}
         if self._travels:
             with tempfile.TemporaryDirectory(prefix="twolayer-") as scratch:
                 content = read_whole(_piece_file(each.path, piece, Path(scratch)), follow=True)
             arguments |= {"content": content, "model": self._content}
         else:
-            arguments |= {"part": str(_part(each.parts, number)), "model": str(self._file.absolute())}
-        return Job(name, f"{__name__}:{answer_piece.__name__}", arguments | {"options": self._options})
+            arguments |= {"part": str(each.part(number)), "model": str(self._file.absolute())}
+        name = f"{each.path}" if len(each.pieces) == 1 else f"{each.path} {number + 1}/{len(each.pieces)}"
+        self._pieces[name] = (each, number)
+        return Job(name, f"{__name__}:{answer_piece.__name__}", arguments)
 
     def _take(self, ended: JobResult) -> None:
-        each, number = self._inputs.pop(ended.job.name)
+        each, number = self._pieces.pop(ended.job.name)
         if ended.stopped or each.failed:
             return
         if ended.error:
@@ -261,7 +262,7 @@ class _Work:
             return
         notes, content = ended.value
         if content is not None:
-            _write_part(_part(each.parts, number), content)
+            _write_part(each.part(number), content)
         new = [note for note in notes if note not in self._result.notes]
         self._result.notes += new[: max(0, MAX_NOTES - len(self._result.notes))]
         each.missing.discard(number)
@@ -271,24 +272,10 @@ class _Work:
     def _finish(self, each: _Input) -> None:
         """Put the answer file together from its parts."""
         with explained(each.answer, CANNOT_READ), held(each.parts):
-            parts = (read_whole(_part(each.parts, number)) for number in range(len(each.pieces)))
-            write_atomically(each.answer, parts)
+            write_atomically(each.answer, (read_whole(each.part(number)) for number in range(len(each.pieces))))
             write_json(_record(each.answer), {**each.identity, "answer": sha256_of(each.answer)})
         shutil.rmtree(each.parts, ignore_errors=True)
         self._result.answers.append(each.answer)
-
-
-def _piece_file(path: Path, piece: Piece, scratch: Path) -> Path:
-    """Return a file with just a piece's rows: the file itself, or one in `scratch`."""
-    if piece.stop == 0:
-        return path
-    with explained(path, CANNOT_READ):
-        write_piece(path, piece, scratch / path.name)
-    return scratch / path.name
-
-
-def _part(parts: Path, number: int) -> Path:
-    return parts / f"{number:06d}.csv"
 
 
 def _write_part(part: Path, content: bytes) -> None:
@@ -306,6 +293,15 @@ def _is_done(answer: Path, identity: Mapping[str, Any]) -> bool:
         return answer.is_file() and read_json(_record(answer)) == {**identity, "answer": sha256_of(answer)}
     except (TwoLayerError, OSError):
         return False
+
+
+def _piece_file(path: Path, piece: Piece, scratch: Path) -> Path:
+    """Return a file with just a piece's rows: the file itself, or one in `scratch`."""
+    if piece.stop == 0:
+        return path
+    with explained(path, CANNOT_READ):
+        write_piece(path, piece, scratch / path.name)
+    return scratch / path.name
 
 
 @lru_cache(maxsize=2)

@@ -123,9 +123,6 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
     def complain(where: KeyPath, message: str) -> None:
         report.add(where, message, document.place(where))
 
-    for name in document.data if isinstance(document.data, dict) else ():
-        if "." in name:
-            complain((name,), f"unknown key; it belongs under 'space': {{{name}: [...]}}")
     check_types(document, report, SweepFile)
     if not isinstance(document.data, dict):
         raise report.error()
@@ -134,17 +131,18 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
         usable["space"] = document.data["space"]  # whose keys are checked one by one
     settings = SweepFile.model_construct(**{"base": "", "space": {}} | usable)
     space = _read_space(settings, report, complain)
-    base_path, base, base_problems = _base_path(path, settings, document, complain), None, []
+    base_path, base, problems = _base_path(path, settings, document, complain), None, []
     if base_path is not None:
         try:
             base_document, base = _read_base(base_path, for_base)
-            _check_base(base, settings, document, complain)
+            _check_base(base, settings, complain)
             check_corners(space, base_document, base_path, document, report)
         except ConfigError as error:
-            base_problems = error.problems
+            problems = error.problems
     if not report.problems:
         _check_together(space, settings, base, for_base.values(), complain)
-    problems = [*(report.error().problems if report.problems else ()), *base_problems]
+    if report.problems:
+        problems = [*report.error().problems, *problems]
     if problems or base is None or base_path is None:
         raise ConfigError(problems)
     return Sweep(path, base_path, base, tuple(space), settings, base_document)
@@ -175,14 +173,12 @@ def _read_space(settings: SweepFile, report: Report, complain: Complain) -> list
 def _key_problem(key: str) -> str | None:
     """Return why a key cannot be searched over, or None."""
     known = [f"{section}.{name}" for section in known_keys(()) for name in known_keys((section,))]
-    section = key.partition(".")[0]
-    for refused in (key, section):
-        if refused in NOT_SEARCHED and key not in DATA_KEYS and (key in known or key == "seed"):
-            return f"cannot be searched over: {NOT_SEARCHED[refused]}"
+    reason = NOT_SEARCHED.get(key) or NOT_SEARCHED.get(key.partition(".")[0])
+    if reason is not None and key not in DATA_KEYS:
+        return f"cannot be searched over: {reason}"
     if key in known:
         return None
-    bare = key.rpartition(".")[2]
-    guess = nearest(key, known) or next((each for each in known if each.endswith("." + bare)), None)
+    guess = nearest(key, known) or next((each for each in known if each.endswith(f".{key}")), None)
     return f"no key of a config; did you mean '{guess}'?" if guess else "no key of a config, such as solver.reg"
 
 
@@ -219,7 +215,7 @@ def _read_base(base_path: Path, overrides: Mapping[int, str]) -> tuple[Document,
     return document, config
 
 
-def _check_base(base: Config, settings: SweepFile, document: Document, complain: Complain) -> None:
+def _check_base(base: Config, settings: SweepFile, complain: Complain) -> None:
     """Check what a search needs of its base."""
     if not needs_validation(base.solver.monitor):
         complain(
@@ -227,14 +223,12 @@ def _check_base(base: Config, settings: SweepFile, document: Document, complain:
             f"its solver.monitor is {base.solver.monitor}, and points are ranked by validation rows: "
             "set data.validation, and a monitor such as val_accuracy or val_loss",
         )
-    if isinstance(base.data.validation, float | int | Fold):
-        return
-    remedy = "or set data.validation to a fraction"
-    if settings.folds is not None:
-        complain(("folds",), f"folds are parts of the training rows, but validation is a file: remove it {remedy}")
-    if settings.refit:
-        where = ("refit",) if "refit" in document.data else ("base",)
-        complain(where, f"the validation rows are a file and cannot join the training rows: set refit: false {remedy}")
+    if not isinstance(base.data.validation, float | int | Fold):
+        what = "the base's validation rows are a file; remove this key, or set data.validation to a fraction"
+        if settings.folds is not None:
+            complain(("folds",), f"folds are parts of the training rows, but {what}")
+        if settings.refit:
+            complain(("refit",), f"it trains on training and validation rows together, but {what}")
 
 
 def _check_together(
