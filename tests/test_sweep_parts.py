@@ -11,9 +11,9 @@ import pytest
 from sweep_files import BASE, write_sweep
 
 from twolayer.config.models import SweepFile
-from twolayer.sweep.file import load_sweep
+from twolayer.sweep.file import Repeat, load_sweep
 from twolayer.sweep.journal import Journal, Outcome
-from twolayer.sweep.points import PointResult, boundary_warnings, point_result, ranked, winner_of, within_one_error
+from twolayer.sweep.points import Point, boundary_warnings, ranked, winner_of, within_one_error
 from twolayer.sweep.report import refit_config
 from twolayer.sweep.space import Dimension
 from twolayer.utils.errors import RunError
@@ -196,12 +196,12 @@ def sweep(tmp_path):
 
 
 def finished(number, mean, loss=0.5, values=None):
-    return PointResult(number, values or {}, "finished", ("run",), mean, None, loss, 6, (3,))
+    return Point(number, values or {}, "finished", ("run",), mean, None, loss, 6, (3,))
 
 
 def test_points_are_ranked_by_mean_then_loss_then_number_and_the_unranked_come_last(sweep):
     results = [
-        PointResult(0, {}, "pruned", ("a",)),
+        Point(0, {}, "pruned", ("a",)),
         finished(1, 0.8, loss=0.1),
         finished(2, 0.9, loss=0.4),
         finished(3, 0.9, loss=0.3),
@@ -216,7 +216,7 @@ def test_with_folds_points_within_one_standard_error_are_tied_and_the_smaller_ne
     sweep = load_sweep(write_sweep(tmp_path, "trials: 3\nfolds: 4\n"))
 
     def point(number, mean, hidden, spread):
-        return PointResult(number, {"model.hidden": hidden}, "finished", ("run",) * 4, mean, spread, 0.5, 6, (3,) * 4)
+        return Point(number, {"model.hidden": hidden}, "finished", ("run",) * 4, mean, spread, 0.5, 6, (3,) * 4)
 
     # The standard error of the best, point 0, is 0.02 / sqrt(4) = 0.01.
     results = [
@@ -224,7 +224,7 @@ def test_with_folds_points_within_one_standard_error_are_tied_and_the_smaller_ne
         point(1, 0.891, 8, 0.5),
         point(2, 0.889, 4, 0.5),
         point(3, 0.892, 8, 0.5),
-        PointResult(4, {"model.hidden": 4}, "pruned", ("run",)),
+        Point(4, {"model.hidden": 4}, "pruned", ("run",)),
     ]
     ranking = ranked(sweep, results)
     assert [each.number for each in ranking] == [3, 1, 0, 2, 4]
@@ -233,19 +233,23 @@ def test_with_folds_points_within_one_standard_error_are_tied_and_the_smaller_ne
     assert [each.number for each in ranked(without, results)] == [0, 3, 1, 2, 4]
 
 
-def test_a_point_is_the_mean_over_its_seeds_of_validation_figures_alone(sweep, tmp_path):
-    accuracies, names = [0.7, 0.9, 0.95], ["run0", "run1", "run2"]
-    for name, accuracy in zip(names, accuracies, strict=True):
-        (tmp_path / "runs" / name).mkdir(parents=True)
-        summary = {"val_accuracy": accuracy, "val_loss": 1 - accuracy, "epochs": 6, "best_epoch": 4}
-        (tmp_path / "runs" / name / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
-    result = point_result(sweep, tmp_path, 0, {}, dict.fromkeys(names, Outcome("finished")))
-    assert result.mean == pytest.approx(statistics.fmean(accuracies))
-    assert result.spread == pytest.approx(np.std(accuracies, ddof=1))
-    assert (result.epochs, result.best_epochs) == (18, (4, 4, 4))
-    some = {"run0": Outcome("finished"), "run1": Outcome("diverged", "why"), "run2": Outcome("finished")}
-    assert point_result(sweep, tmp_path, 0, {}, some).mean is None
-    assert point_result(sweep, tmp_path, 0, {}, some).reason == "why"
+def test_a_point_is_the_mean_over_its_seeds_of_validation_figures_alone(tmp_path):
+    accuracies = [0.7, 0.9, 0.95]
+    for seed, accuracy in enumerate(accuracies):
+        run = tmp_path / f"0007-seed{seed}"
+        run.mkdir()
+        summary = {"val_accuracy": accuracy, "val_loss": 1 - accuracy, "epochs": 6, "best_epoch": seed}
+        (run / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    outcomes = {Repeat(seed, None): Outcome("finished") for seed in (2, 0, 1)}  # in the order in which they ended
+    point = Point(7, {}, outcomes=outcomes)
+    point.conclude(tmp_path, "val_accuracy")
+    assert point.mean == pytest.approx(statistics.fmean(accuracies))
+    assert point.spread == pytest.approx(np.std(accuracies, ddof=1))
+    assert (point.epochs, point.best_epochs) == (18, (0, 1, 2))
+    assert point.runs == ("0007-seed0", "0007-seed1", "0007-seed2")
+    point = Point(7, {}, outcomes={**outcomes, Repeat(1, None): Outcome("diverged", "why")})
+    point.conclude(tmp_path, "val_accuracy")
+    assert (point.status, point.mean, point.reason) == ("diverged", None, "why")
 
 
 def test_a_best_point_on_the_boundary_is_reported_with_the_way_out_unless_there_is_none(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from twolayer.sweep import report
-from twolayer.sweep.points import PointResult
+from twolayer.sweep.points import Point
 
 
 @pytest.fixture
@@ -17,8 +17,7 @@ def drawn(monkeypatch):
 
 def points_with(values):
     return [
-        PointResult(k, {"k": value}, "finished", ("run",), 0.5 + k / 10, spread=k / 100)
-        for k, value in enumerate(values)
+        Point(k, {"k": value}, "finished", ("run",), 0.5 + k / 10, spread=k / 100) for k, value in enumerate(values)
     ]
 
 

@@ -16,7 +16,7 @@ from tests.fuzz.damage import change
 from tests.fuzz.mutate import damaged
 from twolayer.sweep.file import Sweep, load_sweep
 from twolayer.sweep.journal import Journal
-from twolayer.sweep.points import Points
+from twolayer.sweep.points import Points, ranked
 from twolayer.utils.errors import TwoLayerError
 from twolayer.utils.randomness import generator
 
@@ -71,7 +71,7 @@ def _read(folder: Path, sweep: Sweep, rng: np.random.Generator) -> str:
             points = Points(sweep, folder, journal, bool(rng.integers(2)))
             points.restore()
             points.next()
-            points.results()
+            ranked(sweep, points.all)
     except TwoLayerError as error:
         if str(folder) not in str(error) or not all(line.isprintable() for line in str(error).split("\n")):
             raise SurpriseError(f"a refusal without the file's name, or with control characters: {error!r}") from error

@@ -26,61 +26,58 @@ from twolayer.utils.jsonfile import read_json
 from twolayer.utils.workers.pool import Job
 
 
-@dataclass(frozen=True)
-class PointResult:
-    """A point and its figures so far."""
+@dataclass
+class Point:
+    """A point of the search, and its figures once all its runs have ended."""
 
     number: int  # from 0
     values: Mapping[str, Value]  # by config key
-    status: str  # finished, pruned, diverged, failed or unfinished
-    runs: tuple[str, ...]  # names of its run folders
+    status: str = "unfinished"  # or finished, pruned, diverged or failed
+    runs: tuple[str, ...] = ()  # names of its run folders
     mean: float | None = None  # over the runs, of the monitored column at the best epoch; None unless finished
     spread: float | None = None  # standard deviation over the runs; None for fewer than two
     loss: float | None = None  # mean of val_loss at the best epochs, which decides between equal means
     epochs: int = 0  # all runs together
     best_epochs: tuple[int, ...] = ()  # of each run
     reason: str = ""  # why it diverged or failed
+    waiting: deque[Repeat] = field(default_factory=deque)  # runs still to be handed out
+    outcomes: dict[Repeat, Outcome] = field(default_factory=dict)  # of those that ended
 
     @property
     def standard_error(self) -> float | None:
         """Standard error of the mean, the runs taken as independent; None for fewer than two."""
         return None if self.spread is None else self.spread / math.sqrt(len(self.runs))
 
-
-def point_result(
-    sweep: Sweep, folder: Path, number: int, values: Mapping[str, Value], outcomes: Mapping[str, Outcome]
-) -> PointResult:
-    """Return the result of a point from the outcomes of its runs, by the names of their folders in `folder`/runs; raise
-    RunError if a run's summary.json lacks a figure."""
-    runs = tuple(outcomes)
-    folders = [RunFolder(folder / "runs" / name) for name in runs]
-    bad = next((outcome for outcome in outcomes.values() if outcome.status != "finished"), None)
-    if bad is not None:
-        return PointResult(number, values, bad.status, runs, epochs=sum(map(_epochs, folders)), reason=bad.reason)
-    names = (sweep.monitor, "val_loss", "epochs", "best_epoch")
-    try:
-        rows = [[float(summary[name]) for name in names] for summary in (read_json(run.summary) for run in folders)]
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{folders[0].path}: its summary.json lacks a figure to rank by: {error}") from None
-    metrics, losses, epochs, best = zip(*rows, strict=True)
-    return PointResult(
-        *(number, values, "finished", runs),
-        mean=statistics.fmean(metrics),
-        spread=statistics.stdev(metrics) if len(metrics) > 1 else None,
-        loss=statistics.fmean(losses),
-        epochs=int(sum(epochs)),
-        best_epochs=tuple(map(int, best)),
-    )
+    def conclude(self, folder: Path, monitor: str) -> None:
+        """Set the figures, from the run folders in `folder` of the runs that ended; raise RunError if a run's
+        summary.json lacks one."""
+        ended = sorted(self.outcomes.items())
+        self.runs = tuple(run_name(self.number, repeat) for repeat, _ in ended)
+        folders = [RunFolder(folder / name) for name in self.runs]
+        bad = next((outcome for _, outcome in ended if outcome.status != "finished"), None)
+        self.status, self.reason = ("finished", "") if bad is None else bad
+        if bad is not None:
+            self.epochs = sum(map(_epochs, folders))
+            return
+        names = (monitor, "val_loss", "epochs", "best_epoch")
+        try:
+            rows = [[float(read_json(run.summary)[name]) for name in names] for run in folders]
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(f"{folders[0].path}: its summary.json lacks a figure to rank by: {error}") from None
+        metrics, losses, epochs, best = zip(*rows, strict=True)
+        self.mean, self.loss = statistics.fmean(metrics), statistics.fmean(losses)
+        self.spread = statistics.stdev(metrics) if len(metrics) > 1 else None
+        self.epochs, self.best_epochs = int(sum(epochs)), tuple(map(int, best))
 
 
-def _by_mean(sweep: Sweep, result: PointResult) -> tuple[float, ...]:
+def _by_mean(sweep: Sweep, result: Point) -> tuple[float, ...]:
     """Sort key of finished points: by the mean, equal ones by val_loss, then by number."""
     assert result.mean is not None
     assert result.loss is not None
     return (-result.mean if sweep.larger_is_better else result.mean, result.loss, result.number)
 
 
-def ranked(sweep: Sweep, results: Sequence[PointResult]) -> list[PointResult]:
+def ranked(sweep: Sweep, results: Sequence[Point]) -> list[Point]:
     """Return the points, best first: the finished by their mean, then the others by number; in cross-validation, points
     within one standard error of the best mean are tied with it, and of these the smaller networks come first."""
     finished = sorted((each for each in results if each.mean is not None), key=lambda each: _by_mean(sweep, each))
@@ -90,7 +87,7 @@ def ranked(sweep: Sweep, results: Sequence[PointResult]) -> list[PointResult]:
     return tied + finished[len(tied) :] + others
 
 
-def within_one_error(sweep: Sweep, finished: Sequence[PointResult]) -> list[PointResult]:
+def within_one_error(sweep: Sweep, finished: Sequence[Point]) -> list[Point]:
     """Return the finished points that are tied with the best mean, itself included; none without cross-validation."""
     if sweep.settings.folds is None or not finished:
         return []
@@ -98,12 +95,12 @@ def within_one_error(sweep: Sweep, finished: Sequence[PointResult]) -> list[Poin
     return [each for each in finished if abs((each.mean or 0.0) - (best.mean or 0.0)) <= (best.standard_error or 0.0)]
 
 
-def winner_of(ranking: Sequence[PointResult]) -> PointResult | None:
+def winner_of(ranking: Sequence[Point]) -> Point | None:
     """Return the best point, or None if none has finished."""
     return next((each for each in ranking if each.mean is not None), None)
 
 
-def boundary_warnings(sweep: Sweep, winner: PointResult) -> list[str]:
+def boundary_warnings(sweep: Sweep, winner: Point) -> list[str]:
     """Return, for each key whose winning value lies on the boundary of the space, which way to extend it and how far,
     unless the config allows no value there."""
     warnings = []
@@ -129,17 +126,6 @@ def _epochs(run: RunFolder) -> int:
         return 0
 
 
-@dataclass
-class _Point:
-    """A point of the search: its runs still to be handed out, those that ended, and its result once all have."""
-
-    number: int
-    values: dict[str, Value]
-    waiting: deque[Repeat]
-    outcomes: dict[Repeat, Outcome] = field(default_factory=dict)
-    result: PointResult | None = None
-
-
 def run_name(number: int, repeat: Repeat) -> str:
     """Return the name of the run folder of a point, a seed and a fold."""
     return f"{number:04d}-seed{repeat.seed}" + ("" if repeat.fold is None else f"-fold{repeat.fold}")
@@ -148,20 +134,20 @@ def run_name(number: int, repeat: Repeat) -> str:
 class Points:
     """Hands out the runs of the points, one after another, and records how they end.
 
-    `best` is the best finished point so far, by its mean, or None. With `retry_failed`, runs that failed in an earlier
-    session are forgotten.
+    `all` has the points in the order of their numbers, `best` is the best finished one by its mean, or None. With
+    `retry_failed`, runs that failed in an earlier session are forgotten.
     """
 
     def __init__(self, sweep: Sweep, folder: Path, journal: Journal, retry_failed: bool) -> None:
         self.sweep, self.folder, self.journal = sweep, folder, journal
-        self.best: PointResult | None = None
+        self.best: Point | None = None
         self._repeats = sweep.repeats
         self._first = self._repeats[0]  # with a pruner, a point's first run decides whether it is hopeless
         self._prunes = sweep.settings.pruner != "none"
         self._retry_failed = retry_failed
-        self._points: list[_Point] = []
-        self._open: dict[int, _Point] = {}  # those without a result
-        self._trials: dict[str, tuple[_Point, Repeat]] = {}  # handed out
+        self.all: list[Point] = []
+        self._open: dict[int, Point] = {}  # those without a result
+        self._trials: dict[str, tuple[Point, Repeat]] = {}  # handed out
         self._started = time.monotonic()
         epochs = sweep.config({d.key: d.values[0] for d in sweep.space}).solver.epochs  # with a pruner, all the same
         self.study = Study(sweep.space, sweep.settings, maximize=sweep.larger_is_better, epochs=epochs)
@@ -175,12 +161,12 @@ class Points:
     def n_runs(self) -> int | None:
         """The number of runs, or None if only time limits it."""
         total = self.sweep.max_points
-        return None if total is None else max(total, len(self._points)) * len(self._repeats)
+        return None if total is None else max(total, len(self.all)) * len(self._repeats)
 
     @property
     def n_ended(self) -> int:
         """The number of runs that have ended for good."""
-        return sum(len(point.outcomes) for point in self._points)
+        return sum(len(point.outcomes) for point in self.all)
 
     def restore(self) -> None:
         """Give the study everything that the journal knows; raise RunError for a point that is not in the space."""
@@ -191,7 +177,7 @@ class Points:
                 problem = f"point {number} is not in this sweep's space: {' '.join(str(error).split())}"
                 raise RunError(f"{self.journal.path}: {problem}; restore the file, or use a new folder") from None
             point = self._add(number, values)
-            for name, repeat in self._names(point).items():
+            for name, repeat in zip(point.runs, self._repeats, strict=True):
                 outcome = self.journal.outcomes.get(name)
                 if outcome is not None and self._still_counts(name, outcome):
                     point.waiting.remove(repeat)
@@ -239,7 +225,7 @@ class Points:
             return Trial(name, config, judged=self._prunes and repeat == self._first)
         return None
 
-    def _point_to_train(self) -> _Point | None:
+    def _point_to_train(self) -> Point | None:
         """Return a point with a run to hand out, a new one if no other has any."""
         if not self._within_time():
             return None
@@ -253,9 +239,10 @@ class Points:
         self.journal.picked(number, values)
         return self._add(number, values)
 
-    def _add(self, number: int, values: dict[str, Value]) -> _Point:
-        point = self._open[number] = _Point(number, values, deque(self._repeats))
-        self._points.append(point)
+    def _add(self, number: int, values: dict[str, Value]) -> Point:
+        names = tuple(run_name(number, repeat) for repeat in self._repeats)
+        point = self._open[number] = Point(number, values, runs=names, waiting=deque(self._repeats))
+        self.all.append(point)
         return point
 
     def _within_time(self) -> bool:
@@ -264,7 +251,7 @@ class Points:
 
     def _within_trials(self) -> bool:
         most = self.sweep.max_points
-        return most is None or len(self._points) < most
+        return most is None or len(self.all) < most
 
     def take(self, name: str, outcome: Outcome) -> None:
         """Record how a run ended, unless it was only interrupted."""
@@ -274,32 +261,20 @@ class Points:
         else:
             point.waiting.appendleft(repeat)
 
-    def _end(self, point: _Point, repeat: Repeat, outcome: Outcome) -> None:
+    def _end(self, point: Point, repeat: Repeat, outcome: Outcome) -> None:
         self.journal.ended(run_name(point.number, repeat), outcome, self.seconds)
         point.outcomes[repeat] = outcome
         self._conclude_if_done(point)
 
-    def _conclude_if_done(self, point: _Point) -> None:
+    def _conclude_if_done(self, point: Point) -> None:
         """Once all runs of a point have ended, make its result and tell Optuna."""
         first = point.outcomes.get(self._first)
         if self._prunes and first is not None and first.status != "finished":
             point.waiting.clear()  # the first run was judged for all
         elif len(point.outcomes) < len(self._repeats):
             return
-        ended = {name: point.outcomes[each] for name, each in self._names(point).items() if each in point.outcomes}
-        result = point.result = point_result(self.sweep, self.folder, point.number, point.values, ended)
+        point.conclude(self.folder / "runs", self.sweep.monitor)
         del self._open[point.number]
-        self.study.tell(point.number, result.mean)
-        if result.mean is not None:
-            best = [result] if self.best is None else [self.best, result]
-            self.best = min(best, key=lambda each: _by_mean(self.sweep, each))
-
-    def results(self) -> list[PointResult]:
-        """Return the results of all points; those that are not done have no value."""
-        return [
-            point.result or PointResult(point.number, point.values, "unfinished", tuple(self._names(point)))
-            for point in self._points
-        ]
-
-    def _names(self, point: _Point) -> dict[str, Repeat]:
-        return {run_name(point.number, repeat): repeat for repeat in self._repeats}
+        self.study.tell(point.number, point.mean)
+        if point.mean is not None:
+            self.best = min([point, *([self.best] if self.best else [])], key=lambda each: _by_mean(self.sweep, each))

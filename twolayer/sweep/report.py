@@ -20,7 +20,7 @@ from twolayer.network.schedules import SCHEDULES
 from twolayer.runs.saved_model import load_model
 from twolayer.solver.metrics import Evaluator
 from twolayer.sweep.file import Sweep
-from twolayer.sweep.points import PointResult, boundary_warnings, winner_of, within_one_error
+from twolayer.sweep.points import Point, boundary_warnings, winner_of, within_one_error
 from twolayer.sweep.space import Value
 from twolayer.utils.files import write_atomically
 from twolayer.utils.jsonfile import write_json
@@ -36,12 +36,12 @@ MOST_TICKS = 5
 NO_VALIDATION: dict[str, Any] = {"data__validation": 0, "solver__monitor": "train_loss"}
 
 
-def refit_name(winner: PointResult) -> str:
+def refit_name(winner: Point) -> str:
     """Return the name of its run folder."""
     return f"refit-{winner.number:04d}"
 
 
-def refit_config(sweep: Sweep, winner: PointResult) -> Config:
+def refit_config(sweep: Sweep, winner: Point) -> Config:
     """Return the winner's config without validation rows.
 
     No row is left to pick the best epoch by. A schedule that ends with the training (cosine) keeps all its epochs,
@@ -72,15 +72,15 @@ class SweepResult:
     """The results of a sweep."""
 
     folder: Path
-    ranking: list[PointResult]  # best first, those without a value last
-    winner: PointResult | None
+    ranking: list[Point]  # best first, those without a value last
+    winner: Point | None
     summary: dict[str, Any]  # content of summary.json
     lines: tuple[str, ...]  # the same in words
     signal_number: int | None = None  # the signal that interrupted it
 
 
 def conclude(
-    sweep: Sweep, folder: Path, ranking: Sequence[PointResult], seconds: float, signal_number: int | None
+    sweep: Sweep, folder: Path, ranking: Sequence[Point], seconds: float, signal_number: int | None
 ) -> SweepResult:
     """Write results.csv, pictures, summary.json and, if a point has finished, best.yaml; after a signal, leave the test
     rows alone."""
@@ -119,19 +119,19 @@ def conclude(
     return SweepResult(folder, list(ranking), winner, summary, tuple(lines), signal_number)
 
 
-def headline(sweep: Sweep, winner: PointResult | None) -> str:
+def headline(sweep: Sweep, winner: Point | None) -> str:
     """Return the best point so far, for the bar."""
     if winner is None:
         return "none has finished yet"
     return f"best {sweep.monitor} {winner.mean:.4f} ({_varied_values(sweep, winner)})"
 
 
-def _varied_values(sweep: Sweep, point: PointResult) -> str:
+def _varied_values(sweep: Sweep, point: Point) -> str:
     keys = [d.key for d in sweep.space if d.varies]
     return ", ".join(f"{key.rpartition('.')[2]} {_short(point.values[key])}" for key in keys)
 
 
-def results_csv(sweep: Sweep, ranking: Sequence[PointResult]) -> str:
+def results_csv(sweep: Sweep, ranking: Sequence[Point]) -> str:
     """Return the table of all points as CSV, without times or hosts: the same trials make the same bytes."""
     keys = [d.key for d in sweep.space]
     file = io.StringIO()
@@ -149,7 +149,7 @@ def results_csv(sweep: Sweep, ranking: Sequence[PointResult]) -> str:
     return file.getvalue()
 
 
-def _table(sweep: Sweep, ranking: Sequence[PointResult]) -> list[str]:
+def _table(sweep: Sweep, ranking: Sequence[Point]) -> list[str]:
     """Return lines with the best points in columns, and the numbers of the others."""
     keys = [d.key for d in sweep.space if d.varies]
     folds, several = sweep.settings.folds is not None, len(sweep.repeats) > 1
@@ -173,7 +173,7 @@ def _table(sweep: Sweep, ranking: Sequence[PointResult]) -> list[str]:
     return lines
 
 
-def _test_figures(sweep: Sweep, folder: Path, winner: PointResult) -> tuple[dict[str, Any], list[str]]:
+def _test_figures(sweep: Sweep, folder: Path, winner: Point) -> tuple[dict[str, Any], list[str]]:
     """Return the winner's accuracy on the test rows, which nothing else has looked at, and the same in words."""
     figures: dict[str, Any] = {"accuracy": None, "spread": None, "refit_accuracy": None}
     lines = []
@@ -193,7 +193,7 @@ def _test_figures(sweep: Sweep, folder: Path, winner: PointResult) -> tuple[dict
     return figures, lines
 
 
-def _draw(sweep: Sweep, folder: Path, ranking: Sequence[PointResult]) -> None:
+def _draw(sweep: Sweep, folder: Path, ranking: Sequence[Point]) -> None:
     """Draw the curves of the best points, and the metric of all against each key."""
     finished = [point for point in ranking if point.mean is not None]
     best = [folder / "runs" / point.runs[0] for point in finished[:CURVES]]
@@ -203,7 +203,7 @@ def _draw(sweep: Sweep, folder: Path, ranking: Sequence[PointResult]) -> None:
 
 
 @default_look()
-def draw_against_keys(points: Sequence[PointResult], keys: Mapping[str, bool], metric: str, path: Path) -> None:
+def draw_against_keys(points: Sequence[Point], keys: Mapping[str, bool], metric: str, path: Path) -> None:
     """Draw a panel for each key: the metric of every finished point, best first, against its value, with its spread;
     `keys` says whether each key's scale is logarithmic."""
     columns = min(PANELS_PER_ROW, len(keys))

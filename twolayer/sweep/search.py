@@ -11,7 +11,7 @@ from twolayer.data.sources import files_of
 from twolayer.runs.folder import folder_lock
 from twolayer.sweep.file import Sweep, load_sweep
 from twolayer.sweep.journal import Journal, require_same_sweep
-from twolayer.sweep.points import PointResult, Points, ranked, winner_of
+from twolayer.sweep.points import Point, Points, ranked, winner_of
 from twolayer.sweep.report import SweepResult, conclude, headline, refit_config, refit_name
 from twolayer.sweep.trial import Trial, TrialWorkers, require_own_data
 from twolayer.training.build import read_data
@@ -127,13 +127,13 @@ def _run(points: Points, workers: TrialWorkers, quiet: bool) -> SweepResult:
             while running and time.monotonic() < deadline:
                 running -= take_ended()
         journal.flush()
-        winner = winner_of(ranked(sweep, points.results()))
+        winner = winner_of(ranked(sweep, points.all))
         if winner is not None and sweep.settings.refit and stop.signal_number is None:
             _refit(points, winner, workers, stop)
-    return conclude(sweep, points.folder, ranked(sweep, points.results()), points.seconds, stop.signal_number)
+    return conclude(sweep, points.folder, ranked(sweep, points.all), points.seconds, stop.signal_number)
 
 
-def _refit(points: Points, winner: PointResult, workers: TrialWorkers, stop: StopRequest) -> None:
+def _refit(points: Points, winner: Point, workers: TrialWorkers, stop: StopRequest) -> None:
     """Train the winner once more, on training and validation rows together."""
     name = refit_name(winner)
     workers.submit(Trial(name, refit_config(points.sweep, winner).model_dump()))
