@@ -188,7 +188,7 @@ def test_files_are_predicted_on_a_host_without_the_files_and_the_model(hosts, tm
     command = [sys.executable, "-m", "twolayer", "predict", "model", *names, "-o", "answers"]
     process = hosts.b.start(*command, "--scheduler", hosts.address, "--quiet", log="predict")
     assert process.wait(60) == 0, (hosts.b.folder / "predict").read_text()
-    assert "6 of 6 files have their answers" in (hosts.b.folder / "predict").read_text()
+    assert "predicted 6 of 6 files" in (hosts.b.folder / "predict").read_text()
     for name in names:
         answer = (hosts.work / "answers" / name).read_text().splitlines()
         assert answer[0] == "label"

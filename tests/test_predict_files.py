@@ -227,7 +227,7 @@ def test_the_command_with_processes_killed_and_started_again_ends_with_all_answe
     process.send_signal(signal.SIGKILL)
     process.communicate()
     done = subprocess.run([*command, "--workers", "2"], capture_output=True, text=True, timeout=60, check=True)
-    assert "50 of 50 files have their answers" in done.stdout
+    assert "predicted 50 of 50 files" in done.stdout
     assert "of them from before" in done.stdout
     assert_same((out / "07.csv").read_text(), alone(model, files[7], capsys))
     assert len(list(out.glob("*.csv"))) == 50

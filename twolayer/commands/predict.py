@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from twolayer.commands import cluster_options
-from twolayer.utils.text import printable
+from twolayer.utils.text import counted, printable
 
 if TYPE_CHECKING:
     from twolayer.runs.saved_model import Model
@@ -91,7 +91,8 @@ def command(
     for error in result.errors:
         click.echo(f"twolayer: {error}", err=True)
     before = f", {result.skipped} of them from before" if result.skipped else ""
-    click.echo(f"{len(result.answers)} of {len(files)} files have their answers in {output}{before}")
+    done = f"{len(result.answers)} of {counted(len(files), 'file')}"
+    click.echo(f"predicted {done}, the answers are in {output}{before}")
     if result.signal_number is not None:
         click.echo(f"interrupted; to resume: twolayer {shlex.join(sys.argv[1:])}", err=True)
         return 128 + result.signal_number

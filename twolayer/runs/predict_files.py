@@ -36,6 +36,7 @@ from twolayer.utils.files import (
 from twolayer.utils.jsonfile import read_json, write_json
 from twolayer.utils.process import StopRequest
 from twolayer.utils.progress import Tally
+from twolayer.utils.text import counted
 from twolayer.utils.workers.cluster import ClusterAddress, ClusterPool
 from twolayer.utils.workers.local import LocalPool
 from twolayer.utils.workers.pool import Ask, Job, JobResult, Pool, UnusableWorkerError
@@ -203,7 +204,7 @@ class _Work:
                         pool.submit(job)
                 for ended in pool.wait(POLL_SECONDS) if self._pieces or not exhausted else ():
                     self._take(ended)
-                    tally.done(ended.job.name, f"{len(result.answers)} of {len(self._answers)} files")
+                    tally.done(ended.job.name, f"{len(result.answers)} of {counted(len(self._answers), 'file')}")
             if stop.signal_number is not None:
                 pool.stop()
         result.signal_number = stop.signal_number
@@ -284,7 +285,7 @@ def _write_part(part: Path, content: bytes) -> None:
 
 
 def _record(answer: Path) -> Path:
-    """The file that says of which input, model and options an answer is."""
+    """Return the file that says of which input, model and options an answer is."""
     return answer.with_name(f".{answer.name}.json")
 
 

@@ -56,18 +56,13 @@ class Sweep:
     _document: Document = field(repr=False)
 
     @property
-    def name(self) -> str:
-        """The file's name without folder and ending."""
-        return self.path.stem
-
-    @property
     def monitor(self) -> str:
         """The column of the history that ranks, of validation rows."""
         return self.base.solver.monitor
 
     @property
     def larger_is_better(self) -> bool:
-        """Whether the better of two points has the larger value."""
+        """True if the better of two points has the larger value."""
         return larger_is_better(self.monitor)
 
     @property
@@ -84,7 +79,7 @@ class Sweep:
 
     @property
     def has_test_source(self) -> bool:
-        """Whether the test rows come from their own source, not from the training rows' one."""
+        """True if the test rows come from their own source, not from the training rows' one."""
         return not isinstance(self.base.data.test, float | int | None)
 
     def config(self, point: Mapping[str, Value], repeat: Repeat | None = None, **changes: Any) -> Config:

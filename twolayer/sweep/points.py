@@ -267,7 +267,7 @@ class Points:
         self._conclude_if_done(point)
 
     def _conclude_if_done(self, point: Point) -> None:
-        """Once all runs of a point have ended, make its result and tell Optuna."""
+        """Once all runs of a point have ended, set its figures and report them to Optuna."""
         first = point.outcomes.get(self._first)
         if self._prunes and first is not None and first.status != "finished":
             point.waiting.clear()  # the first run was judged for all

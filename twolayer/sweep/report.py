@@ -140,12 +140,11 @@ def results_csv(sweep: Sweep, ranking: Sequence[Point]) -> str:
     errors = [f"{metric}_standard_error"] if folds else []
     head = ["rank", "point", *keys, "status", f"{metric}_mean", f"{metric}_spread", *errors, "val_loss_mean"]
     writer.writerow([*head, "best_epochs", "epochs", "runs", "reason"])
-    for rank, result in enumerate(ranking, start=1):
-        figures = [result.mean, result.spread, *([result.standard_error] if folds else []), result.loss]
-        point = ["" if result.mean is None else rank, result.number, *(result.values[key] for key in keys)]
-        ends = [" ".join(map(str, result.best_epochs)), result.epochs, " ".join(result.runs)]
-        shown = ("" if figure is None else repr(figure) for figure in figures)
-        writer.writerow([*point, result.status, *shown, *ends, " ".join(result.reason.split())])
+    for rank, each in enumerate(ranking, start=1):
+        point = ["" if each.mean is None else rank, each.number, *(each.values[key] for key in keys), each.status]
+        figures = [each.mean, each.spread, *([each.standard_error] if folds else []), each.loss]
+        ends = [" ".join(map(str, each.best_epochs)), each.epochs, " ".join(each.runs), " ".join(each.reason.split())]
+        writer.writerow([*point, *figures, *ends])
     return file.getvalue()
 
 

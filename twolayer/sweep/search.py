@@ -56,7 +56,7 @@ def run_sweep(
         TwoLayerError: if no scheduler or no usable worker can be found.
     """
     sweep = load_sweep(path, overrides)
-    folder = Path(folder) if folder is not None else Path(sweep.settings.dir).expanduser() / sweep.name
+    folder = Path(folder) if folder is not None else Path(sweep.settings.dir).expanduser() / sweep.path.stem
     with explained(folder, "the sweep folder cannot be made"):
         (folder / "runs").mkdir(parents=True, exist_ok=True)
         require_regular(folder / "runs", folder=True)

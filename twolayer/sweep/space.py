@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
@@ -48,7 +48,7 @@ class Dimension:
 
     @property
     def is_log(self) -> bool:
-        """Whether the scale of the key is logarithmic."""
+        """True if the scale of the key is logarithmic."""
         if self.kind == "list":
             return _is_geometric(self.numbers)
         return self.kind == "log_uniform" or self.log
@@ -62,7 +62,7 @@ class Dimension:
 
     @property
     def varies(self) -> bool:
-        """Whether there is more than one value."""
+        """True if there is more than one value."""
         return len(set(self.values)) > 1
 
     def grid(self) -> list[Value]:
@@ -181,12 +181,7 @@ MAX_CORNERS = 500
 _OTHER_CHOICE = "not used by"  # how the rules' message about a key of another optimizer or schedule begins
 
 
-class _End(NamedTuple):
-    """One value of one key, and where it was written."""
-
-    key: str
-    value: Value
-    place: Place | None
+_End = tuple[str, Value, Place | None]  # a key, one of its values, and where that was written
 
 
 def config_with(
@@ -222,7 +217,7 @@ def check_corners(
     for d in space:
         inside: list[KeyPath] = [(i,) if d.kind == "list" else (d.kind, i) for i in range(len(d.values))]
         places = [document.place(("space", d.key, *path)) for path in inside]
-        ends.append([_End(d.key, value, place) for value, place in zip(d.values, places, strict=True)])
+        ends.append([(d.key, value, place) for value, place in zip(d.values, places, strict=True)])
     keys = {d.key for d in space}
     reported: set[str] = set()
     for corners in ([(end,) for end in itertools.chain(*ends)], _corners(space, ends)):
@@ -241,7 +236,7 @@ def _corners(space: Sequence[Dimension], ends: Sequence[Sequence[_End]]) -> Iter
     """Yield the corners, of numbers those of the smallest and the largest, which break every rule that the numbers
     between them break; if these are too many, enough that any two values of two keys meet."""
     borders = [(d.numbers[0], d.numbers[-1]) if d.numbers else d.values for d in space]
-    ends = [[end for end in choice if end.value in border] for choice, border in zip(ends, borders, strict=True)]
+    ends = [[end for end in choice if end[1] in border] for choice, border in zip(ends, borders, strict=True)]
     if math.prod(map(len, ends)) <= MAX_CORNERS:
         yield from itertools.product(*ends)
         return
@@ -253,11 +248,11 @@ def _problems_at(corner: tuple[_End, ...], base: Document, base_path: Path) -> I
     """Yield the problems of some values by the config's rules, each at the value's own place, and those of keys of the
     base that do not go with them."""
     found = Report()
-    overriding = {end.key: Place("", number, 0) for number, end in enumerate(corner)}
+    overriding = {key: Place("", number, 0) for number, (key, _, _) in enumerate(corner)}
     with contextlib.suppress(ConfigError):
-        config_with(base, {end.key: end.value for end in corner}, overriding, base_path, found)
-    own = {end.key: end.place for end in corner}
-    beside = ", ".join(f"{end.key}: {end.value}" for end in corner)
+        config_with(base, {key: value for key, value, _ in corner}, overriding, base_path, found)
+    own = {key: place for key, _, place in corner}
+    beside = ", ".join(f"{key}: {value}" for key, value, _ in corner)
     for problem in found.problems:
         if (key := _key_of(problem)) in own:
             yield ConfigProblem(("space", key), problem.message, own[key])
