@@ -142,7 +142,7 @@ def test_a_data_file_that_vanishes_in_the_middle_costs_no_run_that_has_finished(
 
     rows.write_text(content, encoding="utf-8")
     monkeypatch.setattr(search, "LocalPool", Pool)
-    with pytest.raises(TwoLayerError, match="'rows.csv', that is .*: no such file"):
+    with pytest.raises(TwoLayerError, match=r"data.train: .*: no such file"):
         run_sweep(path, folder=folder)
     assert [row["status"] for row in table(folder)] == ["finished", "failed", "failed"]
     first = folder / "runs" / "0000-seed0" / "history.csv"
@@ -507,7 +507,7 @@ def test_a_run_that_its_worker_broke_off_is_resumed_unless_that_always_happens(t
         assert ended[0][1].status == "failed"
         assert re.match("broken off 3 times, last by (a )?signal ", ended[0][1].reason)
     finally:
-        workers.close()
+        pool.close()
 
 
 @pytest.mark.usefixtures("in_process")

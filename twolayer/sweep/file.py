@@ -3,17 +3,16 @@ the space are put into the base config and checked by the config's own rules bef
 
 from __future__ import annotations
 
-import copy
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from twolayer.config import Config
-from twolayer.config.checking import check, check_types
-from twolayer.config.errors_report import KeyPath, Place, Report, file_problem
+from twolayer.config import Config, load_config
+from twolayer.config.checking import check_types
+from twolayer.config.errors_report import KeyPath, Report, file_problem
 from twolayer.config.loading import apply_override
 from twolayer.config.models import Fold, SweepFile
 from twolayer.config.schema import known_keys
@@ -49,11 +48,9 @@ class Sweep:
     """A search, checked."""
 
     path: Path  # the sweep file
-    base_path: Path  # the config it starts from
-    base: Config  # that config, overrides applied
+    base: Config  # the config it starts from, overrides applied
     space: tuple[Dimension, ...]
     settings: SweepFile  # the other keys of the file
-    _document: Document = field(repr=False)
 
     @property
     def monitor(self) -> str:
@@ -91,8 +88,7 @@ class Sweep:
             if repeat.fold is not None:
                 values["data.validation"] = {"fold": repeat.fold, "folds": self.settings.folds}  # type: ignore[assignment]
         values |= {key.replace("__", "."): value for key, value in changes.items()}
-        places = {key: Place(f"{self.path}: point", number, 0) for number, key in enumerate(values)}
-        return config_with(self._document, values, places, self.base_path, Report())
+        return config_with(self.base, values, Report())
 
 
 def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
@@ -110,9 +106,9 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
     document = read_document(path, report)
     if document is None:
         raise report.error()
-    for_base = {number: override for number, override in enumerate(overrides) if _is_for_base(override)}
+    for_base = [override for override in overrides if _is_for_base(override)]
     for number, override in enumerate(overrides):
-        if number not in for_base:
+        if override not in for_base:
             apply_override(document, override, number, report)
 
     def complain(where: KeyPath, message: str) -> None:
@@ -129,18 +125,18 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
     base_path, base, problems = _base_path(path, settings, document, complain), None, []
     if base_path is not None:
         try:
-            base_document, base = _read_base(base_path, for_base)
+            base = load_config(base_path, for_base)
             _check_base(base, settings, complain)
-            check_corners(space, base_document, base_path, document, report)
+            check_corners(space, base, document, report)
         except ConfigError as error:
             problems = error.problems
     if not report.problems:
-        _check_together(space, settings, base, for_base.values(), complain)
+        _check_together(space, settings, base, for_base, complain)
     if report.problems:
         problems = [*report.error().problems, *problems]
-    if problems or base is None or base_path is None:
+    if problems or base is None:
         raise ConfigError(problems)
-    return Sweep(path, base_path, base, tuple(space), settings, base_document)
+    return Sweep(path, base, tuple(space), settings)
 
 
 def _is_for_base(override: str) -> bool:
@@ -188,26 +184,6 @@ def _base_path(path: Path, settings: SweepFile, document: Document, complain: Co
         return base_path
     complain(("base",), f"{shown(settings.base)}, that is {base_path}: {problem}")
     return None
-
-
-def _read_base(base_path: Path, overrides: Mapping[int, str]) -> tuple[Document, Config]:
-    """Return the base config's document, with the overrides in it, and the config; raise ConfigError."""
-    report = Report()
-    document = read_document(base_path, report)
-    if document is None:
-        raise report.error()
-    for number, override in overrides.items():
-        apply_override(document, override, number, report)
-    checked = copy.deepcopy(document)
-    config = check(checked, report, {str(base_path): base_path.absolute().parent}, require_files=True)
-    config._source = base_path
-    if overrides:  # from here on they are as good as written in the file: a point's choice may take them out again
-        for section, keys in document.data.items():
-            if isinstance(keys, dict):
-                kept = checked.data[section]
-                document.data[section] = {key: kept[key] for key in keys if key in kept}
-        document.places = {path: place for path, place in document.places.items() if place.column}
-    return document, config
 
 
 def _check_base(base: Config, settings: SweepFile, complain: Complain) -> None:

@@ -77,7 +77,7 @@ def run_sweep(
         try:
             return _run(points, workers, quiet)
         finally:
-            workers.close()
+            pool.close()
 
 
 def _read_rows(sweep: Sweep) -> None:

@@ -4,12 +4,10 @@ the config's own rules at its corners."""
 from __future__ import annotations
 
 import contextlib
-import copy
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -184,33 +182,26 @@ _OTHER_CHOICE = "not used by"  # how the rules' message about a key of another o
 _End = tuple[str, Value, Place | None]  # a key, one of its values, and where that was written
 
 
-def config_with(
-    base: Document, values: Mapping[str, Any], places: Mapping[str, Place], base_path: Path, report: Report
-) -> Config:
-    """Return the config of a document in which some keys have other values, by dotted key; raise ConfigError.
+def config_with(base: Config, values: Mapping[str, Any], report: Report) -> Config:
+    """Return a config in which some keys have other values, by dotted key; raise ConfigError.
 
-    A place in column 0 makes a value an override, which takes the base's keys of an old choice (`solver.momentum`, when
-    the optimizer is now adam) out with it.
+    The values are overrides: another choice takes the keys of the old one (`solver.momentum`, when the optimizer is now
+    adam) out with it.
     """
-    changed = copy.deepcopy(base)
-    for key, value in values.items():
-        *outer, name = where = tuple(key.split("."))
-        holder = changed.data
-        for part in outer:
-            if not isinstance(holder.get(part), dict):
-                holder[part] = {}
-            holder = holder[part]
-        changed.replaced.setdefault(where, holder.get(name, ...))
-        holder[name] = copy.deepcopy(value)
-        changed.places[where] = places[key]
-    config = check(changed, report, {str(base_path): base_path.absolute().parent}, require_files=True)
-    config._source = base_path
+    document = Document(base.model_dump(exclude_unset=True))
+    for number, (key, value) in enumerate(values.items()):
+        section, _, name = key.rpartition(".")
+        holder = document.data.setdefault(section, {}) if section else document.data
+        path = tuple(key.split("."))
+        document.places[path] = Place("point", number, 0)
+        document.replaced[path] = holder.get(name, ...)
+        holder[name] = value
+    config = check(document, report, {}, require_files=True)
+    config._source = base.source
     return config
 
 
-def check_corners(
-    space: Sequence[Dimension], base: Document, base_path: Path, document: Document, report: Report
-) -> None:
+def check_corners(space: Sequence[Dimension], base: Config, document: Document, report: Report) -> None:
     """Check the ends of the space by the config's own rules: each alone, and if these are right the corners where they
     meet. Problems of the base config with these values are reported at the values in the sweep file, `document`."""
     ends = []
@@ -222,7 +213,7 @@ def check_corners(
     reported: set[str] = set()
     for corners in ([(end,) for end in itertools.chain(*ends)], _corners(space, ends)):
         for corner in corners:
-            for problem in _problems_at(corner, base, base_path):
+            for problem in _problems_at(corner, base):
                 if len(corner) < len(ends) and (_OTHER_CHOICE in problem.message or _key_of(problem) in keys):
                     continue  # the space may hold the choice that uses it, or the value it needs: the corners will show
                 if str(problem) not in reported:
@@ -244,20 +235,19 @@ def _corners(space: Sequence[Dimension], ends: Sequence[Sequence[_End]]) -> Iter
         yield from itertools.product(*(choice if i in pair else choice[:1] for i, choice in enumerate(ends)))
 
 
-def _problems_at(corner: tuple[_End, ...], base: Document, base_path: Path) -> Iterator[ConfigProblem]:
-    """Yield the problems of some values by the config's rules, each at the value's own place, and those of keys of the
-    base that do not go with them."""
+def _problems_at(corner: tuple[_End, ...], base: Config) -> Iterator[ConfigProblem]:
+    """Yield the problems of some values by the config's rules, each at the value's own place; those of keys of the base
+    that do not go with them at the first value's."""
     found = Report()
-    overriding = {key: Place("", number, 0) for number, (key, _, _) in enumerate(corner)}
     with contextlib.suppress(ConfigError):
-        config_with(base, {key: value for key, value, _ in corner}, overriding, base_path, found)
+        config_with(base, {key: value for key, value, _ in corner}, found)
     own = {key: place for key, _, place in corner}
     beside = ", ".join(f"{key}: {value}" for key, value, _ in corner)
     for problem in found.problems:
         if (key := _key_of(problem)) in own:
             yield ConfigProblem(("space", key), problem.message, own[key])
         else:
-            yield problem._replace(message=f"{problem.message} (with {beside})")
+            yield ConfigProblem(problem.path, f"{problem.message} (with {beside})", corner[0][2])
 
 
 def _key_of(problem: ConfigProblem) -> str:

@@ -215,7 +215,6 @@ class TrialWorkers:
 
     def __init__(self, folder: Path, pool: Pool, digests: Mapping[str, str] | None = None) -> None:
         self.pool, self._folder, self._digests = pool, folder, digests
-        self._threads = ThreadPoolExecutor(STORING)
 
     def submit(self, trial: Trial) -> None:
         """Take a trial."""
@@ -233,13 +232,9 @@ class TrialWorkers:
     def wait(self, seconds: float) -> list[tuple[str, Outcome]]:
         """Return the names of the trials that ended and how, waiting up to `seconds` for the first."""
         results = self.pool.wait(seconds)
-        outcomes = self._threads.map(self._outcome, results)
+        with ThreadPoolExecutor(STORING) as threads:
+            outcomes = list(threads.map(self._outcome, results))
         return [(each.job.name, outcome) for each, outcome in zip(results, outcomes, strict=True)]
-
-    def close(self) -> None:
-        """End all workers."""
-        self.pool.close()
-        self._threads.shutdown()
 
     def _outcome(self, result: JobResult) -> Outcome:
         if result.stopped:
