@@ -185,7 +185,7 @@ def _make_paths_absolute(document: Document, report: Report, folders: dict[str, 
         # the folder as it is on disk: behind a link, .. leads elsewhere than the link's name says
         holder[key] = os.path.abspath(os.path.join(os.path.realpath(folder), os.path.expanduser(name)))
         if require_files and (problem := file_problem(holder[key])):
-            where = "" if name == holder[key] else f", that is {printable(holder[key])}"
+            where = "" if holder[key] in shown(name) else f", that is {printable(holder[key])}"
             percent = _as_fraction(name)
             problem = f"{shown(name)}: no such file; {percent}" if percent else f"{shown(name)}{where}: {problem}"
             report.add(path, problem, place)
