@@ -91,8 +91,7 @@ def command(
     for error in result.errors:
         click.echo(f"twolayer: {error}", err=True)
     before = f", {result.skipped} of them from before" if result.skipped else ""
-    done = f"{len(result.answers)} of {counted(len(files), 'file')}"
-    click.echo(f"predicted {done}, the answers are in {output}{before}")
+    click.echo(f"predicted {len(result.answers)} of {counted(len(files), 'file')} into {output}{before}")
     if result.signal_number is not None:
         click.echo(f"interrupted; to resume: twolayer {shlex.join(sys.argv[1:])}", err=True)
         return 128 + result.signal_number
