@@ -85,13 +85,10 @@ def answer_rows(
     """Yield the header and the rows of a file's answer: kept columns, the label, and all probabilities with `proba`.
 
     Args:
-        model: the model.
-        path: the file.
+        model, path: the model and the file.
         notes: gets what to know about the file.
-        proba: add the probability of every class.
-        keep: names of the file's columns to put in front; `all` for all of them.
+        proba, keep, safe_csv: as the options of `twolayer predict`; `keep` are names of columns, or `all`.
         keep_ids: put those of the columns that training ignored and that are called like identifiers in front.
-        safe_csv: put an apostrophe before texts that a spreadsheet would run as a formula.
 
     Raises:
         DataError: for any error in the file, before the header.
@@ -132,14 +129,11 @@ def predict_files(
     """Predict the rows of files by a run folder or an .npz file; the answers of `NAME.csv` are in `folder/NAME.csv`.
 
     Args:
-        model_path: the model.
-        files: the inputs.
-        folder: where the answers go; made if absent.
+        model_path, files, folder: the model, the inputs, and where the answers go, made if absent.
         options: keywords of `answer_rows`, as JSON has them.
         workers, threads: processes on this machine, and BLAS threads of each.
-        cluster: a Dask scheduler in place of processes.
+        cluster: a Dask scheduler in place of processes; `say` is called with a line for each event there.
         quiet: show no bar.
-        say: called with a line for each event on the cluster.
 
     Raises:
         RunError: if the model cannot be read, or the folder is in use or cannot be written.

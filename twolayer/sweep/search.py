@@ -43,10 +43,9 @@ def run_sweep(
         path: the sweep file.
         overrides: `KEY=VALUE` for its keys (`workers=4`) and those of its base config (`solver.epochs=8`).
         folder: the sweep's own folder; None: `dir`/NAME of the file.
-        cluster: a Dask scheduler; None: processes on this machine.
+        cluster: a Dask scheduler; None: processes on this machine; `say` is called with a line for each event there.
         retry_failed: try runs again that failed for another reason than divergence.
         quiet: show no bar.
-        say: called with a line for each event on the cluster.
 
     Raises:
         ConfigError: with all problems of the sweep file and its base.

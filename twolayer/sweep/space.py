@@ -166,13 +166,8 @@ def _unless(fits: bool, key: str, message: str) -> list[tuple[KeyPath, str]]:
 
 
 def _is_geometric(numbers: list[float]) -> bool:
-    """Return whether the ratios of neighbours vary less than their differences."""
-    if len(numbers) < 2 or numbers[0] <= 0:
-        return False
-    if len(numbers) == 2:
-        return numbers[1] / numbers[0] >= 2
-    ratios, gaps = np.diff(np.log(numbers)), np.diff(numbers)
-    return bool(np.ptp(ratios) / ratios.mean() < np.ptp(gaps) / gaps.mean())
+    """Return whether neighbours differ by a factor of 2 or more on average."""
+    return len(numbers) > 1 and numbers[0] > 0 and numbers[-1] >= numbers[0] * 2.0 ** (len(numbers) - 1)
 
 
 MAX_CORNERS = 500

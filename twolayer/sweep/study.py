@@ -30,14 +30,8 @@ def _quiet() -> Iterator[None]:
 
 
 class Study:
-    """One search, in this process's memory; raises MissingExtraError without the extra `sweep`.
-
-    Args:
-        space: the keys.
-        settings: sampler, seed, pruner, and the epochs that it leaves every trial.
-        maximize: whether the better of two points has the larger value.
-        epochs: of a whole trial.
-    """
+    """One search, in this process's memory, of trials of `epochs` epochs; raises MissingExtraError without the extra
+    `sweep`."""
 
     def __init__(self, space: tuple[Dimension, ...], settings: SweepFile, *, maximize: bool, epochs: int) -> None:
         optuna = self._optuna = import_extra("optuna", "sweep", "sweep")

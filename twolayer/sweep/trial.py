@@ -162,15 +162,9 @@ def train_there(
 ) -> tuple[Outcome, dict[str, bytes]]:
     """Train on a worker of a cluster, in a temporary folder; return the outcome and the files of the run folder.
 
-    Args:
-        ask: reaches the judge.
-        name: of the run folder.
-        config: all keys, with the paths of the caller's machine.
-        files: content of the interrupted run folder, if there is one.
-        digests: SHA-256 of each data file by its path on the caller's machine.
-
-    Raises:
-        UnusableWorkerError: if the data files are not those, or the temporary folder cannot be written.
+    `files` is the content of the interrupted run folder, if there is one; `digests` are the SHA-256 of data files by
+    their paths on the caller's machine. Raise UnusableWorkerError if the data files are not those, or the temporary
+    folder cannot be written.
     """
     own = {**config, "data": _with_paths(config["data"], require_own_data(ask, digests))}
     try:
@@ -205,13 +199,8 @@ def _files_of(run: RunFolder) -> dict[str, bytes]:
 
 
 class TrialWorkers:
-    """Trains trials by the workers of a pool, in run folders of `folder`.
-
-    Args:
-        folder: of the run folders.
-        pool: the workers.
-        digests: SHA-256 of each data file by its path, for a pool on a cluster; None if workers share the folder.
-    """
+    """Trains trials by the workers of a pool, in run folders of `folder`; `digests` are the SHA-256 of data files by
+    their paths for a pool on a cluster, None if its workers share the folder."""
 
     def __init__(self, folder: Path, pool: Pool, digests: Mapping[str, str] | None = None) -> None:
         self.pool, self._folder, self._digests = pool, folder, digests
