@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from twolayer.__main__ import run as run_command
+from twolayer.commands import same_again
 from twolayer.data import files as pieces
 from twolayer.runs import predict_files as module
 from twolayer.runs.predict_files import predict_files
@@ -250,6 +251,12 @@ def test_several_files_need_a_folder_and_one_file_may_name_its_answer(model, inp
     assert "need -o FOLDER" in capsys.readouterr().err
     assert run_command(["predict", str(model), str(inputs[0]), "--proba", "-o", str(tmp_path / "one.csv")]) == 0
     assert (tmp_path / "one.csv").read_text() == alone(model, inputs[0], capsys)
+
+
+@pytest.mark.parametrize("argv", [["twolayer", "predict", "a b", "-o", "c"], ["scripts/predict.py", "a b", "-o", "c"]])
+def test_the_command_to_resume_is_that_of_the_call_from_a_script_as_well(monkeypatch, argv):
+    monkeypatch.setattr(sys, "argv", argv)
+    assert same_again("predict") == "twolayer predict 'a b' -o c"
 
 
 def test_nothing_is_left_in_the_temporary_folder(model, inputs, tmp_path, here, monkeypatch):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import itertools
 import os
+import shlex
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -64,6 +66,12 @@ def _address(ctx: click.Context, parameter: click.Parameter, scheduler: str | No
     from twolayer.utils.workers.cluster import ClusterAddress
 
     return ClusterAddress(scheduler, *files)
+
+
+def same_again(command: str) -> str:
+    """Return the command line of this process, whether `twolayer` was called or one of the scripts of a checkout."""
+    words = sys.argv[1:]
+    return shlex.join(["twolayer", command, *(words[1:] if words[:1] == [command] else words)])
 
 
 def files_and_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from twolayer.commands import cluster_options
+from twolayer.commands import cluster_options, same_again
 from twolayer.utils.text import counted, printable
 
 if TYPE_CHECKING:
@@ -93,7 +92,7 @@ def command(
     before = f", {result.skipped} of them from before" if result.skipped else ""
     click.echo(f"predicted {len(result.answers)} of {counted(len(files), 'file')} into {output}{before}")
     if result.signal_number is not None:
-        click.echo(f"interrupted; to resume: twolayer {shlex.join(sys.argv[1:])}", err=True)
+        click.echo(f"interrupted; to resume: {same_again('predict')}", err=True)
         return 128 + result.signal_number
     return 2 if result.errors else 0
 

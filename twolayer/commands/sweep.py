@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from twolayer.commands import cluster_options, complete_keys, files_and_overrides
+from twolayer.commands import cluster_options, complete_keys, files_and_overrides, same_again
 
 if TYPE_CHECKING:
     from twolayer.utils.workers.cluster import ClusterAddress
@@ -57,10 +56,7 @@ def command(
     )
     click.echo("\n".join(result.lines))
     if result.signal_number is not None:
-        names = ("--sweep-dir", "--scheduler", "--tls-ca-file", "--tls-cert", "--tls-key")
-        options = zip(names, (sweep_dir, *(cluster or ())), strict=False)
-        given = [part for name, value in options if value is not None for part in (name, str(value))]
-        click.echo(f"interrupted; to resume: twolayer sweep {shlex.join([*sweep_and_overrides, *given])}")
+        click.echo(f"interrupted; to resume: {same_again('sweep')}")
         return 128 + result.signal_number
     if result.ranking and result.winner is None:
         click.echo("twolayer: no point has finished; the reasons are in results.csv", err=True)
