@@ -144,10 +144,6 @@ class ClusterPool(Pool):
             ) from None
         self._look()
 
-    def free(self) -> int:
-        self._look()
-        return max(0, len(self._idle()) - len(self._waiting))
-
     def wait(self, seconds: float) -> list[JobResult]:
         deadline = time.monotonic() + seconds
         while True:
@@ -191,25 +187,18 @@ class ClusterPool(Pool):
     def _idle(self) -> list[_Worker]:
         return [worker for worker in self._workers.values() if worker.usable and worker.job is None]
 
-    def _place(self) -> None:
-        if self._client is None:
-            return
-        for worker in self._idle()[: len(self._waiting)]:
-            job = self._waiting.popleft()
-            try:
-                self._start(worker, job)
-            except (RuntimeError, OSError):  # the connection was lost just now, as the next look will see
-                self._waiting.appendleft(job)
-                return
-            worker.job = job
-
     def _start(self, worker: _Worker, job: Job | None) -> None:
-        """Start a job on one worker and on no other."""
+        """Start a job, or None for the check, on one worker and on no other."""
         self._n_calls += 1
         arguments = (__version__, self._name, dict(vars(job)) if job is not None else None, self._threads)
         place = {"workers": [worker.address], "allow_other_workers": False}
         key = f"{self._name}-{self._n_calls}"
-        worker.future = self._client.submit(run_on_worker, *arguments, key=key, pure=False, **place)
+        try:
+            worker.future = self._client.submit(run_on_worker, *arguments, key=key, pure=False, **place)
+            worker.job = job
+        except (AttributeError, RuntimeError, OSError):  # the connection is lost, as the next look will see
+            if job is not None:
+                self._waiting.appendleft(job)
 
     def _answer_messages(self) -> None:
         """Answer what jobs ask, waiting a moment for the first message."""

@@ -50,9 +50,6 @@ class LocalPool(Pool):
         self._workers = [_Process(folder / f"worker-{i + 1}.log") for i in range(count)]
         self._lines: queue.Queue[tuple[_Process, bytes]] = queue.Queue()
 
-    def free(self) -> int:
-        return sum(worker.job is None for worker in self._workers) - len(self._waiting)
-
     def wait(self, seconds: float) -> list[JobResult]:
         with contextlib.suppress(queue.Empty):
             line = self._lines.get(timeout=0 if self._ended else seconds)
@@ -82,14 +79,15 @@ class LocalPool(Pool):
                 worker.process.wait()
             self._forget(worker)
 
-    def _place(self) -> None:
-        for worker in self._workers:
-            if self._waiting and worker.job is None:
-                worker.job = job = self._waiting.popleft()
-                worker.process = worker.process or self._start(worker)
-                _send(worker.process.stdin, {**vars(job), "arguments": dict(job.arguments)})
+    def _idle(self) -> list[_Process]:
+        return [worker for worker in self._workers if worker.job is None]
 
-    def _start(self, worker: _Process) -> subprocess.Popen[bytes]:
+    def _start(self, worker: _Process, job: Job) -> None:
+        worker.job = job
+        worker.process = worker.process or self._open(worker)
+        _send(worker.process.stdin, {**vars(job), "arguments": dict(job.arguments)})
+
+    def _open(self, worker: _Process) -> subprocess.Popen[bytes]:
         with explained(worker.log), os.fdopen(files.disk.open_to_append(worker.log), "ab") as log:
             process = subprocess.Popen(
                 module_command(__name__),

@@ -66,9 +66,9 @@ class Pool(ABC):
         self._attempts: Counter[str] = Counter()
         self._stopping = False
 
-    @abstractmethod
     def free(self) -> int:
         """Return how many more jobs could start now."""
+        return max(0, len(self._idle()) - len(self._waiting))
 
     def submit(self, job: Job) -> None:
         """Take a job."""
@@ -91,8 +91,16 @@ class Pool(ABC):
         """End all workers that the pool started and drop all jobs."""
 
     @abstractmethod
+    def _idle(self) -> list[Any]:
+        """Return the workers that a job could start on."""
+
+    @abstractmethod
+    def _start(self, worker: Any, job: Job) -> None:
+        """Start a job on a worker."""
+
     def _place(self) -> None:
-        """Start waiting jobs on idle workers."""
+        for worker in self._idle()[: len(self._waiting)]:
+            self._start(worker, self._waiting.popleft())
 
     def _reply(self, job: Job, message: Any) -> str:
         return "stop" if self._stopping else self._answer(job, message)
