@@ -156,7 +156,7 @@ def test_a_host_with_a_full_disk_and_workers_that_do_not_fit_are_named_and_not_u
     said = caller.said()
     assert "on host-a is not used: twolayer 0.0.1 there" in said
     assert "on host-a is not used: " in said
-    assert "its SHA-256 differs" in said
+    assert "another file than the sweep began with" in said
     assert "on host-a is not used any more: " in said
     assert "No space left on device" in said
 

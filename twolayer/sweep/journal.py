@@ -18,7 +18,7 @@ from twolayer.data.sources import files_of
 from twolayer.sweep.file import FREE_KEYS, Sweep
 from twolayer.sweep.space import Value
 from twolayer.utils import files
-from twolayer.utils.errors import DataError, RunError
+from twolayer.utils.errors import RunError
 from twolayer.utils.files import explained, read_at_most
 from twolayer.utils.jsonfile import parse_object, read_json, write_json
 from twolayer.utils.text import plain, printable, shown
@@ -62,15 +62,6 @@ def _default(key: str) -> Any:
     with suppress(KeyError):
         return default_of(key.removeprefix("base.")) if key.startswith("base.") else None
     return None
-
-
-def require_data(digests: dict[str, str], where: str = "") -> None:
-    """Raise DataError unless all files exist with these digests."""
-    for name, digest in digests.items():
-        if not Path(name).is_file():
-            raise DataError(f"{name}: no such file{where}")
-        if digest_of(Path(name)) != digest:
-            raise DataError(f"{name}: another file{where}: its SHA-256 differs from the one the sweep began with")
 
 
 def _description(sweep: Sweep) -> dict[str, Any]:

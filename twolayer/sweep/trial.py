@@ -24,10 +24,10 @@ from twolayer.network.model import Array
 from twolayer.runs.checkpoint import read_arrays
 from twolayer.runs.folder import RunFolder, create_run_folder_at
 from twolayer.runs.logs import logged_rows, read_history
-from twolayer.sweep.journal import Outcome, require_data
+from twolayer.sweep.journal import Outcome
 from twolayer.utils.columns import larger_is_better
-from twolayer.utils.errors import DivergedError, RunError, TwoLayerError
-from twolayer.utils.files import CANNOT_READ, explained, leftovers, read_whole, require_regular
+from twolayer.utils.errors import DivergedError, RunError
+from twolayer.utils.files import CANNOT_READ, explained, leftovers, read_whole, require_regular, sha256_of
 from twolayer.utils.workers.pool import Ask, Job, JobResult, JobStoppedError, Pool, UnusableWorkerError
 
 Answer = Literal["go", "prune", "stop"]
@@ -149,11 +149,16 @@ def require_own_data(ask: Ask, digests: Mapping[str, str]) -> dict[str, str]:
     """
     folder = os.environ.get(DATA_VARIABLE)
     paths = {name: str(Path(folder) / Path(name).name) if folder else name for name in digests}
-    where = f" on {socket.gethostname()}; set {DATA_VARIABLE} to the folder of the data files there"
-    try:
-        require_data({paths[name]: digest for name, digest in digests.items()}, where)
-    except TwoLayerError as error:
-        raise UnusableWorkerError(str(error)) from None
+    for name, path in paths.items():
+        try:
+            problem = (
+                "" if sha256_of(Path(path)) == digests[name] else "another file than the sweep began with (SHA-256)"
+            )
+        except OSError as error:
+            problem = f"cannot be read: {error.strerror}"
+        if problem:
+            where = f"on {socket.gethostname()}; set {DATA_VARIABLE} to the folder of the data files there"
+            raise UnusableWorkerError(f"{path}: {problem} {where}")
     return paths
 
 
