@@ -166,13 +166,17 @@ def test_a_base_that_is_not_ranked_by_validation_rows_is_refused(tmp_path, monit
     assert "points are ranked by validation rows" in problems(path)[0]
 
 
-@pytest.mark.parametrize(
-    "text", ["", "3\n", "- 1\n", "base: base.yaml\n", "base: &a [*a]\n", "{" * 400, "base: nowhere.yaml\n"]
-)
+@pytest.mark.parametrize("text", ["", "3\n", "- 1\n", "base: base.yaml\n", "base: &a [*a]\n", "{" * 400])
 def test_a_hostile_or_empty_file_is_a_report_and_no_traceback(tmp_path, text):
     path = write_sweep(tmp_path)
     path.write_text(text, encoding="utf-8")
     assert all(problem.startswith("sweep.yaml:") for problem in problems(path))
+
+
+def test_a_base_that_is_not_there_is_named(tmp_path):
+    assert problems(write_sweep(tmp_path, space=SPACE.replace("base.yaml", "bse.yaml"))) == [
+        "bse.yaml: no such file; did you mean 'base.yaml'?"
+    ]
 
 
 def test_overrides_go_through_the_same_check(tmp_path):

@@ -12,15 +12,15 @@ from typing import Any, NamedTuple
 
 from twolayer.config import Config, load_config
 from twolayer.config.checking import check_types
-from twolayer.config.errors_report import KeyPath, Report, file_problem
+from twolayer.config.errors_report import KeyPath, Report
 from twolayer.config.loading import apply_override
 from twolayer.config.models import Fold, SweepFile
 from twolayer.config.schema import known_keys
-from twolayer.config.yaml_reader import Document, read_document
+from twolayer.config.yaml_reader import read_document
 from twolayer.sweep.space import FORMS, Dimension, Value, check_corners, config_with, read_dimension
 from twolayer.utils.columns import larger_is_better, needs_validation
 from twolayer.utils.errors import ConfigError
-from twolayer.utils.text import nearest, shown
+from twolayer.utils.text import nearest
 
 Complain = Callable[[KeyPath, str], None]
 
@@ -122,10 +122,12 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
         usable["space"] = document.data["space"]  # whose keys are checked one by one
     settings = SweepFile.model_construct(**{"base": "", "space": {}} | usable)
     space = _read_space(settings, report, complain)
-    base_path, base, problems = _base_path(path, settings, document, complain), None, []
-    if base_path is not None:
+    base, problems = None, []
+    if settings.base:
+        place = document.place(("base",))
+        folder = Path() if place is not None and place.column == 0 else path.parent  # column 0: an override
         try:
-            base = load_config(base_path, for_base)
+            base = load_config(folder / os.path.expanduser(settings.base), for_base)
             _check_base(base, settings, complain)
             check_corners(space, base, document, report)
         except ConfigError as error:
@@ -171,19 +173,6 @@ def _key_problem(key: str) -> str | None:
         return None
     guess = nearest(key, known) or next((each for each in known if each.endswith(f".{key}")), None)
     return f"no key of a config; did you mean '{guess}'?" if guess else "no key of a config, such as solver.reg"
-
-
-def _base_path(path: Path, settings: SweepFile, document: Document, complain: Complain) -> Path | None:
-    """Return the base config's path, or None if it cannot be read."""
-    if not settings.base:
-        return None
-    place = document.place(("base",))
-    folder = Path() if place is not None and place.column == 0 else path.parent
-    base_path = folder / os.path.expanduser(settings.base)
-    if not (problem := file_problem(base_path)):
-        return base_path
-    complain(("base",), f"{shown(settings.base)}, that is {base_path}: {problem}")
-    return None
 
 
 def _check_base(base: Config, settings: SweepFile, complain: Complain) -> None:
