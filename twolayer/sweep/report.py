@@ -119,18 +119,6 @@ def conclude(
     return SweepResult(folder, list(ranking), winner, summary, tuple(lines), signal_number)
 
 
-def headline(sweep: Sweep, winner: Point | None) -> str:
-    """Return the best point so far, for the bar."""
-    if winner is None:
-        return "none has finished yet"
-    return f"best {sweep.monitor} {winner.mean:.4f} ({_varied_values(sweep, winner)})"
-
-
-def _varied_values(sweep: Sweep, point: Point) -> str:
-    keys = [d.key for d in sweep.space if d.varies]
-    return ", ".join(f"{key.rpartition('.')[2]} {_short(point.values[key])}" for key in keys)
-
-
 def results_csv(sweep: Sweep, ranking: Sequence[Point]) -> str:
     """Return the table of all points as CSV, without times or hosts: the same trials make the same bytes."""
     keys = [d.key for d in sweep.space]

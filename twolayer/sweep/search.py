@@ -12,7 +12,7 @@ from twolayer.runs.folder import folder_lock
 from twolayer.sweep.file import Sweep, load_sweep
 from twolayer.sweep.journal import Journal, require_same_sweep
 from twolayer.sweep.points import Point, Points, ranked, winner_of
-from twolayer.sweep.report import SweepResult, conclude, headline, refit_config, refit_name
+from twolayer.sweep.report import SweepResult, conclude, refit_config, refit_name
 from twolayer.sweep.trial import Trial, TrialWorkers, require_own_data
 from twolayer.training.build import read_data
 from twolayer.utils.errors import DataError, RunError
@@ -111,7 +111,10 @@ def _run(points: Points, workers: TrialWorkers, quiet: bool) -> SweepResult:
             for name, outcome in ended:
                 points.take(name, outcome)
                 shown = f"{name} {outcome.status}" + (f": {outcome.reason[:REASON]}" if outcome.reason else "")
-                tally.done(shown, headline(sweep, points.best))
+                best = points.best
+                tally.done(
+                    shown, f"best {sweep.monitor} {best.mean:.4f}, point {best.number}" if best else "none finished"
+                )
             return len(ended)
 
         while stop.signal_number is None and (running or points.has_next()):
