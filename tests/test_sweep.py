@@ -222,8 +222,8 @@ def test_a_judge_gets_the_best_value_so_far_after_every_epoch_and_again_on_resum
     config = load_sweep(write_sweep(tmp_path)).config({"model.hidden": 4, "solver.learning_rate": 1.0})
     heard = []
 
-    def judge(epoch, value):
-        heard.append((epoch, value))
+    def judge(message):
+        heard.append((message["epoch"], message["value"]))
         return "stop" if len(heard) == 4 else "go"
 
     folder = tmp_path / "run"
@@ -306,14 +306,24 @@ def test_a_sweep_that_an_older_version_began_is_resumed(tmp_path):
 @pytest.mark.usefixtures("in_process")
 @pytest.mark.parametrize(
     "values",
-    [{"model.hidden": 5, "solver.learning_rate": 0.1}, {"model.hidden": 4, "solver.learning_rate": 7.0}, {}, {"a": 1}],
+    [
+        *(
+            {},
+            {"a": 1},
+            {"model.hidden": 5, "solver.learning_rate": 0.1},
+            {"model.hidden": [4], "solver.learning_rate": 0.1},
+        ),
+        *({"model.hidden": 4, "solver.learning_rate": rate} for rate in (7.0, [0.1], None, "0.1x", "NaN", "\x1b[31m")),
+        *({"model.hidden": 4, "solver.learning_rate": rate} for rate in (float("nan"), float("inf"), {"a": 1})),
+    ],
 )
 def test_a_journal_with_a_point_outside_the_space_is_refused_by_name(tmp_path, values):
     path = write_sweep(tmp_path, "trials: 1\n")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "journal.jsonl").write_text(json.dumps({"point": 0, "values": values}) + "\n")
-    with pytest.raises(RunError, match="journal.jsonl: point 0 is not in this sweep's space"):
+    with pytest.raises(RunError, match="journal.jsonl: point 0 is not in this sweep's space") as refused:
         run_sweep(path, folder=tmp_path / "out")
+    assert str(refused.value).isprintable()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links of POSIX")

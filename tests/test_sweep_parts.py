@@ -172,8 +172,7 @@ def test_a_journal_reads_back_what_was_written_whatever_is_at_its_torn_end(tmp_p
     "line",
     [
         *("nonsense", "[1]", "{}", "[" * 100_000, '{"point": 5, "values": {}}', '{"point": true, "values": {}}'),
-        *('{"point": 1, "values": 5}', '{"point": 1, "values": {"a": [1]}}', '{"point": 1, "values": {"a": NaN}}'),
-        *('{"point": 1, "values": {"a": 1e999}}', '{"run": "a", "status": "odd"}'),
+        *('{"point": 1, "values": 5}', '{"point": 1, "values": "a"}', '{"run": "a", "status": "odd"}'),
         *(
             f'{{"run": {run}, "status": "failed", "reason": {reason}, "seconds": {seconds}}}'
             for run, reason, seconds in [

@@ -4,7 +4,6 @@ the check that a resumed sweep is the same one."""
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -91,7 +90,8 @@ class Journal:
     """The file, open for appending, created if absent; a line that a killed process left unfinished is cut off first.
 
     Attributes:
-        points: the values of each point when the file was opened, in the order in which they were picked.
+        points: the values of each point when the file was opened, in the order in which they were picked; whether they
+            are in the sweep's space is checked when the study gets them.
         outcomes: how each run had ended, by its name.
         seconds: time spent on the sweep in earlier sessions.
 
@@ -155,7 +155,7 @@ class Journal:
             if "point" in entry:
                 if type(entry["point"]) is not int or entry["point"] != len(self.points):
                     raise ValueError(f"expected point {len(self.points)}, got {shown(entry['point'])}")
-                self.points.append(_values(entry["values"]))
+                self.points.append(dict(entry["values"]))
             else:
                 run, status, reason, seconds = (entry[name] for name in ("run", "status", "reason", "seconds"))
                 if not (isinstance(run, str) and isinstance(reason, str) and status in ENDED):
@@ -170,14 +170,3 @@ class Journal:
                 f"{self.path}:{number}: expected a line of a sweep's journal, got another one ({reason}); "
                 "put the file back as it was, or start the sweep in a new folder"
             ) from None
-
-
-def _values(values: Any) -> dict[str, Value]:
-    """Return the values of a journal's point; raise ValueError for what no sweep writes."""
-    if not isinstance(values, dict):
-        raise ValueError(f"values: expected a mapping, got {shown(values)}")
-    for key, value in values.items():
-        finite = not isinstance(value, float) or math.isfinite(value)
-        if not (finite and isinstance(value, bool | int | float | str | None)):
-            raise ValueError(f"{shown(key)}: expected a number, text, true, false or null, got {shown(value)}")
-    return values

@@ -20,7 +20,7 @@ from twolayer.sweep.file import Repeat, Sweep
 from twolayer.sweep.journal import ENDED, Journal, Outcome
 from twolayer.sweep.space import Value
 from twolayer.sweep.study import Study
-from twolayer.sweep.trial import Answer, BestSoFar, Trial
+from twolayer.sweep.trial import BestSoFar, Trial
 from twolayer.utils.errors import ConfigError, RunError
 from twolayer.utils.jsonfile import read_json
 from twolayer.utils.workers.pool import Job
@@ -193,11 +193,11 @@ class Points:
             return (self.folder / "runs" / name / "summary.json").is_file()
         return not (self._retry_failed and outcome.status == "failed")
 
-    def _reported(self, number: int, epoch: int, value: float) -> Answer:
-        self.study.report(number, epoch, value)
+    def _reported(self, number: int, message: Mapping[str, Any]) -> str:
+        self.study.report(number, message["epoch"], message["value"])
         return "go"
 
-    def answer(self, job: Job, message: Mapping[str, Any]) -> Answer:
+    def answer(self, job: Job, message: Mapping[str, Any]) -> str:
         """Return whether a judged run continues after an epoch."""
         point, _ = self._trials[job.name]
         return "prune" if self.study.report(point.number, message["epoch"], message["value"]) else "go"

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from twolayer.config import config_from_dict, dump_config
 from twolayer.network.model import Array
@@ -29,10 +29,6 @@ from twolayer.utils.columns import larger_is_better
 from twolayer.utils.errors import DivergedError, RunError
 from twolayer.utils.files import CANNOT_READ, explained, leftovers, read_whole, require_regular, sha256_of
 from twolayer.utils.workers.pool import Ask, Job, JobResult, JobStoppedError, Pool, UnusableWorkerError
-
-Answer = Literal["go", "prune", "stop"]
-Judge = Callable[[int, float], Answer]
-"""Called with an epoch and the best value of the monitored column so far."""
 
 LOCK_SECONDS = 60.0  # a worker whose sweep was killed may take this long to end its run
 DATA_VARIABLE = "TWOLAYER_DATA"
@@ -49,20 +45,17 @@ class Trial(NamedTuple):
 
 def train_here(ask: Ask, config: dict[str, Any], folder: str) -> Outcome:
     """Train on a worker that shares the sweep folder."""
-    outcome = run_trial(config, Path(folder), _judge_by(ask))
+    outcome = run_trial(config, Path(folder), ask)
     if outcome.status == "interrupted":
         raise JobStoppedError
     return outcome
 
 
-def _judge_by(ask: Ask) -> Judge:
-    return lambda epoch, value: cast(Answer, ask({"epoch": epoch, "value": value}))
-
-
-def run_trial(config: Mapping[str, Any], folder: Path, judge: Judge | None = None) -> Outcome:
+def run_trial(config: Mapping[str, Any], folder: Path, ask: Ask = lambda message: "go") -> Outcome:
     """Train by a config in `folder`, or resume the run that is there.
 
-    The judge is called after each epoch, and first for those of an earlier session.
+    After each epoch, and first for those of an earlier session, `ask` gets the `epoch` and the best `value` of the
+    monitored column so far, and returns `go`, `prune` or `stop`.
 
     Raises:
         TwoLayerError: for an error in the config or the data.
@@ -70,7 +63,7 @@ def run_trial(config: Mapping[str, Any], folder: Path, judge: Judge | None = Non
     """
     from twolayer.training import run as training  # here, because it takes its time
 
-    watch, run = BestSoFar(config["solver"]["monitor"], judge), RunFolder(folder)
+    watch, run = BestSoFar(config["solver"]["monitor"], ask), RunFolder(folder)
     try:
         with explained(folder, CANNOT_READ):
             require_regular(folder, folder=True)  # a link would lead out of the sweep
@@ -92,7 +85,7 @@ def run_trial(config: Mapping[str, Any], folder: Path, judge: Judge | None = Non
                     raise
                 # It cannot be resumed here (other versions, a damaged file): keep what it had, and start again.
                 folder.rename(folder.with_name(f".{folder.name}.{time.time_ns():x}.aside"))
-                outcome = run_trial(config, folder, judge)
+                outcome = run_trial(config, folder, ask)
                 return outcome if outcome.reason else Outcome(outcome.status, f"started again: {error}")
     except DivergedError as error:
         return Outcome("diverged", str(error).replace(str(folder), folder.name))
@@ -115,24 +108,24 @@ def _wait_until_unused(run: RunFolder) -> None:
 
 
 class BestSoFar:
-    """Keeps the best value of the monitored column for the judge; called with a record, returns whether to stop."""
+    """Asks with the best value of the monitored column so far; called with a record, returns whether to stop."""
 
-    def __init__(self, monitor: str, judge: Judge | None) -> None:
-        self._monitor, self._judge = monitor, judge
+    def __init__(self, monitor: str, ask: Ask) -> None:
+        self._monitor, self._ask = monitor, ask
         self._sign = 1 if larger_is_better(monitor) else -1
         self._best = -math.inf
-        self.answer: Answer = "go"
+        self.answer = "go"
 
     def __call__(self, record: Mapping[str, float | None]) -> bool:
         value = record[self._monitor]
         if value is not None and math.isfinite(value):
             self._best = max(self._best, self._sign * value)
-        if self._judge is not None and math.isfinite(self._best):
-            self.answer = self._judge(int(record["epoch"] or 0), self._sign * self._best)
+        if math.isfinite(self._best):
+            self.answer = self._ask({"epoch": int(record["epoch"] or 0), "value": self._sign * self._best})
         return self.answer != "go"
 
-    def replay(self, history: Mapping[str, Array], rows: int | None = None) -> Answer:
-        """Show the judge the first `rows` epochs of a history, until it ends the run; return its answer."""
+    def replay(self, history: Mapping[str, Array], rows: int | None = None) -> str:
+        """Ask with the first `rows` epochs of a history until the answer is to stop; return the last one."""
         epochs = zip(history["epoch"][:rows].tolist(), history[self._monitor][:rows].tolist(), strict=True)
         any(self({"epoch": epoch, self._monitor: value}) for epoch, value in epochs)
         return self.answer
@@ -180,7 +173,7 @@ def train_there(
                 for file, content in files.items():
                     (folder / file).write_bytes(content)
                 (folder / "config.yaml").write_text(dump_config(config_from_dict(own)), encoding="utf-8")
-            outcome = run_trial(own, folder, _judge_by(ask))
+            outcome = run_trial(own, folder, ask)
             return outcome, _files_of(RunFolder(folder))
     except OSError as error:
         raise UnusableWorkerError(f"{error.filename or tempfile.gettempdir()}: {error.strerror or error}") from None
