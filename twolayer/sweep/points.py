@@ -23,6 +23,7 @@ from twolayer.sweep.study import Study
 from twolayer.sweep.trial import BestSoFar, Trial
 from twolayer.utils.errors import ConfigError, RunError
 from twolayer.utils.jsonfile import read_json
+from twolayer.utils.text import printable
 from twolayer.utils.workers.pool import Job
 
 
@@ -174,7 +175,8 @@ class Points:
             try:
                 self.study.restore(values)
             except (ValueError, TypeError, KeyError) as error:
-                problem = f"point {number} is not in this sweep's space: {' '.join(str(error).split())}"
+                reason = printable(" ".join(str(error).split())[:200])
+                problem = f"point {number} is not in this sweep's space: {reason}"
                 raise RunError(f"{self.journal.path}: {problem}; restore the file, or use a new folder") from None
             point = self._add(number, values)
             for name, repeat in zip(point.runs, self._repeats, strict=True):
