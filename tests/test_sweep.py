@@ -52,8 +52,8 @@ def table(folder: Path) -> list[dict[str, str]]:
 
 def test_a_sweep_leaves_ordinary_runs_a_ranked_table_pictures_and_a_config_to_train(tmp_path, monkeypatch):
     monkeypatch.setattr(search, "LocalPool", InProcessPool)
-    drawn, draw = [], report.draw_curves
-    monkeypatch.setattr(report, "draw_curves", lambda *given: (drawn.append(given), draw(*given)))
+    drawn, draw = [], report.curves_figure
+    monkeypatch.setattr(report, "curves_figure", lambda runs: (drawn.append(runs), draw(runs))[1])
     folder = tmp_path / "out"
     path = write_sweep(tmp_path, "trials: 2\nseeds: 2\nrefit: true\n", base=SHORT)
     result = run_sweep(path, folder=folder)
@@ -73,7 +73,7 @@ def test_a_sweep_leaves_ordinary_runs_a_ranked_table_pictures_and_a_config_to_tr
         (float(row["val_accuracy_mean"]) for row in rows), reverse=True
     )
     assert all((folder / name).read_bytes().startswith(b"\x89PNG") for name in PICTURES)
-    ((curves, _),) = drawn
+    (curves,) = drawn
     assert [run.path.name for run in curves] == [row["runs"].split()[0] for row in rows]
     history = read_history(folder / "runs" / rows[0]["runs"].split()[0] / "history.csv")
     np.testing.assert_array_equal(curves[0].history["val_accuracy"], history["val_accuracy"])

@@ -25,7 +25,7 @@ from twolayer.sweep.space import Value
 from twolayer.utils.files import write_atomically
 from twolayer.utils.jsonfile import write_json
 from twolayer.utils.text import counted
-from twolayer.views.loss_curve import draw_curves
+from twolayer.views.loss_curve import curves_figure
 from twolayer.views.run_data import load_runs
 from twolayer.views.style import MARK, TRAINING, VALIDATION, default_look, new_figure, plain, save, tidy
 
@@ -184,7 +184,7 @@ def _draw(sweep: Sweep, folder: Path, ranking: Sequence[Point]) -> None:
     """Draw the curves of the best points, and the metric of all against each key."""
     finished = [point for point in ranking if point.mean is not None]
     best = [folder / "runs" / point.runs[0] for point in finished[:CURVES]]
-    draw_curves(load_runs(best, lambda text: None), folder / "best-curves.png")
+    save(curves_figure(load_runs(best, lambda text: None)), folder / "best-curves.png")
     if logarithmic := {d.key: d.is_log for d in sweep.space if d.varies}:
         draw_against_keys(finished, logarithmic, sweep.monitor, folder / "against-keys.png")
 
