@@ -69,8 +69,6 @@ def command(
     if output is None or (output.suffix in (".csv", ".parquet") and not output.is_dir()):
         if spread:
             raise click.UsageError(f"expected a folder for -o, got {output}")
-        if output is not None and os.path.realpath(output) == os.path.realpath(files[0]):
-            raise click.UsageError(f"{files[0]}: its answer would replace it; choose another file with -o")
         _predict_one(model, files[0], options, output)
         return 0
     from twolayer.runs.predict_files import predict_files
@@ -85,10 +83,8 @@ def command(
         quiet=quiet,
         say=lambda text: click.echo(text, err=True),
     )
-    for note in result.notes:
-        click.echo(f"note: {note}", err=True)
-    for error in result.errors:
-        click.echo(f"twolayer: {error}", err=True)
+    for line in [*(f"note: {note}" for note in result.notes), *(f"twolayer: {error}" for error in result.errors)]:
+        click.echo(line, err=True)
     before = f", {result.skipped} of them from before" if result.skipped else ""
     click.echo(f"predicted {len(result.answers)} of {counted(len(files), 'file')} into {output}{before}")
     if result.signal_number is not None:
@@ -99,6 +95,8 @@ def command(
 
 def _predict_one(model: Model, file: Path, options: dict[str, Any], output: Path | None) -> None:
     """Print the answer for one file, or write it, whole or not at all."""
+    if output is not None and os.path.realpath(output) == os.path.realpath(file):
+        raise click.UsageError(f"{file}: its answer would replace it; choose another file with -o")
     from twolayer.data.frames import parquet_bytes
     from twolayer.runs.predict_files import answer_rows
     from twolayer.utils.files import write_atomically
