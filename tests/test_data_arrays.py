@@ -152,14 +152,8 @@ def header(code, *axes):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (
-            b"",
-            "expected an IDX file, which begins with a magic number of 4 bytes, got 0 bytes",
-        ),
-        (
-            b"\0\0\x08",
-            "expected an IDX file, which begins with a magic number of 4 bytes, got 3 bytes",
-        ),
+        (b"", "or another IDX type, got magic number 0x"),
+        (b"\0\0\x08", "magic number 0x000008"),
         (
             b"\0\0\x07\x03" + bytes(100),
             "or another IDX type, got magic number 0x00000703",
@@ -167,10 +161,7 @@ def header(code, *axes):
         (b"\x01\0\x08\x03" + bytes(100), "magic number 0x01000803"),
         (b"\0\0\x08\0", "magic number 0x00000800"),
         (b"\x93NUMPY\x01\0", "magic number 0x934e554d"),
-        (
-            b"\0\0\x08\x03\0\0",
-            "expected a header of 16 bytes, as there are 3 axes, got 6 bytes",
-        ),
+        (b"\0\0\x08\x03\0\0", "expected at least one row of at least one number"),
         (
             idx_bytes(IMAGES)[:-1],
             "expected 24 bytes of data, as its header announces 3 x 2 x 4, got 23",

@@ -270,8 +270,8 @@ class TestHeader:
         ("text", "message"),
         [
             ("Exported on 1 May\n\na,b,y\n1,2,u\n3,4,v\n", "t.csv:1: expected 3 cells, .*remove the lines before"),
-            ("sep=;\na;b;y\n1;2;u\n3;4;v\n", "t.csv:1: .*remove that line of Excel's, or set data.separator: ';'"),
-            ("a,b,y\n1,2,3,u\n2,3,4,v\n", "t.csv:1: .*row.names=FALSE"),
+            ("sep=;\na;b;y\n1;2;u\n3;4;v\n", "t.csv:1: .*remove the lines before the table"),
+            ("a,b,y\n1,2,3,u\n2,3,4,v\n", "t.csv:1: .*name each column"),
             ("a,b,y\n1,2,u,\n3,4,v,\n", "t.csv:1: .*remove the separator at the end of each line"),
             ("a,b,y,\n1,2,u,\n3,4,v,\n", "t.csv:1: .*remove it"),
         ],

@@ -201,14 +201,10 @@ class CsvFile:
         usual = counts.most_common(1)[0][0] if counts else self.width
         text = self.separator.join(self.first)
         if usual != self.width and counts[usual] > 1 and self.width < usual:
-            if text.lower().startswith("sep="):
-                hint = f"remove that line of Excel's, or set data.separator: {shown(text[4:5])}"
-            elif not any(len(row) == usual and row[-1].strip() for row in self._sample[1:]):
+            if not any(len(row) == usual and row[-1].strip() for row in self._sample[1:]):
                 hint = f"the lines end in {self.separator!r}: remove the separator at the end of each line"
-            elif self.width == usual - 1 and self.width > 1:
-                hint = "in R, write.csv(..., row.names=FALSE) leaves the row names out"
             else:
-                hint = "remove the lines before the table"
+                hint = "remove the lines before the table, or name each column"
             raise data_error(f"{self.where}:1", f"{usual} cells, as in the lines below", shown(text), hint)
         if self.width > 1 and not any(len(row) == self.width and row[-1].strip() for row in self._sample):
             mark = f"a {self.separator!r} at the end of each line"

@@ -298,7 +298,7 @@ def _require_finite(rows: Rows, raw: Raw, dtype: np.dtype[Any]) -> None:
 
 def _read_split(source: Source, preparation: Preparation, seed: int, part: int, notes: list[str]) -> Split:
     """Return the rows of a source of their own, prepared as the training rows were."""
-    raw = read_split(source, preparation.form, preparation.n_features, seed, part, "needed", notes)
+    raw = read_split(source, preparation.form, preparation.n_features, "needed", notes, seed, part)
     kept = None
     if preparation.form is not None:
         raw, kept = handle_missing(raw, preparation.missing, notes)

@@ -11,7 +11,6 @@ import gzip
 import hashlib
 import io
 import lzma
-import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,15 +33,9 @@ _GZIP = b"\x1f\x8b"
 # First bytes of files that are no table: (what it is, what to do).
 _FOREIGN: tuple[tuple[bytes, str, str], ...] = (
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it with '7z x'"),
-    (b"Rar!", "a RAR archive", "unpack it"),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file", "read it with h5py and save the arrays with numpy.savez"),
     (b"\xd0\xcf\x11\xe0", "an Excel file of the old kind (.xls)", "save it as .xlsx or CSV"),
     (b"SQLite format 3", "an SQLite database", "export the table as CSV: sqlite3 -header -csv FILE 'select ...'"),
-    (b"FEA1", "a Feather file of version 1", "write it again with a current pyarrow"),
-    (b"ORC", "an ORC file", "write it as Parquet"),
-    (b"%PDF", "a PDF document", "export the table as CSV"),
-    (b"\x89PNG", "a PNG image", "put the images into an array and save it with numpy.savez"),
-    (b"\xff\xd8\xff", "a JPEG image", "put the images into an array and save it with numpy.savez"),
     (b"MATLAB 5.0", "a MATLAB file", "read it with scipy.io.loadmat and save the arrays with numpy.savez"),
     (b"\x93NUMPY", "a .npy array", "give it the ending .npy"),
     (b"version https://git-lfs", "a Git LFS pointer, not the data", "fetch the file itself: git lfs pull"),
@@ -62,12 +55,12 @@ def table_format(path: Path) -> Format:
     """Return the format of a table by its first bytes, whatever its name; without them by its name."""
     with open_file(path) as file:
         start = file.read(8)
+    by_name = format_of(path)
     for magic, form in _TABLE_STARTS.items():
         if start.startswith(magic):
             return form
-    if start[:2] == b"PK":
-        return "excel" if _is_workbook(path) else "csv"
-    by_name = format_of(path)
+    if start[:2] == b"PK" and by_name == "excel":
+        return "excel"
     if by_name != "csv" and start:
         refuse_foreign(path, start)
         raise data_error(path, f"{by_name}, as its ending says", f"a file that begins with {start[:6]!r}")
@@ -147,14 +140,6 @@ def read_bytes(path: Path) -> bytes:
         found = f"more than {limit:,} bytes packed in {len(packed):,}"
         raise data_error(path, expected, found, "unpack it yourself if you trust it")
     return content
-
-
-def _is_workbook(path: Path) -> bool:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return "xl/workbook.xml" in archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return False
 
 
 def refuse_foreign(path: Path, content: bytes) -> None:

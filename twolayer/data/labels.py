@@ -55,13 +55,11 @@ def labels_of_array(array: Array, name: str) -> Labels:
     """Return the labels in an array (N,), N > 0, of whole numbers (floats as well) or text, read in blocks.
 
     Raises:
-        DataError: for another shape or type, a float that is not whole, a number that int64 does not hold, or far too
-            many different labels.
+        DataError: for anything else, a number that int64 does not hold, or far too many different labels.
     """
-    if array.ndim != 1:
-        raise data_error(name, "one label for each row, shape (N,)", f"labels of shape {array.shape}")
-    if array.dtype.kind not in "biufUS":
-        raise data_error(name, "whole numbers or text", f"labels of type {array.dtype}")
+    if array.ndim != 1 or array.dtype.kind not in "biufUS":
+        expected = "one label for each row, shape (N,), whole numbers or text"
+        raise data_error(name, expected, f"labels of shape {array.shape} and type {array.dtype}")
     starts = range(0, len(array), _BLOCK)
     distinct = array[:0]
     for start in starts:
@@ -151,8 +149,12 @@ def stratified_split(
         DataError: if a class has a single row; `classes` and `name`, what is split and for what, are for the message.
     """
     counts = _class_counts(y, classes, name)
+    exact = fraction * counts
+    shares = np.floor(exact).astype(np.int64)
+    left = round(fraction * len(y)) - int(shares.sum())
+    shares[np.argsort(shares - exact, kind="stable")[: max(left, 0)]] += 1
     held = np.zeros(len(y), np.bool_)
-    for index, share in enumerate(_shares(counts, fraction)):
+    for index, share in enumerate(np.minimum(np.maximum(shares, 1), counts - 1)):
         rows = np.flatnonzero(y == index)
         held[rng.choice(rows, share, replace=False, shuffle=False)] = True
     kind = row_type(len(y))
@@ -192,17 +194,6 @@ def _class_counts(y: NDArray[np.integer[Any]], classes: Sequence[object], name: 
         expected = "at least 2 of each class, one for each part"
         raise data_error(name, expected, found, "leave the class out or ask for no split")
     return counts
-
-
-def _shares(counts: NDArray[np.integer[Any]], fraction: float) -> NDArray[np.int64]:
-    """Return how many rows of each class (C,) go into the second part."""
-    exact = fraction * counts
-    shares = np.floor(exact).astype(np.int64)
-    left = round(fraction * int(counts.sum())) - int(shares.sum())
-    first = np.argsort(-(exact - shares), kind="stable")[: max(left, 0)]
-    shares[first] += 1
-    bounded: NDArray[np.int64] = np.minimum(np.maximum(shares, 1), counts - 1)
-    return bounded
 
 
 @dataclass(frozen=True)

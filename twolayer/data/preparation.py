@@ -90,7 +90,7 @@ class Preparation:
         form = self.form
         if is_frame(X) or (form is not None and (bool(form.categories) or np.asarray(X).dtype.kind in "OUS")):
             source = X if is_frame(X) or isinstance(X, np.ndarray) else np.asarray(X, object)
-            raw = read_split(source, form, self.n_features, labels="left", notes=collected)
+            raw = read_split(source, form, self.n_features, "left", collected)
         else:
             raw = self._raw_of_numbers(np.asarray(X))
         if notes is None:
@@ -131,7 +131,7 @@ class Preparation:
             DataError: for any error in the file, or if it does not fit the training's.
         """
         labels: Labelling = "taken" if with_labels else "left"
-        raw = read_split(str(path), self.form, self.n_features, labels=labels, notes=notes)
+        raw = read_split(str(path), self.form, self.n_features, labels, [] if notes is None else notes)
         X = self._ready(raw)
         if raw.labels is None:
             return X, None

@@ -23,7 +23,7 @@ from twolayer.data.rows import Raw
 from twolayer.network.model import Array
 from twolayer.utils.npy import map_array, read_npy, read_npz
 from twolayer.utils.randomness import generator
-from twolayer.utils.text import as_data_error, data_error, did_you_mean, shown, some
+from twolayer.utils.text import as_data_error, data_error, some
 
 Source = Any
 """A path, a list of CIFAR-10 files, {"features": PATH, "labels": PATH}, {"generator": NAME, ...} or a data frame."""
@@ -48,18 +48,17 @@ def read_training(
     source: Source,
     choice: ColumnChoice,
     seed: int,
-    reading: Reading | None = None,
-    constant: str = "keep",
-    unseen: str = "none",
-    notes: list[str] | None = None,
+    reading: Reading,
+    constant: str,
+    unseen: str,
+    notes: list[str],
 ) -> tuple[Raw, TableForm | None]:
     """Return the rows of a training source, and for a table what its columns are; raises DataError."""
     with as_data_error():
         if is_table(source):
             from twolayer.data.table import read_training_table  # pyarrow is for tables alone
 
-            collected: list[str] = [] if notes is None else notes
-            return read_training_table(source, choice, reading or Reading(), constant, unseen, collected)
+            return read_training_table(source, choice, reading, constant, unseen, notes)
         return _of_arrays(*read_arrays(source, seed, part=0, need_labels=True)), None
 
 
@@ -67,10 +66,10 @@ def read_split(
     source: Source,
     form: TableForm | None,
     n_features: int,
+    labels: Labelling,
+    notes: list[str],
     seed: int = 0,
     part: int = 0,
-    labels: Labelling = "taken",
-    notes: list[str] | None = None,
 ) -> Raw:
     """Return the rows of another source of the same kind as the training's.
 
@@ -78,10 +77,10 @@ def read_split(
         source: where they are.
         form: the columns of the training table; None if it was none.
         n_features: D of the training.
-        seed: the run's, for generated rows.
-        part: 1 for validation, 2 for test.
         labels: whether rows without labels are an error, or labels not looked at.
         notes: gets what was decided.
+        seed: the run's, for generated rows.
+        part: 1 for validation, 2 for test.
 
     Raises:
         DataError: for any error in it, or another number of features.
@@ -95,8 +94,7 @@ def read_split(
                 where = source if isinstance(source, str | Path) else "rows"
                 raise data_error(where, expected, "a table, though the training rows are in none")
             form = form or TableForm(None, n_features, None, tuple(range(n_features)), {})
-            collected: list[str] = [] if notes is None else notes
-            raw = read_table(source, form, labels, collected)
+            raw = read_table(source, form, labels, notes)
         else:
             name, X, y, label_name = read_arrays(source, seed, part, need_labels=labels == "needed")
             raw = _of_arrays(name, X, None if labels == "left" else y, label_name)
@@ -207,17 +205,13 @@ def _read_idx(path: Path) -> NDArray[Any]:
 
 def _header(start: bytes, size: int, path: Path) -> tuple[np.dtype[Any], tuple[int, ...]]:
     """Return type and shape, if a file of `size` bytes holds just that."""
-    if len(start) < 4:
-        raise data_error(path, "an IDX file, which begins with a magic number of 4 bytes", f"{size} bytes")
-    zeros, kind, n_axes = start[:2], start[2], start[3]
+    zeros, kind, n_axes = start[:2], *start[2:4].ljust(2, b"\0")
     if zeros != b"\0\0" or kind not in _TYPES or not 0 < n_axes <= _MAX_AXES:
-        expected = "0x00000803 (images of bytes), 0x00000801 (labels) or another IDX type"
+        expected = "an IDX file: 0x00000803 (images of bytes), 0x00000801 (labels) or another IDX type"
         raise data_error(path, expected, f"magic number 0x{start[:4].hex()}")
-    if len(start) < 4 + 4 * n_axes:
-        raise data_error(path, f"a header of {4 + 4 * n_axes} bytes, as there are {n_axes} axes", f"{size} bytes")
     shape = tuple(int.from_bytes(start[at : at + 4], "big") for at in range(4, 4 + 4 * n_axes, 4))
     dtype = np.dtype(_TYPES[kind])
-    announced, there = math.prod(shape) * dtype.itemsize, size - 4 - 4 * n_axes
+    announced, there = math.prod(shape) * dtype.itemsize, max(size - 4 - 4 * n_axes, 0)
     if announced != there:
         times = " x ".join(f"{length:,}" for length in shape)
         raise data_error(path, f"{announced:,} bytes of data, as its header announces {times}", f"{there:,}")
@@ -232,27 +226,21 @@ _ROW_BYTES = 1 + _COLOURS * _SIDE * _SIDE
 
 def _read_cifar(paths: Sequence[Path]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Return the images (N, 32, 32, 3) and labels (N,) of one or more files, such as the five data_batch_*.bin."""
-    contents = [_cifar_rows(path) for path in paths]
-    n_rows = sum(map(len, contents))
-    images = np.empty((n_rows, _SIDE, _SIDE, _COLOURS), np.uint8)
-    at = 0
-    for rows in contents:
-        planes = rows[:, 1:].reshape(-1, _COLOURS, _SIDE, _SIDE)
-        images[at : at + len(rows)] = planes.transpose(0, 2, 3, 1)
-        at += len(rows)
-    return images, np.concatenate([rows[:, 0] for rows in contents])
-
-
-def _cifar_rows(path: Path) -> NDArray[Any]:
-    content = read_bytes(path)
-    if not content or len(content) % _ROW_BYTES:
-        expected = f"CIFAR-10's binary version: rows of {_ROW_BYTES:,} bytes, at least one"
-        raise data_error(path, expected, f"{len(content):,} bytes")
-    rows = np.frombuffer(content, np.uint8).reshape(-1, _ROW_BYTES)
-    bad = np.flatnonzero(rows[:, 0] >= _CLASSES)
-    if len(bad):
-        raise data_error(f"{path}, row {bad[0]}", "0 to 9", f"label {rows[bad[0], 0]}", "CIFAR-100 has another form")
-    return rows
+    parts = []
+    for path in paths:
+        content = read_bytes(path)
+        if not content or len(content) % _ROW_BYTES:
+            expected = f"CIFAR-10's binary version: rows of {_ROW_BYTES:,} bytes, at least one"
+            raise data_error(path, expected, f"{len(content):,} bytes")
+        rows = np.frombuffer(content, np.uint8).reshape(-1, _ROW_BYTES)
+        row = int(rows[:, 0].argmax())
+        if rows[row, 0] >= _CLASSES:
+            raise data_error(f"{path}, row {row}", "0 to 9", f"label {rows[row, 0]}", "CIFAR-100 has another form")
+        parts.append(rows)
+    planes = [rows[:, 1:].reshape(-1, _COLOURS, _SIDE, _SIDE) for rows in parts]
+    images = np.empty((sum(map(len, parts)), _SIDE, _SIDE, _COLOURS), np.uint8)
+    np.concatenate([each.transpose(0, 2, 3, 1) for each in planes], out=images)
+    return images, np.concatenate([rows[:, 0] for rows in parts])
 
 
 MAX_NUMBERS = 1 << 27  # a gibibyte of float64
@@ -279,36 +267,23 @@ def toy(rng: np.random.Generator, rows: int = 5, features: int = 4, classes: int
 
 
 GENERATORS: dict[str, Callable[..., tuple[Array, Array]]] = {"spiral": spiral, "toy": toy}
-_LEAST = {"classes": 2, "rows_per_class": 1, "rows": 2, "features": 1, "noise": 0.0}
 
 
 def generate(source: Mapping[str, Any], seed: int, part: int) -> tuple[Array, Array, str]:
-    """Return the rows X (N, D), y (N,) of `{generator: NAME, ...}`, and its name; None counts as left out.
+    """Return the rows X (N, D), y (N,) of `{generator: NAME, ...}`, checked by the config, and its name.
 
     Part 0 is for training, 1 for validation, 2 for test rows: each has random numbers of its own.
 
     Raises:
-        DataError: for an unknown generator or argument, or a value that cannot be.
+        DataError: for more numbers than fit, or fewer rows than classes.
     """
     given = {key: value for key, value in source.items() if value is not None}
-    name = given.pop("generator", None)
-    where = f"generator {name}"
-    if not isinstance(name, str) or name not in GENERATORS:
-        raise data_error("generator", f"one of {some(GENERATORS)}", shown(name), did_you_mean(str(name), GENERATORS))
-    make = GENERATORS[name]
-    known = make.__code__.co_varnames[1 : make.__code__.co_argcount]
-    for key, value in given.items():
-        if key not in known:
-            raise data_error(where, f"one of {some(known)}", f"key {shown(key)}", did_you_mean(key, known))
-        whole = isinstance(_LEAST[key], int)
-        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not math.isfinite(value):
-            raise data_error(where, "a whole number" if whole else "a finite number", f"{key}: {shown(value)}")
-        if value < _LEAST[key]:
-            raise data_error(where, f"at least {_LEAST[key]}", f"{key}: {value}")
-    count = given.get("rows", given.get("rows_per_class", 100) * given.get("classes", 3))
+    name = given.pop("generator")
+    where, classes = f"generator {name}", given.get("classes", 3)
+    count = given.get("rows", given.get("rows_per_class", 100) * classes)
     if count * given.get("features", 4) > MAX_NUMBERS:
         raise data_error(where, f"at most {MAX_NUMBERS:,} numbers in all", f"{count:,} rows")
-    if count < given.get("classes", 3):
-        raise data_error(where, "at least one row of each class", f"{count} rows for {given.get('classes', 3)} classes")
-    X, y = make(generator(seed, "generate", part), **given)
+    if count < classes:
+        raise data_error(where, "at least one row of each class", f"{count} rows for {classes} classes")
+    X, y = GENERATORS[name](generator(seed, "generate", part), **given)
     return X, y, where

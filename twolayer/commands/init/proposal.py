@@ -16,6 +16,7 @@ import numpy as np
 
 from twolayer.config import config_from_dict, config_schema, dump_config
 from twolayer.config.yaml_reader import MAX_BYTES
+from twolayer.data.cells import Reading
 from twolayer.data.columns import ColumnChoice, require_distinct
 from twolayer.data.csv_reader import CsvFile
 from twolayer.data.files import format_of
@@ -187,7 +188,7 @@ def _propose_missing(proposal: Proposal, guess: TableGuess) -> None:
 
 
 def _propose_for_arrays(proposal: Proposal, source: Any) -> None:
-    raw, _ = read_training(source, ColumnChoice(), 0)
+    raw, _ = read_training(source, ColumnChoice(), 0, Reading(), "keep", "none", [])
     assert raw.labels is not None  # training rows have them
     counts = np.bincount(raw.labels.codes[raw.labels.codes >= 0], minlength=len(raw.labels.values))
     N, D = raw.X.shape
