@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from twolayer.data.dataset import Dataset, Split, load_dataset
 from twolayer.data.preparation import Preparation
-from twolayer.data.rows import ArrayRows, Rows, ScaledRows
+from twolayer.data.rows import ArrayRows, ScaledRows
 
-__all__ = ["ArrayRows", "Dataset", "Preparation", "Rows", "ScaledRows", "Split", "load_dataset"]
+__all__ = ["ArrayRows", "Dataset", "Preparation", "ScaledRows", "Split", "load_dataset"]

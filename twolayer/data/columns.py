@@ -115,12 +115,7 @@ def form_of_header(
 ) -> TableForm:
     """Return the columns of a training table, without their categories.
 
-    Args:
-        where: the table, for messages.
-        names: its header; None without.
-        width: number of columns.
-        choice: label, ignored and categorical columns.
-        notes: gets a sentence for a column that could be meant otherwise.
+    `notes` gets a sentence for a column that could be meant otherwise.
 
     Raises:
         DataError: for a duplicate name, a column that does not exist, no label or no feature.
@@ -143,7 +138,7 @@ def form_of_header(
         require_distinct(where, names, ignored)
     features = tuple(position for position in range(width) if position != label and position not in ignored)
     if not features:
-        found = f"{width} column{'s' * (width != 1)}, none of them a feature"
+        found = f"{counted(width, 'column')}, none of them a feature"
         raise data_error(where, "at least one feature", found)
     return TableForm(names, width, label, features, dict.fromkeys(sorted(categorical), ()))
 
@@ -190,13 +185,7 @@ def find_columns(
     They are found by name where training had names: columns that training did not know, or ignored, do not matter.
     Without names their number must be the same; in a table without the label those behind it are one further left.
 
-    Args:
-        where: the table, for messages.
-        form: the training table's columns.
-        names: the table's header; None without.
-        width: number of its columns.
-        need_label: whether the label must be there.
-        notes: gets a sentence for columns that training did not have.
+    `notes` gets a sentence for columns that training did not have.
 
     Raises:
         DataError: if a column is missing or two have its name.

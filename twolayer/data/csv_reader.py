@@ -9,7 +9,7 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from itertools import islice, pairwise
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,11 @@ class CsvFile:
         self._content = _text(path, reading.encoding)
         if not self._content or self._content.isspace():
             raise data_error(self.where, "rows of separated cells", "an empty file")
-        self._require_not_too_wide()
+        end = self._content.find(b"\n") + 1 or len(self._content)
+        marks = max(self._content.count(mark.encode(), 0, end) for mark in SEPARATORS)
+        if marks >= MAX_COLUMNS:  # before they are cut
+            way = "save the numbers as an array (N, D) in a .npy file"
+            raise data_error(f"{path}:1", f"at most {MAX_COLUMNS:,} columns", f"{marks + 1:,}", way)
         lines = _first_lines(self._content)
         self.separator = reading.separator or _detect_separator(lines, self.where)
         self._sample = [row for row in _rows(lines, self.separator) if row]
@@ -187,14 +191,6 @@ class CsvFile:
         self.notes.append(f"{self.where}: decimal commas; data.decimal overrules it")
         return ","
 
-    def _require_not_too_wide(self) -> None:
-        """Refuse a first line of far too many cells, before it is cut."""
-        end = self._content.find(b"\n") + 1 or len(self._content)
-        marks = max(self._content.count(mark.encode(), 0, end) for mark in SEPARATORS)
-        if marks >= MAX_COLUMNS:
-            way = "save the numbers as an array (N, D) in a .npy file"
-            raise data_error(f"{self.where}:1", f"at most {MAX_COLUMNS:,} columns", f"{marks + 1:,}", way)
-
     def _require_table(self) -> None:
         """Refuse lines before the header and a separator at the end of each line."""
         counts = Counter(len(row) for row in self._sample[1:])
@@ -231,7 +227,9 @@ def is_header(
         return True, "its cells count the columns"
     if numbers:
         texts = [at for at, cell in enumerate(first) if cell and not is_number[at]]
-        if texts and len(numbers) > 1 and _consecutive(numbers) and not any(recurs[at] for at in texts):
+        values = [int(cell) if cell.isdecimal() and len(cell) < 10 else -1 for cell in numbers]
+        consecutive = min(values) >= 0 and values == list(range(values[0], values[0] + len(values)))
+        if texts and len(numbers) > 1 and consecutive and not any(recurs[at] for at in texts):
             return True, "its numbers count on and its texts occur nowhere below"
         return False, ""
     for cell, column in zip(first, below, strict=True):
@@ -244,13 +242,6 @@ def is_header(
     if any(recurs):
         return False, f"{shown(first[recurs.index(True)])} occurs below it as well"
     return True, "" if len(rows) < 3 else "its texts occur nowhere below"
-
-
-def _consecutive(numbers: Sequence[str]) -> bool:
-    if not all(cell.isdecimal() and len(cell) < 10 for cell in numbers):
-        return False
-    values = [int(cell) for cell in numbers]
-    return all(second - first == 1 for first, second in pairwise(values))
 
 
 def _text(path: Path, encoding: str) -> bytes:

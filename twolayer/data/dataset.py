@@ -27,15 +27,12 @@ from twolayer.data.labels import (
     stratified_folds,
     stratified_split,
 )
-from twolayer.data.preparation import Preparation, fill, not_finite
+from twolayer.data.preparation import Preparation, fill, finite
 from twolayer.data.rows import (
     ArrayRows,
     Method,
-    NotFiniteError,
     Raw,
-    Rows,
     ScaledRows,
-    Scaling,
     fit_scaling,
 )
 from twolayer.data.sources import Source, files_of, read_split, read_training
@@ -103,12 +100,12 @@ class Split:
     """Rows for one purpose.
 
     Attributes:
-        X: N rows of D features, see `Rows`.
+        X: N rows of D features.
         y: (N,) class indices, in the smallest unsigned type that holds them.
         row_numbers: (N,) which row of its source each one was, from 0.
     """
 
-    X: Rows
+    X: ArrayRows
     y: NDArray[np.integer[Any]]
     row_numbers: RowNumbers
 
@@ -191,13 +188,13 @@ def load_dataset(
     raw, form = read_training(train, ColumnChoice(label, ignore, categorical), seed, reading, constant, unseen, notes)
     raw, kept = handle_missing(raw, missing, notes) if form is not None else (raw, None)
     labels = _training_labels(raw)
-    classes = labels.values
-    y = labels.codes.astype(np.min_scalar_type(len(classes) - 1), copy=False)
-    parts = _split(raw.name, y, classes, test, validation, seed)
+    y = labels.codes.astype(np.min_scalar_type(len(labels.values) - 1), copy=False)
+    parts = _split(raw.name, y, labels.values, test, validation, seed)
     means = training_means(raw, parts["train"]) if form is not None and missing == "mean" else None
     raw = fill(raw, means, notes) if means is not None else raw
-    scaling = _fit(raw, scale, parts["train"])
-    preparation = Preparation(classes, scaling, scale, missing, means, form, raw.image_shape, np.dtype(dtype))
+    with finite(raw, np.dtype(np.float64)):
+        scaling = fit_scaling(raw.X, scale, parts["train"])
+    preparation = Preparation(labels.values, scaling, scale, missing, means, form, raw.image_shape, np.dtype(dtype))
     rows = preparation.rows(raw)
     splits = {name: _part_of(rows, y, chosen, kept) for name, chosen in parts.items()}
     may_overflow = scale in ("none", "center") and raw.X.dtype.itemsize > preparation.dtype.itemsize
@@ -214,11 +211,9 @@ def load_dataset(
     return Dataset(splits["train"], *held_out, preparation, tuple(notes), tuple(leaks), digests)
 
 
-def _shared_note(name: str, train: Rows, held: Rows) -> list[str]:
+def _shared_note(name: str, train: ArrayRows, held: ArrayRows) -> list[str]:
     """Return a sentence if many rows of a source of their own are training rows."""
-    if not (isinstance(train, ArrayRows) and type(train) is type(held)):
-        return []
-    if train.X.nbytes + held.X.nbytes > _MOST_COMPARED:
+    if type(train) is not type(held) or train.X.nbytes + held.X.nbytes > _MOST_COMPARED:
         return []
     known, asked = (row_hashes(rows.raw(np.arange(rows.shape[0]))) for rows in (train, held))
     shared = int(np.isin(asked, known).sum())
@@ -236,8 +231,6 @@ def _training_labels(raw: Raw) -> Labels:
     if len(present) < 2:
         found = f"one, {shown(values[present[0]])}"
         raise data_error(raw.name, "two or more classes", found, "is it the label's column?")
-    if len(present) == len(values):
-        return raw.labels
     return Labels(np.searchsorted(present, codes), tuple(values[k] for k in present))
 
 
@@ -261,8 +254,6 @@ def _split(
 
     for part, fraction in (("test", test), ("validation", validation)):
         if isinstance(fraction, int | float) and fraction:
-            if not 0 < fraction < 1:
-                raise data_error(f"data.{part}", "a fraction between 0 and 1, or a source", f"{fraction}")
             rng = generator(seed, "split" if part == "validation" else "test_split")
             hold_out(part, *stratified_split(left(), fraction, classes, rng, f"{name}, {part} rows"))
     if is_fold(validation):
@@ -273,27 +264,18 @@ def _split(
     return parts
 
 
-def _part_of(rows: Rows, y: NDArray[np.integer[Any]], chosen: RowNumbers | None, kept: RowNumbers | None) -> Split:
+def _part_of(rows: ArrayRows, y: NDArray[np.integer[Any]], chosen: RowNumbers | None, kept: RowNumbers | None) -> Split:
     """Return some rows of the training source, or all; `kept` are those of its rows that `rows` holds."""
     if chosen is None:
         return Split(rows, y, np.arange(len(y), dtype=row_type(len(y))) if kept is None else kept)
     return Split(rows.subset(chosen), y[chosen], chosen if kept is None else kept[chosen])
 
 
-def _fit(raw: Raw, method: Method, rows: RowNumbers | None) -> Scaling:
-    try:
-        return fit_scaling(raw.X, method, rows)
-    except NotFiniteError as error:
-        raise not_finite(raw, error, np.dtype(np.float64)) from None
-
-
-def _require_finite(rows: Rows, raw: Raw, dtype: np.dtype[Any]) -> None:
+def _require_finite(rows: ArrayRows, raw: Raw, dtype: np.dtype[Any]) -> None:
     """Check rows that stay in their file, as the network will get them; those in memory have been checked."""
     if isinstance(rows, ScaledRows) and raw.X.dtype.kind == "f":
-        try:
+        with finite(raw, dtype):
             rows.scale_all(dtype)
-        except NotFiniteError as error:
-            raise not_finite(raw, error, dtype) from None
 
 
 def _read_split(source: Source, preparation: Preparation, seed: int, part: int, notes: list[str]) -> Split:

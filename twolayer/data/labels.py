@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from twolayer.data.cells import canonical, number_of
 from twolayer.network.model import Array
-from twolayer.utils.text import data_error, did_you_mean, shown, some
+from twolayer.utils.text import counted, data_error, did_you_mean, shown, some
 
 Label = str | int
 Place = Callable[[int], str]
@@ -190,7 +190,7 @@ def _class_counts(y: NDArray[np.integer[Any]], classes: Sequence[object], name: 
     counts = np.bincount(y, minlength=len(classes))
     rare = int(counts.argmin())
     if counts[rare] < 2:
-        found = f"class {shown(classes[rare])} has {counts[rare]} row{'s' if counts[rare] != 1 else ''}"
+        found = f"class {shown(classes[rare])} has {counted(int(counts[rare]), 'row')}"
         expected = "at least 2 of each class, one for each part"
         raise data_error(name, expected, found, "leave the class out or ask for no split")
     return counts

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 from twolayer.data.cells import MISSING_VALUES, MISSING_VALUES_0_1, Reading
 from twolayer.data.columns import Labelling, TableForm, is_frame, unique_names
 from twolayer.data.labels import MISSING, Label, class_indices
-from twolayer.data.rows import METHODS, ArrayRows, NotFiniteError, Raw, Rows, ScaledRows, Scaling
+from twolayer.data.rows import METHODS, ArrayRows, NotFiniteError, Raw, ScaledRows, Scaling
 from twolayer.data.sources import read_split
 from twolayer.network.model import Array
 from twolayer.utils.text import data_error, expected_got, shown
@@ -140,7 +141,7 @@ class Preparation:
             raise data_error(raw.place(int(without[0])), "a label in every row", "no label")
         return X, class_indices(raw.labels, self.classes, raw.label_place)
 
-    def rows(self, raw: Raw) -> Rows:
+    def rows(self, raw: Raw) -> ArrayRows:
         """Return a source's rows, without missing cells, as the solver takes them.
 
         Numbers in a file stay there, and those smaller than the network's floats (bytes of images) as they are, until
@@ -160,10 +161,8 @@ class Preparation:
             raw = fill(raw, self.fill, [])
         in_place = raw.X.dtype == self.dtype and raw.X.flags.writeable and raw.X.flags.c_contiguous
         out = raw.X if in_place else np.empty(raw.X.shape, self.dtype)
-        try:
+        with finite(raw, self.dtype):
             ScaledRows(raw.X, self.scaling).scale_all(self.dtype, out)
-        except NotFiniteError as error:
-            raise not_finite(raw, error, self.dtype) from None
         return out
 
     def to_header(self) -> dict[str, Any]:
@@ -255,10 +254,15 @@ def fill(raw: Raw, means: Array | None, notes: list[str]) -> Raw:
     return replace(raw, X=X)
 
 
-def not_finite(raw: Raw, error: NotFiniteError, dtype: np.dtype[Any]) -> Exception:
-    """Return the error of a NaN, an infinity or a number that is too large for the network's floats."""
-    place = f"{raw.place(error.row)}: {raw.feature(error.column)}"
-    return data_error(place, f"a finite number that {dtype} holds, also scaled", f"{error.value:g}")
+@contextmanager
+def finite(raw: Raw, dtype: np.dtype[Any]) -> Iterator[None]:
+    """Turn a `NotFiniteError` into a DataError: a NaN, an infinity, or too large for the network's floats."""
+    try:
+        yield
+    except NotFiniteError as error:
+        place = f"{raw.place(error.row)}: {raw.feature(error.column)}"
+        found = f"{error.value:g}"
+        raise data_error(place, f"a finite number that {dtype} holds, also scaled", found) from None
 
 
 def _take(stored: Mapping[str, Any], key: str, is_good: Callable[[Any], Any], expected: str, absent: Any = None) -> Any:

@@ -8,7 +8,7 @@ import copy
 import mmap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -177,31 +177,11 @@ class Raw:
         return isinstance(owner, mmap.mmap)
 
 
-class Rows(Protocol):
-    """N rows of D features, ready for the model when they are taken."""
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(N, D)."""
-
-    def take(self, rows: NDArray[np.intp], out: Array) -> None:
-        """Fill `out` (B, D) with the rows of these numbers (B,), each from 0 to N - 1."""
-
-    def slice(self, start: int, stop: int, out: Array) -> None:
-        """Fill `out` (stop - start, D) with consecutive rows."""
-
-    def subset(self, rows: RowNumbers) -> Rows:
-        """Return these rows alone, in this order, without a copy of the data; `rows` must not change afterwards."""
-
-    def raw(self, rows: NDArray[np.intp]) -> Array:
-        """Return (B, D) the rows of these numbers as they are kept, e.g. pixels of a picture."""
-
-
-class ArrayRows(Rows):
-    """Rows in an array (M, D) of floats that are ready for the model.
+class ArrayRows:
+    """N rows of D features in an array (M, D) of floats that are ready for the model, in C order for speed.
 
     Args:
-        X: (M, D), in C order for speed.
+        X: (M, D).
         index: (N,) which of them, and in which order; None for all.
     """
 
@@ -211,20 +191,25 @@ class ArrayRows(Rows):
 
     @property
     def shape(self) -> tuple[int, int]:
+        """(N, D)."""
         return len(self.X) if self.index is None else len(self.index), self.X.shape[1]
 
     def take(self, rows: NDArray[np.intp], out: Array) -> None:
+        """Fill `out` (B, D) with the rows of these numbers (B,), each from 0 to N - 1."""
         np.take(self.X, self._numbers(rows), axis=0, out=out, mode="clip")
 
     def slice(self, start: int, stop: int, out: Array) -> None:
+        """Fill `out` (stop - start, D) with consecutive rows."""
         out[...] = self._consecutive(start, stop)
 
     def subset(self, rows: RowNumbers) -> Self:
+        """Return these rows alone, in this order, without a copy of the data; `rows` must not change afterwards."""
         part = copy.copy(self)
         part.index = self._numbers(rows)
         return part
 
     def raw(self, rows: NDArray[np.intp]) -> Array:
+        """Return (B, D) the rows of these numbers as they are kept, e.g. pixels of a picture."""
         kept: Array = self.X[self._numbers(rows)]
         return kept
 
