@@ -92,7 +92,7 @@ def write_csv(path: Path, rows: Rows) -> None:
 
 def twolayer_defaults(changes: Mapping[str, Any] | None = None) -> Contestant:
     """Return what trains as `init` proposes; `changes` by dotted key replace values of the proposal."""
-    from twolayer.commands.init.proposal import propose
+    from twolayer.commands.init import propose
     from twolayer.config import config_from_dict
     from twolayer.training import recorder
     from twolayer.training.run import train

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from twolayer import load_config, train
-from twolayer.commands.init.proposal import propose, write_config
+from twolayer.commands.init import propose, write_config
 from twolayer.config.errors_report import Report
 from twolayer.config.yaml_reader import read_document
 from twolayer.data.profile import guess_table

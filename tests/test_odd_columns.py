@@ -9,7 +9,7 @@ import pytest
 from pyarrow import parquet
 
 from twolayer import train
-from twolayer.commands.init.proposal import propose
+from twolayer.commands.init import propose
 from twolayer.data import load_dataset
 from twolayer.utils.errors import DataError
 

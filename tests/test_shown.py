@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from twolayer.commands.explain import Explanation
-from twolayer.commands.init.proposal import propose
+from twolayer.commands.init import propose
 from twolayer.config import config_from_dict
 from twolayer.network.model import init_params
 from twolayer.training.run import train

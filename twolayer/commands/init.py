@@ -1,5 +1,5 @@
-"""The config itself: values that fit the data, the reason above each, the key's meaning beside it; and which files
-belong together: images and their labels, training rows and the test rows beside them."""
+"""`twolayer init`: from a data file to a commented config: values that fit the data, the reason above each, the key's
+meaning beside it; and which files belong together: images and their labels, training rows and the test rows."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import hashlib
 import json
 import os
 import re
+import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 
 from twolayer.config import config_from_dict, config_schema, dump_config
@@ -22,7 +25,7 @@ from twolayer.data.csv_reader import CsvFile
 from twolayer.data.files import format_of
 from twolayer.data.profile import TableGuess, class_codes, guess_table
 from twolayer.data.sources import is_table, read_training
-from twolayer.utils.errors import FileError
+from twolayer.utils.errors import DataError, FileError
 from twolayer.utils.files import read_whole, write_atomically
 from twolayer.utils.npy import read_npz
 from twolayer.utils.text import counted, data_error, printable, shown, some
@@ -36,6 +39,9 @@ _MOST_REASONS = 12  # for one key
 _TABLE_KEYS = ("label", "ignore", "categorical", "missing", "missing_values", "unseen", "constant")
 _TEXT_KEYS = ("header", "separator", "decimal", "encoding")
 _ENDING = re.compile(r"(-images-idx3)?(-ubyte)?(\.[a-z]+)?(\.(gz|bz2|zst|xz))?$")
+_SHOWN_KEYS = ("data.label", "data.ignore", "data.categorical", "data.constant", "data.missing", "data.test",
+               "solver.class_weight", "solver.monitor")  # fmt: skip
+_MOST_SHOWN = 6  # reasons of one key on the screen; the config holds more
 _SEAL = "# written by init, unchanged: "
 
 
@@ -319,3 +325,63 @@ def _digest(text: str) -> str:
 
 def _one_line(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--label", metavar="NAME", help="The label's column in a table, by name or position (0 first, -1 last).")
+@click.option("--out", type=click.Path(path_type=Path), help="The config to write; by default named after FILE, here.")
+@click.option("--force", is_flag=True, help="Replace a config that was edited.")
+def command(file: Path, label: str | None, out: Path | None, force: bool) -> None:
+    """Look at FILE (CSV, Parquet, Feather, xlsx, npz, npy or IDX) and write a config that is ready to train.
+
+    It ranks the columns that may be the label, leaves out identifiers, dates and free text, names columns that give the
+    label away, and chooses the network and the training by the number of rows, features and classes. A config that
+    init wrote and that was not edited since is replaced, so that a second call with --label corrects the first.
+    """
+    proposal = propose(file, label)
+    asks = not proposal.is_clear and sys.stdin.isatty() and sys.stderr.isatty()
+    if asks:
+        proposal = _asked(file, proposal)
+    path = out or Path(f"{proposal.name}.yaml")
+    write_config(proposal, path, force)
+    click.echo(f"{file}: {printable(proposal.summary)}")
+    if label is None and not asks and len(proposal.candidates) > 1:
+        _list_candidates(proposal, "label {}?     ", err=False)
+    for key in _SHOWN_KEYS:
+        reasons = proposal.why.get(key, [])
+        for reason in reasons[:_MOST_SHOWN]:
+            click.echo(f"  {key.partition('.')[2]:12} {printable(reason)}")
+        if len(reasons) > _MOST_SHOWN:
+            click.echo(f"  {'':12} ... and more, see the config")
+    if not proposal.is_clear:
+        names = " or ".join(f"--label {shlex.quote(name)}" for name, _ in proposal.candidates)
+        click.echo(f"warning: the label is not clear; choose: {printable(names)}", err=True)
+    for warning in proposal.warnings:
+        click.echo(f"warning: {printable(warning)}", err=True)
+    click.echo(f"wrote {path}; to train: twolayer train {shlex.quote(str(path))}")
+
+
+def _asked(file: Path, proposal: Proposal) -> Proposal:
+    """Ask at the terminal which column is the label, again after an answer that cannot be one."""
+    _list_candidates(proposal, "{}  ", err=True)
+    numbered = {str(number): name for number, (name, _) in enumerate(proposal.candidates, start=1)}
+
+    def proposed(answer: str) -> Proposal:
+        try:
+            return propose(file, numbered.get(answer.strip(), answer.strip()))
+        except DataError as error:
+            raise click.UsageError(printable(str(error))) from None
+
+    question = "Which column is the label (number or name)"
+    try:
+        found: Proposal = click.prompt(question, default="1", value_proc=proposed, err=True)
+    except click.Abort:
+        click.echo(err=True)  # what follows begins on a new line
+        raise
+    return found
+
+
+def _list_candidates(proposal: Proposal, form: str, err: bool) -> None:
+    for number, (name, why) in enumerate(proposal.candidates, start=1):
+        click.echo(f"  {form.format(number)}{shown(name)}: {printable(why)}", err=err)
