@@ -148,3 +148,16 @@ def test_data_on_another_drive_keeps_its_absolute_path(monkeypatch: pytest.Monke
     monkeypatch.setattr("twolayer.config.loading.os", SimpleNamespace(path=ntpath))
     for folder, train in ((r"C:\configs", r"D:\\rows.npz"), (r"D:\configs", r"..\\rows.npz")):
         assert f'  train: "{train}"  # ' in dump_config(config, folder)
+
+
+def test_the_comments_list_the_choices_and_what_to_remove_before_another_one(tmp_path: Path) -> None:
+    text = dump_config(config_from_dict({"data": {"train": {"generator": "spiral"}}, "solver": {"optimizer": "adam"}}))
+    comments = {line.split(":")[0].strip(): line.partition("  # ")[2] for line in text.splitlines()}
+    assert comments["optimizer"].startswith("sgd | momentum | nesterov | rmsprop | adam | adamw    the update")
+    assert comments["optimizer"].endswith("; to choose another, remove epsilon, beta1, beta2, learning_rate")
+    assert comments["missing"].startswith("missing cells: error (refuse), drop the row (drop)")
+    assert comments["epochs"] == "passes over the training rows"
+    text = text.replace("optimizer: adam", "optimizer: sgd")
+    kept = [line for line in text.splitlines() if not line.strip().startswith(("epsilon", "beta", "learning_rate"))]
+    (tmp_path / "sgd.yaml").write_text("\n".join(kept))
+    assert load_config(tmp_path / "sgd.yaml").solver.learning_rate == 0.1

@@ -23,7 +23,7 @@ from twolayer.utils.errors import DataError, FileError
 
 
 def rows_of_flowers(n=60, seed=0):
-    """Two numbers that tell three species apart, an identifier, a note, a site, a constant, and gaps."""
+    """Two numbers that separate three species, an identifier, a note, a site, a constant, and gaps."""
     rng = np.random.default_rng(seed)
     for i in range(n):
         species = i % 3
@@ -217,7 +217,7 @@ class TestConfig:
         assert "train: ../../flowers.csv" in path.read_text()
         assert load_config(path).data.train == str(flowers)
 
-    def test_only_a_config_that_nobody_edited_is_replaced(self, flowers, tmp_path):
+    def test_only_an_unedited_config_is_replaced(self, flowers, tmp_path):
         path, _ = write_config(propose(flowers), tmp_path / "flowers.yaml")
         write_config(propose(flowers, "site"), path)
         assert load_config(path).data.label == "site"

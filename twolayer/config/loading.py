@@ -12,10 +12,12 @@ from typing import Any
 from twolayer.config.checking import check
 from twolayer.config.errors_report import KeyPath, Place, Report, dotted
 from twolayer.config.models import Config
-from twolayer.config.rules import OWNED_KEYS
+from twolayer.config.rules import DEPENDENT_DEFAULTS, OWNED_KEYS, path_of
+from twolayer.config.schema import choices
 from twolayer.config.yaml_reader import MAX_DEPTH, Document, parse, parse_scalar, read_document
 from twolayer.utils.text import plain, shown
 
+_MOST_CHOICES = 8  # that a comment lists
 _PLAIN = re.compile(r"[A-Za-z0-9_./-][A-Za-z0-9_./ +-]*(?<! )")
 
 
@@ -128,8 +130,8 @@ def dump_config(config: Config, folder: Path | str | None = None) -> str:
             None: absolute paths.
 
     Returns:
-        The text, every key with its meaning in a comment, without the keys that the chosen optimiser, schedule and
-        init do not use.
+        The text, every key with its choices and its meaning in a comment, without the keys that the chosen optimiser,
+        schedule and init do not use.
     """
     lines, values = [], _flat(config)
     for section, key in Config.model_fields.items():
@@ -144,8 +146,21 @@ def dump_config(config: Config, folder: Path | str | None = None) -> str:
             value = values[f"{section}.{name}"]
             if section == "data" and folder is not None:
                 value = _relative(value, folder)
-            lines.append(f"  {name}: {yaml_value(value)}  # {field.description}")
+            lines.append(
+                f"  {name}: {yaml_value(value)}  # {_comment(f'{section}.{name}', values, field.description or '')}"
+            )
     return "\n".join(lines) + "\n"
+
+
+def _comment(key: str, values: dict[str, Any], meaning: str) -> str:
+    """Return a key's meaning, before it the words it chooses from, after it the keys that go with the chosen one."""
+    words = choices(path_of(key))
+    tied = [name for name, (chooser, owners) in OWNED_KEYS.items() if chooser == key and values[key] in owners]
+    tied += [name for name, (chooser, _) in DEPENDENT_DEFAULTS.items() if chooser == key and name not in OWNED_KEYS]
+    is_listed = 1 < len(words) <= _MOST_CHOICES and not all(word in meaning for word in words)
+    listed = f"{' | '.join(words)}    " if is_listed else ""
+    names = ", ".join(name.split(".")[1] for name in tied)
+    return f"{listed}{meaning}" + (f"; to choose another, remove {names}" if names else "")
 
 
 def yaml_value(value: Any) -> str:
