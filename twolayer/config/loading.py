@@ -140,15 +140,13 @@ def dump_config(config: Config, folder: Path | str | None = None) -> str:
             continue
         lines.append(f"{section}:")
         for name, field in key.annotation.model_fields.items():  # type: ignore[union-attr]
-            owned = OWNED_KEYS.get(f"{section}.{name}")
+            dotted_name = f"{section}.{name}"
+            value, owned = values[dotted_name], OWNED_KEYS.get(dotted_name)
             if owned is not None and values[owned[0]] not in owned[1]:
                 continue
-            value = values[f"{section}.{name}"]
             if section == "data" and folder is not None:
                 value = _relative(value, folder)
-            lines.append(
-                f"  {name}: {yaml_value(value)}  # {_comment(f'{section}.{name}', values, field.description or '')}"
-            )
+            lines.append(f"  {name}: {yaml_value(value)}  # {_comment(dotted_name, values, field.description or '')}")
     return "\n".join(lines) + "\n"
 
 
