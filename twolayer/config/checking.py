@@ -31,6 +31,8 @@ from twolayer.config.schema import choices, expected, known_keys
 from twolayer.config.yaml_reader import Document
 from twolayer.utils.text import did_you_mean, expected_got, nearest, printable, shown
 
+_SHORT = 60  # characters of a value that a message repeats
+
 
 def check(document: Document, report: Report, folders: dict[str, Path], *, require_files: bool) -> Config:
     """Return the config that a document means.
@@ -129,6 +131,8 @@ def _hint(found: Any, path: KeyPath, model: type[BaseModel]) -> str:
         return ""
     if known_keys(path, model) and (pair := re.fullmatch(r"(\w+) ?[:=] ?(\S+)", found[:100])):
         return f"write '{pair[1]}: {pair[2]}', with a space after the colon"
+    if expected(path, model).startswith("a list"):
+        return f"write [{found}]" if found.isprintable() and len(found) <= _SHORT else ""
     return did_you_mean(found, choices(path, model))
 
 

@@ -36,6 +36,8 @@ _GLUED = re.compile(r"( *)([A-Za-z_0-9]{1,30}):([^\s/\\:,]\S{0,60})(?=\s|$)")  #
 _TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
 _IN_PLAIN_WORDS = {  # what ruamel's message has in it: ours
     "'\\t'": "a tab; YAML is indented with spaces, so replace it by spaces",
+    "cannot start any token": "text that begins with this character needs quotes",
+    "escape": "a backslash in double quotes begins an escape; use single quotes",
     "maximum depth": _TOO_DEEP,
     "another document": "a second document starts here ('---'); one file holds one config",
 }
@@ -223,6 +225,11 @@ def _explain(error: MarkedYAMLError, text: str) -> tuple[str, int, int]:
             indent, key, value = glued.groups()
             fixed = f"no space after the colon; write {shown(f'{key}: {value}')}"
             return f"{shown(f'{key}:{value}')} has {fixed}", number, len(indent) + 1
+    if "expected ',' or" in problem:
+        return "not valid YAML: the bracket that opens here is not closed, or a comma or quotes are missing", *begun
+    before = lines[at[0]][: at[1] - 1]
+    if "mapping values are not allowed" in problem and ": " in before:
+        return "a second colon; put the value in quotes, as in KEY: 'a: b'", *at
     if "mapping values are not allowed" in problem or "expected <block end>" in problem:
         column = len(lines[at[0]]) - len(lines[at[0]].lstrip()) + 1
         return "the indentation fits no line above; the keys of one section begin in the same column", at[0], column
