@@ -248,7 +248,8 @@ def test_overrides_are_judged_with_the_file_and_placed_by_what_was_written(tmp_p
         "override solver.lr=1: solver.lr: unknown key; did you mean 'learning_rate'?",
         "override nonsense: expected KEY=VALUE, e.g. solver.reg=1e-3",
         "override =3: expected KEY=VALUE, e.g. solver.reg=1e-3",
-        "override solver.epochs=[1: solver.epochs: not valid YAML: expected ',' or ']', but got '<stream end>'",
+        "override solver.epochs=[1: solver.epochs: not valid YAML: the bracket that opens here is not closed, "
+        "or a comma or quotes are missing",
     ]
 
 
@@ -375,17 +376,13 @@ def test_a_learning_rate_far_above_the_optimizers_default_gets_a_note() -> None:
         ("seed: 0\nepochs=40\n", "a.yaml:2:1: expected KEY: VALUE, got 'epochs=40'"),
         ("data:\n  label: 'y\n", "a.yaml:2:10: the quote that opens here is never closed"),
         ("data: {train: {generator: spiral}, validation: 15}\n", "got 15; 15 % is 0.15"),
-        (
-            "data: {train: a.csv, label: y, ignore: id}\n",
-            "data.ignore: expected a list (each a column's name or its posit",
-        ),
         ("data:\n  ignore: id, name\n", "got 'id, name'; write [id, name]"),
         (
             "data:\n  ignore: [id, name\nseed: 1\n",
-            "a.yaml:2:11: the bracket that opens here is not closed, or a comma is",
+            "a.yaml:2:11: not valid YAML: the bracket that opens here",
         ),
         ("data:\n  label: is it: so\n", "a.yaml:2:15: a second colon; put the value in quotes"),
-        ('data:\n  train: "C:\\data"\n', "a.yaml:2:13: a backslash in double quotes begins an escape"),
+        ('data:\n  train: "C:\\data"\n', "a.yaml:2:14: a backslash in double quotes begins an escape"),
         ("data:\n  label: @y\n", "a.yaml:2:10: text that begins with this character needs quotes"),
         ("data: {train: {generator: spiral}, validation: 15%}\n", "data.validation: '15%': no such file; 15 % is 0.15"),
     ],
