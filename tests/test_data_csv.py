@@ -299,7 +299,8 @@ def test_missing_cells_get_the_means_of_the_training_rows_alone(tmp_path):
     for split in (data.train, data.validation):
         expected = np.where(np.isnan(raw), means, raw)[split.row_numbers]
         np.testing.assert_allclose(all_rows(split.X, float), expected, rtol=1e-12)
-    assert "missing cells filled with the means of the training rows" in data.notes[0]
+    n_rows = np.isnan(raw).any(axis=1).sum()
+    assert data.notes[0].endswith(f"missing cells filled with the means of the training rows: {n_rows} rows")
     text = csv(tmp_path, "a,c,b\n,g,2\n1,,2\n", "p.csv")
     np.testing.assert_allclose(data.preparation.read(text)[0], [[means[0], 1, 0, 2], [1, means[1], means[2], 2]])
 

@@ -31,7 +31,7 @@ from twolayer.solver.solver import Solver
 from twolayer.training.build import initial_params
 from twolayer.utils.errors import CheckFailedError, DataError
 from twolayer.utils.randomness import generator
-from twolayer.utils.text import counted, plain, shown, some
+from twolayer.utils.text import counted, printable, shown, some
 
 FEW_ROWS = 20
 SOME_ROWS = 500  # for the loss at the start
@@ -56,7 +56,7 @@ class Finding(NamedTuple):
     what: str  # in words, with its numbers; for a failure also what to try
 
     def __str__(self) -> str:
-        return f"{self.verdict:<4}  {self.what}"
+        return f"{self.verdict:<4}  {printable(self.what)}"
 
 
 def check_config(config: Config) -> Iterator[Finding]:
@@ -139,7 +139,7 @@ def class_counts(counts: NDArray[np.intp], classes: Any) -> Finding:
     """Count the training rows of each class; a class without rows cannot be learned."""
     if missing := [label for label, count in zip(classes, counts, strict=True) if not count]:
         return Finding("FAIL", f"classes without a training row: {some(missing, SHOWN_CLASSES)}; add rows of them")
-    pairs = [f"{plain(label)}: {count:,}" for label, count in zip(classes, counts, strict=True)]
+    pairs = [f"{label}: {count:,}" for label, count in zip(classes, counts, strict=True)]
     words = ", ".join(pairs[:SHOWN_CLASSES]) + (", ..." if len(pairs) > SHOWN_CLASSES else "")
     if counts.max() > 10 * counts.min():
         return Finding("note", f"classes are imbalanced ({words}); see solver.class_weight=balanced")

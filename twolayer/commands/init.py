@@ -266,8 +266,8 @@ def config_text(proposal: Proposal, folder: Path) -> str:
     lines = [
         f"# yaml-language-server: $schema={SCHEMA_NAME}",
         f"# {proposal.summary}.",
-        "# Written by 'twolayer init' from a look at the data; lines of their own say why. Change what needs it.",
-        *(f"# Warning: {_one_line(warning)}" for warning in proposal.warnings),
+        "# Written by 'twolayer init' after a look at the data; a comment above a key gives the reason for its value.",
+        *(f"# Warning: {printable(warning)}" for warning in proposal.warnings),
     ]
     section, data = "", proposal.values["data"]
     tabular = is_table(data["train"])
@@ -281,7 +281,7 @@ def config_text(proposal: Proposal, folder: Path) -> str:
             continue
         elif (section, name) == ("run", "dir"):
             line = "  dir: runs  # " + line.partition("  # ")[2]
-        lines += [f"  # {_one_line(reason)}" for reason in proposal.why.get(f"{section}.{name}", ())]
+        lines += [f"  # {printable(reason)}" for reason in proposal.why.get(f"{section}.{name}", ())]
         lines.append(line)
     text = "\n".join(lines) + "\n"
     text += f"{_SEAL}{_digest(text)}\n"
@@ -321,10 +321,6 @@ def _is_untouched(path: Path) -> bool:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _one_line(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 @click.command()

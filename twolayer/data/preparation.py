@@ -22,7 +22,7 @@ from twolayer.data.labels import MISSING, Label, class_indices
 from twolayer.data.rows import METHODS, ArrayRows, NotFiniteError, Raw, ScaledRows, Scaling
 from twolayer.data.sources import read_split
 from twolayer.network.model import Array
-from twolayer.utils.text import data_error, expected_got, shown
+from twolayer.utils.text import counted, data_error, expected_got, shown
 
 READING_0_1 = Reading(missing_values=MISSING_VALUES_0_1)
 MISSING_POLICIES = ("refuse", "drop", "mean")
@@ -250,7 +250,8 @@ def fill(raw: Raw, means: Array | None, notes: list[str]) -> Raw:
         raise data_error(place, "a number", "a missing cell", "the model has no means to fill it")
     X = raw.X if raw.X.flags.writeable else raw.X.copy()
     np.copyto(X, means, where=missing)
-    notes.append(f"{raw.name}: {int(missing.sum()):,} missing cells filled with the means of the training rows")
+    rows = counted(int(missing.any(axis=1).sum()), "row")
+    notes.append(f"{raw.name}: missing cells filled with the means of the training rows: {rows}")
     return replace(raw, X=X)
 
 
