@@ -135,10 +135,10 @@ def test_parameters_that_overflowed_are_never_saved(tmp_path, monkeypatch, witho
     train(config(checkpoint_seconds=0), run_dir=tmp_path / "straight")
 
     class Overflowing(Recorder):
-        def saw(self, event):
+        def record(self, event):
             if self._solver.progress.epoch == 2:
                 self._solver.state.flat.vector[0] = np.inf
-            super().saw(event)
+            super().record(event)
 
     with monkeypatch.context() as patch:
         patch.setattr("twolayer.training.run.Recorder", Overflowing)

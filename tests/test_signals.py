@@ -101,8 +101,8 @@ def test_a_ctrl_c_before_the_first_step_is_not_lost(tmp_path, straight, monkeypa
 @pytest.mark.parametrize("when", ["checkpoint", "save_best", "draw"])
 def test_a_second_ctrl_c_while_saving_leaves_a_run_that_can_resume(tmp_path, straight, monkeypatch, when):
     class Impatient(Recorder):
-        def saw(self, event):
-            super().saw(event)
+        def record(self, event):
+            super().record(event)
             signal.raise_signal(signal.SIGINT)
 
     def twice(self, *arguments):

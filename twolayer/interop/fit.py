@@ -231,12 +231,8 @@ def train(
     except KeyboardInterrupt:
         if len(records) == n_before:
             raise
-        kept = f"the best of them, epoch {solver.progress.best.epoch}," if chosen else "the newest ones"
-        warnings.warn(
-            f"fit was interrupted after {counted(solver.progress.epoch, 'epoch')}; its parameters are kept, {kept} are "
-            "the model",
-            stacklevel=3,
-        )
+        so_far = counted(solver.progress.epoch, "epoch")
+        warnings.warn(f"fit was interrupted after {so_far}; its parameters are kept", stacklevel=3)
     except MonitorError as error:
         raise MonitorError(str(error).replace("'score'", repr(model.monitor))) from None
     except DivergedError as error:

@@ -58,7 +58,8 @@ def data_loss_and_gradients(params: Params, X: Array, y: Array, work: Workspace,
     gradients = work.gradients
 
     forward(params, X, A1=A1, out=S)  # (1), (2), (3)
-    H = X if params.W1 is None else A1  # what W2 multiplies
+    if params.W1 is None:
+        A1 = X  # without a hidden layer W2 multiplies the rows themselves
 
     S -= S.max(axis=1, keepdims=True, out=column)  # (N, C), the shift of (4)
     if y.ndim == 1:
@@ -80,7 +81,7 @@ def data_loss_and_gradients(params: Params, X: Array, y: Array, work: Workspace,
         S -= y * share
     dS = S  # (7), (N, C)
 
-    np.matmul(H.T, dS, out=gradients.W2)  # (8)
+    np.matmul(A1.T, dS, out=gradients.W2)  # (8)
     np.matmul(ones_N, dS, out=gradients.b2)  # (9)
     if params.W1 is not None:
         np.matmul(dS, params.W2.T, out=dZ1)

@@ -7,10 +7,8 @@ in how they differentiate. docs/explanation/derivation.md goes through them in o
 
 from __future__ import annotations
 
-from twolayer.reference.by_hand import one_loop, ones_vectors, outer_products, two_loops
-from twolayer.reference.jacobians import jacobian_chain
-from twolayer.reference.numerical import complex_step
-from twolayer.reference.plain import LossAndGradients
+from twolayer.reference.by_hand import jacobian_chain, one_loop, ones_vectors, outer_products, two_loops
+from twolayer.reference.plain import LossAndGradients, complex_step
 
 # All of these agree to rounding.
 REFERENCES: dict[str, LossAndGradients] = {

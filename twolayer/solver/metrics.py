@@ -129,15 +129,11 @@ def cross_entropy(S: Array, y: Array) -> Array:
 def hidden_activity(evaluation: Evaluation) -> dict[str, float | None]:
     """Return the history's columns on the hidden units: the share that fired for no row, and the spread of the units'
     mean activations; None without a hidden layer."""
-    means = evaluation.activation_mean
+    names, means = ("dead_share", "activation_min", "activation_median", "activation_max"), evaluation.activation_mean
     if not len(means):
-        return dict.fromkeys(("dead_share", "activation_min", "activation_median", "activation_max"))
-    return {
-        "dead_share": float(np.mean(~evaluation.fired)),
-        "activation_min": float(means.min()),
-        "activation_median": float(np.median(means)),
-        "activation_max": float(means.max()),
-    }
+        return dict.fromkeys(names)
+    figures = np.mean(~evaluation.fired), means.min(), np.median(means), means.max()
+    return dict(zip(names, map(float, figures), strict=True))
 
 
 def weight_changes(before: Params, after: Params) -> dict[str, float | None]:

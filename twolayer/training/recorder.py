@@ -7,14 +7,15 @@ import math
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from twolayer.config import Config
-from twolayer.data import Dataset, Preparation
+from twolayer.data import Dataset
 from twolayer.network.model import Array, Params
-from twolayer.runs.checkpoint import packed, write_arrays
+from twolayer.runs.checkpoint import packed, read_model_arrays, write_arrays
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.logs import HISTORY_COLUMNS, HistoryLog, StepsLog, read_history
 from twolayer.solver.metrics import Evaluator, probabilities
@@ -32,34 +33,32 @@ from twolayer.views.loss_curve import RedrawBudget, draw_loss_curve
 from twolayer.views.run_data import RunData
 
 
-class Refitted(NamedTuple):
-    """The parameters trained on training and validation rows together, how many rows, and for how many epochs."""
-
-    params: Params
-    rows: int
-    epochs: int
-
-
-def model_file(solver: Solver, preparation: Preparation, refitted: Refitted | None = None) -> bytes:
+def model_file(solver: Solver, dataset: Dataset, refitted: Params | None = None) -> bytes:
     """Return best.npz: the best parameters so far, or the refitted ones, and all it takes to predict from raw rows."""
-    best = solver.progress.best
+    best, preparation = solver.progress.best, dataset.preparation
     header: dict[str, Any] = {"kind": "model", "epoch": best.epoch, "step": best.step}
     header |= {"monitor": best.monitor, "value": best.value, "preparation": preparation.to_header()}
     if refitted is not None:
-        header["refit"] = {"rows": refitted.rows, "epochs": refitted.epochs}
-    params = solver.best_params if refitted is None else refitted.params
+        header["refit"] = _refit_facts(solver, dataset)
+    params = solver.best_params if refitted is None else refitted
     return packed({**params.named(), **preparation.to_arrays()}, header)
 
 
-def refit_in(
-    arrays: Mapping[str, Array], header: Mapping[str, Any], solver: Solver, dataset: Dataset
-) -> Refitted | None:
-    """Return the refit of a run, whose solver has finished, if these are the content of its best.npz after it."""
+def _refit_facts(solver: Solver, dataset: Dataset) -> dict[str, int]:
+    """Return on how many rows and for how many epochs a refit trains."""
+    return {"rows": refit_rows(dataset), "epochs": solver.progress.best.epoch}
+
+
+def refit_in(best: Path, solver: Solver, dataset: Dataset) -> Params | None:
+    """Return the parameters in best.npz if they are the refitted ones of this run, whose training has ended.
+
+    Raises:
+        RunError: if the file is missing or damaged.
+    """
+    arrays, header = read_model_arrays(best, kinds=("model",))
     params = Params(arrays.get("W1"), arrays.get("b1"), arrays["W2"], arrays["b2"])
-    rows, epochs = refit_rows(dataset), solver.progress.best.epoch
-    shapes, expected = ([array.shape for array in each.named().values()] for each in (params, solver.best_params))
-    same = shapes == expected and header.get("refit") == {"rows": rows, "epochs": epochs}
-    return Refitted(params, rows, epochs) if same and solver.finished else None
+    same = params.sizes == solver.params.sizes and header.get("refit") == _refit_facts(solver, dataset)
+    return params if same and solver.finished else None
 
 
 def checkpoint_file(
@@ -97,7 +96,7 @@ class Recorder:
                 self._snapshot()
             self._logs = opened.pop_all()
         self.columns: dict[str, list[float]] = {name: list(columns[name]) for name in HISTORY_COLUMNS}
-        self._seconds_before = self.columns["seconds"][-1] if self.columns["seconds"] else 0.0
+        self._seconds_before = self._seconds
         self._started = self._saved_at = time.perf_counter()
         self._saved_best_epoch = solver.progress.best.epoch
         self._redraw = RedrawBudget(config.run.redraw_seconds)
@@ -113,7 +112,12 @@ class Recorder:
             if error is None:
                 raise  # otherwise it is the same error again, and the first one says more
 
-    def saw(self, chunk: Chunk) -> None:
+    @property
+    def _seconds(self) -> float:
+        """Training time up to the last epoch."""
+        return self.columns["seconds"][-1] if self.columns["seconds"] else 0.0
+
+    def record(self, chunk: Chunk) -> None:
         """Log what the solver yielded; save when it is time."""
         figures = zip(chunk.rates.tolist(), chunk.losses.tolist(), strict=True)
         for step, (rate, loss) in enumerate(figures, start=chunk.first_step):
@@ -140,9 +144,9 @@ class Recorder:
         write_atomically(self._folder.last, content)
         self._saved_at = time.perf_counter()
 
-    def save_best(self, refitted: Refitted | None = None) -> None:
+    def save_best(self, refitted: Params | None = None) -> None:
         """Write best.npz."""
-        write_atomically(self._folder.best, model_file(self._solver, self._dataset.preparation, refitted))
+        write_atomically(self._folder.best, model_file(self._solver, self._dataset, refitted))
         self._saved_best_epoch = self._solver.progress.best.epoch
 
     def draw(self) -> None:
@@ -174,7 +178,7 @@ class Recorder:
         header = {"kind": "snapshot", "epoch": epoch, "preparation": preparation.to_header()}
         self._folder.write_snapshot(epoch, packed(arrays, header))
 
-    def conclude(self, status: str, refitted: Refitted | None) -> tuple[dict[str, Any], tuple[Verdict, ...]]:
+    def conclude(self, status: str, refitted: Params | None) -> tuple[dict[str, Any], tuple[Verdict, ...]]:
         """Write best.npz, predictions.npz, loss_curve.png and summary.json; return the summary and what the curves say.
 
         Refitted parameters, if any, are the model, in place of the best ones. They have seen the validation rows, so
@@ -189,8 +193,7 @@ class Recorder:
                     P = probabilities(_judged(name, solver, refitted), part.X).astype(np.float32)
                     arrays = {"rows": part.row_numbers, "y": part.y, "proba": P}
                     predictions |= {f"{name}_{each}": array for each, array in arrays.items()}
-            seconds = self.columns["seconds"][-1] if self.columns["seconds"] else 0.0
-            summary = _summary(dataset, solver, seconds, status, refitted)
+            summary = _summary(dataset, solver, self._seconds, status, refitted)
         write_arrays(folder.predictions, predictions, {"kind": "predictions", "classes": list(dataset.classes)})
         self.draw()
         write_json(folder.summary, summary)  # last: what it says of an end is only said when all else is there
@@ -205,16 +208,14 @@ class Recorder:
         return summary, diagnose(run)
 
 
-def _judged(part: str, solver: Solver, refitted: Refitted | None) -> Params:
+def _judged(part: str, solver: Solver, refitted: Params | None) -> Params:
     """Return the parameters that a part of the rows judges."""
-    return solver.best_params if refitted is None or part.startswith("val") else refitted.params
+    return solver.best_params if refitted is None or part.startswith("val") else refitted
 
 
-def _summary(
-    dataset: Dataset, solver: Solver, seconds: float, status: str, refitted: Refitted | None
-) -> dict[str, Any]:
+def _summary(dataset: Dataset, solver: Solver, seconds: float, status: str, refitted: Params | None) -> dict[str, Any]:
     """Return the final numbers, those of the model; on validation rows those of the best parameters."""
-    best = solver.progress.best
+    best, refit = solver.progress.best, None if refitted is None else _refit_facts(solver, dataset)
     figures: dict[str, float | None] = {}
     for name, part in (("train", dataset.train), ("val", dataset.validation), ("test", dataset.test)):
         by_class, params = name != "train", _judged(name, solver, refitted)
@@ -229,8 +230,8 @@ def _summary(
         "seconds": seconds,
         **figures,
         "monitor": best.monitor,
-        "refit_rows": refitted.rows if refitted else None,
-        "refit_epochs": refitted.epochs if refitted else None,
+        "refit_rows": refit["rows"] if refit else None,
+        "refit_epochs": refit["epochs"] if refit else None,
         "n_train": len(dataset.train.y),
         "n_validation": len(dataset.validation.y) if dataset.validation else 0,
         "n_test": len(dataset.test.y) if dataset.test else 0,

@@ -15,7 +15,7 @@ import numpy as np
 
 from twolayer.config import Config, config_from_dict, dump_config, load_config
 from twolayer.data import Dataset
-from twolayer.network.model import Array
+from twolayer.network.model import Array, Params
 from twolayer.runs.checkpoint import read_model_arrays
 from twolayer.runs.environment import describe_environment
 from twolayer.runs.folder import RunFolder, create_run_folder, create_run_folder_at, open_run
@@ -25,7 +25,7 @@ from twolayer.solver.solver import Solver
 from twolayer.solver.state import Chunk, Record
 from twolayer.solver.state_dict import restore
 from twolayer.training.build import make_solver, read_data, refit_rows
-from twolayer.training.recorder import Recorder, Refitted, checkpoint_file, model_file, refit_in
+from twolayer.training.recorder import Recorder, checkpoint_file, model_file, refit_in
 from twolayer.training.resume import require_same_run
 from twolayer.utils.errors import DivergedError, RunError
 from twolayer.utils.files import write_atomically
@@ -107,7 +107,7 @@ def train(
     files = {
         "config.yaml": dump_config(config).encode(),
         "environment.json": json_bytes(describe_environment(dataset.digests, config.solver.engine)),
-        "best.npz": model_file(solver, dataset.preparation),
+        "best.npz": model_file(solver, dataset),
         **kept,
         "last.npz": checkpoint_file(solver, config, dataset.digests),
     }
@@ -159,15 +159,14 @@ def resume(
         require_same_run(folder, header, stored, config, today, begun=begun, force=force)
         notes, refitted = (*warned, *notices), None
         try:
-            model, facts = read_model_arrays(folder.best, kinds=("model",))
-            refitted = refit_in(model, facts, solver, dataset)
+            refitted = refit_in(folder.best, solver, dataset)
         except RunError:
             notes += (f"{folder.best}: missing or damaged; rewritten from {folder.last.name}",)
-        if solver.finished and (refitted or not config.run.refit):
+        if solver.finished and (refitted is not None or not config.run.refit):
             notes = (f"{folder.path}: this run has finished; there is nothing to resume", *notes)
         with _with_command_to_resume(folder):
             if refitted is None:
-                write_atomically(folder.best, model_file(solver, dataset.preparation))
+                write_atomically(folder.best, model_file(solver, dataset))
             if config != stored:
                 write_atomically(folder.config, dump_config(config).encode())
             return _run(config, dataset, solver, folder, notes, quiet, stop, logged, refitted)
@@ -182,7 +181,7 @@ def _run(
     quiet: bool,
     ask_stop: Stop | None,
     logged: dict[str, int] | None = None,
-    refitted: Refitted | None = None,
+    refitted: Params | None = None,
 ) -> TrainResult:
     """Train to the end, or to an interruption, and write all that a run leaves."""
     n_rows, epochs = len(dataset.train.y), config.solver.epochs
@@ -197,7 +196,7 @@ def _run(
             progress.say(notice)
         try:
             for chunk in solver.run():
-                recorder.saw(chunk)
+                recorder.record(chunk)
                 _show(progress, chunk)
                 asked = ask_stop is not None and chunk.record is not None and ask_stop(chunk.record)
                 if asked or stop.signal_number is not None:
@@ -224,7 +223,7 @@ def _run(
 
 def _refit(
     config: Config, dataset: Dataset, epochs: int, notes: Sequence[str], quiet: bool, stop: StopRequest
-) -> tuple[Refitted | None, Sequence[str]]:
+) -> tuple[Params | None, Sequence[str]]:
     """Return the refitted parameters, None if it was interrupted or diverged; and the notes with one that says so."""
     solver, n_rows = make_solver(config, dataset, refit=True), refit_rows(dataset)
     with ProgressBar(n_rows * epochs, 0, epochs, quiet=quiet) as progress:
@@ -239,7 +238,7 @@ def _refit(
             return None, (*notes, f"refit: {error}. The model is the one before it")
     what = f"refitted on {counted(n_rows, 'training and validation row')} for {counted(epochs, 'epoch')}"
     note = f"{what}; the validation figures are those of the model before that"
-    return Refitted(solver.params, n_rows, epochs), (*notes, note)
+    return solver.params, (*notes, note)
 
 
 def _show(progress: ProgressBar, chunk: Chunk) -> None:
@@ -264,12 +263,11 @@ def _with_command_to_resume(folder: RunFolder) -> Iterator[None]:
     except RunError as error:
         if not isinstance(error.__cause__, OSError):
             raise
+        message = f"{error}\nThe run is intact up to its last checkpoint. To resume: twolayer train --resume "
+        message += shlex.quote(str(folder.path))
         if not folder.last.exists():
-            raise RunError(
+            message = (
                 f"{folder.path}: expected the run folder with its {folder.last.name}, got none: it was deleted or "
                 "moved during the training; if it was moved, resume it there, otherwise train again"
-            ) from error.__cause__
-        command = f"twolayer train --resume {shlex.quote(str(folder.path))}"
-        raise RunError(
-            f"{error}\nThe run is intact up to its last checkpoint. To resume: {command}"
-        ) from error.__cause__
+            )
+        raise RunError(message) from error.__cause__

@@ -56,10 +56,8 @@ def most_confident_mistakes(y: NDArray[Any], P: NDArray[Any], limit: int = 12) -
 
     y (N,) are class indices, P (N, C) probabilities.
     """
-    wrong = np.flatnonzero(P.argmax(axis=1) != y)
-    order = np.argsort(-P[wrong].max(axis=1), kind="stable")
-    found: NDArray[np.intp] = wrong[order[:limit]]
-    return found
+    wrong: NDArray[np.intp] = np.flatnonzero(P.argmax(axis=1) != y)
+    return wrong[np.argsort(-P[wrong].max(axis=1), kind="stable")[:limit]]
 
 
 def confusion_matrix(y: Array, predicted: Array, n_classes: int) -> NDArray[np.int64]:
@@ -132,10 +130,10 @@ class Figures:
         names = [plain(label) for label in self.classes]
         width = max(5, *(len(name) for name in names))
         frequent, baseline = self.baseline
-        means = f"balanced accuracy {self.balanced_accuracy:.4f}, macro F1 {self.f1:.4f}"
+        area = "" if self.auc is None else f", AUC {self.auc:.4f}"
         lines = [
             f"{plain(self.source)}: {self.confusion.sum():,} rows, loss {self.loss:.4f}, accuracy {self.accuracy:.4f}",
-            means if self.auc is None else f"{means}, AUC {self.auc:.4f}",
+            f"balanced accuracy {self.balanced_accuracy:.4f}, macro F1 {self.f1:.4f}{area}",
             f"always guessing {plain(frequent)}, the most frequent class: accuracy {baseline:.4f}",
         ]
         if self.accuracy <= baseline:
@@ -146,13 +144,11 @@ class Figures:
         lines += ["", f"{'class':>{width}}  precision  recall      f1    rows"]
         for name, precision, recall, f1, rows in zip(names, *figures, strict=True):
             lines.append(f"{name:>{width}}  {precision:9.4f}  {recall:6.4f}  {f1:6.4f}  {rows:6,}")
-        if len(names) > WIDEST_MATRIX:
-            return "\n".join(lines)
-        cell = max(width, len(str(self.confusion.max()))) + 1
-        lines += ["", "rows of the class (down) predicted as (across)"]
-        lines.append(" " * width + "".join(f"{name:>{cell}}" for name in names))
-        for name, counts in zip(names, self.confusion, strict=True):
-            lines.append(f"{name:>{width}}" + "".join(f"{count:>{cell}}" for count in counts))
+        if len(names) <= WIDEST_MATRIX:
+            cell = max(width, len(str(self.confusion.max()))) + 1
+            lines += ["", "rows of the class (down) predicted as (across)"]
+            for name, counts in (("", names), *zip(names, self.confusion, strict=True)):
+                lines.append(f"{name:>{width}}" + "".join(f"{count:>{cell}}" for count in counts))
         return "\n".join(lines)
 
     def as_json(self) -> dict[str, Any]:
@@ -199,10 +195,7 @@ def evaluate_run(path: Path) -> Figures:
 def evaluate_file(model_path: Path, file: Path, notes: list[str] | None = None) -> Figures:
     """Return the figures of a model (a run folder or an .npz file) on a file of raw rows with labels.
 
-    Args:
-        model_path: the model.
-        file: the rows.
-        notes: gets what was decided, and whether it is a file of the run whose content has changed.
+    `notes` gets what was decided, and whether it is a file of the run whose content has changed.
 
     Raises:
         RunError: if there is no such model.
