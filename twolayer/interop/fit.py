@@ -38,13 +38,12 @@ FLOATS = (np.float64, np.float32)
 
 
 class FitRows(NamedTuple):
-    """What the solver is given: rows X (N, D), float32 or float64, class indices y (N,), weights (N,) of the rows, and
-    X and y of the validation rows."""
+    """What the solver is given."""
 
-    X: Array
-    y: NDArray[np.intp]
-    weights: Array | None = None
-    validation: tuple[Array, NDArray[np.intp]] | None = None
+    X: Array  # (N, D), float32 or float64
+    y: NDArray[np.intp]  # (N,) class indices
+    weights: Array | None = None  # (N,) of the rows
+    validation: tuple[Array, NDArray[np.intp]] | None = None  # X and y of the validation rows
 
 
 def rows_and_labels(

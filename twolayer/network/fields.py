@@ -25,13 +25,10 @@ _KINDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "True 
 
 
 def setting(default: Any, meaning: str, *, choices: Iterable[str] = (), **bounds: float) -> Any:
-    """Return a dataclass field.
+    """Return a dataclass field; a default of None is that of an optional setting, or depends on another setting.
 
-    Args:
-        default: None for an optional setting, or one whose default depends on another.
-        meaning: one line for the config's comments and the documentation.
-        choices: the words that it may be.
-        bounds: of a number: `ge`, `gt`, `le`, `lt`, with pydantic's meanings.
+    `meaning` is one line for the config's comments and the documentation, `choices` are the words that it may be, and
+    `bounds` those of a number: `ge`, `gt`, `le`, `lt`, with pydantic's meanings.
     """
     return field(default=default, metadata={"meaning": meaning, "choices": tuple(choices), "bounds": bounds})
 

@@ -80,17 +80,11 @@ class Params(NamedTuple):
 
 
 class FlatParams(NamedTuple):
-    """Params whose four arrays are views of one vector, so that an update, a norm or a check is one pass.
+    """Params whose four arrays are views of one vector, so that an update, a norm or a check is one pass."""
 
-    Attributes:
-        vector: (n,) W1, W2, b1, b2 one after the other, each starting on a cache line; the gaps stay 0.
-        params: the views.
-        n_weights: where the biases begin: `vector[:n_weights]` are the numbers that L2 penalises.
-    """
-
-    vector: Array
-    params: Params
-    n_weights: int
+    vector: Array  # (n,) W1, W2, b1, b2 one after the other, each starting on a cache line; the gaps stay 0
+    params: Params  # the views
+    n_weights: int  # where the biases begin: `vector[:n_weights]` are the numbers that L2 penalises
 
 
 def whole_lines(size: int, dtype: DTypeLike) -> int:

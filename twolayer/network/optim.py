@@ -96,21 +96,15 @@ def adam(q: Array, g: Array, state: State, scratch: Array, a: float, t: int, h: 
 class Optimizer(NamedTuple):
     """A row of the table.
 
-    Attributes:
-        update: the function.
-        n_slots: number of state vectors.
-        uses: the fields of `Hyperparameters` that it reads.
-        learning_rate: the default.
-        compiled: whether `solver.compiled.updates` has it, for engine numba.
-        decoupled: apply L2 to the weights directly, Q <- Q - a r W before the update, instead of adding r W to the
-            gradient (adamw, after Loshchilov and Hutter, 2019).
+    `decoupled` applies L2 to the weights directly, Q <- Q - a r W before the update, instead of adding r W to the
+    gradient (adamw, after Loshchilov and Hutter, 2019).
     """
 
     update: Callable[[Array, Array, State, Array, float, int, Hyperparameters], None]
-    n_slots: int
-    uses: tuple[str, ...] = ()
-    learning_rate: float = 0.1
-    compiled: bool = False
+    n_slots: int  # number of state vectors
+    uses: tuple[str, ...] = ()  # the fields of `Hyperparameters` that it reads
+    learning_rate: float = 0.1  # the default
+    compiled: bool = False  # whether `solver.compiled.updates` has it, for engine numba
     decoupled: bool = False
 
 

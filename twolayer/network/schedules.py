@@ -29,17 +29,11 @@ class ScheduleNumbers:
 
 @dataclass(frozen=True)
 class Schedule(ScheduleNumbers):
-    """What the rate depends on, besides the step.
+    """What the rate depends on, besides the step."""
 
-    Attributes:
-        name: a key of `SCHEDULES`.
-        learning_rate: the rate at the start (after the warm-up).
-        epochs: the horizon of `cosine`, in epochs, the warm-up included.
-    """
-
-    name: str = "constant"
-    learning_rate: float = 0.1
-    epochs: float = 1.0
+    name: str = "constant"  # a key of `SCHEDULES`
+    learning_rate: float = 0.1  # the rate at the start (after the warm-up)
+    epochs: float = 1.0  # the horizon of `cosine`, the warm-up included
 
 
 def constant(schedule: Schedule, e: Array) -> Array:
@@ -69,19 +63,12 @@ def cosine(schedule: Schedule, e: Array) -> Array:
 
 
 class ScheduleKind(NamedTuple):
-    """A row of the table.
+    """A row of the table."""
 
-    Attributes:
-        rate: the function of the epochs since the warm-up, (K,) -> (K,).
-        uses: the fields of `ScheduleNumbers` that it reads; each schedule may have a warm-up.
-        factor: the default of `factor`.
-        has_horizon: whether the rate depends on the number of planned epochs, so that a run cannot resume for more.
-    """
-
-    rate: Callable[[Schedule, Array], Array]
-    uses: tuple[str, ...] = ()
-    factor: float = 0.1
-    has_horizon: bool = False
+    rate: Callable[[Schedule, Array], Array]  # from the epochs since the warm-up, (K,) -> (K,)
+    uses: tuple[str, ...] = ()  # the fields of `ScheduleNumbers` that it reads; each schedule may have a warm-up
+    factor: float = 0.1  # the default of `factor`
+    has_horizon: bool = False  # whether it depends on the planned epochs, so that a run cannot resume for more
 
 
 SCHEDULES: dict[str, ScheduleKind] = {

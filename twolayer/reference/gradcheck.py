@@ -71,21 +71,13 @@ class Kink(NamedTuple):
 
 @dataclass(frozen=True)
 class GradientCheck:
-    """The result of `check_gradients`.
-
-    Attributes:
-        comparisons: all of them.
-        kinks: entries left out of the comparisons with differences.
-        problems: what is wrong before any number is compared, such as a gradient's shape; in words.
-        skipped: references that could not be run on this problem, each with the reason.
-        hints: factors that explain failures, and what to change, in words.
-    """
+    """The result of `check_gradients`."""
 
     comparisons: tuple[Comparison, ...]
-    kinks: tuple[Kink, ...]
-    problems: tuple[str, ...]
-    skipped: Mapping[str, str]
-    hints: tuple[str, ...] = ()
+    kinks: tuple[Kink, ...]  # entries left out of the comparisons with differences
+    problems: tuple[str, ...]  # what is wrong before any number is compared, such as a gradient's shape; in words
+    skipped: Mapping[str, str]  # references that could not be run on this problem, each with the reason
+    hints: tuple[str, ...] = ()  # factors that explain failures, and what to change, in words
 
     @property
     def passed(self) -> bool:

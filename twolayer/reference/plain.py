@@ -112,4 +112,6 @@ def add_penalty(data_gradients: Params, params: Params, reg: float) -> Params:
 
 def gradient_step(params: Params, gradients: Params, alpha: float) -> Params:
     """Return equation (13), Q - alpha dQ for every array Q, as new arrays."""
-    return Params(*(None if Q is None else Q - alpha * dQ for Q, dQ in zip(params, gradients, strict=True)))
+    slopes = gradients.named()
+    stepped = {name: Q - alpha * slopes[name] for name, Q in params.named().items()}
+    return Params(stepped.get("W1"), stepped.get("b1"), stepped["W2"], stepped["b2"])

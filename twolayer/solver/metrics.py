@@ -24,24 +24,15 @@ class RowSource(Protocol):
 
 
 class Evaluation(NamedTuple):
-    """A model's figures on N rows at fixed parameters.
+    """A model's figures on N rows at fixed parameters."""
 
-    Attributes:
-        loss: mean of equation (5), without the penalty.
-        accuracy: share of rows whose highest score is the right class's.
-        activation_mean: (H,) mean activation of each hidden unit; empty without a hidden layer.
-        fired: (H,) True for a hidden unit that was above 0 for any row.
-        f1, balanced_accuracy: means over the classes, see `class_means`; None if not asked for.
-        auc: area under the ROC curve of the second class; None unless asked for, with two classes that both occur.
-    """
-
-    loss: float
-    accuracy: float
-    activation_mean: Array
-    fired: NDArray[np.bool_]
-    f1: float | None
+    loss: float  # mean of equation (5), without the penalty
+    accuracy: float  # share of rows whose highest score is the right class's
+    activation_mean: Array  # (H,) of each hidden unit; empty without a hidden layer
+    fired: NDArray[np.bool_]  # (H,) whether a hidden unit was above 0 for any row
+    f1: float | None  # this and the next: means over the classes, see `class_means`; None if not asked for
     balanced_accuracy: float | None
-    auc: float | None
+    auc: float | None  # see `auc`; None unless asked for, with two classes that both occur
 
 
 class Evaluator:

@@ -25,26 +25,16 @@ class Best:
 
     The two are separate. The best parameters follow every better value, and at an equal value the lower tie breaker.
     `bad_epochs` looks at the monitor alone: an equal value is no improvement, nor is one within `min_delta`.
-
-    Attributes:
-        monitor: the column that decides.
-        tie_breaker: the loss that decides between equal values.
-        value: the best value of `monitor`; None before the first epoch.
-        tie_value: the value of `tie_breaker` there.
-        epoch: the epoch it was reached in; 0 before the first, when the best parameters are the initial ones.
-        step: updates made by then.
-        reference: the value that the last improvement reached; the next one must be better by more than `min_delta`.
-        bad_epochs: epochs since that improvement.
     """
 
-    monitor: str
-    tie_breaker: str
-    value: float | None = None
-    tie_value: float | None = None
-    epoch: int = 0
-    step: int = 0
-    reference: float | None = None
-    bad_epochs: int = 0
+    monitor: str  # the column that decides
+    tie_breaker: str  # the loss that decides between equal values
+    value: float | None = None  # the best value of `monitor`; None before the first epoch
+    tie_value: float | None = None  # the value of `tie_breaker` there
+    epoch: int = 0  # in which it was reached; 0 before the first, when the best parameters are the initial ones
+    step: int = 0  # updates made by then
+    reference: float | None = None  # the value of the last improvement; the next must be better by over `min_delta`
+    bad_epochs: int = 0  # epochs since that improvement
 
     def after_epoch(self, record: Mapping[str, float | None], min_delta: float = 0.0) -> Best:
         """Return the state after an epoch. A value that is missing or not finite is never an improvement.
@@ -75,42 +65,25 @@ class Best:
 
 
 class Chunk(NamedTuple):
-    """What happened in some consecutive steps.
+    """What happened in K consecutive steps."""
 
-    Attributes:
-        epoch: the epoch they belong to, from 1.
-        first_step: number of the first step, from 1.
-        rates: (K,) learning rates.
-        losses: (K,) each batch's loss before its update; NaN for a batch of zero weight.
-        batch_rows: (K,) rows in each batch.
-        record: the figures of the epoch, if these steps ended it.
-    """
-
-    epoch: int
-    first_step: int
-    rates: Array
-    losses: Array
-    batch_rows: NDArray[np.intp]
-    record: Record | None = None
+    epoch: int  # the epoch they belong to, from 1
+    first_step: int  # number of the first step, from 1
+    rates: Array  # (K,) learning rates
+    losses: Array  # (K,) each batch's loss before its update; NaN for a batch of zero weight
+    batch_rows: NDArray[np.intp]  # (K,) rows in each batch
+    record: Record | None = None  # the figures of the epoch, if these steps ended it
 
 
 @dataclass(frozen=True)
 class SolverProgress:
-    """How far a training has come: all of its state that is not arrays.
+    """How far a training has come: all of its state that is not arrays."""
 
-    Attributes:
-        epoch: epochs finished.
-        step: steps done, those of the current epoch included.
-        best: the best epoch so far.
-        plateau_scale: the product of the drops of schedule `plateau`.
-        stopped_early: true once patience has run out.
-    """
-
-    epoch: int
-    step: int
+    epoch: int  # epochs finished
+    step: int  # steps done, those of the current epoch included
     best: Best
-    plateau_scale: float = 1.0
-    stopped_early: bool = False
+    plateau_scale: float = 1.0  # the product of the drops of schedule `plateau`
+    stopped_early: bool = False  # patience has run out
 
 
 LARGE_FEATURE = 50.0  # standardised rows stay far below this

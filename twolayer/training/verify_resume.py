@@ -24,17 +24,11 @@ START_UP_SHARE = 0.7  # of the time before the first step, in which no kill fall
 
 @dataclass(frozen=True)
 class ResumeComparison:
-    """What a comparison found.
+    """What a comparison found."""
 
-    Attributes:
-        kills: how many times the run was killed.
-        mid_run: the kills that came after the run folder had appeared.
-        differences: what is not the same, in words; empty if all is.
-    """
-
-    kills: int
-    mid_run: int
-    differences: tuple[str, ...]
+    kills: int  # how many times the run was killed
+    mid_run: int  # the kills that came after the run folder had appeared
+    differences: tuple[str, ...]  # what is not the same, in words; empty if all is
 
     @property
     def passed(self) -> bool:

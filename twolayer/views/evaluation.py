@@ -82,26 +82,16 @@ WIDEST_MATRIX = 30  # classes; a larger confusion matrix does not fit a terminal
 
 @dataclass(frozen=True)
 class Figures:
-    """A model's figures on some rows.
+    """A model's figures on some rows."""
 
-    Attributes:
-        source: the rows, in words.
-        classes: the C labels.
-        loss: mean cross-entropy, nats.
-        accuracy: share of rows whose most probable label is right.
-        balanced_accuracy, f1: means over the classes, see `metrics.class_means`.
-        auc: for two classes that both occur, else None; see `metrics.auc`.
-        confusion: (C, C) counts, true class down, predicted across.
-    """
-
-    source: str
-    classes: Sequence[str | int]
-    loss: float
-    accuracy: float
-    balanced_accuracy: float
+    source: str  # the rows, in words
+    classes: Sequence[str | int]  # the C labels
+    loss: float  # mean cross-entropy, nats
+    accuracy: float  # share of rows whose most probable label is right
+    balanced_accuracy: float  # this and the next: means over the classes, see `metrics.class_means`
     f1: float
-    auc: float | None
-    confusion: NDArray[np.int64]
+    auc: float | None  # for two classes that both occur; see `metrics.auc`
+    confusion: NDArray[np.int64]  # (C, C) counts, true class down, predicted across
 
     @classmethod
     def of(cls, source: str, classes: Sequence[str | int], y: Array, P: Array) -> Figures:
