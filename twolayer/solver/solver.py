@@ -152,12 +152,12 @@ class Solver:
 
     def _prepare_steps(self, params: Params) -> None:
         """Make the engine, and the buffers for the rows of a chunk."""
-        given, (D, H, C) = self.settings, params.sizes
-        batch_rows = min(given.batch_size, self._n_rows)
-        rule = UpdateRule(given.optimizer, given, given.reg, given.max_grad_norm)
-        self._engine = make_engine(given.engine, self.state, rule, batch_rows)
+        settings, (D, H, C) = self.settings, params.sizes
+        batch_rows = min(settings.batch_size, self._n_rows)
+        rule = UpdateRule(settings.optimizer, settings, settings.reg, settings.max_grad_norm)
+        self._engine = make_engine(settings.engine, self.state, rule, batch_rows)
         self.steps_per_epoch = -(-self._n_rows // batch_rows)
-        self.threads = 1 if given.engine == "numba" else blas_threads(batch_rows, D, H, C)
+        self.threads = 1 if settings.engine == "numba" else blas_threads(batch_rows, D, H, C)
         longest = chunk_steps(batch_rows, D, H, params.dtype.itemsize)
         self._chunk_steps = max(1, min(longest, self.steps_per_epoch - 1))
         n = self._chunk_steps * batch_rows
@@ -195,8 +195,8 @@ class Solver:
         return self.progress.stopped_early or self.progress.epoch >= self.settings.epochs
 
     def __repr__(self) -> str:
-        asked, epoch = self.settings, self.progress.epoch
-        return f"Solver({self.params!r}, {asked.optimizer}, {self._n_rows:,} rows, epoch {epoch} of {asked.epochs})"
+        optimizer, epoch, epochs = self.settings.optimizer, self.progress.epoch, self.settings.epochs
+        return f"Solver({self.params!r}, {optimizer}, {self._n_rows:,} rows, epoch {epoch} of {epochs})"
 
     def __iter__(self) -> Iterator[Record]:
         """Continue training; yield the record of each epoch."""

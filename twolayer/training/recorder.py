@@ -185,57 +185,52 @@ class Recorder:
         what is said of those remains that of the best parameters before the refit.
         """
         dataset, solver, folder = self._dataset, self._solver, self._folder
+        best, classes = solver.progress.best, dataset.classes
+        refit = {} if refitted is None else _refit_facts(solver, dataset)
         self.save_best(refitted)
         with at_most_threads(solver.threads):  # as in training: the last digits are then those of the history
-            predictions: dict[str, Array] = {}
-            for name, part in (("validation", dataset.validation), ("test", dataset.test)):
-                if part is not None:
-                    P = probabilities(_judged(name, solver, refitted), part.X).astype(np.float32)
-                    arrays = {"rows": part.row_numbers, "y": part.y, "proba": P}
-                    predictions |= {f"{name}_{each}": array for each, array in arrays.items()}
-            summary = _summary(dataset, solver, self._seconds, status, refitted)
-        write_arrays(folder.predictions, predictions, {"kind": "predictions", "classes": list(dataset.classes)})
+            predictions, figures = _judged(dataset, solver, refitted)
+        summary = {
+            "status": status,
+            "best_epoch": best.epoch,
+            "epochs": solver.progress.epoch,
+            "steps": solver.progress.step,
+            "seconds": self._seconds,
+            **figures,
+            "monitor": best.monitor,
+            "refit_rows": refit.get("rows"),
+            "refit_epochs": refit.get("epochs"),
+            "n_train": len(dataset.train.y),
+            "n_validation": len(dataset.validation.y) if dataset.validation else 0,
+            "n_test": len(dataset.test.y) if dataset.test else 0,
+            "n_features": dataset.n_features,
+            "n_hidden": solver.params.n_hidden,
+            "n_classes": solver.params.n_classes,
+        }
+        write_arrays(folder.predictions, predictions, {"kind": "predictions", "classes": list(classes)})
         self.draw()
         write_json(folder.summary, summary)  # last: what it says of an end is only said when all else is there
-        run = RunData(
-            folder.path,
-            {name: np.array(column) for name, column in self.columns.items()},
-            self._config.model_dump(),
-            predictions=predictions,
-            classes=dataset.classes,
-            status=status,
-        )
+        history = {name: np.array(column) for name, column in self.columns.items()}
+        config = self._config.model_dump()
+        run = RunData(folder.path, history, config, predictions=predictions, classes=classes, status=status)
         return summary, diagnose(run)
 
 
-def _judged(part: str, solver: Solver, refitted: Params | None) -> Params:
-    """Return the parameters that a part of the rows judges."""
-    return solver.best_params if refitted is None or part.startswith("val") else refitted
-
-
-def _summary(dataset: Dataset, solver: Solver, seconds: float, status: str, refitted: Params | None) -> dict[str, Any]:
-    """Return the final numbers, those of the model; on validation rows those of the best parameters."""
-    best, refit = solver.progress.best, None if refitted is None else _refit_facts(solver, dataset)
+def _judged(
+    dataset: Dataset, solver: Solver, refitted: Params | None
+) -> tuple[dict[str, Array], dict[str, float | None]]:
+    """Return the predictions on validation and test rows, and the figures of all rows: those of the model, but on
+    validation rows those of the best parameters."""
+    predictions: dict[str, Array] = {}
     figures: dict[str, float | None] = {}
-    for name, part in (("train", dataset.train), ("val", dataset.validation), ("test", dataset.test)):
-        by_class, params = name != "train", _judged(name, solver, refitted)
-        result = Evaluator(params, part.X, part.y, by_class=by_class)(params)._asdict() if part else {}
-        for figure in ("loss", "accuracy", *(("f1", "balanced_accuracy", "auc") if by_class else ())):
-            figures[f"{name}_{figure}"] = result.get(figure)
-    return {
-        "status": status,
-        "best_epoch": best.epoch,
-        "epochs": solver.progress.epoch,
-        "steps": solver.progress.step,
-        "seconds": seconds,
-        **figures,
-        "monitor": best.monitor,
-        "refit_rows": refit["rows"] if refit else None,
-        "refit_epochs": refit["epochs"] if refit else None,
-        "n_train": len(dataset.train.y),
-        "n_validation": len(dataset.validation.y) if dataset.validation else 0,
-        "n_test": len(dataset.test.y) if dataset.test else 0,
-        "n_features": dataset.n_features,
-        "n_hidden": solver.params.n_hidden,
-        "n_classes": solver.params.n_classes,
-    }
+    parts = (("train", dataset.train), ("validation", dataset.validation), ("test", dataset.test))
+    for name, part in parts:
+        params = solver.best_params if refitted is None or name == "validation" else refitted
+        held_out = name != "train"
+        if part and held_out:
+            P = probabilities(params, part.X).astype(np.float32)
+            predictions |= {f"{name}_rows": part.row_numbers, f"{name}_y": part.y, f"{name}_proba": P}
+        result = Evaluator(params, part.X, part.y, by_class=held_out)(params)._asdict() if part else {}
+        for figure in ("loss", "accuracy", *(("f1", "balanced_accuracy", "auc") if held_out else ())):
+            figures[f"{'val' if name == 'validation' else name}_{figure}"] = result.get(figure)
+    return predictions, figures

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -54,7 +53,7 @@ def verify_resume(
     """
     straight, killed = folder / "straight", folder / "killed"
     start = time.perf_counter()
-    _finish(_start(config, overrides, straight))
+    _train(config, overrides, straight)
     duration = time.perf_counter() - start
     seconds = read_history(RunFolder(straight).history)["seconds"]
     often = f"run.checkpoint_seconds={seconds[-1] / CHECKPOINTS:.6f}"
@@ -62,13 +61,11 @@ def verify_resume(
 
     mid_run = 0
     for delay in rng.uniform(START_UP_SHARE * start_up, duration, kills):
-        process = _start(config, [*overrides, often], killed)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            _finish(process, delay)
-        mid_run += process.returncode != 0 and killed.exists()  # 0: it had ended in time
+        ended = _train(config, [*overrides, often], killed, kill_after=delay)
+        mid_run += not ended and killed.exists()
         if killed.exists():
             load_model(killed)
-    _finish(_start(config, [*overrides, often], killed))
+    _train(config, [*overrides, often], killed)
     return ResumeComparison(kills, mid_run, tuple(differences(RunFolder(straight), RunFolder(killed))))
 
 
@@ -88,21 +85,16 @@ def differences(one: RunFolder, other: RunFolder) -> Iterator[str]:
             yield f"column {name} of history.csv differs"
 
 
-def _start(config: str | Path, overrides: Sequence[str], run_dir: Path) -> subprocess.Popen[str]:
-    """Start the training, or resume the run if it has appeared."""
+def _train(config: str | Path, overrides: Sequence[str], run_dir: Path, kill_after: float | None = None) -> bool:
+    """Train, or resume the run if it has appeared; return whether it ended by itself and was not killed."""
     new = str(config), *overrides, "--run-dir", str(run_dir)
     arguments = ("--resume", str(run_dir)) if run_dir.exists() else new
     command, environment = module_command("twolayer", "train", *arguments, "--quiet"), module_environment()
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def _finish(process: subprocess.Popen[str], timeout: float | None = None) -> None:
-    """Wait for a training to end by itself; kill it if the wait is cut short."""
+    pipe, both = subprocess.PIPE, subprocess.STDOUT
     try:
-        output, _ = process.communicate(timeout=timeout)
-    except BaseException:
-        process.kill()
-        process.communicate()
-        raise
-    if process.returncode:
-        raise RunError(f"a training ended with exit code {process.returncode}: {output.strip()}")
+        done = subprocess.run(command, env=environment, stdout=pipe, stderr=both, text=True, timeout=kill_after)
+    except subprocess.TimeoutExpired:
+        return False
+    if done.returncode:
+        raise RunError(f"a training ended with exit code {done.returncode}: {done.stdout.strip()}")
+    return True
