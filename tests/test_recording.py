@@ -81,11 +81,11 @@ def test_a_picture_that_cannot_be_drawn_costs_a_note_and_not_the_run(tmp_path, m
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere a name is text")
-def test_a_config_whose_name_is_not_utf8_trains_to_its_summary(tmp_path):
-    path = tmp_path / os.fsdecode(b"n\xff.yaml")
+def test_a_config_and_a_folder_whose_names_are_not_utf8_train_to_a_summary(tmp_path):
+    path, run = tmp_path / os.fsdecode(b"n\xff.yaml"), tmp_path / os.fsdecode(b"r\xff")
     path.write_bytes(dump_config(config()).encode())
-    result = train(path, run_dir=tmp_path / "run")
-    assert (tmp_path / "run" / "summary.json").exists()
+    result = train(path, run_dir=run)
+    assert (run / "summary.json").exists()
     (note,) = (note for note in result.notes if note.startswith("the loss curve could not be drawn: TypeError: "))
     assert len(note.splitlines()) == 1
 
@@ -108,14 +108,14 @@ def test_a_run_folder_deleted_during_training_ends_in_a_message_that_offers_no_r
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows renames no folder with open files")
-def test_a_run_folder_moved_during_training_is_resumed_where_it_is(tmp_path, without_pictures):
+def test_a_run_folder_moved_during_training_is_written_where_it_is(tmp_path, without_pictures):
     def stop(record):
         if record["epoch"] == 2:
             (tmp_path / "run").rename(tmp_path / "moved")
         return False
 
-    with pytest.raises(RunError, match="if it was moved, resume it there"):
-        train(config(checkpoint_seconds=0), run_dir=tmp_path / "run", stop=stop)
+    train(config(checkpoint_seconds=0), run_dir=tmp_path / "run", stop=stop)
+    assert not (tmp_path / "run").exists()
     assert resume(tmp_path / "moved").summary["status"] == "finished"
     train(config(checkpoint_seconds=0), run_dir=tmp_path / "straight")
     assert list(differences(RunFolder(tmp_path / "straight"), RunFolder(tmp_path / "moved"))) == []
