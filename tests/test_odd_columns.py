@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from twolayer import train
+from twolayer import load_model, train
 from twolayer.commands.init import propose
 from twolayer.data import load_dataset
 from twolayer.utils.errors import DataError
@@ -106,3 +106,17 @@ def test_a_text_is_a_name_of_a_workbook_as_it_is_written(tmp_path):
     )
     frame.to_excel(tmp_path / "t.xlsx", index=False)
     assert load_dataset(train=str(tmp_path / "t.xlsx"), **LOAD).preparation.columns == ("1.0", "007", "2019")
+
+
+def test_a_run_whose_ignored_columns_share_a_name_can_be_read(tmp_path):
+    rows = "".join(f"{i},{i},{i % 7},{'uv'[i % 2]}\n" for i in range(N))
+    (tmp_path / "t.csv").write_text("id,id,a,y\n" + rows)
+    config = {
+        "data": {"train": str(tmp_path / "t.csv"), "label": "y", "ignore": ["id", "id"], "validation": 0},
+        "solver": {"epochs": 1, "monitor": "train_loss", "learning_rate": 0.01},
+    }
+    model = train(config, run_dir=tmp_path / "run").model
+    assert (
+        load_model(tmp_path / "run").predict_file(tmp_path / "t.csv").tolist()
+        == model.predict_proba([[i % 7] for i in range(N)]).tolist()
+    )

@@ -248,6 +248,10 @@ class TestHeader:
             ("e,b,b\ne,k,s\np,x,s\n", False),
             ("col,size,y\nred,dip,yes\nblue,dip,no\nred,up,yes\n", True),
             ("2,1,0\n1,2,7\n", False),
+            ("1,2,3\n" + "7.5,9,u\n.5,8,v\n" * 3, True),
+            ("2018,2019,2020\n" + "7.5,9,0\n.5,8,1\n" * 3, True),
+            ("1,2,3\n" + "7.5,9,3\n.5,8,4\n" * 3, False),
+            ("1,2,3\n2,3,4\n3,4,5\n4,5,6\n5,6,7\n6,7,9\n", False),
         ],
     )
     def test_a_header_is_distinguished_from_a_row_by_what_is_below_it(self, tmp_path, text, header):

@@ -57,12 +57,12 @@ def command(
     twolayer predict runs/digits day-*.csv -o answers --workers 4
     twolayer predict runs/digits day-*.parquet -o answers --scheduler tcp://192.168.1.10:8786
     """
+    files = tuple(dict.fromkeys(files))
     spread = len(files) > 1 or workers is not None or cluster is not None
     if spread and output is None:
         raise click.UsageError("several FILEs, --workers and --scheduler need -o FOLDER for the answers")
     from twolayer.runs.saved_model import load_model
 
-    files = tuple(dict.fromkeys(files))
     model = load_model(model_path)
     kept = keep.split(",") if keep else []
     options = {"proba": proba, "keep": kept, "keep_ids": keep is None and output is not None, "safe_csv": safe_csv}
@@ -101,6 +101,8 @@ def _predict_one(model: Model, file: Path, options: dict[str, Any], output: Path
     from twolayer.runs.predict_files import answer_rows
     from twolayer.utils.files import write_atomically
 
+    if output is not None and os.path.realpath(output) == os.path.realpath(file):
+        raise click.UsageError(f"{file}: its answer would replace it; choose another file with -o")
     notes: list[str] = []
     rows = answer_rows(model, file, notes, **options)
     if output is not None and output.suffix == ".parquet":

@@ -212,8 +212,8 @@ def is_header(
 ) -> tuple[bool, str]:
     """Decide whether a table's first record holds names, from it and some rows below it.
 
-    Numbers are names only if they count the columns (0, 1, 2, ...) or, beside texts that never occur below them, are
-    consecutive. Texts are names unless they occur below or twice.
+    Numbers are names only if they count the columns (0, 1, 2, ...), or if they are consecutive and the texts beside
+    them, or without texts they themselves, never occur below. Texts are names unless they occur below or twice.
 
     Returns:
         The decision, and the reason where the first lines leave it open; "" where it is plain.
@@ -227,10 +227,11 @@ def is_header(
         return True, "its cells count the columns"
     if numbers:
         texts = [at for at, cell in enumerate(first) if cell and not is_number[at]]
-        values = [int(cell) if cell.isdecimal() and len(cell) < 10 else -1 for cell in numbers]
-        consecutive = min(values) >= 0 and values == list(range(values[0], values[0] + len(values)))
-        if texts and len(numbers) > 1 and consecutive and not any(recurs[at] for at in texts):
-            return True, "its numbers count on and its texts occur nowhere below"
+        if len(numbers) > 1 and _consecutive(numbers) and not any(recurs[at] for at in texts):
+            if texts:
+                return True, "its numbers count on and its texts occur nowhere below"
+            if len(numbers) > 2 and len(rows) > 4 and not any(recurs) and not any(map(_consecutive, rows)):
+                return True, "its numbers count on and occur nowhere below"
         return False, ""
     for cell, column in zip(first, below, strict=True):
         filled = [value for value in column if value not in reading.missing]
@@ -242,6 +243,11 @@ def is_header(
     if any(recurs):
         return False, f"{shown(first[recurs.index(True)])} occurs below it as well"
     return True, "" if len(rows) < 3 else "its texts occur nowhere below"
+
+
+def _consecutive(cells: Sequence[str]) -> bool:
+    values = [int(cell) if cell.isdecimal() and len(cell) < 10 else -1 for cell in cells]
+    return -1 not in values and values == list(range(values[0], values[0] + len(values)))
 
 
 def _text(path: Path, encoding: str) -> bytes:

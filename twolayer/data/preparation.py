@@ -276,7 +276,7 @@ def _take(stored: Mapping[str, Any], key: str, is_good: Callable[[Any], Any], ex
 
 def _table_form(table: Mapping[str, Any], D: int) -> TableForm:
     width = _take(table, "width", lambda n: type(n) is int and 0 < n <= 1 << 24, "a number of columns")
-    names = _take(table, "names", lambda names: names is None or _are_names(names, width), f"{width} distinct names")
+    names = _take(table, "names", lambda v: v is None or (_are(str, v) and len(v) == width), f"{width} names")
     label = _take(table, "label", lambda at: at is None or (type(at) is int and 0 <= at < width), "a position")
 
     def are_features(at: Any) -> bool:
@@ -321,8 +321,3 @@ def _are(kind: type, values: Any) -> bool:
 
 def _are_labels(values: Any) -> bool:
     return (_are(str, values) or _are(int, values)) and len(values) > 1 and len(set(values)) == len(values)
-
-
-def _are_names(names: Any, width: int) -> bool:
-    given = list(filter(None, names)) if _are(str, names) else []  # ignored columns may lack a name
-    return _are(str, names) and len(names) == width and len(given) == len(set(given))

@@ -205,7 +205,7 @@ def guess_table(source: Any, label: str | None = None, test: Any = None, reading
     chosen.use = "label"
     features = [p for p in profiles if p.use in ("number", "categorical")]
     if not features:
-        reasons = [f"{shown(p.name)}: {p.why}" for p in profiles if p is not chosen]
+        reasons = [f"{shown(p.name)}: {p.why}" for p in profiles if p is not chosen] or ["the label is all there is"]
         more = f"; and {len(reasons) - 3:,} more" if len(reasons) > 3 else ""
         found = f"no column that could be a feature ({'; '.join(reasons[:3])}{more})"
         raise data_error(where, "numbers, or text with few different values", found)
