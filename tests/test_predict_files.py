@@ -312,4 +312,4 @@ def test_kept_columns_called_like_ours_keep_their_names_and_an_answer_never_repl
     assert "would replace it; choose another file with -o" in done.stderr
     assert (tmp_path / "t.csv").read_text().endswith(rows)
     done = answer_of(run_twolayer, "run", "t.csv", "./t.csv", "-o", "out", cwd=tmp_path)
-    assert done.stdout.startswith("1 of 1 files")
+    assert done.stdout.startswith("predicted 1 of 1 file ")
