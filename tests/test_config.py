@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from twolayer.config import Config, config_from_dict, dump_config, load_config, rules
-from twolayer.data import sources
-from twolayer.data.columns import ColumnChoice
+from twolayer.data import load_dataset, sources
 from twolayer.utils.errors import ConfigError, DataError
 
 SPIRAL: dict[str, Any] = {"generator": "spiral"}
@@ -480,14 +479,14 @@ def test_config_and_data_agree_on_which_files_are_csv() -> None:
 @pytest.mark.parametrize(
     ("columns", "said"),
     [
-        ({"ignore": ["c"]}, "expected it in neither, got the label 'c' in 'ignore' or 'categorical'"),
-        ({"ignore": ["x"], "categorical": [0]}, "expected it in one of them, got column 'x' in 'ignore' and in 'categ"),
+        ({"ignore": ["c"]}, "expected the label 'c' in neither 'ignore' nor 'categorical', got it in one"),
+        ({"ignore": ["x"], "categorical": [0]}, "expected column 'x' in 'ignore' or 'categorical', got it in both"),
     ],
 )
 def test_a_column_in_two_roles_is_refused(tmp_path: Path, columns: dict[str, Any], said: str) -> None:
     table = write(tmp_path, "x,z,c\n1,2,a\n3,4,b\n", "a.csv")
     with pytest.raises(DataError, match=f"a.csv: {said}"):
-        sources.read_training(str(table), ColumnChoice("c", **columns), 0)
+        load_dataset(train=str(table), label="c", **columns)
 
 
 def test_a_monitor_needs_the_rows_and_units_it_is_about() -> None:

@@ -49,3 +49,8 @@ def test_the_command_prints_numbers_and_draws_a_picture(
     assert run(["experiment", name, "--out", str(picture)]) == 0
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert EXPERIMENTS[name]().findings[0] in capsys.readouterr().out
+
+
+def test_another_ending_of_the_picture_is_refused_before_any_work(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["experiment", "separable", "--out", "x.xyz"]) == 2
+    assert "--out: expected a name that ends in .png, .svg, .pdf, got x.xyz" in capsys.readouterr().err

@@ -223,7 +223,7 @@ class TestConfig:
         assert load_config(path).data.label == "site"
         path.write_text(path.read_text().replace("epochs: 200", "epochs: 7"))
         edited = path.read_text()
-        with pytest.raises(FileError, match="one that was edited; --force replaces it"):
+        with pytest.raises(FileError, match="or an edited one; --force replaces it"):
             write_config(propose(flowers), path)
         assert path.read_text() == edited
         write_config(propose(flowers), path, force=True)

@@ -302,7 +302,7 @@ def test_whatever_is_in_the_place_of_a_file_that_is_named_ends_in_words_at_once(
 @pytest.mark.parametrize(
     ("place", "command", "said"),
     [
-        ("rows.yaml", ["init", "rows.csv"], "expected a config that init wrote, got one that was edited"),
+        ("rows.yaml", ["init", "rows.csv"], "expected a config as init wrote it, got another file or an edited one"),
         ("rows.yaml", ["init", "rows.csv", "--force"], None),
         ("twolayer.schema.json", ["init", "rows.csv"], None),
         ("spiral.yaml", ["example", "spiral"], "already exists with other content"),

@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -88,6 +89,13 @@ def files_and_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]
             raise click.UsageError(f"expected KEY=VALUE without spaces: write {key}={value}")
     overrides = [argument for argument in arguments if "=" in argument and not os.path.isfile(argument)]
     return [argument for argument in arguments if argument not in overrides], overrides
+
+
+def require_picture(option: str, path: Path, *more: str) -> None:
+    """Raise UsageError unless the name ends as that of a picture, or in one of `more`."""
+    endings = (".png", ".svg", ".pdf", *more)
+    if path.suffix.lower() not in endings:
+        raise click.UsageError(f"{option}: expected a name that ends in {', '.join(endings)}, got {path}")
 
 
 def complete_keys(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:

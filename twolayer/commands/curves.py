@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from twolayer.commands import require_picture
+
 if TYPE_CHECKING:
     from twolayer.views.panels import By
     from twolayer.views.run_data import RunData
-
-KINDS = (".png", ".svg", ".pdf")
 
 
 @click.command()
@@ -61,9 +61,8 @@ def command(
     from twolayer.views.run_data import load_runs
     from twolayer.views.table import run_table
 
-    kinds = (*KINDS, ".gif") if boundary else KINDS
-    if output is not None and output.suffix.lower() not in kinds:
-        raise click.UsageError(f"-o: expected a name that ends in {', '.join(kinds)}, got {output}")
+    if output is not None:
+        require_picture("-o", output, *([".gif"] if boundary else []))
     loaded = load_runs(runs, partial(click.echo, err=True))
     if boundary:
         if len(loaded) != 1:

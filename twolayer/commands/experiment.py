@@ -9,6 +9,7 @@ from typing import NamedTuple
 import click
 import numpy as np
 
+from twolayer.commands import require_picture
 from twolayer.network.model import Array, Params, softmax
 from twolayer.reference.by_hand import ones_vectors
 from twolayer.reference.plain import gradient_step
@@ -150,7 +151,8 @@ def command(name: str, out: Path | None) -> None:
     loss          what a probability of .9, .5, .1, .01 for the right class costs
     separable     separable data: |W| grows without bound for r = 0, and not for r > 0
     """
-    experiment = EXPERIMENTS[name]()
     path = out or Path(f"{name}.png")
+    require_picture("--out", path)
+    experiment = EXPERIMENTS[name]()
     experiment.draw(path)
     click.echo("\n".join([experiment.title, *experiment.findings, f"drawn in {path}"]))

@@ -302,7 +302,7 @@ def write_config(proposal: Proposal, path: str | Path, force: bool = False) -> S
     path = Path(path)
     if path.exists() and not force and not _is_untouched(path):
         hint = "--force replaces it, --out names another"
-        raise FileError(f"{path}: expected a config that init wrote, got one that was edited; {hint}")
+        raise FileError(f"{path}: expected a config as init wrote it, got another file or an edited one; {hint}")
     schema = path.parent / SCHEMA_NAME
     text = config_text(proposal, Path(os.path.realpath(path.parent)))
     write_atomically(schema, (json.dumps(config_schema(), indent=2) + "\n").encode())

@@ -23,9 +23,11 @@ def command(config: str, overrides: tuple[str, ...], kills: int, seed: int) -> N
     """
     import numpy as np
 
+    from twolayer.config import load_config
     from twolayer.training.verify_resume import verify_resume
     from twolayer.utils.errors import CheckFailedError
 
+    load_config(config, overrides)  # a mistake in it is reported as such, not as a failed training
     with tempfile.TemporaryDirectory() as folder:
         verdict = verify_resume(config, overrides, Path(folder), kills=kills, rng=np.random.default_rng(seed))
     if not verdict.passed:

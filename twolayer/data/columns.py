@@ -129,11 +129,12 @@ def form_of_header(
     ignored |= {position for position, name in enumerate(names or ()) if name in called}
     categorical = {find(column, "categorical") for column in choice.categorical}
     if label in ignored or label in categorical:
-        raise data_error(where, "it in neither", f"the label {shown(choice.label)} in 'ignore' or 'categorical'")
+        expected = f"the label {shown(choice.label)} in neither 'ignore' nor 'categorical'"
+        raise data_error(where, expected, "it in one of them", "remove it there")
     if ignored & categorical:
         column = min(ignored & categorical)
         title = shown(names[column]) if names else column
-        raise data_error(where, "it in one of them", f"column {title} in 'ignore' and in 'categorical'")
+        raise data_error(where, f"column {title} in 'ignore' or 'categorical'", "it in both", "remove it from one")
     if names is not None:
         require_distinct(where, names, ignored)
     features = tuple(position for position in range(width) if position != label and position not in ignored)
