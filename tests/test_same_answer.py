@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -65,8 +67,8 @@ def require_one_answer(path, tmp_path):
     export_onnx(model, tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     kinds = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(string)": object}
-    feeds = feeds_of(path, form)
-    typed = {each.name: np.asarray(feeds[each.name], kinds[each.type]) for each in session.get_inputs()}
+    inputs = zip(session.get_inputs(), feeds_of(path, form).values(), strict=True)  # `label` is called label_ there
+    typed = {each.name: np.asarray(cells, kinds[each.type]) for each, cells in inputs}
     label, probabilities = session.run(["label", "probabilities"], typed)
     assert label.tolist() == labels
     assert np.abs(probabilities - P).max() <= 1e-6
@@ -125,6 +127,21 @@ TABLES = {
         "a,c,d,y\n" + rows(lambda i: f"{i},7,x,{'uv'[i % 2]}"),
         {"constant": "drop", "categorical": ["d"]},
     ),
+    "texts alone, without a header": (
+        rows(lambda i: f"{'rgb'[i % 3]},{'xy'[i % 2]},{'uv'[i % 2]}"),
+        {
+            "label": 2,
+            "categorical": [0, 1],
+        },
+    ),
+    "a space before the quotes": (
+        'a, "k", "y"\n' + rows(lambda i: f'{i}, "{"rgb"[i % 3]}", "{"uv"[i % 2]}"'),
+        {"categorical": ["k"]},
+    ),
+    "ids beyond float64, as categories": (
+        "k,a,y\n" + rows(lambda i: f"{2**53 + i % 3},{i},{2**60 + i % 2}"),
+        {"categorical": ["k"]},
+    ),
     "large and small numbers": ("a,b,y\n" + rows(lambda i: f"{i}e30,{i}e-30,{'uv'[i % 2]}"), {}),
 }
 
@@ -139,5 +156,45 @@ def test_a_table_has_one_answer(name, tmp_path):
         "model": {"hidden": 4},
         "solver": {"epochs": 3, "learning_rate": 0.01, "monitor": "train_loss"},
     }
+    train(values, run_dir=tmp_path / "run")
+    require_one_answer(path, tmp_path)
+
+
+NUMBERS = {
+    "floats": lambda rng: repr(rng.gauss(0, 3)),
+    "spelt": lambda rng: rng.choice(["{}", "{}.0", " {}", "{}e0", "0{}"]).format(rng.randint(0, 9)),
+    "booleans": lambda rng: rng.choice(["True", "FALSE", "true", ""]),
+    "gaps": lambda rng: rng.choice([repr(rng.random()), "", "NA", "?"]),
+    "tiny": lambda rng: rng.choice(["0", "-0.0", "1e-320", "5e-324"]),
+}
+CATEGORIES = {
+    "texts": lambda rng: rng.choice(["red", "it's", "a;b", " b ", "#c", "=1+1", "a|b", '"l1\nl2"']),
+    "numbers": lambda rng: rng.choice(["1", "1.0", "02", "2.50", "+3"]),
+    "booleans": lambda rng: rng.choice(["TRUE", "true", "False"]),
+    "forms": lambda rng: rng.choice(["\u00c5ngstr\u00f6m", "\u212bngstro\u0308m", "\u65e5\u672c", "\ufb01"]),
+    "gaps": lambda rng: rng.choice(["u", "v", "", "NaN"]),
+    "times": lambda rng: rng.choice(["2020-01-01", "2020-02-01"]),
+}
+LABELS = (["u", "v"], ["0", "1.0", "2"], ["True", "false"], ["1.5", "2.50"], ["<=50K", ">50K"], ["-1", "01"])
+
+
+@pytest.mark.filterwarnings("ignore:.*that training did not have:UserWarning")
+@pytest.mark.parametrize("seed", range(12))
+def test_a_random_table_has_one_answer(seed, tmp_path):
+    rng = random.Random(seed)
+    kinds = [rng.choice([*NUMBERS.values(), *CATEGORIES.values()]) for _ in range(rng.randint(1, 6))]
+    labels = rng.choice(LABELS)
+    lines = [[*(kind(rng) for kind in kinds), labels[i % len(labels)]] for i in range(40)]
+    names = [*rng.sample(["a", "b c", "2019", "0", "\u00e9", "id", "label", "p(1)", "1.0"], len(kinds)), "y"]
+    path = csv(tmp_path, "".join(",".join(cells) + "\n" for cells in [names, *lines]))
+    categorical = [name for name, kind in zip(names, kinds, strict=False) if kind in CATEGORIES.values()]
+    values = {
+        "data": {
+            "train": str(path), "label": "y", "validation": 0, "missing": "mean", "categorical": categorical,
+            "scale": rng.choice(["standardize", "center", "none", "max"]),
+        },
+        "model": {"hidden": 3},
+        "solver": {"epochs": 1, "learning_rate": 1e-6, "monitor": "train_loss"},
+    }  # fmt: skip
     train(values, run_dir=tmp_path / "run")
     require_one_answer(path, tmp_path)
