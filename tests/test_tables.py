@@ -19,7 +19,7 @@ from twolayer.data import load_dataset
 from twolayer.data.cells import canonical, number_of, plain_number
 from twolayer.data.csv_reader import CsvFile
 from twolayer.data.frames import _cells_of
-from twolayer.data.labels import near_equal_note
+from twolayer.data.labels import near_equal_notes
 from twolayer.data.preparation import Preparation
 from twolayer.utils.errors import DataError, FileError
 
@@ -199,10 +199,10 @@ class TestValues:
 
     def test_values_that_differ_in_case_or_punctuation_are_kept_apart_and_named(self, tmp_path):
         values = ["yes", "Yes", "A-", "A+", "A", "New York", "new-york", "<=50K", ">50K", "<=50K."]
-        assert near_equal_note(values, "k") == (
+        assert near_equal_notes(values, "k") == [
             "k: 'yes' and 'Yes', 'New York' and 'new-york', '<=50K' and '<=50K.' differ only in case or punctuation "
             "and are kept apart"
-        )
+        ]
         data = load(csv(tmp_path, "a,y\n1,yes\n2,Yes\n3,no\n"))
         assert data.classes == ("Yes", "no", "yes")
         assert data.notes == (

@@ -4,7 +4,7 @@ another table of the same kind."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -122,7 +122,26 @@ def form_of_header(
     """
     if choice.label is None:
         raise data_error(where, "label: the name or position (-1: the last) of the label's column", "none")
-    find = _finder(where, names, width, notes)
+    at_name = {name: position for position, name in reversed(list(enumerate(names or ())))}
+
+    def find(column: Column, key: str) -> int:
+        """Return the position from 0 of a column that a key of the config names."""
+        text = clean(str(column))
+        at = at_name.get(text)
+        if isinstance(column, int) and -width <= column < width:  # a position if the table has it, else a name
+            if names and at is not None and at != column % width:
+                notes.append(
+                    f"data.{key}: {column} is the position of column {shown(names[column])}; for the column named "
+                    f"{column} write '{column}' in quotes"
+                )
+            return column % width
+        if at is None:
+            positions = f"a position from 0 to {width - 1}, or -{width} to -1"
+            expected = positions if isinstance(column, int) else f"one of {some(names or ())}"
+            hint = "" if isinstance(column, int) else did_you_mean(text, names or ())
+            raise data_error(f"{where}:1", expected, f"{key} column {shown(column)}", hint)
+        return at
+
     label = find(choice.label, "label")
     ignored = {find(column, "ignore") for column in choice.ignore}
     called = {clean(column) for column in choice.ignore if isinstance(column, str)}
@@ -142,30 +161,6 @@ def form_of_header(
         found = f"{counted(width, 'column')}, none of them a feature"
         raise data_error(where, "at least one feature", found)
     return TableForm(names, width, label, features, dict.fromkeys(sorted(categorical), ()))
-
-
-def _finder(where: str, names: tuple[str, ...] | None, width: int, notes: list[str]) -> Callable[[Column, str], int]:
-    """Return what finds the position from 0 of a column that a key of the config names."""
-    at_name = {name: position for position, name in reversed(list(enumerate(names or ())))}
-
-    def find(column: Column, key: str) -> int:
-        text = clean(str(column))
-        at = at_name.get(text)
-        if isinstance(column, int) and -width <= column < width:  # a position if the table has it, else a name
-            if names and at is not None and at != column % width:
-                notes.append(
-                    f"data.{key}: {column} is the position of column {shown(names[column])}; for the column named "
-                    f"{column} write '{column}' in quotes"
-                )
-            return column % width
-        if at is None:
-            positions = f"a position from 0 to {width - 1}, or -{width} to -1"
-            expected = positions if isinstance(column, int) else f"one of {some(names or ())}"
-            hint = "" if isinstance(column, int) else did_you_mean(text, names or ())
-            raise data_error(f"{where}:1", expected, f"{key} column {shown(column)}", hint)
-        return at
-
-    return find
 
 
 def require_distinct(where: str, names: Sequence[str], ignored: Collection[int]) -> None:

@@ -143,11 +143,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def refuse_foreign(path: Path, content: bytes) -> None:
-    """Name what a file is, if it is of a kind that is not read as a table.
-
-    Raises:
-        DataError: with a way to turn it into one.
-    """
+    """Name what a file is, if it is of a kind that is not read as a table; raises DataError."""
     table = "a table (CSV, Parquet, Feather, xlsx)"
     for magic, kind, way in _FOREIGN:
         if content.startswith(magic):

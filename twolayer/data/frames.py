@@ -128,27 +128,20 @@ def _text_or_none(value: Any) -> str | None:
 
 
 def frame_of(X: Any, where: str = "rows") -> Frame:
-    """Return the table of a data frame, or of an array or list of rows (N, columns) without names.
-
-    Raises:
-        DataError: for anything else.
-    """
+    """Return the table of a data frame, or of an array or list of rows (N, columns) without names; raises DataError."""
     if hasattr(X, "iloc") and hasattr(X, "columns"):  # pandas: its index is no column
         names = [str(name) for name in X.columns]
         return Frame(where, names, lambda at: X.iloc[:, at], len(names), len(X))
     if is_frame(X):
         try:
-            return _frame_of_table(where, pa.table(X))
+            table = pa.table(X)
         except (TypeError, pa.ArrowException) as error:
             raise data_error(where, "a frame of pandas, polars or Arrow", f"a {type(X).__name__} ({error})") from None
+        return Frame(where, table.column_names, table.column, table.num_columns, table.num_rows)
     cells = np.asarray(X, None if isinstance(X, np.ndarray) else object)
     if cells.ndim != 2:
         raise data_error(where, "rows of cells, shape (N, columns)", f"shape {cells.shape}")
     return Frame(where, None, lambda at: cells[:, at], cells.shape[1], len(cells))
-
-
-def _frame_of_table(where: str, table: Any) -> Frame:
-    return Frame(where, table.column_names, table.column, table.num_columns, table.num_rows)
 
 
 def read_frame(path: Path, form: Format, reading: Reading, has_names: bool) -> Frame:
@@ -163,7 +156,7 @@ def read_frame(path: Path, form: Format, reading: Reading, has_names: bool) -> F
     if form == "excel":
         return _read_workbook(path, reading, has_names)
     try:
-        return _frame_of_table(str(path), _arrow_table(path, form))
+        return frame_of(_arrow_table(path, form), str(path))
     except (pa.ArrowException, OSError, ValueError) as error:
         found = f"cannot be read as {form} ({str(error).splitlines()[0][:80]})"
         raise data_error(path, "a whole file", found) from None
@@ -249,11 +242,7 @@ def _cells_of(sheet: bytes) -> int:
 
 
 def frame_bytes(X: Any) -> bytes:
-    """Return a data frame as a Parquet file that is read as the frame is.
-
-    Raises:
-        DataError: for something that is no data frame.
-    """
+    """Return a data frame as a Parquet file that is read as the frame is; raises DataError."""
     if not is_frame(X):
         raise data_error("rows", "a data frame of pandas, polars or Arrow", f"a {type(X).__name__}")
     frame = frame_of(X)

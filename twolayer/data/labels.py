@@ -90,8 +90,8 @@ def require_few(count: int, name: str, most: int) -> None:
         raise data_error(name, expected, f"more than {most:,} different {what}", hint)
 
 
-def near_equal_note(values: Sequence[Label], name: str) -> str | None:
-    """Return a sentence that names the values which differ only in case, spaces or punctuation; None without any."""
+def near_equal_notes(values: Sequence[Label], name: str) -> list[str]:
+    """Return a sentence that names the values which differ only in case, spaces or punctuation, if any do."""
     met: dict[str, str] = {}
     pairs = []
     for value in values:
@@ -103,7 +103,7 @@ def near_equal_note(values: Sequence[Label], name: str) -> str | None:
             pairs.append(f"{shown(first)} and {shown(value)}")
     more = f" and {len(pairs) - 4} more pairs" if len(pairs) > 4 else ""
     note = f"{name}: {', '.join(pairs[:4])}{more} differ only in case or punctuation and are kept apart"
-    return note if pairs else None
+    return [note] if pairs else []
 
 
 def class_indices(labels: Labels, classes: Sequence[Label], place: Place) -> Array:

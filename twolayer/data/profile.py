@@ -17,7 +17,7 @@ from twolayer.data.arrow import encoded, numbers_of, numpy_of
 from twolayer.data.cells import Reading, canonical, clean, number_of, plain_number, word_of
 from twolayer.data.columns import is_identifier
 from twolayer.data.csv_reader import CsvFile
-from twolayer.data.labels import MISSING, Leak, find_leaks, near_equal_note
+from twolayer.data.labels import MISSING, Leak, find_leaks, near_equal_notes
 from twolayer.data.table import Opened, open_table
 from twolayer.network.model import Array
 from twolayer.utils.text import data_error, did_you_mean, shown, some
@@ -151,7 +151,7 @@ class TableGuess:
     @property
     def warnings(self) -> list[str]:
         """What to look at before a training: labels that are nearly equal, leaks."""
-        found = list(filter(None, [near_equal_note(tuple(self.label.counts), f"label {shown(self.label.name)}")]))
+        found = near_equal_notes(tuple(self.label.counts), f"label {shown(self.label.name)}")
         found += [f"possible leak: {leak}" for leak in self.leaks[:_LEAKS_SHOWN]]
         if len(self.leaks) > _LEAKS_SHOWN:
             found.append(f"possible leak: {len(self.leaks) - _LEAKS_SHOWN:,} more columns like these")

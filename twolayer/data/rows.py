@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import copy
 import mmap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 
@@ -57,18 +57,14 @@ class Scaling:
                 exact = np.empty(X.shape)
             exact[...] = X
             if not self.identity:
-                center, factor = self._cast(exact.dtype)
+                if exact.dtype not in self._ready:  # a product costs less than a quotient
+                    self._ready[exact.dtype] = self.center.astype(exact.dtype), (1 / self.scale).astype(exact.dtype)
+                center, factor = self._ready[exact.dtype]
                 exact -= center
                 exact *= factor
             if exact is not out:
                 out[...] = exact
         return out
-
-    def _cast(self, dtype: np.dtype[Any]) -> tuple[Array, Array]:
-        """Return center and 1 / scale in a float type: a product costs less than a quotient."""
-        if dtype not in self._ready:
-            self._ready[dtype] = self.center.astype(dtype), (1 / self.scale).astype(dtype)
-        return self._ready[dtype]
 
 
 def fit_scaling(X: Array, method: Method, rows: RowNumbers | None = None) -> Scaling:
@@ -95,7 +91,11 @@ def fit_scaling(X: Array, method: Method, rows: RowNumbers | None = None) -> Sca
         return Scaling(center, scale)
     origin = _float64(X[0 if rows is None else rows[0]])  # (D,) sums of x - origin cancel no digits
     total, squares, largest = np.zeros(D), np.zeros(D), np.zeros(D)
-    for start, block in blocks_of(X, rows):
+    count = len(X) if rows is None else len(rows)
+    size = max(1, _BLOCK_BYTES // (8 * D))
+    for start in range(0, count, size):
+        part = slice(start, start + size)
+        block = _float64(X[part if rows is None else rows[part]])
         with np.errstate(over="ignore", invalid="ignore"):
             if method in ("none", "max"):
                 np.maximum(largest, np.abs(block).max(axis=0), out=largest)
@@ -106,7 +106,6 @@ def fit_scaling(X: Array, method: Method, rows: RowNumbers | None = None) -> Sca
                 squares += np.einsum("ij,ij->j", block, block)
         if not (np.isfinite(total).all() and np.isfinite(squares).all() and np.isfinite(largest).all()):
             raise _first_not_finite(X, rows, start, len(block))
-    count = len(X) if rows is None else len(rows)
     mean = total / count  # (D,) from the origin
     if method in ("center", "standardize"):
         center = origin + mean
@@ -118,14 +117,6 @@ def fit_scaling(X: Array, method: Method, rows: RowNumbers | None = None) -> Sca
     # A spread below the last digits of the numbers themselves is rounding, not information.
     scale[scale <= np.maximum(4 * digits.eps * np.abs(center), digits.tiny)] = 1
     return Scaling(center, scale)
-
-
-def blocks_of(X: Array, rows: RowNumbers | None) -> Iterator[tuple[int, Array]]:
-    """Yield (start, block): the rows in consecutive blocks of float64, each an array of its own."""
-    count = len(X) if rows is None else len(rows)
-    size = max(1, _BLOCK_BYTES // (8 * X.shape[1]))
-    for start in range(0, count, size):
-        yield start, _float64(X[start : start + size] if rows is None else X[rows[start : start + size]])
 
 
 def _float64(X: Array) -> Array:

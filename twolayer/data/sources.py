@@ -189,11 +189,7 @@ _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E:
 
 
 def _read_idx(path: Path) -> NDArray[Any]:
-    """Return the array in an IDX file, plain (then mapped and read-only) or gzipped.
-
-    Raises:
-        DataError: for a wrong magic number or a size that the file does not have.
-    """
+    """Return the array in an IDX file, plain (then mapped and read-only) or gzipped; raises DataError."""
     if is_gzipped(path):
         content = read_bytes(path)
         dtype, shape = _header(content[: 4 + 4 * _MAX_AXES], len(content), path)

@@ -17,7 +17,7 @@ from twolayer.data.columns import ColumnChoice, Labelling, TableForm, find_colum
 from twolayer.data.csv_reader import CsvFile
 from twolayer.data.files import TABLES, format_of, table_format
 from twolayer.data.frames import Frame, frame_of, read_frame
-from twolayer.data.labels import MAX_CLASSES, MISSING, Labels, find_leaks, near_equal_note
+from twolayer.data.labels import MAX_CLASSES, MISSING, Labels, find_leaks, near_equal_notes
 from twolayer.data.rows import Raw
 from twolayer.network.model import Array
 from twolayer.utils.text import counted, data_error, did_you_mean, shown, some
@@ -136,7 +136,7 @@ def read_training_table(
         if not column.values and position != label:
             expected = "some categories, or the column in 'ignore'"
             raise data_error(f"{opened.where}: {title}", expected, "a missing cell in every row")
-        notes += filter(None, [near_equal_note(column.values, f"label {title}" if position == label else title)])
+        notes += near_equal_notes(column.values, f"label {title}" if position == label else title)
         known[position] = tuple(map(str, column.values))
     known.pop(label)
     decided = replace(reading, header=opened.names is not None)
@@ -151,11 +151,7 @@ def read_training_table(
 
 
 def read_table(source: Any, form: TableForm, labels: Labelling, notes: list[str]) -> Raw:
-    """Return a table, of a file, a frame or rows of cells (N, features), whose columns are those of a training table.
-
-    Raises:
-        DataError: for any error in it.
-    """
+    """Return a file, a frame or rows of cells (N, features) with a training table's columns; raises DataError."""
     opened = _open_again(source, form)
     notes += opened.notes
     if isinstance(opened, Frame) and opened.names is None:  # rows of cells, the features in order
