@@ -168,6 +168,20 @@ def test_a_journal_reads_back_what_was_written_whatever_is_at_its_torn_end(tmp_p
         assert path.read_bytes() == whole
 
 
+def test_a_journal_that_version_0_1_wrote_is_read(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    path.write_text(
+        '{"point": 0, "values": {"model.hidden": 8, "solver.learning_rate": 0.02336278963873288}}\n'
+        '{"run": "0000-seed0", "status": "finished", "reason": "", "seconds": 2.829}\n'
+        '{"point": 1, "values": {"model.hidden": 4, "solver.learning_rate": 0.9003436507785854}}\n'
+        '{"run": "0001-seed0", "status": "diverged", "reason": "at step 3", "seconds": 3.1}\n'
+    )
+    with Journal(path) as journal:
+        assert [each["model.hidden"] for each in journal.points] == [8, 4]
+        assert journal.outcomes["0001-seed0"] == Outcome("diverged", "at step 3")
+        assert journal.seconds == 3.1
+
+
 @pytest.mark.parametrize(
     "line",
     [
