@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -188,15 +189,14 @@ class _Work:
 
     def run(self, pool: Pool, quiet: bool) -> FilesResult:
         jobs, result = self._jobs(), self._result
-        exhausted = False
         with StopRequest() as stop, Tally(None, 0, "piece", quiet=quiet) as tally:
-            while stop.signal_number is None and not (exhausted and not self._pieces):
-                while not exhausted and pool.free() > 0:
-                    job = next(jobs, None)
-                    exhausted = job is None
-                    if job is not None:
-                        pool.submit(job)
-                for ended in pool.wait(POLL_SECONDS) if self._pieces or not exhausted else ():
+            while stop.signal_number is None:
+                free = pool.free()
+                for job in islice(jobs, free):
+                    pool.submit(job)
+                if free and not self._pieces:  # none was left
+                    break
+                for ended in pool.wait(POLL_SECONDS):
                     self._take(ended)
                     tally.done(ended.job.name, f"{len(result.answers)} of {counted(len(self._answers), 'file')}")
             if stop.signal_number is not None:
