@@ -67,7 +67,6 @@ class _Input:
     pieces: Sequence[Piece]
     parts: Path
     missing: set[int]
-    failed: bool = False
 
     def part(self, number: int) -> Path:
         return self.parts / f"{number:06d}.csv"
@@ -185,7 +184,7 @@ class _Work:
             "encoding": getattr(reading, "encoding", "utf-8"),
         }
         self._pieces: dict[str, tuple[_Input, int]] = {}  # by job
-        self._result = FilesResult()
+        self._result, self._failed = FilesResult(), set[Path]()
 
     def run(self, pool: Pool, quiet: bool) -> FilesResult:
         jobs, result = self._jobs(), self._result
@@ -228,10 +227,10 @@ class _Work:
                 if not each.missing:
                     self._finish(each)
                 for number in sorted(each.missing):
-                    if not each.failed:
+                    if path not in self._failed:
                         yield self._job(each, number)
             except TwoLayerError as error:
-                self._result.errors.append(str(error))
+                self._fail(path, str(error))
 
     def _job(self, each: _Input, number: int) -> Job:
         piece = each.pieces[number]
@@ -248,12 +247,9 @@ class _Work:
 
     def _take(self, ended: JobResult) -> None:
         each, number = self._pieces.pop(ended.job.name)
-        if ended.stopped or each.failed:
-            return
         if ended.error:
-            each.failed = True
-            older = f"; {each.answer} is of an earlier run" if each.answer.exists() else ""
-            self._result.errors.append(ended.error + older)
+            self._fail(each.path, ended.error)
+        if ended.stopped or each.path in self._failed:
             return
         notes, content = ended.value
         if content is not None:
@@ -263,6 +259,12 @@ class _Work:
         each.missing.discard(number)
         if not each.missing:
             self._finish(each)
+
+    def _fail(self, path: Path, error: str) -> None:
+        if path not in self._failed:
+            self._failed.add(path)
+            older = f"; {self._answers[path]} is of an earlier run" if self._answers[path].exists() else ""
+            self._result.errors.append(error + older)
 
     def _finish(self, each: _Input) -> None:
         """Put the answer file together from its parts."""
