@@ -66,11 +66,7 @@ class CsvFile:
 
     def decide_header(self, has_names: bool) -> bool:
         """Return whether the first record is a header: as the config says, or names columns, or else by its cells."""
-        if self.reading.header is not None:
-            return self.reading.header
-        if has_names:
-            return True
-        decided, why = is_header(self.first, self._sample[1:], self.reading, self.decimal)
+        decided, why = is_header(self.first, self._sample[1:], self.reading, has_names, self.decimal)
         if why:
             what = "names" if decided else "a row of data"
             self.notes.append(f"{self.where}: the first line is taken for {what}, as {why}; data.header overrules it")
@@ -208,9 +204,10 @@ class CsvFile:
 
 
 def is_header(
-    first: Sequence[str], rows: Sequence[Sequence[str]], reading: Reading, decimal: str = "."
+    first: Sequence[str], rows: Sequence[Sequence[str]], reading: Reading, has_names: bool, decimal: str = "."
 ) -> tuple[bool, str]:
-    """Decide whether a table's first record holds names, from it and some rows below it.
+    """Decide whether a table's first record holds names: as the config says, or calls columns by names, or else from it
+    and some rows below it.
 
     Numbers are names only if they count the columns (0, 1, 2, ...), or if they are consecutive and the texts beside
     them, or without texts they themselves, never occur below. Texts are names unless they occur below or twice.
@@ -218,6 +215,8 @@ def is_header(
     Returns:
         The decision, and the reason where the first lines leave it open; "" where it is plain.
     """
+    if reading.header is not None or has_names:
+        return has_names if reading.header is None else reading.header, ""
     below = [[clean(row[at]) if at < len(row) else "" for row in rows] for at in range(len(first))]
     is_number = [number_of(cell, decimal) is not None for cell in first]
     recurs = [bool(cell) and cell in column for cell, column in zip(first, below, strict=True)]

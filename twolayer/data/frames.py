@@ -222,9 +222,7 @@ def _read_workbook(path: Path, reading: Reading, has_names: bool) -> Frame:
     if not cells:
         raise data_error(path, "rows of cells", "an empty sheet")
     width = len(cells[0])
-    why, header = "", has_names if reading.header is None else reading.header
-    if reading.header is None and not has_names:
-        header, why = is_header(cells[0], cells[1:100], reading)
+    header, why = is_header(cells[0], cells[1:100], reading, has_names)
     rows = cells[1 if header else 0 :]
     frame = Frame(str(path), cells[0] if header else None, lambda at: [row[at] for row in rows], width, len(rows))
     if why:

@@ -109,7 +109,7 @@ class TableGuess:
     """What the columns of a table are taken for.
 
     Attributes:
-        opened: the table, of so many `rows`.
+        opened, rows: the table, and the number of its rows.
         columns: all of them.
         lacking: names of columns that the test rows do not have.
         candidates: columns that may be the label, the likeliest first.

@@ -104,7 +104,7 @@ def _known_codes(column: Labels, form: TableForm, position: int, opened: Opened,
             raise data_error(place, expected, shown(values[0]), did_you_mean(values[0], known))
         notes.append(
             f"{opened.where}: {form.title(position)}: {counted(len(rows), 'cell')} with a category that "
-            f"training did not have ({some(values, 4)}) count{'s' * (len(rows) == 1)} as none of the known ones"
+            f"training did not have ({some(values, 4)}), taken as none of the known ones"
         )
     return coded
 
