@@ -476,7 +476,7 @@ class TestTheQuestionAtATerminal:
     def test_a_number_or_a_name_chooses_and_anything_else_is_asked_again(self, answered, answers, label):
         code, screen, chosen = answered(*answers)
         assert (code, chosen) == (0, label)
-        assert "1  'gamma': the last column, 2 different values" in screen
+        assert "label 1?     'gamma': the last column, 2 different values" in screen
         assert screen.count("Error: ") == len(answers) - 1
         assert "Traceback" not in screen
 

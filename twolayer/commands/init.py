@@ -35,13 +35,12 @@ _TEST_OF = (("train", "test"), ("train", "t10k"), ("training", "test"), ("Train"
 SCHEMA_NAME = "twolayer.schema.json"
 _FEW_ROWS = 10_000  # below, `init` proposes to refit on training and validation rows
 _UPDATES, _UPDATES_FEW = 4000, 2000  # in a training, about; below 1,000 rows
-_MOST_REASONS = 12  # for one key
+_MOST_REASONS = 8  # for one key
 _TABLE_KEYS = ("label", "ignore", "categorical", "missing", "missing_values", "unseen", "constant")
 _TEXT_KEYS = ("header", "separator", "decimal", "encoding")
 _ENDING = re.compile(r"(-images-idx3)?(-ubyte)?(\.[a-z]+)?(\.(gz|bz2|zst|xz))?$")
 _SHOWN_KEYS = ("data.label", "data.ignore", "data.categorical", "data.constant", "data.missing", "data.test",
                "solver.class_weight", "solver.monitor")  # fmt: skip
-_MOST_SHOWN = 6  # reasons of one key on the screen; the config holds more
 _SEAL = "# written by init, unchanged: "
 
 
@@ -75,15 +74,11 @@ def test_of(source: Any) -> Any:
     """Return the test rows: x_test in the same npz, or files named `test` beside those named `train`; or None."""
     if isinstance(source, str) and source.endswith(".npz") and {"x_test", "X_test"} & set(read_npz(source)):
         return source
+    paths = {key: Path(name) for key, name in (source if isinstance(source, dict) else {"": source}).items()}
     for train, test in _TEST_OF:
-        found = {}
-        for key, name in (source if isinstance(source, dict) else {"": source}).items():
-            path = Path(name)
-            other = path.with_name(path.name.replace(train, test))
-            if train not in path.name or not other.is_file():
-                break
-            found[key] = str(other)
-        else:
+        others = {key: path.with_name(path.name.replace(train, test)) for key, path in paths.items()}
+        if all(other != paths[key] and other.is_file() for key, other in others.items()):
+            found = {key: str(other) for key, other in others.items()}
             return found if isinstance(source, dict) else found[""]
     return None
 
@@ -275,8 +270,6 @@ def config_text(proposal: Proposal, folder: Path) -> str:
         name = line.strip().partition(":")[0]
         if not line.startswith(" "):
             section = name
-            if name == "seed":
-                line += "  # what split, first weights and order of the rows are drawn from"
         elif section == "data" and name in _TEXT_KEYS + (() if tabular else _TABLE_KEYS) and name not in data:
             continue
         elif (section, name) == ("run", "dir"):
@@ -343,13 +336,10 @@ def command(file: Path, label: str | None, out: Path | None, force: bool) -> Non
     write_config(proposal, path, force)
     click.echo(f"{file}: {printable(proposal.summary)}")
     if label is None and not asks and len(proposal.candidates) > 1:
-        _list_candidates(proposal, "label {}?     ", err=False)
+        _list_candidates(proposal, err=False)
     for key in _SHOWN_KEYS:
-        reasons = proposal.why.get(key, [])
-        for reason in reasons[:_MOST_SHOWN]:
+        for reason in proposal.why.get(key, []):
             click.echo(f"  {key.partition('.')[2]:12} {printable(reason)}")
-        if len(reasons) > _MOST_SHOWN:
-            click.echo(f"  {'':12} ... and more, see the config")
     if not proposal.is_clear:
         names = " or ".join(f"--label {shlex.quote(name)}" for name, _ in proposal.candidates)
         click.echo(f"warning: the label is not clear; choose: {printable(names)}", err=True)
@@ -360,7 +350,7 @@ def command(file: Path, label: str | None, out: Path | None, force: bool) -> Non
 
 def _asked(file: Path, proposal: Proposal) -> Proposal:
     """Ask at the terminal which column is the label, again after an answer that cannot be one."""
-    _list_candidates(proposal, "{}  ", err=True)
+    _list_candidates(proposal, err=True)
     numbered = {str(number): name for number, (name, _) in enumerate(proposal.candidates, start=1)}
 
     def proposed(answer: str) -> Proposal:
@@ -378,6 +368,6 @@ def _asked(file: Path, proposal: Proposal) -> Proposal:
     return found
 
 
-def _list_candidates(proposal: Proposal, form: str, err: bool) -> None:
+def _list_candidates(proposal: Proposal, err: bool) -> None:
     for number, (name, why) in enumerate(proposal.candidates, start=1):
-        click.echo(f"  {form.format(number)}{shown(name)}: {printable(why)}", err=err)
+        click.echo(f"  {f'label {number}?':12} {shown(name)}: {printable(why)}", err=err)

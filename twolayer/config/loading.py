@@ -136,7 +136,7 @@ def dump_config(config: Config, folder: Path | str | None = None) -> str:
     lines, values = [], _flat(config)
     for section, key in Config.model_fields.items():
         if section in values:
-            lines.append(f"{section}: {yaml_value(values[section])}")
+            lines.append(f"{section}: {yaml_value(values[section])}  # {key.description}")
             continue
         lines.append(f"{section}:")
         for name, field in key.annotation.model_fields.items():  # type: ignore[union-attr]

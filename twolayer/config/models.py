@@ -253,7 +253,7 @@ class Config(Section):
         notes: values that an override replaced by another choice's default, or that look left over.
     """
 
-    seed: int = key(0, "what all random numbers are counted from", ge=0, lt=2**63)
+    seed: int = key(0, "what split, first weights and order of the rows are drawn from", ge=0, lt=2**63)
     data: DataConfig = key(..., "where the rows come from and how they are prepared")
     model: ModelConfig = key(ModelConfig(), "the network")
     solver: SolverConfig = key(SolverConfig(), "minibatch gradient descent")
