@@ -38,13 +38,9 @@ class InterceptedDisk(files.Disk):
             self.fail()
         super().write(descriptor, data)
 
-    def create(self, path: Path) -> int:
+    def open(self, path: Path, how: int) -> int:
         self._step()
-        return super().create(path)
-
-    def open_to_append(self, path: Path) -> int:
-        self._step()
-        return super().open_to_append(path)
+        return super().open(path, how)
 
     def sync(self, descriptor: int) -> None:
         self._step()

@@ -45,11 +45,11 @@ class PowerCutDisk(InterceptedDisk):
     def fail(self) -> None:
         raise PowerCutError
 
-    def create(self, path: Path) -> int:
-        return self._opened(super().create(path), path)
-
-    def open_to_append(self, path: Path) -> int:
-        return self._opened(super().open_to_append(path), path)
+    def open(self, path: Path, how: int) -> int:
+        descriptor, node = super().open(path, how), self._folder(path.parent).live.setdefault(path.name, _File())
+        assert isinstance(node, _File)
+        self._open[descriptor] = (path, node)
+        return descriptor
 
     def sync(self, descriptor: int) -> None:
         super().sync(descriptor)
@@ -94,12 +94,6 @@ class PowerCutDisk(InterceptedDisk):
                     (path / name).write_bytes(node.device)
 
         write(self._tree, target)
-
-    def _opened(self, descriptor: int, path: Path) -> int:
-        node = self._folder(path.parent).live.setdefault(path.name, _File())
-        assert isinstance(node, _File)
-        self._open[descriptor] = (path, node)
-        return descriptor
 
     def _folder(self, path: Path) -> _Folder:
         folder = self._tree

@@ -111,7 +111,7 @@ class _Log:
         self.path = Path(path)
         self.rows = 0
         with explained(self.path):
-            self._descriptor = files.disk.open_to_append(self.path)
+            self._descriptor = files.disk.open(self.path, os.O_APPEND)
             self._size = os.fstat(self._descriptor).st_size
         self._ready = self._size == 0
         self._waiting = [_line(self.columns)] if self._ready else []

@@ -106,7 +106,7 @@ class Journal:
         self.seconds = 0.0
         self._flushed = True
         with explained(path):
-            self._descriptor = files.disk.open_to_append(path)
+            self._descriptor = files.disk.open(path, os.O_APPEND)
         try:
             data = read_at_most(path, _MAX_BYTES)
             whole = data.rfind(b"\n") + 1

@@ -70,14 +70,9 @@ _KINDS = {
 class Disk:
     """The operations that change something. All raise OSError."""
 
-    def create(self, path: Path) -> int:
-        """Open a new file for writing and return its descriptor. The file must not exist."""
-        name, folder = _located(path)
-        return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _O_BINARY, 0o666, dir_fd=folder)
-
-    def open_to_append(self, path: Path) -> int:
-        """Open a file for appending, creating it if absent, and return its descriptor; see `open_regular`."""
-        return open_regular(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    def open(self, path: Path, how: int) -> int:
+        """Open a file for writing and return its descriptor: a new one (`os.O_EXCL`), or to append (`os.O_APPEND`)."""
+        return open_regular(path, os.O_WRONLY | os.O_CREAT | how)
 
     def write(self, descriptor: int, data: bytes) -> None:
         """Hand all of `data` to the system."""
@@ -97,15 +92,12 @@ class Disk:
         """Wait until a folder's entries are on the device, where the system can do that."""
         if os.name == "nt":
             return
-        holding = _held.get().get(path)
-        descriptor = os.open(path, os.O_RDONLY) if holding is None else os.dup(holding)
-        try:
-            os.fsync(descriptor)
-        except OSError as error:
-            if error.errno not in _NO_FOLDER_SYNC:
-                raise
-        finally:
-            os.close(descriptor)
+        with held(path, follow=True):
+            try:
+                os.fsync(_held.get()[path])
+            except OSError as error:
+                if error.errno not in _NO_FOLDER_SYNC:
+                    raise
 
     def replace(self, source: Path, target: Path) -> None:
         """Rename a file over another in one step; a link at `target` is replaced, not followed."""
@@ -137,15 +129,12 @@ def held(folder: Path, *, follow: bool = False) -> Iterator[None]:
 
     Windows opens no folders: there the files are reached by their paths, and only the kind of the folder is checked.
 
-    Args:
-        folder: the folder.
-        follow: accept a link to a folder.
-
     Raises:
-        OSError: if it is absent, of another kind, or the system refuses.
+        OSError: if the folder is absent, a link (without `follow`) or of another kind, or the system refuses.
     """
-    require_regular(folder, follow=follow, folder=True)
-    if os.open not in os.supports_dir_fd:
+    if folder not in _held.get():
+        require_regular(folder, follow=follow, folder=True)
+    if folder in _held.get() or os.open not in os.supports_dir_fd:
         yield
         return
     name, above = _located(folder)
@@ -182,13 +171,8 @@ def unpacked_limit(packed_bytes: int) -> int:
 
 
 def require_regular(path: Path, *, follow: bool = False, folder: bool = False) -> None:
-    """Raise OSError if `path` exists and is not a regular file (or, with `folder`, not a folder).
-
-    Args:
-        path: the file.
-        follow: accept a link.
-        folder: expect a folder.
-    """
+    """Raise OSError if `path` exists and is not a regular file (with `folder`: not a folder), or a link to one
+    (with `follow`)."""
     name, above = _located(path)
     with suppress(FileNotFoundError):
         _require_kind(os.stat(name, dir_fd=above, follow_symlinks=follow), folder)
@@ -203,7 +187,7 @@ def open_regular(path: Path, flags: int = os.O_RDONLY, *, follow: bool = False) 
     Args:
         path: the file.
         flags: as of `os.open`.
-        follow: accept a link to a regular file, for a path that the user gave; in a run folder links are refused.
+        follow: accept a link to a regular file, as for a path that the user gave.
 
     Raises:
         OSError: if the file is of another kind, its size is made of holes, or the system refuses.
@@ -294,9 +278,7 @@ def temporary_path(path: Path) -> Path:
 def leftovers(folder: Path, *patterns: str) -> list[Path]:
     """Return the temporary files and folders that killed processes left in `folder`, which may be absent.
 
-    Args:
-        folder: where to look.
-        patterns: the targets' names, or wildcards for them.
+    `patterns` are the targets' names, or wildcards for them.
     """
     if not folder.is_dir():
         return []
@@ -312,16 +294,14 @@ def remove(path: Path) -> None:
 
 def make_folders(path: Path) -> None:
     """Create a folder and those above it that are absent, each on the device; raises OSError."""
-    absent = []
-    while not path.is_dir():
-        absent.append(path)
-        path = path.parent
-    for folder in reversed(absent):
-        with suppress(FileExistsError):  # another process may be creating it
-            disk.make_folder(folder)
+    for folder in reversed([path, *path.parents]):
         if not folder.is_dir():
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(folder))
-        disk.sync_folder(folder.parent)
+            try:
+                disk.make_folder(folder)
+            except FileExistsError:  # another process may have created it
+                if not folder.is_dir():
+                    raise
+            disk.sync_folder(folder.parent)
 
 
 def write_new(path: Path, content: bytes | Iterable[bytes]) -> None:
@@ -329,7 +309,7 @@ def write_new(path: Path, content: bytes | Iterable[bytes]) -> None:
 
     What was written before a failure stays; the caller removes it.
     """
-    descriptor = disk.create(path)
+    descriptor = disk.open(path, os.O_EXCL)
     try:
         for part in [content] if isinstance(content, bytes) else content:
             disk.write(descriptor, part)
@@ -341,11 +321,7 @@ def write_new(path: Path, content: bytes | Iterable[bytes]) -> None:
 def write_atomically(path: str | Path, content: bytes | Iterable[bytes]) -> None:
     """Write or replace a file in one step: whatever happens, `path` holds the old bytes or all of the new.
 
-    When it returns, the bytes and the name are on the device, so a power cut cannot undo it.
-
-    Args:
-        path: the file; its folder must exist.
-        content: the bytes, whole or in parts.
+    When it returns, the bytes and the name are on the device, so a power cut cannot undo it. The folder must exist.
 
     Raises:
         RunError: if the system refuses (disk full, no permission, file-size limit, ...); `path` is as before.

@@ -88,7 +88,7 @@ class LocalPool(Pool):
         _send(worker.process.stdin, {**vars(job), "arguments": dict(job.arguments)})
 
     def _open(self, worker: _Process) -> subprocess.Popen[bytes]:
-        with explained(worker.log), os.fdopen(files.disk.open_to_append(worker.log), "ab") as log:
+        with explained(worker.log), os.fdopen(files.disk.open(worker.log, os.O_APPEND), "ab") as log:
             process = subprocess.Popen(
                 module_command(__name__),
                 stdin=subprocess.PIPE,
