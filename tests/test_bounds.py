@@ -21,7 +21,7 @@ from twolayer.config import config_from_dict, load_config
 from twolayer.data import load_dataset
 from twolayer.data.frames import _arrow_table
 from twolayer.runs.checkpoint import write_arrays
-from twolayer.runs.logs import HISTORY_COLUMNS, STEPS_COLUMNS, StepsLog, read_columns, read_history
+from twolayer.runs.logs import HISTORY_COLUMNS, STEPS_COLUMNS, StepsLog, read_history
 from twolayer.runs.saved_model import load_model
 from twolayer.training.build import read_data
 from twolayer.utils.errors import TwoLayerError
@@ -114,23 +114,15 @@ def log_of_columns(n, folder):
 
 
 def log_of_rows(n, folder):
-    rows = b"".join(b"%d,1,0.1,0.5\n" % k for k in range(1, n))
+    rows = b"".join(b"%d,%d" % (k, k) + b"," * (len(HISTORY_COLUMNS) - 2) + b"\n" for k in range(1, n))
+    written(folder / "history.csv", ",".join(HISTORY_COLUMNS).encode() + b"\n" + rows)
+    return lambda: read_history(folder / "history.csv")
+
+
+def log_of_steps(n, folder):
+    rows = b"".join(b"%d,1,0.1,0.5\n" % k for k in range(1, n + 1))
     written(folder / "steps.csv", ",".join(STEPS_COLUMNS).encode() + b"\n" + rows)
-    return lambda: read_columns(folder / "steps.csv", STEPS_COLUMNS)
-
-
-def log_of_empty_lines(n, folder):
-    """After the checkpoint a power cut can have left anything."""
-    written(folder / "steps.csv", ",".join(STEPS_COLUMNS).encode() + b"\n" * n)
-
-    def read():
-        log = StepsLog(folder / "steps.csv")
-        try:
-            log.cut_back(5, 0)
-        finally:
-            log.close()
-
-    return read
+    return lambda: StepsLog(folder / "steps.csv", n, n).close()
 
 
 def config_of_ignored_names(n, folder):
@@ -205,7 +197,7 @@ CASES: dict[Case, tuple[int, int]] = {
     log_of_digits: (10_000, 10_000_000),
     log_of_columns: (1000, 1_000_000),
     log_of_rows: (500, 100_000),
-    log_of_empty_lines: (500, 10_000_000),
+    log_of_steps: (500, 1_000_000),
     config_of_ignored_names: (200, 9700),
     config_of_unknown_keys: (100, 2000),
     config_of_class_weights: (500, 4900),

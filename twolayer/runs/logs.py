@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from twolayer.utils.text import shown
 
 _MAX_BYTES = 64 << 20
 _MAX_LINE_BYTES = 4096  # several times what the widest row takes
-_MAX_DAMAGED_LINES = 1000  # at the end of a file, after a power cut
 _REMEDY = "put the file back as it was, or start the run again in a new folder"
 
 _FIRST = ("epoch", "step", "learning_rate", "train_loss", "val_loss", "train_accuracy", "val_accuracy")
@@ -32,24 +32,20 @@ SINCE_0_2 = ("val_f1", "val_balanced_accuracy", "val_auc")  # columns that the h
 STEPS_COLUMNS = ("step", "epoch", "learning_rate", "loss")
 
 
-def read_columns(
-    path: Path, required: tuple[str, ...], optional: Collection[str] = ()
-) -> dict[str, NDArray[np.float64]]:
-    """Return the columns of a log by name, NaN for an empty cell or an absent `optional` column; a last row without its
-    end is left out.
+def read_history(path: str | Path) -> dict[str, NDArray[np.float64]]:
+    """Return the columns of a history.csv by name, NaN for an empty cell or a column that version 0.1 lacked; a last
+    row without its end is left out.
 
     Raises:
-        RunError: if the file cannot be read, a required column is missing, or a row is damaged.
+        RunError: if the file cannot be read, a column is missing, or a row is damaged.
     """
-    data = read_at_most(path, _MAX_BYTES)
+    data = read_at_most(Path(path), _MAX_BYTES)
     end = data.find(b"\n", 0, _MAX_LINE_BYTES)
     columns = data[: max(end, 0)].decode("utf-8", "replace").strip().split(",")
-    at = {column: k for k, column in enumerate(columns)}
-    absent = [column for column in optional if column not in at]
-    missing = [column for column in required if column not in at and column not in absent]
-    if missing or len(at) < len(columns):
+    missing = [column for column in HISTORY_COLUMNS if column not in {*columns, *SINCE_0_2}]
+    if missing or len(set(columns)) < len(columns):
         got = f"no {missing[0]}" if missing else "a column twice"
-        raise RunError(f"{path}:1: expected the columns {', '.join(required)}, each once, got {got}")
+        raise RunError(f"{path}:1: expected the columns {', '.join(HISTORY_COLUMNS)}, each once, got {got}")
     numbers = array("d")
     for line_number, line, _ in _lines(data, end + 1):
         values = row_values(line, len(columns))
@@ -57,28 +53,8 @@ def read_columns(
             raise RunError(f"{path}:{line_number}: expected {len(columns)} numbers or empty cells, got a damaged row")
         numbers.extend(values)
     table = np.frombuffer(numbers, np.float64).reshape(-1, len(columns))
-    found = {column: table[:, k].copy() for column, k in at.items()}
-    return found | {column: np.full(len(table), np.nan) for column in absent}
-
-
-def _rows_up_to(data: bytes, start: int, step: int, columns: tuple[str, ...], path: Path) -> tuple[int, int]:
-    """Count the whole rows in `data` from `start` up to `step`; return their number and where the last one ends."""
-    kept, size, previous, damaged = 0, start, 0.0, 0
-    at = columns.index("step")
-    for number, line, end in _lines(data, start):
-        values = row_values(line, len(columns))
-        if values is None:  # a power cut can leave anything at the end of a file, so look at what follows
-            damaged = damaged or number
-            if number - damaged <= _MAX_DAMAGED_LINES:
-                continue
-        elif values[at] > step:
-            break
-        elif not damaged and values[at] > previous:
-            kept, size, previous = kept + 1, end, values[at]
-            continue
-        where, expected = f"{path}:{damaged or number}", f"{len(columns)} cells and rising steps"
-        raise RunError(f"{where}: expected {expected}, got a damaged row; {_REMEDY}")
-    return kept, size
+    found = {column: table[:, k].copy() for k, column in enumerate(columns)}
+    return found | {column: np.full(len(table), np.nan) for column in SINCE_0_2 if column not in found}
 
 
 def _lines(data: bytes, start: int) -> Iterator[tuple[int, bytes, int]]:
@@ -101,25 +77,64 @@ def row_values(line: bytes, count: int) -> list[float] | None:
 
 
 class _Log:
-    """A csv file that only grows, except in `cut_back`. Rows wait in memory until `flush` or `sync`."""
+    """A csv file that only grows once it is open. Rows wait in memory until `flush` or `sync`."""
 
     columns: tuple[str, ...]
     optional: tuple[str, ...] = ()  # columns that an older file may lack; it then continues without them
 
-    def __init__(self, path: str | Path) -> None:
-        """Open the file, creating it if absent. One with rows in it takes no more before `cut_back`."""
-        self.path = Path(path)
-        self.rows = 0
-        with explained(self.path):
-            self._descriptor = files.disk.open(self.path, os.O_APPEND)
-            self._size = os.fstat(self._descriptor).st_size
-        self._ready = self._size == 0
-        self._waiting = [_line(self.columns)] if self._ready else []
-        try:
+    def __init__(self, path: str | Path, step: int = 0, rows: int = 0) -> None:
+        """Open the file, creating it if absent, with what it had at a checkpoint: later rows are cut off.
+
+        What stays is byte for byte what was there. Cutting needs no space on the disk.
+
+        Args:
+            path: the file.
+            step: the step of the checkpoint; 0 for a new run.
+            rows: how many rows there were when it was written (`rows` of the log).
+
+        Raises:
+            RunError: if the system refuses, or the file is not this log, is damaged before that step or has lost rows.
+        """
+        self.path, self.rows = Path(path), rows
+        with ExitStack() as opened:
+            with explained(self.path):
+                self._descriptor = files.disk.open(self.path, os.O_APPEND)
+            opened.callback(os.close, self._descriptor)
+            data = read_at_most(self.path, _MAX_BYTES)
+            self._size = self._end_of_rows(data, step)
+            if self._size < len(data):
+                with explained(self.path):
+                    files.disk.truncate(self._descriptor, self._size)
+                    files.disk.sync(self._descriptor)
+            self._waiting = [] if self._size else [_line(self.columns)]
             self.flush()
-        except BaseException:
-            os.close(self._descriptor)
-            raise
+            opened.pop_all()
+
+    def _end_of_rows(self, data: bytes, step: int) -> int:
+        """Return where the last of the rows up to `step` ends, 0 if nothing is kept.
+
+        Nothing is asked of what follows: a power cut can leave anything at the end of a file.
+        """
+        older = tuple(column for column in self.columns if column not in self.optional)
+        if data.startswith(_line(older).encode()):
+            self.columns = older
+        header = _line(self.columns).encode()
+        if not data.startswith(header) and not header.startswith(data):
+            raise RunError(f"{self.path}:1: expected the columns {header.decode().strip()}, got others; {_REMEDY}")
+        kept, size, previous = 0, len(header) if data.startswith(header) else 0, 0.0
+        for number, line, end in islice(_lines(data, size), self.rows if size else 0):
+            values = row_values(line, len(self.columns))
+            at = 0.0 if values is None else values[self.columns.index("step")]
+            if not at > previous:
+                expected = f"{len(self.columns)} cells and rising steps"
+                raise RunError(f"{self.path}:{number}: expected {expected}, got a damaged row; {_REMEDY}")
+            if at > step:
+                break
+            kept, size, previous = kept + 1, end, at
+        if kept < self.rows:
+            where = f"{self.rows:,} rows up to step {step:,} (as in last.npz)"
+            raise RunError(f"{self.path}: expected {where}, got {kept:,}; {_REMEDY}")
+        return size
 
     def append(self, row: Mapping[str, float | None]) -> None:
         """Take one row: a value for every column, None for an empty cell.
@@ -128,8 +143,6 @@ class _Log:
         """
         if row.keys() != set(type(self).columns):
             raise ValueError(f"expected a row with {self.columns}, got {tuple(row)}")
-        if not self._ready:
-            raise ValueError(f"{self.path} has rows; call cut_back first")
         self._waiting.append(_line(_cell(row[column]) for column in self.columns))
         self.rows += 1
 
@@ -139,8 +152,7 @@ class _Log:
         Raises:
             RunError: if the system refuses; the file is then as it was before, and the rows still wait.
         """
-        data = "".join(self._waiting).encode()
-        if not data:
+        if not (data := "".join(self._waiting).encode()):
             return
         with explained(self.path):
             try:
@@ -158,40 +170,6 @@ class _Log:
         self.flush()
         with explained(self.path):
             files.disk.sync(self._descriptor)
-
-    def cut_back(self, step: int, rows: int) -> None:
-        """Drop the rows after `step`, and a last row that was not written to its end.
-
-        What stays is byte for byte what was there. Cutting needs no space on the disk.
-
-        Args:
-            step: the step of the checkpoint.
-            rows: how many rows there were when it was written (`rows` of the log).
-
-        Raises:
-            RunError: if the file is not this log, is damaged before that step or has lost rows.
-        """
-        data = read_at_most(self.path, _MAX_BYTES)
-        older = tuple(column for column in self.columns if column not in self.optional)
-        if data.startswith(_line(older).encode()):
-            self.columns = older
-        header = _line(self.columns).encode()
-        kept, size = 0, 0
-        if data.startswith(header):
-            kept, size = _rows_up_to(data, len(header), step, self.columns, self.path)
-        elif not header.startswith(data):
-            raise RunError(f"{self.path}:1: expected the columns {header.decode().strip()}, got others; {_REMEDY}")
-        if kept != rows:
-            raise RunError(
-                f"{self.path}: expected {rows:,} rows up to step {step:,} (as in last.npz), got {kept:,}; {_REMEDY}"
-            )
-        if size < len(data):
-            with explained(self.path):
-                files.disk.truncate(self._descriptor, size)
-                files.disk.sync(self._descriptor)
-        self._size, self.rows, self._ready = size, kept, True
-        self._waiting = [] if size else [_line(self.columns)]
-        self.flush()
 
     def close(self) -> None:
         """Flush and close; the log takes nothing after that."""
@@ -243,11 +221,6 @@ def logged_rows(checkpoint: Mapping[str, Any], path: Path) -> dict[str, int]:
             raise RunError(f"{path}: {name}: expected the number of rows of a log, got {shown(count)}")
         rows[name] = count
     return rows
-
-
-def read_history(path: str | Path) -> dict[str, NDArray[np.float64]]:
-    """Return the columns of a history.csv; see `read_columns`."""
-    return read_columns(Path(path), HISTORY_COLUMNS, SINCE_0_2)
 
 
 def _cell(value: float | np.floating[Any] | np.integer[Any] | None) -> str:

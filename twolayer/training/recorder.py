@@ -86,11 +86,9 @@ class Recorder:
         if the run is resumed."""
         self._folder, self._solver, self._config, self._dataset = folder, solver, config, dataset
         with ExitStack() as opened:
-            self._history = opened.enter_context(closing(HistoryLog(folder.history)))
-            self._steps = opened.enter_context(closing(StepsLog(folder.steps)))
-            if logged is not None:
-                self._history.cut_back(solver.progress.step, logged["history_rows"])
-                self._steps.cut_back(solver.progress.step, logged["steps_rows"])
+            step, logged = solver.progress.step, logged or {"history_rows": 0, "steps_rows": 0}
+            self._history = opened.enter_context(closing(HistoryLog(folder.history, step, logged["history_rows"])))
+            self._steps = opened.enter_context(closing(StepsLog(folder.steps, step, logged["steps_rows"])))
             columns = read_history(folder.history)
             if solver.progress.step == 0:
                 self._snapshot()
