@@ -85,7 +85,7 @@ class TestProgress:
         train(CONFIG, ["solver.epochs=2"], run_dir=tmp_path / "loud", quiet=False)
         shown = capsys.readouterr()
         assert shown.out == ""
-        assert "epoch 2/2: train loss" in shown.err
+        assert "epoch 2/2: val acc" in shown.err
 
     def test_so_can_the_estimator(self, capsys):
         pytest.importorskip("sklearn")

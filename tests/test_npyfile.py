@@ -81,8 +81,8 @@ def test_a_mapped_array_is_not_loaded_and_not_writable(tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "which starts with .* got b''"),
-        (b"\x93NUMPZ\x01\x00", "a .npy file, which starts with"),
+        (b"", "expected a file that np.save or np.savez wrote, .* expected 8 bytes got 0"),
+        (b"\x93NUMPZ\x01\x00", "the magic string is not correct; expected .*, got .*NUMPZ"),
         (npy_bytes(header(), bytes(16), version=9), "version 9.0"),
         (npy_bytes(header(), bytes(15)), "expected 16 bytes of data, as its header announces float64 .* got 15"),
         (npy_bytes(header(), bytes(17)), "expected 16 bytes of data, .* got 17"),
@@ -189,8 +189,8 @@ def test_a_table_of_contents_of_many_megabytes_is_not_even_read(tmp_path):
 @pytest.mark.parametrize(
     ("members", "said"),
     [
-        ([("x.npy", b""), ("x.npy", b"")], "two members 'x'"),
-        ([("x", b"")], "expected only .npy members, .* got a member 'x'"),
+        ([("x.npy", b""), ("x.npy", b"")], "each name once, got 'x.npy', packed by method 0"),
+        ([("x", b"")], "expected only .npy members, .* got 'x', packed"),
         ([("../x.txt", b"")], "only .npy members"),
     ],
 )
@@ -202,7 +202,7 @@ def test_members_that_savez_does_not_write_are_refused(tmp_path, members, said):
 
 def test_other_compressions_are_refused(tmp_path):
     path = zipped(tmp_path / "a.npz", [("x.npy", b"aaaa")], zipfile.ZIP_LZMA)
-    with pytest.raises(FileError, match="expected stored or deflated members, .* compressed by method 14"):
+    with pytest.raises(FileError, match="stored .* or deflated .* packed by method 14"):
         read_npz(path)
 
 

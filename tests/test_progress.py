@@ -65,7 +65,7 @@ def test_a_log_gets_plain_lines():
         bar.rows(1000)
         bar.epoch(RECORD)
     line = stream.getvalue()
-    pattern = r"epoch 40/40: train loss 0.05234, val loss 0.1317, val acc 0.9581, rate 0.0125, [\d,]+ rows/s\n"
+    pattern = r"epoch 40/40: val acc 0.9581, loss 0.0523, val loss 0.132, rate 0.0125, [\d,]+ rows/s\n"
     assert re.fullmatch(pattern, line)
 
 

@@ -125,7 +125,7 @@ def test_a_file_system_without_locks_is_reported(tmp_path, monkeypatch, without_
     def no_locks(descriptor, shared):
         raise OSError(errno.ENOLCK, "no locks")
 
-    monkeypatch.setattr("twolayer.runs.folder._lock_file", no_locks)
+    monkeypatch.setattr("fcntl.flock", no_locks)
     result = train(config(), run_dir=tmp_path / "run", stop=lambda record: True)
     assert "this file system has no locks" in result.notes[0]
     assert "this file system has no locks" in resume(tmp_path / "run").notes[0]

@@ -100,7 +100,7 @@ def test_an_empty_folder_is_filled_in_place(tmp_path, monkeypatch):
     ("content", "beside"),
     [
         *((name, beside) for name in ("notes.txt", ".hidden", *FILES) for beside in ([], [".lock"])),
-        (".config.yaml.0123abcd.tmp", []),  # with the lock beside it, it is a killed filling's
+        (".config.yaml.0123abcd.tmp", []),
     ],
 )
 def test_a_folder_with_something_in_it_is_refused_and_left_alone(tmp_path, content, beside):
@@ -110,20 +110,6 @@ def test_a_folder_with_something_in_it_is_refused_and_left_alone(tmp_path, conte
         create_run_folder_at(FILES, tmp_path)
     assert {each.name for each in tmp_path.iterdir()} == {content, *beside}
     assert (tmp_path / content).read_bytes() == b"mine"
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_a_file_that_says_what_the_run_would_is_no_reason_to_take_the_folder(tmp_path, name):
-    write_new(tmp_path / name, FILES[name])
-    with pytest.raises(RunError, match=f"expected an empty folder, got one with {re.escape(name)} in it"):
-        create_run_folder_at(FILES, tmp_path)
-
-
-def test_a_folder_in_the_place_of_a_file_is_refused(tmp_path):
-    (tmp_path / "config.yaml").mkdir()
-    (tmp_path / ".lock").write_bytes(b"")
-    with pytest.raises(RunError, match=r"got one with config\.yaml in it"):
-        create_run_folder_at(FILES, tmp_path)
 
 
 def test_a_filling_that_fails_removes_what_it_wrote_and_nothing_else(tmp_path, monkeypatch):
@@ -188,7 +174,7 @@ kill_at_every_operation(lambda k: create_run_folder(FILES, parent=place / str(k)
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("there_before", [False, True])
-def test_a_kill_at_any_operation_leaves_a_chosen_folder_whole_or_usable(tmp_path, there_before):
+def test_a_kill_at_any_operation_leaves_a_chosen_folder_whole_or_without_a_checkpoint(tmp_path, there_before):
     program = f"""
 {KILL_AT_EVERY_OPERATION}
 from pathlib import Path
@@ -202,7 +188,7 @@ def check(k):
     run = RunFolder(Path({str(tmp_path)!r}, str(k)))
     if not run.last.exists():
         assert {there_before} or not run.path.exists()
-        create_run_folder_at(FILES, run.path)
+        return
     assert_whole(run)
 kill_at_every_operation(attempt, check)
 """
@@ -219,12 +205,12 @@ def test_the_message_about_a_wrong_path_says_what_was_meant(tmp_path):
     os.utime(older.last, (1, 1))
     for opening in (open_run, load_model):
         with pytest.raises(
-            RunError, match=rf"runs: not a run folder but a folder of runs; the newest in it is {newer.path}"
+            RunError, match=rf"got one without .*; the newest run in {tmp_path / 'runs'} is {newer.path}"
         ):
             opening(tmp_path / "runs")
     with pytest.raises(RunError, match=rf"no such run folder; the newest run in {tmp_path / 'runs'} is {newer.path}"):
         open_run(tmp_path / "runs" / "c")
-    with pytest.raises(RunError, match=rf"best\.npz: expected a run folder, got a file; did you mean {older.path}\?"):
+    with pytest.raises(RunError, match=r"best\.npz: expected a run folder, got a file$"):
         open_run(older.best)
     older.last.unlink()
     with pytest.raises(RunError, match=r"got one without last\.npz"):

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from fault_injection import start_python
 
-from twolayer.runs import folder as lock_module
 from twolayer.runs.folder import RunFolder, folder_lock
 from twolayer.utils.errors import RunError
 
@@ -85,7 +84,7 @@ def test_a_file_system_without_locks_gives_a_notice_and_no_refusal(tmp_path, mon
     def no_locks(descriptor, shared):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(lock_module, "_lock_file", no_locks)
+    monkeypatch.setattr("fcntl.flock", no_locks)
     with RunFolder(tmp_path).lock() as notices:
         assert "has no locks: make sure that only one process" in notices[0]
 
@@ -94,7 +93,7 @@ def test_another_failure_of_locking_is_an_error(tmp_path, monkeypatch):
     def fails(descriptor, shared):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(lock_module, "_lock_file", fails)
+    monkeypatch.setattr("fcntl.flock", fails)
     said = "the run cannot be locked: Input/output error; the device is failing"
     with pytest.raises(RunError, match=said), RunFolder(tmp_path).lock():
         pass

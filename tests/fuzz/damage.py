@@ -126,6 +126,8 @@ def change(holder: Any, rng: np.random.Generator) -> None:
     """Replace, add or take out one value somewhere in a header."""
     while True:
         keys: list[Any] = list(holder) if isinstance(holder, dict) else list(range(len(holder)))
+        if not keys:
+            return  # all was taken out before
         key = keys[rng.integers(len(keys))]
         inner = holder[key]
         if not (isinstance(inner, dict | list) and inner and rng.integers(5)):

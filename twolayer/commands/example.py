@@ -54,7 +54,7 @@ def write_example(name: str, folder: str | Path = ".") -> Sequence[Path]:
         sources.append(home / "data" / "README.md")  # where they come from, and their licences
     files |= {folder / path.relative_to(home): path.read_bytes() for path in sources}
     for path, content in files.items():
-        if path.exists() and not holds(path, content, follow=True):
+        if path.exists() and not holds(path, content):
             raise FileError(f"{path}: already exists with other content; move it, or run this in an empty folder")
     for path, content in files.items():
         if not path.exists():

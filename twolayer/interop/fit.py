@@ -20,11 +20,10 @@ from sklearn.utils import check_random_state, check_scalar  # type: ignore[impor
 from sklearn.utils.multiclass import check_classification_targets  # type: ignore[import-untyped]
 from sklearn.utils.validation import validate_data  # type: ignore[import-untyped]
 
-from twolayer.network.backprop import refuse_masked
+from twolayer.network.backprop import checked_params, refuse_masked
 from twolayer.network.fields import check_settings, count, setting
 from twolayer.network.model import Array, Init, Params, init_params
 from twolayer.network.settings import SolverSettings
-from twolayer.solver.inputs import checked_params
 from twolayer.solver.metrics import balanced_class_weights
 from twolayer.solver.solver import Solver
 from twolayer.solver.state_dict import restore, state_arrays, state_header

@@ -171,6 +171,26 @@ def require_params(params: Any) -> Params:
     return checked
 
 
+def checked_params(params: Any) -> Params:
+    """Return `require_params(params)` if the arrays are finite, none is empty, and all are float32 or all float64.
+
+    Raises:
+        ValueError: for anything else, with the name of the array.
+    """
+    checked = require_params(params)
+    for name, array in checked.named().items():
+        if array.dtype not in (np.float32, np.float64) or array.dtype != checked.W2.dtype:
+            raise ValueError(
+                f"params.{name}: expected float32 or float64, the same for all arrays, got {array.dtype} "
+                f"(W2 is {checked.W2.dtype})"
+            )
+        if 0 in array.shape:
+            raise ValueError(f"params.{name}: expected at least one feature, unit and class, got {array.shape}")
+        if not np.isfinite(array).all():
+            raise ValueError(f"params.{name}: expected finite numbers, got {array[~np.isfinite(array)][0]}")
+    return checked
+
+
 def require_weights(name: str, weights: Any, n: int) -> Array:
     """Return the weights (n,) in float64.
 

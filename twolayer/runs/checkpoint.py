@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from twolayer.network.model import Array
+from twolayer.network.backprop import checked_params
+from twolayer.network.model import Array, Params
 from twolayer.utils.errors import FileError, RunError
 from twolayer.utils.files import write_atomically
 from twolayer.utils.jsonfile import MAX_BYTES, parse_object
@@ -35,14 +36,12 @@ def packed(arrays: Mapping[str, Array], header: Mapping[str, Any]) -> bytes:
     """Return an uncompressed .npz of the arrays and the header.
 
     The member `header` is the JSON as UTF-8 bytes: `json.loads(bytes(np.load(path)["header"]))` reads it.
-    Numbers in it that are not finite are written as NaN and Infinity, as Python's json reads and writes them.
-
-    Args:
-        arrays: by name; of booleans, numbers or text.
-        header: anything JSON can hold; "format", "twolayer" (the version) and "sha256" are added.
+    Numbers in it that are not finite are written as NaN and Infinity, as Python's json reads and writes them; "format",
+    "twolayer" (the version) and "sha256" are added.
 
     Raises:
-        ValueError: for arrays of another kind, a name that is taken or a header too large to be read again.
+        ValueError: for arrays that are not of booleans, numbers or text, a name that is taken or a header too large to
+            be read again.
     """
     stored: dict[str, Array] = {}
     for name, array in arrays.items():
@@ -73,15 +72,12 @@ def write_arrays(path: str | Path, arrays: Mapping[str, Array], header: Mapping[
 def read_arrays(
     path: str | Path, kinds: Collection[str] = (), *, follow: bool = False
 ) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Read what `write_arrays` wrote, and nothing else.
+    """Return the arrays by name and the header that `write_arrays` wrote.
 
     Args:
         path: the .npz file.
         kinds: the accepted values of the header's "kind"; empty for any.
-        follow: accept a link to the file, for a path that the user gave; in a run folder links are refused.
-
-    Returns:
-        The arrays by name, and the header with "format" and "twolayer" in it.
+        follow: accept a link to the file, as for a path that the user gave.
 
     Raises:
         RunError: if the file cannot be read, is damaged, comes from a newer format or is of another kind.
@@ -94,9 +90,15 @@ def read_arrays(
     if text is None or text.dtype != np.uint8 or text.ndim != 1:
         raise RunError(f"{path}: expected a best.npz or last.npz that twolayer wrote, got a file without its header")
     header = parse_object(text.tobytes(), f"{path} (header)")
-    _require_known_format(path, header)
-    found = header.pop(_CHECKSUM, None)
-    if found != _digest(header, arrays):
+    version, writer = header.get("format"), printable(str(header.get("twolayer")))[:60]
+    if type(version) is not int or version < 1:
+        raise RunError(f"{path}: expected a file that twolayer wrote, got a header without a format version")
+    if version > FORMAT:
+        raise RunError(
+            f"{path}: written by twolayer {writer} in file format {version}; this is twolayer {__version__}, which "
+            f"reads formats up to {FORMAT}: install twolayer {writer} or later to open it"
+        )
+    if header.pop(_CHECKSUM, None) != _digest(header, arrays):
         raise RunError(
             f"{path}: damaged or changed: its content does not match its checksum; "
             "take another copy of the file, or train again from the run's config.yaml"
@@ -110,38 +112,21 @@ def read_arrays(
 def read_model_arrays(
     path: str | Path, kinds: Collection[str] = ("model", "checkpoint", "snapshot"), *, follow: bool = False
 ) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Read a file with parameters; see `read_arrays`.
+    """Return the arrays and the header of a file with parameters; see `read_arrays`.
 
-    Returns:
-        The arrays, among them W2 (H, C) and b2 (C,), with W1 (D, H) and b1 (H,) or without both, all float32 or all
-        float64 and finite; and the header.
+    Among the arrays are W2 (H, C) and b2 (C,), with W1 (D, H) and b1 (H,) or without both, all float32 or all float64
+    and finite.
 
     Raises:
         RunError: as `read_arrays`, and for other parameters.
     """
     arrays, header = read_arrays(path, kinds, follow=follow)
-    dimensions = {"W1": 2, "b1": 1, "W2": 2, "b2": 1}
-    if not {"W1", "b1"} & arrays.keys():
-        dimensions = {"W2": 2, "b2": 1}
-    dtypes = [np.dtype(np.float32), np.dtype(np.float64)]
-    for name, n_axes in dimensions.items():
-        array = arrays.get(name)
-        if array is None:
-            raise RunError(f"{path}: expected the arrays {', '.join(dimensions)}, got no {name}")
-        where = f"{path}: array {name}"
-        if array.dtype not in dtypes:
-            raise RunError(f"{where}: expected float32 or float64, the same for all, got {array.dtype}")
-        dtypes = [array.dtype]
-        if array.ndim != n_axes or 0 in array.shape:
-            raise RunError(f"{where}: expected {n_axes} axes, none empty, got shape {array.shape}")
-        if not np.isfinite(array).all():
-            raise RunError(f"{where}: expected finite numbers, got NaN or infinity")
-    for first, second in (("W1", "b1"), ("W1", "W2"), ("W2", "b2")):
-        if first in dimensions and arrays[first].shape[1] != len(arrays[second]):
-            a, b = arrays[first].shape, arrays[second].shape
-            raise RunError(
-                f"{path}: array {second}: expected {a[1]} in axis 0, as {first} {a} has columns, got shape {b}"
-            )
+    if absent := {"W2", "b2"} - arrays.keys():
+        raise RunError(f"{path}: expected the arrays W1, b1, W2, b2, got no {min(absent)}")
+    try:
+        checked_params(Params(arrays.get("W1"), arrays.get("b1"), arrays["W2"], arrays["b2"]))
+    except ValueError as error:
+        raise RunError(f"{path}: {error}") from None
     return arrays, header
 
 
@@ -157,14 +142,3 @@ def _digest(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> str:
         digest.update(json.dumps([name, array.dtype.str, array.shape]).encode() + b"\n")
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
-
-
-def _require_known_format(path: str | Path, header: Mapping[str, Any]) -> None:
-    found, writer = header.get("format"), printable(str(header.get("twolayer")))[:60]
-    if type(found) is not int or found < 1:
-        raise RunError(f"{path}: expected a file that twolayer wrote, got a header without a format version")
-    if found > FORMAT:
-        raise RunError(
-            f"{path}: written by twolayer {writer} in file format {found}; this is twolayer {__version__}, which "
-            f"reads formats up to {FORMAT}: install twolayer {writer} or later to open it"
-        )

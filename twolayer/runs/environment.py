@@ -48,13 +48,9 @@ def recorded_digests(environment: Path) -> dict[str, str]:
 
 
 def describe_environment(data: Mapping[str, str] | None = None, engine: str = "numpy") -> Environment:
-    """Return the content of environment.json; nothing in it names the person or the host.
+    """Return the content of environment.json, with the SHA-256 of each data file; nothing names the person or the host.
 
     Call it once the engine is loaded: numba and scipy are recorded if they are imported.
-
-    Args:
-        data: SHA-256 of each data file by its path.
-        engine: numpy or numba.
     """
     numba = sys.modules.get("numba")
     return {
@@ -82,15 +78,9 @@ def describe_environment(data: Mapping[str, str] | None = None, engine: str = "n
 
 
 def differences_that_change_bits(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return the differences between two environments that can change the bits of a resumed run.
+    """Return a phrase for each difference that can change the bits of a resumed run: `"BLAS threads: 2 then, 1 now"`.
 
-    Args:
-        old: the environment of the run, as read from its environment.json.
-        new: today's environment.
-
-    Returns:
-        One phrase for each difference, e.g. `"BLAS threads: 2 then, 1 now"`. An entry that only one of them has (such
-        as a package that was not imported) is no difference.
+    An entry that only one of the environments has, such as a package that was not imported, is no difference.
     """
     found = []
     compiled = new.get("engine") == "numba"

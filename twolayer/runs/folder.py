@@ -28,7 +28,6 @@ from twolayer.utils.files import (
     CANNOT_READ,
     explained,
     held,
-    holds,
     leftovers,
     make_folders,
     open_regular,
@@ -83,7 +82,14 @@ def folder_lock(folder: Path) -> Iterator[tuple[str, ...]]:
 def _lock(descriptor: int, shared: bool = False) -> bool | None:
     """Lock a file without waiting; return False if another process holds the lock, None if there are no locks here."""
     try:
-        _lock_file(descriptor, shared)
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in _LOCKED:
             return False
@@ -93,33 +99,8 @@ def _lock(descriptor: int, shared: bool = False) -> bool | None:
     return True
 
 
-def _lock_file(descriptor: int, shared: bool) -> None:
-    if sys.platform == "win32":
-        import msvcrt
-
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-
-
 class RunFolder:
-    """The paths of one run.
-
-    Attributes:
-        path: the folder.
-        config: the resolved config; feeding it back makes the same run.
-        environment: versions, BLAS, threads, machine, data digests.
-        history: one row per epoch.
-        steps: the training loss along the steps, at most 900 per power of ten.
-        predictions: probabilities on validation and test rows, from the best parameters.
-        best: the model: the best parameters and all that prediction from raw rows needs.
-        last: the checkpoint from which the run resumes.
-        loss_curve: the picture of loss and accuracy.
-        summary: the final numbers; absent until the run ends or is interrupted.
-        snapshots: the folder of parameter snapshots, with `run.snapshot_epochs`.
-    """
+    """The paths of one run; docs/reference/run-folder.md says what each file is."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -178,14 +159,10 @@ class RunFolder:
 def create_run_folder(
     content: Mapping[str, bytes], *, parent: str | Path, name: str, now: datetime | None = None
 ) -> RunFolder:
-    """Create the folder `parent`/`name`-YYYYmmdd-HHMMSS, with -2, -3, ... where that is taken.
+    """Create the folder `parent`/`name`-YYYYmmdd-HHMMSS, with -2, -3, ... where that is taken, by the local time `now`.
 
-    Args:
-        content: what is in it from the first moment, by file name: config.yaml, environment.json, best.npz and
-            last.npz of step 0.
-        parent: the folder of runs, created if absent.
-        name: the config's name.
-        now: the local time for the name; None for the clock's.
+    `content` is in it from the first moment, by file name: config.yaml, environment.json, best.npz and last.npz of
+    step 0. `parent`, the folder of runs, is created if absent.
 
     Raises:
         RunError: if the system refuses; at most an empty `parent` is left.
@@ -201,7 +178,7 @@ def create_run_folder_at(content: Mapping[str, bytes], run_dir: str | Path) -> R
     """Create the run folder `run_dir`, which must not exist or be empty; see `create_run_folder`.
 
     An empty folder is filled in place, last.npz at the end: it may be a mount point or a current folder, which cannot
-    be replaced. What a killed process left of the same filling counts as empty.
+    be replaced.
 
     Raises:
         RunError: if there is something in the folder or the system refuses.
@@ -212,9 +189,9 @@ def create_run_folder_at(content: Mapping[str, bytes], run_dir: str | Path) -> R
         make_folders(run.path.parent)
     if not exists:
         return _create(content, run.path, iter([run.path]))
-    _require_empty(run, content)
+    _require_empty(run.path)
     with run.lock(), ExitStack() as undo:
-        _require_empty(run, content)
+        _require_empty(run.path)
         for name in sorted(content, key=lambda name: name == run.last.name):
             undo.callback(remove, run.path / name)
             write_atomically(run.path / name, content[name])
@@ -244,17 +221,12 @@ def _create(content: Mapping[str, bytes], path: Path, targets: Iterator[Path]) -
     raise RunError(f"{path}: another process made this folder at the same moment; choose another one")
 
 
-def _require_empty(run: RunFolder, content: Mapping[str, bytes]) -> None:
-    """Raise RunError if the folder holds more than the beginnings of this filling, cut short."""
-    with explained(run.path, "the run folder cannot be used"):
-        found = sorted(each.name for each in run.path.iterdir())
-        begun = set[str]()
-        if LOCK in found:  # a file with other content than this filling's is the user's, whatever its name
-            begun = {LOCK, *(each.name for each in leftovers(run.path, *content))}
-            begun |= {name for name in content if run.path / name != run.last and holds(run.path / name, content[name])}
-    if foreign := [name for name in found if name not in begun]:
+def _require_empty(folder: Path) -> None:
+    with explained(folder, "the run folder cannot be used"):
+        found = sorted(each.name for each in folder.iterdir() if each.name != LOCK)
+    if found:
         raise RunError(
-            f"{run.path}: expected an empty folder, got one with {foreign[0]} in it; choose a new or empty folder, "
+            f"{folder}: expected an empty folder, got one with {found[0]} in it; choose a new or empty folder, "
             "or resume the run if it is one"
         )
 
@@ -263,29 +235,26 @@ def open_run(path: str | Path) -> RunFolder:
     """Return the run folder at `path`.
 
     Raises:
-        RunError: if there is none (the message says what was found and, if it can be guessed, what was meant), or if
-            one of its names is not a file; see `RunFolder.require_box`.
+        RunError: if there is none (the message names the newest run nearby), or one of its names is not a file; see
+            `RunFolder.require_box`.
     """
     run = RunFolder(Path(path))
     with explained(run.path, CANNOT_READ):
         missing = [each.name for each in (run.config, run.last) if not os.path.lexists(each)]
         if missing or not run.path.is_dir():
-            raise RunError(f"{path}: {_what_it_is(run, missing)}")
+            raise RunError(f"{path}: {_what_it_is(run.path, missing)}")
     run.require_box()
     return run
 
 
-def _what_it_is(run: RunFolder, missing: list[str]) -> str:
-    """Describe a path that is not a run folder, and what may have been meant."""
-    if run.path.is_dir():
-        if newest := _newest_run(run.path):
-            return f"not a run folder but a folder of runs; the newest in it is {newest}"
-        return f"expected a run folder, which 'train' creates, got one without {' and '.join(missing)}"
-    if run.path.exists():
-        meant = f"; did you mean {run.path.parent}?" if RunFolder(run.path.parent).last.is_file() else ""
-        return f"expected a run folder, got a file{meant}"
-    newest = _newest_run(run.path.parent)
-    return "no such run folder" + (f"; the newest run in {run.path.parent} is {newest}" if newest else "")
+def _what_it_is(path: Path, missing: list[str]) -> str:
+    """Describe a path that is not a run folder, and the run that may have been meant."""
+    place = path if path.is_dir() else path.parent
+    newest = _newest_run(place)
+    hint = f"; the newest run in {place} is {newest}" if newest else ""
+    if path.is_dir():
+        return f"expected a run folder, which 'train' creates, got one without {' and '.join(missing)}{hint}"
+    return ("expected a run folder, got a file" if path.exists() else "no such run folder") + hint
 
 
 def _newest_run(folder: Path) -> Path | None:

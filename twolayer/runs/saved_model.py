@@ -57,9 +57,7 @@ class Model:
     def predict_rows(self, path: str | Path, notes: list[str] | None = None) -> tuple[NDArray[np.intp], Array]:
         """Return the class indices (N,) with the highest scores, and the probabilities (N, C), of a file's rows.
 
-        Args:
-            path: a table (CSV, Parquet, Feather, xlsx), npz, npy or IDX file.
-            notes: gets a sentence for columns that are not used and categories that training did not have.
+        `notes` gets a sentence for columns that are not used and categories that training did not have.
 
         Raises:
             DataError: for any error in the file, or scores that are too large for the network's floats.
@@ -86,10 +84,7 @@ class Model:
 
 
 def load_model(path: str | Path) -> Model:
-    """Return the model in an .npz file, or the best one of a run folder.
-
-    Args:
-        path: a run folder, or a file such as its best.npz.
+    """Return the model in a file such as best.npz, or the best one of a run folder.
 
     Raises:
         RunError: if there is none, or the file is damaged or not a model.
@@ -115,10 +110,7 @@ def load_model(path: str | Path) -> Model:
 
 
 def read_predictions(path: Path) -> tuple[dict[str, Array], tuple[str | int, ...]]:
-    """Return what a run predicted at its end.
-
-    Args:
-        path: the predictions.npz.
+    """Return what a predictions.npz says a run predicted at its end.
 
     Returns:
         For `validation` and `test`, if the run has such rows: `test_rows` (N,), their numbers in the source, `test_y`

@@ -9,25 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twolayer.data.rows import ArrayRows
-from twolayer.network.backprop import numbers, require_classes, require_params, require_shape, require_weights
+from twolayer.network.backprop import numbers, require_classes, require_shape, require_weights
 from twolayer.network.model import Array, Params
 from twolayer.solver.metrics import RowSource
-
-
-def checked_params(params: Any) -> Params:
-    """Return Params of arrays that fit each other; raise ValueError that names the one that does not."""
-    checked = require_params(params)
-    for name, array in checked.named().items():
-        if array.dtype not in (np.float32, np.float64) or array.dtype != checked.W2.dtype:
-            raise ValueError(
-                f"params.{name}: expected float32 or float64, the same for all arrays, got {array.dtype} "
-                f"(W2 is {checked.W2.dtype})"
-            )
-        if not np.isfinite(array).all():
-            raise ValueError(f"params.{name}: expected finite numbers, got {array[~np.isfinite(array)][0]}")
-    if min(checked.W2.shape) == 0:
-        raise ValueError(f"params.W2: expected at least one unit and one class, got {checked.W2.shape}")
-    return checked
 
 
 def fitting_rows(X: Any | RowSource, y: Any, params: Params, what: str = "") -> tuple[RowSource, NDArray[Any]]:

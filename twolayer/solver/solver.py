@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.network.backprop import penalty
+from twolayer.network.backprop import checked_params, penalty
 from twolayer.network.model import Array, Params, flat_copy, flat_zeros
 from twolayer.network.optim import OPTIMIZERS
 from twolayer.network.schedules import learning_rates
@@ -34,7 +34,7 @@ from twolayer.solver.engine import (
     blas_threads,
     chunk_steps,
 )
-from twolayer.solver.inputs import checked_params, fitting_rows, fitting_weights
+from twolayer.solver.inputs import fitting_rows, fitting_weights
 from twolayer.solver.metrics import Evaluator, RowSource, hidden_activity, weight_changes
 from twolayer.solver.state import Best, Chunk, Record, SolverProgress, explain_divergence
 from twolayer.utils.blas import at_most_threads

@@ -62,15 +62,10 @@ class CheckFailedError(TwoLayerError):
 
 
 def import_extra(module: str, extra: str, what_for: str) -> ModuleType:
-    """Return the optional package `module`.
-
-    Args:
-        module: dotted name to import, e.g. `"numba"`.
-        extra: name of the extra in pyproject.toml that installs it.
-        what_for: the feature, as the subject of the message, e.g. `"engine: numba"`.
+    """Return the optional package `module`, which the `extra` of pyproject.toml installs.
 
     Raises:
-        MissingExtraError: if the package is not installed; names the extra to install.
+        MissingExtraError: if it is not installed: `what_for`, such as "engine: numba", needs the extra.
     """
     try:
         return importlib.import_module(module)

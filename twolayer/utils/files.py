@@ -40,21 +40,15 @@ _REMEDIES = {
     errno.ENOSPC: "free some space on that disk or choose a folder on another one",
     errno.EDQUOT: "free some of your quota or choose a folder on another disk",
     errno.EFBIG: "raise the file-size limit (ulimit -f) or choose another file system",
-    errno.EACCES: "choose a folder you may write to, or change its permissions",
-    errno.EPERM: "choose a folder you may write to, or change its permissions",
+    errno.EACCES: "change its permissions, or choose another place",
+    errno.EPERM: "change its permissions, or choose another place",
     errno.EROFS: "choose a folder on a disk that is not read-only",
-    errno.ENOENT: "create its folder first, or check whether it was moved or deleted",
+    errno.ENOENT: "check the name, and whether it or its folder was moved or deleted",
     errno.ENOTDIR: "a part of the path is a file; choose another path",
-    errno.EISDIR: "a folder with that name already exists; choose another path",
+    errno.EISDIR: "a folder has that name; choose another path",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
     errno.EIO: "the device is failing: save what you can and choose another disk",
-}
-_READING_REMEDIES = {
-    errno.ENOENT: "check the name, and whether it was moved or deleted",
-    errno.EACCES: "change its permissions, or read a copy",
-    errno.EPERM: "change its permissions, or read a copy",
-    errno.EISDIR: "choose a file",
 }
 _KINDS = {
     stat.S_IFREG: "a file",
@@ -159,10 +153,8 @@ def explained(path: Path, cannot: str = "cannot be written") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        remedies = _REMEDIES | (_READING_REMEDIES if cannot == CANNOT_READ else {})
-        remedy = remedies.get(error.errno or 0)
-        reason = f"{path}: {cannot}: {error.strerror or error}"
-        raise RunError(f"{reason}; {remedy}" if remedy else reason) from error
+        remedy = _REMEDIES.get(error.errno or 0)
+        raise RunError(f"{path}: {cannot}: {error.strerror or error}" + (f"; {remedy}" if remedy else "")) from error
 
 
 def unpacked_limit(packed_bytes: int) -> int:
@@ -182,12 +174,8 @@ def open_regular(path: Path, flags: int = os.O_RDONLY, *, follow: bool = False) 
     """Open a regular file without waiting and return its descriptor.
 
     The kind is checked before opening, since opening a device can have effects, and again on what was opened. A file
-    whose size is mostly holes is treated as a packed one: see `unpacked_limit`.
-
-    Args:
-        path: the file.
-        flags: as of `os.open`.
-        follow: accept a link to a regular file, as for a path that the user gave.
+    whose size is mostly holes is treated as a packed one: see `unpacked_limit`. With `follow`, as for a path that the
+    user gave, it may be a link.
 
     Raises:
         OSError: if the file is of another kind, its size is made of holes, or the system refuses.
@@ -195,8 +183,8 @@ def open_regular(path: Path, flags: int = os.O_RDONLY, *, follow: bool = False) 
     try:
         require_regular(path, follow=follow)
         name, folder = _located(path)
-        flags_here = flags | _O_BINARY | _O_NONBLOCK | (0 if follow else _O_NOFOLLOW)
-        descriptor = os.open(name, flags_here, 0o666, dir_fd=folder)
+        how = flags | _O_BINARY | _O_NONBLOCK | (0 if follow else _O_NOFOLLOW)
+        descriptor = os.open(name, how, 0o666, dir_fd=folder)
     except ValueError as error:  # a NUL in the name
         raise OSError(errno.EINVAL, str(error)) from None
     try:
@@ -244,9 +232,9 @@ def read_whole(path: Path, *, follow: bool = False) -> bytes:
         return file.read()
 
 
-def holds(path: Path, content: bytes, *, follow: bool = False) -> bool:
-    """Return whether there is a regular file with exactly this content that can be read."""
-    with suppress(OSError), open_to_read(path, follow=follow) as file:
+def holds(path: Path, content: bytes) -> bool:
+    """Return whether there is a regular file, or a link to one, with exactly this content that can be read."""
+    with suppress(OSError), open_to_read(path, follow=True) as file:
         return file.read(len(content) + 1) == content
     return False
 

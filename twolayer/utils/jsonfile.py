@@ -17,11 +17,7 @@ _MAX_DIGITS = 40
 
 
 def parse_object(text: bytes, where: str) -> dict[str, Any]:
-    """Return the JSON object in `text`, UTF-8 of at most `MAX_BYTES`.
-
-    Raises:
-        RunError: if it is anything else, with `where` as its place.
-    """
+    """Return the JSON object in `text`, UTF-8 of at most `MAX_BYTES`; raise RunError with `where` for anything else."""
     if len(text) > MAX_BYTES:
         raise RunError(f"{where}: expected at most {MAX_BYTES:,} bytes of JSON, got {len(text):,}")
     try:

@@ -30,22 +30,16 @@ MAX_MEMBERS = 1000
 MAX_HEADER = 10_000  # bytes of a .npy header; NumPy's own limit
 
 _MAX_DIRECTORY = 4 << 20  # bytes of a .npz's table of contents: what a thousand members with long names can take
-_MAGIC = b"\x93NUMPY"
-_READ_HEADER = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
+_READ_HEADER = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _END_RECORDS = re.compile(rb"PK(?=\x05\x06.{8}(.{4})|\x06\x06.{36}(.{8}))", re.DOTALL)
 _DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 
 
 def read_npy(path: str | Path, mapped: bool = False) -> Array:
-    """Return the array in a .npy file.
+    """Return the array in a .npy file: booleans, integers, floats or text, in the file's byte order.
 
-    Args:
-        path: the file.
-        mapped: leave the numbers in the file, read-only, and let the system fetch what is used. The file must not
-            shrink while the array is in use.
-
-    Returns:
-        An array of booleans, integers, floats or text, in the file's byte order.
+    With `mapped` the numbers stay in the file, read-only, and the system fetches what is used; the file must not shrink
+    meanwhile.
 
     Raises:
         FileError: if the file cannot be read, holds anything else, or has another size than its header says.
@@ -65,25 +59,26 @@ def map_array(file: BinaryIO, dtype: np.dtype[Any], shape: tuple[int, ...], offs
 
 
 def read_npz(path: str | Path, *, follow: bool = True) -> dict[str, Array]:
-    """Return all arrays in a .npz file, by name.
+    """Return all arrays in a .npz file by name: booleans, integers, floats or text, in the file's byte order.
 
-    Args:
-        path: the file, as written by `np.savez` or `np.savez_compressed`.
-        follow: accept a link to the file.
-
-    Returns:
-        Arrays of booleans, integers, floats or text, in the file's byte order.
+    Without `follow` a link to the file is refused.
 
     Raises:
         FileError: if the file cannot be read, is damaged, holds anything else, or would unpack to far more than its
             own size.
     """
     path = Path(path)
+    arrays = {}
     with _opened(path, follow=follow) as (file, size):
         _require_small_directory(file, size, path)
         with zipfile.ZipFile(file) as archive:
-            members = _members(archive, size, path)
-            return {name: _read_member(archive, info, f"{path} ({name})") for name, info in members.items()}
+            for name, info in _members(archive, size, path).items():
+                where = f"{path} ({name})"
+                with archive.open(info) as member:
+                    _read_header(member, info.file_size, where)
+                with archive.open(info) as member:  # zipfile checks no sum of one that was moved in
+                    arrays[name] = _checked(np.lib.format.read_array(member, allow_pickle=False), where)
+    return arrays
 
 
 @contextmanager
@@ -108,13 +103,11 @@ def _refuse(where: str, expected: str, got: str) -> NoReturn:
 
 def _read_header(file: IO[bytes], size: int, where: str) -> tuple[np.dtype[Any], tuple[int, ...], bool]:
     """Return dtype, shape and order of a .npy of `size` bytes, checked; read `file` from its start up to the data."""
-    start = file.read(8)
-    if start[:6] != _MAGIC or len(start) < 8:
-        _refuse(where, f"a .npy file, which starts with {_MAGIC!r}", f"{start[:6]!r}")
-    read_header = _READ_HEADER.get(start[6])
+    version = np.lib.format.read_magic(file)
+    read_header = _READ_HEADER.get(version)
     if read_header is None:  # 3.0 is for fields with names outside Latin-1
-        _refuse(where, ".npy format version 1.0 or 2.0", f"version {start[6]}.{start[7]}")
-    length = int.from_bytes(file.read(2 if start[6] == 1 else 4), "little")
+        _refuse(where, ".npy format version 1.0 or 2.0", f"version {version[0]}.{version[1]}")
+    length = int.from_bytes(file.read(2 if version == (1, 0) else 4), "little")
     if length > min(MAX_HEADER, size):  # before NumPy takes memory for it
         _refuse(where, f"a header of at most {MAX_HEADER:,} bytes, within the file", f"{length:,} in {size:,}")
     file.seek(8)
@@ -169,23 +162,12 @@ def _members(archive: zipfile.ZipFile, size: int, path: Path) -> dict[str, zipfi
         _refuse(str(path), f"at most {MAX_MEMBERS:,} members", f"{len(infos):,}")
     members: dict[str, zipfile.ZipInfo] = {}
     for info in infos:
-        name = info.filename.removesuffix(".npy")
-        shown = repr(name[:60])
-        if name == info.filename:
-            _refuse(str(path), "only .npy members, as np.savez writes them", f"a member {shown}")
-        if name in members:
-            _refuse(str(path), "each name once", f"two members {shown}")
-        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            _refuse(str(path), "stored or deflated members", f"{shown} compressed by method {info.compress_type}")
+        name, method = info.filename.removesuffix(".npy"), info.compress_type
+        if name == info.filename or name in members or method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            found = f"{info.filename[:60]!r}, packed by method {method}"
+            _refuse(str(path), "only .npy members, stored (0) or deflated (8), each name once", found)
         members[name] = info
     total, limit = sum(info.file_size for info in infos), unpacked_limit(size)
     if total > limit:
         _refuse(str(path), f"at most {limit:,} bytes inside; np.savez stores without such a limit", f"{total:,}")
     return members
-
-
-def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> Array:
-    with archive.open(info) as file:
-        _read_header(file, info.file_size, where)
-    with archive.open(info) as file:  # from the start again: zipfile checks no sum of a file in which one has moved
-        return _checked(np.lib.format.read_array(file, allow_pickle=False), where)

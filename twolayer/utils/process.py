@@ -15,10 +15,9 @@ from typing import Any
 
 
 class StopRequest:
-    """Listens for SIGINT and SIGTERM while it is entered; outside the main thread Python delivers none.
+    """Listens for SIGINT and SIGTERM while it is entered, and keeps the `signal_number` of the one that came.
 
-    Attributes:
-        signal_number: the signal that came, or None.
+    Outside the main thread Python delivers none.
     """
 
     def __init__(self) -> None:

@@ -12,10 +12,15 @@ from tqdm import tqdm
 PLAIN_LINES = 20  # about this many in a training whose output goes to a file
 NOTEBOOK_COLUMNS = 100
 NARROW = 60  # columns, below which a terminal is not shown the time that remains
-_WIDE_BAR, _NARROW_BAR = "{desc}|{bar}|{percentage:3.0f}% {remaining}", "{desc}|{bar}|{percentage:3.0f}%"
-_RESERVED = 16  # columns for the bar, ` 100% 00:00:00` and what separates them
-_NAMES = {"train_loss": "train loss", "val_loss": "val loss", "val_accuracy": "val acc", "learning_rate": "rate"}
-_NAMES_ALONE = {"train_loss": "train loss", "train_accuracy": "train acc", "learning_rate": "rate"}
+_BAR, _REMAINING = "{desc} |{bar}|{percentage:3.0f}%", " {remaining}"
+_RESERVED = 17  # columns for the bar, ` 100% 00:00:00` and what separates them
+_FIGURES = (
+    ("val_accuracy", "val acc", 4),  # column of the record, name, digits
+    ("train_accuracy", "train acc", 4),
+    ("train_loss", "loss", 3),
+    ("val_loss", "val loss", 3),
+    ("learning_rate", "rate", 4),
+)
 
 
 class _Bar:
@@ -42,23 +47,17 @@ class _Bar:
 
 
 class ProgressBar(_Bar):
-    """Shows how far a training is.
+    """Shows how far a training is: of the rows it visits in all epochs together, `done_rows` before it was resumed.
 
-    Args:
-        total_rows: rows that the whole training visits, all epochs together.
-        done_rows: rows visited before, of a resumed run.
-        epochs: planned epochs.
-        quiet: show nothing.
-        stream: where to show it; None for standard error, or in a notebook standard output, which is not shown as an
-            error there.
+    It is shown on standard error, or in a notebook on standard output, which is not marked as an error there.
     """
 
     def __init__(
         self, total_rows: int, done_rows: int, epochs: int, *, quiet: bool = False, stream: TextIO | None = None
     ) -> None:
-        super().__init__(quiet=quiet, stream=stream, total=total_rows, initial=done_rows, bar_format=_WIDE_BAR)
+        super().__init__(quiet=quiet, stream=stream, total=total_rows, initial=done_rows, bar_format=_BAR + _REMAINING)
         self._epochs, self._rows, self._started = epochs, 0, time.perf_counter()
-        self._bar.set_description_str(f"epoch 0/{epochs} ", refresh=False)
+        self._bar.set_description_str(f"epoch 0/{epochs}", refresh=False)
 
     def say(self, text: str) -> None:
         """Show a line above the bar."""
@@ -72,29 +71,26 @@ class ProgressBar(_Bar):
         self._bar.update(n_rows)
 
     def epoch(self, record: Mapping[str, float | None]) -> None:
-        """Show an epoch's record (see `solver.Solver.run`)."""
+        """Show an epoch's record (see `solver.Solver.run`): on a terminal as many figures as it has columns for."""
         epoch = int(record["epoch"] or 0)
-        start = f"epoch {epoch}/{self._epochs}"
-        if not self._bar.disable:
-            columns = self._bar.format_dict["ncols"] or 80
-            self._bar.bar_format = _WIDE_BAR if columns >= NARROW else _NARROW_BAR
-            figures = sorted(_figures(record, {"train_loss": "loss"}), key=lambda figure: " acc " not in figure)
-            self._bar.set_description_str(_fitting(start, figures, columns - _RESERVED), refresh=False)
+        text = f"epoch {epoch}/{self._epochs}"
+        hidden = None if record["val_accuracy"] is None else "train_accuracy"
+        shown = [(label, record[name], digits) for name, label, digits in _FIGURES if name != hidden]
+        figures = [f"{label} {value:.{digits}g}" for label, value, digits in shown if value is not None]
         if self._plain and (epoch % max(1, self._epochs // PLAIN_LINES) == 0 or epoch == self._epochs):
             rate = self._rows / max(time.perf_counter() - self._started, 1e-9)
-            self._line(f"{start}: {', '.join(_figures(record))}, {rate:,.0f} rows/s")
+            self._line(f"{text}: {', '.join(figures)}, {rate:,.0f} rows/s")
+        if not self._bar.disable:
+            columns = self._bar.format_dict["ncols"] or 80
+            self._bar.bar_format = _BAR + (_REMAINING if columns >= NARROW else "")
+            for k, figure in enumerate(figures):
+                if k == 0 or len(text) + len(figure) + 2 <= columns - _RESERVED:
+                    text += f", {figure}"
+            self._bar.set_description_str(text, refresh=False)
 
 
 class Tally(_Bar):
-    """Counts things that get done in any order, such as the trainings of a sweep.
-
-    Args:
-        total: how many there are; None if unknown.
-        done: how many were done before.
-        unit: what they are, e.g. `"run"`.
-        quiet: show nothing.
-        stream: where to show it; as of `ProgressBar`.
-    """
+    """Counts things that get done in any order, such as the runs of a sweep; `total` is None if unknown."""
 
     def __init__(
         self, total: int | None, done: int, unit: str, *, quiet: bool = False, stream: TextIO | None = None
@@ -115,21 +111,3 @@ def _in_notebook() -> bool:
     """Return whether the code runs in the kernel of a notebook."""
     ipython = sys.modules.get("IPython")
     return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
-
-
-def _figures(record: Mapping[str, float | None], short: Mapping[str, str] | None = None) -> list[str]:
-    """Return the figures of an epoch in words; with `short`, other names and losses of three digits."""
-    names = _NAMES_ALONE if record["val_accuracy"] is None else _NAMES
-    digits = {name: 4 if short is None or "loss" not in name else 3 for name in names}
-    labels = names | dict(short or {})
-    return [f"{labels[name]} {record[name]:.{digits[name]}g}" for name in names if record[name] is not None]
-
-
-def _fitting(start: str, figures: list[str], columns: int) -> str:
-    """Return the start and as many figures, the first in any case, as there are columns for."""
-    text = start
-    for k, figure in enumerate(figures):
-        if k and len(text) + len(figure) + 3 > columns:
-            break
-        text += f", {figure}"
-    return f"{text} "

@@ -5,33 +5,16 @@ resumed run draws what the uninterrupted one would have drawn."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
+# A purpose's place is its number, which never changes its meaning, or old runs could not be repeated.
 Purpose = Literal["init", "split", "shuffle", "evaluate", "generate", "check", "test_split", "fuzz", "folds"]
-
-# A fixed table: a number, once given, never changes its meaning, or old runs could not be repeated.
-PURPOSES: dict[Purpose, int] = {
-    "init": 0,
-    "split": 1,
-    "shuffle": 2,
-    "evaluate": 3,
-    "generate": 4,
-    "check": 5,
-    "test_split": 6,
-    "fuzz": 7,
-    "folds": 8,
-}
+PURPOSES: dict[Purpose, int] = {purpose: number for number, purpose in enumerate(get_args(Purpose))}
 
 
 def generator(seed: int, purpose: Purpose, index: int = 0) -> np.random.Generator:
-    """Return the generator for one purpose of the run with this seed.
-
-    Args:
-        seed: the run's seed, a non-negative integer.
-        purpose: what the numbers are for, a key of `PURPOSES`.
-        index: which one of several, e.g. the epoch of a shuffle.
-    """
+    """Return the generator for one purpose of the run with this seed; `index` is, for instance, a shuffle's epoch."""
     sequence = np.random.SeedSequence(entropy=seed, spawn_key=(PURPOSES[purpose], index))
     return np.random.Generator(np.random.PCG64(sequence))

@@ -46,14 +46,10 @@ SYNONYMS = {
         "separator": "sep delimiter",
         "test": "test_size",
         "train": "training file path dataset",
-        "train_accuracy": "train_acc training_accuracy",
         "val_accuracy": "val_acc acc accuracy validation_accuracy",
         "val_auc": "auc roc_auc",
-        "val_balanced_accuracy": "balanced_accuracy",
         "val_f1": "f1 f1_macro",
-        "val_loss": "validation_loss",
         "validation": "val valid validation_split validation_fraction",
-        "warmup_epochs": "warmup",
     }.items()
     for name in names.split()
 }
