@@ -106,6 +106,12 @@ class TestOneForm:
         assert data.preparation.feature_names == expected.preparation.feature_names
         np.testing.assert_array_equal(data.train.y, expected.train.y)
 
+    @pytest.mark.parametrize("header", ["a,t,y\n", ""])
+    def test_marks_inside_quotes_separate_nothing(self, tmp_path, header):
+        rows = "".join(f'{i}.5,"p;{i};r;s","{"uv"[i % 2]}"\n' for i in range(8))
+        data = load(csv(tmp_path, header + rows), label=2, ignore=[1])
+        np.testing.assert_array_equal(all_rows(data.train.X, float)[:, 0], np.arange(8) + 0.5)
+
     @pytest.mark.parametrize(
         ("text", "keys"),
         [
@@ -185,6 +191,7 @@ class TestValues:
             ("1 200,5", "1200.5"),
             ("12,345,678", "12345678"),
             ("0,5", "0.5"),
+            ("-0,760", "-0.760"),
             ("45%", "45"),
             ("(7)", "-7"),
             ("\u22123", "-3"),
@@ -198,9 +205,9 @@ class TestValues:
         assert plain_number(written) == plain
 
     def test_values_that_differ_in_case_or_punctuation_are_kept_apart_and_named(self, tmp_path):
-        values = ["yes", "Yes", "A-", "A+", "A", "New York", "new-york", "<=50K", ">50K", "<=50K."]
+        values = ["yes", "Yes", "A-", "A+", "A", "New York", "new\u200byork", "<=50K", ">50K", "<=50K."]
         assert near_equal_notes(values, "k") == [
-            "k: 'yes' and 'Yes', 'New York' and 'new-york', '<=50K' and '<=50K.' differ only in case or punctuation "
+            "k: 'yes' and 'Yes', 'New York' and 'new\\u200byork', '<=50K' and '<=50K.' differ only in case or punctuation "
             "and are kept apart"
         ]
         data = load(csv(tmp_path, "a,y\n1,yes\n2,Yes\n3,no\n"))

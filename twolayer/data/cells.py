@@ -127,7 +127,8 @@ def plain_number(text: str) -> str | None:
     if inner[:1] == "(" and inner[-1:] == ")":
         inner = f"-{inner[1:-1]}"
     whole, mark, digits = inner.rpartition("." if inner.rfind(".") > inner.rfind(",") else ",")
-    if mark in whole or (mark == "," and len(digits) == 3 and "." not in whole):  # it separates thousands
+    may_group = mark == "," and len(digits) == 3 and "." not in whole and whole.lstrip("-") != "0"
+    if mark in whole or may_group:  # it separates thousands
         whole, mark, digits = whole + mark + digits, "", ""
     first, *groups = whole.replace(".", ",").split(",")
     plain = first + "".join(groups) + mark.replace(",", ".") + digits

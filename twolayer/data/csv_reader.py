@@ -293,20 +293,21 @@ def _rows(lines: Sequence[str], separator: str) -> list[list[str]]:
 
 
 def _detect_separator(lines: Sequence[str], where: str) -> str:
-    """Return the separator that gives most lines the same number of cells, more than one."""
-    found: list[tuple[float, int, str]] = []
+    """Return the separator that gives most lines, the first among them, the same number of cells, more than one."""
+    found: list[tuple[float, bool, bool, int, str]] = []
     for mark in SEPARATORS:
         if not any(mark in line for line in lines[:100]):
             continue
         rows = [row for row in _rows(lines, mark) if row]
         count, lines_of_it = Counter(map(len, rows)).most_common(1)[0]
         if count > 1:
-            found.append((round(lines_of_it / len(rows), 1), count, mark))
+            is_tidy = not any('"' in cell for row in rows[:100] for cell in row)  # no quote was cut in two
+            found.append((round(lines_of_it / len(rows), 1), len(rows[0]) == count, is_tidy, count, mark))
             inner = [clean(cell) for row in rows for cell in row if "," in cell] if mark != "," else []
             if inner and all(number_of(cell, ",") is not None for cell in inner):
-                found = [entry for entry in found if entry[2] != ","]  # its commas are decimal points
+                found = [entry for entry in found if entry[-1] != ","]  # its commas are decimal points
     if found:
-        return max(found)[2]
+        return max(found)[-1]
     words = [line.split() for line in lines if line.strip()]
     if len(words) > 1 and len(words[0]) > 1 and len({len(row) for row in words[:100]}) == 1:
         way = "tr -s ' ' ',' < FILE > rows.csv"

@@ -95,7 +95,7 @@ def near_equal_notes(values: Sequence[Label], name: str) -> list[str]:
     met: dict[str, str] = {}
     pairs = []
     for value in values:
-        letters = "".join(c for c in str(value).casefold() if c not in "- ._,;:'\"!()")
+        letters = "".join(c for c in str(value).casefold() if c.isprintable() and c not in "- ._,;:'\"!()")
         if isinstance(value, int) or not letters or number_of(value) is not None:
             continue
         first = met.setdefault(letters + "-" * ("-" in (value[0], value[-1])), value)  # A- is not A

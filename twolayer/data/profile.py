@@ -20,7 +20,7 @@ from twolayer.data.csv_reader import CsvFile
 from twolayer.data.labels import MISSING, Leak, find_leaks, near_equal_notes
 from twolayer.data.table import Opened, open_table
 from twolayer.network.model import Array
-from twolayer.utils.text import data_error, did_you_mean, shown, some
+from twolayer.utils.text import counted, data_error, did_you_mean, shown, some
 
 Use = Literal["label", "ignore", "constant", "categorical", "number"]
 
@@ -198,7 +198,11 @@ def guess_table(source: Any, label: str | None = None, test: Any = None, reading
         found = "no column that repeats few values" + f", but quantities: {some(quantities, 3)}" * bool(quantities)
         raise data_error(where, "a label", found, "this program classifies: --label NAME names a column of classes")
     if chosen.distinct < 2:
-        raise data_error(where, "a label of two classes or more", f"{shown(chosen.name)} with {chosen.distinct}")
+        found = f"{shown(chosen.name)} with {chosen.distinct}"
+        hint = (
+            f"{counted(chosen.missing, 'row')} without a label; to keep a class such as 'NA', set data.missing_values"
+        )
+        raise data_error(where, "a label of two classes or more", found, hint if chosen.missing else "")
     for profile in profiles:
         if profile is not chosen:
             profile.use, profile.why = _guess_use(profile, rows)
