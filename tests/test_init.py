@@ -490,6 +490,6 @@ class TestTheQuestionAtATerminal:
 def test_a_class_that_is_spelt_as_nothing_is_named_where_one_class_is_left(tmp_path):
     write_csv(tmp_path / "t.csv", [[i, i % 7, ("NA", "EU")[i % 2]] for i in range(40)], ["a", "b", "y"])
     with pytest.raises(
-        DataError, match="two classes or more, got 'y' with 1; 20 rows without a label; .* missing_values"
+        DataError, match="two classes or more, got 'y' with 1; 20 rows without a label; .* data.missing_values"
     ):
         guess_table(tmp_path / "t.csv", "y")

@@ -207,8 +207,8 @@ class TestValues:
     def test_values_that_differ_in_case_or_punctuation_are_kept_apart_and_named(self, tmp_path):
         values = ["yes", "Yes", "A-", "A+", "A", "New York", "new\u200byork", "<=50K", ">50K", "<=50K."]
         assert near_equal_notes(values, "k") == [
-            "k: 'yes' and 'Yes', 'New York' and 'new\\u200byork', '<=50K' and '<=50K.' differ only in case or punctuation "
-            "and are kept apart"
+            "k: 'yes' and 'Yes', 'New York' and 'new\\u200byork', '<=50K' and '<=50K.' differ only in case or "
+            "punctuation and are kept apart"
         ]
         data = load(csv(tmp_path, "a,y\n1,yes\n2,Yes\n3,no\n"))
         assert data.classes == ("Yes", "no", "yes")
