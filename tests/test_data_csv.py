@@ -218,8 +218,8 @@ ROWS = "a,b,y\n1,2,0\n3,4,1\n"
             {"categorical": [-4]},
             "expected a position from 0 to 2, or -3 to -1, got categorical column -4",
         ),
-        (ROWS, {"ignore": ["y"]}, "the label 'y' in 'ignore' or 'categorical'"),
-        (ROWS, {"ignore": [0], "categorical": ["a"]}, "column 'a' in 'ignore' and in 'categorical'"),
+        (ROWS, {"ignore": ["y"]}, "the label 'y' in neither 'ignore' nor 'categorical'"),
+        (ROWS, {"ignore": [0], "categorical": ["a"]}, "column 'a' in 'ignore' or 'categorical', got it in both"),
         (ROWS, {"ignore": ["a", "b"]}, "3 columns, none of them a feature"),
         (
             "a,a,y\n1,2,0\n",

@@ -234,7 +234,7 @@ class TestValues:
         notes = []
         X, _ = load(train, categorical=["k"]).preparation.read(new, notes=notes)
         np.testing.assert_array_equal(X, [[1, 0], [0, 0], [0, 0], [0, 0]])
-        assert "3 cells with a category that training did not have ('blue', 'red') count as none" in notes[0]
+        assert "3 cells with a category that training did not have ('blue', 'red'), taken as none" in notes[0]
         strict = load(train, categorical=["k"], unseen="error").preparation
         with pytest.raises(DataError, match="n.csv:3: column 'k': expected a category known .*, got 'blue'"):
             strict.read(new)
