@@ -131,6 +131,14 @@ class TestOneForm:
         path = csv(tmp_path, "a;b;y\n" + f"{cells};u\n{cells};v\n" * 3)
         assert any("if it separates thousands, remove it" in note for note in load(path).notes) is noted
 
+    def test_commas_that_may_separate_thousands_are_no_decimal_commas(self, tmp_path):
+        path = csv(tmp_path, "a\tb\ty\n" + "4,213\t7\tu\n950\t8\tv\n" * 3)
+        with pytest.raises(
+            DataError, match="expected a number written as 4213, got '4,213'; if the comma is a decimal"
+        ):
+            load(path)
+        assert load(path, decimal=",").train.X.raw(np.arange(2))[:, 0].tolist() == [4.213, 950]
+
     def test_another_encoding_is_given_by_its_name(self, tmp_path):
         (tmp_path / "t.csv").write_bytes("a,y\n1,é\n2,x\n".encode("latin-1"))
         with pytest.raises(

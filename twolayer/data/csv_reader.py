@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import csv as pa_csv
 
-from twolayer.data.cells import Reading, clean, number_of
+from twolayer.data.cells import Reading, clean, number_of, plain_number
 from twolayer.data.columns import unique_names
 from twolayer.data.files import read_bytes, refuse_foreign
 from twolayer.utils.text import counted, data_error, shown
@@ -181,8 +181,8 @@ class CsvFile:
             self.notes.append(
                 f"{self.where}: {dotted[0]} is read with a decimal point; if it separates thousands, remove it"
             )
-        commas = sum("," in cell and number_of(cell, ",") is not None for cell in cells)
-        if dotted or not commas:
+        commas = [cell for cell in cells if "," in cell and number_of(cell, ",") is not None]
+        if dotted or all("." not in (plain_number(cell) or ".") for cell in commas):  # they may separate thousands
             return "."
         self.notes.append(f"{self.where}: decimal commas; data.decimal overrules it")
         return ","
