@@ -56,13 +56,6 @@ _HOMES = {
     for name in names.split()
 }
 
-# Modules that the README of 0.1 named; they import for one more release.
-_MOVED = {
-    "twolayer.bridges": ("interop.bridges",),
-    "twolayer.estimator": ("interop.classifier", "interop.bridges"),
-    "twolayer.saved_model": ("runs.saved_model",),
-}
-
 __all__ = sorted(_HOMES)
 
 
@@ -79,18 +72,15 @@ def __dir__() -> list[str]:
 
 
 class _MovedModule(ModuleType):
-    """A module under its old name: each use of it warns and reads the name from where it is now."""
+    """A module under its name of version 0.1, for one more release: each use warns and gives the public name."""
 
     def __getattr__(self, name: str) -> Any:
-        if not name.startswith("__"):
-            for home in _MOVED[self.__name__]:
-                module = importlib.import_module(f"twolayer.{home}")
-                if hasattr(module, name):
-                    instead = f"twolayer.{name}" if name in _HOMES else f"twolayer.{home}.{name}"
-                    text = f"{self.__name__}.{name} has moved; use {instead}. The old name goes in the next release"
-                    warnings.warn(text, DeprecationWarning, stacklevel=2)
-                    return getattr(module, name)
-        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        if name not in _HOMES:
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        text = f"{self.__name__}.{name} has moved; use twolayer.{name}. The old name goes in the next release"
+        warnings.warn(text, DeprecationWarning, stacklevel=2)
+        return getattr(sys.modules["twolayer"], name)
 
 
-sys.modules |= {name: _MovedModule(name) for name in _MOVED}
+for _name in ("twolayer.bridges", "twolayer.estimator", "twolayer.saved_model"):  # of the README of 0.1
+    sys.modules[_name] = _MovedModule(_name)
