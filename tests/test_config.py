@@ -290,7 +290,7 @@ def test_another_choice_by_override_takes_the_keys_of_the_old_choice_out(tmp_pat
         ({"schedule": "cosine", "min_learning_rate": 0.5}, "solver.min_learning_rate: expected at most learning_rate"),
         (
             {"warmup_epochs": 50},
-            "solver.warmup_epochs: expected at most the length of the training (epochs: 40), got 50",
+            "solver.warmup_epochs: expected at most epochs (40), got 50",
         ),
     ],
 )

@@ -62,6 +62,6 @@ def test_a_config_names_its_fold_keeps_it_and_refuses_one_outside(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text(dump_config(config), encoding="utf-8")
     assert load_config(path) == config
-    for fold, message in ((6, "from 1 to 5, got 6"), (0, "data.validation.fold")):
+    for fold, message in ((6, r"expected at most folds \(5\), got 6"), (0, "data.validation.fold")):
         with pytest.raises(ConfigError, match=message):
             config_from_dict({"data": {**data, "validation": {"fold": fold, "folds": 5}}})

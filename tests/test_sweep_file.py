@@ -75,7 +75,7 @@ def test_problems_of_the_base_are_in_the_same_report_with_their_own_places(tmp_p
         ("run.dir: [a, b]", "never changes what is learned"),
         ("solver.monitor: [val_loss]", "what the points are ranked by"),
         ("solver.beta1: [0.8]", "not used by optimizer: momentum"),
-        ("solver.warmup_epochs: [1, 100]", "at most the length of the training"),
+        ("solver.warmup_epochs: [1, 100]", "expected at most epochs"),
         ("learning_rate: [1, 2]", "did you mean 'solver.learning_rate'?"),
         ("solver.reg: {uniform: [0, 1], points: 3}", "only used by sampler: grid, not by random"),
     ],

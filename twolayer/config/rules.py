@@ -31,6 +31,11 @@ DEPENDENT_DEFAULTS: dict[str, tuple[str, dict[str, float]]] = {
     f"solver.{name}": (f"solver.{chooser}", values) for name, (chooser, values) in settings.DEPENDENT_DEFAULTS.items()
 }
 
+AT_MOST = {  # a number -> the number that it must not exceed
+    "data.validation.fold": "data.validation.folds",
+    "solver.min_learning_rate": "solver.learning_rate",
+    "solver.warmup_epochs": "solver.epochs",
+}
 _LARGE = 30  # times the default of the optimizer: a learning rate that deserves a note
 
 Complaint = tuple[str, str]  # (dotted key, message)
@@ -160,10 +165,12 @@ def _encoding(values: Values) -> Iterator[Complaint]:
         yield "data.encoding", f"unknown encoding {shown(name)}; utf-8, latin-1, cp1252 and utf-16 are common ones"
 
 
-def _fold(values: Values) -> Iterator[Complaint]:
-    validation = values["data.validation"]
-    if isinstance(validation, dict) and "fold" in validation and validation["fold"] > validation["folds"]:
-        yield "data.validation.fold", f"expected a number from 1 to {validation['folds']}, got {validation['fold']}"
+def _at_most(values: Values) -> Iterator[Complaint]:
+    for key, limit in AT_MOST.items():
+        with suppress(AlreadyReported):
+            is_used = values.given(key) and not (key in OWNED_KEYS and values.unused(key))
+            if is_used and values[key] > values[limit]:
+                yield key, f"expected at most {limit.split('.')[-1]} ({values[limit]}), got {values[key]}"
 
 
 def _step_epochs(values: Values) -> Iterator[Complaint]:
@@ -191,18 +198,6 @@ def _min_delta(values: Values) -> Iterator[Complaint]:
         yield "solver.min_delta", "used only by patience and schedule: plateau; set one of them or remove 'min_delta'"
 
 
-def _rates(values: Values) -> Iterator[Complaint]:
-    low, rate = values["solver.min_learning_rate"], values["solver.learning_rate"]
-    if low > rate and not values.unused("solver.min_learning_rate"):
-        yield "solver.min_learning_rate", f"expected at most learning_rate ({rate}), got {low}"
-
-
-def _warmup(values: Values) -> Iterator[Complaint]:
-    warmup, epochs = values["solver.warmup_epochs"], values["solver.epochs"]
-    if warmup > epochs:
-        yield "solver.warmup_epochs", f"expected at most the length of the training (epochs: {epochs}), got {warmup}"
-
-
 def _refit(values: Values) -> Iterator[Complaint]:
     if not values["run.refit"]:
         return
@@ -212,4 +207,4 @@ def _refit(values: Values) -> Iterator[Complaint]:
         yield "run.refit", "cannot repeat the drops of schedule: plateau; choose another schedule, or remove it"
 
 
-RULES = (_unused, _label_given, _encoding, _fold, _step_epochs, _monitor, _engine, _min_delta, _rates, _warmup, _refit)
+RULES = (_unused, _at_most, _label_given, _encoding, _step_epochs, _monitor, _engine, _min_delta, _refit)

@@ -61,7 +61,10 @@ def reference_table() -> list[Row]:
     for section, entry in _inlined(Config)["properties"].items():
         keys = next(_branches(entry)).get("properties")
         named = {section: entry} if keys is None else {f"{section}.{key}": value for key, value in keys.items()}
-        rows += [_row(name, value) for name, value in named.items()]
+        for name, value in named.items():
+            default = default_of(name)
+            text = "" if default is ... else "null" if default is None else "[]" if default == () else str(default)
+            rows.append(Row(name, _describe(value), text, value["description"]))
     return rows
 
 
@@ -168,9 +171,3 @@ def _at(path: KeyPath, model: type[BaseModel]) -> list[Schema]:
             inner = [branch.get("properties", {}).get(part, branch.get("additionalProperties")) for branch in branches]
         branches = [branch for schema in inner if isinstance(schema, dict) for branch in _branches(schema)]
     return branches
-
-
-def _row(key: str, entry: Schema) -> Row:
-    default = default_of(key)
-    text = "" if default is ... else "null" if default is None else str(list(default) if default == () else default)
-    return Row(key, _describe(entry), text, entry["description"])
