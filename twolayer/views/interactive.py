@@ -22,6 +22,15 @@ if TYPE_CHECKING:
 POINTS = 500  # of a curve; a panel is about as many pixels wide
 MAIN, SMALL = 360, 240  # pixels: heights of panels
 STEPS, BEST, _BAND = "steps", "best", " band"  # names of what is no column of the history
+_LOG_TICKS = """
+const {start, end} = cb_data.range, ticks = []
+const decades = Math.log10(end / start), every = Math.ceil(decades / 8)
+const digits = decades < 1 ? [1, 1.5, 2, 2.5, 3, 4, 5, 6, 8] : decades < 3 ? [1, 2, 5] : [1]
+for (let power = Math.floor(Math.log10(start)); power <= Math.log10(end); power++)
+  for (const digit of power % every == 0 ? digits : []) ticks.push(Number(`${digit}e${power}`))
+return ticks.filter(tick => start <= tick && tick <= end)
+"""
+_SHORT = "return Math.abs(Math.log10(tick)) > 5 ? tick.toExponential() : String(tick)"
 Key = tuple[Any, Look | None, str]  # owner of a line, its look, its panel
 
 
@@ -124,7 +133,7 @@ def _steps(run: RunData, column: str, by: By) -> tuple[Array, Array]:
 
 def _new_plot(panel: Panel, by: By, log: bool, x_range: Any) -> Figure:
     """Make an empty panel with pan, zoom and hover."""
-    from bokeh.models import FixedTicker, HoverTool, NoOverlap, PrintfTickFormatter
+    from bokeh.models import CustomJSTicker, CustomJSTickFormatter, HoverTool
     from bokeh.plotting import figure
 
     plot = figure(
@@ -148,9 +157,8 @@ def _new_plot(panel: Panel, by: By, log: bool, x_range: Any) -> Figure:
     tooltips = [("", "$name"), (by, "@x{0,0.[00]}"), (panel.name, "@y{0.0000}")]
     plot.add_tools(HoverTool(tooltips=tooltips, mode="mouse", line_policy="nearest"))
     if log:  # Bokeh's own ticks leave most of a short range without any
-        ticks = [digit * 10.0**power for power in range(-37, 38) for digit in (1, 2, 5)]
-        plot.yaxis.update(ticker=FixedTicker(ticks=ticks), major_label_policy=NoOverlap())
-        plot.yaxis.formatter = PrintfTickFormatter(format="%g")
+        plot.yaxis.ticker = CustomJSTicker(major_code=_LOG_TICKS)
+        plot.yaxis.formatter = CustomJSTickFormatter(code=_SHORT)
     return plot
 
 
@@ -215,10 +223,10 @@ def _add_legend(curves: Curves, labels: Sequence[str]) -> None:
             entries.setdefault(labels[int(k)] or str(line.name), []).append(line)
     items = [LegendItem(label=value(label), renderers=lines) for label, lines in entries.items()]
     columns = max(1, min(4, 72 // (max(map(len, entries), default=1) + 5)))
-    legend = Legend(items=items, click_policy="hide", ncols=columns, location="left", spacing=14, border_line_width=0)
+    legend = Legend(items=items, click_policy="hide", ncols=columns, location="left", spacing=6, border_line_width=0)
     next(iter(curves.plots.values())).add_layout(legend, "below")
     for each in curves.plots.values():
-        each.height = MAIN + 22 * -(-len(items) // columns)
+        each.height = MAIN + 26 * -(-len(items) // columns)
 
 
 def safe_text(label: object) -> str:
