@@ -12,7 +12,7 @@ from view_runs import config_with, made_history, made_run
 from twolayer.runs.checkpoint import write_arrays
 from twolayer.views.diagnosis import diagnose
 from twolayer.views.evaluation import confusion_matrix, reliability
-from twolayer.views.report import rows as raw
+from twolayer.views.report import page
 from twolayer.views.report.page import html, write_report
 from twolayer.views.report.rows import RawRows
 from twolayer.views.run_data import read_run
@@ -64,7 +64,9 @@ def with_rows(monkeypatch, X, names=None):
     """Gives the predicted rows these values, as the data files would."""
     X = np.asarray(X, object if names else None)
     preparation = SimpleNamespace(form=None, feature_names=names or range(X.shape[1]), image_shape=None)
-    monkeypatch.setattr(raw, "raw_rows", lambda run, part, chosen: RawRows(X[chosen], chosen, chosen, preparation))
+    monkeypatch.setattr(
+        page, "raw_rows", lambda run, part, chosen, numbers: RawRows(X[chosen], chosen, chosen, preparation)
+    )
 
 
 def report(tmp_path, runs, **options):

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from twolayer.network.model import Array
+from twolayer.runs.logs import HISTORY_COLUMNS
 from twolayer.utils.text import did_you_mean
 from twolayer.views import style
 from twolayer.views.run_data import RunData, RunGroup
@@ -20,14 +21,14 @@ Look = tuple[str, style.Dash]  # colour and dashes of all lines of a run
 Window = tuple[float, float]  # the part of the x axis that is on the screen
 
 X_AXES = {"epoch": "epoch", "step": "step (updates)", "seconds": "training time (s)"}
-THIN, MEDIUM, THICK = 1.0, 1.6, 2.2
+THIN, MEDIUM, THICK = 1.0, 1.6, 2.2  # training is thin, validation thick
 EVERYTHING: Window = (-np.inf, np.inf)
 _BAND_POINTS = 400
 
 
 class Panel(NamedTuple):
     """One pair of axes: its name for `--show`, the label of its y axis, by column of history.csv what a line shows and
-    its width (training is thin, validation thick), and whether the y axis is logarithmic for values of a wide range."""
+    its width, and whether the y axis is logarithmic for values of a wide range."""
 
     name: str
     axis: str
@@ -47,36 +48,35 @@ class Panel(NamedTuple):
         return f"{', '.join(words)}: from thin to thick" if len(words) > 1 and self not in MAIN_PANELS else ""
 
 
-def _held_out(name: str, axis: str) -> Panel:
-    return Panel(name, axis, {f"val_{name}": ("validation", THICK)})
-
-
-def _both(name: str, axis: str, log: bool = False) -> Panel:
-    return Panel(name, axis, {f"train_{name}": ("training", THIN), f"val_{name}": ("validation", THICK)}, log)
-
-
-def _layers(name: str, axis: str, log: bool = False) -> Panel:
-    return Panel(name, axis, {f"{name}_W1": ("W1", THIN), f"{name}_W2": ("W2", THICK)}, log)
-
-
-_UNITS = {f"activation_{name}": (name, width) for name, width in (("min", THIN), ("median", MEDIUM), ("max", THICK))}
-PANELS = {
-    panel.name: panel
-    for panel in (
-        _both("loss", "cross-entropy (nats)", log=True),
-        _both("accuracy", "accuracy (share of rows)"),
-        _held_out("balanced_accuracy", "balanced accuracy (mean recall)"),
-        _held_out("f1", "macro F1"),
-        _held_out("auc", "area under the ROC curve"),
-        Panel("learning_rate", "learning rate", {"learning_rate": ("learning rate", MEDIUM)}),
-        Panel("gradient_norm", "norm of the gradient", {"gradient_norm": ("gradient", MEDIUM)}, log=True),
-        _layers("update_ratio", "|update| / |weights|, one step", log=True),
-        _layers("weight_norm", "norm of the weights"),
-        Panel("dead_share", "units that fire for no row (share)", {"dead_share": ("dead units", MEDIUM)}),
-        Panel("activation", "mean activation of a unit", _UNITS),
-        Panel("penalty", "L2 penalty (nats)", {"penalty": ("penalty", MEDIUM)}),
-    )
+_LINES = {  # the columns of a panel's name: what a line shows and its width
+    "train_{}": ("training", THIN),
+    "val_{}": ("validation", THICK),
+    "{}": ("each epoch", MEDIUM),
+    "{}_W1": ("W1", THIN),
+    "{}_W2": ("W2", THICK),
+    "{}_min": ("min", THIN),
+    "{}_median": ("median", MEDIUM),
+    "{}_max": ("max", THICK),
 }
+_LOGARITHMIC = ("loss", "gradient_norm", "update_ratio")
+_AXES = {
+    "loss": "cross-entropy (nats)",
+    "accuracy": "accuracy (share of rows)",
+    "balanced_accuracy": "balanced accuracy (mean recall)",
+    "f1": "macro F1",
+    "auc": "area under the ROC curve",
+    "learning_rate": "learning rate",
+    "gradient_norm": "norm of the gradient",
+    "update_ratio": "|update| / |weights|, one step",
+    "weight_norm": "norm of the weights",
+    "dead_share": "units that fire for no row (share)",
+    "activation": "mean activation of a unit",
+    "penalty": "L2 penalty (nats)",
+}
+PANELS = {}
+for _name, _axis in _AXES.items():
+    _lines = {form.format(_name): look for form, look in _LINES.items() if form.format(_name) in HISTORY_COLUMNS}
+    PANELS[_name] = Panel(_name, _axis, _lines, _name in _LOGARITHMIC)
 MAIN_PANELS = (PANELS["loss"], PANELS["accuracy"])
 
 

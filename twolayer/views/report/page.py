@@ -11,7 +11,7 @@ import numpy as np
 
 from twolayer.runs.checkpoint import read_model_arrays
 from twolayer.runs.folder import RunFolder
-from twolayer.utils.errors import MissingExtraError
+from twolayer.utils.errors import MissingExtraError, TwoLayerError
 from twolayer.utils.files import write_atomically
 from twolayer.views.diagnosis import diagnose
 from twolayer.views.evaluation import confusion_matrix, most_confident_mistakes, reliability
@@ -20,7 +20,7 @@ from twolayer.views.loss_curve import curves_figure
 from twolayer.views.panels import By
 from twolayer.views.report import html, pictures
 from twolayer.views.report.html import text
-from twolayer.views.report.rows import RawRows, rows_or_reason
+from twolayer.views.report.rows import RawRows, raw_rows
 from twolayer.views.run_data import RunData, differing_keys, flattened
 from twolayer.views.table import run_names, run_table
 
@@ -105,17 +105,20 @@ def _about(run: RunData, image_shape: tuple[int, ...] | None, units: int) -> Ite
         yield f'<div><h2>Calibration, {kind} rows</h2><img alt="reliability diagram" src="{diagram}">'
         yield f"<p>Expected calibration error: {bins.ece:.4f}</p></div></div>"
         wrong = most_confident_mistakes(y, P)
-        rows, why_not = rows_or_reason(run, kind, wrong)
-        image_shape = image_shape or (rows.preparation.image_shape if rows else None)
         numbers = run.predictions[f"{kind}_rows"][wrong]
+        rows, note = None, ""
+        try:
+            rows = raw_rows(run.path, kind, wrong, numbers)
+            image_shape = image_shape or rows.preparation.image_shape
+        except TwoLayerError as error:
+            note = f"The rows are not shown: {error}"
+        guesses, confidences = P[wrong].argmax(axis=1), P[wrong].max(axis=1)
         mistakes = [
             (number, str(classes[right]), str(classes[guess]), f"{confidence:.1%}")
-            for number, right, guess, confidence in zip(
-                numbers, y[wrong], P[wrong].argmax(axis=1), P[wrong].max(axis=1), strict=True
-            )
+            for number, right, guess, confidence in zip(numbers, y[wrong], guesses, confidences, strict=True)
         ]
         shape = pictures.image_shape_of(len(weights), image_shape)
-        yield f"<h2>Most confident mistakes, {kind} rows</h2>{_mistakes(mistakes, rows, why_not, shape)}"
+        yield f"<h2>Most confident mistakes, {kind} rows</h2>{_mistakes(mistakes, rows, note, shape)}"
     shape = pictures.image_shape_of(len(weights), image_shape)
     if shape is not None:
         picture = pictures.pixels_uri(pictures.weights_picture(weights, shape, units))

@@ -17,8 +17,7 @@ from twolayer.data.sources import files_of
 from twolayer.network.model import Array
 from twolayer.runs.environment import recorded_digests
 from twolayer.runs.folder import RunFolder
-from twolayer.utils.errors import FileError, TwoLayerError
-from twolayer.views.run_data import RunData
+from twolayer.utils.errors import FileError
 
 
 class RawRows(NamedTuple):
@@ -45,8 +44,11 @@ class RawRows(NamedTuple):
         return found
 
 
-def raw_rows(run: Path, part: str, chosen: NDArray[np.intp] | None = None) -> RawRows:
-    """Read the `train`, `validation` or `test` rows of a run again, all or those at the `chosen` positions.
+def raw_rows(
+    run: Path, part: str, chosen: NDArray[np.intp] | None = None, numbers: NDArray[np.intp] | None = None
+) -> RawRows:
+    """Read the `train`, `validation` or `test` rows of a run again, all or those at the `chosen` positions, which must
+    have these `numbers`.
 
     Raises:
         FileError: if a file is gone, cannot be read, or has another content than the run recorded.
@@ -63,24 +65,17 @@ def raw_rows(run: Path, part: str, chosen: NDArray[np.intp] | None = None) -> Ra
     rows = getattr(dataset, part)
     if rows is None:
         raise FileError(f"the config names no {part} rows")
-    numbers = np.arange(len(rows.y)) if chosen is None else chosen
-    if len(numbers) and numbers.max() >= len(rows.y):
+    if chosen is None:
+        chosen = np.arange(len(rows.y))
+    if chosen.max(initial=-1) >= len(rows.y):
         raise FileError(f"the {part} rows are fewer than when the run was made: the data files have changed")
-    return RawRows(rows.X.raw(numbers), rows.y[numbers], rows.row_numbers[numbers], dataset.preparation)
+    found = RawRows(rows.X.raw(chosen), rows.y[chosen], rows.row_numbers[chosen], dataset.preparation)
+    if numbers is not None and not np.array_equal(numbers, found.row_numbers):
+        raise FileError(f"the {part} rows are not those the run was made from: the data files have changed")
+    return found
 
 
 @lru_cache(maxsize=1)
 def _load(data: str, seed: int, stamps: tuple[tuple[int, int], ...]) -> Dataset:
     """Load a config's data section (JSON); `stamps`, the files' sizes and times, make another entry of the cache."""
     return load_dataset(**json.loads(data), seed=seed, dtype="float64")
-
-
-def rows_or_reason(run: RunData, part: str, chosen: NDArray[np.intp]) -> tuple[RawRows | None, str]:
-    """Return rows that were predicted, as the data files have them, or None and why they cannot be shown."""
-    try:
-        rows = raw_rows(run.path, part, chosen)
-    except TwoLayerError as error:
-        return None, f"The rows are not shown: {error}"
-    if np.array_equal(rows.row_numbers, run.predictions[f"{part}_rows"][chosen]):
-        return rows, ""
-    return None, "The rows are not shown: the data files are not those the run was made from."
