@@ -253,6 +253,15 @@ def test_changed_data_files_are_noticed(trained, tmp_path):
     assert "The rows are not shown" in (tmp_path / "page.html").read_text("utf-8")
 
 
+def test_rows_that_are_not_those_of_the_run_are_not_shown(trained, tmp_path):
+    shutil.copytree(trained / "images8", tmp_path / "run")
+    (tmp_path / "run" / "environment.json").write_text("{}")  # without the digests of the files
+    config = tmp_path / "run" / "config.yaml"
+    config.write_text(re.sub("(?m)^seed: 0", "seed: 1", config.read_text()))  # other test rows
+    run(report, tmp_path / "run", "-o", tmp_path / "page.html")
+    assert "not those the run was made from" in (tmp_path / "page.html").read_text("utf-8")
+
+
 @pytest.mark.parametrize("image", ["8", "x8", "0x8", "8x-1", "axb"])
 def test_an_invalid_shape_is_refused(trained, image):
     with pytest.raises(click.UsageError, match="ROWSxCOLUMNS"):

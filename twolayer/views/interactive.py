@@ -74,10 +74,8 @@ class Curves:
                 continue
             self._states[key] = group, window
             _, look, panel = key
-            shown, drawn = (
-                _shown_lines(panels.PANELS[panel], group, self.by, look, window),
-                self.lines.setdefault(key, {}),
-            )
+            drawn = self.lines.setdefault(key, {})
+            shown = _shown_lines(panels.PANELS[panel], group, self.by, look, window)
             gone += [drawn.pop(name) for name in drawn.keys() - shown.keys()]
             for name, line in shown.items():
                 if name in drawn:
