@@ -14,7 +14,7 @@ from twolayer.runs.folder import RunFolder
 from twolayer.runs.logs import HISTORY_COLUMNS, read_history
 from twolayer.utils.errors import RunError, TwoLayerError
 from twolayer.views.live import following, server
-from twolayer.views.live.following import Follower, LogTail
+from twolayer.views.live.following import Follower, LiveRun, LogTail
 
 
 @pytest.fixture(autouse=True)
@@ -293,6 +293,20 @@ def test_sound_runs_are_drawn_before_diverged_ones_and_the_newest_before_the_bes
     assert [run.data.name for run in page.list.chosen_runs()] == ["run5", "run6", "run0", "run2", "run3"]
     assert page.list.focus().data.name == "run5"
     assert "the newest and the best" in page.head.text
+
+
+def test_no_more_runs_are_drawn_than_there_are_looks_and_those_that_stay_keep_theirs():
+    pytest.importorskip("bokeh")
+    from twolayer.views.live.run_list import MOST, RunList
+
+    table = RunList()
+    table._runs = {str(k): LiveRun(Path(str(k))) for k in range(2 * MOST)}
+    table._choose(["1", "2", "3"])
+    before = list(table.chosen_runs().values())
+    table._choose([str(k) for k in range(2, 2 * MOST)])
+    looks = list(table.chosen_runs().values())
+    assert len(looks) == len(set(looks)) == MOST
+    assert looks[:2] == before[1:]
 
 
 def test_no_heading_of_the_table_is_cut_however_many_keys_differ(tmp_path):

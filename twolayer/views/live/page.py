@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any, cast
 
@@ -78,7 +78,7 @@ class WatchPage:
         rebuild = logs != self.curves.logs or by != self.curves.by
         if rebuild:
             self.curves = Curves(logs, by, self.curves.x_range if by == self.curves.by else None)
-        groups = {(run.folder.path, self.list.look(run)): RunGroup(run.data.name, (run.data,)) for run in chosen}
+        groups = {(run.folder.path, look): RunGroup(run.data.name, (run.data,)) for run, look in chosen.items()}
         self.curves.draw(groups, window)
         if rebuild:  # after drawing: each line in a panel that belongs to the document would be a message
             main, small = [name for name in logs if name in _MAIN], [name for name in logs if name not in _MAIN]
@@ -87,7 +87,7 @@ class WatchPage:
         self.words.text = _words(focus) if focus is not None else ""
         self.boundary.text = _boundary_of(focus) if focus is not None and with_boundary else ""
 
-    def _logs(self, shown: Sequence[Panel], runs: Sequence[LiveRun]) -> dict[str, bool]:
+    def _logs(self, shown: Sequence[Panel], runs: Iterable[LiveRun]) -> dict[str, bool]:
         """Return the panels that have something to show, and which of them are logarithmic; once so, it stays so."""
         scale = None if self.scale.value == "auto" else str(self.scale.value)
         logs = {}

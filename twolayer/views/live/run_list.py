@@ -10,7 +10,7 @@ from twolayer.views.live.following import LiveRun
 from twolayer.views.table import run_table
 
 AUTOMATIC = 5  # runs drawn until some are chosen
-MOST = 40  # runs drawn at a time; of more, those higher in the table
+MOST = len(style.OKABE_ITO) * len(style.DASHES)  # runs drawn at a time, each with a look; those higher in the table
 _CHARACTER = 7  # pixels
 _LONGEST = 30  # characters; a longer cell is cut, a heading never
 _SWATCH = '<span style="color:<%- value %>">&#9632;</span>'
@@ -39,21 +39,17 @@ class RunList:
         self.source.js_on_change("data", again)
         self.by_hand = False
         self._runs: dict[str, LiveRun] = {}
-        self._looks: dict[str, int] = {}  # numbers of colours, by path, of the runs that are drawn
+        self._looks: dict[str, tuple[str, style.Dash]] = {}  # by path, of the runs that are drawn
         self._focus = ""
         self._state: object = None
 
-    def chosen_runs(self) -> list[LiveRun]:
-        """Return the runs that are drawn."""
-        return [self._runs[path] for path in self._looks]
+    def chosen_runs(self) -> dict[LiveRun, tuple[str, style.Dash]]:
+        """Return the runs that are drawn, with colour and dash."""
+        return {self._runs[path]: look for path, look in self._looks.items()}
 
     def focus(self) -> LiveRun | None:
         """Return the run that is explained: the one that was ticked last."""
         return self._runs.get(self._focus)
-
-    def look(self, run: LiveRun) -> tuple[str, style.Dash]:
-        """Return a run's colour and dash."""
-        return style.line_look(self._looks[str(run.folder.path)])
 
     def _choose(self, paths: Sequence[Any]) -> None:
         chosen = [str(path) for path in paths if str(path) in self._runs][:MOST]
@@ -65,12 +61,10 @@ class RunList:
         self._set_chosen(chosen)
 
     def _set_chosen(self, chosen: Sequence[str]) -> None:
-        """Give each chosen run a colour of its own; those that had one keep it."""
+        """Give each chosen run a look of its own; those that had one keep it."""
         kept = {path: self._looks[path] for path in chosen if path in self._looks}
-        for path in chosen:
-            if path not in kept:
-                kept[path] = next(k for k in range(len(chosen)) if k not in kept.values())
-        self._looks = {path: kept[path] for path in chosen}
+        free = (look for k in range(MOST) if (look := style.line_look(k)) not in kept.values())
+        self._looks = {path: kept.get(path) or next(free) for path in chosen}
 
     def update(self, runs: Sequence[LiveRun]) -> None:
         """Bring the table up to date."""
@@ -94,7 +88,7 @@ class RunList:
             self._focus = chosen[0]
         self._set_chosen(chosen)
         paths = [str(run.folder.path) for run in ranked]
-        colours = [style.line_look(self._looks[path])[0] if path in self._looks else "transparent" for path in paths]
+        colours = [self._looks.get(path, ("transparent",))[0] for path in paths]
         if any(run.problems for run in ranked):
             table.columns["problem"] = ["; ".join(run.problems.values()) for run in ranked]
         self._set_columns(table.as_text())
