@@ -11,6 +11,7 @@ from pyarrow import parquet
 from twolayer import load_model, train
 from twolayer.commands.init import propose
 from twolayer.data import load_dataset
+from twolayer.data.profile import guess_table
 from twolayer.utils.errors import DataError
 
 pandas = pytest.importorskip("pandas")
@@ -120,3 +121,11 @@ def test_a_run_whose_ignored_columns_share_a_name_can_be_read(tmp_path):
         load_model(tmp_path / "run").predict_file(tmp_path / "t.csv").tolist()
         == model.predict_proba([[i % 7] for i in range(N)]).tolist()
     )
+
+
+@pytest.mark.parametrize("kind", ["copy", "inverse", "boolean", "missing"])
+def test_a_copy_of_the_label_in_numbers_is_named_where_rows_are_few(kind):
+    y = [i * i % 7 % 2 for i in range(60)]
+    write = {"copy": float, "inverse": lambda k: 1 - k, "boolean": bool, "missing": lambda k: None if k else 1.5}[kind]
+    frame = pandas.DataFrame({"k": map(write, y), "a": range(60), "y": y})
+    assert [leak.name for leak in guess_table(frame, "y").leaks] == ["k"]

@@ -248,7 +248,8 @@ def find_leaks(columns: Sequence[tuple[str, Array]], y: NDArray[np.integer[Any]]
         counts = np.bincount(bins[:half] * n_classes + y[:half], minlength=n_bins * n_classes).reshape(n_bins, -1)
         guess = np.where(counts.any(axis=1), counts.argmax(axis=1), counts.sum(axis=0).argmax())
         accuracy = float((guess[bins[half:]] == y[half:]).mean())
-        enough = values.dtype.kind in "iu" or half >= _LEAST_ROWS  # few rows of a quantity are easily parted
+        is_quantity = values.dtype.kind == "f" and counts.any(axis=1).sum() > n_classes
+        enough = half >= _LEAST_ROWS or not is_quantity  # few rows of a quantity are easily parted
         if enough and accuracy >= _LEAST_ACCURACY and 1 - accuracy <= 0.1 * (1 - base):
             is_copy = bool(counts.any(axis=1).sum() == counts.any(axis=0).sum())
             found.append(Leak(name, accuracy, is_copy))
