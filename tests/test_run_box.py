@@ -21,6 +21,7 @@ from twolayer.commands import cli
 from twolayer.config import config_from_dict
 from twolayer.runs.checkpoint import read_arrays, write_arrays
 from twolayer.runs.folder import RunFolder, open_run
+from twolayer.runs.predict_files import _write_part
 from twolayer.runs.saved_model import load_model
 from twolayer.sweep.trial import run_trial
 from twolayer.training.run import resume, train
@@ -432,3 +433,11 @@ def test_a_run_of_a_sweep_that_is_a_link_is_not_trained(finished, tmp_path):
 
 def content_of_all(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_folder_of_parts_swapped_for_a_link_takes_no_answer(tmp_path):
+    (tmp_path / "outside").mkdir()
+    (tmp_path / ".rows.csv.0.parts").symlink_to("outside")
+    with pytest.raises(RunError, match="000000.csv: cannot be written: expected a folder, got a symbolic link"):
+        _write_part(tmp_path / ".rows.csv.0.parts" / "000000.csv", b"x\n")
+    assert not list((tmp_path / "outside").iterdir())
