@@ -225,7 +225,7 @@ def test_an_environment_does_not_differ_from_itself_read_back_from_json():
         (("blas", "name"), "other", "BLAS: other then, "),
         (("machine", "processor"), "Abacus", "processor: Abacus then, "),
         (("machine", "simd"), ["A", "B"], "processor features: A B then, "),
-        (("machine", "libc"), "\x1b[2J\n" + "9" * 1000, "C library: \\x1b[2J\\n" + "9" * 51 + " then, "),
+        (("machine", "libc"), "\x1b[2J\n" + "9" * 1000, "C library: \\x1b[2J\\n" + "9" * 48 + "... then, "),
         (("data",), {"a.csv": "2"}, "data: a.csv has changed"),
         (("data",), {"b.csv": "2"}, "data: other files than before"),
         (("data",), {"b.csv": "1"}, None),

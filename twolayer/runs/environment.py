@@ -16,7 +16,7 @@ import numpy as np
 
 from twolayer.utils.blas import THREAD_VARIABLES, blas_facts
 from twolayer.utils.jsonfile import read_json
-from twolayer.utils.text import printable
+from twolayer.utils.text import plain
 from twolayer.utils.version import __version__
 
 Environment = dict[str, Any]
@@ -52,7 +52,8 @@ def describe_environment(data: Mapping[str, str] | None = None, engine: str = "n
 
     Call it once the engine is loaded: numba and scipy are recorded if they are imported.
     """
-    numba = sys.modules.get("numba")
+    config: Any = np.show_config(mode="dicts")
+    numba, simd = sys.modules.get("numba"), config.get("SIMD Extensions", {})
     return {
         "twolayer": __version__,
         "python": platform.python_version(),
@@ -68,7 +69,7 @@ def describe_environment(data: Mapping[str, str] | None = None, engine: str = "n
             "release": platform.release(),
             "architecture": platform.machine(),
             "processor": _processor(),
-            "simd": _simd(),
+            "simd": [*simd.get("baseline", ()), *simd.get("found", ())],  # what NumPy found and uses
             "libc": " ".join(platform.libc_ver()).strip() or None,
             "cpus": os.cpu_count(),
             "cpus_allowed": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -91,7 +92,8 @@ def differences_that_change_bits(old: Mapping[str, Any], new: Mapping[str, Any])
         if compiled and place == "compiled_sums":
             then = then or 1
         if then is not None and now is not None and then != now:
-            found.append(f"{word}: {_in_words(then)} then, {_in_words(now)} now")
+            words = [plain(" ".join(map(str, each)) if isinstance(each, list) else each) for each in (then, now)]
+            found.append(f"{word}: {words[0]} then, {words[1]} now")
     then, now = old.get("data"), new.get("data")
     if isinstance(then, dict) and isinstance(now, dict):
         found += [f"data: {path} has changed" for path in now if path in then and then[path] != now[path]]
@@ -109,19 +111,8 @@ def _processor() -> str | None:
     return None
 
 
-def _simd() -> list[str]:
-    """Return the processor features that NumPy found and uses."""
-    config: Any = np.show_config(mode="dicts")
-    extensions = config.get("SIMD Extensions", {})
-    return [*extensions.get("baseline", ()), *extensions.get("found", ())]
-
-
 def _at(environment: Mapping[str, Any], place: str) -> Any:
     value: Any = environment
     for key in place.split("."):
         value = value.get(key) if isinstance(value, Mapping) else None
     return value
-
-
-def _in_words(value: Any) -> str:
-    return printable(" ".join(map(str, value)) if isinstance(value, list) else str(value))[:60]

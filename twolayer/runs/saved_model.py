@@ -124,19 +124,17 @@ def read_predictions(path: Path) -> tuple[dict[str, Array], tuple[str | int, ...
     if not (isinstance(classes, list) and classes and all(isinstance(label, str | int) for label in classes)):
         raise RunError(f"{path}: classes: expected a list of labels, got {shown(classes)}")
     for part in ("validation", "test"):
-        found = {name: arrays[f"{part}_{name}"] for name in ("rows", "y", "proba") if f"{part}_{name}" in arrays}
-        if found and not (len(found) == 3 and _fit(**found, n_classes=len(classes))):
-            shapes = ", ".join(f"{part}_{name} {array.dtype} {array.shape}" for name, array in found.items())
-            raise RunError(
-                f"{path}: {part} rows: expected N row numbers, N class indices below {len(classes)} and "
-                f"N x {len(classes)} probabilities, got {shapes}"
-            )
+        found = [arrays[f"{part}_{name}"] for name in ("rows", "y", "proba") if f"{part}_{name}" in arrays]
+        if found and not (len(found) == 3 and _fit(len(classes), *found)):
+            expected = f"N row numbers, N class indices below {len(classes)} and N x {len(classes)} probabilities"
+            shapes = ", ".join(f"{array.dtype} {array.shape}" for array in found)
+            raise RunError(f"{path}: {part} rows: expected {expected}, got {shapes}")
         if found:
-            arrays[f"{part}_y"] = found["y"].astype(np.intp)
+            arrays[f"{part}_y"] = found[1].astype(np.intp)
     return arrays, tuple(classes)
 
 
-def _fit(rows: Array, y: Array, proba: Array, n_classes: int) -> bool:
+def _fit(n_classes: int, rows: Array, y: Array, proba: Array) -> bool:
     """Check that they are N row numbers, N class indices and (N, C) probabilities, NaN where scores overflowed."""
     N = len(y) if y.ndim else 0
     if not (rows.shape == y.shape == (N,) and proba.shape == (N, n_classes) and N > 0):
