@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from hashlib import sha256
 
 import pytest
 from sweep_files import InProcessPool, write_sweep
@@ -16,11 +17,11 @@ from sweep_files import InProcessPool, write_sweep
 pytest.importorskip("optuna")
 pytest.importorskip("distributed")
 from twolayer.config import load_config
-from twolayer.sweep import search
+from twolayer.sweep import search, trial
 from twolayer.sweep.file import load_sweep
-from twolayer.sweep.journal import require_same_sweep
+from twolayer.sweep.journal import Outcome, require_same_sweep
 from twolayer.sweep.search import run_sweep
-from twolayer.sweep.trial import require_own_data
+from twolayer.sweep.trial import require_own_data, train_there
 from twolayer.utils.errors import TwoLayerError
 from twolayer.utils.jsonfile import read_json
 from twolayer.utils.version import __version__
@@ -177,6 +178,28 @@ def test_a_worker_with_other_data_or_another_version_is_not_used(tmp_path, monke
     (elsewhere / "rows.csv").write_text(ROWS + "1,1,1\n", encoding="utf-8")
     with pytest.raises(UnusableWorkerError, match="another file than the sweep began with"):
         require_own_data("ask", digests)
+
+
+def test_a_worker_trains_from_its_own_files_wherever_the_config_names_one(tmp_path, monkeypatch):
+    names, data = ["x.csv", "y.csv", "f.npy", "l.npy"], tmp_path / "own"
+    data.mkdir()
+    for name in names:
+        (data / name).write_bytes(b"")
+    monkeypatch.setenv("TWOLAYER_DATA", str(data))
+    there = {name: f"/elsewhere/{name}" for name in names}
+    sources = {
+        "train": [there["x.csv"], there["y.csv"]],
+        "test": {"features": there["f.npy"], "labels": there["l.npy"]},
+        "validation": 0.2,
+    }
+    seen = []
+    monkeypatch.setattr(trial, "run_trial", lambda config, *rest: seen.append(config) or Outcome("finished"))
+    digests = {path: sha256(b"").hexdigest() for path in there.values()}
+    outcome, files = train_there(None, "0000-seed0", {"data": sources}, {}, digests)
+    assert (outcome.status, files) == ("finished", {})
+    assert seen[0]["data"]["train"] == [str(data / "x.csv"), str(data / "y.csv")]
+    assert seen[0]["data"]["test"] == {"features": str(data / "f.npy"), "labels": str(data / "l.npy")}
+    assert sources["train"] == [there["x.csv"], there["y.csv"]], "the caller's config stays"
 
 
 def test_other_data_than_the_sweep_began_with_is_refused(tmp_path):

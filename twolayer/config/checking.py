@@ -180,7 +180,7 @@ def _drop_left_over(document: Document, report: Report) -> list[str]:
 
 def _make_paths_absolute(document: Document, report: Report, folders: dict[str, Path], *, require_files: bool) -> None:
     """Write the data files' absolute paths into the document; report those that cannot be read."""
-    for path, holder, key in _data_files(document.data):
+    for path, holder, key in data_files(document.data):
         name = holder[key]
         if not isinstance(name, str) or not report.is_usable(path):
             continue
@@ -195,7 +195,7 @@ def _make_paths_absolute(document: Document, report: Report, folders: dict[str, 
             report.add(path, problem, place)
 
 
-def _data_files(data: Any) -> Iterator[tuple[KeyPath, Any, str | int]]:
+def data_files(data: Any) -> Iterator[tuple[KeyPath, Any, str | int]]:
     """Yield path, holder and key of each place where the name of a data file may be."""
     section = data.get("data") if isinstance(data, dict) else None
     if not isinstance(section, dict):

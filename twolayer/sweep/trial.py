@@ -6,6 +6,7 @@ back, whole. Data files do not: each worker reads its own, which must have the s
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import shutil
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from twolayer.config import config_from_dict, dump_config
+from twolayer.config.checking import data_files
 from twolayer.network.model import Array
 from twolayer.runs.checkpoint import read_arrays
 from twolayer.runs.folder import RunFolder, create_run_folder_at
@@ -164,7 +166,9 @@ def train_there(
     their paths on the caller's machine. Raise UnusableWorkerError if the data files are not those, or the temporary
     folder cannot be written.
     """
-    own = {**config, "data": _with_paths(config["data"], require_own_data(ask, digests))}
+    own, paths = copy.deepcopy(config), require_own_data(ask, digests)
+    for _, holder, key in data_files(own):
+        holder[key] = paths.get(holder[key], holder[key])
     try:
         with _training, tempfile.TemporaryDirectory(prefix="twolayer-") as scratch:
             folder = Path(scratch) / name
@@ -177,15 +181,6 @@ def train_there(
             return outcome, _files_of(RunFolder(folder))
     except OSError as error:
         raise UnusableWorkerError(f"{error.filename or tempfile.gettempdir()}: {error.strerror or error}") from None
-
-
-def _with_paths(value: Any, paths: Mapping[str, str]) -> Any:
-    """Return the section `data` with other paths."""
-    if isinstance(value, Mapping):
-        return {key: _with_paths(each, paths) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_with_paths(each, paths) for each in value]
-    return paths.get(value, value) if isinstance(value, str) else value
 
 
 def _files_of(run: RunFolder) -> dict[str, bytes]:
