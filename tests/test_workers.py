@@ -7,7 +7,6 @@ import io
 import os
 import queue
 import signal
-import socket
 import time
 from types import SimpleNamespace
 
@@ -18,6 +17,8 @@ from twolayer.utils.workers import cluster
 from twolayer.utils.workers.cluster import ClusterAddress, ClusterPool
 from twolayer.utils.workers.local import LocalPool, _ask, _send
 from twolayer.utils.workers.pool import Job, UnusableWorkerError
+
+HOST = "host-a"
 
 
 def test_a_worker_whose_pool_has_died_during_a_job_still_sees_the_end():
@@ -148,13 +149,14 @@ def test_a_job_whose_worker_vanishes_is_tried_on_another(monkeypatch, ready):
     dask, lines = ScriptedDask("tcp://first", "tcp://second"), []
     monkeypatch.setattr(cluster, "import_extra", lambda *names: dask)
     monkeypatch.setattr(cluster, "LOOK_SECONDS", 0.0)
-    pool = ClusterPool(ClusterAddress("tcp://nowhere"), None, 1, lines.append)
-    monkeypatch.setattr(cluster, "run_on_worker", lambda version, pool, job, threads: ("host", "value", job["name"]))
+    monkeypatch.setattr(cluster, "run_on_worker", lambda version, pool, job, threads: (HOST, "value", job["name"]))
+    pool = ClusterPool(ClusterAddress("tcp://nowhere"), Job("check", "module:function", {}), 1, lines.append)
     assert pool.wait(0) == []  # the checks of the workers
+    assert lines == [f"workers joined: 2 on {HOST}"]
     dask.silent = set() if ready else {"tcp://first"}
     pool.submit(Job("one", "module:function", {}))
     dask.present.remove("tcp://first")  # before its result was taken
     assert results(pool, 1)["one"].value == "one"
     assert [line for line in lines if "is gone" in line] == [
-        f"worker tcp://first on {socket.gethostname()} is gone; one is tried again"
+        f"worker tcp://first on {HOST} is gone; one is tried again"
     ]

@@ -188,16 +188,16 @@ class ClusterPool(Pool):
         return [worker for worker in self._workers.values() if worker.usable and worker.job is None]
 
     def _start(self, worker: _Worker, job: Job | None) -> None:
-        """Start a job, or None for the check, on one worker and on no other."""
+        """Start a job, or the check, on one worker and on no other."""
         self._n_calls += 1
         arguments = (__version__, self._name, dict(vars(job)) if job is not None else None, self._threads)
         place = {"workers": [worker.address], "allow_other_workers": False}
         key = f"{self._name}-{self._n_calls}"
         try:
             worker.future = self._client.submit(run_on_worker, *arguments, key=key, pure=False, **place)
-            worker.job = job
+            worker.job = job if job is not self._check else None
         except (AttributeError, RuntimeError, OSError):  # the connection is lost, as the next look will see
-            if job is not None:
+            if job is not None and job is not self._check:
                 self._waiting.appendleft(job)
 
     def _answer_messages(self) -> None:
