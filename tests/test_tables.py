@@ -299,6 +299,25 @@ class TestHeader:
         with pytest.raises(DataError, match=message):
             load(csv(tmp_path, text))
 
+    @pytest.mark.parametrize("ending", ["csv", "xlsx"])
+    def test_a_title_in_a_row_of_empty_cells_is_no_header(self, tmp_path, ending):
+        lines = [["Report 7", "", ""], ["", "", ""], ["a", "b", "y"], *([i / 3, i % 5, "uv"[i % 2]] for i in range(20))]
+        path = tmp_path / f"t.{ending}"
+        frame = pandas.DataFrame(lines)
+        frame.to_csv(path, index=False, header=False) if ending == "csv" else frame.to_excel(
+            path, index=False, header=False
+        )
+        with pytest.raises(DataError, match="expected names of columns, got 'Report 7'; remove the lines before"):
+            load(path, label=2)
+        assert load(csv(tmp_path, ",,\n" + "1.5,2,u\n.5,3,v\n" * 3, "n.csv"), label=2).classes == ("u", "v")
+
+    def test_the_first_of_several_sheets_is_read_with_a_note(self, tmp_path):
+        frame = pandas.DataFrame({"a": [1, 2, 3, 4], "y": ["u", "v"] * 2})
+        with pandas.ExcelWriter(tmp_path / "t.xlsx") as book:
+            frame.to_excel(book, sheet_name="rows", index=False)
+            frame.to_excel(book, sheet_name="more", index=False)
+        assert load(tmp_path / "t.xlsx").notes == (f"{tmp_path / 't.xlsx'}: of 2 sheets the first is read, 'rows'",)
+
     def test_a_whole_number_is_a_position_if_the_table_has_it_and_otherwise_a_name(self, tmp_path):
         path = csv(tmp_path, "2019,2020,y\n1,2,u\n3,4,v\n")
         assert load(path, ignore=[2019]).preparation.columns == ("2020",)

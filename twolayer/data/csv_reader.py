@@ -67,6 +67,8 @@ class CsvFile:
     def decide_header(self, has_names: bool) -> bool:
         """Return whether the first record is a header: as the config says, or names columns, or else by its cells."""
         decided, why = is_header(self.first, self._sample[1:], self.reading, has_names, self.decimal)
+        if decided:
+            require_no_title(self.where, self.first, self._sample[1:], self.reading, self.decimal)
         if why:
             what = "names" if decided else "a row of data"
             self.notes.append(f"{self.where}: the first line is taken for {what}, as {why}; data.header overrules it")
@@ -201,6 +203,20 @@ class CsvFile:
         if self.width > 1 and not any(len(row) == self.width and row[-1].strip() for row in self._sample):
             mark = f"a {self.separator!r} at the end of each line"
             raise data_error(f"{self.where}:1", "no separator behind the last cell", mark, "remove it")
+
+
+def require_no_title(
+    where: str, first: Sequence[str], rows: Sequence[Sequence[str]], reading: Reading, decimal: str = "."
+) -> None:
+    """Refuse a first record that is half empty and has one of plain names, without a gap, soon below it."""
+    if 2 * sum(map(bool, first)) > len(first):
+        return
+    for at, row in enumerate(rows[:5], start=1):
+        names, below = [clean(cell) for cell in row], rows[at:]
+        full = len(names) == len(first) and all(names) and len(below) > 2
+        if full and is_header(names, below, reading, False, decimal) == (True, ""):
+            title = next(filter(None, first), "")
+            raise data_error(f"{where}:1", "names of columns", shown(title), "remove the lines before the table")
 
 
 def is_header(

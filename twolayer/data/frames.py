@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from twolayer.data.cells import Reading, canonical, clean
 from twolayer.data.columns import is_frame, require_distinct, unique_names
-from twolayer.data.csv_reader import is_header
+from twolayer.data.csv_reader import is_header, require_no_title
 from twolayer.data.files import Format, file_size, open_file
 from twolayer.utils.errors import DataError, import_extra
 from twolayer.utils.files import UNPACKED_RATIO, unpacked_limit
@@ -212,7 +212,8 @@ def _read_workbook(path: Path, reading: Reading, has_names: bool) -> Frame:
         if 8 * area > limit:  # calamine takes memory for each cell, empty or not
             raise data_error(path, "a sheet without cells far outside of its table", f"an area of {area:,} cells")
         packed.seek(0)
-        rows = calamine.CalamineWorkbook.from_filelike(packed).get_sheet_by_index(0).to_python()
+        book = calamine.CalamineWorkbook.from_filelike(packed)
+        rows = book.get_sheet_by_index(0).to_python()
     except DataError:
         raise
     except Exception as error:
@@ -220,11 +221,15 @@ def _read_workbook(path: Path, reading: Reading, has_names: bool) -> Frame:
     texts = ([clean(value) if isinstance(value, str) else canonical(value) for value in row] for row in rows)
     cells = [row for row in texts if any(row)]
     if not cells:
-        raise data_error(path, "rows of cells", "an empty sheet")
+        raise data_error(path, "rows of cells in the first sheet", "an empty one")
     width = len(cells[0])
     header, why = is_header(cells[0], cells[1:100], reading, has_names)
+    if header:
+        require_no_title(str(path), cells[0], cells[1:100], reading)
     rows = cells[1 if header else 0 :]
     frame = Frame(str(path), cells[0] if header else None, lambda at: [row[at] for row in rows], width, len(rows))
+    if len(book.sheet_names) > 1:
+        frame.notes.append(f"{path}: of {len(book.sheet_names)} sheets the first is read, {shown(book.sheet_names[0])}")
     if why:
         frame.notes.append(f"{path}: the first row is taken for {'names' if header else 'data'}, as {why}")
     return frame
