@@ -83,16 +83,20 @@ def labels_of_column(column: Any, reading: Reading, decimal: str, name: str, mos
         DataError: if there are more than `most` of them.
     """
     codes, distinct = encoded(column)
-    used = np.bincount(codes + 1, minlength=len(distinct) + 1)[1:] > 0
-    if used.sum() > 20 * most + len(reading.missing):  # before all are turned into words
-        require_few(int(used.sum()), name, most)
-    words = [
-        word_of(value, reading, decimal) if is_used else ""
-        for value, is_used in zip(distinct.to_pylist(), used.tolist(), strict=True)
-    ]
-    present = set(words) - {""}
-    require_few(len(present), name, most)
-    values = _in_order(present)
+    used = int((np.bincount(codes + 1)[1:] > 0).sum())
+    if used > 20 * most + len(reading.missing):  # before all are turned into words
+        require_few(used, name, most)
+    labels = labels_of_codes(codes, distinct, reading, decimal)
+    require_few(len(labels.values), name, most)
+    return labels
+
+
+def labels_of_codes(codes: NDArray[np.integer[Any]], distinct: Any, reading: Reading, decimal: str) -> Labels:
+    """Return the labels (N,) that `codes` (N,), -1 where missing, have in a pyarrow Array of different raw values."""
+    used = np.bincount(codes + 1, minlength=len(distinct) + 1)[1:].tolist()
+    raw = distinct.to_pylist()
+    words = [word_of(value, reading, decimal) if count else "" for value, count in zip(raw, used, strict=True)]
+    values = _in_order(set(words) - {""})
     index = {str(value): k for k, value in enumerate(values)} | {"": MISSING}
     mapping = np.array([*(index[word] for word in words), MISSING], np.int32)  # code -1: the last
     return Labels(mapping[codes], tuple(values))

@@ -88,8 +88,6 @@ class Frame:
 
 def _plain(column: Any) -> Any:
     """Return a pyarrow column as numbers, booleans or texts; raise ArrowException if it holds none."""
-    from pyarrow import compute
-
     kind = column.type
     if pa.types.is_dictionary(kind):
         if str(kind.value_type) in _TEXTS and not any(chunk.dictionary.null_count for chunk in column.chunks):
@@ -101,6 +99,8 @@ def _plain(column: Any) -> Any:
         raise pa.ArrowTypeError(str(kind))
     text = column.cast(pa.large_string())
     if pa.types.is_temporal(kind):  # the same time in microseconds and in nanoseconds
+        from pyarrow import compute
+
         text = compute.replace_substring_regex(text, r"(?:\.|(\.\d*[1-9]))0+([^\d]|$)", r"\1\2")
     return text
 

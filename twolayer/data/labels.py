@@ -44,11 +44,15 @@ class Labels:
     def __len__(self) -> int:
         return len(self.codes)
 
-    def codes_in(self, known: Sequence[Label]) -> NDArray[np.int64]:
-        """Return the index in `known` of each of `values`, `MISSING` if it is not there; equal values are one."""
+    def among(self, known: Sequence[Label]) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
+        """Return (N,) the index of each row's value in `known`, `MISSING` without one, and the rows of unknown values.
+
+        Equal values are one, however they are written.
+        """
         index = {canonical(str(value)): at for at, value in enumerate(known)}
         index |= {str(value): at for at, value in enumerate(known)}
-        return np.array([index.get(str(value), MISSING) for value in self.values], np.int64)
+        codes = np.array([*(index.get(str(value), MISSING) for value in self.values), MISSING], np.int32)[self.codes]
+        return codes, np.flatnonzero((codes == MISSING) & (self.codes != MISSING))
 
 
 def labels_of_array(array: Array, name: str) -> Labels:
@@ -112,15 +116,13 @@ def class_indices(labels: Labels, classes: Sequence[Label], place: Place) -> Arr
     Raises:
         DataError: for a label that is not among `classes`.
     """
-    mapping = labels.codes_in(classes)
-    unknown = np.flatnonzero((mapping == MISSING) & (np.bincount(labels.codes, minlength=len(mapping)) > 0))
+    codes, unknown = labels.among(classes)
     if len(unknown):
-        value = labels.values[unknown[0]]
-        row = int(np.argmax(labels.codes == unknown[0]))
+        row = int(unknown[0])
+        value = labels.values[labels.codes[row]]
         hint = did_you_mean(str(value), map(str, classes))
         raise data_error(place(row), f"a label known from training: {some(classes)}{hint}", f"label {shown(value)}")
-    indices: Array = mapping.astype(np.min_scalar_type(len(classes) - 1))[labels.codes]
-    return indices
+    return codes.astype(np.min_scalar_type(len(classes) - 1))
 
 
 def row_type(n_rows: int) -> np.dtype[Any]:

@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import compute
 
-from twolayer.data.arrow import encoded, numbers_of, numpy_of
+from twolayer.data.arrow import encoded, labels_of_codes, numbers_of, numpy_of
 from twolayer.data.cells import Reading, canonical, clean, number_of, plain_number, word_of
 from twolayer.data.columns import is_identifier
 from twolayer.data.csv_reader import CsvFile
-from twolayer.data.labels import MISSING, Leak, find_leaks, near_equal_notes
+from twolayer.data.labels import Leak, find_leaks, near_equal_notes
 from twolayer.data.table import Opened, open_table
 from twolayer.network.model import Array
 from twolayer.utils.text import counted, data_error, did_you_mean, shown, some
@@ -83,17 +83,14 @@ def _profile(column: Any, at: int, name: str, reading: Reading, decimal: str) ->
             few = dict(zip(map(canonical, values.tolist()), counts.tolist(), strict=True))
         return Profile(at, name, len(numbers) - len(known), len(values), True, whole, few, [], numbers)
     codes, texts = encoded(column)
-    occurs = np.bincount(codes + 1, minlength=len(texts) + 1).tolist()
+    sample = texts[:_SAMPLE].to_pylist()
     if len(texts) > 2 * MAX_VALUES:
-        return Profile(at, name, occurs[0], len(texts), False, False, {}, texts[:_SAMPLE].to_pylist(), codes[:0])
-    words = [word_of(text, reading, decimal) for text in texts.to_pylist()]
-    for word, count in zip(("", *words), occurs, strict=True):
-        few[word] = few.get(word, 0) + count
-    missing = few.pop("")
-    index = {word: k for k, word in enumerate(few)}
-    codes = np.array([*(index.get(word, MISSING) for word in words), MISSING])[codes]  # code -1: the last
-    sample = [text for text, word in zip(texts[:_SAMPLE].to_pylist(), words, strict=False) if word]
-    return Profile(at, name, missing, len(few), False, False, few, sample, codes)
+        return Profile(at, name, int((codes < 0).sum()), len(texts), False, False, {}, sample, codes[:0])
+    labels = labels_of_codes(codes, texts, reading, decimal)
+    missing, *counted = np.bincount(labels.codes + 1, minlength=len(labels.values) + 1).tolist()
+    few = dict(zip(map(str, labels.values), counted, strict=True))
+    sample = [text for text in sample if word_of(text, reading, decimal)]
+    return Profile(at, name, missing, len(few), False, False, few, sample, labels.codes)
 
 
 class Candidate(NamedTuple):

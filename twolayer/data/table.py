@@ -91,22 +91,19 @@ def _encode(columns: Mapping[int, _Values], form: TableForm, opened: Opened, not
 def _known_codes(column: Labels, form: TableForm, position: int, opened: Opened, notes: list[str]) -> Array:
     """Return (N,) the index of each row's category, the number of categories for an unknown one, -1 if missing."""
     known = form.categories[position]
-    codes = column.codes_in(known)
-    unknown = np.flatnonzero(codes == MISSING)
+    codes, unknown = column.among(known)
     codes[unknown] = len(known)
-    coded: Array = np.append(codes, MISSING)[column.codes]
-    rows = np.flatnonzero(coded == len(known)) if len(unknown) else unknown
-    if len(rows):
-        values = list(dict.fromkeys(str(column.values[code]) for code in column.codes[rows].tolist()))
+    if len(unknown):
+        values = list(dict.fromkeys(str(column.values[code]) for code in column.codes[unknown].tolist()))
         if form.unseen == "error":
-            place = f"{opened.place(int(rows[0]))}: {form.title(position)}"
+            place = f"{opened.place(int(unknown[0]))}: {form.title(position)}"
             expected = f"a category known from training: {some(known)}"
             raise data_error(place, expected, shown(values[0]), did_you_mean(values[0], known))
         notes.append(
-            f"{opened.where}: {form.title(position)}: {counted(len(rows), 'cell')} with a category that "
+            f"{opened.where}: {form.title(position)}: {counted(len(unknown), 'cell')} with a category that "
             f"training did not have ({some(values, 4)}), taken as none of the known ones"
         )
-    return coded
+    return codes
 
 
 def read_training_table(
