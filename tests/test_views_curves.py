@@ -12,6 +12,7 @@ from twolayer.runs.folder import RunFolder
 from twolayer.runs.logs import HISTORY_COLUMNS
 from twolayer.utils.errors import RunError
 from twolayer.views import style
+from twolayer.views.interactive import interactive_curves
 from twolayer.views.loss_curve import curves_figure, text_plot
 from twolayer.views.panels import PANELS, THICK, THIN, X_AXES, downsample, panel_lines, panels_named
 from twolayer.views.run_data import RunData, differing_keys, flattened, grouped, read_run, run_folders, sweep_statuses
@@ -304,7 +305,10 @@ def test_a_folder_without_history_or_epochs_says_what_is_expected(tmp_path):
 
 def test_a_run_that_explodes_does_not_press_the_others_flat():
     exploding = made_history(40, train_loss=np.geomspace(1, 1e17, 40), val_loss=np.geomspace(1, 1e17, 40))
-    axes = curves_figure([run("a", exploding), *(run(f"r{k}", solver__reg=0.1 * k) for k in range(3))]).axes[0]
-    bottom, top = axes.get_ylim()
+    runs = [run("a", exploding), *(run(f"r{k}", solver__reg=0.1 * k) for k in range(3))]
+    bottom, top = curves_figure(runs).axes[0].get_ylim()
     assert bottom < made_history()["train_loss"].min()
     assert top < 1e7
+    pytest.importorskip("bokeh")
+    head, _ = interactive_curves(runs)
+    assert f'"end":{float(top)!r}' in head.replace("\\", "")

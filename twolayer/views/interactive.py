@@ -198,12 +198,16 @@ def interactive_curves(
     groups = grouped(runs, by_seed=bands)
     if len(groups) == 1:
         groups = [RunGroup("", groups[0].runs)]
-    logs = {}
-    for panel in MAIN_PANELS:
-        lines = [line.y for group in groups for line in panels.panel_lines(panel, group, by)]
-        logs[panel.name] = panel.is_log(lines, scale)
-    curves = Curves(logs, by)
+    values = {
+        panel.name: [line.y for group in groups for line in panels.panel_lines(panel, group, by)]
+        for panel in MAIN_PANELS
+    }
+    curves = Curves({panel.name: panel.is_log(values[panel.name], scale) for panel in MAIN_PANELS}, by)
     curves.draw({(k, style.line_look(k) if len(groups) > 1 else None): group for k, group in enumerate(groups)})
+    for name, log in curves.logs.items():
+        if log:
+            y_range: Any = curves.plots[name].y_range
+            y_range.start, y_range.end = style.log_limits(values[name])
     _add_legend(curves, [safe_text(group.label) for group in groups])
     script, body = components(curves.grid(list(curves.plots)))
     return Resources(mode="inline", components=["bokeh"], minified=True).render_js() + script, body

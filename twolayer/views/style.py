@@ -113,17 +113,23 @@ def wants_log(curves: Sequence[NDArray[Any]]) -> bool:
     return bool(values.size and values.max() > LOG_FROM * values.min())
 
 
-def scale_from_zero_or_log(axes: Axes, curves: Sequence[NDArray[Any]], log: bool) -> None:
-    """Scale the y axis for positive values: linear from 0, or logarithmic."""
+def log_limits(curves: Sequence[NDArray[Any]]) -> tuple[float, float]:
+    """Return the ends of a logarithmic axis for curves with positive values; one that explodes leaves the picture, so
+    that it does not press the others flat."""
     values = _positive(curves)
     if not values.size:
-        return
-    low, high = float(values.min()), float(values.max())
-    if log:
-        high = min(high, 1e6 * float(np.median(values)))  # a run that explodes does not press the others flat
-        set_log_scale(axes, max(low, high * 1e-12) / 1.15, high * 1.15)
-    else:
-        axes.set_ylim(0, high * 1.05)
+        return 0.1, 10.0
+    high = float(min(values.max(), 1e6 * np.median(values)))
+    return max(float(values.min()), high * 1e-12) / 1.15, high * 1.15
+
+
+def scale_from_zero_or_log(axes: Axes, curves: Sequence[NDArray[Any]], log: bool) -> None:
+    """Scale the y axis for positive values, if there are any: linear from 0, or logarithmic."""
+    values = _positive(curves)
+    if values.size and log:
+        set_log_scale(axes, *log_limits(curves))
+    elif values.size:
+        axes.set_ylim(0, float(values.max()) * 1.05)
 
 
 def _positive(curves: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
