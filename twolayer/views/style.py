@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from twolayer.utils.files import CANNOT_READ, explained, open_to_read, write_atomically
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes as Axes
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Okabe and Ito, "Color Universal Design" (2008): distinct with every common kind of colour blindness.
@@ -91,11 +91,6 @@ def legend_name(words: object) -> str:
     return plain(f" {words}" if str(words).startswith("_") else words)
 
 
-def plain_number(value: float, _position: object = None) -> str:
-    """Return a tick's label without powers of ten in mathematical type, which take ten times as long to draw."""
-    return f"{value:g}"
-
-
 def set_log_scale(axes: Axes, low: float, high: float) -> None:
     """Set a logarithmic y axis from `low` to `high`."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
@@ -103,7 +98,8 @@ def set_log_scale(axes: Axes, low: float, high: float) -> None:
     axes.set_ylim(low, high)  # first: a scale set without limits finds its own, and may overflow at that
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 300 * low else (1,)))
-    axes.yaxis.set_major_formatter(FuncFormatter(plain_number))
+    # Powers of ten in mathematical type, matplotlib's own, take ten times as long to draw.
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_locator(NullLocator())
 
 
@@ -135,13 +131,6 @@ def scale_from_zero_or_log(axes: Axes, curves: Sequence[NDArray[Any]], log: bool
 def _positive(curves: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
     values = np.concatenate([np.asarray(curve, float).ravel() for curve in curves]) if curves else np.empty(0)
     return values[np.isfinite(values) & (values > 1 / LARGEST)]
-
-
-def color_map(name: str) -> Any:
-    """Return a colour map of matplotlib."""
-    from matplotlib import colormaps
-
-    return colormaps[name]
 
 
 @default_look()
