@@ -130,7 +130,11 @@ class Group(click.Group):
             return None
         module = importlib.import_module(f"twolayer.commands.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
-        return _with_common_options(command)
+        options = {name for parameter in command.params for name in parameter.opts}
+        if "--quiet" not in options:
+            quiet = click.Option(["--quiet"], is_flag=True, expose_value=False, help="Show nothing but the result.")
+            command.params.append(quiet)
+        return command if "--version" in options else _add_version(command)
 
     def invoke(self, ctx: click.Context) -> Any:
         words = [word for argument in ctx.args for word in argument.split("=", 1)]
@@ -164,19 +168,11 @@ def _key_named(option: str, command: str | None) -> str | None:
     return keys[guess] if guess is not None else None
 
 
-def _with_common_options(command: click.Command) -> click.Command:
-    """Add --quiet and --version to a command that lacks them."""
-    there = {name for parameter in command.params for name in parameter.opts}
-    if "--quiet" not in there:
-        quiet = click.Option(["--quiet"], is_flag=True, expose_value=False, help="Show nothing but the result.")
-        command.params.append(quiet)
-    if "--version" not in there:
-        command = click.version_option(__version__, prog_name="twolayer")(command)
-    return command
+_add_version = click.version_option(__version__, prog_name="twolayer")
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="twolayer")
+@_add_version
 def cli() -> None:
     """Train a two-layer neural network: affine, ReLU, affine, softmax.
 

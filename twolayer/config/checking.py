@@ -50,7 +50,8 @@ def check(document: Document, report: Report, folders: dict[str, Path], *, requi
     notes = _drop_left_over(document, report)
     check_rules(document, report)
     _make_paths_absolute(document, report, folders, require_files=require_files)
-    report.raise_if_any()
+    if report.problems:
+        raise report.error()
     data, values = document.data, Values(document.data, report)
     for key in ("run.dir", "solver.monitor", *DEPENDENT_DEFAULTS):
         section, name = key.split(".")

@@ -78,11 +78,6 @@ class Report:
             lines.append(f"... and {len(ordered) - MAX_PROBLEMS} more problems")
         return ConfigError(lines)
 
-    def raise_if_any(self) -> None:
-        """Raise `error()` if there are problems."""
-        if self.problems:
-            raise self.error()
-
 
 def dotted(path: KeyPath) -> str:
     """Return `solver.class_weight.3`, list items as `data.ignore[0]`; names that would spoil the line are quoted."""
