@@ -67,6 +67,7 @@ def problem(text: str) -> str:
         ("{a: [1, {b: }], c}", {"a": [1, {"b": None}], "c": None}),
         ("{1: a, true: b}", {"1": "a", "true": "b"}),
         ("[&x {a: 1}, *x]", [{"a": 1}, {"a": 1}]),
+        ("[&x 1, &x 2, *x]", [1, 2, 2]),
         ("\ufeffa: 1".removeprefix("\ufeff"), {"a": 1}),
         ("%YAML 1.2\n---\na: 1\n...\n", {"a": 1}),
     ],
