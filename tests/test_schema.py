@@ -50,7 +50,7 @@ BAD: list[Any] = [
     {"data": {"train": SPIRAL}, "model": None},
     {"data": {"train": SPIRAL}, "model": {"hidden": "64"}},
     {"data": {"train": SPIRAL}, "model": {"init_std": 0.5}},
-    {"data": {"train": SPIRAL}, "solver": {"optimizer": "adagrad"}},
+    {"data": {"train": SPIRAL}, "solver": {"optimizer": "lbfgs"}},
     {"data": {"train": SPIRAL}, "solver": {"learning_rate": 0}},
     {"data": {"train": SPIRAL}, "solver": {"momentum": 1}},
     {"data": {"train": SPIRAL}, "solver": {"rho": 0.5}},

@@ -207,10 +207,12 @@ def train(
     column, scorer = resolve_monitor(model.monitor, model.patience, rows.validation is not None)
     settings = {name: getattr(model, name) for name in SETTINGS}
     settings |= {"epochs": done + int(epochs), "seed": seed, "monitor": column, "objective": True}
-    params = _initial(model, rows, seed) if initial_params is None else checked_params(initial_params)
+    if initial_params is None:
+        sizes, rng = (rows.X.shape[1], int(model.hidden), len(model.classes_)), generator(seed, "init")
+        initial_params = init_params(*sizes, rng=rng, init=model.init, init_std=model.init_std, dtype=rows.X.dtype)
     dtype = rows.X.dtype if checkpoint is None else checkpoint[0]["W2"].dtype
     solver = Solver(
-        params.map(lambda array: np.asarray(array, dtype)),
+        checked_params(initial_params).map(lambda array: np.asarray(array, dtype)),
         rows.X,
         rows.y,
         validation=rows.validation,
@@ -259,18 +261,6 @@ def _train_epochs(
                 total, counted = 0.0, 0
                 if callback is not None and callback(moving, records[-1]):
                     break
-
-
-def _initial(model: Any, rows: FitRows, seed: int) -> Params:
-    return init_params(
-        rows.X.shape[1],
-        int(model.hidden),
-        len(model.classes_),
-        rng=generator(seed, "init"),
-        init=model.init,
-        init_std=model.init_std,
-        dtype=rows.X.dtype,
-    )
 
 
 def _class_weights(model: Any, rows: FitRows) -> Array | None:

@@ -21,7 +21,12 @@ _BOUNDS = {
     "le": ("at most", operator.le),
     "lt": ("below", operator.lt),
 }
-_KINDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "True or False", str: "text"}
+_KINDS: dict[Any, tuple[Any, str]] = {  # what is accepted for a type, and its name
+    int: (Integral, "a whole number"),
+    float: (Real, "a number"),
+    bool: (bool | np.bool_, "True or False"),
+    str: (str, "text"),
+}
 
 
 def setting(default: Any, meaning: str, *, choices: Iterable[str] = (), **bounds: float) -> Any:
@@ -52,9 +57,9 @@ def check_settings(settings: Any) -> None:
             continue
         choices, bounds = each.metadata["choices"], each.metadata["bounds"]
         kind = str if choices else next(k for k in get_args(hints[name]) or (hints[name],) if k is not NoneType)
-        accepted: Any = {int: Integral, float: Real, bool: bool | np.bool_}.get(kind, kind)
-        words = f"one of {', '.join(choices)}" if choices else _KINDS[kind] + range_in_words(**bounds)
-        message = f"{name}: expected {words}, got {value!r}"
+        accepted, words = _KINDS[kind]
+        expected = f"one of {', '.join(choices)}" if choices else words + range_in_words(**bounds)
+        message = f"{name}: expected {expected}, got {value!r}"
         if not isinstance(value, accepted) or (kind is not bool and type(value) is bool):
             raise TypeError(message)
         fits = all(_BOUNDS[name][1](value, bound) for name, bound in bounds.items())

@@ -31,7 +31,7 @@ class ScheduleNumbers:
 class Schedule(ScheduleNumbers):
     """What the rate depends on, besides the step."""
 
-    name: str = "constant"  # a key of `SCHEDULES`
+    schedule: str = "constant"  # a key of `SCHEDULES`
     learning_rate: float = 0.1  # the rate at the start (after the warm-up)
     epochs: float = 1.0  # the horizon of `cosine`, the warm-up included
 
@@ -100,6 +100,6 @@ def learning_rates(schedule: Schedule, steps: Array, steps_per_epoch: int, plate
     """
     warmup_steps = schedule.warmup_epochs * steps_per_epoch
     e = np.maximum(steps - warmup_steps, 0) / steps_per_epoch
-    rates = np.maximum(SCHEDULES[schedule.name].rate(schedule, e) * plateau_scale, schedule.min_learning_rate)
+    rates = np.maximum(SCHEDULES[schedule.schedule].rate(schedule, e) * plateau_scale, schedule.min_learning_rate)
     rising = schedule.learning_rate * plateau_scale * (steps + 1) / (warmup_steps + 1)
     return np.where(steps < warmup_steps, rising, rates)

@@ -14,7 +14,7 @@ EngineName = Literal["numpy", "numba"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SolverSettings(Hyperparameters, ScheduleNumbers):
+class SolverSettings(Hyperparameters, Schedule):
     """What the solver does with the rows; the names are those of the config's section `solver`.
 
     A `learning_rate` or `factor` that is left out (None) becomes the default of the optimizer or schedule. Three
@@ -61,12 +61,6 @@ class SolverSettings(Hyperparameters, ScheduleNumbers):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, values[getattr(self, chooser)])
 
-    @property
-    def schedule_rule(self) -> Schedule:
-        """The part that the learning rate depends on."""
-        numbers = {each.name: getattr(self, each.name) for each in fields(ScheduleNumbers)}
-        return Schedule(self.schedule, self.learning_rate, self.epochs, **numbers)
-
 
 # Defaults that depend on another setting: that setting, and the default for each of its choices.
 DEPENDENT_DEFAULTS = {
@@ -91,9 +85,8 @@ OWNERS = _owners()
 def settings_in_order() -> list[Field[Any]]:
     """Return the fields of `SolverSettings` as the config lists them: each choice before the numbers it uses."""
     after = {"learning_rate": fields(Hyperparameters), "schedule": fields(ScheduleNumbers)}
-    inherited = {each.name for group in after.values() for each in group}
-    own = [each for each in fields(SolverSettings) if each.name not in inherited]
-    return [each for first in own for each in (first, *after.get(first.name, ()))]
+    by_name = {each.name: each for each in fields(SolverSettings)}
+    return [each for name in SolverSettings.__annotations__ for each in (by_name[name], *after.get(name, ()))]
 
 
 def described(field: Field[Any]) -> str:

@@ -107,8 +107,8 @@ class GradientCheck:
             where = " and ".join(sorted({kink.array for kink in self.kinks}))
             n_rows = len({row for kink in self.kinks for row in kink.rows})
             notes.append(
-                f"differences leave out {len(self.kinks)} entries of {where}: between their two probes a ReLU changes"
-                f" sides (in {n_rows} of the rows)"
+                f"entries left out of the differences: {len(self.kinks)} of {where}; between their two probes a ReLU "
+                f"changes sides (in {n_rows} of the rows)"
             )
         if self.failures:
             notes.append("!: wrong, as neither the tolerance nor rounding allows such an error")

@@ -132,7 +132,6 @@ class Solver:
         self._row_weights, self._class_weights = fitting_weights(row_weights, class_weights, self._y, params.n_classes)
         self._make_evaluators(params, validation)
         self._score = score
-        self._schedule = self.settings.schedule_rule
         n_slots = OPTIMIZERS[self.settings.optimizer].n_slots
         self.state, self._before = (
             TrainingState(flat_copy(params), [flat_zeros(*params.sizes, params.dtype) for _ in range(n_slots)])
@@ -263,7 +262,7 @@ class Solver:
         self._X.take(rows, X)
         np.take(self._y, rows, out=y, mode="clip")
         steps = np.arange(first_step, first_step + n_steps)
-        rates = learning_rates(self._schedule, steps, self.steps_per_epoch, self.progress.plateau_scale)
+        rates = learning_rates(self.settings, steps, self.steps_per_epoch, self.progress.plateau_scale)
         weights = self._weights(rows, y)
         try:
             losses = self._engine.run(X, y, weights, rates, measure=measure, objective=self.settings.objective)
@@ -323,9 +322,9 @@ class Solver:
         best_params = self.params.copy() if best.epoch == record["epoch"] else self.best_params
         scale = done.plateau_scale
         # The plateau and the patience share one count: the rate drops after every `plateau_patience` such epochs.
-        due = best.bad_epochs > 0 and best.bad_epochs % (self._schedule.plateau_patience or 1) == 0
-        if due and self._schedule.name == "plateau":
-            scale *= self._schedule.factor
+        due = best.bad_epochs > 0 and best.bad_epochs % (settings.plateau_patience or 1) == 0
+        if due and settings.schedule == "plateau":
+            scale *= settings.factor
         stop = settings.patience is not None and best.bad_epochs >= settings.patience
         progress = SolverProgress(done.epoch + 1, done.step + 1, best, scale, stop)
         self.progress, self.best_params = progress, best_params

@@ -85,4 +85,4 @@ def _require_more_epochs(folder: RunFolder, key: str, old: Any, new: Any, stored
             f"'{stored.solver.schedule}' depend on the number of epochs. Start a new run from its config.yaml instead"
         )
     if new < begun:
-        raise RunError(f"{folder.path}: solver.epochs={new} is less than the {begun} epochs that have begun")
+        raise RunError(f"{folder.path}: solver.epochs: expected at least {begun}, the epoch that has begun, got {new}")

@@ -16,6 +16,7 @@ from twolayer.runs.logs import read_history
 from twolayer.runs.saved_model import load_model
 from twolayer.utils.errors import RunError
 from twolayer.utils.process import module_command, module_environment
+from twolayer.utils.text import counted
 
 CHECKPOINTS = 10  # into about this many pieces a kill can cut the training
 START_UP_SHARE = 0.7  # of the time before the first step, in which no kill falls
@@ -35,7 +36,7 @@ class ResumeComparison:
         return not self.differences
 
     def __str__(self) -> str:
-        count = f"{self.kills} kills, {self.mid_run} of them after the run folder had appeared"
+        count = f"{counted(self.kills, 'kill')}, {self.mid_run} of them after the run folder had appeared"
         if self.passed:
             return f"equal to the run never stopped, bit for bit: {count}"
         return f"NOT equal to the run never stopped ({count}): " + "; ".join(self.differences)

@@ -18,7 +18,7 @@ from twolayer.runs.folder import RunFolder
 from twolayer.runs.saved_model import load_model, read_predictions
 from twolayer.solver.metrics import auc, class_means
 from twolayer.utils.errors import DataError, RunError
-from twolayer.utils.text import plain, some
+from twolayer.utils.text import counted, plain, some
 from twolayer.views.run_data import read_summary
 
 N_BINS = 10
@@ -119,10 +119,10 @@ class Figures:
         figures = class_figures(self.confusion)
         names = [plain(label) for label in self.classes]
         width = max(5, *(len(name) for name in names))
-        frequent, baseline = self.baseline
+        n_rows, (frequent, baseline) = int(self.confusion.sum()), self.baseline
         area = "" if self.auc is None else f", AUC {self.auc:.4f}"
         lines = [
-            f"{plain(self.source)}: {self.confusion.sum():,} rows, loss {self.loss:.4f}, accuracy {self.accuracy:.4f}",
+            f"{plain(self.source)}: {counted(n_rows, 'row')}, loss {self.loss:.4f}, accuracy {self.accuracy:.4f}",
             f"balanced accuracy {self.balanced_accuracy:.4f}, macro F1 {self.f1:.4f}{area}",
             f"always guessing {plain(frequent)}, the most frequent class: accuracy {baseline:.4f}",
         ]
