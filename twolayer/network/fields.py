@@ -69,7 +69,7 @@ def check_settings(settings: Any) -> None:
 
 
 def range_in_words(**bounds: float) -> str:
-    """Return ` of at least 0 and below 1`; bounds of a milliard and more are left out."""
+    """Return ` of at least 0 and below 1`; bounds of a billion and more are left out."""
     named = {name: bound for name, bound in bounds.items() if abs(bound) < LARGEST}
     text = " and ".join(f"{words} {named[name]}" for name, (words, _) in _BOUNDS.items() if name in named)
     return f" {text}" if text else ""
