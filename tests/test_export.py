@@ -11,6 +11,7 @@ import pytest
 from conftest import ROOT
 
 from twolayer import load_config, train
+from twolayer.data.cells import Reading
 from twolayer.data.columns import ColumnChoice
 from twolayer.data.sources import read_training
 from twolayer.runs.saved_model import Model
@@ -60,6 +61,10 @@ def test_rows(config):
         source if isinstance(source, str) else source.model_dump(exclude_none=True),
         ColumnChoice(data.label, data.ignore, data.categorical),
         0,
+        Reading(),
+        "keep",
+        "none",
+        [],
     )
     return raw.X
 
