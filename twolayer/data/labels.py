@@ -121,7 +121,7 @@ def class_indices(labels: Labels, classes: Sequence[Label], place: Place) -> Arr
         row = int(unknown[0])
         value = labels.values[labels.codes[row]]
         hint = did_you_mean(str(value), map(str, classes))
-        raise data_error(place(row), f"a label known from training: {some(classes)}{hint}", f"label {shown(value)}")
+        raise data_error(place(row), f"a label known from training: {some(classes)}", f"label {shown(value)}", hint)
     return codes.astype(np.min_scalar_type(len(classes) - 1))
 
 
