@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from twolayer import load_model, train
+from twolayer import load_model, resume, train
 from twolayer.commands.init import propose
 from twolayer.data import load_dataset
 from twolayer.data.profile import guess_table
@@ -116,11 +117,12 @@ def test_a_run_whose_ignored_columns_share_a_name_can_be_read(tmp_path):
         "data": {"train": str(tmp_path / "t.csv"), "label": "y", "ignore": ["id", "id"], "validation": 0},
         "solver": {"epochs": 1, "monitor": "train_loss", "learning_rate": 0.01},
     }
-    model = train(config, run_dir=tmp_path / "run").model
-    assert (
-        load_model(tmp_path / "run").predict_file(tmp_path / "t.csv").tolist()
-        == model.predict_proba([[i % 7] for i in range(N)]).tolist()
-    )
+    expected = train(config, run_dir=tmp_path / "run").model.predict([[i % 7] for i in range(N)])
+    frame = pandas.read_csv(tmp_path / "t.csv").set_axis(["id", "id", "a", "y"], axis=1)
+    train({**config, "data": {"label": "y", "ignore": ["id"], "validation": 0}}, rows=frame, run_dir=tmp_path / "other")
+    for run in ("run", "other"):
+        np.testing.assert_array_equal(load_model(tmp_path / run).predict(frame), expected)
+    assert resume(tmp_path / "other", ["solver.epochs=2"]).summary["epochs"] == 2
 
 
 @pytest.mark.parametrize("kind", ["copy", "inverse", "boolean", "missing"])
@@ -129,3 +131,8 @@ def test_a_copy_of_the_label_in_numbers_is_named_where_rows_are_few(kind):
     write = {"copy": float, "inverse": lambda k: 1 - k, "boolean": bool, "missing": lambda k: None if k else 1.5}[kind]
     frame = pandas.DataFrame({"k": map(write, y), "a": range(60), "y": y})
     assert [leak.name for leak in guess_table(frame, "y").leaks] == ["k"]
+
+
+def test_half_a_surrogate_pair_is_a_text_of_its_own():
+    frame = pandas.DataFrame({"k": pandas.Series(["\ud800", "\udfff"] * (N // 2), dtype=object), "a": range(N)})
+    assert categories(frame.assign(y=["u", "v"] * (N // 2))) == ("\\ud800", "\\udfff")

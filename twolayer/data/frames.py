@@ -6,7 +6,7 @@ import functools
 import io
 import re
 import zipfile
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from twolayer.data.cells import Reading, canonical, clean
-from twolayer.data.columns import is_frame, require_distinct, unique_names
+from twolayer.data.columns import is_frame, unique_names
 from twolayer.data.csv_reader import is_header, require_no_title
 from twolayer.data.files import Format, file_size, open_file
 from twolayer.utils.errors import DataError, import_extra
@@ -124,7 +124,8 @@ def _array_of(values: Any) -> Any:
 def _text_or_none(value: Any) -> str | None:
     if value is None or repr(value) in ("<NA>", "NaT") or (isinstance(value, float) and value != value):
         return None
-    return canonical(value.item() if isinstance(value, np.generic) else value)
+    text = canonical(value.item() if isinstance(value, np.generic) else value)
+    return text.encode(errors="backslashreplace").decode()  # half of a surrogate pair is no text in UTF-8
 
 
 def frame_of(X: Any, where: str = "rows") -> Frame:
@@ -249,20 +250,17 @@ def frame_bytes(X: Any) -> bytes:
     if not is_frame(X):
         raise data_error("rows", "a data frame of pandas, polars or Arrow", f"a {type(X).__name__}")
     frame = frame_of(X)
-    names = frame.names or ()
-    require_distinct("rows", names, ())
-    columns = frame.every_column()
-    return _parquet({name: columns[at] for at, name in enumerate(names)})
+    return _parquet(frame.names or (), frame.every_column().values())
 
 
 def parquet_bytes(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
     """Return a Parquet file of rows; `names` are those of the columns, each different."""
-    return _parquet(dict(zip(names, zip(*rows, strict=True), strict=True)))
+    return _parquet(names, map(pa.array, zip(*rows, strict=True)))
 
 
-def _parquet(columns: Mapping[str, Any]) -> bytes:
+def _parquet(names: Sequence[str], columns: Iterable[Any]) -> bytes:
     from pyarrow import parquet
 
     out = io.BytesIO()
-    parquet.write_table(pa.table(dict(columns)), out)
+    parquet.write_table(pa.table(list(columns), names=list(names)), out)
     return out.getvalue()
