@@ -108,11 +108,7 @@ class Preparation:
             raise data_error("rows", f"(N, {self.n_features}), one row for each prediction", f"shape {X.shape}")
         rows = rows.view()
         rows.flags.writeable = False  # they are the caller's
-
-        def place(row: int) -> str:
-            return f"row {row}"
-
-        return Raw("rows", rows, None, None, place, place, lambda j: f"column {shown(names[j])}")
+        return Raw("rows", rows, None, None, "row {}".format, "row {}".format, lambda j: f"column {shown(names[j])}")
 
     def read(
         self, path: str | Path, with_labels: bool = True, notes: list[str] | None = None
