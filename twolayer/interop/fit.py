@@ -20,7 +20,7 @@ from sklearn.utils import check_random_state, check_scalar  # type: ignore[impor
 from sklearn.utils.multiclass import check_classification_targets  # type: ignore[import-untyped]
 from sklearn.utils.validation import validate_data  # type: ignore[import-untyped]
 
-from twolayer.network.backprop import checked_params, refuse_masked
+from twolayer.network.checks import checked_params, refuse_masked
 from twolayer.network.fields import check_settings, count, setting
 from twolayer.network.model import Array, Init, Params, init_params
 from twolayer.network.settings import SolverSettings

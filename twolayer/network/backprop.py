@@ -5,11 +5,10 @@ not penalised. Everything is written into a `Workspace`, so a training step allo
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import DTypeLike
 
+from twolayer.network.checks import numbers, require_classes, require_params, require_shape, require_weights
 from twolayer.network.model import Array, Params, flat_zeros, forward
 
 
@@ -144,108 +143,3 @@ def loss_and_gradients(
         if dW is not None and W is not None:
             dW += reg * W  # the penalty's part of (8) and (11)
     return loss + penalty(params, reg), work.gradients
-
-
-def require_params(params: Any) -> Params:
-    """Return `params` as Params of arrays of numbers that fit each other.
-
-    Raises:
-        ValueError: for anything else, with the name of the array, the expected shape and the one it has.
-    """
-    if not (isinstance(params, tuple) and len(params) == 4):
-        raise ValueError(f"params: expected Params(W1, b1, W2, b2), got {type(params).__name__}")
-    checked = Params(*params).map(np.asarray)
-    if (checked.W1 is None) != (checked.b1 is None):
-        raise ValueError("params: expected both W1 and b1 (a hidden layer) or neither, got one of them")
-    for name, array in checked.named().items():
-        dimensions = {"W1": "(D, H)", "b1": "(H,)", "W2": "(H, C)", "b2": "(C,)"}[name]
-        if array.ndim != 1 + name.startswith("W"):
-            raise ValueError(f"params.{name}: expected {dimensions}, got {array.shape}")
-        if array.dtype.kind not in "biuf":
-            raise ValueError(f"params.{name}: expected numbers, got {array.dtype}")
-    H, C = checked.W2.shape
-    for name, shape in {"W1": (checked.n_features, H), "b1": (H,), "b2": (C,)}.items():
-        found = checked.named().get(name)
-        if found is not None and found.shape != shape:
-            raise ValueError(f"params.{name}: expected {shape} beside W2 {checked.W2.shape}, got {found.shape}")
-    return checked
-
-
-def checked_params(params: Any) -> Params:
-    """Return `require_params(params)` if the arrays are finite, none is empty, and all are float32 or all float64.
-
-    Raises:
-        ValueError: for anything else, with the name of the array.
-    """
-    checked = require_params(params)
-    for name, array in checked.named().items():
-        if array.dtype not in (np.float32, np.float64) or array.dtype != checked.W2.dtype:
-            raise ValueError(
-                f"params.{name}: expected float32 or float64, the same for all arrays, got {array.dtype} "
-                f"(W2 is {checked.W2.dtype})"
-            )
-        if 0 in array.shape:
-            raise ValueError(f"params.{name}: expected at least one feature, unit and class, got {array.shape}")
-        if not np.isfinite(array).all():
-            raise ValueError(f"params.{name}: expected finite numbers, got {array[~np.isfinite(array)][0]}")
-    return checked
-
-
-def require_weights(name: str, weights: Any, n: int) -> Array:
-    """Return the weights (n,) in float64.
-
-    Raises:
-        ValueError: for another shape, a weight that is negative or not finite, or weights that are all 0.
-    """
-    checked = numbers(name, weights).astype(np.float64)
-    if checked.shape != (n,):
-        raise ValueError(f"{name}: expected ({n},), got {checked.shape}")
-    if not np.isfinite(checked).all() or checked.min() < 0 or not checked.any():
-        raise ValueError(f"{name}: expected finite numbers, zero or more and not all zero")
-    return checked
-
-
-def require_shape(name: str, shape: tuple[int, ...], params: Params) -> None:
-    """Raise ValueError if a shape is not (N, D), N >= 1, with the D of the parameters."""
-    D = params.n_features
-    if len(shape) != 2 or shape[0] == 0 or shape[1] != D:
-        raise ValueError(f"{name}: expected (N, {D}) with N >= 1, as the parameters have {D} features; got {shape}")
-
-
-def require_classes(name: str, y: Any, n_rows: int, n_classes: int, *, one_hot: bool = False) -> Array:
-    """Return the class indices (N,) of N rows, of a whole-number type, or with `one_hot` perhaps rows (N, C).
-
-    Raises:
-        ValueError: for another shape or type, or an index outside 0..C-1.
-    """
-    classes = numbers(name, y)
-    if one_hot and classes.shape == (n_rows, n_classes) and n_classes != 1:
-        return classes
-    if classes.shape != (n_rows,):
-        rows = f" or ({n_rows}, {n_classes}) one-hot rows" if one_hot else ", one for each row of X"
-        raise ValueError(f"{name}: expected ({n_rows},) class indices{rows}, got {classes.shape}")
-    if not np.issubdtype(classes.dtype, np.integer) or classes.min() < 0 or classes.max() >= n_classes:
-        found = f"{classes.dtype} from {classes.min()} to {classes.max()}"
-        raise ValueError(f"{name}: expected whole numbers from 0 to {n_classes - 1}, got {found}")
-    return classes
-
-
-def refuse_masked(name: str, values: Any) -> None:
-    """Raise ValueError for a masked array: its mask would be lost without a word."""
-    if np.ma.isMaskedArray(values):
-        raise ValueError(f"{name}: expected an array, got a masked array; fill it or drop the masked rows")
-
-
-def numbers(name: str, values: Any) -> Array:
-    """Return an array of numbers; raise ValueError for anything else, masked and sparse arrays among them."""
-    refuse_masked(name, values)
-    if hasattr(values, "toarray"):
-        raise ValueError(f"{name}: expected a dense array, got {type(values).__name__}; call its toarray()")
-    try:
-        array: Array = np.asarray(values)
-        array = array.astype(np.float64) if array.dtype == object else array
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"{name}: expected numbers in rows of equal length, got {type(values).__name__}") from None
-    if array.dtype.kind not in "biuf":
-        raise ValueError(f"{name}: expected numbers, got {array.dtype}")
-    return array

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from twolayer.network.backprop import checked_params
+from twolayer.network.checks import checked_params
 from twolayer.network.model import Array, Params
 from twolayer.utils.errors import FileError, RunError
 from twolayer.utils.files import write_atomically

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twolayer.data.rows import ArrayRows
-from twolayer.network.backprop import numbers, require_classes, require_shape, require_weights
+from twolayer.network.checks import numbers, require_classes, require_shape, require_weights
 from twolayer.network.model import Array, Params
 from twolayer.solver.metrics import RowSource
 

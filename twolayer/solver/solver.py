@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.network.backprop import checked_params, penalty
+from twolayer.network.backprop import penalty
+from twolayer.network.checks import checked_params
 from twolayer.network.model import Array, Params, flat_copy, flat_zeros
 from twolayer.network.optim import OPTIMIZERS
 from twolayer.network.schedules import learning_rates
