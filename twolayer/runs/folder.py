@@ -249,16 +249,12 @@ def open_run(path: str | Path) -> RunFolder:
 
 def _what_it_is(path: Path, missing: list[str]) -> str:
     """Describe a path that is not a run folder, and the run that may have been meant."""
-    place = path if path.is_dir() else path.parent
-    newest = _newest_run(place)
-    hint = f"; the newest run in {place} is {newest}" if newest else ""
+    place, hint = path if path.is_dir() else path.parent, ""
+    with suppress(OSError):
+        runs = [each for each in place.iterdir() if not each.name.startswith(".") and RunFolder(each).last.is_file()]
+        if runs:
+            newest = max(runs, key=lambda each: RunFolder(each).last.stat().st_mtime)
+            hint = f"; the newest run in {place} is {newest}"
     if path.is_dir():
         return f"expected a run folder, which 'train' creates, got one without {' and '.join(missing)}{hint}"
     return ("expected a run folder, got a file" if path.exists() else "no such run folder") + hint
-
-
-def _newest_run(folder: Path) -> Path | None:
-    with suppress(OSError):
-        runs = [each for each in folder.iterdir() if not each.name.startswith(".") and RunFolder(each).last.is_file()]
-        return max(runs, key=lambda each: RunFolder(each).last.stat().st_mtime, default=None)
-    return None

@@ -27,7 +27,8 @@ class _Bar:
     """A bar on a terminal or in a notebook, lines elsewhere, nothing if `quiet`; a context manager."""
 
     def __init__(self, *, quiet: bool, stream: TextIO | None, **options: Any) -> None:
-        notebook = stream is None and _in_notebook()
+        ipython = sys.modules.get("IPython")
+        notebook = stream is None and ipython is not None and hasattr(ipython.get_ipython(), "kernel")
         self._stream = stream or (sys.stdout if notebook else sys.stderr)
         self._quiet = quiet
         self._plain = not quiet and not notebook and not self._stream.isatty()
@@ -105,9 +106,3 @@ class Tally(_Bar):
         self._bar.update()
         if self._plain:
             self._line(f"{self._unit} {self._done}{self._of}: {what}; {best}")
-
-
-def _in_notebook() -> bool:
-    """Return whether the code runs in the kernel of a notebook."""
-    ipython = sys.modules.get("IPython")
-    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
