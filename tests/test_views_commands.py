@@ -74,7 +74,11 @@ def test_several_runs_are_overlaid_with_a_table_beside_them(trained, tmp_path):
     header, *rows = output.splitlines()[:3]
     assert header.split()[:2] == ["run", "hidden"]
     assert {row.split()[1] for row in rows} == {"4", "8"}
-    assert (tmp_path / "both.csv").read_text().startswith("run,hidden,epochs")
+    assert (tmp_path / "both.csv").read_text().startswith("run,hidden,epochs,best epoch,final train loss")
+    assert "final train loss" not in header
+    both = trained / "images4", trained / "images8"
+    output = run(curves, *both, "-o", tmp_path / "c.svg", "--sort", "final_train_loss")
+    assert "final train loss" in output
 
 
 def test_a_folder_of_runs_is_taken_whole_and_what_cannot_be_read_is_named(trained, tmp_path):

@@ -75,7 +75,7 @@ def command(
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     loaded = [loaded[k] for k in table.order]
-    words = (table if len(loaded) == 1 else table.short()).for_terminal()
+    words = (table if sort or len(loaded) == 1 else table.short()).for_terminal()
     if text:
         width = shutil.get_terminal_size().columns
         click.echo(f"{text_plot(loaded, panels, by, width)}\n\n{words}")

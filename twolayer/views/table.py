@@ -44,12 +44,11 @@ class RunTable(NamedTuple):
         """Return the table with aligned columns: the names to the left, all else to the right."""
         rows = [[plain(cell) for cell in row] for row in self.as_text()]
         first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
-        return "\n".join(
-            "  ".join(
-                [name.ljust(first), *(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))]
-            ).rstrip()
-            for name, *cells in rows
-        )
+        lines = []
+        for name, *cells in rows:
+            others = (cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
+            lines.append("  ".join([name.ljust(first), *others]).rstrip())
+        return "\n".join(lines)
 
     def as_csv(self) -> str:
         """Return the table as CSV."""
