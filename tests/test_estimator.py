@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from twolayer import TwoLayerClassifier, init_params
-from twolayer.network.model import predict_proba
+from twolayer.network.model import forward, softmax
 from twolayer.utils.errors import DivergedError
 
 IRIS = load_iris(return_X_y=True)
@@ -265,7 +265,7 @@ class TestValidationAndStopping:
         model = TwoLayerClassifier(hidden=8, epochs=3, random_state=0).fit(X, y)
         assert model.best_epoch_ == model.n_iter_ == 3
         assert model.validation_loss_curve_ is None
-        P = predict_proba(model.params_, X)[np.arange(150), y]
+        P = softmax(forward(model.params_, X))[np.arange(150), y]
         assert np.isclose(-np.log(P).mean(), model.train_loss_curve_[-1])
 
     @pytest.mark.parametrize("monitor", ["roc_auc", lambda model, X, y: roc_auc_score(y, model.decision_function(X))])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from twolayer.data.rows import ArrayRows
-from twolayer.network.model import Params, forward, init_params, predict_proba
+from twolayer.network.model import Params, forward, init_params, softmax
 from twolayer.solver.metrics import (
     Evaluator,
     auc,
@@ -26,7 +26,7 @@ RNG = np.random.default_rng(5)
 def test_evaluation_in_blocks_equals_the_whole_at_once(monkeypatch):
     params = init_params(4, 6, 3, rng=RNG, dtype=np.float64)
     X, y = RNG.standard_normal((101, 4)), RNG.integers(0, 3, 101)
-    P = predict_proba(params, X)
+    P = softmax(forward(params, X))
     A1 = np.maximum(0, X @ params.W1 + params.b1)
     monkeypatch.setattr("twolayer.solver.metrics.BLOCK_BYTES", 7 * 10 * 8)
     result = Evaluator(params, ArrayRows(X), y)(params)

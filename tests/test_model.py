@@ -20,7 +20,6 @@ from twolayer.network.model import (
     forward,
     hidden_activations,
     init_params,
-    predict_proba,
     product,
     softmax,
 )
@@ -92,17 +91,6 @@ def test_forward_without_a_hidden_layer_is_one_affine_map() -> None:
     assert params.W1 is params.b1 is None
     np.testing.assert_allclose(forward(params, X), X @ params.W2 + params.b2, rtol=1e-14)
     assert hidden_activations(params, X) is X
-
-
-def test_predictions_in_blocks_are_those_of_one_block() -> None:
-    params = params_of(3, 4, 5)
-    X = np.random.default_rng(4).normal(size=(23, 3))
-    np.testing.assert_allclose(predict_proba(params, X, block_rows=4), softmax(forward(params, X)), rtol=1e-13)
-
-
-def test_predictions_of_no_rows_are_no_predictions() -> None:
-    params = params_of(3, 4, 5)
-    assert predict_proba(params, np.empty((0, 3))).shape == (0, 5)
 
 
 @pytest.mark.parametrize(

@@ -223,12 +223,3 @@ def softmax(S: Array, out: Array | None = None) -> Array:
     np.exp(P, out=P)
     P /= P.sum(axis=1, keepdims=True)
     return P
-
-
-def predict_proba(params: Params, X: Array, block_rows: int = 4096) -> Array:
-    """Return class probabilities P (N, C) of rows X (N, D), computed in blocks so that memory stays bounded."""
-    P = np.empty((len(X), params.n_classes), np.result_type(params.dtype, X.dtype))
-    for start in range(0, len(X), block_rows):
-        rows = slice(start, start + block_rows)
-        P[rows] = softmax(forward(params, X[rows]))
-    return P

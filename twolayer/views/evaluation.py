@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twolayer.data.files import digest_of
-from twolayer.network.model import Array, predict_proba
+from twolayer.data.rows import ArrayRows
+from twolayer.network.model import Array
 from twolayer.runs.environment import recorded_digests
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.saved_model import load_model, read_predictions
-from twolayer.solver.metrics import auc, class_means
+from twolayer.solver.metrics import auc, class_means, probabilities
 from twolayer.utils.errors import DataError, RunError
 from twolayer.utils.text import counted, plain, some
 from twolayer.views.run_data import read_summary
@@ -199,4 +200,4 @@ def evaluate_file(model_path: Path, file: Path, notes: list[str] | None = None) 
             notes.append(f"{file}: its content has changed since the run; the figures are of the file as it is now")
     if y is None:
         raise DataError(f"{file}: expected a label column {model.preparation.label!r}, as each row needs its label")
-    return Figures.of(str(file), model.classes, y, predict_proba(model.params, X))
+    return Figures.of(str(file), model.classes, y, probabilities(model.params, ArrayRows(X)))
