@@ -17,6 +17,7 @@ import pytest
 from pyarrow import parquet
 
 from tests.fuzz.campaign import memory_limit, time_limit
+from twolayer.commands.init import propose
 from twolayer.config import config_from_dict, load_config
 from twolayer.data import load_dataset
 from twolayer.data.frames import _arrow_table
@@ -165,6 +166,12 @@ def csv_of_columns(n, folder):
     return lambda: load_dataset(train=str(path), label="kind", validation=0)
 
 
+def init_of_columns(n, folder):
+    rows = "".join(f"{','.join(f'{k}.{row}' for k in range(n))},{'xy'[row % 2]}\n" for row in range(12))
+    path = written(folder / "rows.csv", f"{','.join(f'c{k}' for k in range(n))},kind\n{rows}".encode())
+    return lambda: propose(path)
+
+
 def csv_of_categories(n, folder):
     rows = "".join(f"c{k},{'xy'[k % 2]}\n" for k in range(n))
     path = written(folder / "rows.csv", f"name,kind\n{rows}".encode())
@@ -208,6 +215,7 @@ CASES: dict[Case, tuple[int, int]] = {
     csv_of("kind<,>\nx\ny\n"): (1000, 1_000_000),
     csv_of("kind,<a,>b\nx,1\ny,2\n"): (1000, 999_000),
     csv_of_columns: (200, 20_000),
+    init_of_columns: (200, 5000),
     csv_of_categories: (500, 20_000),
     model_of_categories: (500, 20_000),
 }
