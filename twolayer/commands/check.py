@@ -71,8 +71,8 @@ def check_config(config: Config) -> Iterator[Finding]:
     judged = table_findings(config) if is_table(config.data.train) else ()
     yield from dict.fromkeys((*data_findings(dataset), *judged))  # both may name labels that are nearly equal
     rng = generator(config.seed, "check")
-    some = distinct_rows(dataset.train.X, dataset.train.y, rng, SOME_ROWS)
-    X, y = rows_of(dataset.train.X, some), np.asarray(dataset.train.y)[some]
+    drawn = distinct_rows(dataset.train.X, dataset.train.y, rng, SOME_ROWS)
+    X, y = rows_of(dataset.train.X, drawn), np.asarray(dataset.train.y)[drawn]
     params = initial_params(config, dataset, np.float64)
     yield initial_loss(params, X, y)
     yield penalty_rises(params, X, y, config.solver.reg)

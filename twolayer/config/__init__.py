@@ -1,13 +1,14 @@
 """The config: typed, strict and frozen, from YAML with overrides; all problems of a file in one report, each with its
 place. `load_config` is the way in; the pieces that read a document and report on it serve sweep files as well."""
 
-from twolayer.config.loading import config_from_dict, differences, dump_config, load_config, yaml_value
+from twolayer.config.loading import by_dotted_key, config_from_dict, differences, dump_config, load_config, yaml_value
 from twolayer.config.models import Config, SolverConfig
 from twolayer.config.schema import config_schema, reference_table
 
 __all__ = [
     "Config",
     "SolverConfig",
+    "by_dotted_key",
     "config_from_dict",
     "config_schema",
     "differences",

@@ -133,7 +133,7 @@ def dump_config(config: Config, folder: Path | str | None = None) -> str:
         The text, every key with its choices and its meaning in a comment, without the keys that the chosen optimiser,
         schedule and init do not use.
     """
-    lines, values = [], _flat(config)
+    lines, values = [], by_dotted_key(config.model_dump())
     for section, key in Config.model_fields.items():
         if section in values:
             lines.append(f"{section}: {yaml_value(values[section])}  # {key.description}")
@@ -179,18 +179,18 @@ def yaml_value(value: Any) -> str:
 
 def differences(a: Config, b: Config) -> dict[str, tuple[Any, Any]]:
     """Return the keys in which two configs differ, by dotted name, with both values."""
-    flat_a, flat_b = _flat(a), _flat(b)
-    return {key: (flat_a[key], flat_b[key]) for key in flat_a if flat_a[key] != flat_b[key]}
+    values_a, values_b = by_dotted_key(a.model_dump()), by_dotted_key(b.model_dump())
+    return {key: (values_a[key], values_b[key]) for key in values_a if values_a[key] != values_b[key]}
 
 
-def _flat(config: Config) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for section, value in config.model_dump().items():
-        if isinstance(value, dict):
-            flat |= {f"{section}.{key}": item for key, item in value.items()}
-        else:
-            flat[section] = value
-    return flat
+def by_dotted_key(dumped: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a dumped config by dotted key, `solver.reg`; a value that is a mapping stays one."""
+    values: dict[str, Any] = {}
+    for section, value in dumped.items():
+        values |= (
+            {f"{section}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {section: value}
+        )
+    return values
 
 
 def _yaml_string(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from twolayer.config import Config, differences
+from twolayer.config import Config, by_dotted_key, differences
 from twolayer.network.schedules import SCHEDULES
 from twolayer.runs.environment import differences_that_change_bits
 from twolayer.runs.folder import RunFolder
@@ -21,10 +21,7 @@ def settings_of(config: Config) -> dict[str, Any]:
 
     The files that the rows come from are not among them: their digests are kept with the run, and they may move.
     """
-    settings: dict[str, Any] = {}
-    for section, value in config.model_dump(mode="json").items():
-        entries = {f"{section}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {}
-        settings |= entries or {section: value}
+    settings = by_dotted_key(config.model_dump(mode="json"))
     for key in FREE_KEYS | {"data.train", "data.validation", "data.test"}:
         value = settings.get(key)
         if key in FREE_KEYS or isinstance(value, str) or (isinstance(value, dict) and "features" in value):
