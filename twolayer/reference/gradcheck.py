@@ -264,9 +264,11 @@ class _Checker:
     def against_differences(
         self, name: str, max_entries: int | None, rng: np.random.Generator | None
     ) -> tuple[list[Comparison], list[Kink]]:
-        entries = list(np.ndindex(self.params.named()[name].shape))
-        if max_entries is not None and rng is not None and len(entries) > max_entries:
-            entries = [entries[at] for at in np.sort(rng.choice(len(entries), max_entries, replace=False))]
+        array = self.params.named()[name]
+        chosen = np.arange(array.size)
+        if max_entries is not None and rng is not None and array.size > max_entries:
+            chosen = np.sort(rng.choice(array.size, max_entries, replace=False))
+        entries = list(zip(*(axis.tolist() for axis in np.unravel_index(chosen, array.shape)), strict=True))
         crossed = {entry: self.crossed_rows(name, entry) for entry in entries}
         smooth = [entry for entry, rows in crossed.items() if not rows]
         numeric = self.parts(lambda reg: {name: np.array([self.slope(name, entry, reg) for entry in smooth])})
