@@ -102,9 +102,11 @@ def unique_names(cells: Sequence[str]) -> tuple[str, ...]:
     taken = set(cells)
     names = []
     for position, cell in enumerate(cells):
-        name = cell or f"Unnamed: {position}"
+        named = name = cell or f"Unnamed: {position}"
+        count = 0
         while not cell and name in taken:
-            name += "_"
+            count += 1
+            name = f"{named}.{count}"
         names.append(name)
         taken.add(name)
     return tuple(names)
