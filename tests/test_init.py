@@ -93,6 +93,24 @@ class TestColumns:
         assert guess_table(path).candidates[0].profile.name == (last if label else "port")
         assert guess_table(path).is_clear == label or not label
 
+    @pytest.mark.parametrize(
+        ("name", "by_name"),
+        [
+            ("final_status", True),
+            ("is fraud?", True),
+            ("port_of_call", False),
+            ("said_yes", False),
+            ("y_y", False),
+            ("port", False),
+        ],
+    )
+    def test_a_name_counts_only_with_a_word_that_labels_have(self, tmp_path, name, by_name):
+        rows = [["pq"[i % 2], i * 0.5, "CQS"[i % 3]] for i in range(60)]
+        guess = guess_table(write_csv(tmp_path / "t.csv", rows, ["a", "x", name]))
+        found = {candidate.profile.name: candidate for candidate in guess.candidates}
+        assert ("by its name" in found[name].why) == by_name
+        assert found[name].points > found["a"].points  # the last column
+
     def test_what_only_looks_like_a_feature_is_left_out_with_its_reason(self, tmp_path):
         rng = np.random.default_rng(1)
         rows = [

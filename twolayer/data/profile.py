@@ -87,8 +87,8 @@ def _profile(column: Any, at: int, name: str, reading: Reading, decimal: str) ->
     if len(texts) > 2 * MAX_VALUES:
         return Profile(at, name, int((codes < 0).sum()), len(texts), False, False, {}, sample, codes[:0])
     labels = labels_of_codes(codes, texts, reading, decimal)
-    missing, *counted = np.bincount(labels.codes + 1, minlength=len(labels.values) + 1).tolist()
-    few = dict(zip(map(str, labels.values), counted, strict=True))
+    missing, *occurs = np.bincount(labels.codes + 1, minlength=len(labels.values) + 1).tolist()
+    few = dict(zip(map(str, labels.values), occurs, strict=True))
     sample = [text for text in sample if word_of(text, reading, decimal)]
     return Profile(at, name, missing, len(few), False, False, few, sample, labels.codes)
 
@@ -258,7 +258,8 @@ def _points_of_name(profile: Profile) -> float:
     words = [word.rstrip("?") for word in profile.name.lower().replace("-", "_").replace(" ", "_").split("_")]
     if whole := _NAME_POINTS.get("_".join(words)):
         return whole
-    return max((_NAME_POINTS.get(word, 0) - 1 for word in words if len(word) > 1 and len(words) > 1), default=0)
+    parts = [_NAME_POINTS.get(word, 0) for word in words if word not in ("y", "ys", "yes")]
+    return max([1, *parts]) - 1 if len(words) > 1 else 0
 
 
 def _may_be_label(profile: Profile, rows: int) -> bool:
