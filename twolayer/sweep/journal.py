@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from twolayer.config import by_dotted_key
 from twolayer.config.models import SweepFile
 from twolayer.config.rules import default_of
 from twolayer.data.files import digest_of
@@ -67,8 +68,7 @@ def _description(sweep: Sweep) -> dict[str, Any]:
     """Return what the sweep is, flat, so that differences can be named."""
     base = sweep.base.model_dump(mode="json")
     base["run"] = {"evaluate_rows": base["run"]["evaluate_rows"]}
-    flat: dict[str, Any] = {"base.seed": base.pop("seed")}
-    flat |= {f"base.{section}.{key}": value for section, keys in base.items() for key, value in keys.items()}
+    flat = {f"base.{key}": value for key, value in by_dotted_key(base).items()}
     settings = sweep.settings.model_dump()
     flat |= {f"space.{key}": value for key, value in settings["space"].items()}
     return flat | {key: value for key, value in settings.items() if key not in (*FREE_KEYS, "base", "space")}
