@@ -231,6 +231,8 @@ def _training_labels(raw: Raw) -> Labels:
     if len(present) < 2:
         found = f"one, {shown(values[present[0]])}"
         raise data_error(raw.name, "two or more classes", found, "is it the label's column?")
+    if len(present) == len(values):
+        return raw.labels
     return Labels(np.searchsorted(present, codes), tuple(values[k] for k in present))
 
 
