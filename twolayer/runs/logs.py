@@ -205,11 +205,7 @@ class StepsLog(_Log):
 
 
 def logged_rows(checkpoint: Mapping[str, Any], path: Path) -> dict[str, int]:
-    """Return how many rows the logs had at a checkpoint, as `history_rows` and `steps_rows`.
-
-    Args:
-        checkpoint: the header of a last.npz, not yet trusted.
-        path: that file, for the message.
+    """Return how many rows the logs had at a checkpoint, as `history_rows` and `steps_rows`, by the header of `path`.
 
     Raises:
         RunError: if it does not say.

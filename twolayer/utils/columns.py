@@ -5,24 +5,10 @@ from __future__ import annotations
 from twolayer.utils.text import did_you_mean, expected_got
 
 MONITORS = (
-    "val_accuracy",
-    "val_loss",
-    "train_accuracy",
-    "train_loss",
-    "val_f1",
-    "val_balanced_accuracy",
-    "val_auc",
-    "penalty",
-    "gradient_norm",
-    "update_ratio_W1",
-    "update_ratio_W2",
-    "weight_norm_W1",
-    "weight_norm_W2",
-    "dead_share",
-    "activation_min",
-    "activation_median",
-    "activation_max",
-)
+    "val_accuracy", "val_loss", "train_accuracy", "train_loss", "val_f1", "val_balanced_accuracy", "val_auc", "penalty",
+    "gradient_norm", "update_ratio_W1", "update_ratio_W2", "weight_norm_W1", "weight_norm_W2", "dead_share",
+    "activation_min", "activation_median", "activation_max",
+)  # fmt: skip
 
 
 def larger_is_better(column: str) -> bool:
