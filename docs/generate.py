@@ -15,7 +15,9 @@ from pathlib import Path
 import click
 
 from twolayer.commands import COMMANDS, cli
-from twolayer.config import reference_table
+from twolayer.config.models import KEYS
+from twolayer.config.rules import default_of
+from twolayer.config.schema import expected
 
 DOCS = Path(__file__).resolve().parent
 HELP_WIDTH = 100
@@ -58,7 +60,12 @@ def commands_page() -> str:
 
 def config_page(page: str) -> str:
     """Return the page with the table of config keys, as the code has them, between its two marks."""
-    rows = [[f"`{row.key}`", *(_cell(str(each)) for each in row[1:])] for row in reference_table()]
+    rows = []
+    for key, field in KEYS.items():
+        default = default_of(key)
+        text = "" if default is ... else "null" if default is None else "[]" if default == () else str(default)
+        cells = (expected(tuple(key.split("."))), text, field.description or "")
+        rows.append([f"`{key}`", *map(_cell, cells)])
     return between_marks(page, "keys", ["key", "takes", "default", "meaning"], rows)
 
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from twolayer.config import Config, config_from_dict, config_schema, reference_table
+from twolayer.config import Config, config_from_dict, config_schema
 from twolayer.config.errors_report import Report
+from twolayer.config.models import KEYS
+from twolayer.config.schema import expected
 from twolayer.config.yaml_reader import read_document
 from twolayer.utils.errors import ConfigError
 
@@ -115,15 +117,13 @@ def test_every_mapping_of_the_schema_is_closed_and_every_key_described() -> None
             assert entry.get("description"), name
 
 
-def test_the_reference_table_has_every_key_once() -> None:
-    rows = {row.key: row for row in reference_table()}
+def test_every_key_has_its_words_and_its_meaning() -> None:
     keys = ["seed", *(f"{s}.{k}" for s in ("data", "model", "solver", "run") for k in section_fields(s))]
-    assert list(rows) == keys
-    assert rows["solver.reg"].takes == "a number of at least 0"
-    assert rows["data.train"].default == ""
-    assert rows["data.label"].default == "null"
-    assert rows["solver.schedule"].takes == "one of constant, step, exponential, cosine, plateau"
-    assert all(row.meaning for row in rows.values())
+    assert list(KEYS) == keys
+    assert all(field.description for field in KEYS.values())
+    assert all(expected(tuple(key.split("."))) for key in KEYS)
+    assert expected(("solver", "reg")) == "a number of at least 0"
+    assert expected(("solver", "schedule")) == "one of constant, step, exponential, cosine, plateau"
 
 
 def section_fields(section: str) -> list[str]:

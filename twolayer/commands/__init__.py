@@ -100,12 +100,12 @@ def require_picture(option: str, path: Path, *more: str) -> None:
 
 def complete_keys(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Complete an override in the shell: a config key, or after its equals sign one of the key's choices."""
-    from twolayer.config import reference_table
+    from twolayer.config.models import KEYS
     from twolayer.config.schema import choices
 
     key, equals, _ = incomplete.partition("=")
     words = [f"{key}={word}" for word in choices(tuple(key.split(".")))] if equals else []
-    words += [] if equals else [f"{row.key}=" for row in reference_table()]
+    words += [] if equals else [f"{each}=" for each in KEYS]
     found = [CompletionItem(word) for word in words if word.startswith(incomplete)]
     return found or [CompletionItem(incomplete, type="file")]
 
@@ -157,11 +157,10 @@ class Group(click.Group):
 
 def _key_named(option: str, command: str | None) -> str | None:
     """Return the key that an option such as `--hidden` or `--lr` probably means: of the config or of a sweep file."""
-    from twolayer.config import reference_table
-    from twolayer.config.models import SweepFile
+    from twolayer.config.models import KEYS, SweepFile
     from twolayer.utils.text import nearest
 
-    keys = {row.key.rpartition(".")[2]: row.key for row in reference_table()}
+    keys = {key.rpartition(".")[2]: key for key in KEYS}
     if command == "sweep":
         keys |= {name: name for name in SweepFile.model_fields}
     guess = nearest(option.lstrip("-").replace("-", "_").rpartition(".")[2], keys)

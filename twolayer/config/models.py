@@ -8,6 +8,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, PrivateAttr, Tag, create_model
+from pydantic.fields import FieldInfo
 
 from twolayer.network.settings import DEPENDENT_DEFAULTS, OWNERS, SolverSettings, settings_in_order
 from twolayer.utils.columns import MONITORS
@@ -279,3 +280,14 @@ class Config(Section):
         return isinstance(other, Config) and self.model_dump() == other.model_dump()
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def _fields_by_key() -> dict[str, FieldInfo]:
+    found: dict[str, FieldInfo] = {}
+    for section, field in Config.model_fields.items():
+        inside = getattr(field.annotation, "model_fields", None)
+        found |= {section: field} if inside is None else {f"{section}.{name}": each for name, each in inside.items()}
+    return found
+
+
+KEYS = _fields_by_key()  # every key by its dotted name

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from twolayer.config.errors_report import KeyPath, Report
-from twolayer.config.models import Config
+from twolayer.config.models import KEYS
 from twolayer.config.yaml_reader import Document
 from twolayer.network import settings
 from twolayer.network.optim import OPTIMIZERS
@@ -52,11 +52,7 @@ def path_of(key: str) -> KeyPath:
 
 def default_of(key: str) -> Any:
     """Return the model's default of a dotted key, `...` if it is required."""
-    fields = Config.model_fields
-    *sections, name = key.split(".")
-    for section in sections:
-        fields = fields[section].annotation.model_fields  # type: ignore[union-attr]
-    return ... if fields[name].is_required() else fields[name].default
+    return ... if KEYS[key].is_required() else KEYS[key].default
 
 
 class Values:

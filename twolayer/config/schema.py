@@ -1,11 +1,11 @@
-"""The config's JSON Schema, for editors, and what can be read off it: the words for what a key may hold, the known
-names at a place, and the rows of the reference table."""
+"""The config's JSON Schema, for editors, and what can be read off it: the words for what a key may hold and the
+known names at a place."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -26,15 +26,6 @@ _FORMATS = {
 }
 
 
-class Row(NamedTuple):
-    """One key of the reference table."""
-
-    key: str  # dotted
-    takes: str  # type and range, or the choices
-    default: str  # as written in YAML; "" where the key is required
-    meaning: str
-
-
 def config_schema() -> Schema:
     """Return the JSON Schema (draft 2020-12) of a config file, ready for `json.dumps`.
 
@@ -53,19 +44,6 @@ def config_schema() -> Schema:
     schema["$defs"]["SolverConfig"]["allOf"].append({"if": is_step, "then": {"required": ["step_epochs"]}})
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "twolayer config"}
     return {**head, **schema}
-
-
-def reference_table() -> list[Row]:
-    """Return every key of the config in the order of the models, for the documentation."""
-    rows = []
-    for section, entry in _inlined(Config)["properties"].items():
-        keys = next(_branches(entry)).get("properties")
-        named = {section: entry} if keys is None else {f"{section}.{key}": value for key, value in keys.items()}
-        for name, value in named.items():
-            default = default_of(name)
-            text = "" if default is ... else "null" if default is None else "[]" if default == () else str(default)
-            rows.append(Row(name, _describe(value), text, value["description"]))
-    return rows
 
 
 def expected(path: KeyPath, model: type[BaseModel] = Config, *, instead_of: Any = None) -> str:
