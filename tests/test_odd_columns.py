@@ -136,3 +136,13 @@ def test_a_copy_of_the_label_in_numbers_is_named_where_rows_are_few(kind):
 def test_half_a_surrogate_pair_is_a_text_of_its_own():
     frame = pandas.DataFrame({"k": pandas.Series(["\ud800", "\udfff"] * (N // 2), dtype=object), "a": range(N)})
     assert categories(frame.assign(y=["u", "v"] * (N // 2))) == ("\\ud800", "\\udfff")
+
+
+def test_nan_however_written_is_no_number_in_files_and_frames(tmp_path):
+    texts = ["NAN", "+nan", "1.5", "-nan"] * (N // 4)
+    rows = table(pa.array(texts))
+    parquet.write_table(rows, tmp_path / "t.parquet")
+    pandas.DataFrame(rows.to_pydict()).to_csv(tmp_path / "t.csv", index=False)
+    for source in (rows, table(pa.array(texts).dictionary_encode()), tmp_path / "t.parquet", tmp_path / "t.csv"):
+        data = load_dataset(train=source, missing="mean", scale="none", **LOAD)
+        assert (data.train.X.raw(np.arange(N))[:, 0] == 1.5).all()

@@ -116,7 +116,7 @@ def number_of_value(value: Any, reading: Reading, decimal: str) -> float | None:
     number = number_of(text, decimal if isinstance(value, str) else ".")
     if number is not None:
         return number
-    if not text or text in reading.missing:
+    if not text or text in reading.missing or text.lower().lstrip("+-") == "nan":
         return math.nan
     return {"true": 1.0, "false": 0.0}.get(text.lower()) if len(text) < 6 else None
 
