@@ -48,6 +48,19 @@ def test_a_small_or_compressed_file_is_one_piece(tmp_path):
     assert len(cut(tmp_path / "a.csv", has_header=True, piece_bytes=10, encoding="utf-16").pieces) == 1
 
 
+@pytest.mark.parametrize(
+    "start", ["\ufeffa,b\n".encode("utf-16"), b"\x1f\x8b\n", b"PAR1\n", b"PK\3\4\n", b"\xfe\xff\n"]
+)
+def test_what_is_no_plain_text_by_its_first_bytes_is_one_piece(tmp_path, start):
+    (tmp_path / "a.csv").write_bytes(start + b"1,2\n" * 50)
+    assert cut(tmp_path / "a.csv", has_header=True, piece_bytes=10).pieces == (Piece(),)
+
+
+def test_blank_lines_above_the_header_belong_to_it(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b"\n\r\na,b\n" + b"1,2\n" * 50)
+    assert {piece.header for piece in cut(tmp_path / "a.csv", has_header=True, piece_bytes=10).pieces} == {7}
+
+
 def test_row_groups_of_parquet_are_pieces(tmp_path):
     pa = pytest.importorskip("pyarrow")
     import pyarrow.parquet as pq

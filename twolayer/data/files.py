@@ -214,6 +214,9 @@ def cut(path: Path, *, has_header: bool, encoding: str = "utf-8", piece_bytes: i
     if not is_text or path.stat().st_size <= piece_bytes:
         return CutFile((Piece(),), sha256_of(path))
     with open_to_read(path, follow=True) as file:
+        if file.read(8).startswith((*_PACKED, *_TABLE_STARTS, b"PK", b"\xff\xfe", b"\xfe\xff")):  # whatever its name
+            return CutFile((Piece(),), sha256_of(path))
+        file.seek(0)
         return _cut_records(file, has_header, piece_bytes)
 
 
@@ -263,7 +266,7 @@ def _cut_records(file: BinaryIO, has_header: bool, piece_bytes: int) -> CutFile:
         at += len(block)
         quotes += block.count(b'"')
         lines += block.count(b"\n")
-        if quotes % 2:
+        if quotes % 2 or not (step or block.strip()):  # in a cell, or in blank lines above the header
             continue
         if not step:
             header, step = at, min(piece_bytes, _PART_BYTES)
