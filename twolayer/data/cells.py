@@ -24,15 +24,9 @@ _BOOLEANS = {"true": "True", "false": "False"}
 
 @dataclass(frozen=True)
 class Reading:
-    """How the text of a table is read.
+    """How the text of a table is read: the keys of `config.models.DataConfig`, None where the content decides.
 
-    Attributes:
-        separator: between cells; None detects it.
-        decimal: the decimal point, "." or ","; None detects it.
-        encoding: of the bytes.
-        header: whether the first line holds names; None decides from the first lines.
-        missing_values: the spellings of a missing cell.
-        missing: the same, cleaned.
+    `missing` are the spellings of a missing cell, cleaned.
     """
 
     separator: str | None = None

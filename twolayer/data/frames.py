@@ -27,15 +27,7 @@ _CELL_NAME = re.compile(rb"""\br\s*=\s*["']([A-Za-z]{1,3})([0-9]{1,7})["']""")
 
 
 class Frame:
-    """Columns that already have types, each made an Arrow array when it is asked for.
-
-    Attributes:
-        where: the source, for messages.
-        names: the columns' names, each different; None if they have positions only.
-        width: number of columns.
-        decimal: the decimal point of texts.
-        notes: what was decided about an Excel sheet, in words.
-    """
+    """Columns that have types, each made an Arrow array when it is asked for; the attributes are those of `CsvFile`."""
 
     decimal = "."
 

@@ -71,16 +71,10 @@ def read_split(
     seed: int = 0,
     part: int = 0,
 ) -> Raw:
-    """Return the rows of another source of the same kind as the training's.
+    """Return the rows of another source of the same kind as the training's: `form`, or None, and D features.
 
-    Args:
-        source: where they are.
-        form: the columns of the training table; None if it was none.
-        n_features: D of the training.
-        labels: whether rows without labels are an error, or labels not looked at.
-        notes: gets what was decided.
-        seed: the run's, for generated rows.
-        part: 1 for validation, 2 for test.
+    `part` is 1 for validation, 2 for test; `labels` says whether rows without them are an error, or they are not looked
+    at; `notes` gets what was decided.
 
     Raises:
         DataError: for any error in it, or another number of features.
