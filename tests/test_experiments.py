@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from twolayer.__main__ import run
-from twolayer.commands.experiment import EXPERIMENTS, exaggeration, loss, separable
+from twolayer.commands import experiment
+from twolayer.commands.experiment import EXPERIMENTS, exaggeration, ladder, loss, separable
+from twolayer.utils.errors import MissingExtraError
 
 
 def test_softmax_exceeds_the_plain_share_exactly_where_the_gap_exceeds_the_log_ratio() -> None:
@@ -39,6 +41,32 @@ def test_the_weights_grow_without_bound_for_r_0_and_settle_for_r_above_0() -> No
     first, second = np.diff(free[at])
     assert second > 0.8 * first > 0.3
     assert held[at[2]] == pytest.approx(held[at[1]], rel=1e-4)
+
+
+def test_the_ladder_has_a_rung_for_each_way_and_says_what_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    make = experiment.make_engine
+
+    def without_numba(name, *arguments):  # type: ignore[no-untyped-def]
+        if name == "numba":
+            raise MissingExtraError("engine: numba needs the package 'numba'")
+        return make(name, *arguments)
+
+    monkeypatch.setattr(experiment, "make_engine", without_numba)
+    monkeypatch.setattr("timeit.Timer.autorange", lambda self: (2, self.timeit(2)))
+    result = ladder()
+    assert [name for _, name, _ in result.panels[0].points] == [
+        "two loops",
+        "outer products, row by row",
+        "one loop",
+        "ones vectors, no loop",
+        "loss_and_gradients",
+        "engine numpy, step included",
+    ]
+    assert "needs the package" in result.findings[-1]
+    result.draw(tmp_path / "ladder.svg")
+    assert "<svg" in (tmp_path / "ladder.svg").read_text()
 
 
 @pytest.mark.parametrize("name", ["exaggeration", "loss"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import timeit
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -10,9 +11,14 @@ import click
 import numpy as np
 
 from twolayer.commands import require_picture
-from twolayer.network.model import Array, Params, softmax
-from twolayer.reference.by_hand import ones_vectors
+from twolayer.network.backprop import loss_and_gradients
+from twolayer.network.model import Array, Params, flat_copy, init_params, softmax
+from twolayer.network.settings import EngineName
+from twolayer.reference.by_hand import one_loop, ones_vectors, outer_products, two_loops
 from twolayer.reference.plain import gradient_step
+from twolayer.solver.engine import TrainingState, UpdateRule
+from twolayer.solver.solver import make_engine
+from twolayer.utils.errors import MissingExtraError
 from twolayer.utils.randomness import generator
 from twolayer.views import style
 
@@ -23,8 +29,8 @@ class ClaimPanel(NamedTuple):
     title: str
     xlabel: str  # with the unit
     ylabel: str  # with the unit
-    curves: tuple[tuple[str, Array, Array], ...]  # label, x, y
-    points: tuple[tuple[float, float, str], ...] = ()  # x, y, text
+    curves: tuple[tuple[str, Array, Array], ...] = ()  # label, x, y
+    points: tuple[tuple[float, float | str, str], ...] = ()  # x, y, text
     text_at: tuple[float, float] = (7, 5)  # where the text is, in points right of and above the dot
     scales: tuple[str, str] = ("linear", "linear")  # of x and y
 
@@ -33,21 +39,21 @@ class Experiment(NamedTuple):
     """What an experiment found: the claim or the question, its picture, and the numbers in words, one line each."""
 
     title: str
-    panels: tuple[ClaimPanel, ClaimPanel]
+    panels: tuple[ClaimPanel, ...]
     findings: tuple[str, ...]
 
     @style.default_look()
     def draw(self, path: Path) -> None:
         """Draw the panels side by side into a picture file, in the format of its name's ending."""
         figure = style.new_figure(10, 4.2)
-        for axes, panel in zip(figure.subplots(1, 2), self.panels, strict=True):
+        for axes, panel in zip(figure.subplots(1, len(self.panels), squeeze=False)[0], self.panels, strict=True):
+            axes.set(xscale=panel.scales[0], yscale=panel.scales[1])
             for (label, x, y), color, dash in zip(panel.curves, style.OKABE_ITO, style.DASHES, strict=False):
                 axes.plot(x, y, color=color, linestyle=dash, linewidth=1.9, label=label)
             for at, height, text in panel.points:
                 axes.plot(at, height, "o", color=style.MARK, markersize=5)
                 look = {"fontsize": 9, "color": style.MARK}
                 axes.annotate(text, (at, height), textcoords="offset points", xytext=panel.text_at, **look)
-            axes.set(xscale=panel.scales[0], yscale=panel.scales[1])
             style.tidy(axes, panel.xlabel, panel.ylabel)
             if len(panel.curves) > 1:
                 axes.legend(frameon=False, fontsize=9)
@@ -137,7 +143,54 @@ def separable(steps: int = 10_000, regs: tuple[float, ...] = (0.0, 1e-3, 1e-2, 1
     )
 
 
-EXPERIMENTS: dict[str, Callable[[], Experiment]] = {each.__name__: each for each in (exaggeration, loss, separable)}
+def ladder() -> Experiment:
+    """Time the gradients of one batch of optdigits: two loops, one, none, without allocations, compiled."""
+    N, D, H, C = 64, 64, 64, 10
+    rng = generator(0, "generate")
+    params = init_params(D, H, C, rng=rng, dtype=np.float32)
+    X, y = rng.normal(size=(N, D)).astype(np.float32), rng.integers(0, C, N)
+
+    def step_of(name: EngineName) -> Callable[[], object]:
+        engine = make_engine(name, TrainingState(flat_copy(params), ()), UpdateRule("sgd", reg=1e-4), N)
+        rates = np.array([1e-3])
+        return lambda: engine.run(X, y, None, rates)
+
+    rungs: dict[str, Callable[[], object]] = {
+        "two loops": lambda: two_loops(params, X, y, 1e-4),
+        "outer products, row by row": lambda: outer_products(params, X, y, 1e-4),
+        "one loop": lambda: one_loop(params, X, y, 1e-4),
+        "ones vectors, no loop": lambda: ones_vectors(params, X, y, 1e-4),
+        "loss_and_gradients": lambda: loss_and_gradients(params, X, y, 1e-4),
+        "engine numpy, step included": step_of("numpy"),
+    }
+    left_out: list[str] = []
+    try:
+        rungs["engine numba, step included"] = step_of("numba")
+    except MissingExtraError as error:
+        left_out.append(str(error))
+
+    times = {}  # microseconds
+    for name, rung in rungs.items():
+        rung()  # the first call compiles, allocates and fills caches
+        calls, seconds = timeit.Timer(rung).autorange()
+        times[name] = 1e6 * seconds / calls
+    slowest = times["two loops"]
+    panel = ClaimPanel(
+        "mean time; how many times as fast as two loops",
+        "microseconds per batch (references in float64, the others in float32)",
+        "",
+        points=tuple((t, name, f"{t:,.0f} µs   {slowest / t:,.0f}x") for name, t in times.items()),
+        text_at=(-32, 7),
+        scales=("log", "linear"),
+    )
+    findings = [f"{name:<28} {t:10,.1f} microseconds {slowest / t:8,.1f}x" for name, t in times.items()]
+    title = f"One batch of {N} rows through a {D}-{H}-{C} network and back"
+    return Experiment(title, (panel,), (*findings, *left_out))
+
+
+EXPERIMENTS: dict[str, Callable[[], Experiment]] = {
+    each.__name__: each for each in (exaggeration, loss, separable, ladder)
+}
 
 
 @click.command()
@@ -150,6 +203,7 @@ def command(name: str, out: Path | None) -> None:
     exaggeration  when softmax exaggerates the largest score, and when it does not
     loss          what a probability of .9, .5, .1, .01 for the right class costs
     separable     separable data: |W| grows without bound for r = 0, and not for r > 0
+    ladder        time of one batch, from two loops to vectorised and compiled
     """
     path = out or Path(f"{name}.png")
     require_picture("--out", path)
