@@ -11,7 +11,7 @@ from typing import Any
 
 from twolayer.config.checking import check
 from twolayer.config.errors_report import KeyPath, Place, Report, dotted
-from twolayer.config.models import Config
+from twolayer.config.models import KEYS, Config
 from twolayer.config.rules import DEPENDENT_DEFAULTS, OWNED_KEYS, path_of
 from twolayer.config.schema import choices
 from twolayer.config.yaml_reader import MAX_DEPTH, Document, parse, parse_scalar, read_document
@@ -133,20 +133,19 @@ def dump_config(config: Config, folder: Path | str | None = None) -> str:
         The text, every key with its choices and its meaning in a comment, without the keys that the chosen optimiser,
         schedule and init do not use.
     """
-    lines, values = [], by_dotted_key(config.model_dump())
-    for section, key in Config.model_fields.items():
-        if section in values:
-            lines.append(f"{section}: {yaml_value(values[section])}  # {key.description}")
+    lines: list[str] = []
+    values = by_dotted_key(config.model_dump())
+    for key, field in KEYS.items():
+        section, _, name = key.rpartition(".")
+        value, (chooser, owners) = values[key], OWNED_KEYS.get(key, (None, ()))
+        if chooser is not None and values[chooser] not in owners:
             continue
-        lines.append(f"{section}:")
-        for name, field in key.annotation.model_fields.items():  # type: ignore[union-attr]
-            dotted_name = f"{section}.{name}"
-            value, owned = values[dotted_name], OWNED_KEYS.get(dotted_name)
-            if owned is not None and values[owned[0]] not in owned[1]:
-                continue
-            if section == "data" and folder is not None:
-                value = _relative(value, folder)
-            lines.append(f"  {name}: {yaml_value(value)}  # {_comment(dotted_name, values, field.description or '')}")
+        if section == "data" and folder is not None:
+            value = _relative(value, folder)
+        if section and f"{section}:" not in lines:
+            lines.append(f"{section}:")
+        indent = "  " if section else ""
+        lines.append(f"{indent}{name}: {yaml_value(value)}  # {_comment(key, values, field.description or '')}")
     return "\n".join(lines) + "\n"
 
 
