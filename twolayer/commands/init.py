@@ -17,7 +17,7 @@ from typing import Any
 import click
 import numpy as np
 
-from twolayer.config import config_from_dict, config_schema, dump_config
+from twolayer.config import config_from_dict, config_schema, dump_config, yaml_value
 from twolayer.config.yaml_reader import MAX_BYTES
 from twolayer.data.cells import Reading
 from twolayer.data.columns import ColumnChoice, require_distinct
@@ -264,19 +264,11 @@ def config_text(proposal: Proposal, folder: Path) -> str:
         "# Written by 'twolayer init' after a look at the data; a comment above a key gives the reason for its value.",
         *(f"# Warning: {printable(warning)}" for warning in proposal.warnings),
     ]
-    section, data = "", proposal.values["data"]
-    tabular = is_table(data["train"])
-    for line in dump_config(config_from_dict(proposal.values), folder).splitlines():
-        name = line.strip().partition(":")[0]
-        if not line.startswith(" "):
-            section = name
-        elif section == "data" and name in _TEXT_KEYS + (() if tabular else _TABLE_KEYS) and name not in data:
-            continue
-        elif (section, name) == ("run", "dir"):
-            line = "  dir: runs  # " + line.partition("  # ")[2]
-        lines += [f"  # {printable(reason)}" for reason in proposal.why.get(f"{section}.{name}", ())]
-        lines.append(line)
-    text = "\n".join(lines) + "\n"
+    data, config = proposal.values["data"], config_from_dict(proposal.values)
+    rarely_needed = _TEXT_KEYS if is_table(data["train"]) else _TEXT_KEYS + _TABLE_KEYS
+    without = {f"data.{name}" for name in rarely_needed if name not in data}
+    body = dump_config(config, folder, proposal.why, without)
+    text = "\n".join([*lines, body.replace(f"dir: {yaml_value(config.run.dir)}  #", "dir: runs  #")])
     text += f"{_SEAL}{_digest(text)}\n"
     if len(text.encode()) > MAX_BYTES:
         n_ignored, n_categorical = len(data.get("ignore", ())), len(data.get("categorical", ()))

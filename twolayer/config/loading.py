@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from twolayer.config.models import KEYS, Config
 from twolayer.config.rules import DEPENDENT_DEFAULTS, OWNED_KEYS, path_of
 from twolayer.config.schema import choices
 from twolayer.config.yaml_reader import MAX_DEPTH, Document, parse, parse_scalar, read_document
-from twolayer.utils.text import plain, shown
+from twolayer.utils.text import plain, printable, shown
 
 _MOST_CHOICES = 8  # that a comment lists
 _PLAIN = re.compile(r"[A-Za-z0-9_./-][A-Za-z0-9_./ +-]*(?<! )")
@@ -121,13 +121,20 @@ def _plain_copy(value: Any, path: KeyPath, report: Report) -> Any:
     return value
 
 
-def dump_config(config: Config, folder: Path | str | None = None) -> str:
+def dump_config(
+    config: Config,
+    folder: Path | str | None = None,
+    reasons: Mapping[str, Sequence[str]] | None = None,
+    without: Container[str] = (),
+) -> str:
     """Return the config as YAML text; loading it, from whatever current folder, gives an equal config.
 
     Args:
         config: a config as loaded.
         folder: where the text will be put; data paths are then written relative to it, where a path leads there.
             None: absolute paths.
+        reasons: comments for the lines above a key, by dotted key.
+        without: keys that are left out, by dotted key.
 
     Returns:
         The text, every key with its choices and its meaning in a comment, without the keys that the chosen optimiser,
@@ -138,13 +145,14 @@ def dump_config(config: Config, folder: Path | str | None = None) -> str:
     for key, field in KEYS.items():
         section, _, name = key.rpartition(".")
         value, (chooser, owners) = values[key], OWNED_KEYS.get(key, (None, ()))
-        if chooser is not None and values[chooser] not in owners:
+        if key in without or (chooser is not None and values[chooser] not in owners):
             continue
         if section == "data" and folder is not None:
             value = _relative(value, folder)
         if section and f"{section}:" not in lines:
             lines.append(f"{section}:")
         indent = "  " if section else ""
+        lines += [f"{indent}# {printable(reason)}" for reason in (reasons or {}).get(key, ())]
         lines.append(f"{indent}{name}: {yaml_value(value)}  # {_comment(key, values, field.description or '')}")
     return "\n".join(lines) + "\n"
 
