@@ -441,6 +441,13 @@ class TestErrors:
         with pytest.raises((ValueError, TypeError), match=message):
             TwoLayerClassifier(**{"epochs": 1, "random_state": 0} | parameters).fit(*IRIS)
 
+    def test_validation_rows_that_look_unscaled_are_warned_about(self):
+        X, y = IRIS
+        model = make_pipeline(StandardScaler(), TwoLayerClassifier(8, epochs=2, random_state=0))
+        rows = {"twolayerclassifier__X_val": 10 * X[1::2] + 50, "twolayerclassifier__y_val": y[1::2]}
+        with pytest.warns(UserWarning, match="X_val looks unscaled beside X.*transform_input"):
+            model.fit(10 * X[::2] + 50, y[::2], **rows)
+
     def test_a_pipeline_transforms_the_validation_rows_named_in_transform_input(self):
         X, y = IRIS
         with config_context(enable_metadata_routing=True):

@@ -147,7 +147,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             sample_weight: (N,) weights w >= 0; the objective of a batch is sum w L / sum w. Curves and accuracies stay
                 unweighted.
             X_val: your own validation rows, in place of the fraction `validation`. In a Pipeline only those named in
-                its `transform_input` pass through the steps before.
+                its `transform_input` pass through the steps before; X_val that looks unscaled beside X is warned about.
             y_val: their labels.
             initial_params: where to start, in place of random parameters.
             callback: called after each epoch as callback(model, record): the model as it is then, ready to predict, and
@@ -173,7 +173,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if resumed and initial_params is not None:
             raise ValueError("initial_params: cannot be given when warm_start continues the last fit")
         weights = None if sample_weight is None else require_weights("sample_weight", sample_weight, len(X))
-        rows = FitRows(X, encode(y, classes), weights, fit.validation_rows(model, X_val, y_val))
+        rows = FitRows(X, encode(y, classes), weights, fit.validation_rows(model, X, X_val, y_val))
         seed = fit.seed_of(self)
         if self.validation:
             if rows.validation is not None:

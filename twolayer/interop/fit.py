@@ -78,8 +78,8 @@ def encode(y: Array, classes: Array, name: str = "y") -> NDArray[np.intp]:
     return np.searchsorted(classes, y)
 
 
-def validation_rows(estimator: BaseEstimator, X_val: Any, y_val: Any) -> tuple[Array, Array] | None:
-    """Return the validation rows given to fit, or None.
+def validation_rows(estimator: BaseEstimator, X: Array, X_val: Any, y_val: Any) -> tuple[Array, Array] | None:
+    """Return the validation rows given to fit, or None; warn if they look unscaled beside the training rows X.
 
     Raises:
         ValueError: if one of the two is missing, or they do not fit the training rows.
@@ -89,7 +89,26 @@ def validation_rows(estimator: BaseEstimator, X_val: Any, y_val: Any) -> tuple[A
     if X_val is None or y_val is None:
         raise ValueError("X_val and y_val go together: give both or neither")
     X_val, y_val = rows_and_labels(estimator, X_val, y_val, reset=False, names=("X_val", "y_val"))
+    if _looks_unscaled(X, X_val):
+        warnings.warn(
+            "X_val looks unscaled beside X: most of its columns are centred or spread very differently. In a Pipeline "
+            "the steps before do not transform X_val unless it is named: Pipeline(steps, transform_input=['X_val']), "
+            "with sklearn.set_config(enable_metadata_routing=True) and set_fit_request(X_val=True, y_val=True)",
+            stacklevel=3,
+        )
     return X_val, encode(y_val, estimator.classes_, "y_val")
+
+
+def _looks_unscaled(X: Array, X_val: Array) -> bool:
+    """Return whether most columns of X_val are centred 5 standard deviations of X away, or spread 10 times more or
+    less."""
+    spread, spread_val = X.std(axis=0), X_val.std(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        away = np.abs(X_val.mean(axis=0) - X.mean(axis=0)) > 5 * spread
+        ratio = spread_val / spread
+        other = away | (ratio > 10) | ((ratio < 0.1) & (len(X_val) >= 10))
+    varying = spread > 0
+    return bool(varying.any() and other[varying].mean() > 0.5)
 
 
 def split_off(rows: FitRows, fraction: float, seed: int) -> FitRows:
