@@ -146,3 +146,14 @@ def test_nan_however_written_is_no_number_in_files_and_frames(tmp_path):
     for source in (rows, table(pa.array(texts).dictionary_encode()), tmp_path / "t.parquet", tmp_path / "t.csv"):
         data = load_dataset(train=source, missing="mean", scale="none", **LOAD)
         assert (data.train.X.raw(np.arange(N))[:, 0] == 1.5).all()
+
+
+def test_the_index_that_pandas_stores_is_no_column(tmp_path):
+    frame = table(pa.array([i % 3 for i in range(N)])).to_pandas().sample(frac=1, random_state=0)
+    frame.to_parquet(tmp_path / "t.parquet")
+    expected = load_dataset(train=frame, **LOAD)
+    for source in (tmp_path / "t.parquet", pa.Table.from_pandas(frame)):
+        data = load_dataset(train=source, **LOAD)
+        assert data.preparation.feature_names == ("k", "a")
+        assert any("the index that pandas stored is no column" in note for note in data.notes)
+        np.testing.assert_array_equal(data.train.X.raw(np.arange(N)), expected.train.X.raw(np.arange(N)))

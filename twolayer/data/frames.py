@@ -130,7 +130,12 @@ def frame_of(X: Any, where: str = "rows") -> Frame:
             table = pa.table(X)
         except (TypeError, pa.ArrowException) as error:
             raise data_error(where, "a frame of pandas, polars or Arrow", f"a {type(X).__name__} ({error})") from None
-        return Frame(where, table.column_names, table.column, table.num_columns, table.num_rows)
+        names = table.column_names
+    kept = [at for at, name in enumerate(names) if not name.startswith("__index_level_")]  # what pandas calls its index
+    frame = Frame(where, [names[at] for at in kept], lambda at: table.column(kept[at]), len(kept), table.num_rows)
+    if len(kept) < len(names):
+        frame.notes.append(f"{where}: the index that pandas stored is no column")
+    return frame
     cells = np.asarray(X, None if isinstance(X, np.ndarray) else object)
     if cells.ndim != 2:
         raise data_error(where, "rows of cells, shape (N, columns)", f"shape {cells.shape}")
