@@ -130,12 +130,12 @@ def frame_of(X: Any, where: str = "rows") -> Frame:
             table = pa.table(X)
         except (TypeError, pa.ArrowException) as error:
             raise data_error(where, "a frame of pandas, polars or Arrow", f"a {type(X).__name__} ({error})") from None
-        names = table.column_names
-    kept = [at for at, name in enumerate(names) if not name.startswith("__index_level_")]  # what pandas calls its index
-    frame = Frame(where, [names[at] for at in kept], lambda at: table.column(kept[at]), len(kept), table.num_rows)
-    if len(kept) < len(names):
-        frame.notes.append(f"{where}: the index that pandas stored is no column")
-    return frame
+        columns = [at for at, name in enumerate(table.column_names) if not name.startswith("__index_level_")]
+        names = [table.column_names[at] for at in columns]
+        frame = Frame(where, names, lambda at: table.column(columns[at]), len(names), table.num_rows)
+        if len(names) < table.num_columns:
+            frame.notes.append(f"{where}: the index that pandas stored is no column")
+        return frame
     cells = np.asarray(X, None if isinstance(X, np.ndarray) else object)
     if cells.ndim != 2:
         raise data_error(where, "rows of cells, shape (N, columns)", f"shape {cells.shape}")
