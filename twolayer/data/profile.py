@@ -107,7 +107,7 @@ class TableGuess:
 
     Attributes:
         opened, rows: the table, and the number of its rows.
-        columns: all of them.
+        columns, label: all of them, and the one of the label.
         lacking: names of columns that the test rows do not have.
         candidates: columns that may be the label, the likeliest first.
         leaks: features that give the label away.
@@ -117,6 +117,7 @@ class TableGuess:
     opened: Opened
     rows: int
     columns: Sequence[Profile]
+    label: Profile
     lacking: Sequence[str]
     candidates: Sequence[Candidate]
     leaks: Sequence[Leak]
@@ -133,11 +134,6 @@ class TableGuess:
     def reference(self, profile: Profile) -> str | int:
         """Return how a config calls a column."""
         return profile.position if self.opened.names is None else profile.name
-
-    @property
-    def label(self) -> Profile:
-        """The label's column."""
-        return self.of("label")[0]
 
     @property
     def is_clear(self) -> bool:
@@ -212,7 +208,7 @@ def guess_table(source: Any, label: str | None = None, test: Any = None, reading
         raise data_error(where, "numbers, or text with few different values", found)
     leaks = find_leaks([(p.name, p.data) for p in features], class_codes(chosen))
     warned = [f"{shown(name)} is a quantity (many different numbers); {way}" for name in quantities]
-    return TableGuess(opened, rows, profiles, lacking, candidates, leaks, warned)
+    return TableGuess(opened, rows, profiles, chosen, lacking, candidates, leaks, warned)
 
 
 def class_codes(label: Profile) -> Array:
