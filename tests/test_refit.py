@@ -101,6 +101,15 @@ def test_a_finished_run_keeps_its_refitted_model_and_gets_a_lost_one_back(config
     assert (run / "best.npz").read_bytes() == model
 
 
+def test_a_refitted_run_that_is_given_more_epochs_is_refitted_again(config, tmp_path):
+    constant = ["solver.schedule=constant", "solver.learning_rate=0.05"]
+    run = train(config, [*constant, "solver.epochs=3"], run_dir=tmp_path / "run").run_dir
+    resumed = resume(run, ["solver.epochs=20"]).summary
+    straight = train(config, [*constant, "solver.epochs=20"], run_dir=tmp_path / "straight").summary
+    assert resumed["refit_epochs"] == straight["refit_epochs"] > 3
+    assert (run / "best.npz").read_bytes() == (tmp_path / "straight" / "best.npz").read_bytes()
+
+
 @pytest.mark.parametrize("change", ["data.validation=0", "solver.schedule=plateau"])
 def test_what_a_refit_cannot_do_is_refused_by_its_key(config, tmp_path, change):
     overrides = [change, *(["solver.monitor=train_loss"] if "validation" in change else [])]
