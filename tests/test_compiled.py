@@ -134,7 +134,7 @@ def test_a_few_steps_of_networks_of_any_shape_are_the_numpy_engines(D, H, C, B, 
 # Loops, tiles of full and of less height, tiles beside and over each other, transposes on either side, BLAS.
 SIZES = [
     (1, 1, 1), (5, 4, 3), (7, 5, 40), (64, 33, 9), (65, 70, 66), (3, 900, 17), (31, 10, 50), (600, 9, 70), (9, 64, 40),
-    (600, 400, 10), (130, 131, 129),
+    (600, 400, 10), (130, 131, 129), (150, 120, 130), (20, 900, 160),
 ]  # fmt: skip
 
 
@@ -162,8 +162,8 @@ def test_products_are_numpys_also_of_parts_of_larger_matrices(n, k, m, dtype):
             np.testing.assert_allclose(out[:, : start.shape[1]], expected, rtol=0, atol=k * 20 * np.finfo(dtype).eps)
             np.testing.assert_array_equal(out[:, start.shape[1] :], beyond)
 
-    assert_is(lambda of, out, ld, scratch: product(gemm, False, n, k, m, *of(A), *of(B), out, ld, scratch), A @ B)
-    assert_is(lambda of, out, ld, scratch: product(gemm, True, n, k, m, *of(A.T), *of(B), out, ld, scratch), A @ B)
+    assert_is(lambda of, out, ld, scratch: product(gemm, False, n, k, m, *of(A), *of(B), out, ld, scratch, A[0]), A @ B)
+    assert_is(lambda of, out, ld, scratch: product(gemm, True, n, k, m, *of(A.T), *of(B), out, ld, scratch, A[0]), A @ B)
     assert_is(lambda of, out, ld, scratch: product_tt(gemm, n, k, m, *of(A.T), *of(B.T), out, ld, scratch), A @ B)
 
 
@@ -176,12 +176,13 @@ def test_products_are_scipys_where_numpys_cannot_be_called(dtype, monkeypatch):
     if numpys == scipys:
         pytest.skip("NumPy has another BLAS than OpenBLAS")
     rng = np.random.default_rng(0)
-    A, B, out = (rng.standard_normal((150, 150)).astype(dtype) for _ in range(3))
+    n, k, m = 12, 500, 600  # too large for tiles
+    A, B, out = (rng.standard_normal(shape).astype(dtype) for shape in ((n, k), (k, m), (n, m)))
     product = from_python(products.product)
     for multiply in (numpys, scipys):
         out[...] = np.nan
-        product(multiply, False, 150, 150, 150, A.reshape(-1), 150, B.reshape(-1), 150, out.reshape(-1), 150, out[0])
-        np.testing.assert_allclose(out, A @ B, rtol=0, atol=150 * 20 * np.finfo(dtype).eps)
+        product(multiply, False, n, k, m, A.reshape(-1), k, B.reshape(-1), m, out.reshape(-1), m, out[0], A[0])
+        np.testing.assert_allclose(out, A @ B, rtol=0, atol=k * 20 * np.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize(("dtype", "lowest"), [(np.float32, -87.0), (np.float64, -708.0)])

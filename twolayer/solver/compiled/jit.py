@@ -137,6 +137,20 @@ def published(typingctx: Any, array: Any, i: Any) -> Any:
 
 
 @numba.extending.intrinsic  # type: ignore[untyped-decorator]
+def prefetch(typingctx: Any, array: Any, i: Any) -> Any:
+    """Begin to load the cache line of array[i], which may lie beyond the array."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        place = builder.bitcast(_element(context, builder, signature, values), ir.IntType(8).as_pointer())
+        kind = ir.FunctionType(_void, [place.type, *[ir.IntType(32)] * 3])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        builder.call(function, [place, *map(ir.IntType(32), (0, 3, 1))])  # to read, into all caches, as data
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), codegen
+
+
+@numba.extending.intrinsic  # type: ignore[untyped-decorator]
 def pause(typingctx: Any) -> Any:
     """Tell the processor that this loop waits, so that it leaves its units to others meanwhile."""
 

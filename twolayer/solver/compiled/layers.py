@@ -100,15 +100,14 @@ def bounded(v: Array) -> bool:
 
 @compiled
 def bias_relu(Z: Array, b: Array) -> bool:
-    """(1) and (2): Z (N H,) <- max(0, Z + b), row after row; a NaN stays one. Returns whether Z + b is bounded."""
-    zero = total = Z.dtype.type(0)
+    """(1) and (2): Z (N H,) <- max(0, Z + b), row after row; a NaN stays one. Returns whether Z and b were bounded."""
+    zero, safe = Z.dtype.type(0), bounded(Z) and bounded(b)
     for i in range(Z.size // b.size):
         row = Z[i * b.size : (i + 1) * b.size]
         for j in range(b.size):
             z = row[j] + b[j]
-            total += abs(z)
             row[j] = zero if z < zero else z
-    return bool(total < Z.dtype.type(BOUND))
+    return safe
 
 
 @compiled

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from twolayer.network.model import Array
-from twolayer.solver.compiled.jit import compiled, compiled_apart, numba
+from twolayer.solver.compiled.jit import compiled, compiled_apart, numba, prefetch
 from twolayer.utils.blas import gemm_of_numpy
 from twolayer.utils.errors import import_extra
 
@@ -23,6 +23,9 @@ LOW = 5  # rows of a tile: 10 of the 16 vector registers of AVX2 then hold its s
 ROWS = 10 if "+avx512f" in numba.core.codegen.get_host_cpu_features() else LOW  # AVX-512 has 32, twice as long
 SMALL = 4096  # multiplications up to which a plain loop beats BLAS where rows are too short for tiles
 TILES = 2_000_000  # multiplications up to which tiles beat BLAS
+# With AVX-512 also above, while B, of at most so many bytes, stays in the second cache; for A^T with this many terms at
+# most, as each is in a page of its own.
+CACHED_BYTES, PAGES = (1 << 19, 128) if ROWS > LOW else (0, 0)
 NARROW = 16  # terms of each sum up to which tiles beat BLAS at any size
 # To Numba 1, False and True are types of their own, for each of which a function is compiled again; these are not.
 ADJACENT = np.int64(1)  # how far apart the numbers of a row are
@@ -32,8 +35,8 @@ ir: Any = import_extra("llvmlite.ir", "numba", "engine: numba")
 types, cgutils = numba.types, numba.core.cgutils
 
 
-def _tile_of(rows_of_tile: int) -> Any:
-    """Return a tile of this height, compiled into its callers."""
+def _tile_of(rows_of_tile: int, vectors: int) -> Any:
+    """Return a tile of this height, this many vectors wide, compiled into its callers."""
 
     def _tile(typingctx, i, j, n, k, A, row, column, B, ldb, C, ldc):  # type: ignore[no-untyped-def]
         """The tile of `tiled`'s C whose first element is (i, j). Below C's last row it does that row again."""
@@ -56,25 +59,29 @@ def _tile_of(rows_of_tile: int) -> Any:
                     builder.insert_element(undefined, x, lanes.type.element(0)), undefined, lanes
                 )
 
-            def place(matrix: Any, row: Any, ld: Any) -> Any:
-                offset = builder.add(builder.mul(row, ld), j)
-                return builder.bitcast(builder.gep(matrix, [offset]), vector.as_pointer())
+            def places(matrix: Any, row: Any, ld: Any) -> list[Any]:
+                first = builder.gep(matrix, [builder.add(builder.mul(row, ld), j)])
+                first = builder.bitcast(first, vector.as_pointer())
+                return [builder.gep(first, [j.type(v)]) for v in range(vectors)]
 
             rows, sums = [], []
             for below in range(rows_of_tile):
                 at = builder.add(i, i.type(below))
                 rows.append(builder.select(builder.icmp_signed("<", at, last), at, last))
-                sums.append(cgutils.alloca_once_value(builder, zeros))
-                builder.store(zeros, sums[-1])
+                sums.append([cgutils.alloca_once_value(builder, zeros) for _ in range(vectors)])
+                for total in sums[-1]:
+                    builder.store(zeros, total)
             with cgutils.for_range(builder, k) as loop:
-                b = builder.load(place(B, loop.index, ldb), align=itemsize)
-                for at, total in zip(rows, sums, strict=True):
+                b = [builder.load(place, align=itemsize) for place in places(B, loop.index, ldb)]
+                for at, totals in zip(rows, sums, strict=True):
                     offset = builder.add(builder.mul(at, row), builder.mul(loop.index, column))
                     a = everywhere(builder.load(builder.gep(A, [offset])))
-                    product = builder.fmul(a, b, flags=("contract",))
-                    builder.store(builder.fadd(builder.load(total), product, flags=("contract",)), total)
-            for at, total in zip(rows, sums, strict=True):
-                builder.store(builder.load(total), place(C, at, ldc), align=itemsize)
+                    for total, each in zip(totals, b, strict=True):
+                        product = builder.fmul(a, each, flags=("contract",))
+                        builder.store(builder.fadd(builder.load(total), product, flags=("contract",)), total)
+            for at, totals in zip(rows, sums, strict=True):
+                for total, place in zip(totals, places(C, at, ldc), strict=True):
+                    builder.store(builder.load(total), place, align=itemsize)
             return context.get_dummy_value()
 
         return signature, codegen
@@ -82,7 +89,7 @@ def _tile_of(rows_of_tile: int) -> Any:
     return numba.extending.intrinsic(_tile)
 
 
-_tile, _low_tile = _tile_of(ROWS), _tile_of(LOW)
+_tile, _low_tile, _wide_tile, _low_wide_tile = (_tile_of(r, v) for v in (1, 2) for r in (ROWS, LOW))
 
 
 @compiled
@@ -92,14 +99,25 @@ def tile_width(C: Array) -> int:
 
 
 @compiled_apart
-def tiled(n: int, k: int, m: int, A: Array, row: int, column: int, B: Array, ldb: int, C: Array, ldc: int) -> None:
+def tiled(
+    n: int, k: int, m: int, A: Array, row: int, column: int, B: Array, ldb: int, C: Array, ldc: int, soon: Array
+) -> None:
     """C <- A B, for A (n, k), B (k, m), C (n, m); element (i, p) of A is at i row + p column in memory.
 
     m must be a tile's width at least. The last tile of a row may lie over the one before; both give the same sums.
+    Meanwhile the array `soon` is fetched into the cache.
     """
     width = tile_width(C)
+    wide = m // (2 * width) * (2 * width) if ROWS > LOW else 0
     for i in range(0, n, ROWS):
-        for j in range(0, m, width):
+        for p in range(soon.size * i // n, soon.size * (i + ROWS) // n, width):
+            prefetch(soon, p)
+        for j in range(0, wide, 2 * width):
+            if n - i > LOW:
+                _wide_tile(i, j, n, k, A, row, column, B, ldb, C, ldc)
+            else:
+                _low_wide_tile(i, j, n, k, A, row, column, B, ldb, C, ldc)
+        for j in range(wide, m, width):
             if n - i > LOW:
                 _tile(i, min(j, m - width), n, k, A, row, column, B, ldb, C, ldc)
             else:
@@ -186,17 +204,21 @@ def _plain(n: int, k: int, m: int, A: Array, row: int, column: int, B: Array, ld
 @compiled_apart
 def product(
     gemm: int, at: bool, n: int, k: int, m: int, A: Array, lda: int, B: Array, ldb: int, C: Array, ldc: int,
-    scratch: Array,
+    scratch: Array, soon: Array,
 ) -> None:  # fmt: skip
-    """C <- A B, for B (k, m), C (n, m) and A (n, k) or, where `at`, A^T (k, n) in its place."""
+    """C <- A B, for B (k, m), C (n, m) and A (n, k) or, where `at`, A^T (k, n) in its place.
+
+    `soon` is what the next product will read.
+    """
     width, one, zero = tile_width(C), A.dtype.type(1), A.dtype.type(0)
     row, column = (ADJACENT, lda) if at else (lda, ADJACENT)
-    if n * k * m > TILES or (n * k * m > SMALL and m < width and not (at and n >= width)):
+    tiles = m >= width and (k <= PAGES if at else k * m * C.itemsize <= CACHED_BYTES)
+    if (n * k * m > TILES and not tiles) or (n * k * m > SMALL and m < width and not (at and n >= width)):
         _gemm(gemm, _N, _T if at else _N, m, n, k, one, B, ldb, A, lda, zero, C, ldc)
     elif m >= width:
-        tiled(n, k, m, A, row, column, B, ldb, C, ldc)
+        tiled(n, k, m, A, row, column, B, ldb, C, ldc, soon)
     elif at and n >= width:
-        tiled(m, k, n, B, ADJACENT, ldb, A, lda, scratch, n)
+        tiled(m, k, n, B, ADJACENT, ldb, A, lda, scratch, n, soon)
         transposed(m, n, scratch, n, C, ldc)
     else:
         _plain(n, k, m, A, row, column, B, ldb, C, ldc)
@@ -213,7 +235,7 @@ def product_tt(
         _gemm(gemm, _T, _T, m, n, k, one, B, ldb, A, lda, zero, C, ldc)
     elif k <= n and m >= width:
         transposed(m, k, B, ldb, scratch, m)
-        tiled(n, k, m, A, ADJACENT, lda, scratch, m, C, ldc)
+        tiled(n, k, m, A, ADJACENT, lda, scratch, m, C, ldc, A[:0])
     else:
         wide = max(n, width)
         if n < width:
@@ -221,7 +243,7 @@ def product_tt(
             for p in range(k):
                 for i in range(n):
                     padded[p * wide + i] = A[p * lda + i]
-            tiled(m, k, wide, B, ldb, ADJACENT, padded, wide, scratch, wide)
+            tiled(m, k, wide, B, ldb, ADJACENT, padded, wide, scratch, wide, A[:0])
         else:
-            tiled(m, k, wide, B, ldb, ADJACENT, A, lda, scratch, wide)
+            tiled(m, k, wide, B, ldb, ADJACENT, A, lda, scratch, wide, A[:0])
         transposed(m, n, scratch, wide, C, ldc)

@@ -17,6 +17,7 @@ from twolayer.solver.compiled.updates import ADAMW, Rule, add_penalty_gradient, 
 FINISHED, NOT_FINITE = 0, 1
 MEASURE, OBJECTIVE = 1, 2  # flags
 PIECE = 1 << 16  # weights of W1 updated at a time
+AHEAD = 1 << 14  # numbers of a batch up to which it is fetched into the cache during the step before
 
 
 @compiled_and_kept
@@ -87,6 +88,7 @@ def _step(
     """
     D, C, begin, n = shards.D, shards.C, k * shards.B, min(shards.B, y.size - k * shards.B)
     x, labels, w = X[begin * D : (begin + n) * D], y[begin : begin + n], weights[begin : begin + n]
+    soon = X[(begin + n) * D : (begin + 2 * n) * D] if n * D <= AHEAD else X[:0]
     total_weight = layers.sum_of(w) if w.size else float(n)
     if total_weight == 0:
         losses[k] = math.nan  # by each thread
@@ -98,7 +100,9 @@ def _step(
         shard = head if index == first else shard_at(shards, index)
         if flags & OBJECTIVE:
             notes[index, sync.WEIGHTS] = sum_of_squares(shard.q[: min(shard.n_weights, shard.counted)])
-        notes[index, sync.SAFE] = _forward_apart(shards, shard, index, gemm, x, n, summands[index])
+        notes[index, sync.SAFE] = _forward_apart(
+            shards, shard, index, gemm, x, n, summands[index], soon[: soon.size // 2]
+        )
     parting = sync.barrier(team, thread, threads)
     dS, row_losses = head.dS[: C * n], shards.row_losses[first, :n]
     safe = _forward_together(shards, head, gemm, n, summands, dS)
@@ -119,7 +123,7 @@ def _step(
         if not rows_only:
             _backward(gemm, shard, C, D, dS, x, n)
         dZ1 = head.dZ1 if shards.by_features else shard.dZ1
-        updated = _backward_to_first(gemm, rule, shard, D, dZ1, x, n, whole, rate, t + 1)
+        updated = _backward_to_first(gemm, rule, shard, D, dZ1, x, n, whole, rate, t + 1, soon[soon.size // 2 :])
         end = shard.F * shard.M if rows_only else shard.q.size
         if whole:
             notes[index, sync.GRADIENT] = _squares_of_gradient(rule, shard, min(end, shard.n_weights))
@@ -139,8 +143,8 @@ def _step(
 
 @compiled_within
 def _forward_apart(
-    shards: Shards, shard: Shard, index: int, gemm: int, x: Array, n: int, summand: Array
-) -> bool:  # fmt: skip
+    shards: Shards, shard: Shard, index: int, gemm: int, x: Array, n: int, summand: Array, soon: Array
+) -> bool:
     """(1) to (3) as far as a shard gets by itself with the rows x (n D,): to its summand of the scores, transposed
     (C n,), or of Z1 (n H,). Returns whether all was bounded.
 
@@ -157,7 +161,7 @@ def _forward_apart(
         safe = False
     if M:
         Z1, x_row = summand if by_features else shard.A1, x[shard.row :]
-        product(gemm, PLAIN, n, shard.F, M, x_row, D, shard.q, M, Z1, M, shard.scratch)
+        product(gemm, PLAIN, n, shard.F, M, x_row, D, shard.q, M, Z1, M, shard.scratch, soon)
     if not by_features:
         A, width = (shard.A1, M) if M else (x, D)
         safe &= _to_scores(gemm, n, shards.C, A, width, shard.b1, shard.W2, shard.b2, summand, shard.scratch)
@@ -207,7 +211,8 @@ def _backward(gemm: int, shard: Shard, C: int, D: int, dS: Array, x: Array, n: i
 
 @compiled_within
 def _backward_to_first(
-    gemm: int, rule: Rule, shard: Shard, D: int, dZ1: Array, x: Array, n: int, whole: bool, rate: float, t: int
+    gemm: int, rule: Rule, shard: Shard, D: int, dZ1: Array, x: Array, n: int, whole: bool, rate: float, t: int,
+    soon: Array,
 ) -> int:
     """(11), and W1's update if W1 is large and the `whole` gradient is not asked for: by pieces, so that the update
     finds the gradient in cache. Returns how many numbers are updated."""
@@ -217,7 +222,7 @@ def _backward_to_first(
     for begin in range(0, F if M else 0, piece):
         end = min(begin + piece, F)
         rows, dW1 = x[shard.row + begin :], shard.g[begin * M :]
-        product(gemm, TRANSPOSED, end - begin, n, M, rows, D, dZ1, M, dW1, M, shard.scratch)
+        product(gemm, TRANSPOSED, end - begin, n, M, rows, D, dZ1, M, dW1, M, shard.scratch, soon)
         if piece < F and not whole:
             updated = end * M
             _update(rule, shard.q, shard.g, shard.s1, shard.s2, begin * M, updated, updated, rate, rule.r, t)
