@@ -21,8 +21,8 @@ from twolayer.utils.errors import TwoLayerError
 @click.option("--rounds", type=click.IntRange(1), default=7, show_default=True, help="Turns of each contestant.")
 @click.option("--quick", is_flag=True, help="The four smaller networks and two rounds, to see that it works.")
 @click.option("--only", metavar="D-H-C-B", multiple=True, help="Only this network; may be given several times.")
-@click.option("--scaling", is_flag=True, help="Also how an epoch's time grows with N, D, H, C and the batch.")
-@click.option("--mapped", metavar="GIB", type=click.FloatRange(min=0.01), help="Also train from a made file this big.")
+@click.option("--scaling", is_flag=True, help="Instead: how an epoch's time grows with N, D, H, C and the batch.")
+@click.option("--mapped", metavar="GIB", type=click.FloatRange(min=0.01), help="Instead: train from a file this big.")
 @click.option("--busy", is_flag=True, help="Instead: one thread against the default beside busy processes (Linux).")
 @click.option("--startup", is_flag=True, help="Instead: CPU time and memory of whole processes beside a bare script.")
 @click.option("--tricks", is_flag=True, help="Instead: the compiled engine with and without each of its tricks.")
@@ -41,6 +41,8 @@ def command(
     python -m benchmarks --peers --json speed.json --chart speed.png
     python -m benchmarks --busy --only 784-128-10-128
     python -m benchmarks --startup --peers
+    python -m benchmarks --scaling
+    python -m benchmarks --mapped 4
     python -m benchmarks --tricks
     python -m benchmarks --defaults
     """
@@ -55,12 +57,12 @@ def command(
             from benchmarks.defaults import run
 
             run(click.echo, quick)
+        elif scaling:
+            _print_scaling(quick)
+        elif mapped is not None:
+            _print_mapped(mapped)
         else:
             _race(peers, json_path, chart, rounds, quick, only)
-            if scaling:
-                _print_scaling(quick)
-            if mapped is not None:
-                _print_mapped(mapped)
     except (TwoLayerError, OSError, subprocess.CalledProcessError) as error:
         raise click.ClickException(str(error)) from None
 
@@ -149,10 +151,11 @@ def _print_tricks(rounds: int) -> None:
 def _print_scaling(quick: bool) -> None:
     from benchmarks.entries import ENTRIES
     from benchmarks.scaling import BASE, fit_line, measure_scaling
+    from benchmarks.table import machine_line
 
     base = ", ".join(f"{name} = {value:,}" for name, value in BASE.items())
     engine: EngineName = "numpy" if ENTRIES["twolayer numba"].missing else "numba"
-    click.echo(f"\nMilliseconds of an epoch by Solver, {engine} engine; {base}, except what varies:")
+    click.echo(f"{machine_line()}\nMilliseconds of an epoch by Solver, {engine} engine; {base}, except what varies:")
     table = measure_scaling(engine, quick)
     for axis, points in table.items():
         click.echo(f"  {axis}: " + "   ".join(f"{value:,}: {seconds * 1e3:.2f}" for value, seconds in points))
@@ -162,11 +165,13 @@ def _print_scaling(quick: bool) -> None:
 
 def _print_mapped(gigabytes: float) -> None:
     from benchmarks.mapped import measure_mapped
+    from benchmarks.table import machine_line
 
     found = measure_mapped(gigabytes)
     beyond = found["anonymous_mib"] - 16 * found["rows"] / 2**20
     click.echo(
-        f"\nFrom a mapped file of {gigabytes:g} GiB, {found['rows']:,} rows: {found['mapped_us']:.0f} us a step,"
+        f"{machine_line()}\nFrom a mapped file of {gigabytes:g} GiB, {found['rows']:,} rows:"
+        f" {found['mapped_us']:.0f} us a step,"
         f" from memory {found['memory_us']:.0f} ({found['mapped_us'] / found['memory_us']:.2f} times);"
         f" peak memory beyond mapped pages and 16 bytes a row: {beyond:.0f} MiB"
     )

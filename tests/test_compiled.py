@@ -162,8 +162,8 @@ def test_products_are_numpys_also_of_parts_of_larger_matrices(n, k, m, dtype):
             np.testing.assert_allclose(out[:, : start.shape[1]], expected, rtol=0, atol=k * 20 * np.finfo(dtype).eps)
             np.testing.assert_array_equal(out[:, start.shape[1] :], beyond)
 
-    assert_is(lambda of, out, ld, scratch: product(gemm, False, n, k, m, *of(A), *of(B), out, ld, scratch, A[0]), A @ B)
-    assert_is(lambda of, out, ld, scratch: product(gemm, True, n, k, m, *of(A.T), *of(B), out, ld, scratch, A[0]), A @ B)
+    for at, a in ((False, A), (True, A.T)):
+        assert_is(lambda of, *rest, at=at, a=a: product(gemm, at, n, k, m, *of(a), *of(B), *rest, B[0]), A @ B)
     assert_is(lambda of, out, ld, scratch: product_tt(gemm, n, k, m, *of(A.T), *of(B.T), out, ld, scratch), A @ B)
 
 

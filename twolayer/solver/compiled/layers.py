@@ -107,7 +107,7 @@ def bias_relu(Z: Array, b: Array) -> bool:
         for j in range(b.size):
             z = row[j] + b[j]
             row[j] = zero if z < zero else z
-    return safe
+    return bool(safe)
 
 
 @compiled

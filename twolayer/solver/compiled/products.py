@@ -18,14 +18,15 @@ from twolayer.solver.compiled.jit import compiled, compiled_apart, numba, prefet
 from twolayer.utils.blas import gemm_of_numpy
 from twolayer.utils.errors import import_extra
 
-WIDTH_BYTES = 64  # of a row of a tile
-LOW = 5  # rows of a tile: 10 of the 16 vector registers of AVX2 then hold its sums
-ROWS = 10 if "+avx512f" in numba.core.codegen.get_host_cpu_features() else LOW  # AVX-512 has 32, twice as long
+WIDTH_BYTES = 64  # of a row of a tile, or half of it
+AVX_512 = "+avx512f" in numba.core.codegen.get_host_cpu_features()
+# Rows of a tile and its width: its sums take 20 of the 32 vector registers of AVX-512, or 10 of the 16 of AVX2.
+ROWS, WIDE, LOW = (10, 2, 5) if AVX_512 else (5, 1, 3)
 SMALL = 4096  # multiplications up to which a plain loop beats BLAS where rows are too short for tiles
 TILES = 2_000_000  # multiplications up to which tiles beat BLAS
 # With AVX-512 also above, while B, of at most so many bytes, stays in the second cache; for A^T with this many terms at
 # most, as each is in a page of its own.
-CACHED_BYTES, PAGES = (1 << 19, 128) if ROWS > LOW else (0, 0)
+CACHED_BYTES, PAGES = (1 << 19, 128) if AVX_512 else (0, 0)
 NARROW = 16  # terms of each sum up to which tiles beat BLAS at any size
 # To Numba 1, False and True are types of their own, for each of which a function is compiled again; these are not.
 ADJACENT = np.int64(1)  # how far apart the numbers of a row are
@@ -89,7 +90,7 @@ def _tile_of(rows_of_tile: int, vectors: int) -> Any:
     return numba.extending.intrinsic(_tile)
 
 
-_tile, _low_tile, _wide_tile, _low_wide_tile = (_tile_of(r, v) for v in (1, 2) for r in (ROWS, LOW))
+_tile, _wide_tile, _low_tile = _tile_of(ROWS, 1), _tile_of(ROWS, WIDE), _tile_of(LOW, WIDE)
 
 
 @compiled
@@ -108,20 +109,18 @@ def tiled(
     Meanwhile the array `soon` is fetched into the cache.
     """
     width = tile_width(C)
-    wide = m // (2 * width) * (2 * width) if ROWS > LOW else 0
+    step = WIDE * width
+    wide = m // step * step
     for i in range(0, n, ROWS):
         for p in range(soon.size * i // n, soon.size * (i + ROWS) // n, width):
             prefetch(soon, p)
-        for j in range(0, wide, 2 * width):
+        for j in range(0, wide, step):
             if n - i > LOW:
                 _wide_tile(i, j, n, k, A, row, column, B, ldb, C, ldc)
             else:
-                _low_wide_tile(i, j, n, k, A, row, column, B, ldb, C, ldc)
+                _low_tile(i, j, n, k, A, row, column, B, ldb, C, ldc)
         for j in range(wide, m, width):
-            if n - i > LOW:
-                _tile(i, min(j, m - width), n, k, A, row, column, B, ldb, C, ldc)
-            else:
-                _low_tile(i, min(j, m - width), n, k, A, row, column, B, ldb, C, ldc)
+            _tile(i, min(j, m - width), n, k, A, row, column, B, ldb, C, ldc)
 
 
 @compiled

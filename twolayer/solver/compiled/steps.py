@@ -100,9 +100,7 @@ def _step(
         shard = head if index == first else shard_at(shards, index)
         if flags & OBJECTIVE:
             notes[index, sync.WEIGHTS] = sum_of_squares(shard.q[: min(shard.n_weights, shard.counted)])
-        notes[index, sync.SAFE] = _forward_apart(
-            shards, shard, index, gemm, x, n, summands[index], soon[: soon.size // 2]
-        )
+        notes[index, sync.SAFE] = _forward_apart(shards, shard, index, gemm, x, n, summands[index], soon)
     parting = sync.barrier(team, thread, threads)
     dS, row_losses = head.dS[: C * n], shards.row_losses[first, :n]
     safe = _forward_together(shards, head, gemm, n, summands, dS)
@@ -110,20 +108,19 @@ def _step(
     for index in range(len(notes)):
         safe &= notes[index, sync.SAFE] != 0
     loss = layers.sum_of(row_losses)
-    safe &= math.isfinite(loss)
     if thread == 0:
         losses[k] = loss
         if flags & OBJECTIVE and rule.optimizer != ADAMW:
             losses[k] += rule.r / 2 * layers.sum_of(notes[:, sync.WEIGHTS])
 
-    whole = bool(flags & MEASURE) or rule.clip > 0 or not safe
+    whole = bool(flags & MEASURE) or rule.clip > 0 or not (safe and math.isfinite(loss))
     for index in range(first, last):
         shard = head if index == first else shard_at(shards, index)
         rows_only = shards.by_features and index > first
         if not rows_only:
             _backward(gemm, shard, C, D, dS, x, n)
         dZ1 = head.dZ1 if shards.by_features else shard.dZ1
-        updated = _backward_to_first(gemm, rule, shard, D, dZ1, x, n, whole, rate, t + 1, soon[soon.size // 2 :])
+        updated = _backward_to_first(gemm, rule, shard, D, dZ1, x, n, whole, rate, t + 1, soon)
         end = shard.F * shard.M if rows_only else shard.q.size
         if whole:
             notes[index, sync.GRADIENT] = _squares_of_gradient(rule, shard, min(end, shard.n_weights))
@@ -146,7 +143,7 @@ def _forward_apart(
     shards: Shards, shard: Shard, index: int, gemm: int, x: Array, n: int, summand: Array, soon: Array
 ) -> bool:
     """(1) to (3) as far as a shard gets by itself with the rows x (n D,): to its summand of the scores, transposed
-    (C n,), or of Z1 (n H,). Returns whether all was bounded.
+    (C n,), or of Z1 (n H,). Returns whether all was bounded. `soon` is the next batch, or nothing.
 
     Where there is one shard, the gradient is checked in place of the rows if that is less to read.
     """
@@ -161,7 +158,7 @@ def _forward_apart(
         safe = False
     if M:
         Z1, x_row = summand if by_features else shard.A1, x[shard.row :]
-        product(gemm, PLAIN, n, shard.F, M, x_row, D, shard.q, M, Z1, M, shard.scratch, soon)
+        product(gemm, PLAIN, n, shard.F, M, x_row, D, shard.q, M, Z1, M, shard.scratch, soon[: soon.size // 2])
     if not by_features:
         A, width = (shard.A1, M) if M else (x, D)
         safe &= _to_scores(gemm, n, shards.C, A, width, shard.b1, shard.W2, shard.b2, summand, shard.scratch)
@@ -213,7 +210,7 @@ def _backward(gemm: int, shard: Shard, C: int, D: int, dS: Array, x: Array, n: i
 def _backward_to_first(
     gemm: int, rule: Rule, shard: Shard, D: int, dZ1: Array, x: Array, n: int, whole: bool, rate: float, t: int,
     soon: Array,
-) -> int:
+) -> int:  # fmt: skip
     """(11), and W1's update if W1 is large and the `whole` gradient is not asked for: by pieces, so that the update
     finds the gradient in cache. Returns how many numbers are updated."""
     F, M = shard.F, shard.M
@@ -222,7 +219,7 @@ def _backward_to_first(
     for begin in range(0, F if M else 0, piece):
         end = min(begin + piece, F)
         rows, dW1 = x[shard.row + begin :], shard.g[begin * M :]
-        product(gemm, TRANSPOSED, end - begin, n, M, rows, D, dZ1, M, dW1, M, shard.scratch, soon)
+        product(gemm, TRANSPOSED, end - begin, n, M, rows, D, dZ1, M, dW1, M, shard.scratch, soon[soon.size // 2 :])
         if piece < F and not whole:
             updated = end * M
             _update(rule, shard.q, shard.g, shard.s1, shard.s2, begin * M, updated, updated, rate, rule.r, t)
