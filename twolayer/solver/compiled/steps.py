@@ -94,7 +94,7 @@ def _step(
         losses[k] = math.nan  # by each thread
         return 0, math.nan, False
 
-    now = sync.parity(team, thread)
+    now = int(team.counts[thread * sync.APART] & 1)  # which of two copies: a thread behind may still read the other
     notes, summands = team.notes[now], team.summands[now]
     for index in range(first, last):
         shard = head if index == first else shard_at(shards, index)
@@ -214,7 +214,7 @@ def _backward_to_first(
     """(11), and W1's update if W1 is large and the `whole` gradient is not asked for: by pieces, so that the update
     finds the gradient in cache. Returns how many numbers are updated."""
     F, M = shard.F, shard.M
-    piece = PIECE // max(M, 1) + 1
+    piece = F if F * M <= PIECE else PIECE // M + 1
     updated = 0
     for begin in range(0, F if M else 0, piece):
         end = min(begin + piece, F)

@@ -127,13 +127,6 @@ def barrier(team: Team, thread: int, threads: int) -> bool:
     return bool(parting)
 
 
-@compiled_within
-def parity(team: Team, thread: int) -> int:
-    """Return which of two copies of summands and notes to use until the next barrier: a thread behind may still read
-    the other one."""
-    return int(team.counts[thread * APART] & 1)
-
-
 @compiled_apart
 def all_reduce(tables: Array, size: int, total: Array) -> None:
     """total (size,) <- the sum over all shards, in their order."""
