@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -225,7 +226,7 @@ def is_header(
     """Decide whether a table's first record holds names: as the config says, or calls columns by names, or else from it
     and some rows below it.
 
-    Numbers are names only if they count the columns (0, 1, 2, ...), or if they are consecutive and the texts beside
+    Numbers are names only if they count the columns (0, 1, 2, ...), or if they rise by equal steps and the texts beside
     them, or without texts they themselves, never occur below. Texts are names unless they occur below or twice.
 
     Returns:
@@ -242,10 +243,11 @@ def is_header(
         return True, "its cells count the columns"
     if numbers:
         texts = [at for at, cell in enumerate(first) if cell and not is_number[at]]
-        if len(numbers) > 1 and _consecutive(numbers) and not any(recurs[at] for at in texts):
+        if _counts_on(numbers, decimal) and not any(recurs[at] for at in texts):
             if texts:
                 return True, "its numbers count on and its texts occur nowhere below"
-            if len(numbers) > 2 and len(rows) > 4 and not any(recurs) and not any(map(_consecutive, rows)):
+            alone = not any(recurs) and not any(_counts_on(row, decimal) for row in rows)
+            if alone and len(numbers) > 2 and len(rows) > 4:
                 return True, "its numbers count on and occur nowhere below"
         return False, ""
     for cell, column in zip(first, below, strict=True):
@@ -260,9 +262,14 @@ def is_header(
     return True, "" if len(rows) < 3 else "its texts occur nowhere below"
 
 
-def _consecutive(cells: Sequence[str]) -> bool:
-    values = [int(cell) if cell.isdecimal() and len(cell) < 10 else -1 for cell in cells]
-    return -1 not in values and values == list(range(values[0], values[0] + len(values)))
+def _counts_on(cells: Sequence[str], decimal: str) -> bool:
+    """Return whether cells are numbers that rise by equal steps: two by 1, more by any, as years or wavelengths do."""
+    numbers = [number_of(clean(cell), decimal) for cell in cells]
+    values = [number for number in numbers if number is not None]
+    steps = [second - first for first, second in pairwise(values)]
+    if not steps or len(values) < len(numbers) or (len(steps) == 1 and steps[0] != 1):
+        return False
+    return steps[0] > 0 and all(math.isclose(step, steps[0], rel_tol=1e-6) for step in steps)
 
 
 def _text(path: Path, encoding: str) -> bytes:
