@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from twolayer.network.model import Array, aligned_zeros, whole_lines
-from twolayer.solver.compiled.jit import CACHE_LINE, compiled, compiled_apart, compiled_within
+from twolayer.solver.compiled.jit import CACHE_LINE, compiled_apart, compiled_within
 from twolayer.solver.compiled.products import scratch_room
 from twolayer.solver.engine import TrainingState
 
@@ -181,7 +181,7 @@ def _starts(F: int, M: int, C: int, dtype: np.dtype[Any]) -> tuple[int, ...]:
     return tuple(itertools.accumulate(whole_lines(each, dtype) for each in sizes))
 
 
-@compiled
+@compiled_apart
 def shard_at(shards: Shards, index: int) -> Shard:
     """Return one shard."""
     at, q, room = shards.at[index], shards.q[index], shards.room[index]
