@@ -81,10 +81,10 @@ def curves_figure(
     below = 0.5 if single else 0.85 + 0.2 * -(-len(labels) // entries)  # inches for the axis and the legend
     above = 0.62 if title or single else 0.2
     rows = -(-len(panels) // 2)
-    height = 2.58 * rows + 0.6 * (rows - 1) + below + above
+    height = 2.58 * rows + 0.74 * (rows - 1) + below + above
     figure = style.new_figure(9, height)
     axes_of = figure.subplots(rows, min(2, len(panels)), squeeze=False).ravel()
-    figure.subplots_adjust(0.088, below / height, 0.985, 1 - above / height, wspace=0.22, hspace=0.24)
+    figure.subplots_adjust(0.088, below / height, 0.985, 1 - above / height, wspace=0.22, hspace=0.74 / 2.58)
     for axes, panel in zip(axes_of, panels, strict=False):
         drawn: list[NDArray[np.float64]] = []
         for group, look in zip(groups, looks, strict=True):
