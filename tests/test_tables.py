@@ -311,6 +311,9 @@ class TestHeader:
         )
         with pytest.raises(DataError, match="expected names of columns, got 'Report 7'; remove the lines before"):
             load(path, label=2)
+        nameless = csv(tmp_path, "a,,,y\n" + "1.5,2,3,u\n.5,3,4,v\n" * 3, "h.csv")
+        for header in (True, "auto"):
+            assert load(nameless, header=header).preparation.feature_names == ("a", "Unnamed: 1", "Unnamed: 2")
         assert load(csv(tmp_path, ",,\n" + "1.5,2,u\n.5,3,v\n" * 3, "n.csv"), label=2).classes == ("u", "v")
 
     def test_the_first_of_several_sheets_is_read_with_a_note(self, tmp_path):

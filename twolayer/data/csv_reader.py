@@ -210,7 +210,7 @@ def require_no_title(
     where: str, first: Sequence[str], rows: Sequence[Sequence[str]], reading: Reading, decimal: str = "."
 ) -> None:
     """Refuse a first record that is half empty and has one of plain names, without a gap, soon below it."""
-    if 2 * sum(map(bool, first)) > len(first):
+    if reading.header is not None or 2 * sum(map(bool, first)) > len(first):
         return
     for at, row in enumerate(rows[:5], start=1):
         names, below = [clean(cell) for cell in row], rows[at:]
