@@ -42,7 +42,7 @@ def command(
     python -m benchmarks --busy --only 784-128-10-128
     python -m benchmarks --startup --peers
     python -m benchmarks --scaling
-    python -m benchmarks --mapped 4
+    python -m benchmarks --mapped 2
     python -m benchmarks --tricks
     python -m benchmarks --defaults
     """
