@@ -32,6 +32,7 @@ _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"([-+]?)\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _PLAIN_TAG = "tag:yaml.org,2002:"  # of a value without one
+_TAG = re.compile(r"(&\S+\s+)?!")  # how a value with a tag begins, perhaps after an anchor
 _GLUED = re.compile(r"( *)([A-Za-z_0-9]{1,30}):([^\s/\\:,]\S{0,60})(?=\s|$)")  # `epochs:40`, no path, no address
 _TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
 _IN_PLAIN_WORDS = {  # what ruamel's message has in it: ours
@@ -101,7 +102,7 @@ def parse(text: str, place_of: PlaceOf, report: Report, root: KeyPath = ()) -> D
         report: gets the problems.
         root: path of the document's value in the data it belongs to.
     """
-    reader = _Reader(place_of, report, len(root) + MAX_DEPTH)
+    reader = _Reader(text, place_of, report, len(root) + MAX_DEPTH)
     try:
         node = _compose(text)
         data = None if node is None else reader.value(node, root)
@@ -136,16 +137,14 @@ def parse_scalar(text: str) -> Any:
 class _Reader:
     """Maker of plain data from nodes; what an alias refers to is read again, and counted, wherever it is used."""
 
-    def __init__(self, place_of: PlaceOf, report: Report, longest: int) -> None:
-        self.place_of, self.report, self.longest = place_of, report, longest
+    def __init__(self, text: str, place_of: PlaceOf, report: Report, longest: int) -> None:
+        self.text, self.place_of, self.report, self.longest = text, place_of, report, longest
         self.places: dict[KeyPath, Place] = {}
         self.n_values = 0
 
     def value(self, node: Node, path: KeyPath) -> Any:
         place = self.places.setdefault(path, self.place_of(*_mark(node)))
-        self.n_values += 1
-        if self.n_values > MAX_VALUES or len(path) > self.longest:
-            raise Refused(f"more than {MAX_VALUES} values or {MAX_DEPTH} levels, aliases written out", *_mark(node))
+        self.count(node, path)
         self.refuse_tag(node, path, place)
         if isinstance(node, SequenceNode):
             return [self.value(item, (*path, number)) for number, item in enumerate(node.value)]
@@ -166,6 +165,7 @@ class _Reader:
                 first = self.places[here]
                 where = f" in line {first.line}" if first.column else ""
                 self.report.add(here, f"duplicate key, given before{where}; remove one", place, judged=True)
+                self.count(item, here)
                 if isinstance(item, MappingNode) and isinstance(data[key.value], dict):
                     self.mapping(item, here, data[key.value])  # so that all problems of both are reported
                 continue
@@ -174,8 +174,14 @@ class _Reader:
             data[key.value] = self.value(item, here)
         return data
 
+    def count(self, node: Node, path: KeyPath) -> None:
+        self.n_values += 1
+        if self.n_values > MAX_VALUES or len(path) > self.longest:
+            raise Refused(f"more than {MAX_VALUES} values or {MAX_DEPTH} levels, aliases written out", *_mark(node))
+
     def refuse_tag(self, node: Node, path: KeyPath, place: Place) -> None:
-        if node.ctag.handle is not None or not str(node.tag).startswith(_PLAIN_TAG):
+        is_plain = node.ctag.handle is None and str(node.tag).startswith(_PLAIN_TAG)
+        if not is_plain or _TAG.match(self.text, node.start_mark.index):  # such as !<tag:yaml.org,2002:str>
             found = shown(str(node.ctag))
             self.report.add(path, f"tags are refused, got {found}; write the plain value, text in quotes", place)
 
