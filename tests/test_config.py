@@ -476,6 +476,15 @@ def test_config_and_data_agree_on_which_files_are_csv() -> None:
         assert rules.is_table(name) == sources.is_table(name), name
 
 
+def test_columns_in_two_roles_are_reported_with_their_places(tmp_path: Path) -> None:
+    text = "data:\n  train: a.csv\n  label: c\n  ignore: [c, x]\n  categorical: [x]\n"
+    write(tmp_path, "x,z,c\n1,2,a\n", "a.csv")
+    assert problems(write(tmp_path, text)) == [
+        "a.yaml:4:3: data.ignore: 'c' is the label; take it out of this list",
+        "a.yaml:5:3: data.categorical: column 'x' is also in 'ignore'; take it out of one of the lists",
+    ]
+
+
 @pytest.mark.parametrize(
     ("columns", "said"),
     [

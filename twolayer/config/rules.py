@@ -153,6 +153,16 @@ def _label_given(values: Values) -> Iterator[Complaint]:
         yield "data.label", "missing key: a table needs the name or position (-1: the last) of its label column"
 
 
+def _columns(values: Values) -> Iterator[Complaint]:
+    label, ignore, categorical = values["data.label"], values["data.ignore"], values["data.categorical"]
+    for key, columns in (("data.ignore", ignore), ("data.categorical", categorical)):
+        if label is not None and label in columns:
+            yield key, f"{shown(label)} is the label; take it out of this list"
+    for column in categorical:
+        if column in ignore:
+            yield "data.categorical", f"column {shown(column)} is also in 'ignore'; take it out of one of the lists"
+
+
 def _encoding(values: Values) -> Iterator[Complaint]:
     name = values["data.encoding"]
     try:
@@ -203,4 +213,4 @@ def _refit(values: Values) -> Iterator[Complaint]:
         yield "run.refit", "cannot repeat the drops of schedule: plateau; choose another schedule, or remove it"
 
 
-RULES = (_unused, _at_most, _label_given, _encoding, _step_epochs, _monitor, _engine, _min_delta, _refit)
+RULES = (_unused, _at_most, _label_given, _columns, _encoding, _step_epochs, _monitor, _engine, _min_delta, _refit)
