@@ -210,7 +210,7 @@ def test_the_message_about_a_wrong_path_says_what_was_meant(tmp_path):
             opening(tmp_path / "runs")
     with pytest.raises(RunError, match=rf"no such run folder; the newest run in {tmp_path / 'runs'} is {newer.path}"):
         open_run(tmp_path / "runs" / "c")
-    with pytest.raises(RunError, match=r"best\.npz: expected a run folder, got a file$"):
+    with pytest.raises(RunError, match=rf"best\.npz: expected a run folder, got a file; did you mean {older.path}\?"):
         open_run(older.best)
     older.last.unlink()
     with pytest.raises(RunError, match=r"got one without last\.npz"):

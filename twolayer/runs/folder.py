@@ -257,4 +257,7 @@ def _what_it_is(path: Path, missing: list[str]) -> str:
             hint = f"; the newest run in {place} is {newest}"
     if path.is_dir():
         return f"expected a run folder, which 'train' creates, got one without {' and '.join(missing)}{hint}"
-    return ("expected a run folder, got a file" if path.exists() else "no such run folder") + hint
+    if path.exists():
+        hint = f"; did you mean {place}?" if RunFolder(place).last.is_file() else hint
+        return f"expected a run folder, got a file{hint}"
+    return f"no such run folder{hint}"
