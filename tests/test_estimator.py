@@ -429,7 +429,7 @@ class TestErrors:
             ({"optimizer": "lbfgs"}, "optimizer: expected one of sgd"),
             ({"init": "orthogonal"}, "init: expected one of he, xavier, normal, got 'orthogonal'"),
             ({"learning_rate": -1.0}, "learning_rate: expected a number greater than 0"),
-            ({"monitor": "val_loss"}, "needs validation rows"),
+            ({"monitor": "val_loss"}, "needs validation rows; set validation=0.15, or give fit X_val"),
             ({"monitor": "acuracy"}, "monitor: expected a column of the history"),
             ({"validation": 1.5}, "validation: expected a number of at least 0 and below 1"),
             ({"validation": 0.01}, "validation=0.01 of 150 rows cannot be held out"),

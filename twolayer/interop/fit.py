@@ -27,7 +27,7 @@ from twolayer.network.settings import SolverSettings
 from twolayer.solver.metrics import balanced_class_weights
 from twolayer.solver.solver import Solver
 from twolayer.solver.state_dict import restore, state_arrays, state_header
-from twolayer.utils.columns import MONITORS
+from twolayer.utils.columns import MONITORS, needs_validation
 from twolayer.utils.errors import DivergedError, MonitorError
 from twolayer.utils.progress import ProgressBar
 from twolayer.utils.randomness import generator
@@ -146,6 +146,8 @@ def resolve_monitor(
             f"monitor: expected a column of the history ({', '.join(MONITORS)}), a scorer or the name of one of "
             f"scikit-learn's, got {monitor!r}"
         )
+    if needs_validation(monitor) and not has_validation:
+        raise ValueError(f"monitor: {monitor!r} needs validation rows; set validation=0.15, or give fit X_val, y_val")
     return monitor, None
 
 
