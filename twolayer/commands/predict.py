@@ -101,8 +101,6 @@ def _predict_one(model: Model, file: Path, options: dict[str, Any], output: Path
     from twolayer.runs.predict_files import answer_rows
     from twolayer.utils.files import write_atomically
 
-    if output is not None and os.path.realpath(output) == os.path.realpath(file):
-        raise click.UsageError(f"{file}: its answer would replace it; choose another file with -o")
     notes: list[str] = []
     rows = answer_rows(model, file, notes, **options)
     if output is not None and output.suffix == ".parquet":
