@@ -169,6 +169,20 @@ def test_rows_that_some_points_can_read_are_no_error_of_the_sweep(tmp_path):
 
 
 @pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize("name", ["test.csv", "test.parquet"])
+def test_an_error_in_test_rows_that_only_some_points_have_is_reported_before_anything_is_trained(tmp_path, name):
+    rows = pytest.importorskip("pandas").DataFrame({"a": [0.5, 3.5] * 20, "b": range(40), "y": [0, 1] * 20})
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    rows.loc[3, "a"] = None
+    rows.to_csv(tmp_path / name, index=False) if name.endswith("csv") else rows.to_parquet(tmp_path / name)
+    base = f"data: {{train: rows.csv, test: {name}, label: y}}\nmodel: {{hidden: 4}}\nsolver: {{epochs: 2}}\n"
+    space = "base: base.yaml\nspace:\n  data.missing: [refuse, drop]\n"
+    with pytest.raises(DataError, match=f"{name}.*'a': .*missing"):
+        run_sweep(write_sweep(tmp_path, "trials: 2\n", space=space, base=base), folder=tmp_path / "out")
+    assert not list((tmp_path / "out" / "runs").iterdir())
+
+
+@pytest.mark.usefixtures("in_process")
 def test_diverged_and_failed_runs_are_recorded_with_their_reason_and_stop_nothing(tmp_path):
     rows = "a,b,y\n1,,0\n" + "".join(f"{i % 7},{i % 5},{(i % 7 + i % 5) % 2}\n" for i in range(80))
     (tmp_path / "rows.csv").write_text(rows, encoding="utf-8")

@@ -173,9 +173,14 @@ def test_a_hostile_or_empty_file_is_a_report_and_no_traceback(tmp_path, text):
     assert all(problem.startswith("sweep.yaml:") for problem in problems(path))
 
 
+def test_a_key_of_the_space_outside_of_it_is_answered_with_its_place(tmp_path):
+    (found,) = problems(write_sweep(tmp_path, "trials: 3\nsolver.reg: [0.1, 1]\n"))
+    assert found == "sweep.yaml:6:1: solver.reg: unknown key; it belongs under 'space': {solver.reg: [...]}"
+
+
 def test_a_base_that_is_not_there_is_named(tmp_path):
     assert problems(write_sweep(tmp_path, space=SPACE.replace("base.yaml", "bse.yaml"))) == [
-        "bse.yaml: no such file; did you mean 'base.yaml'?"
+        "sweep.yaml:1:1: base: 'bse.yaml', that is bse.yaml: no such file; did you mean 'base.yaml'?"
     ]
 
 

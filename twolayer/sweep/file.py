@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from twolayer.config import Config, load_config
 from twolayer.config.checking import check_types
-from twolayer.config.errors_report import KeyPath, Report
+from twolayer.config.errors_report import KeyPath, Report, file_problem
 from twolayer.config.loading import apply_override
 from twolayer.config.models import Fold, SweepFile
 from twolayer.config.schema import known_keys
@@ -20,7 +20,7 @@ from twolayer.config.yaml_reader import read_document
 from twolayer.sweep.space import FORMS, Dimension, Value, check_corners, config_with, read_dimension
 from twolayer.utils.columns import larger_is_better, needs_validation
 from twolayer.utils.errors import ConfigError
-from twolayer.utils.text import nearest
+from twolayer.utils.text import nearest, shown
 
 Complain = Callable[[KeyPath, str], None]
 
@@ -114,6 +114,9 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
     def complain(where: KeyPath, message: str) -> None:
         report.add(where, message, document.place(where))
 
+    for name in document.data if isinstance(document.data, dict) else ():
+        if "." in name:
+            complain((name,), f"unknown key; it belongs under 'space': {{{name}: [...]}}")
     check_types(document, report, SweepFile)
     if not isinstance(document.data, dict):
         raise report.error()
@@ -126,12 +129,16 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
     if settings.base:
         place = document.place(("base",))
         folder = Path() if place is not None and place.column == 0 else path.parent  # column 0: an override
-        try:
-            base = load_config(folder / os.path.expanduser(settings.base), for_base)
-            _check_base(base, settings, complain)
-            check_corners(space, base, document, report)
-        except ConfigError as error:
-            problems = error.problems
+        base_path = folder / os.path.expanduser(settings.base)
+        if problem := file_problem(base_path):
+            complain(("base",), f"{shown(settings.base)}, that is {base_path}: {problem}")
+        else:
+            try:
+                base = load_config(base_path, for_base)
+                _check_base(base, settings, complain)
+                check_corners(space, base, document, report)
+            except ConfigError as error:
+                problems = error.problems
     if not report.problems:
         _check_together(space, settings, base, for_base, complain)
     if report.problems:

@@ -86,7 +86,7 @@ def _read_rows(sweep: Sweep) -> None:
     An error that only some ways have is left to their points, which fail, unless it is in a test file.
     """
     ways = {d.key: d.values for d in sweep.space if d.key in ("data.missing", "data.scale", "model.dtype")}
-    tests = tuple(f"{path}:" for path in files_of(sweep.base.data.model_dump()["test"]))
+    tests = tuple(f"{path}{mark}" for path in files_of(sweep.base.data.model_dump()["test"]) for mark in ":,")
     errors: list[DataError | None] = []
     for choice in itertools.product(*ways.values()):
         try:
