@@ -23,7 +23,7 @@ from twolayer.interop.fit import FLOATS, Callback, FitRows, Scorer, encode, rows
 from twolayer.network.checks import refuse_masked, require_weights
 from twolayer.network.model import Array, Init, Params, forward, softmax
 from twolayer.network.schedules import SCHEDULES
-from twolayer.network.settings import EngineName, described, settings_in_order
+from twolayer.network.settings import EngineName
 from twolayer.solver.inputs import finite_rows
 
 _BLOCK_ROWS = 4096  # predicted at a time
@@ -52,18 +52,36 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         hidden: H, hidden units; 0 gives softmax regression.
         init: `he`, `xavier` or `normal`; see `model.init_params`.
         init_std: standard deviation of the weights, for `normal`.
-        optimizer: the update; the default is MLPClassifier's, adam; in a config it is momentum, in Solver sgd.
+        engine: `numpy`, or `numba` (extra `numba`).
+        optimizer: `sgd`, `momentum`, `nesterov`, `rmsprop`, `adam` or `adamw`. The default is MLPClassifier's, adam; in
+            a config it is momentum, in Solver sgd.
         learning_rate: a of the updates; None takes 0.001 for rmsprop, adam and adamw, else 0.1.
-        factor: multiplies the rate, of step, exponential and plateau; None takes 0.1, 0.95 and 0.5.
+        momentum: mu, of momentum and nesterov.
+        rho: of rmsprop.
+        beta1: of adam and adamw.
+        beta2: of adam and adamw.
+        epsilon: of rmsprop, adam and adamw.
+        schedule: `constant`, `step`, `exponential`, `cosine` or `plateau`; see `schedules.SCHEDULES`.
+        warmup_epochs: length of the linear warm-up, in epochs.
+        min_learning_rate: floor under the rate.
+        factor: of step, exponential and plateau; None takes 0.1, 0.95 and 0.5.
+        step_epochs: of step, in epochs.
+        plateau_patience: of plateau: lower the rate after this many epochs without improvement of the monitor.
         reg: r, the L2 strength of equation (6). MLPClassifier divides its alpha by the rows of the batch: r = alpha /
             rows.
+        batch_size: rows per update.
         epochs: passes over the rows in a call of fit; 100, as adam's small steps need more than a config's 40 with
             momentum.
+        shuffle: visit the rows in a new order in each epoch.
         class_weight: None, `balanced` (sample weights are counted), or weights by label, 1 for those left out.
         validation: fraction of the rows that fit holds out, every class in proportion; 0 for none.
         monitor: what picks the best epoch: a column of `history_`, a scikit-learn scorer or its name; None takes
             val_accuracy if there are validation rows, and otherwise keeps the last epoch's parameters. A scorer looks
             at the validation rows, or at the training rows if there are none.
+        patience: stop after this many epochs without improvement of the monitor; None never stops early.
+        min_delta: an improvement of the monitor must be larger than this, for `patience` and `plateau_patience`.
+        max_grad_norm: bound on the joint norm of the gradients; None for no clipping.
+        evaluate_rows: the most training rows that count in `history_`'s train_loss and train_accuracy.
         warm_start: fit continues where the last call stopped, with the optimiser's state, for `epochs` more, on rows
             with the same labels. At a constant rate and with an integer `random_state` 10 + 10 epochs are 20, bit for
             bit.
@@ -250,10 +268,3 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             row = int(np.argmin(np.isfinite(S).all(axis=1)))
             raise ValueError(f"X: the scores of row {row} overflow {params.dtype}; its numbers are far too large")
         return S
-
-
-# The arguments that only pass a setting on to the solver have its description.
-_DOC, _HEADING = TwoLayerClassifier.__doc__ or "", "\n\n    Attributes:"
-_PASSED_ON = [described(each) for each in settings_in_order() if each.name in fit.SETTINGS]
-_PASSED_ON = [line for line in _PASSED_ON if line.partition(":")[0] + ":" not in _DOC]
-TwoLayerClassifier.__doc__ = _DOC.replace(_HEADING, "\n".join(["", *_PASSED_ON]) + _HEADING)

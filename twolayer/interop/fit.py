@@ -151,7 +151,14 @@ def resolve_monitor(
     return monitor, None
 
 
-def resume_from(solver: Solver, arrays: Mapping[str, Array], header: Mapping[str, Any]) -> None:
+class Checkpoint(NamedTuple):
+    """A solver's state between two calls of fit, see `state_dict`; the header has its optimizer and seed as well."""
+
+    arrays: dict[str, Array]
+    header: dict[str, Any]
+
+
+def resume_from(solver: Solver, checkpoint: Checkpoint) -> None:
     """Put a new solver, perhaps on other rows, where the checkpoint was.
 
     Steps are counted as if all epochs so far had been on the rows at hand.
@@ -160,13 +167,13 @@ def resume_from(solver: Solver, arrays: Mapping[str, Array], header: Mapping[str
         ValueError: if the solver trains another network, or with another optimiser.
     """
     shapes = {name: array.shape for name, array in solver.params.named().items()}
-    before = {name: array.shape for name, array in arrays.items() if "/" not in name}
-    optimizers = header["optimizer"], solver.settings.optimizer
+    before = {name: array.shape for name, array in checkpoint.arrays.items() if "/" not in name}
+    optimizers = checkpoint.header["optimizer"], solver.settings.optimizer
     for what, expected, got in (("shapes", before, shapes), ("optimizer", *optimizers)):
         if got != expected:
             raise ValueError(f"training cannot continue with other {what}: expected {expected}, got {got}; fit a clone")
     new_best = solver.progress.best
-    restore(solver, arrays, header, same_rows=False)
+    restore(solver, checkpoint.arrays, checkpoint.header, same_rows=False)
     done = solver.progress
     best = done.best if done.best.monitor == new_best.monitor else new_best
     if done.stopped_early:
@@ -176,7 +183,7 @@ def resume_from(solver: Solver, arrays: Mapping[str, Array], header: Mapping[str
 
 Callback = Callable[[Any, Mapping[str, float]], bool | None]
 
-SETTINGS = {field.name for field in fields(SolverSettings)} - {"epochs", "seed", "monitor", "objective"}
+_SETTINGS = {field.name for field in fields(SolverSettings)} - {"epochs", "seed", "monitor", "objective"}
 
 
 @dataclass(frozen=True)
@@ -200,7 +207,7 @@ def seed_of(estimator: Any) -> int:
     if isinstance(given, Integral):
         return int(check_scalar(given, "random_state", Integral, min_val=0, max_val=2**63 - 1))
     if hasattr(estimator, "_checkpoint"):
-        return int(estimator._checkpoint[1]["seed"])
+        return int(estimator._checkpoint.header["seed"])
     return int(check_random_state(given).randint(2**31 - 1))
 
 
@@ -223,15 +230,15 @@ def train(
     callback: Callback | None = None,
 ) -> None:
     """Train for some epochs, on from the model's checkpoint if it has one, and set the fitted attributes."""
-    checkpoint: tuple[dict[str, Array], dict[str, Any]] | None = getattr(model, "_checkpoint", None)
-    done = 0 if checkpoint is None else int(checkpoint[1]["progress"]["epoch"])
+    checkpoint: Checkpoint | None = getattr(model, "_checkpoint", None)
+    done = 0 if checkpoint is None else int(checkpoint.header["progress"]["epoch"])
     column, scorer = resolve_monitor(model.monitor, model.patience, rows.validation is not None)
-    settings = {name: getattr(model, name) for name in SETTINGS}
+    settings = {name: getattr(model, name) for name in _SETTINGS}
     settings |= {"epochs": done + int(epochs), "seed": seed, "monitor": column, "objective": True}
     if initial_params is None:
         sizes, rng = (rows.X.shape[1], int(model.hidden), len(model.classes_)), generator(seed, "init")
         initial_params = init_params(*sizes, rng=rng, init=model.init, init_std=model.init_std, dtype=rows.X.dtype)
-    dtype = rows.X.dtype if checkpoint is None else checkpoint[0]["W2"].dtype
+    dtype = rows.X.dtype if checkpoint is None else checkpoint.arrays["W2"].dtype
     solver = Solver(
         checked_params(initial_params).map(lambda array: np.asarray(array, dtype)),
         rows.X,
@@ -243,7 +250,7 @@ def train(
         **settings,
     )
     if checkpoint is not None:
-        resume_from(solver, *checkpoint)
+        resume_from(solver, checkpoint)
     past: dict[str, list[float]] = getattr(model, "history_", {})
     records = [dict(zip(past, values, strict=True)) for values in zip(*past.values(), strict=True)]
     chosen, n_before = column is not None, len(records)
@@ -331,4 +338,4 @@ def _set_fitted(model: Any, solver: Solver, records: list[dict[str, float]], *, 
     model.validation_loss_curve_ = history["val_loss"] if measured else None
     arrays = {name: array.copy() for name, array in state_arrays(solver).items()}
     settings = {"optimizer": solver.settings.optimizer, "seed": solver.settings.seed}
-    model._checkpoint = arrays, state_header(solver) | settings
+    model._checkpoint = Checkpoint(arrays, state_header(solver) | settings)

@@ -89,12 +89,12 @@ def settings_in_order() -> list[Field[Any]]:
     return [each for name in SolverSettings.__annotations__ for each in (by_name[name], *after.get(name, ()))]
 
 
-def described(field: Field[Any]) -> str:
+def _described(field: Field[Any]) -> str:
     """Return a setting's line in a docstring: its name, its meaning, its choices or the choices that use it."""
     choices, owners = field.metadata["choices"], OWNERS.get(field.name, ("", ()))[1]
     more = f": {', '.join(choices)}" if choices else f" (of {', '.join(owners)})" if owners else ""
     return f"        {field.name}: {field.metadata['meaning'].replace('null', 'None')}{more}."
 
 
-_ATTRIBUTES = "\n".join(["    Attributes:", *map(described, settings_in_order())])
+_ATTRIBUTES = "\n".join(["    Attributes:", *map(_described, settings_in_order())])
 SolverSettings.__doc__ = f"{SolverSettings.__doc__}\n{_ATTRIBUTES}"
