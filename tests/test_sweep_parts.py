@@ -116,6 +116,17 @@ def test_a_pruner_ends_the_hopeless_and_judges_the_same_after_a_restart(pruner):
         assert run(again, number) == ends[number]
 
 
+def test_importances_name_the_key_that_decides():
+    search = study("random")
+    for _ in range(40):
+        number, point = search.ask()
+        search.tell(number, float(point["model.hidden"]))
+    shares = search.importances()
+    assert next(iter(shares)) == "model.hidden"
+    assert sum(shares.values()) == pytest.approx(1)
+    assert study("random").importances() == {}
+
+
 @pytest.mark.parametrize(
     ("dimension", "grid"),
     [

@@ -72,6 +72,7 @@ def _read(folder: Path, sweep: Sweep, rng: np.random.Generator) -> str:
             points.restore()
             points.next()
             ranked(sweep, points.all)
+            points.study.importances()
     except TwoLayerError as error:
         if str(folder) not in str(error) or not all(line.isprintable() for line in str(error).split("\n")):
             raise SurpriseError(f"a refusal without the file's name, or with control characters: {error!r}") from error

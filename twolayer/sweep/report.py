@@ -80,7 +80,12 @@ class SweepResult:
 
 
 def conclude(
-    sweep: Sweep, folder: Path, ranking: Sequence[Point], seconds: float, signal_number: int | None
+    sweep: Sweep,
+    folder: Path,
+    ranking: Sequence[Point],
+    importances: Mapping[str, float],
+    seconds: float,
+    signal_number: int | None,
 ) -> SweepResult:
     """Write results.csv, pictures, summary.json and, if a point has finished, best.yaml; after a signal, leave the test
     rows alone."""
@@ -94,6 +99,7 @@ def conclude(
         "seconds": round(seconds, 3),
         "monitor": sweep.monitor,
         "statuses": Counter(result.status for result in ranking),
+        "importances": dict(importances),
     }
     counts = ", ".join(counted(summary[f"{noun}s"], noun) for noun in ("point", "run", "epoch"))
     lines = [f"{counts}, {seconds:.1f} s", "", *_table(sweep, ranking)]
@@ -110,6 +116,9 @@ def conclude(
             ties = f"of {tied} points within one standard error of the best, the smallest network wins"
             lines += ["", f"ranked by the mean over {folds}" + f"; {ties}" * (tied > 1)]
         lines += ["", *(f"note: {warning}" for warning in warnings)]
+        if importances:
+            shares = ", ".join(f"{key} {share:.0%}" for key, share in importances.items())
+            lines.append(f"importance for {sweep.monitor}: {shares}")
         if signal_number is None:
             summary["test"], test_lines = _test_figures(sweep, folder, winner)
             lines += test_lines

@@ -132,7 +132,8 @@ def _run(points: Points, workers: TrialWorkers, quiet: bool) -> SweepResult:
         winner = winner_of(ranked(sweep, points.all))
         if winner is not None and sweep.settings.refit and stop.signal_number is None:
             _refit(points, winner, workers, stop)
-    return conclude(sweep, points.folder, ranked(sweep, points.all), points.seconds, stop.signal_number)
+    ranking, importances = ranked(sweep, points.all), points.study.importances()
+    return conclude(sweep, points.folder, ranking, importances, points.seconds, stop.signal_number)
 
 
 def _refit(points: Points, winner: Point, workers: TrialWorkers, stop: StopRequest) -> None:
