@@ -291,7 +291,8 @@ def _table_form(table: Mapping[str, Any], D: int) -> TableForm:
     unseen = _take(table, "unseen", ("none", "error").__contains__, "none or error", "none")
     known = {position: tuple(values) for position, values in categories.items()}
     form = TableForm(names and unique_names(names), width, label, tuple(features), known, _reading(table), unseen)
-    _take({"table": len(form.origins)}, "table", D.__eq__, f"{D} features")
+    if len(form.origins) != D:
+        raise ValueError(f"table: {expected_got(f'{D} features', str(len(form.origins)))}")
     return form
 
 

@@ -195,7 +195,8 @@ def _read_idx(path: Path) -> NDArray[Any]:
 
 def _header(start: bytes, size: int, path: Path) -> tuple[np.dtype[Any], tuple[int, ...]]:
     """Return type and shape, if a file of `size` bytes holds just that."""
-    zeros, kind, n_axes = start[:2], *start[2:4].ljust(2, b"\0")
+    magic = start[:4].ljust(4, b"\0")
+    zeros, kind, n_axes = magic[:2], magic[2], magic[3]
     if zeros != b"\0\0" or kind not in _TYPES or not 0 < n_axes <= _MAX_AXES:
         expected = "an IDX file: 0x00000803 (images of bytes), 0x00000801 (labels) or another IDX type"
         raise data_error(path, expected, f"magic number 0x{start[:4].hex()}")

@@ -129,7 +129,9 @@ class BestSoFar:
     def replay(self, history: Mapping[str, Array], rows: int | None = None) -> str:
         """Ask with the first `rows` epochs of a history until the answer is to stop; return the last one."""
         epochs = zip(history["epoch"][:rows].tolist(), history[self._monitor][:rows].tolist(), strict=True)
-        any(self({"epoch": epoch, self._monitor: value}) for epoch, value in epochs)
+        for epoch, value in epochs:
+            if self({"epoch": epoch, self._monitor: value}):
+                break
         return self.answer
 
 

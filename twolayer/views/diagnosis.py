@@ -284,9 +284,16 @@ def _few_validation_rows(run: RunData) -> Said:
     )
 
 
-_IN_ORDER = (
-    *(_unscaled_inputs, _rate_too_high, _rate_too_low, _dead_units, _ignored_class),
-    *(_overfitting, _stopped_too_early, _underfitting, _few_validation_rows),
-)
-RULES = {rule.__name__.replace("_", " ").strip(): rule for rule in _IN_ORDER}
-_ENOUGH = {"rate too high", "rate too low"}  # they explain what the later rules would see
+# In this order: a verdict in `_ENOUGH` explains what the later ones would see.
+RULES = {
+    "unscaled inputs": _unscaled_inputs,
+    "rate too high": _rate_too_high,
+    "rate too low": _rate_too_low,
+    "dead units": _dead_units,
+    "ignored class": _ignored_class,
+    "overfitting": _overfitting,
+    "stopped too early": _stopped_too_early,
+    "underfitting": _underfitting,
+    "few validation rows": _few_validation_rows,
+}
+_ENOUGH = {"rate too high", "rate too low"}

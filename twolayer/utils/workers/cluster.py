@@ -305,7 +305,8 @@ class ClusterPool(Pool):
             if kind == "cancelled":
                 del self._workers[worker.address]  # looked at again when it is back
             elif not worker.usable:
-                self._say(f"{worker} is not used: {'twolayer does not run there: ' * (kind == 'broken')}{value}")
+                why = f"twolayer does not run there: {value}" if kind == "broken" else value
+                self._say(f"{worker} is not used: {why}")
         elif kind == "unusable":
             worker.usable = False
             self._say(f"{worker} is not used any more: {value}; {job.name} is tried elsewhere")
