@@ -242,9 +242,13 @@ def test_the_public_names_are_what_they_say():
     ],
 )
 def test_the_import_paths_of_the_0_1_readme_still_work_and_warn(old, name):
-    with pytest.warns(DeprecationWarning, match=f"use twolayer.{name}"):
-        exec(f"from twolayer.{old} import {name} as found", namespace := {})
-    assert namespace["found"] is getattr(twolayer, name)
+    for program in (
+        f"from twolayer.{old} import {name} as found",
+        f"import twolayer.{old}; found = twolayer.{old}.{name}",
+    ):
+        with pytest.warns(DeprecationWarning, match=f"use twolayer.{name}"):
+            exec(program, namespace := {})
+        assert namespace["found"] is getattr(twolayer, name)
 
 
 def test_the_settings_have_one_set_of_names_ranges_and_defaults():

@@ -82,5 +82,5 @@ class _MovedModule(ModuleType):
         return getattr(sys.modules["twolayer"], name)
 
 
-for _name in ("twolayer.bridges", "twolayer.estimator", "twolayer.saved_model"):  # of the README of 0.1
-    sys.modules[_name] = _MovedModule(_name)
+for _name in ("bridges", "estimator", "saved_model"):  # of the README of 0.1
+    globals()[_name] = sys.modules[f"twolayer.{_name}"] = _MovedModule(f"twolayer.{_name}")
