@@ -534,6 +534,7 @@ def test_masks_ragged_rows_and_weights_that_are_no_numbers_are_refused(problem):
         ((X, masked), {}, "y: expected an array, got a masked array"),
         ((X, y), {"row_weights": np.ma.masked_array(only, mask=y == 0)}, "row_weights: .* got a masked array"),
         (([[1.0] * 5, [2.0]], [0, 1]), {}, "X: expected numbers in rows of equal length, got list"),
+        ((np.array([["a"] * 5, ["b"] * 5], object), [0, 1]), {}, "X: expected numbers .* to float: 'a'"),
         ((X, y), {"row_weights": ["heavy"] * len(y)}, "row_weights: expected numbers, got <U5"),
     ]:
         with pytest.raises(ValueError, match=words):

@@ -107,8 +107,9 @@ def numbers(name: str, values: Any) -> Array:
     try:
         array: Array = np.asarray(values)
         array = array.astype(np.float64) if array.dtype == object else array
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"{name}: expected numbers in rows of equal length, got {type(values).__name__}") from None
+    except (TypeError, ValueError, OverflowError) as error:
+        found = f"{type(values).__name__} ({error})"
+        raise ValueError(f"{name}: expected numbers in rows of equal length, got {found}") from None
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name}: expected numbers, got {array.dtype}")
     return array
