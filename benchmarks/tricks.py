@@ -21,12 +21,11 @@ from benchmarks.worker import serve
 
 
 class Trick(NamedTuple):
-    """A trick: the network that shows it best; module of `solver.compiled`, name and value that switch it off."""
+    """A trick: the network that shows it best; module of `solver.compiled`, names and values that switch it off."""
 
     shape: Shape
     module: str
-    name: str
-    value: Any
+    off: dict[str, Any]
 
 
 def _by_units(D: int, H: int, C: int, B: int, dtype: Any) -> Any:
@@ -36,15 +35,15 @@ def _by_units(D: int, H: int, C: int, B: int, dtype: Any) -> Any:
 
 
 TRICKS = {
-    "a second thread": Trick(Shape(784, 128, 10, 128), "engine", "usable_threads", lambda: 1),
-    "a second thread, small": Trick(Shape(64, 100, 10, 32), "engine", "usable_threads", lambda: 1),
-    "sharding features": Trick(Shape(3072, 50, 10, 200), "engine", "split_for", _by_units),
-    "tiles": Trick(Shape(64, 32, 10, 64), "products", "TILES", 0),
-    "tiles, larger products": Trick(Shape(784, 128, 10, 128), "products", "CACHED_BYTES", 0),
-    "fetching ahead": Trick(Shape(64, 32, 10, 64), "steps", "AHEAD", 0),
-    "updates in cache": Trick(Shape(784, 1024, 10, 512), "steps", "PIECE", 1 << 40),
-    "bounds in place of norms": Trick(Shape(784, 128, 10, 128), "layers", "BOUND", 0.0),
-    "exponentials in registers": Trick(Shape(64, 32, 10, 64), "layers", "exp_of_nonpositive", np.exp),
+    "a second thread": Trick(Shape(784, 128, 10, 128), "engine", {"usable_threads": lambda: 1}),
+    "a second thread, small": Trick(Shape(64, 100, 10, 32), "engine", {"usable_threads": lambda: 1}),
+    "sharding features": Trick(Shape(3072, 50, 10, 200), "engine", {"split_for": _by_units}),
+    "tiles": Trick(Shape(64, 32, 10, 64), "products", {"TILES": 0, "CACHED_BYTES": 0, "PAGES": 0}),
+    "tiles, larger products": Trick(Shape(784, 128, 10, 128), "products", {"CACHED_BYTES": 0, "PAGES": 0}),
+    "fetching ahead": Trick(Shape(64, 32, 10, 64), "steps", {"AHEAD": 0}),
+    "updates in cache": Trick(Shape(784, 1024, 10, 512), "steps", {"PIECE": 1 << 40}),
+    "bounds in place of norms": Trick(Shape(784, 128, 10, 128), "layers", {"BOUND": 0.0}),
+    "exponentials in registers": Trick(Shape(64, 32, 10, 64), "layers", {"exp_of_nonpositive": np.exp}),
 }
 
 
@@ -78,7 +77,9 @@ def measure_tricks(rounds: int, say: Callable[[str], None] = lambda _: None) -> 
 def switch_off(name: str) -> None:
     """Switch a trick off in this process, before anything is compiled."""
     trick = TRICKS[name]
-    setattr(importlib.import_module(f"twolayer.solver.compiled.{trick.module}"), trick.name, trick.value)
+    module = importlib.import_module(f"twolayer.solver.compiled.{trick.module}")
+    for constant, value in trick.off.items():
+        setattr(module, constant, value)
 
 
 if __name__ == "__main__":

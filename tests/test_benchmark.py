@@ -244,14 +244,15 @@ def test_each_trick_of_the_compiled_engine_can_be_switched_off(monkeypatch):
     pytest.importorskip("numba")
     for name, trick in tricks.TRICKS.items():
         module = importlib.import_module(f"twolayer.solver.compiled.{trick.module}")
-        monkeypatch.setattr(module, trick.name, getattr(module, trick.name))  # puts it back afterwards
+        for constant in trick.off:
+            monkeypatch.setattr(module, constant, getattr(module, constant))  # puts it back afterwards
         tricks.switch_off(name)
-        assert getattr(module, trick.name) is trick.value
+        assert {constant: getattr(module, constant) for constant in trick.off} == trick.off
     from twolayer.solver.compiled import partition
 
     features = tricks.TRICKS["sharding features"]
     assert partition.split_for(*features.shape, np.dtype(np.float32)).by_features
-    assert not features.value(*features.shape, np.dtype(np.float32)).by_features
+    assert not features.off["split_for"](*features.shape, np.dtype(np.float32)).by_features
 
 
 def test_startup_compares_pair_by_pair():
