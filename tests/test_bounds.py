@@ -21,6 +21,7 @@ from twolayer.commands.init import propose
 from twolayer.config import config_from_dict, load_config
 from twolayer.data import load_dataset
 from twolayer.data.frames import _arrow_table
+from twolayer.data.preparation import Preparation
 from twolayer.runs.checkpoint import write_arrays
 from twolayer.runs.logs import HISTORY_COLUMNS, STEPS_COLUMNS, StepsLog, read_history
 from twolayer.runs.saved_model import load_model
@@ -281,6 +282,18 @@ def test_a_small_file_that_stands_for_gigabytes_is_refused(tmp_path, name, write
     assert (tmp_path / name).stat().st_size < 500_000
     with memory_limit(), time_limit(HANG_SECONDS), pytest.raises(TwoLayerError, match=said):
         load_dataset(train=str(tmp_path / name), label="kind", validation=0)
+
+
+def test_a_model_of_many_categories_in_one_column_takes_memory_for_the_rows_alone(tmp_path):
+    rows = written(tmp_path / "rows.csv", b"b,kind\n" + b"u,x\nv,y\n" * 5)
+    preparation = load_dataset(train=str(rows), label="kind", categorical=["b"], validation=0).preparation
+    n = 30_000
+    header = preparation.to_header()
+    header["table"]["categories"] = [[0, [*map(str, range(n - 1)), "v"]]]
+    stored = Preparation.from_stored(header, {"data/center": np.zeros(n), "data/scale": np.ones(n)})
+    with memory_limit():
+        X = stored.transform(pa.table({"b": ["v", "7", "new"]}), notes=[])
+    assert [np.flatnonzero(row).tolist() for row in X] == [[n - 1], [7], []]
 
 
 def test_a_parquet_file_comes_back_as_its_writer_had_it(tmp_path):

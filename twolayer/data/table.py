@@ -65,26 +65,28 @@ def _encode(columns: Mapping[int, _Values], form: TableForm, opened: Opened, not
         widest = max(form.categories, key=lambda position: len(form.categories[position]))
         found = f"{D:,} features for {n_rows:,} rows, {len(form.categories[widest]):,} of them for one column"
         raise data_error(f"{opened.where}: {form.title(widest)}", "fewer categories, or the column in 'ignore'", found)
-    parts: list[tuple[Array, Array | None]] = []  # the numbers of a feature; or codes, and the row that each stands for
+    parts: list[tuple[Array, int]] = []  # the numbers of a feature, and 0; or codes, and the number of categories
     for position in form.features:
         column = columns[position]
         if isinstance(column, Labels):
-            known = form.categories[position]
-            one_hot = np.vstack([np.eye(len(known)), np.zeros(len(known)), np.full(len(known), np.nan)])
-            parts.append((_known_codes(column, form, position, opened, notes), one_hot))
+            codes = _known_codes(column, form, position, opened, notes)
+            parts.append((codes, len(form.categories[position])))
         else:
-            parts.append((column, None))
-    X = np.empty((n_rows, D))
+            parts.append((column, 0))
+    X = np.zeros((n_rows, D))
     step = max(256, _BLOCK_NUMBERS // D)  # rows that stay in the cache while all columns are written
     for start in range(0, n_rows, step):
         rows, at = slice(start, start + step), 0
-        for values, table in parts:
-            if table is None:
-                X[rows, at] = values[rows]
-                at += 1
+        for values, n_known in parts:
+            block = values[rows]
+            if n_known:
+                one_hot, is_missing = X[rows, at : at + n_known], block == MISSING
+                is_known = (block < n_known) & ~is_missing
+                one_hot[np.flatnonzero(is_known), block[is_known]] = 1
+                one_hot[is_missing] = np.nan
             else:
-                X[rows, at : at + table.shape[1]] = table[values[rows]]
-                at += table.shape[1]
+                X[rows, at] = block
+            at += max(n_known, 1)
     return X
 
 
