@@ -73,7 +73,7 @@ def test_an_exception_while_the_content_is_made_passes_through_and_leaves_the_ol
 @pytest.mark.parametrize(
     ("path", "found", "remedy"),
     [
-        ("missing/f", "No such file", "check the name, and whether it or its folder"),
+        ("missing/f", "No such file", "check the name, and that its folder exists"),
         ("file/f", "Not a directory", "part of the path is a file"),
         ("folder", "directory", "a folder has that name"),
         ("x" * 250, "too long", "shorter name"),

@@ -43,7 +43,7 @@ _REMEDIES = {
     errno.EACCES: "change its permissions, or choose another place",
     errno.EPERM: "change its permissions, or choose another place",
     errno.EROFS: "choose a folder on a disk that is not read-only",
-    errno.ENOENT: "check the name, and whether it or its folder was moved or deleted",
+    errno.ENOENT: "check the name, and that its folder exists and was not moved",
     errno.ENOTDIR: "a part of the path is a file; choose another path",
     errno.EISDIR: "a folder has that name; choose another path",
     errno.ENAMETOOLONG: "choose a shorter name",
