@@ -38,7 +38,9 @@ _UPDATES, _UPDATES_FEW = 4000, 2000  # in a training, about; below 1,000 rows
 _MOST_REASONS = 8  # for one key
 _TABLE_KEYS = ("label", "ignore", "categorical", "missing", "missing_values", "unseen", "constant")
 _TEXT_KEYS = ("header", "separator", "decimal", "encoding")
-_ENDING = re.compile(r"(-images-idx3)?(-ubyte)?(\.[a-z]+)?(\.(gz|bz2|zst|xz))?$")
+_ENDING = re.compile(
+    r"(-images-idx3)?(-ubyte)?(\.(csv|tsv|parquet|feather|xlsx|npz|npy|idx|bin|txt|data))?(\.(gz|bz2|zst|xz))?$"
+)
 _SHOWN_KEYS = ("data.label", "data.ignore", "data.categorical", "data.constant", "data.missing", "data.test",
                "solver.class_weight", "solver.monitor")  # fmt: skip
 _SEAL = "# written by init, unchanged: "
