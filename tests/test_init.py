@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from twolayer import load_config, train
-from twolayer.commands.init import propose, write_config
+from twolayer.commands.init import name_of, propose, write_config
 from twolayer.config.errors_report import Report
 from twolayer.config.yaml_reader import read_document
 from twolayer.data.profile import guess_table
@@ -511,3 +511,18 @@ def test_a_class_that_is_spelt_as_nothing_is_named_where_one_class_is_left(tmp_p
         DataError, match="two classes or more, got 'y' with 1; 20 rows without a label; .* data.missing_values"
     ):
         guess_table(tmp_path / "t.csv", "y")
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("flowers.csv", "flowers"),
+        ("flowers.tsv.gz", "flowers"),
+        ("flowers-train.parquet", "flowers"),
+        ("wine.red", "wine.red"),
+        ("wine.white", "wine.white"),
+        ("digits-images-idx3-ubyte.gz", "digits"),
+    ],
+)
+def test_a_config_is_named_after_the_file_without_an_ending_that_says_its_format(file, name):
+    assert name_of(file) == name

@@ -22,7 +22,7 @@ from twolayer.config.yaml_reader import MAX_BYTES
 from twolayer.data.cells import Reading
 from twolayer.data.columns import ColumnChoice, require_distinct
 from twolayer.data.csv_reader import CsvFile
-from twolayer.data.files import format_of
+from twolayer.data.files import ENDINGS, TEXT_ENDINGS, format_of
 from twolayer.data.profile import TableGuess, class_codes, guess_table
 from twolayer.data.sources import is_table, read_training
 from twolayer.utils.errors import DataError, FileError
@@ -38,9 +38,8 @@ _UPDATES, _UPDATES_FEW = 4000, 2000  # in a training, about; below 1,000 rows
 _MOST_REASONS = 8  # for one key
 _TABLE_KEYS = ("label", "ignore", "categorical", "missing", "missing_values", "unseen", "constant")
 _TEXT_KEYS = ("header", "separator", "decimal", "encoding")
-_ENDING = re.compile(
-    r"(-images-idx3)?(-ubyte)?(\.(csv|tsv|parquet|feather|xlsx|npz|npy|idx|bin|txt|data))?(\.(gz|bz2|zst|xz))?$"
-)
+_KNOWN = "|".join(map(re.escape, (*TEXT_ENDINGS, *ENDINGS, ".idx")))
+_ENDING = re.compile(rf"(-images-idx3)?(-ubyte)?({_KNOWN})?(\.(gz|bz2|zst|xz))?$")
 _SHOWN_KEYS = ("data.label", "data.ignore", "data.categorical", "data.constant", "data.missing", "data.test",
                "solver.class_weight", "solver.monitor")  # fmt: skip
 _SEAL = "# written by init, unchanged: "

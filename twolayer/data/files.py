@@ -22,10 +22,11 @@ from twolayer.utils.text import data_error
 
 Format = Literal["csv", "parquet", "arrow", "excel", "npz", "npy", "idx", "cifar"]
 
-_ENDINGS: dict[str, Format] = {
+ENDINGS: dict[str, Format] = {
     ".npz": "npz", ".npy": "npy", ".bin": "cifar", ".parquet": "parquet", ".pq": "parquet", ".feather": "arrow",
     ".arrow": "arrow", ".ipc": "arrow", ".xlsx": "excel", ".xlsm": "excel",
 }  # fmt: skip
+TEXT_ENDINGS = (".csv", ".tsv", ".txt", ".tab", ".data")
 TABLES: tuple[Format, ...] = ("csv", "parquet", "arrow", "excel")
 _TABLE_STARTS: dict[bytes, Format] = {b"PAR1": "parquet", b"ARROW1": "arrow"}
 _GZIP = b"\x1f\x8b"
@@ -45,7 +46,7 @@ _FOREIGN: tuple[tuple[bytes, str, str], ...] = (
 def format_of(path: str | Path) -> Format:
     """Return the format that a file's name means; csv if it means no other."""
     name = str(path).lower()
-    for ending, form in _ENDINGS.items():
+    for ending, form in ENDINGS.items():
         if name.endswith(ending):
             return form
     return "idx" if name.removesuffix(".gz").endswith(("ubyte", ".idx")) else "csv"
@@ -207,10 +208,9 @@ def cut(path: Path, *, has_header: bool, encoding: str = "utf-8", piece_bytes: i
     A CSV file is cut at line ends outside double quotes; the memory needed does not depend on its size. Compressed
     files, and those in an encoding of several bytes per character other than UTF-8, are one piece. Raises OSError.
     """
-    name = path.name.lower()
-    if name.endswith((".parquet", ".pq")):
+    if format_of(path) == "parquet":
         return CutFile(_row_groups(path, piece_bytes), sha256_of(path))
-    is_text = name.endswith((".csv", ".tsv", ".txt", ".tab", ".data")) and encoding.lower() in _ASCII_LIKE
+    is_text = path.name.lower().endswith(TEXT_ENDINGS) and encoding.lower() in _ASCII_LIKE
     if not is_text or path.stat().st_size <= piece_bytes:
         return CutFile((Piece(),), sha256_of(path))
     with open_to_read(path, follow=True) as file:
@@ -222,7 +222,7 @@ def cut(path: Path, *, has_header: bool, encoding: str = "utf-8", piece_bytes: i
 
 def write_piece(path: Path, piece: Piece, target: Path) -> None:
     """Write a piece that is not the whole file as a file of its own; raises OSError."""
-    if path.name.lower().endswith((".parquet", ".pq")):
+    if format_of(path) == "parquet":
         import pyarrow.parquet as pq
 
         with open_to_read(path, follow=True) as source, pq.ParquetFile(source) as file:

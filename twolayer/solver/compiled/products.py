@@ -24,8 +24,8 @@ AVX_512 = "+avx512f" in numba.core.codegen.get_host_cpu_features()
 ROWS, WIDE, LOW = (10, 2, 5) if AVX_512 else (5, 1, 3)
 SMALL = 4096  # multiplications up to which a plain loop beats BLAS where rows are too short for tiles
 TILES = 2_000_000  # multiplications up to which tiles beat BLAS
-# With AVX-512 also above, while B, of at most so many bytes, stays in the second cache; for A^T with this many terms at
-# most, as each is in a page of its own.
+# With AVX-512 also above: the most bytes of B, so that it stays in the second cache; and the most terms of A^T, as each
+# is in a page of its own.
 CACHED_BYTES, PAGES = (1 << 19, 128) if AVX_512 else (0, 0)
 NARROW = 16  # terms of each sum up to which tiles beat BLAS at any size
 # To Numba 1, False and True are types of their own, for each of which a function is compiled again; these are not.
