@@ -288,10 +288,7 @@ def test_another_choice_by_override_takes_the_keys_of_the_old_choice_out(tmp_pat
         ({"factor": 0.5}, "solver.factor: not used by schedule: constant"),
         ({"schedule": "step"}, "solver.step_epochs: missing key: schedule: step needs"),
         ({"schedule": "cosine", "min_learning_rate": 0.5}, "solver.min_learning_rate: expected at most learning_rate"),
-        (
-            {"warmup_epochs": 50},
-            "solver.warmup_epochs: expected at most epochs (40), got 50",
-        ),
+        ({"warmup_epochs": 50}, "solver.warmup_epochs: expected at most epochs (40), got 50"),
     ],
 )
 def test_keys_that_do_not_fit_each_other_are_reported(solver: dict[str, Any], said: str) -> None:
@@ -362,24 +359,15 @@ def test_a_learning_rate_far_above_the_optimizers_default_gets_a_note() -> None:
         ("data:\n  train: x\n test: y\n", "a.yaml:3:2: the indentation fits no line above"),
         ("seed: 1\nrun:\n  dir: x\n  refit:true\n", "a.yaml:4:3: 'refit:true' has no space after the colon"),
         ("solver:\n  reg: 1\n  epochs:40\n  batch_size: 3\n", "a.yaml:3:3: 'epochs:40' has no space after the colon"),
-        (
-            "solver:\n  epochs:40\n  reg: 1\n",
-            "2:3: 'epochs:40' has no space after the colon; write 'epochs: 40'",
-        ),
-        (
-            "solver:\n  epochs:40\n",
-            "got 'epochs:40'; write 'epochs: 40', with a space after the colon",
-        ),
+        ("solver:\n  epochs:40\n  reg: 1\n", "2:3: 'epochs:40' has no space after the colon; write 'epochs: 40'"),
+        ("solver:\n  epochs:40\n", "got 'epochs:40'; write 'epochs: 40', with a space after the colon"),
         ("solver:\n  epochs:40\n", "a.yaml:2:3: solver: expected {engine, "),
         ("solver:\n  epochs = 40\n", "got 'epochs = 40'; write 'epochs: 40', with a space after the colon"),
         ("seed: 0\nepochs=40\n", "a.yaml:2:1: expected KEY: VALUE, got 'epochs=40'"),
         ("data:\n  label: 'y\n", "a.yaml:2:10: the quote that opens here is never closed"),
         ("data: {train: {generator: spiral}, validation: 15}\n", "got 15; 15 % is 0.15"),
         ("data:\n  ignore: id, name\n", "got 'id, name'; write [id, name]"),
-        (
-            "data:\n  ignore: [id, name\nseed: 1\n",
-            "a.yaml:2:11: not valid YAML: the bracket that opens here",
-        ),
+        ("data:\n  ignore: [id, name\nseed: 1\n", "a.yaml:2:11: not valid YAML: the bracket that opens here"),
         ("data:\n  label: is it: so\n", "a.yaml:2:15: a second colon; put the value in quotes"),
         ('data:\n  train: "C:\\data"\n', "a.yaml:2:14: a backslash in double quotes begins an escape"),
         ("data:\n  label: @y\n", "a.yaml:2:10: text that begins with this character needs quotes"),

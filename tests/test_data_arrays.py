@@ -154,30 +154,15 @@ def header(code, *axes):
     [
         (b"", "or another IDX type, got magic number 0x"),
         (b"\0\0\x08", "magic number 0x000008"),
-        (
-            b"\0\0\x07\x03" + bytes(100),
-            "or another IDX type, got magic number 0x00000703",
-        ),
+        (b"\0\0\x07\x03" + bytes(100), "or another IDX type, got magic number 0x00000703"),
         (b"\x01\0\x08\x03" + bytes(100), "magic number 0x01000803"),
         (b"\0\0\x08\0", "magic number 0x00000800"),
         (b"\x93NUMPY\x01\0", "magic number 0x934e554d"),
         (b"\0\0\x08\x03\0\0", "expected at least one row of at least one number"),
-        (
-            idx_bytes(IMAGES)[:-1],
-            "expected 24 bytes of data, as its header announces 3 x 2 x 4, got 23",
-        ),
-        (
-            idx_bytes(IMAGES) + b"\0",
-            "expected 24 bytes of data, as its header announces 3 x 2 x 4, got 25",
-        ),
-        (
-            header(8, 4_000_000_000, 1000, 1000),
-            "expected 4,000,000,000,000,000 bytes of data, as its header announces",
-        ),
-        (
-            header(8, 0, 28, 28),
-            "expected at least one row of at least one number, got axes of (0, 28, 28)",
-        ),
+        (idx_bytes(IMAGES)[:-1], "expected 24 bytes of data, as its header announces 3 x 2 x 4, got 23"),
+        (idx_bytes(IMAGES) + b"\0", "expected 24 bytes of data, as its header announces 3 x 2 x 4, got 25"),
+        (header(8, 4_000_000_000, 1000, 1000), "expected 4,000,000,000,000,000 bytes of data, as its header announces"),
+        (header(8, 0, 28, 28), "expected at least one row of at least one number, got axes of (0, 28, 28)"),
         (header(8, *[1] * 9) + b"\0", "magic number 0x00000809"),
     ],
 )
@@ -208,15 +193,9 @@ def test_a_packed_idx_file_that_is_cut_short_or_a_bomb_is_refused(tmp_path):
         ({"X": np.eye(3)}, "expected one of 'X', .*, and one of 'y'.*, got arrays 'X'"),
         ({"X": np.eye(3), "data": np.eye(3), "y": DIGITS}, "expected one of .*, got arrays 'X', 'data', 'y'"),
         ({"X": np.eye(3), "y": np.arange(2)}, "expected one label for each row.*, got 3 rows of features and 2 labels"),
-        (
-            {"X": np.eye(3), "y": np.eye(3)},
-            r"expected one label for each row, .*, got labels of shape \(3, 3\)",
-        ),
+        ({"X": np.eye(3), "y": np.eye(3)}, r"expected one label for each row, .*, got labels of shape \(3, 3\)"),
         ({"X": np.eye(3), "y": DIGITS[:, None]}, r"labels of shape \(3, 1\)"),
-        (
-            {"X": np.eye(3), "y": np.array([0.5, 1, 2])},
-            "row 0: expected labels that are .*, got label 0.5",
-        ),
+        ({"X": np.eye(3), "y": np.array([0.5, 1, 2])}, "row 0: expected labels that are .*, got label 0.5"),
         ({"X": np.eye(3), "y": np.array([1, np.nan, 2])}, "row 1: expected .*, got label nan"),
         ({"X": np.eye(3), "y": np.array([1, 1, 1])}, "expected two or more classes, got one, 1"),
         ({"X": np.zeros((0, 3)), "y": np.zeros(0)}, r"features of shape \(0, 3\)"),

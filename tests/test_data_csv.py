@@ -164,36 +164,16 @@ ROWS = "a,b,y\n1,2,0\n3,4,1\n"
         (ROWS + "5,.,0\n", {}, "column 'b': expected a number, got '.'"),
         (ROWS + "5,1.2.3,0\n", {}, "column 'b': expected a number, got '1.2.3'"),
         (ROWS + '5,"x\ny",0\n6,"abc",1\n', {"ignore": ["a"]}, "t.csv:4: column 'b'"),
-        (
-            'a,b,y\n"1\n",2,0\n3,abc,1\n',
-            {},
-            "t.csv:4: column 'b': expected a number, got 'abc'; name the column in",
-        ),
+        ('a,b,y\n"1\n",2,0\n3,abc,1\n', {}, "t.csv:4: column 'b': expected a number, got 'abc'; name the column in"),
         (ROWS + "5,,0\n", {}, "column 'b': expected a number, or missing: drop or mean, got a missing cell"),
         (ROWS + "5,NA,0\n", {}, "column 'b': expected a number, or missing: drop or mean, got a missing cell"),
-        (
-            ROWS + "5,NaN,0\n",
-            {},
-            "column 'b': expected a number, or missing: drop or mean, got a missing cell",
-        ),
-        (
-            ROWS + "5, ? ,0\n",
-            {},
-            "column 'b': expected a number, or missing: drop or mean, got a missing cell",
-        ),
+        (ROWS + "5,NaN,0\n", {}, "column 'b': expected a number, or missing: drop or mean, got a missing cell"),
+        (ROWS + "5, ? ,0\n", {}, "column 'b': expected a number, or missing: drop or mean, got a missing cell"),
         (ROWS + "5,6,\n", {}, "t.csv:4: expected a label in each row, or missing: drop or mean, got no label"),
         ("a,b,y\n1,2,\n,4,?\n", {"missing": "mean"}, "t.csv: expected labels, got no label in any row"),
         ("a,b,y\n1,2,\n,4,?\n", {"missing": "drop"}, "t.csv: expected labels, got no label in any row"),
-        (
-            ROWS + "5,inf,0\n",
-            {},
-            "t.csv:4: column 'b': expected a finite number that float64 holds, also scaled",
-        ),
-        (
-            ROWS + "5,-Infinity,0\n",
-            {},
-            "a finite number that float64 holds, also scaled, got -inf",
-        ),
+        (ROWS + "5,inf,0\n", {}, "t.csv:4: column 'b': expected a finite number that float64 holds, also scaled"),
+        (ROWS + "5,-Infinity,0\n", {}, "a finite number that float64 holds, also scaled, got -inf"),
         (ROWS + "5,1e999,0\n", {}, "column 'b': expected a finite number that float64 holds, also scaled, got inf"),
         (
             ROWS + "5,1e300,0\n",
@@ -207,17 +187,9 @@ ROWS = "a,b,y\n1,2,0\n3,4,1\n"
         ),
         (ROWS, {"label": "Y"}, "t.csv:1: expected one of 'a', 'b', 'y', got label column 'Y'; did you mean 'y'?"),
         (ROWS, {"label": 3}, "t.csv:1: expected a position from 0 to 2, or -3 to -1, got label column 3"),
-        (
-            ROWS,
-            {"label": None},
-            "expected label: the name or position (-1: the last) of the label's column, got none",
-        ),
+        (ROWS, {"label": None}, "expected label: the name or position (-1: the last) of the label's column, got none"),
         (ROWS, {"ignore": ["c"]}, "t.csv:1: expected one of 'a', 'b', 'y', got ignore column 'c'"),
-        (
-            ROWS,
-            {"categorical": [-4]},
-            "expected a position from 0 to 2, or -3 to -1, got categorical column -4",
-        ),
+        (ROWS, {"categorical": [-4]}, "expected a position from 0 to 2, or -3 to -1, got categorical column -4"),
         (ROWS, {"ignore": ["y"]}, "the label 'y' in neither 'ignore' nor 'categorical'"),
         (ROWS, {"ignore": [0], "categorical": ["a"]}, "column 'a' in 'ignore' or 'categorical', got it in both"),
         (ROWS, {"ignore": ["a", "b"]}, "3 columns, none of them a feature"),
@@ -233,16 +205,8 @@ ROWS = "a,b,y\n1,2,0\n3,4,1\n"
             "t.csv:1: expected no separator behind the last cell, got a ',' at the end of each line; remove it",
         ),
         ("a,b,y\n1,2,0\n3,4,0\n", {}, "t.csv: expected two or more classes, got one, 0; is it the label's column?"),
-        (
-            'a,b,y\n1,"2,0\n3,4,1\n',
-            {},
-            "quoted ones closed by one quote, got unexpected end of data",
-        ),
-        (
-            "a,b,y\n1,2\0,0\n",
-            {},
-            "xlsx, npz or IDX file, got binary data",
-        ),
+        ('a,b,y\n1,"2,0\n3,4,1\n', {}, "quoted ones closed by one quote, got unexpected end of data"),
+        ("a,b,y\n1,2\0,0\n", {}, "xlsx, npz or IDX file, got binary data"),
     ],
 )
 @pytest.mark.parametrize("quoted", [False, True])
@@ -345,25 +309,13 @@ def test_a_test_file_is_matched_by_names_whatever_their_order(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (
-            "a,y\n1,n\n",
-            "e.csv:1: expected the column 'b' of the training, got 'a', 'y'",
-        ),
+        ("a,y\n1,n\n", "e.csv:1: expected the column 'b' of the training, got 'a', 'y'"),
         ("a,b,b,y\n1,2,2,n\n", "e.csv:1: expected each name once, got column name 'b' 2 times"),
-        (
-            "a,b\n1,2\n",
-            "e.csv:1: expected the label column 'y' of the training, got 'a', 'b'",
-        ),
+        ("a,b\n1,2\n", "e.csv:1: expected the label column 'y' of the training, got 'a', 'b'"),
         ("u,v,w\n1,2,n\n", "e.csv:1: expected the column 'a' of the training, got 'u', 'v', 'w'"),
-        (
-            "1,2\n",
-            "e.csv:1: expected the column 'a' of the training, got '1', '2'",
-        ),
+        ("1,2\n", "e.csv:1: expected the column 'a' of the training, got '1', '2'"),
         ("a,b,y\n1,2,n\n1,2,q\n", "e.csv:3: expected a label known from training: 'm', 'n', got label 'q'"),
-        (
-            "a,b,y\n1,2,n\n1,,n\n",
-            "e.csv:3: column 'b': expected a number, or missing: drop or mean",
-        ),
+        ("a,b,y\n1,2,n\n1,,n\n", "e.csv:3: column 'b': expected a number, or missing: drop or mean"),
     ],
 )
 def test_a_test_file_that_does_not_fit_the_training_is_reported(tmp_path, text, said):

@@ -324,10 +324,7 @@ def test_a_file_for_prediction_may_lack_the_label_and_name_others(tmp_path, tabl
         np.testing.assert_array_equal(X, expected[:2])
         assert y is None
     for text, said in (
-        (
-            "size\n1\n",
-            "p.csv:1: expected the column 'colour' of the training, got 'size'",
-        ),
+        ("size\n1\n", "p.csv:1: expected the column 'colour' of the training, got 'size'"),
         ("red,1\n", "p.csv:1: expected the column 'colour' of the training, got 'red', '1'"),
         (
             "size,colour,y\n1,red,perhaps\n",

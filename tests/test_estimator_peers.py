@@ -108,13 +108,7 @@ def test_the_objective_of_every_epoch_is_pytorchs(optimizer, rate, batch_size):
             losses.append(loss.item())
         curve.append(np.mean(losses))
     ours = TwoLayerClassifier(
-        HIDDEN,
-        optimizer=optimizer,
-        learning_rate=rate,
-        reg=reg,
-        batch_size=batch_size,
-        epochs=EPOCHS,
-        shuffle=False,
+        HIDDEN, optimizer=optimizer, learning_rate=rate, reg=reg, batch_size=batch_size, epochs=EPOCHS, shuffle=False
     ).fit(X, y, initial_params=params)
     assert ours.loss_curve_[-1] < 0.8 * ours.loss_curve_[0]
     assert np.abs(np.subtract(ours.loss_curve_, curve)).max() <= 1e-9

@@ -412,10 +412,7 @@ def test_a_damaged_checkpoint_is_refused_by_name(tmp_path, keep):
         (lambda header: header.update(updates=True), r"updates is True"),
         (lambda header: header.update(updates=10**9), r"updates is 1000000000"),
         (lambda header: header.pop("settings"), r"expected a run's checkpoint with the settings"),
-        (
-            lambda header: header.update(history_rows="x"),
-            r"history_rows: expected the number of rows .*, got 'x'",
-        ),
+        (lambda header: header.update(history_rows="x"), r"history_rows: expected the number of rows .*, got 'x'"),
         (lambda header: header.update(history_rows=-1), r"history_rows: .* got -1"),
         (lambda header: header.update(steps_rows=[1]), r"steps_rows: .* got a list of 1"),
         (lambda header: header.update(steps_rows=True), r"steps_rows: .* got true"),

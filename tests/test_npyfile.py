@@ -90,10 +90,7 @@ def test_a_mapped_array_is_not_loaded_and_not_writable(tmp_path):
         (npy_bytes(header("[('a', '<f8')]"), bytes(16)), "elements of type"),
         (npy_bytes(header("'<c16'"), bytes(32)), "elements of type 'complex128'"),
         (npy_bytes(header("'<M8[s]'"), bytes(16)), "elements of type"),
-        (
-            npy_bytes(header(shape="(1000000000000,)"), bytes(16)),
-            "expected 8,000,000,000,000 bytes of data",
-        ),
+        (npy_bytes(header(shape="(1000000000000,)"), bytes(16)), "expected 8,000,000,000,000 bytes of data"),
         (npy_bytes(header(shape="(0, 999999999999999999)")), "axes that can be addressed"),
         (npy_bytes(header(shape="(" + "9" * 5000 + ",)")), "at most 32 axes|NumPy cannot read"),
         (npy_bytes(header(shape="(" + "1," * 40 + ")"), bytes(8)), "at most 32 axes"),

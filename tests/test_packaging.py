@@ -27,12 +27,7 @@ def run(*command, cwd, **environment):
     """Runs a command without this checkout on its path."""
     clean = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
     return subprocess.run(
-        [str(part) for part in command],
-        cwd=cwd,
-        env=clean | environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
+        [str(part) for part in command], cwd=cwd, env=clean | environment, capture_output=True, text=True, timeout=300
     )
 
 

@@ -25,11 +25,7 @@ def random_shape(rng: np.random.Generator, number: int) -> Problem:
     special = number % 8
     shape = (1 if special == 1 else N, D, {2: 1, 3: 0}.get(special, H), 2 if special == 4 else C)
     return random_problem(
-        rng,
-        shape=shape,
-        reg=float(rng.choice([0.0, 1e-3, 0.5])),
-        zero_rows=special in (5, 6),
-        zero_biases=special == 6,
+        rng, shape=shape, reg=float(rng.choice([0.0, 1e-3, 0.5])), zero_rows=special in (5, 6), zero_biases=special == 6
     )
 
 

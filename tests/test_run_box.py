@@ -245,10 +245,7 @@ def test_a_file_whose_size_is_made_of_holes_is_refused_before_it_is_read(tmp_pat
         (lambda arrays, header: header.update(epoch="x"), r"epoch: .*, got 'x'"),
         (lambda arrays, header: header.update(epoch=float("inf")), r"epoch: .*, got inf"),
         (lambda arrays, header: header.update(epoch=-1), r"epoch: .*, got -1"),
-        (
-            lambda arrays, header: arrays.update(W1=np.ones((5, 4), np.float32)),
-            "expected a network like Params",
-        ),
+        (lambda arrays, header: arrays.update(W1=np.ones((5, 4), np.float32)), "expected a network like Params"),
         (lambda arrays, header: header.update(kind="model"), "expected a file of kind snapshot"),
     ],
 )

@@ -114,10 +114,7 @@ def test_an_empty_or_torn_header_is_written_again_for_a_run_at_step_0(tmp_path):
     ("damage", "message"),
     [
         (lambda lines: [*lines[:2], b"2,x" + b"," * 16 + b"\n", *lines[3:]], r":3: .*got a damaged row"),
-        (
-            lambda lines: [*lines[:2], b"2,20\n", *lines[3:]],
-            r":3: expected 21 cells and rising steps, got a",
-        ),
+        (lambda lines: [*lines[:2], b"2,20\n", *lines[3:]], r":3: expected 21 cells and rising steps, got a"),
         (lambda lines: [lines[0], lines[2], lines[1], lines[3]], r"history\.csv:3: .*rising steps, got a damaged row"),
         (lambda lines: [*lines[:2], lines[1], *lines[2:]], r":3: .*got a damaged row"),
         (lambda lines: [lines[0], *lines[2:]], r"expected 3 rows up to step 30 .*, got 2"),
@@ -209,10 +206,7 @@ def test_the_first_thousand_steps_are_logged_and_then_900_per_power_of_ten():
         ("", r"history\.csv:1: expected the columns .* got no epoch"),
         ("a,b\n1,2\n", r"history\.csv:1: expected the columns epoch, step, .*, each once, got no epoch"),
         (",".join(HISTORY_COLUMNS) + ",step\n", r":1: expected the columns .* got a column twice"),
-        (
-            ",".join(HISTORY_COLUMNS) + "\n" + "1," * 20 + "\n1,x" + "," * 19 + "\n",
-            r":3: .*got a damaged row",
-        ),
+        (",".join(HISTORY_COLUMNS) + "\n" + "1," * 20 + "\n1,x" + "," * 19 + "\n", r":3: .*got a damaged row"),
         (",".join(HISTORY_COLUMNS) + "\n1,2\n", r":2: expected 21 numbers or empty cells, got a damaged row"),
         ("," * 100_000 + "\n", r":1: expected the columns .* got no epoch"),
         ("\0" * 5000, r":1: expected the columns .* got no epoch"),

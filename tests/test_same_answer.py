@@ -95,10 +95,7 @@ def rows(line, n=30):
 TABLES = {
     "labels written 1 and 1.0": ("a,b,y\n" + rows(lambda i: f"{i},{i % 7},{('1', '1.0', '2', '02')[i % 4]}"), {}),
     "an index without a name": (",a,y\n" + rows(lambda i: f"{i},{i * i % 11},{'uv'[i % 2]}"), {}),
-    "an index saved twice": (
-        ",Unnamed: 0,a,y\n" + rows(lambda i: f"{i},{i % 9},{i * i % 11},{'uv'[i % 2]}"),
-        {},
-    ),
+    "an index saved twice": (",Unnamed: 0,a,y\n" + rows(lambda i: f"{i},{i % 9},{i * i % 11},{'uv'[i % 2]}"), {}),
     "a nameless column beside one named 0": (
         ",0,1,y\n" + rows(lambda i: f"{i},{i % 5},{i % 3},{i % 2}"),
         {"ignore": ["0"]},
@@ -133,10 +130,7 @@ TABLES = {
     ),
     "texts alone, without a header": (
         rows(lambda i: f"{'rgb'[i % 3]},{'xy'[i % 2]},{'uv'[i % 2]}"),
-        {
-            "label": 2,
-            "categorical": [0, 1],
-        },
+        {"label": 2, "categorical": [0, 1]},
     ),
     "a space before the quotes": (
         'a, "k", "y"\n' + rows(lambda i: f'{i}, "{"rgb"[i % 3]}", "{"uv"[i % 2]}"'),

@@ -14,13 +14,7 @@ from twolayer.network.schedules import SCHEDULES
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 ALL = sorted(CONFIGS.glob("*.yaml"))
-HIDDEN = {
-    "fashion-mnist": 128,
-    "letter": 128,
-    "optdigits": 64,
-    "spiral": 100,
-    "toy": 10,
-}
+HIDDEN = {"fashion-mnist": 128, "letter": 128, "optdigits": 64, "spiral": 100, "toy": 10}
 
 
 def test_each_data_set_has_its_config() -> None:

@@ -1,7 +1,5 @@
 """`python -m twolayer` and the command `twolayer`: run a command and turn errors into a message and an exit code."""
 
-from __future__ import annotations
-
 import gc
 import io
 import os

@@ -1,7 +1,5 @@
 """The commands: one file each, thin, loaded only when it is called, so that `--help` and short commands are quick."""
 
-from __future__ import annotations
-
 import importlib
 import itertools
 import os
@@ -36,13 +34,8 @@ GROUPS = {
         "gradcheck": "compare analytic gradients with numeric ones and every reference",
         "verify-resume": "compare a run killed and resumed with one never killed",
     },
-    "Use": {
-        "predict": "write labels or probabilities for raw rows",
-        "export": "write a model as safetensors or ONNX",
-    },
-    "Search": {
-        "sweep": "search for better hyperparameters",
-    },
+    "Use": {"predict": "write labels or probabilities for raw rows", "export": "write a model as safetensors or ONNX"},
+    "Search": {"sweep": "search for better hyperparameters"},
 }
 _SECTIONS = ("data.", "model.", "solver.", "run.")
 COMMANDS = {name: text for group in GROUPS.values() for name, text in group.items()}

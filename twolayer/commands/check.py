@@ -2,8 +2,6 @@
 
 These are CS231n's sanity checks, before any training: one finding per line, with a verdict; a few seconds at most."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`twolayer evaluate`: what a run's best parameters are worth on test rows."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

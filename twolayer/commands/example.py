@@ -1,7 +1,5 @@
 """`twolayer example`: write a shipped data set with its config to this folder."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

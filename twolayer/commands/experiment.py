@@ -1,7 +1,5 @@
 """`twolayer experiment`: claims of the texts this project learned from, tested in numbers and as a picture."""
 
-from __future__ import annotations
-
 import timeit
 from collections.abc import Callable
 from pathlib import Path

@@ -3,8 +3,6 @@
 Each quantity is shown with its shape and some of its numbers, each gradient beside the numeric one, and the loss before
 and after one step; as text for a terminal of 80 columns, or as Markdown for a handout."""
 
-from __future__ import annotations
-
 import math
 import re
 import textwrap

@@ -1,7 +1,5 @@
 """`twolayer export`: write a trained model as a file that other tools read."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click

@@ -1,7 +1,5 @@
 """`twolayer gradcheck`: check the gradients of backprop against numeric ones and against every reference."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click

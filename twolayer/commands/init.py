@@ -1,8 +1,6 @@
 """`twolayer init`: from a data file to a commented config: values that fit the data, the reason above each, the key's
 meaning beside it; and which files belong together: images and their labels, training rows and the test rows."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

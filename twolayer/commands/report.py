@@ -15,10 +15,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN|FOLDER...", type=click.Path(path_type=Path))
 @click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    help="The page.  [default: RUN/report.html or report.html]",
+    "-o", "--output", type=click.Path(path_type=Path), help="The page.  [default: RUN/report.html or report.html]"
 )
 @click.option(
     "--by", type=click.Choice(["epoch", "step", "seconds"]), default="epoch", help="The x axis.", show_default=True

@@ -1,7 +1,5 @@
 """`twolayer schema`: the JSON Schema of the config."""
 
-from __future__ import annotations
-
 import json
 
 import click

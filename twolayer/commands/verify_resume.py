@@ -1,7 +1,5 @@
 """`twolayer verify-resume`: show that nothing is lost when a training is killed."""
 
-from __future__ import annotations
-
 import tempfile
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`twolayer watch`: a page in the browser that follows runs while they train."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click

@@ -2,8 +2,6 @@
 each problem is reported as `expected Y, got X; what to do`. The files that a config names are checked before one of
 them is opened."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator

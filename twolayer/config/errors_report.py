@@ -1,7 +1,5 @@
 """The report of all problems of a file at once: what a problem is, and how its place is written."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from contextlib import suppress

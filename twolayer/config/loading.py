@@ -1,8 +1,6 @@
 """The ways in and out: a config from a YAML file with overrides or from a dict, and as YAML text that loads to the same
 config again; the keys in which two configs differ."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Container, Mapping, Sequence
@@ -48,11 +46,7 @@ def load_config(path: Path | str, overrides: Sequence[str] = (), *, require_file
 
 
 def config_from_dict(
-    values: Mapping[str, Any],
-    overrides: Sequence[str] = (),
-    *,
-    require_files: bool = True,
-    source: Path | None = None,
+    values: Mapping[str, Any], overrides: Sequence[str] = (), *, require_files: bool = True, source: Path | None = None
 ) -> Config:
     """Return the config in a nested dict, by the same checks; relative paths start from the current folder.
 

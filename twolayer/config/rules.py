@@ -1,8 +1,6 @@
 """The rules between keys: which keys belong to which choice, what a choice needs, and what has to fit together. A rule
 that needs a value with a problem of its own is skipped."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any

@@ -1,8 +1,6 @@
 """The config's JSON Schema, for editors, and what can be read off it: the words for what a key may hold and the
 known names at a place."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from functools import cache
 from typing import Any

@@ -3,8 +3,6 @@ aliases. Everything wrong with the text itself goes to the report. Sweep files a
 
 Nothing but strings, numbers, booleans, nulls, lists and mappings can come out."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field

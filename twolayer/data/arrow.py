@@ -2,8 +2,6 @@
 
 pyarrow's own `to_numpy`, and its scalars, would import pandas; the buffers of a column are read here."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What a cell means: nothing, a number, a boolean or a text, and the same whether a file or a frame writes it."""
 
-from __future__ import annotations
-
 import math
 import unicodedata
 from collections.abc import Sequence

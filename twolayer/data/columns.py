@@ -1,8 +1,6 @@
 """The columns of a table: which one is the label, which are features, which are categories, and where they are in
 another table of the same kind."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field

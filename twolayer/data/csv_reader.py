@@ -3,8 +3,6 @@
 Columns of numbers are parsed as such in one pass. Only if a cell does not fit are they read again as text, where every
 spelling of `cells` counts. Line numbers are worked out only for a message."""
 
-from __future__ import annotations
-
 import csv
 import io
 import math

@@ -3,8 +3,6 @@ prepare all rows in the same way.
 
 Missing cells of a table: refused with their place, dropped with their rows, or filled with training means."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,13 +26,7 @@ from twolayer.data.labels import (
     stratified_split,
 )
 from twolayer.data.preparation import Preparation, fill, finite
-from twolayer.data.rows import (
-    ArrayRows,
-    Method,
-    Raw,
-    ScaledRows,
-    fit_scaling,
-)
+from twolayer.data.rows import ArrayRows, Method, Raw, ScaledRows, fit_scaling
 from twolayer.data.sources import Source, files_of, read_split, read_training
 from twolayer.network.model import Array
 from twolayer.utils.randomness import generator

@@ -4,8 +4,6 @@ and what a file is, by its name and its first bytes.
 A table's file can be cut into pieces that are read in any order: CSV at the ends of records, Parquet by its row groups.
 A piece is written as a small file of the same format, so everything that reads a file reads a piece."""
 
-from __future__ import annotations
-
 import bz2
 import gzip
 import hashlib

@@ -1,7 +1,5 @@
 """Tables that come with types: data frames of pandas, polars and Arrow, Parquet and Feather files, Excel sheets."""
 
-from __future__ import annotations
-
 import functools
 import io
 import re

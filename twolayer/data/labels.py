@@ -1,8 +1,6 @@
 """From labels as tables and arrays have them to class indices 0..C-1, splits that give every class its share, and the
 signs that a test accuracy will be too good: a column that gives the label away, test rows that are training rows."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -136,11 +134,7 @@ def is_fold(source: object) -> TypeGuard[Mapping[str, int]]:
 
 
 def stratified_split(
-    y: NDArray[np.integer[Any]],
-    fraction: float,
-    classes: Sequence[object],
-    rng: np.random.Generator,
-    name: str,
+    y: NDArray[np.integer[Any]], fraction: float, classes: Sequence[object], rng: np.random.Generator, name: str
 ) -> tuple[RowNumbers, RowNumbers]:
     """Part N rows of classes y in two, class by class; return the rows of both parts, each in ascending order.
 
@@ -164,11 +158,7 @@ def stratified_split(
 
 
 def stratified_folds(
-    y: NDArray[np.integer[Any]],
-    folds: int,
-    classes: Sequence[object],
-    rng: np.random.Generator,
-    name: str,
+    y: NDArray[np.integer[Any]], folds: int, classes: Sequence[object], rng: np.random.Generator, name: str
 ) -> NDArray[np.integer[Any]]:
     """Return the fold (N,) of each row of classes y, 0 to folds - 1, for cross-validation.
 

@@ -1,8 +1,6 @@
 """What the columns of a table look like, and what they are taken for: label, identifier, category, number. Each guess
 carries its reason."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass

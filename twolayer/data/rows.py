@@ -2,8 +2,6 @@
 
 Scaling: (x - center) / scale for each feature, fitted on training rows alone, in one pass over them."""
 
-from __future__ import annotations
-
 import copy
 import mmap
 from collections.abc import Callable, Sequence

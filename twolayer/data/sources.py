@@ -5,8 +5,6 @@ IDX is the format of MNIST and Fashion-MNIST: a big-endian header (two zero byte
 axes, the length of each axis) and the numbers. CIFAR-10: rows of 3,073 bytes, the label, then 32 x 32 pixels in a red,
 a green and a blue plane. Uncompressed IDX and npy files are mapped, never loaded."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -45,13 +43,7 @@ def is_table(source: object) -> bool:
 
 
 def read_training(
-    source: Source,
-    choice: ColumnChoice,
-    seed: int,
-    reading: Reading,
-    constant: str,
-    unseen: str,
-    notes: list[str],
+    source: Source, choice: ColumnChoice, seed: int, reading: Reading, constant: str, unseen: str, notes: list[str]
 ) -> tuple[Raw, TableForm | None]:
     """Return the rows of a training source, and for a table what its columns are; raises DataError."""
     with as_data_error():

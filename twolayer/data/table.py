@@ -2,8 +2,6 @@
 
 Files and frames come through the same functions here, so that they give the same features."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path

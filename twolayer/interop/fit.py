@@ -2,8 +2,6 @@
 for validation; what picks the best parameters; the solver; and what of it an estimator keeps, so that `warm_start` and
 `partial_fit` continue where it stopped, with the optimiser's state and the count of epochs."""
 
-from __future__ import annotations
-
 import copy
 import warnings
 from collections.abc import Callable, Mapping

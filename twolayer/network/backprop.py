@@ -3,8 +3,6 @@
 One convention throughout: the loss is the mean over the batch plus r/2 times the sum of squared weights; biases are
 not penalised. Everything is written into a `Workspace`, so a training step allocates nothing."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import DTypeLike
 

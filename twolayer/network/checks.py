@@ -1,7 +1,5 @@
 """Checks of arrays from outside: each raises a ValueError that names the array, what was expected and what it got."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

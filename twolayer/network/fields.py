@@ -1,8 +1,6 @@
 """A setting is a dataclass field that carries its default, range, choices and meaning. Checks, config keys and the
 documentation's tables are derived from it."""
 
-from __future__ import annotations
-
 import math
 import operator
 from collections.abc import Iterable

@@ -5,8 +5,6 @@ hyperparameters it uses and its default learning rate.
 `q` is a piece of the parameters, `g` the gradient there (including r W, except for adamw), `a` the learning rate, `t`
 the number of the step from 1. `g` and `scratch` are overwritten and hold nothing of meaning afterwards."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

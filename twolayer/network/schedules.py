@@ -4,8 +4,6 @@ solver counts its drops, and their product belongs to the checkpoint.
 Time is measured in epochs, e = step / steps_per_epoch, where `step` counts the updates already made. A warm-up
 multiplies the rate by (step + 1) / (warmup steps + 1) while it lasts, and the schedule's own clock starts after it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple

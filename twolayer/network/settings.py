@@ -1,8 +1,6 @@
 """The settings of a training: each one's default, type, range and meaning, written once. The config's section `solver`,
 its JSON Schema, its rules and the documentation's table are derived from here; a test compares the estimator's."""
 
-from __future__ import annotations
-
 from dataclasses import Field, dataclass, fields
 from typing import Any, Literal, get_args
 

@@ -5,8 +5,6 @@ or (N, C) rows that sum to 1, reg the r of (6); the loss is that of (6) and the 
 They share no code with backprop.py; among themselves they share the forward pass and the loss of plain.py, and differ
 in how they differentiate. docs/explanation/derivation.md goes through them in order."""
 
-from __future__ import annotations
-
 from twolayer.reference.by_hand import jacobian_chain, one_loop, ones_vectors, outer_products, two_loops
 from twolayer.reference.plain import LossAndGradients, complex_step
 

@@ -1,8 +1,6 @@
 """The gradients (7) to (12) as they are derived: with two loops, with one, as outer products row by row, as a chain of
 dense Jacobians, and in matrices, where broadcasting is written out by a vector of ones."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from twolayer.network.model import Array, Params

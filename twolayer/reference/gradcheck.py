@@ -3,8 +3,6 @@
 A gradient that is wrong alone disagrees with its own loss. A loss and a gradient that are wrong together agree, and
 only an independent implementation shows it; so both comparisons are made, of the data loss, the penalty and the sum."""
 
-from __future__ import annotations
-
 import html
 import itertools
 import math

@@ -3,8 +3,6 @@
 This shares no code with model.py's forward pass or with backprop.py. It also runs on complex numbers, so that the
 complex step, the derivative without any derivation, can differentiate it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """Problems on which to check a gradient: each shows a mistake that the others would miss."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -1,8 +1,6 @@
 """Arrays and one JSON header in a file that plain `np.load` opens: the same bytes for the same content, never a pickle,
 and a checksum over all that is read, so that a damaged file is refused instead of giving other numbers."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

@@ -2,8 +2,6 @@
 
 Recorded with the run, and compared before it is resumed: the last bits of a product change with any of them."""
 
-from __future__ import annotations
-
 import os
 import platform
 import sys

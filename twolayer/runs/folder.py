@@ -9,8 +9,6 @@ folder is read or written. The folder itself may be a link.
 A run in use is locked, so that two processes never write into one folder. The system holds the lock for the open file
 and drops it when the process ends, in whatever way: there are no stale locks."""
 
-from __future__ import annotations
-
 import errno
 import os
 import shutil

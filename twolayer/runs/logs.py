@@ -3,8 +3,6 @@ interrupted run equals that of a run that never stopped.
 
 A row is whole, torn (without its end) or damaged; readers bound the length of a row and of the file."""
 
-from __future__ import annotations
-
 import os
 from array import array
 from collections.abc import Iterable, Iterator, Mapping

@@ -3,8 +3,6 @@ whole or not at all; started again, it skips the inputs and the pieces that are 
 
 On a cluster the pieces and the model travel to the workers, so that no file system has to be shared."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json
@@ -25,15 +23,7 @@ from twolayer.data.files import Piece, cut, write_piece
 from twolayer.runs.folder import RunFolder, folder_lock
 from twolayer.runs.saved_model import Model, load_model
 from twolayer.utils.errors import TwoLayerError
-from twolayer.utils.files import (
-    CANNOT_READ,
-    explained,
-    held,
-    read_whole,
-    require_regular,
-    sha256_of,
-    write_atomically,
-)
+from twolayer.utils.files import CANNOT_READ, explained, held, read_whole, require_regular, sha256_of, write_atomically
 from twolayer.utils.jsonfile import read_json, write_json
 from twolayer.utils.process import StopRequest
 from twolayer.utils.progress import Tally

@@ -1,8 +1,6 @@
 """A trained model as others use it: raw rows in, labels or probabilities out; and predictions.npz, what a run predicted
 for its validation and test rows."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -3,8 +3,6 @@
 An engine is whatever has `run`: it takes a chunk of consecutive batches and does one step for each. The compiled
 engine (`compiled`) does the same steps, and `solver.make_engine` chooses."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field

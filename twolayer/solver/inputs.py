@@ -1,7 +1,5 @@
 """The arrays a solver is given, in whatever form people have them: checked, and made ready."""
 
-from __future__ import annotations
-
 import warnings
 from typing import Any
 

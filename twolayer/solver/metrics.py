@@ -1,8 +1,6 @@
 """What a model is worth on some rows: mean cross-entropy, accuracy, the figures for rare classes, how its hidden units
 respond. All sums over rows are taken in float64."""
 
-from __future__ import annotations
-
 from typing import NamedTuple, Protocol
 
 import numpy as np

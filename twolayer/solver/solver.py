@@ -9,8 +9,6 @@
 What the solver has done so far is plain data, so a run can be saved between any two chunks and resumed from there,
 bit for bit; see `state_dict`."""
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections.abc import Callable, Iterator

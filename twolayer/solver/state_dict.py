@@ -1,7 +1,5 @@
 """A solver's state as arrays and a header for JSON, for a checkpoint, and back again."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict
 from types import UnionType

@@ -1,8 +1,6 @@
 """A sweep file -> Sweep, or all problems of it and of its base config in one report, each with its place. Corners of
 the space are put into the base config and checked by the config's own rules before anything is trained."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,8 +1,6 @@
 """The points of a search and their runs: which run is next, how each ended, and the ranking of the points by the
 validation metric over seeds and folds, never by test rows."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 import statistics

@@ -1,8 +1,6 @@
 """What a sweep leaves: results.csv, best.yaml, summary.json, pictures, and the same in words; the config of the refit
 on training and validation rows together, and the winner's figures on the test rows."""
 
-from __future__ import annotations
-
 import csv
 import io
 import statistics

@@ -1,7 +1,5 @@
 """The search, readable top to bottom: pick points, hand out their runs, record how they end, and rank."""
 
-from __future__ import annotations
-
 import itertools
 import time
 from collections.abc import Callable, Sequence

@@ -1,8 +1,6 @@
 """The space of a sweep: the values of each config key, its boundary and what lies beyond; and the check of a space by
 the config's own rules at its corners."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import math

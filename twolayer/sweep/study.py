@@ -3,8 +3,6 @@
 A new sampler is made for every point, from the sweep's seed and the point's number. What it draws depends on these and
 on the results so far, never on how often the sweep was interrupted."""
 
-from __future__ import annotations
-
 import contextlib
 import warnings
 from collections.abc import Iterator, Mapping

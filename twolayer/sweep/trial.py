@@ -4,8 +4,6 @@ workers of a pool on this machine or on a cluster.
 On a cluster a run folder travels: what an interrupted run left here goes to the worker, and what the worker made comes
 back, whole. Data files do not: each worker reads its own, which must have the same bytes."""
 
-from __future__ import annotations
-
 import copy
 import math
 import os

@@ -1,7 +1,5 @@
 """From a config to its rows, its initial parameters and its solver; or to a network with a few rows."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple

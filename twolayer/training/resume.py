@@ -1,7 +1,5 @@
 """What may change when a run is resumed: which keys of the config, which data, which machine."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The run, readable top to bottom: config -> data -> parameters -> solver -> run folder -> curves."""
 
-from __future__ import annotations
-
 import shlex
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence

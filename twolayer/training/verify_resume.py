@@ -1,7 +1,5 @@
 """A run killed several times against one never killed: both must leave the same bits."""
 
-from __future__ import annotations
-
 import subprocess
 import time
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """The columns of a history that may pick the best parameters, and what each of them needs."""
 
-from __future__ import annotations
-
 from twolayer.utils.text import did_you_mean, expected_got
 
 MONITORS = (

@@ -1,8 +1,6 @@
 """The errors that a user can cause or cure. Each has a message, `place: expected Y, got X; what to do`, and the exit
 code that a command ends with; none of them ever shows a traceback on the command line."""
 
-from __future__ import annotations
-
 import importlib
 from types import ModuleType
 

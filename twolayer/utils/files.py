@@ -8,8 +8,6 @@ Files that may come from anyone are opened by `open_regular`: never a pipe, a de
 of a size that nothing has written, and inside a run folder never a link that leads out of it. A folder in use is
 `held`: what takes its name meanwhile is neither read nor written."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import io

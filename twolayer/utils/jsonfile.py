@@ -1,7 +1,5 @@
 """JSON for the small facts of a run: written in one fixed form, read within limits of size, depth and digits."""
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path

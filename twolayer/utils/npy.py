@@ -4,8 +4,6 @@ Every size that a header announces is compared with the bytes that are there bef
 file may unpack to what `unpacked_limit` says: dense numbers stay far below, only made-up archives and almost empty
 arrays lie above, and those can be stored uncompressed instead."""
 
-from __future__ import annotations
-
 import io
 import math
 import re

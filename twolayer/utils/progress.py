@@ -1,7 +1,5 @@
 """What is shown during a training: a bar on a terminal or in a notebook, a plain line now and then elsewhere."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Mapping

@@ -3,8 +3,6 @@
 So nothing depends on how often something else drew before: reporting options cannot change a training, and a
 resumed run draws what the uninterrupted one would have drawn."""
 
-from __future__ import annotations
-
 from typing import Literal, get_args
 
 import numpy as np

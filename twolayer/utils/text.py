@@ -1,8 +1,6 @@
 """Text for messages: how a value from a file is shown, the nearest known name for a misspelt one, and the one form of
 an error about data: `place: expected Y, got X; what to do`."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager

@@ -4,8 +4,6 @@ A verdict is a pure function of what the run left (history, validation predictio
 It names keys of the config with their present and a proposed value, and never one that has this value already. The
 bounds are together at the top; they are rules of thumb, wide enough that a sound run passes them all."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, NamedTuple
 

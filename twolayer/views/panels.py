@@ -2,8 +2,6 @@
 
 The name, label, unit and axis of a figure, and the look of its lines, are written here only."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Literal, NamedTuple

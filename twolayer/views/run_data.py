@@ -1,7 +1,5 @@
 """What the views know of a run: its folder read once, its config as flat keys, and the keys in which runs differ."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress

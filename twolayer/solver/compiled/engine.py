@@ -1,7 +1,5 @@
 """The engine that runs compiled steps, and the threads that help it; see the package's docstring for the plan."""
 
-from __future__ import annotations
-
 import contextlib
 import gc
 import math

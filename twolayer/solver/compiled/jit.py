@@ -3,8 +3,6 @@ not assume that numbers are finite, since a step must detect when they are not.
 
 Also the instructions that Numba lacks: stores and loads between threads, a pause, yielding the processor, a clock."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import os

@@ -4,8 +4,6 @@ again to know that it is finite.
 
 e^x and ln x without a call into a library, so that loops around them can use the processor's vector registers."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

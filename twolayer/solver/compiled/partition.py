@@ -3,8 +3,6 @@
 It follows from the network's shape alone, never from the number of threads, and so does the order of every sum. A
 thread has one shard or several consecutive ones; with one thread it has all of them."""
 
-from __future__ import annotations
-
 import itertools
 from typing import Any, NamedTuple
 

@@ -7,8 +7,6 @@ column, so a product is computed as its transpose, C^T = B^T A^T; nothing is cop
 A tile keeps its sums in vector registers from the first to the last product. Compilers do not find that arrangement by
 themselves, so it is written as LLVM vectors; how a processor without them does it, LLVM knows."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

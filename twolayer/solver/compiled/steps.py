@@ -1,7 +1,5 @@
 """A chunk of training steps as one compiled function: equations (1) to (13) for batch after batch."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -10,8 +10,6 @@ doing their work. So on a busy machine the first thread works alone. None of thi
     barrier            barrier        at the end of the chunk, or after a step in which the others were dismissed
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The six updates of `optim.py`, each in one pass over parameters, gradient and state."""
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

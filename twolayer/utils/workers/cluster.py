@@ -4,8 +4,6 @@ worker costs the job it was running and no other, and a worker that does not fit
 Everything that must not be lost is in the caller's process. So the scheduler may die and come back: the caller connects
 again and starts the jobs again that had not ended."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os

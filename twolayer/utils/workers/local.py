@@ -3,8 +3,6 @@
 A process runs this module. It gets one JSON line for each job and each answer, and writes one for each message and each
 result. When its pool ends, however it ends, the pipe closes; the process then stops its job and exits."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -1,7 +1,5 @@
 """What both kinds of pool share: a job, how it ended, the jobs that wait, and how often one is tried."""
 
-from __future__ import annotations
-
 import importlib
 from abc import ABC, abstractmethod
 from collections import Counter, deque

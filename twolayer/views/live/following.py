@@ -1,8 +1,6 @@
 """Run folders as they grow: only new bytes are read and nothing is written; a file that is missing, half-written or
 damaged is a word in the table, never an error."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence

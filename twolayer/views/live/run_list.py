@@ -1,7 +1,5 @@
 """The table of runs on the page of `watch`: which are drawn, in which colour, and which one is explained."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -2,8 +2,6 @@
 
 Labels, column names and config values are untrusted; all of them are escaped here."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files

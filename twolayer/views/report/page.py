@@ -1,8 +1,6 @@
 """One page about one run or several, to look at or to send: curves, diagnosis, confusions, calibration, mistakes,
 weights, config and environment. It needs no network and no other file."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path

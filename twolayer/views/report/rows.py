@@ -1,8 +1,6 @@
 """The rows themselves for a report or a boundary: read again from the data files of the run's config, in their own
 units, split as the run split them."""
 
-from __future__ import annotations
-
 import json
 from functools import lru_cache
 from pathlib import Path
