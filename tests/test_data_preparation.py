@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twolayer.data import ArrayRows, Preparation, ScaledRows, load_dataset
-from twolayer.data.labels import stratified_split
+from twolayer.data.dataset import stratified_split
 from twolayer.data.rows import Scaling, fit_scaling
 from twolayer.utils.errors import DataError
 

@@ -11,8 +11,7 @@ import pytest
 from conftest import ROOT
 
 from twolayer import load_config, train
-from twolayer.data.cells import Reading
-from twolayer.data.columns import ColumnChoice
+from twolayer.data.columns import ColumnChoice, Reading
 from twolayer.data.sources import read_training
 from twolayer.runs.saved_model import Model
 from twolayer.utils.errors import MissingExtraError

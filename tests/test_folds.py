@@ -7,7 +7,7 @@ import pytest
 
 from twolayer.config import config_from_dict, dump_config, load_config
 from twolayer.data import load_dataset
-from twolayer.data.labels import stratified_folds
+from twolayer.data.dataset import stratified_folds
 from twolayer.utils.errors import ConfigError, DataError
 
 SPIRAL = {"generator": "spiral", "classes": 3, "rows_per_class": 7}

@@ -11,7 +11,7 @@ from conftest import ROOT
 from data_helpers import csv
 
 from twolayer import load_config, load_model, train
-from twolayer.data.cells import canonical, clean, number_of
+from twolayer.data.columns import canonical, clean, number_of
 
 pandas = pytest.importorskip("pandas")
 polars = pytest.importorskip("polars")

@@ -16,11 +16,11 @@ from data_helpers import all_rows, csv
 
 from twolayer.config import config_from_dict
 from twolayer.data import load_dataset
-from twolayer.data.cells import canonical, number_of, plain_number
+from twolayer.data.columns import canonical, number_of, plain_number
 from twolayer.data.csv_reader import CsvFile
 from twolayer.data.frames import _cells_of
-from twolayer.data.labels import near_equal_notes
 from twolayer.data.preparation import Preparation
+from twolayer.data.rows import near_equal_notes
 from twolayer.utils.errors import DataError, FileError
 
 pandas = pytest.importorskip("pandas")
@@ -272,7 +272,7 @@ class TestHeader:
         ],
     )
     def test_a_header_is_distinguished_from_a_row_by_what_is_below_it(self, tmp_path, text, header):
-        from twolayer.data.cells import Reading
+        from twolayer.data.columns import Reading
 
         assert CsvFile(tmp_path / csv(tmp_path, text), Reading()).decide_header(has_names=False) is header
         for given in (True, False):

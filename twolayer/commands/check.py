@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from twolayer.commands import complete_keys
 from twolayer.config import Config
 from twolayer.data import Dataset, load_dataset
-from twolayer.data.cells import reading_of
-from twolayer.data.labels import row_hashes
+from twolayer.data.columns import reading_of
+from twolayer.data.dataset import row_hashes
 from twolayer.data.profile import guess_table
 from twolayer.data.sources import is_table
 from twolayer.network.backprop import loss_and_gradients

@@ -1,7 +1,7 @@
 """Text tables through pyarrow: one record a line, cells separated by commas, tabs, semicolons or bars.
 
 Columns of numbers are parsed as such in one pass. Only if a cell does not fit are they read again as text, where every
-spelling of `cells` counts. Line numbers are worked out only for a message."""
+spelling of `columns` counts. Line numbers are worked out only for a message."""
 
 import csv
 import io
@@ -15,8 +15,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import csv as pa_csv
 
-from twolayer.data.cells import Reading, clean, number_of, plain_number
-from twolayer.data.columns import unique_names
+from twolayer.data.columns import Reading, clean, number_of, plain_number, unique_names
 from twolayer.data.files import read_bytes, refuse_foreign
 from twolayer.utils.text import counted, data_error, shown
 

@@ -3,34 +3,33 @@ prepare all rows in the same way.
 
 Missing cells of a table: refused with their place, dropped with their rows, or filled with training means."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from twolayer.data.cells import reading_of
-from twolayer.data.columns import Column, ColumnChoice
+from twolayer.data.columns import Column, ColumnChoice, reading_of
 from twolayer.data.files import digest_of
-from twolayer.data.labels import (
+from twolayer.data.preparation import Preparation, fill, finite
+from twolayer.data.rows import (
     MISSING,
+    ArrayRows,
     Label,
     Labels,
+    Method,
+    Raw,
     RowNumbers,
+    ScaledRows,
     class_indices,
-    is_fold,
-    row_hashes,
+    fit_scaling,
     row_type,
-    stratified_folds,
-    stratified_split,
 )
-from twolayer.data.preparation import Preparation, fill, finite
-from twolayer.data.rows import ArrayRows, Method, Raw, ScaledRows, fit_scaling
 from twolayer.data.sources import Source, files_of, read_split, read_training
 from twolayer.network.model import Array
 from twolayer.utils.randomness import generator
-from twolayer.utils.text import data_error, shown
+from twolayer.utils.text import counted, data_error, shown
 
 _MOST_COMPARED = 1 << 28  # bytes of two sources that are compared row by row
 
@@ -169,7 +168,7 @@ def load_dataset(
         test: as above, or a fraction of `train`, taken before anything else; None or 0: no test rows.
         validation: as above, a fraction of what remains, or {"fold": I, "folds": K}, part I (from 1) of K for
             cross-validation; None or 0: no validation rows.
-        missing_values, header, separator, decimal, encoding: how the text of a table is read, see `cells.Reading`.
+        missing_values, header, separator, decimal, encoding: how the text of a table is read, see `columns.Reading`.
         dtype: float32 or float64, the network's; for the others see `config.models.DataConfig`.
 
     Raises:
@@ -285,3 +284,70 @@ def _read_split(source: Source, preparation: Preparation, seed: int, part: int, 
     rows = preparation.rows(raw)
     _require_finite(rows, raw, preparation.dtype)
     return _part_of(rows, y, None, kept)
+
+
+def is_fold(source: object) -> TypeGuard[Mapping[str, int]]:
+    """Return whether a config's validation rows are one fold of the training source: {fold: I, folds: K}."""
+    return isinstance(source, Mapping) and "folds" in source
+
+
+def stratified_split(
+    y: NDArray[np.integer[Any]], fraction: float, classes: Sequence[object], rng: np.random.Generator, name: str
+) -> tuple[RowNumbers, RowNumbers]:
+    """Part N rows of classes y in two, class by class; return the rows of both parts, each in ascending order.
+
+    The second part has round(fraction N) rows, shared among the classes in proportion to their rows (largest
+    remainders first), but at least one of each class, and never all of a class.
+
+    Raises:
+        DataError: if a class has a single row; `classes` and `name`, what is split and for what, are for the message.
+    """
+    counts = _class_counts(y, classes, name)
+    exact = fraction * counts
+    shares = np.floor(exact).astype(np.int64)
+    left = round(fraction * len(y)) - int(shares.sum())
+    shares[np.argsort(shares - exact, kind="stable")[: max(left, 0)]] += 1
+    held = np.zeros(len(y), np.bool_)
+    for index, share in enumerate(np.minimum(np.maximum(shares, 1), counts - 1)):
+        rows = np.flatnonzero(y == index)
+        held[rng.choice(rows, share, replace=False, shuffle=False)] = True
+    kind = row_type(len(y))
+    return np.flatnonzero(~held).astype(kind), np.flatnonzero(held).astype(kind)
+
+
+def stratified_folds(
+    y: NDArray[np.integer[Any]], folds: int, classes: Sequence[object], rng: np.random.Generator, name: str
+) -> NDArray[np.integer[Any]]:
+    """Return the fold (N,) of each row of classes y, 0 to folds - 1, for cross-validation.
+
+    The sizes of two folds, and their numbers of rows of a class, differ by at most one.
+
+    Raises:
+        DataError: if a class has a single row, which no training rows would have when it is held out, or there are
+            fewer rows than folds.
+    """
+    _class_counts(y, classes, name)
+    if len(y) < folds:
+        raise data_error(name, f"at least {folds} rows, one for each fold", f"{len(y)}")
+    order = np.lexsort((rng.permutation(len(y)), y))  # class by class, in random order within a class
+    fold = np.empty(len(y), np.uint8)
+    fold[order] = np.arange(len(y)) % folds
+    return fold
+
+
+def _class_counts(y: NDArray[np.integer[Any]], classes: Sequence[object], name: str) -> NDArray[np.intp]:
+    """Return the number of rows of each class (C,); refuse a class that cannot be in both parts."""
+    counts = np.bincount(y, minlength=len(classes))
+    rare = int(counts.argmin())
+    if counts[rare] < 2:
+        found = f"class {shown(classes[rare])} has {counted(int(counts[rare]), 'row')}"
+        expected = "at least 2 of each class, one for each part"
+        raise data_error(name, expected, found, "leave the class out or ask for no split")
+    return counts
+
+
+def row_hashes(X: Array) -> NDArray[np.int64]:
+    """Return a hash (N,) of each row of X (N, D); rows of equal numbers, among them 0.0 and -0.0, have equal ones."""
+    rows = np.ascontiguousarray(X + X.dtype.type(0))  # there is no -0.0 in it
+    cells = rows.view(f"V{rows.itemsize * rows.shape[1]}").ravel().tolist()
+    return np.fromiter(map(hash, cells), np.int64, len(X))

@@ -16,10 +16,26 @@ from typing import Any
 
 import numpy as np
 
-from twolayer.data.cells import MISSING_VALUES, MISSING_VALUES_0_1, Reading
-from twolayer.data.columns import Labelling, TableForm, is_frame, unique_names
-from twolayer.data.labels import MISSING, Label, class_indices
-from twolayer.data.rows import METHODS, ArrayRows, NotFiniteError, Raw, ScaledRows, Scaling
+from twolayer.data.columns import (
+    MISSING_VALUES,
+    MISSING_VALUES_0_1,
+    Labelling,
+    Reading,
+    TableForm,
+    is_frame,
+    unique_names,
+)
+from twolayer.data.rows import (
+    METHODS,
+    MISSING,
+    ArrayRows,
+    Label,
+    NotFiniteError,
+    Raw,
+    ScaledRows,
+    Scaling,
+    class_indices,
+)
 from twolayer.data.sources import read_split
 from twolayer.network.model import Array
 from twolayer.utils.text import counted, data_error, expected_got, shown

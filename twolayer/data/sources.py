@@ -13,11 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.data.cells import Reading
-from twolayer.data.columns import ColumnChoice, Labelling, TableForm, is_frame
+from twolayer.data.columns import ColumnChoice, Labelling, Reading, TableForm, is_frame
 from twolayer.data.files import TABLES, format_of, is_gzipped, open_file, read_bytes
-from twolayer.data.labels import labels_of_array
-from twolayer.data.rows import Raw
+from twolayer.data.rows import Raw, labels_of_array
 from twolayer.network.model import Array
 from twolayer.utils.npy import map_array, read_npy, read_npz
 from twolayer.utils.randomness import generator

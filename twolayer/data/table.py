@@ -2,21 +2,31 @@
 
 Files and frames come through the same functions here, so that they give the same features."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from twolayer.data.arrow import labels_of_column, numbers_of
-from twolayer.data.cells import Reading, canonical, clean, number_of, plain_number
-from twolayer.data.columns import ColumnChoice, Labelling, TableForm, find_columns, form_of_header
+from twolayer.data.columns import (
+    ColumnChoice,
+    Labelling,
+    Reading,
+    TableForm,
+    canonical,
+    clean,
+    find_columns,
+    form_of_header,
+    number_of,
+    plain_number,
+)
 from twolayer.data.csv_reader import CsvFile
 from twolayer.data.files import TABLES, format_of, table_format
-from twolayer.data.frames import Frame, frame_of, read_frame
-from twolayer.data.labels import MAX_CLASSES, MISSING, Labels, find_leaks, near_equal_notes
-from twolayer.data.rows import Raw
+from twolayer.data.frames import Frame, frame_of, labels_of_column, numbers_of, read_frame
+from twolayer.data.rows import MAX_CLASSES, MISSING, Labels, Raw, near_equal_notes
 from twolayer.network.model import Array
 from twolayer.utils.text import counted, data_error, did_you_mean, shown, some
 
@@ -26,6 +36,11 @@ _Values = Array | Labels
 """A column's N rows: numbers, float64, NaN where a cell is missing; or the values of a category or label."""
 
 _MOST_JUDGED = 1000  # columns that a training looks at for leaks; init looks at all
+
+_BINS = 64
+_LEAST_ACCURACY = 0.98
+_LEAST_ROWS = 100  # held out, to judge a quantity
+_MOST_CLASSES = 1000
 
 MAX_CATEGORIES = 1000
 _BLOCK_NUMBERS = 1 << 17
@@ -280,3 +295,78 @@ def _without_constant(columns: Mapping[int, _Values], form: TableForm, notes: li
         return form
     notes.append(f"{dropped:,} of {len(form.features):,} feature columns have one value in all rows: left out")
     return replace(form, features=features, categories={at: () for at in form.categories if at in set(features)})
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A column that predicts the label almost alone.
+
+    Attributes:
+        name: of the column.
+        accuracy: on held-out rows, by the most frequent label of each of its values or ranges.
+        is_copy: whether each of its values belongs to one label.
+    """
+
+    name: str
+    accuracy: float
+    is_copy: bool
+
+    def __str__(self) -> str:
+        what = "is a copy of the label" if self.is_copy else "predicts the label almost alone"
+        return (
+            f"column {shown(self.name)} {what} ({self.accuracy:.1%} of held-out rows right by its values only): "
+            "is it known before the label is?"
+        )
+
+
+def find_leaks(columns: Sequence[tuple[str, Array]], y: NDArray[np.integer[Any]], max_rows: int = 20_000) -> list[Leak]:
+    """Return the columns that predict the label almost alone, the most accurate first.
+
+    Half of the rows give the most frequent label for each value of a column, or for each of 64 ranges of a quantity;
+    the other half judges it. None is returned where few rows or a rare second class can show such a column by chance.
+
+    Args:
+        columns: name and values (N,) of each: floats of a quantity, or integers of categories.
+        y: (N,) class indices, -1 for no label.
+        max_rows: rows that are looked at, drawn at random.
+    """
+    rng = np.random.default_rng(0)
+    rows = np.flatnonzero(y >= 0)
+    rows = rng.permutation(rows)[:max_rows]
+    half = len(rows) // 2
+    if half < 20 or not columns:
+        return []
+    y = y[rows]
+    n_classes = int(y.max()) + 1
+    base = float(np.bincount(y[half:]).max() / (len(y) - half))
+    chance = (len(y) - half) * -math.log10(max(base, 1e-3)) if base < 1 else 0
+    if n_classes > _MOST_CLASSES or chance < 3 + math.log10(len(columns)):
+        return []
+    found = []
+    for name, values in columns:
+        bins = _bins(values[rows], half)
+        n_bins = int(bins.max()) + 1
+        counts = np.bincount(bins[:half] * n_classes + y[:half], minlength=n_bins * n_classes).reshape(n_bins, -1)
+        guess = np.where(counts.any(axis=1), counts.argmax(axis=1), counts.sum(axis=0).argmax())
+        accuracy = float((guess[bins[half:]] == y[half:]).mean())
+        is_quantity = values.dtype.kind == "f" and counts.any(axis=1).sum() > n_classes
+        enough = half >= _LEAST_ROWS or not is_quantity  # few rows of a quantity are easily parted
+        if enough and accuracy >= _LEAST_ACCURACY and 1 - accuracy <= 0.1 * (1 - base):
+            is_copy = bool(counts.any(axis=1).sum() == counts.any(axis=0).sum())
+            found.append(Leak(name, accuracy, is_copy))
+    return sorted(found, key=lambda leak: (-leak.is_copy, -leak.accuracy))
+
+
+def _bins(values: Array, half: int) -> NDArray[np.intp]:
+    """Return (N,) the number of each row's value, or of its range in the first half, 0 for a missing one."""
+    if values.dtype.kind in "iu":
+        return values.astype(np.intp) + 1
+    known = values[:half][np.isfinite(values[:half])]
+    edges = np.unique(known)
+    if len(edges) > _BINS:
+        edges = np.unique(np.quantile(known, np.linspace(0, 1, _BINS + 1)[1:-1]))
+        bins = np.searchsorted(edges, values, "right") + 1
+    else:
+        bins = np.searchsorted(edges, values) + 1
+    bins[np.isnan(values)] = 0
+    return bins

@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from twolayer.data.cells import safe_text
+from twolayer.data.columns import safe_text
 from twolayer.data.files import Piece, cut, write_piece
 from twolayer.runs.folder import RunFolder, folder_lock
 from twolayer.runs.saved_model import Model, load_model
