@@ -10,9 +10,9 @@ import numpy as np
 
 from benchmarks.cases import MOMENTUM, REG, Work
 from twolayer.network.model import Array, Params, flat_copy, flat_zeros
-from twolayer.network.optim import OPTIMIZERS, Hyperparameters
-from twolayer.network.settings import EngineName
-from twolayer.solver.engine import TrainingState, UpdateRule, chunk_steps
+from twolayer.network.optim import OPTIMIZERS
+from twolayer.network.settings import EngineName, SolverSettings
+from twolayer.solver.engine import TrainingState, chunk_steps
 from twolayer.solver.solver import make_engine
 
 
@@ -34,7 +34,7 @@ def twolayer_engine(engine_name: EngineName, work: Work) -> Ready:
     optimizer: str = "sgd" if work.case.optimizer == "sgd" else "momentum"
     slots = [flat_zeros(D, H, C, np.float32) for _ in range(OPTIMIZERS[optimizer].n_slots)]
     state = TrainingState(flat_copy(work.params), slots)
-    engine = make_engine(engine_name, state, UpdateRule(optimizer, Hyperparameters(momentum=MOMENTUM), REG), B)
+    engine = make_engine(engine_name, state, SolverSettings(optimizer=optimizer, momentum=MOMENTUM, reg=REG), B)
     chunk = chunk_steps(B, D, H, 4)
     rates = np.full(work.case.steps, work.case.learning_rate)
 

@@ -27,7 +27,7 @@ from twolayer.runs.logs import HISTORY_COLUMNS, STEPS_COLUMNS, StepsLog, read_hi
 from twolayer.runs.saved_model import load_model
 from twolayer.training.build import read_data
 from twolayer.utils.errors import TwoLayerError
-from twolayer.utils.jsonfile import parse_object
+from twolayer.utils.files import parse_object
 from twolayer.utils.npy import read_npy, read_npz
 
 HANG_SECONDS = 300.0

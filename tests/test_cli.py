@@ -20,8 +20,8 @@ from fault_injection import start_python
 import twolayer
 from twolayer import train
 from twolayer.commands import COMMANDS, GROUPS, cli
+from twolayer.commands.verify_resume import differences, verify_resume
 from twolayer.runs.folder import RunFolder
-from twolayer.training.verify_resume import differences, verify_resume
 
 
 def test_help_lists_every_command_and_each_has_its_own(run_twolayer):

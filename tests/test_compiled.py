@@ -23,7 +23,7 @@ from twolayer.solver.compiled import engine as compiled_engine
 from twolayer.solver.compiled import jit, layers, products, steps, updates
 from twolayer.solver.compiled.jit import numba
 from twolayer.solver.compiled.layers import exp_of_nonpositive, log_of_at_least_one
-from twolayer.solver.engine import TrainingState, UpdateRule
+from twolayer.solver.engine import TrainingState
 from twolayer.solver.solver import Solver, make_engine
 from twolayer.utils.errors import ConfigError
 
@@ -98,7 +98,7 @@ def test_updates_of_large_networks_piece_by_piece_are_the_numpy_engines(optimize
     for engine in ("numba", "numpy"):
         slots = [flat_zeros(D, H, C, dtype) for _ in range(OPTIMIZERS[optimizer].n_slots)]
         state = TrainingState(flat_copy(init_params(D, H, C, rng=np.random.default_rng(1), dtype=dtype)), slots)
-        make_engine(engine, state, UpdateRule(optimizer, reg=0.1), B).run(X, y, None, np.full(5, rate))
+        make_engine(engine, state, SolverSettings(optimizer=optimizer, reg=0.1), B).run(X, y, None, np.full(5, rate))
         results.append([state.flat.vector, *(slot.vector for slot in state.slots)])
     # In float32 a unit near 0 may fire in one and not in the other; forgetting r would make a difference of 4e-3.
     # Where gradients are divided by their own size, the last digits of small ones count.
@@ -126,7 +126,7 @@ def test_a_few_steps_of_networks_of_any_shape_are_the_numpy_engines(D, H, C, B, 
     vectors = []
     for engine in ("numba", "numpy"):
         state = TrainingState(flat_copy(init_params(D, H, C, rng=np.random.default_rng(1), dtype=dtype)), [])
-        make_engine(engine, state, UpdateRule("sgd", reg=0.1), B).run(X, y, None, np.full(3, 0.1))
+        make_engine(engine, state, SolverSettings(optimizer="sgd", reg=0.1), B).run(X, y, None, np.full(3, 0.1))
         vectors.append(state.flat.vector)
     np.testing.assert_allclose(*vectors, rtol=0, atol=2e-5 if dtype == np.float32 else 1e-13)
 
@@ -257,12 +257,13 @@ def test_code_loaded_from_disk_gives_the_bits_of_code_fresh_from_the_compiler_wh
     program = """
 import hashlib
 import numpy as np
-from twolayer.solver.engine import TrainingState, UpdateRule
+from twolayer.network.settings import SolverSettings
+from twolayer.solver.engine import TrainingState
 from twolayer.solver.compiled.engine import NumbaEngine
 from twolayer.network.model import flat_copy, init_params
 rng = np.random.default_rng(0)
 state = TrainingState(flat_copy(init_params(64, 32, 10, rng=rng)), [])
-engine = NumbaEngine(state, UpdateRule(reg=1e-3), 64)
+engine = NumbaEngine(state, SolverSettings(reg=1e-3), 64)
 notice = engine.notice
 engine.run(rng.standard_normal((640, 64), np.float32), rng.integers(0, 10, 640), None, np.full(10, .1))
 from twolayer.solver.compiled.steps import run_steps
@@ -292,7 +293,7 @@ def test_without_a_folder_to_keep_the_code_in_the_notice_says_so(monkeypatch):
     assert function(1) == 2
     assert jit.kept_form(function, (1,)) == "ready"
     monkeypatch.setattr(compiled_engine, "kept_form", lambda *_: "to compile")
-    made = compiled_engine.NumbaEngine(TrainingState(flat_zeros(4, 3, 2, np.float32), []), UpdateRule(), 5)
+    made = compiled_engine.NumbaEngine(TrainingState(flat_zeros(4, 3, 2, np.float32), []), SolverSettings(), 5)
     assert made.notice.endswith("in every run: no folder to keep it in can be written; set NUMBA_CACHE_DIR to one")
 
 

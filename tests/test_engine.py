@@ -12,8 +12,9 @@ import pytest
 from twolayer.network.backprop import loss_and_gradients, penalty
 from twolayer.network.model import flat_copy, flat_zeros, init_params
 from twolayer.network.optim import OPTIMIZERS, Hyperparameters
+from twolayer.network.settings import SolverSettings
 from twolayer.solver import engine as engine_module
-from twolayer.solver.engine import NonFiniteStepError, TrainingState, UpdateRule
+from twolayer.solver.engine import NonFiniteStepError, TrainingState
 from twolayer.solver.solver import make_engine
 from twolayer.utils import blas
 
@@ -69,7 +70,7 @@ def test_a_chunk_is_its_steps_done_one_by_one(engine, optimizer, weighted, clip,
     weights = w if weighted else None
     rates = np.linspace(0.05, 0.01, 8)
     state = new_state(optimizer, hidden)
-    runner = make_engine(engine, state, UpdateRule(optimizer, reg=0.1, max_grad_norm=clip), B)
+    runner = make_engine(engine, state, SolverSettings(optimizer=optimizer, reg=0.1, max_grad_norm=clip), B)
     losses = runner.run(X, y, weights, rates, measure=True, objective=True)
     params, expected, norm = slow_training(optimizer, X, y, weights, rates, 0.1, clip, hidden)
     np.testing.assert_allclose(losses, expected, rtol=1e-12)
@@ -86,7 +87,7 @@ def test_how_steps_are_divided_into_calls_changes_no_bit(engine, optimizer):
     vectors = []
     for cuts in ([0, 12], [0, 1, 12], [0, 5, 6, 11, 12]):
         state = new_state(optimizer, dtype=np.float32)
-        runner = make_engine(engine, state, UpdateRule(optimizer, reg=0.01), B)
+        runner = make_engine(engine, state, SolverSettings(optimizer=optimizer, reg=0.01), B)
         for first, last in itertools.pairwise(cuts):
             part = slice(first * B, last * B)
             runner.run(X[part], y[part], None, rates[first:last])
@@ -100,7 +101,7 @@ def test_the_objective_adds_the_penalty_to_the_report_and_nothing_to_the_trainin
     reports, vectors = [], []
     for objective in (False, True):
         state = new_state()
-        runner = make_engine(engine, state, UpdateRule("sgd", reg=0.5), B)
+        runner = make_engine(engine, state, SolverSettings(optimizer="sgd", reg=0.5), B)
         reports.append(runner.run(X, y, None, np.array([0.1]), objective=objective)[0])
         vectors.append(state.flat.vector.tobytes())
     assert reports[1] - reports[0] == pytest.approx(penalty(new_state().flat.params, 0.5))
@@ -114,8 +115,10 @@ def test_a_batch_of_zero_weight_is_skipped_and_does_not_count(engine):
     keep = np.r_[0:B, 2 * B : 3 * B]
     rates = np.full(3, 0.1)
     skipping, without = new_state("adam"), new_state("adam")
-    losses = make_engine(engine, skipping, UpdateRule("adam"), B).run(X, y, weights, rates)
-    expected = make_engine(engine, without, UpdateRule("adam"), B).run(X[keep], y[keep], weights[keep], rates[:2])
+    losses = make_engine(engine, skipping, SolverSettings(optimizer="adam"), B).run(X, y, weights, rates)
+    expected = make_engine(engine, without, SolverSettings(optimizer="adam"), B).run(
+        X[keep], y[keep], weights[keep], rates[:2]
+    )
     assert np.isnan(losses[1])
     np.testing.assert_array_equal(losses[[0, 2]], expected)
     assert skipping.t == without.t == 2
@@ -125,7 +128,7 @@ def test_a_batch_of_zero_weight_is_skipped_and_does_not_count(engine):
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_skipped_batch_has_no_norm_whatever_was_measured_before(engine):
     X, y, weights = rows(B)
-    runner = make_engine(engine, new_state(), UpdateRule(max_grad_norm=1.0), B)
+    runner = make_engine(engine, new_state(), SolverSettings(max_grad_norm=1.0), B)
     runner.run(X, y, weights, np.array([0.1]), measure=True)
     assert runner.gradient_norm > 0
     runner.run(X, y, 0 * weights, np.array([0.1]), measure=True)
@@ -140,7 +143,7 @@ def test_a_bad_number_stops_before_the_update_and_says_what_went_before(engine, 
     X[2 * B + 3, 1] = bad
     rates = np.full(4, 0.1)
     state, good = new_state("momentum"), new_state("momentum")
-    rule = UpdateRule("momentum", reg=0.01, max_grad_norm=clip)
+    rule = SolverSettings(optimizer="momentum", reg=0.01, max_grad_norm=clip)
     with pytest.raises(NonFiniteStepError) as caught:
         make_engine(engine, state, rule, B).run(X, y, None, rates)
     expected = make_engine(engine, good, rule, B).run(X[: 2 * B], y[: 2 * B], None, rates[:2])
@@ -161,7 +164,7 @@ def test_a_gradient_that_overflows_stops_although_the_loss_is_finite(engine):
     X[:, 0] = 1e38
     before = state.flat.vector.copy()
     with pytest.raises(NonFiniteStepError) as caught:
-        make_engine(engine, state, UpdateRule("sgd"), B).run(X, y, None, np.array([0.1]))
+        make_engine(engine, state, SolverSettings(optimizer="sgd"), B).run(X, y, None, np.array([0.1]))
     assert np.isfinite(caught.value.loss)
     assert not np.isfinite(caught.value.gradient_norm)
     np.testing.assert_array_equal(state.flat.vector, before)
@@ -177,7 +180,7 @@ def test_a_gradient_whose_squares_overflow_is_shortened_like_any_other(engine):
     norm = np.sqrt(sum((g**2).sum() for g in gradients.named().values()))
     assert 1e20 < norm < 1e30
     before = state.flat.vector.copy()
-    runner = make_engine(engine, state, UpdateRule("sgd", max_grad_norm=2.0), B)
+    runner = make_engine(engine, state, SolverSettings(optimizer="sgd", max_grad_norm=2.0), B)
     runner.run(X, y, None, np.array([0.5]), measure=True)
     assert runner.gradient_norm == pytest.approx(norm, rel=1e-5)
     assert np.linalg.norm(state.flat.vector - before) == pytest.approx(0.5 * 2.0, rel=1e-5)
@@ -186,7 +189,7 @@ def test_a_gradient_whose_squares_overflow_is_shortened_like_any_other(engine):
 def test_a_step_allocates_nothing_of_the_size_of_the_work():
     params = init_params(400, 300, 10, rng=np.random.default_rng(0))
     state = TrainingState(flat_copy(params), [flat_zeros(400, 300, 10, np.float32)])
-    runner = make_engine("numpy", state, UpdateRule("momentum", reg=0.1), 200)
+    runner = make_engine("numpy", state, SolverSettings(optimizer="momentum", reg=0.1), 200)
     X, y = np.ones((200, 400), np.float32), np.zeros(200, np.intp)
     runner.run(X, y, None, np.array([0.1]))
     tracemalloc.start()
@@ -210,7 +213,7 @@ def test_only_full_batches_whose_bits_stay_the_same_are_limited_to_one_blas_thre
     monkeypatch.setattr(engine_module, "usable_threads", lambda: 2)
     monkeypatch.setattr(engine_module.NumpyEngine, "_threads_change_no_bit", lambda self: same_bits)
     params = init_params(100, 200, 3, rng=np.random.default_rng(0))
-    runner = make_engine("numpy", TrainingState(flat_copy(params), []), UpdateRule(), 150)
+    runner = make_engine("numpy", TrainingState(flat_copy(params), []), SolverSettings(), 150)
     assert engine_module.ONE_THREAD <= 2 * 150 * 100 * 200 < engine_module.WORTH_THREADS
     X, y = np.ones((300, 100), np.float32), np.zeros(300, np.intp)
     runner.run(X, y, None, np.full(2, 0.1))

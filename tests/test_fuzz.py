@@ -26,8 +26,8 @@ from tests.fuzz.journals import fuzz_journals
 from tests.fuzz.kills import KILLS, fuzz_kills
 from tests.fuzz.power import PowerCutDisk, fuzz_power
 from tests.fuzz.training import warm_up
+from twolayer.commands.verify_resume import ResumeComparison
 from twolayer.network.optim import OPTIMIZERS
-from twolayer.training.verify_resume import ResumeComparison
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ from tests.fuzz.disk import CONFIG
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.saved_model import load_model
 from twolayer.training.run import resume, train
-from twolayer.training.verify_resume import differences
+from twolayer.commands.verify_resume import differences
 twolayer.training.recorder.draw_loss_curve = lambda *arguments, **options: None
 here = Path({folder!r})
 train(config_from_dict(CONFIG), run_dir=here / "straight")

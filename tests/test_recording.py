@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from fault_injection import FullDisk, using_disk
 
+from twolayer.commands.verify_resume import differences
 from twolayer.config import config_from_dict, dump_config
 from twolayer.runs.checkpoint import read_arrays
 from twolayer.runs.folder import RunFolder
 from twolayer.training.recorder import Recorder
 from twolayer.training.run import resume, train
-from twolayer.training.verify_resume import differences
 from twolayer.utils.errors import DivergedError, RunError
 
 

@@ -12,8 +12,8 @@ from twolayer import reference
 from twolayer.network.backprop import loss_and_gradients
 from twolayer.network.model import Params
 from twolayer.reference import REFERENCES, plain
-from twolayer.reference.by_hand import JacobianError, jacobian_chain, ones_vectors, softmax_jacobian, two_loops
 from twolayer.reference.gradcheck import check_gradients, relative_error
+from twolayer.reference.plain import JacobianError, jacobian_chain, ones_vectors, softmax_jacobian, two_loops
 from twolayer.reference.problems import Problem, random_problem
 
 FOLDER = Path(reference.__file__).parent

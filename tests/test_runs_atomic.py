@@ -12,8 +12,16 @@ from fault_injection import KILL_AT_EVERY_OPERATION, full_at_every_operation, ru
 
 from twolayer.utils import files as seam
 from twolayer.utils.errors import RunError
-from twolayer.utils.files import explained, holds, write_atomically
-from twolayer.utils.jsonfile import MAX_BYTES, json_bytes, parse_object, read_json, write_json
+from twolayer.utils.files import (
+    MAX_JSON_BYTES,
+    explained,
+    holds,
+    json_bytes,
+    parse_object,
+    read_json,
+    write_atomically,
+    write_json,
+)
 
 
 def test_bytes_and_their_parts_give_the_same_file(tmp_path):
@@ -147,7 +155,7 @@ def test_json_comes_back_as_it_went_and_has_null_for_what_json_lacks(tmp_path):
         (b'{"a": }', "x.json:1:7: not JSON"),
         (b'{"a": "\xff"}', "not UTF-8"),
         (b"", "not JSON"),
-        (b" " * (MAX_BYTES + 1), "at most"),
+        (b" " * (MAX_JSON_BYTES + 1), "at most"),
     ],
 )
 def test_json_that_is_not_one_small_object_is_refused_with_its_place(text, message):

@@ -17,8 +17,9 @@ pytest.importorskip("scipy")
 
 from twolayer.network.model import flat_copy, flat_zeros, init_params
 from twolayer.network.optim import OPTIMIZERS
+from twolayer.network.settings import SolverSettings
 from twolayer.solver.compiled import engine, partition, steps, sync, updates
-from twolayer.solver.engine import NonFiniteStepError, TrainingState, UpdateRule
+from twolayer.solver.engine import NonFiniteStepError, TrainingState
 from twolayer.solver.solver import make_engine
 
 D, H, C, B = 70, 60, 5, 24
@@ -83,7 +84,7 @@ def test_three_shards_train_as_the_numpy_engine(shards, by_features, optimizer, 
         weights[: 2 * B] = 0
     results = []
     for name in ("numba", "numpy"):
-        engine = engine_of(dtype, UpdateRule(optimizer, reg=0.1, **VARIANTS[variant]), name)
+        engine = engine_of(dtype, SolverSettings(optimizer=optimizer, reg=0.1, **VARIANTS[variant]), name)
         losses = [
             engine.run(
                 X, y, weights, np.full(5, 0.01), measure=variant == "measured", objective=variant == "whole objective"
@@ -105,7 +106,7 @@ def test_shards_update_large_networks_piece_by_piece(shards, by_features, optimi
     X, y = rows(np.float64, features=features)
     results = []
     for name in ("numba", "numpy"):
-        engine = engine_of(np.float64, UpdateRule(optimizer, reg=0.1), name, hidden, features)
+        engine = engine_of(np.float64, SolverSettings(optimizer=optimizer, reg=0.1), name, hidden, features)
         engine.run(X, y, None, np.full(5, 0.01))
         results.append(numbers(engine))
     for ours, theirs in zip(*results, strict=True):
@@ -116,7 +117,7 @@ def train_in_chunks(optimizer, by_features, dtype, chunks, choose, clip=None):
     """Train 12 batches of a fixed seed. `chunks`: (steps, threads, patience) of each call of run."""
     X, y = rows(dtype, 12 * B - 5)
     choose(4, by_features)
-    made = engine_of(dtype, UpdateRule(optimizer, reg=0.1, max_grad_norm=clip))
+    made = engine_of(dtype, SolverSettings(optimizer=optimizer, reg=0.1, max_grad_norm=clip))
     first, losses = 0, []
     for steps_of_chunk, threads, patience in chunks:
         choose(4, by_features, threads)
@@ -154,7 +155,7 @@ def test_threads_take_part_and_part_after_the_second_step_where_the_first_loses_
     X, y = rows(np.float32)
     for patience, parted_after in ((NEVER, None), (AT_ONCE, 2)):
         shards(3, threads=3, patience=patience)
-        made = engine_of(np.float32, UpdateRule())
+        made = engine_of(np.float32, SolverSettings())
         made.run(X, y, None, np.full(5, 0.01))
         orders = made._fixed[0].orders
         assert orders[sync.THREADS] == 3
@@ -164,7 +165,7 @@ def test_threads_take_part_and_part_after_the_second_step_where_the_first_loses_
 
 def test_after_a_loss_the_first_thread_works_alone_for_a_while(shards, monkeypatch):
     shards(2, threads=2, patience=AT_ONCE)
-    made = engine_of(np.float32, UpdateRule())
+    made = engine_of(np.float32, SolverSettings())
     X, y = rows(np.float32)
     made.run(X, y, None, np.full(5, 0.01))
     assert made._threads_now(5) == 2
@@ -176,7 +177,7 @@ def test_after_a_loss_the_first_thread_works_alone_for_a_while(shards, monkeypat
 def test_a_system_without_more_threads_is_no_obstacle(shards, monkeypatch):
     shards(2, threads=2)
     X, y = rows(np.float32)
-    made, twin = engine_of(np.float32, UpdateRule()), engine_of(np.float32, UpdateRule())
+    made, twin = engine_of(np.float32, SolverSettings()), engine_of(np.float32, SolverSettings())
 
     def refuse(self):
         raise RuntimeError("can't start new thread")
@@ -190,7 +191,7 @@ def test_a_system_without_more_threads_is_no_obstacle(shards, monkeypatch):
 
 def test_ctrl_c_before_a_chunk_sends_the_helpers_home(shards, monkeypatch):
     shards(2, threads=2)
-    made, twin = engine_of(np.float32, UpdateRule()), engine_of(np.float32, UpdateRule())
+    made, twin = engine_of(np.float32, SolverSettings()), engine_of(np.float32, SolverSettings())
     X, y = rows(np.float32)
     call = made._call
 
@@ -210,7 +211,7 @@ def test_ctrl_c_before_a_chunk_sends_the_helpers_home(shards, monkeypatch):
 
 def test_threads_follow_the_affinity_of_the_process(shards, monkeypatch):
     shards(4, threads=3)
-    made = engine_of(np.float32, UpdateRule())
+    made = engine_of(np.float32, SolverSettings())
     assert made._threads_now(5) == 3
     monkeypatch.setattr(engine, "usable_threads", lambda: 1)
     assert made._threads_now(5) == 1
@@ -225,7 +226,7 @@ def test_threads_follow_the_affinity_of_the_process(shards, monkeypatch):
 def test_measuring_changes_no_bit(shards, split, optimizer, dtype):
     shards(*split)
     X, y = rows(dtype)
-    measured, plain = (engine_of(dtype, UpdateRule(optimizer, reg=0.1)) for _ in range(2))
+    measured, plain = (engine_of(dtype, SolverSettings(optimizer=optimizer, reg=0.1)) for _ in range(2))
     measured.run(X, y, None, np.full(5, 0.01), measure=True, objective=True)
     plain.run(X, y, None, np.full(5, 0.01))
     for ours, theirs in zip(numbers(measured), numbers(plain), strict=True):
@@ -237,7 +238,7 @@ def test_measuring_changes_no_bit(shards, split, optimizer, dtype):
 def test_a_step_that_is_not_finite_stops_all_threads_and_leaves_the_good_ones_before_it(shards, by_features, bad):
     shards(2, by_features)
     X, y = rows(np.float32)
-    broken, good = (engine_of(np.float32, UpdateRule("adam", reg=0.1)) for _ in range(2))
+    broken, good = (engine_of(np.float32, SolverSettings(optimizer="adam", reg=0.1)) for _ in range(2))
     params = broken.state.flat.params
     if bad == "rows":
         X[3 * B + B - 1, 3] = np.nan
@@ -265,7 +266,7 @@ def test_what_one_shard_alone_finds_large_makes_no_difference(shards, by_feature
         X[:, -1] = 1e17
     results = []
     for name in ("numba", "numpy"):
-        engine = engine_of(np.float32, UpdateRule("momentum"), name)
+        engine = engine_of(np.float32, SolverSettings(optimizer="momentum"), name)
         if large == "a bias":
             engine.state.flat.params.b1[-1] = -1e17  # its unit never fires
         else:
@@ -281,7 +282,7 @@ def test_a_gradient_that_overflows_behind_a_finite_loss_is_found(shards, by_feat
     shards(2, by_features)
     X, y = rows(np.float32, B)
     X[:, -1] = 3e38
-    engine = engine_of(np.float32, UpdateRule())
+    engine = engine_of(np.float32, SolverSettings())
     engine.state.flat.params.W1[-1] = 0
     engine.state.flat.params.W2[...] *= 1000
     before = engine.state.flat.vector.copy()
@@ -309,7 +310,7 @@ def test_idle_threads_sleep_then_work_again_and_end_with_their_engine(shards):
     shards(3)
     before = helper_threads()
     X, y = rows(np.float32)
-    engine = engine_of(np.float32, UpdateRule())
+    engine = engine_of(np.float32, SolverSettings())
     assert helper_threads() <= before  # an engine that never runs starts none
     for _ in range(3):
         assert np.isfinite(engine.run(X, y, None, np.full(5, 0.01))).all()
@@ -325,7 +326,8 @@ import os, time
 import numpy as np
 import twolayer.solver.compiled.engine
 from twolayer.solver.compiled.partition import Partition
-from twolayer.solver.engine import TrainingState, UpdateRule
+from twolayer.network.settings import SolverSettings
+from twolayer.solver.engine import TrainingState
 from twolayer.network.model import flat_copy, init_params
 twolayer.solver.compiled.engine.split_for = lambda *_: Partition(2, False)
 twolayer.solver.compiled.engine.WORTH_WAKING = 0
@@ -334,7 +336,8 @@ twolayer.solver.compiled.engine.usable_threads = lambda: 2
 rng = np.random.default_rng(0)
 X, y, start = rng.standard_normal((96, 20), np.float32), rng.integers(0, 5, 96), init_params(20, 70, 5, rng=rng)
 engine, twin = (
-    twolayer.solver.compiled.engine.NumbaEngine(TrainingState(flat_copy(start), []), UpdateRule(), 24) for _ in range(2)
+    twolayer.solver.compiled.engine.NumbaEngine(TrainingState(flat_copy(start), []), SolverSettings(), 24)
+    for _ in range(2)
 )
 for each in (engine, twin):
     each.run(X, y, None, np.full(4, 0.01))

@@ -9,11 +9,11 @@ import threading
 import pytest
 from fault_injection import start_python
 
+from twolayer.commands.verify_resume import differences
 from twolayer.config import config_from_dict
 from twolayer.runs.folder import RunFolder
 from twolayer.training.recorder import Recorder
 from twolayer.training.run import resume, train
-from twolayer.training.verify_resume import differences
 from twolayer.utils.process import StopRequest
 
 CONFIG = config_from_dict(

@@ -16,8 +16,7 @@ import pytest
 
 from twolayer.network.backprop import loss_and_gradients
 from twolayer.network.model import Array, Params, forward, softmax
-from twolayer.reference.by_hand import two_loops
-from twolayer.reference.plain import complex_step
+from twolayer.reference.plain import complex_step, two_loops
 
 TEXTS = Path(__file__).resolve().parent.parent / "docs" / "explanation" / "texts.md"
 

@@ -30,7 +30,7 @@ from twolayer.training import recorder as recording
 from twolayer.training import run as training
 from twolayer.utils import files
 from twolayer.utils.errors import DataError, RunError, TwoLayerError
-from twolayer.utils.jsonfile import read_json
+from twolayer.utils.files import read_json
 from twolayer.utils.workers.local import LocalPool
 from twolayer.utils.workers.pool import JobResult
 

@@ -23,7 +23,7 @@ from twolayer.sweep.journal import Outcome, require_same_sweep
 from twolayer.sweep.search import run_sweep
 from twolayer.sweep.trial import require_own_data, train_there
 from twolayer.utils.errors import TwoLayerError
-from twolayer.utils.jsonfile import read_json
+from twolayer.utils.files import read_json
 from twolayer.utils.version import __version__
 from twolayer.utils.workers import cluster
 from twolayer.utils.workers.cluster import ClusterAddress, run_on_worker

@@ -9,11 +9,11 @@ from typing import Any
 
 from tests.fuzz.campaign import TRAIN_SECONDS, Campaign, SurpriseError, Tally
 from tests.fuzz.full_disk import FullDisk, using_disk
+from twolayer.commands.verify_resume import differences
 from twolayer.config import config_from_dict
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.saved_model import load_model
 from twolayer.training.run import resume, train
-from twolayer.training.verify_resume import differences
 from twolayer.utils.errors import RunError
 
 CONFIG: dict[str, Any] = {

@@ -11,8 +11,8 @@ from itertools import count as numbers
 from pathlib import Path
 
 from tests.fuzz.campaign import Campaign, SurpriseError, Tally
+from twolayer.commands.verify_resume import verify_resume
 from twolayer.network.optim import OPTIMIZERS
-from twolayer.training.verify_resume import verify_resume
 from twolayer.utils.randomness import generator
 
 KILLS = 8  # of one run

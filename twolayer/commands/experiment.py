@@ -11,10 +11,9 @@ import numpy as np
 from twolayer.commands import require_picture
 from twolayer.network.backprop import loss_and_gradients
 from twolayer.network.model import Array, Params, flat_copy, init_params, softmax
-from twolayer.network.settings import EngineName
-from twolayer.reference.by_hand import one_loop, ones_vectors, outer_products, two_loops
-from twolayer.reference.plain import gradient_step
-from twolayer.solver.engine import TrainingState, UpdateRule
+from twolayer.network.settings import EngineName, SolverSettings
+from twolayer.reference.plain import gradient_step, one_loop, ones_vectors, outer_products, two_loops
+from twolayer.solver.engine import TrainingState
 from twolayer.solver.solver import make_engine
 from twolayer.utils.errors import MissingExtraError
 from twolayer.utils.randomness import generator
@@ -149,7 +148,7 @@ def ladder() -> Experiment:
     X, y = rng.normal(size=(N, D)).astype(np.float32), rng.integers(0, C, N)
 
     def step_of(name: EngineName) -> Callable[[], object]:
-        engine = make_engine(name, TrainingState(flat_copy(params), ()), UpdateRule("sgd", reg=1e-4), N)
+        engine = make_engine(name, TrainingState(flat_copy(params), ()), SolverSettings(optimizer="sgd", reg=1e-4), N)
         rates = np.array([1e-3])
         return lambda: engine.run(X, y, None, rates)
 

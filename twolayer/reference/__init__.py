@@ -2,18 +2,17 @@
 
 All functions in `REFERENCES` are called as (params, X, y, reg) -> (loss, gradients): X is (N, D), y (N,) class indices
 or (N, C) rows that sum to 1, reg the r of (6); the loss is that of (6) and the gradients are Params, all in float64.
-They share no code with backprop.py; among themselves they share the forward pass and the loss of plain.py, and differ
-in how they differentiate. docs/explanation/derivation.md goes through them in order."""
+They share no code with backprop.py; among themselves they share the forward pass and the loss, and differ in how they
+differentiate. docs/explanation/derivation.md goes through them in order."""
 
-from twolayer.reference.by_hand import jacobian_chain, one_loop, ones_vectors, outer_products, two_loops
-from twolayer.reference.plain import LossAndGradients, complex_step
+from twolayer.reference import plain
 
 # All of these agree to rounding.
-REFERENCES: dict[str, LossAndGradients] = {
-    "two loops": two_loops,
-    "one loop": one_loop,
-    "outer products": outer_products,
-    "Jacobian chain": jacobian_chain,
-    "ones vectors": ones_vectors,
-    "complex step": complex_step,
+REFERENCES: dict[str, plain.LossAndGradients] = {
+    "two loops": plain.two_loops,
+    "one loop": plain.one_loop,
+    "outer products": plain.outer_products,
+    "Jacobian chain": plain.jacobian_chain,
+    "ones vectors": plain.ones_vectors,
+    "complex step": plain.complex_step,
 }

@@ -14,8 +14,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from twolayer.network.model import Array, Params, forward, hidden_activations
-from twolayer.reference.by_hand import two_loops
-from twolayer.reference.plain import LossAndGradients
+from twolayer.reference.plain import LossAndGradients, two_loops
 from twolayer.utils.errors import TwoLayerError
 
 Part = Literal["data", "penalty", "total"]

@@ -5,8 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from twolayer.network.model import Array, Params
-from twolayer.reference.by_hand import ones_vectors
-from twolayer.reference.plain import gradient_step
+from twolayer.reference.plain import gradient_step, ones_vectors
 from twolayer.utils.randomness import generator
 
 

@@ -14,8 +14,7 @@ import numpy as np
 from twolayer.network.checks import checked_params
 from twolayer.network.model import Array, Params
 from twolayer.utils.errors import FileError, RunError
-from twolayer.utils.files import write_atomically
-from twolayer.utils.jsonfile import MAX_BYTES, parse_object
+from twolayer.utils.files import MAX_JSON_BYTES, parse_object, write_atomically
 from twolayer.utils.npy import read_npz
 from twolayer.utils.text import printable, shown
 from twolayer.utils.version import __version__
@@ -49,8 +48,8 @@ def packed(arrays: Mapping[str, Array], header: Mapping[str, Any]) -> bytes:
     facts = json.loads(json.dumps({**header, "format": FORMAT, "twolayer": __version__}))  # as it will be read
     facts[_CHECKSUM] = _digest(facts, stored)
     text = _canonical(facts)
-    if len(text) > MAX_BYTES:
-        raise ValueError(f"a header of {len(text):,} bytes; at most {MAX_BYTES:,} can be read again")
+    if len(text) > MAX_JSON_BYTES:
+        raise ValueError(f"a header of {len(text):,} bytes; at most {MAX_JSON_BYTES:,} can be read again")
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, array in {HEADER: np.frombuffer(text, np.uint8), **stored}.items():

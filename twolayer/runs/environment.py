@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from twolayer.utils.blas import THREAD_VARIABLES, blas_facts
-from twolayer.utils.jsonfile import read_json
+from twolayer.utils.files import read_json
 from twolayer.utils.text import plain
 from twolayer.utils.version import __version__
 

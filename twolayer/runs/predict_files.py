@@ -23,8 +23,17 @@ from twolayer.data.files import Piece, cut, write_piece
 from twolayer.runs.folder import RunFolder, folder_lock
 from twolayer.runs.saved_model import Model, load_model
 from twolayer.utils.errors import TwoLayerError
-from twolayer.utils.files import CANNOT_READ, explained, held, read_whole, require_regular, sha256_of, write_atomically
-from twolayer.utils.jsonfile import read_json, write_json
+from twolayer.utils.files import (
+    CANNOT_READ,
+    explained,
+    held,
+    read_json,
+    read_whole,
+    require_regular,
+    sha256_of,
+    write_atomically,
+    write_json,
+)
 from twolayer.utils.process import StopRequest
 from twolayer.utils.progress import Tally
 from twolayer.utils.text import counted

@@ -5,36 +5,19 @@ engine (`compiled`) does the same steps, and `solver.make_engine` chooses."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
 from twolayer.network.backprop import Workspace, data_loss_and_gradients, penalty
 from twolayer.network.model import Array, FlatParams, init_params
-from twolayer.network.optim import OPTIMIZERS, Hyperparameters
+from twolayer.network.optim import OPTIMIZERS
+from twolayer.network.settings import SolverSettings
 from twolayer.utils.blas import AdaptiveThreads, at_most_threads, usable_threads
 
 CHUNK_BYTES = 1 << 25  # of rows in a chunk: enough that the cost of a chunk itself is small
 CHUNK_STEPS, CHUNK_WORK = 1000, 10**10  # steps and multiplications at most, so that a chunk ends soon
 BLOCK = 1 << 16  # numbers updated at a time: few enough to stay in cache, enough to forget what a call costs
-
-
-@dataclass(frozen=True)
-class UpdateRule:
-    """How a gradient becomes a step.
-
-    Attributes:
-        optimizer: a key of `optim.OPTIMIZERS`.
-        hyperparameters: its numbers.
-        reg: r, the L2 strength of equation (6).
-        max_grad_norm: bound on the joint norm of all gradients, r W included; None for no clipping.
-    """
-
-    optimizer: str = "sgd"
-    hyperparameters: Hyperparameters = field(default_factory=Hyperparameters)
-    reg: float = 0.0
-    max_grad_norm: float | None = None
 
 
 class TrainingState:
@@ -134,12 +117,12 @@ class NumpyEngine:
     random numbers shows: then full batches have one, or where a second is worth it, as many as are faster now.
     """
 
-    def __init__(self, state: TrainingState, rule: UpdateRule, batch_size: int) -> None:
+    def __init__(self, state: TrainingState, settings: SolverSettings, batch_size: int) -> None:
         params = state.flat.params
         shape = params.sizes
-        self.state, self.rule, self.batch_size = state, rule, batch_size
+        self.state, self.settings, self.batch_size = state, settings, batch_size
         self.gradient_norm = math.nan
-        self._optimizer = OPTIMIZERS[rule.optimizer]
+        self._optimizer = OPTIMIZERS[settings.optimizer]
         self._work = Workspace(batch_size, *shape, params.dtype)
         scratch = np.empty(min(BLOCK, len(state.flat.vector)), params.dtype)
         self._weight_blocks = self._blocks(0, state.flat.n_weights, scratch)
@@ -190,7 +173,7 @@ class NumpyEngine:
                 batch_weights = None if weights is None else weights[batch]
                 if batch_weights is not None and not batch_weights.any():
                     continue
-                added = penalty(self.state.flat.params, self.rule.reg) if penalized else 0.0
+                added = penalty(self.state.flat.params, self.settings.reg) if penalized else 0.0
                 loss = data_loss_and_gradients(self.state.flat.params, X[batch], y[batch], self._work, batch_weights)
                 if not self._update(loss, rate, measure):
                     raise NonFiniteStepError(losses[:k], loss, self.gradient_norm)
@@ -208,8 +191,8 @@ class NumpyEngine:
     def _update(self, loss: float, rate: float, measure: bool) -> bool:
         """Equation (13), or another optimiser's step; False, and nothing done, where loss or gradient is not finite."""
         g = self._work.vector
-        r = self.rule.reg
-        clip = self.rule.max_grad_norm
+        r = self.settings.reg
+        clip = self.settings.max_grad_norm
         decoupled = self._optimizer.decoupled
         penalty_due = r != 0 and not decoupled
         if penalty_due and (measure or clip is not None):  # the norm needs r W before the blocks would add it
@@ -228,7 +211,7 @@ class NumpyEngine:
             g *= clip / norm
 
         self.state.t += 1
-        update, t, h = self._optimizer.update, self.state.t, self.rule.hyperparameters
+        update, t, h = self._optimizer.update, self.state.t, self.settings
         for q, g_piece, slots, scratch in self._weight_blocks:
             if penalty_due:
                 g_piece += np.multiply(q, r, out=scratch)

@@ -24,15 +24,7 @@ from twolayer.network.model import Array, Params, flat_copy, flat_zeros
 from twolayer.network.optim import OPTIMIZERS
 from twolayer.network.schedules import learning_rates
 from twolayer.network.settings import EngineName, SolverSettings
-from twolayer.solver.engine import (
-    Engine,
-    NonFiniteStepError,
-    NumpyEngine,
-    TrainingState,
-    UpdateRule,
-    blas_threads,
-    chunk_steps,
-)
+from twolayer.solver.engine import Engine, NonFiniteStepError, NumpyEngine, TrainingState, blas_threads, chunk_steps
 from twolayer.solver.inputs import fitting_rows, fitting_weights
 from twolayer.solver.metrics import Evaluator, RowSource, hidden_activity, weight_changes
 from twolayer.solver.state import Best, Chunk, Record, SolverProgress, explain_divergence
@@ -43,13 +35,13 @@ from twolayer.utils.randomness import generator
 from twolayer.utils.text import did_you_mean
 
 
-def make_engine(name: EngineName, state: TrainingState, rule: UpdateRule, batch_size: int) -> Engine:
+def make_engine(name: EngineName, state: TrainingState, settings: SolverSettings, batch_size: int) -> Engine:
     """Make the engine called `name`; raise MissingExtraError if it is `numba` and the extra is not installed."""
     if name == "numpy":
-        return NumpyEngine(state, rule, batch_size)
+        return NumpyEngine(state, settings, batch_size)
     from twolayer.solver.compiled.engine import NumbaEngine  # imports Numba, which takes a while
 
-    return NumbaEngine(state, rule, batch_size)
+    return NumbaEngine(state, settings, batch_size)
 
 
 def _checked(given: dict[str, Any]) -> SolverSettings:
@@ -152,8 +144,7 @@ class Solver:
         """Make the engine, and the buffers for the rows of a chunk."""
         settings, (D, H, C) = self.settings, params.sizes
         batch_rows = min(settings.batch_size, self._n_rows)
-        rule = UpdateRule(settings.optimizer, settings, settings.reg, settings.max_grad_norm)
-        self._engine = make_engine(settings.engine, self.state, rule, batch_rows)
+        self._engine = make_engine(settings.engine, self.state, settings, batch_rows)
         self.steps_per_epoch = -(-self._n_rows // batch_rows)
         self.threads = 1 if settings.engine == "numba" else blas_threads(batch_rows, D, H, C)
         longest = chunk_steps(batch_rows, D, H, params.dtype.itemsize)

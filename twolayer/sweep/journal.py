@@ -19,8 +19,7 @@ from twolayer.sweep.file import FREE_KEYS, Sweep
 from twolayer.sweep.space import Value
 from twolayer.utils import files
 from twolayer.utils.errors import RunError
-from twolayer.utils.files import explained, read_at_most
-from twolayer.utils.jsonfile import parse_object, read_json, write_json
+from twolayer.utils.files import explained, parse_object, read_at_most, read_json, write_json
 from twolayer.utils.text import plain, printable, shown
 
 

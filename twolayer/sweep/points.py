@@ -20,7 +20,7 @@ from twolayer.sweep.space import Value
 from twolayer.sweep.study import Study
 from twolayer.sweep.trial import BestSoFar, Trial
 from twolayer.utils.errors import ConfigError, RunError
-from twolayer.utils.jsonfile import read_json
+from twolayer.utils.files import read_json
 from twolayer.utils.text import printable
 from twolayer.utils.workers.pool import Job
 

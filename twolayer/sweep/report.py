@@ -20,8 +20,7 @@ from twolayer.solver.metrics import Evaluator
 from twolayer.sweep.file import Sweep
 from twolayer.sweep.points import Point, boundary_warnings, winner_of, within_one_error
 from twolayer.sweep.space import Value
-from twolayer.utils.files import write_atomically
-from twolayer.utils.jsonfile import write_json
+from twolayer.utils.files import write_atomically, write_json
 from twolayer.utils.text import counted
 from twolayer.views.loss_curve import curves_figure
 from twolayer.views.run_data import load_runs

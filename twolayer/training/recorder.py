@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from twolayer.config import Config
+from twolayer.config import Config, by_dotted_key
 from twolayer.data import Dataset
 from twolayer.network.model import Array, Params
 from twolayer.runs.checkpoint import packed, read_model_arrays, write_arrays
@@ -23,14 +23,14 @@ from twolayer.solver.solver import Solver
 from twolayer.solver.state import Chunk, Record
 from twolayer.solver.state_dict import state_arrays, state_header
 from twolayer.training.build import refit_rows
-from twolayer.training.resume import settings_of
 from twolayer.utils.blas import at_most_threads
 from twolayer.utils.errors import RunError
-from twolayer.utils.files import write_atomically
-from twolayer.utils.jsonfile import write_json
+from twolayer.utils.files import write_atomically, write_json
 from twolayer.views.diagnosis import Verdict, diagnose
 from twolayer.views.loss_curve import RedrawBudget, draw_loss_curve
 from twolayer.views.run_data import RunData
+
+FREE_KEYS = {"run.dir", "run.checkpoint_seconds", "run.redraw_seconds", "run.snapshot_epochs"}
 
 
 def model_file(solver: Solver, dataset: Dataset, refitted: Params | None = None) -> bytes:
@@ -59,6 +59,19 @@ def refit_in(best: Path, solver: Solver, dataset: Dataset) -> Params | None:
     params = Params(arrays.get("W1"), arrays.get("b1"), arrays["W2"], arrays["b2"])
     same = params.sizes == solver.params.sizes and header.get("refit") == _refit_facts(solver, dataset)
     return params if same and solver.finished else None
+
+
+def settings_of(config: Config) -> dict[str, Any]:
+    """Return what makes a config's run the one it is, by dotted key, as JSON has it.
+
+    The files that the rows come from are not among them: their digests are kept with the run, and they may move.
+    """
+    settings = by_dotted_key(config.model_dump(mode="json"))
+    for key in FREE_KEYS | {"data.train", "data.validation", "data.test"}:
+        value = settings.get(key)
+        if key in FREE_KEYS or isinstance(value, str) or (isinstance(value, dict) and "features" in value):
+            settings.pop(key, None)
+    return settings
 
 
 def checkpoint_file(

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from twolayer.config import Config, config_from_dict, dump_config, load_config
+from twolayer.config import Config, config_from_dict, differences, dump_config, load_config
 from twolayer.data import Dataset
 from twolayer.network.model import Array, Params
+from twolayer.network.schedules import SCHEDULES
 from twolayer.runs.checkpoint import read_model_arrays
-from twolayer.runs.environment import describe_environment
+from twolayer.runs.environment import describe_environment, differences_that_change_bits
 from twolayer.runs.folder import RunFolder, create_run_folder, create_run_folder_at, open_run
 from twolayer.runs.logs import logged_rows
 from twolayer.runs.saved_model import Model, load_model
@@ -23,14 +24,12 @@ from twolayer.solver.solver import Solver
 from twolayer.solver.state import Chunk, Record
 from twolayer.solver.state_dict import restore
 from twolayer.training.build import make_solver, read_data, refit_rows
-from twolayer.training.recorder import Recorder, checkpoint_file, model_file, refit_in
-from twolayer.training.resume import require_same_run
+from twolayer.training.recorder import FREE_KEYS, Recorder, checkpoint_file, model_file, refit_in, settings_of
 from twolayer.utils.errors import DivergedError, RunError
-from twolayer.utils.files import write_atomically
-from twolayer.utils.jsonfile import json_bytes
+from twolayer.utils.files import json_bytes, read_json, write_atomically
 from twolayer.utils.process import StopRequest
 from twolayer.utils.progress import ProgressBar
-from twolayer.utils.text import counted
+from twolayer.utils.text import counted, shown
 
 Stop = Callable[[Record], bool]
 ROWS_FILE = "rows.parquet"  # in the folder of a run that was trained on a data frame
@@ -151,10 +150,10 @@ def resume(
         try:
             restore(solver, arrays, header, same_rows=True)
         except ValueError as error:  # a changed key or data file, if that is why, says more than an array's shape
-            require_same_run(folder, header, stored, config, today, begun=0, force=True)
+            _require_same_run(folder, header, stored, config, today, begun=0, force=True)
             raise RunError(f"{folder.last}: {error}") from None
         begun = -(-solver.progress.step // solver.steps_per_epoch)
-        require_same_run(folder, header, stored, config, today, begun=begun, force=force)
+        _require_same_run(folder, header, stored, config, today, begun=begun, force=force)
         notes, refitted = (*warned, *notices), None
         try:
             refitted = refit_in(folder.best, solver, dataset)
@@ -168,6 +167,55 @@ def resume(
             if config != stored:
                 write_atomically(folder.config, dump_config(config).encode())
             return _run(config, dataset, solver, folder, notes, quiet, stop, logged, refitted)
+
+
+def _require_same_run(
+    folder: RunFolder,
+    checkpoint: Mapping[str, Any],
+    stored: Config,
+    config: Config,
+    environment: Mapping[str, Any],
+    *,
+    begun: int,
+    force: bool,
+) -> None:
+    """Refuse, by name, what would make another run of it.
+
+    `checkpoint` is the header of its last.npz, which says with what settings it was made; `stored` its config in the
+    folder, which may have been edited; `config` and `environment` are those to resume with; `begun` counts the epochs
+    begun. `force` allows other versions and threads, never other data or another config.
+
+    Raises:
+        RunError: if a key, a data file or, without `force`, the environment would change the run.
+    """
+    made_with = checkpoint.get("settings")
+    if not isinstance(made_with, dict):
+        raise RunError(f"{folder.last}: expected a run's checkpoint with the settings it was made with, got none")
+    asked = settings_of(config)
+    changed = {key: (made_with[key], asked[key]) for key in asked if made_with.get(key, asked[key]) != asked[key]}
+    for key, (old, new) in (differences(stored, config) | changed).items():
+        reason = ""
+        if key == "solver.epochs" and SCHEDULES[stored.solver.schedule].has_horizon:
+            reason = f": the rates of schedule '{stored.solver.schedule}' depend on the number of epochs"
+        elif key == "solver.epochs" and new < begun:
+            raise RunError(f"{folder.path}: {key}: expected at least {begun}, the epoch that has begun, got {new}")
+        elif key not in FREE_KEYS | {"solver.epochs"}:
+            reason = f"; only {', '.join(sorted(FREE_KEYS))} and solver.epochs may change"
+        if reason:
+            change = f"cannot change {key} from {shown(old)} to {new} on resume{reason}"
+            raise RunError(f"{folder.path}: {change}. Start a new run from its config.yaml instead")
+    found = differences_that_change_bits(read_json(folder.environment), environment)
+    data = [each for each in found if each.startswith("data:")]
+    trained_on = checkpoint.get("data")  # not in checkpoints of 0.1
+    if not data and trained_on is not None and trained_on != sorted(environment["data"].values()):
+        data = [f"data: {folder.last.name} was trained on other files"]
+    if data:
+        raise RunError(f"{folder.path}: cannot resume: {'; '.join(data)}. Put the file back, or start a new run")
+    if found and not force:
+        raise RunError(
+            f"{folder.path}: resuming here would not give the bits of a run never stopped: {'; '.join(found)}. "
+            "Restore what was there, or accept other last digits with --force"
+        )
 
 
 def _run(

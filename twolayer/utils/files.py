@@ -1,4 +1,4 @@
-"""Write files whole or not at all, and open regular files only.
+"""Write files whole or not at all, and open regular files only; JSON for the small facts of a run.
 
 A file is written under a temporary name beside its target, flushed to the device and renamed, so a reader sees the old
 file or the new one, never a part. Every change on the disk passes through the methods of `disk`, so that a test can
@@ -11,6 +11,8 @@ of a size that nothing has written, and inside a run folder never a link that le
 import errno
 import hashlib
 import io
+import json
+import math
 import os
 import re
 import secrets
@@ -20,12 +22,15 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 from twolayer.utils.errors import RunError
 
 CANNOT_READ = "cannot be read"
 UNPACKED_RATIO = 100
 UNPACKED_FLOOR = 64 << 20  # bytes
+MAX_JSON_BYTES = 8 << 20  # far more than any JSON of a run; parsing takes several times its size in memory
+_MAX_DIGITS = 40  # of a number in it
 _NO_FILE_BYTES = 1 << 44  # 16 TiB: what only special files such as /proc/kcore claim
 
 _O_BINARY = getattr(os, "O_BINARY", 0)  # Windows would turn \n into \r\n
@@ -322,3 +327,49 @@ def write_atomically(path: str | Path, content: bytes | Iterable[bytes]) -> None
             remove(temporary)
             raise
         disk.sync_folder(path.parent)
+
+
+def parse_object(text: bytes, where: str) -> dict[str, Any]:
+    """Return the JSON object in `text`, UTF-8 of at most `MAX_JSON_BYTES`; raise RunError for anything else."""
+    if len(text) > MAX_JSON_BYTES:
+        raise RunError(f"{where}: expected at most {MAX_JSON_BYTES:,} bytes of JSON, got {len(text):,}")
+    try:
+        value = json.loads(text.decode("utf-8"), parse_int=_integer)
+    except UnicodeDecodeError as error:
+        raise RunError(f"{where}: not UTF-8 text at byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        raise RunError(f"{where}:{error.lineno}:{error.colno}: not JSON: {error.msg}") from None
+    except (ValueError, RecursionError):
+        raise RunError(f"{where}: JSON nested too deeply, or with a number of over {_MAX_DIGITS} digits") from None
+    if not isinstance(value, dict):
+        raise RunError(f"{where}: expected a JSON object {{...}}, got {type(value).__name__}")
+    return value
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """Return the JSON object in a file of a run; see `read_at_most` and `parse_object`."""
+    return parse_object(read_at_most(Path(path), MAX_JSON_BYTES), str(path))
+
+
+def json_bytes(value: dict[str, Any]) -> bytes:
+    """Return `value` as indented JSON in its own key order. JSON has no NaN and no infinity: they become null."""
+    return (json.dumps(_finite(value), indent=2, allow_nan=False) + "\n").encode()
+
+
+def write_json(path: str | Path, value: dict[str, Any]) -> None:
+    """Write `json_bytes(value)` to a file; see `write_atomically`."""
+    write_atomically(path, json_bytes(value))
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > _MAX_DIGITS:
+        raise ValueError
+    return int(digits)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -19,8 +19,7 @@ from twolayer.runs.logs import read_history
 from twolayer.runs.saved_model import read_predictions
 from twolayer.utils.columns import larger_is_better
 from twolayer.utils.errors import RunError, TwoLayerError
-from twolayer.utils.files import read_at_most
-from twolayer.utils.jsonfile import parse_object, read_json
+from twolayer.utils.files import parse_object, read_at_most, read_json
 from twolayer.utils.text import counted, shown
 from twolayer.views.style import within_reach
 

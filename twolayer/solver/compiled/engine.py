@@ -10,13 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from twolayer.network.model import Array
+from twolayer.network.settings import SolverSettings
 from twolayer.solver.compiled.jit import kept_form
 from twolayer.solver.compiled.partition import shards_of, split_for
 from twolayer.solver.compiled.products import gemm_address
 from twolayer.solver.compiled.steps import MEASURE, NOT_FINITE, OBJECTIVE, run_steps
 from twolayer.solver.compiled.sync import CHUNK, THREADS, team_of
 from twolayer.solver.compiled.updates import rule_in_numbers
-from twolayer.solver.engine import NonFiniteStepError, TrainingState, UpdateRule
+from twolayer.solver.engine import NonFiniteStepError, TrainingState
 from twolayer.utils.blas import at_most_threads, usable_threads
 
 __all__ = ["NumbaEngine"]
@@ -50,10 +51,10 @@ class NumbaEngine:
             `products.gemm_address`.
     """
 
-    def __init__(self, state: TrainingState, rule: UpdateRule, batch_size: int) -> None:
+    def __init__(self, state: TrainingState, settings: SolverSettings, batch_size: int) -> None:
         params = state.flat.params
         D, H, C, dtype = params.n_features, params.n_hidden, params.n_classes, params.dtype
-        self.state, self.rule, self.batch_size = state, rule, batch_size
+        self.state, self.batch_size = state, batch_size
         self.gradient_norm = math.nan
         self._norm = np.empty(1)
         self._no_weights = np.empty(0, dtype)
@@ -61,7 +62,7 @@ class NumbaEngine:
         self._shards, self._work = split.shards, batch_size * D * H
         team = team_of(split.shards, batch_size * (H if split.by_features else C), dtype, PATIENCE)
         self._orders, self._times = team.orders, team.times
-        self._fixed = team, *shards_of(state, batch_size, split), rule_in_numbers(rule), gemm_address(dtype)
+        self._fixed = team, *shards_of(state, batch_size, split), rule_in_numbers(settings), gemm_address(dtype)
         self._pool: ThreadPoolExecutor | None = None  # helping threads, which sleep between chunks
         self._process = self._chunk = 0
         self._alone_until = 0  # in ticks

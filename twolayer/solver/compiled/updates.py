@@ -6,15 +6,15 @@ from typing import NamedTuple
 import numpy as np
 
 from twolayer.network.model import Array
+from twolayer.network.settings import SolverSettings
 from twolayer.solver.compiled.jit import compiled, compiled_apart
-from twolayer.solver.engine import UpdateRule
 
 SGD, MOMENTUM, NESTEROV, RMSPROP, ADAM, ADAMW = range(6)
 CODES = {"sgd": SGD, "momentum": MOMENTUM, "nesterov": NESTEROV, "rmsprop": RMSPROP, "adam": ADAM, "adamw": ADAMW}
 
 
 class Rule(NamedTuple):
-    """How a gradient becomes a step: `engine.UpdateRule` in numbers.
+    """How a gradient becomes a step, in numbers.
 
     Attributes:
         optimizer: one of the codes above.
@@ -29,11 +29,10 @@ class Rule(NamedTuple):
     clip: float
 
 
-def rule_in_numbers(rule: UpdateRule) -> Rule:
-    """The same rule for compiled code."""
-    h = rule.hyperparameters
-    numbers = np.array([h.momentum, h.rho, h.beta1, h.beta2, h.epsilon], np.float64)
-    return Rule(CODES[rule.optimizer], numbers, float(rule.reg), float(rule.max_grad_norm or 0))
+def rule_in_numbers(settings: SolverSettings) -> Rule:
+    """Return what compiled code needs of the settings."""
+    numbers = [settings.momentum, settings.rho, settings.beta1, settings.beta2, settings.epsilon]
+    return Rule(CODES[settings.optimizer], np.array(numbers), settings.reg, settings.max_grad_norm or 0.0)
 
 
 @compiled_apart
