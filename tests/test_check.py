@@ -8,17 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from twolayer.commands import check
-from twolayer.commands.check import (
-    check_config,
-    class_counts,
-    distinct_rows,
-    few_rows_memorised,
-    gradients_agree,
-    initial_loss,
-    penalty_rises,
-    ranges,
-    scan,
-)
+from twolayer.commands.check import check_config, few_rows_memorised, network_findings, scan
 from twolayer.config import config_from_dict
 from twolayer.data.rows import ArrayRows
 from twolayer.network.backprop import loss_and_gradients
@@ -92,10 +82,12 @@ def test_unscaled_features_are_a_note_that_names_the_feature(tmp_path):
     assert all("try data.scale" not in each.what for each in findings(train=train, scale="standardize"))
 
 
-def test_an_outlier_among_standardised_values_is_no_unscaled_feature():
-    low, high = np.array([-1.0]), np.array([57.0])
-    assert ranges(low, high, np.array([1.0]), ["a"]).verdict == "ok"
-    assert ranges(low, high, np.array([30.0]), ["a"]).verdict == "note"
+def test_an_outlier_among_standardised_values_is_no_unscaled_feature(tmp_path):
+    rows = table(2000)
+    train = csv_file(tmp_path / "t.csv", [(5000.0, *rows[0][1:]), *rows[1:]])
+    (ranges,) = [each for each in findings(train=train) if "run from" in each.what]
+    assert ranges.verdict == "ok"
+    assert "to 44.7" in ranges.what  # sqrt(2000 - 1)
 
 
 def test_labels_that_contradict_each_other_cannot_be_memorised():
@@ -118,11 +110,11 @@ def test_without_a_hidden_layer_the_lowest_loss_is_enough():
     assert "the lowest possible" in found.what
 
 
-def test_a_class_without_training_rows_fails_and_an_imbalance_is_a_note():
-    assert class_counts(np.array([5, 0, 4]), ["a", "b", "c"]).verdict == "FAIL"
-    assert "b" in class_counts(np.array([5, 0, 4]), ["a", "b", "c"]).what
-    assert class_counts(np.array([50, 3]), ["a", "b"]).verdict == "note"
-    assert class_counts(np.array([50, 30]), ["a", "b"]).verdict == "ok"
+def test_an_imbalance_is_a_note(tmp_path):
+    for classes, verdict in ((["b"] * 21 + ["a"] * 2, "note"), (["b"] * 20 + ["a"] * 2, "ok")):
+        rows = [(*row[:3], label) for row, label in zip(table(len(classes)), classes, strict=True)]
+        (found,) = [each for each in findings(train=csv_file(tmp_path / "t.csv", rows)) if "a: 2, b: 2" in each.what]
+        assert found.verdict == verdict
 
 
 def summed(params, X, y, reg=0.0):
@@ -139,32 +131,33 @@ def wrong_bias(params, X, y, reg=0.0):
     return loss, gradients._replace(b1=gradients.b1 * 1.001)
 
 
-def test_the_loss_at_the_start_is_that_of_guessing_and_a_summed_loss_is_not():
-    params, X, y = problem()
-    assert initial_loss(params, X, y).verdict == "ok"
-    assert f"ln 4 = {math.log(4):.4f}" in initial_loss(params, X, y).what
-    assert initial_loss(params, X, y, summed).verdict == "FAIL"
+def verdicts(params, X, y, reg=0.0):
+    """The verdicts on the loss at the start, the penalty, the gradients and the rows to memorise."""
+    return [each.verdict for each in network_findings(params, X, y, reg, np.random.default_rng(0))]
+
+
+@pytest.mark.parametrize("reg", [0.0, 1e-6, 0.5])
+def test_sound_code_passes_with_any_reg(reg):
+    params, X, y = problem(hidden=64)
+    found = list(network_findings(params, X, y, reg, np.random.default_rng(0)))
+    assert [each.verdict for each in found] == ["ok"] * 4
+    assert f"ln 4 = {math.log(4):.4f}" in found[0].what
+
+
+@pytest.mark.parametrize("reg", [0.0, 1e-6, 0.5])
+@pytest.mark.parametrize(("function", "failing"), [(summed, 0), (without_half, 1), (wrong_bias, 2)])
+def test_a_wrong_loss_penalty_or_gradient_fails(function, failing, reg, monkeypatch):
+    monkeypatch.setattr(check, "loss_and_gradients", function)
+    assert verdicts(*problem(), reg)[failing] == "FAIL"
 
 
 def test_a_start_far_above_guessing_is_a_note():
     params, X, y = problem()
-    assert initial_loss(params._replace(W2=params.W2 * 100), X, y).verdict == "note"
+    assert verdicts(params._replace(W2=params.W2 * 100), X, y)[0] == "note"
 
 
-@pytest.mark.parametrize("reg", [0.0, 1e-6, 0.5])
-def test_the_loss_rises_with_reg_by_the_penalty_and_not_by_twice_that(reg):
-    params, X, y = problem()
-    assert penalty_rises(params, X, y, reg).verdict == "ok"
-    assert penalty_rises(params, X, y, reg, without_half).verdict == "FAIL"
-
-
-def test_a_wrong_gradient_fails():
-    params, X, y = problem()
-    assert gradients_agree(params, X, y, 0.1, np.random.default_rng(0)).verdict == "ok"
-    assert gradients_agree(params, X, y, 0.1, np.random.default_rng(0), wrong_bias).verdict == "FAIL"
-
-
-def test_of_a_large_network_fewer_entries_are_probed_and_a_wrong_gradient_still_fails():
+def test_of_a_large_network_fewer_entries_are_probed_and_a_wrong_gradient_still_fails(monkeypatch):
+    monkeypatch.setattr(check, "few_rows_memorised", lambda *_: None)  # which takes long and probes nothing
     calls = dict.fromkeys((2, 2000), 0)
 
     def counting(params, X, y, reg):
@@ -174,15 +167,19 @@ def test_of_a_large_network_fewer_entries_are_probed_and_a_wrong_gradient_still_
     for D in calls:
         rng = np.random.default_rng(0)
         params, X, y = init_params(D, 500, 3, rng=rng, dtype=np.float64), rng.standard_normal((5, D)), np.arange(5) % 3
-        assert gradients_agree(params, X, y, 0.1, np.random.default_rng(0), counting).verdict == "ok"
-        assert gradients_agree(params, X, y, 0.1, np.random.default_rng(0), wrong_bias).verdict == "FAIL"
+        for function, verdict in ((counting, "ok"), (wrong_bias, "FAIL")):
+            monkeypatch.setattr(check, "loss_and_gradients", function)
+            assert list(network_findings(params, X, y, 0.1, np.random.default_rng(0)))[2].verdict == verdict
     assert calls[2000] < calls[2] / 3
 
 
-def test_distinct_rows_are_distinct_and_of_the_data():
-    X = np.repeat(np.arange(12.0), 3)[:, None] * np.ones((1, 2))
-    chosen = distinct_rows(ArrayRows(X), np.zeros(36, int), np.random.default_rng(0), 10)
-    assert len(np.unique(X[chosen], axis=0)) == len(chosen) == 10
+def test_rows_that_repeat_with_another_label_do_not_count_among_those_to_memorise(tmp_path):
+    rows = table(40)
+    other = [(*row[:3], {"yes": "no", "no": "yes"}[row[3]]) for row in rows]
+    found = findings(train=csv_file(tmp_path / "t.csv", [*rows, *other]))
+    assert found[-1].verdict == "ok"
+    assert found[-1].what.startswith("20 rows memorised")
+    assert any("of an earlier one and another label: 40" in each.what for each in found)
 
 
 def test_a_scan_by_blocks_sees_every_row(monkeypatch):

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML, YAMLError
 
 from twolayer.config import load_config, yaml_value
-from twolayer.config.errors_report import Place, Report, dotted
-from twolayer.config.yaml_reader import MAX_DEPTH, MAX_VALUES, Document, parse, read_document
+from twolayer.config.document import MAX_DEPTH, MAX_VALUES, Document, Place, Report, dotted, parse, read_document
 from twolayer.utils.errors import ConfigError
 from twolayer.utils.text import nearest, shown
 

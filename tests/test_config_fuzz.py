@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twolayer.config import Config, config_from_dict, dump_config, load_config
-from twolayer.config.errors_report import Report
-from twolayer.config.yaml_reader import read_document
+from twolayer.config.document import Report, read_document
 from twolayer.utils.errors import ConfigError
 
 SHIPPED = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))

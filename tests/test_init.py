@@ -16,8 +16,7 @@ import pytest
 
 from twolayer import load_config, train
 from twolayer.commands.init import name_of, propose, write_config
-from twolayer.config.errors_report import Report
-from twolayer.config.yaml_reader import read_document
+from twolayer.config.document import Report, read_document
 from twolayer.data.profile import guess_table
 from twolayer.utils.errors import DataError, FileError
 

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from twolayer.config import Config, config_from_dict, config_schema
-from twolayer.config.errors_report import Report
+from twolayer.config.document import Report, read_document
 from twolayer.config.models import KEYS
 from twolayer.config.schema import expected
-from twolayer.config.yaml_reader import read_document
 from twolayer.utils.errors import ConfigError
 
 CONFIGS = Path(__file__).parent.parent / "configs"

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from twolayer.config import config_schema, dump_config, load_config
-from twolayer.config.errors_report import Report
-from twolayer.config.yaml_reader import read_document
+from twolayer.config.document import Report, read_document
 from twolayer.network.optim import OPTIMIZERS
 from twolayer.network.schedules import SCHEDULES
 

@@ -17,8 +17,7 @@ from tests.fuzz.mutate import damaged
 from tests.fuzz.training import small, trained
 from twolayer.commands.example import shipped
 from twolayer.config import Config, config_from_dict, config_schema, dump_config, load_config, yaml_value
-from twolayer.config.errors_report import Place, Report
-from twolayer.config.yaml_reader import parse
+from twolayer.config.document import Place, Report, parse
 from twolayer.utils.errors import ConfigError
 from twolayer.utils.randomness import generator
 

@@ -3,9 +3,9 @@
 These are CS231n's sanity checks, before any training: one finding per line, with a verdict; a few seconds at most."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import click
 import numpy as np
@@ -23,7 +23,6 @@ from twolayer.network.backprop import loss_and_gradients
 from twolayer.network.model import Array, Params, forward
 from twolayer.reference import REFERENCES
 from twolayer.reference.gradcheck import check_gradients
-from twolayer.reference.plain import LossAndGradients
 from twolayer.solver.metrics import RowSource
 from twolayer.solver.solver import Solver
 from twolayer.training.build import initial_params
@@ -69,13 +68,11 @@ def check_config(config: Config) -> Iterator[Finding]:
     judged = table_findings(config) if is_table(config.data.train) else ()
     yield from dict.fromkeys((*data_findings(dataset), *judged))  # both may name labels that are nearly equal
     rng = generator(config.seed, "check")
-    drawn = distinct_rows(dataset.train.X, dataset.train.y, rng, SOME_ROWS)
+    drawn = rng.permutation(len(dataset.train.y))[: 2 * SOME_ROWS]
     X, y = rows_of(dataset.train.X, drawn), np.asarray(dataset.train.y)[drawn]
+    distinct = np.sort(np.unique(X, axis=0, return_index=True)[1])[:SOME_ROWS]
     params = initial_params(config, dataset, np.float64)
-    yield initial_loss(params, X, y)
-    yield penalty_rises(params, X, y, config.solver.reg)
-    yield gradients_agree(params, X[:FEW_ROWS], y[:FEW_ROWS], config.solver.reg, rng)
-    yield few_rows_memorised(params, X[:FEW_ROWS], y[:FEW_ROWS])
+    yield from network_findings(params, X[distinct], y[distinct], config.solver.reg, rng)
 
 
 def table_findings(config: Config) -> Iterator[Finding]:
@@ -112,16 +109,25 @@ def data_findings(dataset: Dataset) -> Iterator[Finding]:
     shape = f"{counted(dataset.n_features, 'feature')}, {counted(len(dataset.classes), 'class')}"
     yield Finding("ok", f"rows: {sizes}; {shape}")
     yield from (Finding("note", note) for note in dataset.notes)
-    counts = np.bincount(dataset.train.y, minlength=len(dataset.classes))
-    yield class_counts(counts, dataset.classes)
-    names = dataset.preparation.feature_names
+    y, names = dataset.train.y, dataset.preparation.feature_names
+    counts = np.bincount(y)
+    pairs = [f"{label}: {count:,}" for label, count in zip(dataset.classes, counts, strict=True)]
+    words = ", ".join(pairs[:SHOWN_CLASSES]) + (", ..." if len(pairs) > SHOWN_CLASSES else "")
+    if counts.max() > 10 * counts.min():
+        yield Finding("note", f"classes are imbalanced ({words}); see solver.class_weight=balanced")
+    else:
+        yield Finding("ok", f"training rows by class: {words}")
     low, high, rms, hashes = scan(dataset.train.X)
-    yield ranges(low, high, rms, names)
+    words = f"features as the model gets them run from {low.min():.4g} to {high.max():.4g}"
+    k = int(rms.argmax())  # standardised, the root mean squares are 1
+    if rms[k] > UNSCALED:
+        yield Finding("note", f"{words}; {names[k]} is of order {rms[k]:.3g}: try data.scale=standardize")
+    else:
+        yield Finding("ok", words)
     constant = np.flatnonzero(low == high)
     if constant.size:
         which = some([names[k] for k in constant], SHOWN_COLUMNS)
         yield Finding("note", f"features that are constant over the training rows: {which}")
-    y = dataset.train.y
     known, first, same = np.unique(hashes, return_index=True, return_inverse=True)
     if repeated := len(y) - len(known):
         yield Finding("note", f"training rows that repeat an earlier one: {repeated:,}")
@@ -133,67 +139,38 @@ def data_findings(dataset: Dataset) -> Iterator[Finding]:
             yield Finding("note", f"{name} rows that are also training rows: {shared:,} of {len(part.y):,}")
 
 
-def class_counts(counts: NDArray[np.intp], classes: Any) -> Finding:
-    """Count the training rows of each class; a class without rows cannot be learned."""
-    if missing := [label for label, count in zip(classes, counts, strict=True) if not count]:
-        return Finding("FAIL", f"classes without a training row: {some(missing, SHOWN_CLASSES)}; add rows of them")
-    pairs = [f"{label}: {count:,}" for label, count in zip(classes, counts, strict=True)]
-    words = ", ".join(pairs[:SHOWN_CLASSES]) + (", ..." if len(pairs) > SHOWN_CLASSES else "")
-    if counts.max() > 10 * counts.min():
-        return Finding("note", f"classes are imbalanced ({words}); see solver.class_weight=balanced")
-    return Finding("ok", f"training rows by class: {words}")
-
-
-def ranges(low: Array, high: Array, rms: Array, names: Sequence[str]) -> Finding:
-    """Check that the features, as the model gets them, are of order 1: standardised, their root mean squares are 1."""
-    words = f"features as the model gets them run from {low.min():.4g} to {high.max():.4g}"
-    k = int(rms.argmax())
-    if rms[k] > UNSCALED:
-        return Finding("note", f"{words}; {names[k]} is of order {rms[k]:.3g}: try data.scale=standardize")
-    return Finding("ok", words)
-
-
-def initial_loss(params: Params, X: Array, y: Array, function: LossAndGradients = loss_and_gradients) -> Finding:
-    """Check that the loss is that of guessing, ln C, with W2 so small that all scores are near 0."""
-    largest = float(np.abs(forward(params, X)).max())
-    small = params._replace(W2=params.W2 * min(1.0, SMALL_SCORE / max(largest, 1e-300)))
-    loss, guessing = function(small, X, y, 0.0)[0], math.log(params.n_classes)
-    actual = function(params, X, y, 0.0)[0]
+def network_findings(params: Params, X: Array, y: Array, reg: float, rng: Generator) -> Iterator[Finding]:
+    """Yield findings on loss, penalty and gradients at the start, and on whether a few of the rows can be learned."""
+    largest, guessing = float(np.abs(forward(params, X)).max()), math.log(params.n_classes)
+    small = params._replace(W2=params.W2 * min(1.0, SMALL_SCORE / max(largest, 1e-300)))  # so that scores are near 0
+    loss, drawn = loss_and_gradients(small, X, y, 0.0)[0], loss_and_gradients(params, X, y, 0.0)[0]
     words = f"loss at the start {loss:.4f} with W2 scaled down, ln {params.n_classes} = {guessing:.4f}"
     if not abs(loss - guessing) <= FAR_FROM_LN_C * guessing:
-        return Finding("FAIL", f"{words}: the loss or the scores are wrong")
-    if actual > 3 * guessing:
-        return Finding("note", f"{words}; but {actual:.4g} as W2 is drawn: see data.scale, model.init, model.init_std")
-    return Finding("ok", f"{words}; {actual:.4f} as W2 is drawn")
+        yield Finding("FAIL", f"{words}: the loss or the scores are wrong")
+    elif drawn > 3 * guessing:
+        yield Finding("note", f"{words}; but {drawn:.4g} as W2 is drawn: see data.scale, model.init, model.init_std")
+    else:
+        yield Finding("ok", f"{words}; {drawn:.4f} as W2 is drawn")
 
+    r = reg or 1e-3
+    weights = [W for W in (params.W1, params.W2) if W is not None]
+    with_reg, rise = loss_and_gradients(params, X, y, r)[0], r / 2 * sum(float(np.square(W).sum()) for W in weights)
+    words = f"loss rises from {drawn:.6f} to {with_reg:.6f} with reg {r:g}"
+    if abs(with_reg - drawn - rise) <= 1e-6 * rise + 1e-12 * abs(drawn):
+        yield Finding("ok", words)
+    else:
+        yield Finding("FAIL", f"{words}; expected a rise of {rise:.6g}: the penalty is wrong")
 
-def penalty_rises(
-    params: Params, X: Array, y: Array, reg: float, function: LossAndGradients = loss_and_gradients
-) -> Finding:
-    """Check that the loss rises with reg, by r/2 times the sum of squared weights."""
-    reg = reg or 1e-3
-    without, with_reg = function(params, X, y, 0.0)[0], function(params, X, y, reg)[0]
-    squares = sum(float(np.square(W).sum()) for W in (params.W1, params.W2) if W is not None)
-    expected = reg / 2 * squares
-    words = f"loss rises from {without:.6f} to {with_reg:.6f} with reg {reg:g}"
-    if not abs(with_reg - without - expected) <= 1e-6 * expected + 1e-12 * abs(without):
-        return Finding("FAIL", f"{words}; expected a rise of {expected:.6g}: the penalty is wrong")
-    return Finding("ok", words)
-
-
-def gradients_agree(
-    params: Params, X: Array, y: Array, reg: float, rng: Generator, function: LossAndGradients = loss_and_gradients
-) -> Finding:
-    """Compare the gradients on these rows with differences of the loss and with a reference."""
-    reference = {"ones vectors": REFERENCES["ones vectors"]}
-    n_weights = sum(W.size for W in (params.W1, params.W2) if W is not None)
-    probed = max(PROBED_AT_LEAST, min(PROBED, PROBED * LARGE // n_weights))
-    result = check_gradients(function, params, X, y, reg, against=reference, max_entries=probed, rng=rng)
-    if not result.passed:
-        return Finding("FAIL", f"gradients on {len(X)} rows are wrong; 'twolayer gradcheck CONFIG' shows where")
-    worst = max((one.error for one in result.comparisons if not one.only_rounding), default=0.0)
-    words = f"gradients on {len(X)} rows agree with differences and a reference"
-    return Finding("ok", f"{words} (largest error {worst:.1e})")
+    X, y, reference = X[:FEW_ROWS], y[:FEW_ROWS], {"ones vectors": REFERENCES["ones vectors"]}
+    probed = max(PROBED_AT_LEAST, min(PROBED, PROBED * LARGE // sum(W.size for W in weights)))
+    result = check_gradients(loss_and_gradients, params, X, y, reg, against=reference, max_entries=probed, rng=rng)
+    if result.passed:
+        worst = max((one.error for one in result.comparisons if not one.only_rounding), default=0.0)
+        words = f"gradients on {len(X)} rows agree with differences and a reference"
+        yield Finding("ok", f"{words} (largest error {worst:.1e})")
+    else:
+        yield Finding("FAIL", f"gradients on {len(X)} rows are wrong; 'twolayer gradcheck CONFIG' shows where")
+    yield few_rows_memorised(params, X, y)
 
 
 def few_rows_memorised(params: Params, X: Array, y: Array) -> Finding:
@@ -218,14 +195,6 @@ def few_rows_memorised(params: Params, X: Array, y: Array) -> Finding:
         if norm < CONVERGED_GRADIENT:
             return Finding("ok", f"{words}, the lowest possible without a hidden layer")
     return Finding("FAIL", f"{words}; try more hidden units, data.scale=standardize, and look at the labels")
-
-
-def distinct_rows(X: RowSource, y: Array, rng: Generator, limit: int) -> NDArray[np.intp]:
-    """Return the numbers of at most `limit` training rows, drawn at random, that all differ from each other."""
-    drawn = rng.permutation(len(y))[: 2 * limit]
-    _, first = np.unique(rows_of(X, drawn), axis=0, return_index=True)
-    chosen: NDArray[np.intp] = drawn[np.sort(first)][:limit]
-    return chosen
 
 
 def rows_of(X: RowSource, numbers: NDArray[np.intp]) -> Array:

@@ -16,7 +16,7 @@ import click
 import numpy as np
 
 from twolayer.config import config_from_dict, config_schema, dump_config, yaml_value
-from twolayer.config.yaml_reader import MAX_BYTES
+from twolayer.config.document import MAX_BYTES
 from twolayer.data.columns import ColumnChoice, Reading, require_distinct
 from twolayer.data.csv_reader import CsvFile
 from twolayer.data.files import ENDINGS, TEXT_ENDINGS, format_of

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from twolayer.config.errors_report import KeyPath, Report, file_problem, hint_for
+from twolayer.config.document import Document, KeyPath, Report, file_problem, hint_for
 from twolayer.config.models import Config
 from twolayer.config.rules import (
     DEPENDENT_DEFAULTS,
@@ -26,7 +26,6 @@ from twolayer.config.rules import (
     path_of,
 )
 from twolayer.config.schema import choices, expected, known_keys
-from twolayer.config.yaml_reader import Document
 from twolayer.utils.text import did_you_mean, expected_got, nearest, printable, shown
 
 _SHORT = 60  # characters of a value that a message repeats

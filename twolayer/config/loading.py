@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from twolayer.config.checking import check
-from twolayer.config.errors_report import KeyPath, Place, Report, dotted
+from twolayer.config.document import MAX_DEPTH, Document, KeyPath, Report, apply_override, parse_scalar, read_document
 from twolayer.config.models import KEYS, Config
 from twolayer.config.rules import DEPENDENT_DEFAULTS, OWNED_KEYS, path_of
 from twolayer.config.schema import choices
-from twolayer.config.yaml_reader import MAX_DEPTH, Document, parse, parse_scalar, read_document
-from twolayer.utils.text import plain, printable, shown
+from twolayer.utils.text import printable
 
 _MOST_CHOICES = 8  # that a comment lists
 _PLAIN = re.compile(r"[A-Za-z0-9_./-][A-Za-z0-9_./ +-]*(?<! )")
@@ -66,34 +65,6 @@ def config_from_dict(
     config = check(document, report, {}, require_files=require_files)
     config._source = source
     return config
-
-
-def apply_override(document: Document, override: str, number: int, report: Report) -> None:
-    """Put one `KEY=VALUE`, the one of this number, into the document; its key is judged with all others."""
-    key, equals, text = override.partition("=")
-    place = Place(f"override {plain(override, 80)}", number, 0)
-    path: KeyPath = tuple(key.strip().split("."))
-    if not equals or not all(path):
-        report.add((), "expected KEY=VALUE, e.g. solver.reg=1e-3", place, judged=True)
-        return
-    value = parse(text, lambda line, column: place, report, root=path)
-    if value is None:
-        return
-    if not isinstance(document.data, dict):
-        return  # the file holds no mapping, which is reported as its problem
-    holder = document.data
-    for depth, part in enumerate(path[:-1], start=1):
-        if holder.get(part) is None:
-            holder[part] = {}
-            document.places[path[:depth]] = place
-        holder = holder[part]
-        if not isinstance(holder, dict):
-            around = path[:depth]
-            report.add(path, f"{dotted(around)} is {shown(holder)} here, which has no keys inside", place, judged=True)
-            return
-    document.replaced.setdefault(path, holder.get(path[-1], ...))
-    holder[path[-1]] = value.data
-    document.places = {p: at for p, at in document.places.items() if p[: len(path)] != path} | value.places
 
 
 def _plain_copy(value: Any, path: KeyPath, report: Report) -> Any:

@@ -5,9 +5,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from twolayer.config.errors_report import KeyPath, Report
+from twolayer.config.document import Document, KeyPath, Report
 from twolayer.config.models import KEYS
-from twolayer.config.yaml_reader import Document
 from twolayer.network import settings
 from twolayer.network.optim import OPTIMIZERS
 from twolayer.network.settings import OWNERS

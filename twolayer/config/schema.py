@@ -6,9 +6,10 @@ from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
 
-from twolayer.config.errors_report import KeyPath
-from twolayer.config.models import Config
+from twolayer.config.document import KeyPath
+from twolayer.config.models import Config, SweepFile
 from twolayer.config.rules import OWNED_KEYS, default_of
 from twolayer.network.fields import range_in_words
 
@@ -111,26 +112,18 @@ def _entry(key: str, schema: Schema) -> str:
 
 
 @cache
-def _inlined(model: type[BaseModel]) -> Schema:
-    """Return a model's schema with each reference replaced by what it refers to."""
-    schema = model.model_json_schema()
-    definitions = schema.pop("$defs", {})
-
-    def inline(part: Any) -> Any:
-        if isinstance(part, list):
-            return [inline(item) for item in part]
-        if not isinstance(part, dict):
-            return part
-        referred = definitions[part["$ref"].rpartition("/")[2]] if "$ref" in part else {}
-        return {key: inline(value) for key, value in {**referred, **part}.items() if key != "$ref"}
-
-    inlined: Schema = inline(schema)
-    return inlined
+def _definitions() -> dict[str, Schema]:
+    """Return the schema of each model by the name by which others refer to it."""
+    models: Any = [(Config, "validation"), (SweepFile, "validation")]
+    definitions: dict[str, Schema] = models_json_schema(models, ref_template="{model}")[1]["$defs"]
+    return definitions
 
 
 def _branches(schema: Schema) -> Iterator[Schema]:
-    """Yield the alternatives of a schema."""
-    if alternatives := schema.get("anyOf") or schema.get("oneOf"):
+    """Yield the alternatives of a schema, in place of a reference those of what it refers to."""
+    if "$ref" in schema:
+        yield from _branches(_definitions()[schema["$ref"]])
+    elif alternatives := schema.get("anyOf") or schema.get("oneOf"):
         for alternative in alternatives:
             yield from _branches(alternative)
     else:
@@ -139,7 +132,7 @@ def _branches(schema: Schema) -> Iterator[Schema]:
 
 def _at(path: KeyPath, model: type[BaseModel]) -> list[Schema]:
     """Return the forms that the value at `path` may have."""
-    branches = list(_branches(_inlined(model)))
+    branches = list(_branches(_definitions()[model.__name__]))
     for part in path:
         if isinstance(part, int):
             inner = [branch.get("items") for branch in branches]

@@ -10,11 +10,9 @@ from typing import Any, NamedTuple
 
 from twolayer.config import Config, load_config
 from twolayer.config.checking import check_types
-from twolayer.config.errors_report import KeyPath, Report, file_problem
-from twolayer.config.loading import apply_override
+from twolayer.config.document import KeyPath, Report, apply_override, file_problem, read_document
 from twolayer.config.models import Fold, SweepFile
 from twolayer.config.schema import known_keys
-from twolayer.config.yaml_reader import read_document
 from twolayer.sweep.space import FORMS, Dimension, Value, check_corners, config_with, read_dimension
 from twolayer.utils.columns import larger_is_better, needs_validation
 from twolayer.utils.errors import ConfigError

@@ -12,8 +12,7 @@ import numpy as np
 
 from twolayer.config import Config
 from twolayer.config.checking import check
-from twolayer.config.errors_report import ConfigProblem, KeyPath, Place, Report, hint_for
-from twolayer.config.yaml_reader import Document
+from twolayer.config.document import ConfigProblem, Document, KeyPath, Place, Report, hint_for
 from twolayer.utils.errors import ConfigError
 from twolayer.utils.text import shown
 

@@ -1,27 +1,36 @@
 """YAML text or file -> plain data with the place of every key, from ruamel's nodes within limits of size, depth and
-aliases. Everything wrong with the text itself goes to the report. Sweep files are read here as well.
+aliases; and the report of all problems of a file at once. Sweep files are read here as well.
 
 Nothing but strings, numbers, booleans, nulls, lists and mappings can come out."""
 
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
-from twolayer.config.errors_report import KeyPath, Place, Report, file_problem
+from twolayer.utils.errors import ConfigError
 from twolayer.utils.files import open_to_read
-from twolayer.utils.text import shown
+from twolayer.utils.text import did_you_mean, plain, shown
+
+KeyPath = tuple[str | int, ...]  # ("data", "train", "features"), list items by their number
 
 MAX_BYTES = 256 * 1024
 MAX_VALUES = 10_000  # aliases counted as often as they are used
 MAX_DEPTH = 20
+MAX_PROBLEMS = 50
 _MAX_DIGITS = 400
+_MAX_SHOWN = 60  # characters of a key
+_MAX_LISTED = 1000  # files
 
 # The core schema of YAML 1.2: `1e-3` is a float, `no` and `1:30` are strings.
 _NULL = re.compile(r"~|null|Null|NULL|")
@@ -40,6 +49,96 @@ _IN_PLAIN_WORDS = {  # what ruamel's message has in it: ours
     "maximum depth": _TOO_DEEP,
     "another document": "a second document starts here ('---'); one file holds one config",
 }
+
+
+class Place(NamedTuple):
+    """Where something was written."""
+
+    source: str  # the file's name as it was given, or `override KEY=VALUE`
+    line: int  # from 1; of overrides: which of them
+    column: int  # from 1; 0 of overrides
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.line}:{self.column}" if self.column else self.source
+
+
+class ConfigProblem(NamedTuple):
+    """One thing that is wrong."""
+
+    path: KeyPath  # () for the document as a whole
+    message: str  # `expected Y, got X; what to do`
+    place: Place | None  # None where nothing was read from a text
+
+    def __str__(self) -> str:
+        parts = [str(self.place or ""), dotted(self.path), self.message]
+        return ": ".join(part for part in parts if part)
+
+
+@dataclass
+class Report:
+    """The problems found so far, and the paths whose values have one: nothing more is reported about those."""
+
+    problems: list[ConfigProblem] = field(default_factory=list)
+    unusable: set[KeyPath] = field(default_factory=set)
+
+    def add(self, path: KeyPath, message: str, place: Place | None, *, judged: bool = False) -> None:
+        """Add a problem; `judged`: the value at the path is checked all the same, as a duplicate key's first one."""
+        self.problems.append(ConfigProblem(path, message, place))
+        if not judged:
+            self.unusable.add(path)
+
+    def is_inside_unusable(self, path: KeyPath) -> bool:
+        """Return whether the value at this path, or one around it, has a problem."""
+        return any(path[:end] in self.unusable for end in range(len(path) + 1))
+
+    def is_usable(self, path: KeyPath) -> bool:
+        """Return whether no value at this path, inside it or around it has a problem."""
+        return not (self.is_inside_unusable(path) or any(bad[: len(path)] == path for bad in self.unusable))
+
+    def error(self) -> ConfigError:
+        """Return all problems in the order of their places, files before overrides."""
+
+        def order(problem: ConfigProblem) -> tuple[bool, int, int]:
+            _, line, column = problem.place or ("", 0, 1)
+            return column == 0, line, column
+
+        ordered = sorted(self.problems, key=order)
+        lines = [str(problem) for problem in ordered[:MAX_PROBLEMS]]
+        if len(ordered) > MAX_PROBLEMS:
+            lines.append(f"... and {len(ordered) - MAX_PROBLEMS} more problems")
+        return ConfigError(lines)
+
+
+def dotted(path: KeyPath) -> str:
+    """Return `solver.class_weight.3`, list items as `data.ignore[0]`; names that would spoil the line are quoted."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+            continue
+        is_plain = 0 < len(part) <= _MAX_SHOWN and part.isprintable() and not part.isspace()
+        text += ("." if text else "") + (part if is_plain else shown(part))
+    return text
+
+
+def hint_for(name: str, known: Sequence[str]) -> str:
+    """Return `; did you mean 'learning_rate'?`, or the known names if none is close."""
+    return did_you_mean(name, known) or (f"; known: {', '.join(known)}" if known else "")
+
+
+def file_problem(path: os.PathLike[str] | str) -> str:
+    """Return why a file cannot be read, with the nearest name in its folder if it does not exist; "" if it can."""
+    try:
+        open_to_read(Path(path), follow=True).close()
+    except FileNotFoundError:
+        folder, name = os.path.split(path)
+        with suppress(OSError), os.scandir(folder or ".") as entries:
+            return "no such file" + did_you_mean(name, (entry.name for entry in islice(entries, _MAX_LISTED)))
+        return "no such file"
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}"
+    return ""
+
 
 PlaceOf = Callable[[int, int], Place]  # of a line and a column, both from 1
 
@@ -76,10 +175,7 @@ class Refused(Exception):
 
 def read_document(path: Path | str, report: Report) -> Document | None:
     """Return the document in a UTF-8 file, or None with a problem in the report, which names the file as given here."""
-
-    def place_of(line: int, column: int) -> Place:
-        return Place(str(path), line, column)
-
+    place_of = partial(Place, str(path))
     try:
         text = _read_text(Path(path))
     except Refused as error:
@@ -109,6 +205,34 @@ def parse(text: str, place_of: PlaceOf, report: Report, root: KeyPath = ()) -> D
         return None
     reader.places.setdefault(root, place_of(1, 1))
     return Document(data, reader.places)
+
+
+def apply_override(document: Document, override: str, number: int, report: Report) -> None:
+    """Put one `KEY=VALUE`, the one of this number, into the document; its key is judged with all others."""
+    key, equals, text = override.partition("=")
+    place = Place(f"override {plain(override, 80)}", number, 0)
+    path: KeyPath = tuple(key.strip().split("."))
+    if not equals or not all(path):
+        report.add((), "expected KEY=VALUE, e.g. solver.reg=1e-3", place, judged=True)
+        return
+    value = parse(text, lambda line, column: place, report, root=path)
+    if value is None:
+        return
+    if not isinstance(document.data, dict):
+        return  # the file holds no mapping, which is reported as its problem
+    holder = document.data
+    for depth, part in enumerate(path[:-1], start=1):
+        if holder.get(part) is None:
+            holder[part] = {}
+            document.places[path[:depth]] = place
+        holder = holder[part]
+        if not isinstance(holder, dict):
+            around = path[:depth]
+            report.add(path, f"{dotted(around)} is {shown(holder)} here, which has no keys inside", place, judged=True)
+            return
+    document.replaced.setdefault(path, holder.get(path[-1], ...))
+    holder[path[-1]] = value.data
+    document.places = {p: at for p, at in document.places.items() if p[: len(path)] != path} | value.places
 
 
 def parse_scalar(text: str) -> Any:
