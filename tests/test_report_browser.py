@@ -8,7 +8,7 @@ from browser import BROWSER, DRIVER, FIND, new_browser
 from PIL import Image
 from view_runs import config_with, made_history, made_run
 
-from twolayer.views.report.page import write_report
+from twolayer.views.report import write_report
 from twolayer.views.run_data import read_run
 from twolayer.views.style import OKABE_ITO
 

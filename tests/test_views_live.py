@@ -13,8 +13,10 @@ from twolayer.commands.watch import command as watch
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.logs import HISTORY_COLUMNS, read_history
 from twolayer.utils.errors import RunError, TwoLayerError
-from twolayer.views.live import following, server
-from twolayer.views.live.following import Follower, LiveRun, LogTail
+from twolayer.views import following
+from twolayer.views import watch as watching
+from twolayer.views.following import Follower, LiveRun, LogTail
+from twolayer.views.watch import MOST, RunList, WatchPage
 
 
 @pytest.fixture(autouse=True)
@@ -197,7 +199,7 @@ def test_a_look_at_many_runs_ends_in_time_and_continues_at_the_next(tmp_path, mo
 def lines_of(page, panel):
     """The points of each line of a panel, by run and column."""
     return {
-        (path.name, name): line.data_source.data["x"]
+        (Path(path).name, name): line.data_source.data["x"]
         for (path, _, shown), lines in page.curves.lines.items()
         for name, line in lines.items()
         if shown == panel
@@ -211,8 +213,6 @@ LOSS_SCALES = {"linear": "Linear", "log": "Log", "auto": "Log"}
 def page(tmp_path):
     """A page on a folder of a good run, one without a hidden layer and broken ones, and its follower."""
     document = pytest.importorskip("bokeh.document").Document()
-    from twolayer.views.live.page import WatchPage
-
     nothing = np.full(40, np.nan)
     layer = dict.fromkeys(("dead_share", "activation_min", "activation_median", "activation_max"), nothing)
     made_live_run(tmp_path / "good", steps=[(k, 1 + k // 50, 0.5) for k in range(1, 2000)])
@@ -221,7 +221,7 @@ def page(tmp_path):
         (made_live_run(tmp_path / name) / "history.csv").write_bytes(content)
     (made_live_run(tmp_path / "model") / "best.npz").write_bytes(b"no zip")
     page = WatchPage(document, Follower([tmp_path]))
-    page.list._choose(
+    page.list.choose(
         [str(tmp_path / name) for name in ("good", "linear", "columns", "text", "empty", "header", "model")]
     )
     page.look()
@@ -245,9 +245,9 @@ def test_the_page_draws_good_runs_beside_broken_ones_over_every_axis_and_panel(p
 
 def test_the_page_explains_the_run_that_was_chosen_last(page, tmp_path):
     for name, words in (("good", "to repeat it"), ("empty", "No epoch has ended yet"), ("model", "best.npz")):
-        others = [path for path in page.list._looks if Path(path).name != name]
-        page.list._choose(others)
-        page.list._choose([*others, str(tmp_path / name)])
+        others = [path for path in page.list.looks if Path(path).name != name]
+        page.list.choose(others)
+        page.list.choose([*others, str(tmp_path / name)])
         page.look()
         assert words in page.words.text
         assert page.words.text.startswith(f"<h3>{name}: finished")
@@ -255,8 +255,6 @@ def test_the_page_explains_the_run_that_was_chosen_last(page, tmp_path):
 
 def test_a_zoom_shows_every_epoch_of_a_long_run_and_all_of_it_after(tmp_path):
     document = pytest.importorskip("bokeh.document").Document()
-    from twolayer.views.live.page import WatchPage
-
     made_live_run(tmp_path / "long", history=made_history(20_000, noise=0.05))
     page = WatchPage(document, Follower([tmp_path]))
     assert len(lines_of(page, "loss")["long", "val_loss"]) <= 1000
@@ -281,8 +279,6 @@ def test_the_best_run_is_first_and_every_cell_is_text_or_a_number(page, tmp_path
 
 def test_sound_runs_are_drawn_before_diverged_ones_and_the_newest_before_the_best(tmp_path):
     document = pytest.importorskip("bokeh.document").Document()
-    from twolayer.views.live.page import WatchPage
-
     for k in range(8):  # the later, the worse
         folder = made_live_run(tmp_path / f"run{k}", history=made_history(5, val_accuracy=[0.9 - 0.1 * k] * 5))
         os.utime(folder / "environment.json", (1e9 + k, 1e9 + k))
@@ -290,29 +286,25 @@ def test_sound_runs_are_drawn_before_diverged_ones_and_the_newest_before_the_bes
         (tmp_path / f"run{k}" / "summary.json").write_text(f'{{"status": "{status}"}}')
     with RunFolder(tmp_path / "run5").lock():
         page = WatchPage(document, Follower([tmp_path]))
-    assert [run.data.name for run in page.list.chosen_runs()] == ["run5", "run6", "run0", "run2", "run3"]
-    assert page.list.focus().data.name == "run5"
+    assert [Path(path).name for path in page.list.looks] == ["run5", "run6", "run0", "run2", "run3"]
+    assert Path(page.list.focus).name == "run5"
     assert "the newest and the best" in page.head.text
 
 
 def test_no_more_runs_are_drawn_than_there_are_looks_and_those_that_stay_keep_theirs():
     pytest.importorskip("bokeh")
-    from twolayer.views.live.run_list import MOST, RunList
-
     table = RunList()
-    table._runs = {str(k): LiveRun(Path(str(k))) for k in range(2 * MOST)}
-    table._choose(["1", "2", "3"])
-    before = list(table.chosen_runs().values())
-    table._choose([str(k) for k in range(2, 2 * MOST)])
-    looks = list(table.chosen_runs().values())
+    table.runs = {str(k): LiveRun(Path(str(k))) for k in range(2 * MOST)}
+    table.choose(["1", "2", "3"])
+    before = list(table.looks.values())
+    table.choose([str(k) for k in range(2, 2 * MOST)])
+    looks = list(table.looks.values())
     assert len(looks) == len(set(looks)) == MOST
     assert looks[:2] == before[1:]
 
 
 def test_no_heading_of_the_table_is_cut_however_many_keys_differ(tmp_path):
     document = pytest.importorskip("bokeh.document").Document()
-    from twolayer.views.live.page import WatchPage
-
     keys = {"learning_rate": 0.1, "reg": 0.5, "batch_size": 32, "max_grad_norm": 1.0, "patience": 7, "epochs": 9}
     made_live_run(tmp_path / "a")
     made_live_run(tmp_path / "b", model__hidden=7, **{f"solver__{name}": value for name, value in keys.items()})
@@ -334,7 +326,7 @@ def test_without_a_folder_the_runs_of_train_and_the_trials_of_sweeps_are_followe
     (tmp_path / "runs/sweeps/letter/journal.jsonl").touch()
     monkeypatch.chdir(tmp_path)
     asked = []
-    monkeypatch.setattr(server, "serve", lambda places, *rest: asked.extend(places))
+    monkeypatch.setattr(watching, "serve", lambda places, *rest: asked.extend(places))
     CliRunner().invoke(watch, ["--no-open"], catch_exceptions=False, standalone_mode=False)
     follower = Follower(asked)
     assert follower.look()
@@ -346,12 +338,12 @@ def test_a_port_in_use_gives_the_next_free_one_and_an_address_of_another_machine
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        assert server._free_port("127.0.0.1", port) != port
+        assert watching._free_port("127.0.0.1", port) != port
     with pytest.raises(TwoLayerError, match=r"--address 192\.0\.2\.1 --port 5020: .*; choose another"):
-        server._free_port("192.0.2.1", 5020)
+        watching._free_port("192.0.2.1", 5020)
 
 
 def test_only_names_of_this_machine_may_call_the_server():
-    assert server._hosts("127.0.0.1") == ["127.0.0.1", "localhost"]
-    assert server._hosts("10.0.0.7")[0] == "10.0.0.7"
-    assert "*" not in "".join(server._hosts("0.0.0.0"))
+    assert watching._hosts("127.0.0.1") == ["127.0.0.1", "localhost"]
+    assert watching._hosts("10.0.0.7")[0] == "10.0.0.7"
+    assert "*" not in "".join(watching._hosts("0.0.0.0"))

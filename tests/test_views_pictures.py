@@ -8,20 +8,13 @@ import pytest
 from PIL import Image
 
 from twolayer.views.evaluation import reliability
-from twolayer.views.report.pictures import (
-    figure_uri,
-    image_shape_of,
-    pixels_uri,
-    reliability_figure,
-    row_picture,
-    weights_picture,
-)
+from twolayer.views.report import image_shape_of, picture_uri, reliability_figure, row_picture, weights_picture
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 7), (28, 28), (5, 4, 3), (32, 32, 3)])
 def test_pixels_come_back_as_they_were(shape):
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    kind, _, content = pixels_uri(pixels).partition(",")
+    kind, _, content = picture_uri(pixels).partition(",")
     assert kind == "data:image/png;base64"
     picture = Image.open(io.BytesIO(base64.b64decode(content)))
     np.testing.assert_array_equal(np.asarray(picture.convert("RGB" if pixels.ndim == 3 else "L")), pixels)
@@ -33,7 +26,7 @@ def test_a_reliability_diagram_has_a_dot_for_each_bin_and_larger_ones_for_more_r
     dots = figure.axes[0].collections[-1]
     np.testing.assert_allclose(dots.get_offsets(), [[0.6, 0.0], [0.9, 7 / 8]])
     assert dots.get_sizes()[1] > dots.get_sizes()[0]
-    assert figure_uri(figure).startswith("data:image/png;base64,")
+    assert picture_uri(figure).startswith("data:image/png;base64,")
 
 
 def test_a_row_is_drawn_from_black_to_white():

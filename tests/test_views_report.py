@@ -10,12 +10,11 @@ import pytest
 from view_runs import config_with, made_history, made_run
 
 from twolayer.runs.checkpoint import write_arrays
+from twolayer.views import report as report_page
 from twolayer.views.diagnosis import diagnose
 from twolayer.views.evaluation import confusion_matrix, reliability
-from twolayer.views.report import page
-from twolayer.views.report.page import html, write_report
-from twolayer.views.report.rows import RawRows
-from twolayer.views.run_data import read_run
+from twolayer.views.report import class_table, confusion_table, write_report
+from twolayer.views.run_data import RawRows, read_run
 
 EVIL = [
     "</script><script>alert(1)</script>",
@@ -65,7 +64,7 @@ def with_rows(monkeypatch, X, names=None):
     X = np.asarray(X, object if names else None)
     preparation = SimpleNamespace(form=None, feature_names=names or range(X.shape[1]), image_shape=None)
     monkeypatch.setattr(
-        page, "raw_rows", lambda run, part, chosen, numbers: RawRows(X[chosen], chosen, chosen, preparation)
+        report_page, "raw_rows", lambda run, part, chosen, numbers: RawRows(X[chosen], chosen, chosen, preparation)
     )
 
 
@@ -188,7 +187,7 @@ def test_the_confusion_matrix_and_class_table_agree_with_scikit_learn():
     y, predicted = found["test_y"], found["test_proba"].argmax(axis=1)
     counts = confusion_matrix(y, predicted, 5)
     np.testing.assert_array_equal(counts, metrics.confusion_matrix(y, predicted))
-    text = Page(html.class_table(counts, list("vwxyz"))).text
+    text = Page(class_table(counts, list("vwxyz"))).text
     for label, *figures in zip("vwxyz", *metrics.precision_recall_fscore_support(y, predicted), strict=True):
         assert f"{label} {figures[0]:.3f} {figures[1]:.3f} {figures[2]:.3f} {figures[3]}" in text
 
@@ -196,9 +195,9 @@ def test_the_confusion_matrix_and_class_table_agree_with_scikit_learn():
 def test_many_classes_are_listed_by_their_largest_confusions():
     counts = np.diag(np.full(60, 9))
     counts[3, 5], counts[7, 2] = 8, 4
-    text = Page(html.confusion_table(counts, [f"c{k}" for k in range(60)])).text
+    text = Page(confusion_table(counts, [f"c{k}" for k in range(60)])).text
     assert "c3 as c5 8 c7 as c2 4" in text
-    assert len(html.confusion_table(counts, range(60))) < 5000
+    assert len(confusion_table(counts, range(60))) < 5000
 
 
 def test_differing_keys_are_in_the_table_of_runs_and_shared_ones_are_folded(tmp_path):
@@ -233,7 +232,7 @@ def test_mistakes_without_a_picture_are_one_table_with_the_first_columns(tmp_pat
 
 @pytest.mark.parametrize(("labels", "tall"), [("ABCDEFGHIJ", False), ([f"a long name {k}" for k in range(26)], True)])
 def test_long_class_names_are_upright_above_a_wide_matrix(labels, tall):
-    table = html.confusion_table(np.eye(len(labels), dtype=int), labels)
+    table = confusion_table(np.eye(len(labels), dtype=int), labels)
     assert ('class="matrix tall"' in table) is tall
 
 

@@ -39,7 +39,7 @@ def command(
     twolayer report runs/digits --image 8x8
     twolayer report runs/rate-* -o rates.html
     """
-    from twolayer.views.report.page import write_report
+    from twolayer.views.report import write_report
     from twolayer.views.run_data import load_runs
 
     shape = _image_shape(image)

@@ -26,7 +26,7 @@ def command(places: tuple[Path, ...], no_open: bool, port: int, address: str) ->
     ssh -L 5020:127.0.0.1:5020 MACHINE twolayer watch --no-open     then open http://127.0.0.1:5020/ here
     """
     from twolayer.utils.errors import RunError
-    from twolayer.views.live.server import serve
+    from twolayer.views.watch import serve
 
     folders = [place.absolute() for place in places or DEFAULT_PLACES]
     for place, folder in zip(places, folders[: len(places)], strict=True):

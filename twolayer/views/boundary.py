@@ -20,8 +20,7 @@ from twolayer.utils.files import CANNOT_READ, explained, held, write_atomically
 from twolayer.utils.text import shown
 from twolayer.views import style
 from twolayer.views.panels import PANELS, panel_lines
-from twolayer.views.report.rows import raw_rows
-from twolayer.views.run_data import RunData, RunGroup
+from twolayer.views.run_data import RunData, RunGroup, raw_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,1 +1,0 @@
-"""A page that follows runs while they train."""
