@@ -16,12 +16,10 @@ from twolayer.network.backprop import loss_and_gradients
 from twolayer.network.model import Params, init_params
 from twolayer.network.optim import OPTIMIZERS
 from twolayer.network.schedules import SCHEDULES
-from twolayer.network.settings import SolverSettings
+from twolayer.network.settings import MONITORS, SolverSettings
 from twolayer.runs.logs import HISTORY_COLUMNS
 from twolayer.solver.solver import Solver
 from twolayer.solver.state import Best
-from twolayer.solver.state_dict import restore, state_arrays, state_header
-from twolayer.utils.columns import MONITORS
 from twolayer.utils.errors import DivergedError, MonitorError
 from twolayer.utils.randomness import generator
 
@@ -297,10 +295,10 @@ def test_a_state_saved_between_any_two_chunks_continues_to_the_same_bits(problem
     for stop_after in range(1, n_events, 5):
         stopped = new_solver()
         first = list(itertools.islice(stopped.run(), stop_after))
-        arrays = {name: array.copy() for name, array in state_arrays(stopped).items()}
-        header = json.loads(json.dumps(state_header(stopped)))
+        arrays = {name: array.copy() for name, array in stopped.state_arrays().items()}
+        header = json.loads(json.dumps(stopped.state_header()))
         resumed = new_solver()
-        restore(resumed, arrays, header, same_rows=True)
+        resumed.restore(arrays, header, same_rows=True)
         records = [chunk.record for chunk in first if chunk.record is not None] + list(resumed)
         assert records == whole
         assert same(resumed.params, straight.params)
@@ -318,7 +316,7 @@ def test_an_epoch_whose_last_batch_weighs_nothing_has_no_gradient_norm_and_resum
     assert [record["gradient_norm"] for record in whole] == [None] * 3
     first, second = (Solver(params, X, y, epochs=3, engine=engine, **settings) for _ in range(2))
     next(iter(first))
-    restore(second, state_arrays(first), state_header(first), same_rows=True)
+    second.restore(first.state_arrays(), first.state_header(), same_rows=True)
     assert list(second) == whole[1:]
     assert same(second.best_params, straight.best_params)
 
@@ -331,7 +329,7 @@ def test_a_solver_that_has_run_takes_the_checkpoint_of_another_training(problem)
     next(epochs)
     next(epochs)  # what an interruption would return to is the state of step 1, as the checkpoint's
     next(iter(first))
-    restore(used, state_arrays(first), state_header(first), same_rows=True)
+    used.restore(first.state_arrays(), first.state_header(), same_rows=True)
     assert list(used) == list(first)
     assert same(used.params, first.params)
 
@@ -373,7 +371,7 @@ def test_a_divergence_is_explained_by_rows_of_the_training_alone(problem):
     solver = Solver(*problem, batch_size=27, learning_rate=0.01, epochs=1)
     next(iter(solver.run()))
     last = Solver(*problem, batch_size=27, learning_rate=1e200, epochs=1)
-    restore(last, state_arrays(solver), state_header(solver), same_rows=True)
+    last.restore(solver.state_arrays(), solver.state_header(), same_rows=True)
     last._gathered[1][:] = 1e6  # the last batch has 26 rows: one place is left over
     with pytest.raises(DivergedError, match="diverged at step 2") as caught:
         list(last)

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hi
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, PrivateAttr, Tag, create_model
 from pydantic.fields import FieldInfo
 
-from twolayer.network.settings import DEPENDENT_DEFAULTS, OWNERS, SolverSettings, settings_in_order
-from twolayer.utils.columns import MONITORS
+from twolayer.network.settings import DEPENDENT_DEFAULTS, MONITORS, OWNERS, SolverSettings, settings_in_order
 
 NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]

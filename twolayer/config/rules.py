@@ -9,8 +9,7 @@ from twolayer.config.document import Document, KeyPath, Report
 from twolayer.config.models import KEYS
 from twolayer.network import settings
 from twolayer.network.optim import OPTIMIZERS
-from twolayer.network.settings import OWNERS
-from twolayer.utils.columns import needs_hidden_layer, needs_validation
+from twolayer.network.settings import OWNERS, needs_hidden_layer, needs_validation
 from twolayer.utils.text import shown
 
 # key: (the key that chooses, the choices that use it)

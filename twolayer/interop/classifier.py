@@ -20,11 +20,10 @@ from sklearn.utils.validation import check_is_fitted, validate_data  # type: ign
 
 from twolayer.interop import fit
 from twolayer.interop.fit import FLOATS, Callback, FitRows, Scorer, encode, rows_and_labels
-from twolayer.network.checks import refuse_masked, require_weights
+from twolayer.network.checks import finite_rows, refuse_masked, require_weights
 from twolayer.network.model import Array, Init, Params, forward, softmax
 from twolayer.network.schedules import SCHEDULES
 from twolayer.network.settings import EngineName
-from twolayer.solver.inputs import finite_rows
 
 _BLOCK_ROWS = 4096  # predicted at a time
 

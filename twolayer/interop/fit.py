@@ -21,11 +21,9 @@ from sklearn.utils.validation import validate_data  # type: ignore[import-untype
 from twolayer.network.checks import checked_params, refuse_masked
 from twolayer.network.fields import check_settings, count, setting
 from twolayer.network.model import Array, Init, Params, init_params
-from twolayer.network.settings import SolverSettings
+from twolayer.network.settings import MONITORS, SolverSettings, needs_validation
 from twolayer.solver.metrics import balanced_class_weights
 from twolayer.solver.solver import Solver
-from twolayer.solver.state_dict import restore, state_arrays, state_header
-from twolayer.utils.columns import MONITORS, needs_validation
 from twolayer.utils.errors import DivergedError, MonitorError
 from twolayer.utils.progress import ProgressBar
 from twolayer.utils.randomness import generator
@@ -150,7 +148,7 @@ def resolve_monitor(
 
 
 class Checkpoint(NamedTuple):
-    """A solver's state between two calls of fit, see `state_dict`; the header has its optimizer and seed as well."""
+    """A solver's state between two calls of fit, see `Solver.restore`; the header has its optimizer and seed as well."""
 
     arrays: dict[str, Array]
     header: dict[str, Any]
@@ -171,7 +169,7 @@ def resume_from(solver: Solver, checkpoint: Checkpoint) -> None:
         if got != expected:
             raise ValueError(f"training cannot continue with other {what}: expected {expected}, got {got}; fit a clone")
     new_best = solver.progress.best
-    restore(solver, checkpoint.arrays, checkpoint.header, same_rows=False)
+    solver.restore(checkpoint.arrays, checkpoint.header, same_rows=False)
     done = solver.progress
     best = done.best if done.best.monitor == new_best.monitor else new_best
     if done.stopped_early:
@@ -334,6 +332,6 @@ def _set_fitted(model: Any, solver: Solver, records: list[dict[str, float]], *, 
     model.train_loss_curve_ = history["train_loss"]
     measured = any(np.isfinite(history["val_loss"]))
     model.validation_loss_curve_ = history["val_loss"] if measured else None
-    arrays = {name: array.copy() for name, array in state_arrays(solver).items()}
+    arrays = {name: array.copy() for name, array in solver.state_arrays().items()}
     settings = {"optimizer": solver.settings.optimizer, "seed": solver.settings.seed}
-    model._checkpoint = Checkpoint(arrays, state_header(solver) | settings)
+    model._checkpoint = Checkpoint(arrays, solver.state_header() | settings)

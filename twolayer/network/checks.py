@@ -66,6 +66,26 @@ def require_weights(name: str, weights: Any, n: int) -> Array:
     return checked
 
 
+def weights_near_one(name: str, weights: Any, n: int) -> Array | None:
+    """Return `require_weights`, or None, divided by a power of two so that the largest is just below 1: only their
+    ratios count, and any float type has room for such numbers."""
+    if weights is None:
+        return None
+    checked = require_weights(name, weights, n)
+    scaled: Array = np.ldexp(checked, -int(np.frexp(checked.max())[1]))
+    return scaled
+
+
+def finite_rows(X: Array, dtype: np.dtype[Any], name: str) -> Array:
+    """Return numbers X (N, D) in another float type, in C order; raise ValueError for one that is not finite there."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        ready = np.ascontiguousarray(X, dtype)
+    if not np.isfinite(ready).all():
+        row, column = np.argwhere(~np.isfinite(ready))[0]
+        raise ValueError(f"{name}: expected finite {dtype} numbers, got {X[row, column]} in row {row}, column {column}")
+    return ready
+
+
 def require_shape(name: str, shape: tuple[int, ...], params: Params) -> None:
     """Raise ValueError if a shape is not (N, D), N >= 1, with the D of the parameters."""
     D = params.n_features

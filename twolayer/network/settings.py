@@ -10,6 +10,28 @@ from twolayer.network.schedules import SCHEDULES, Schedule, ScheduleNumbers
 
 EngineName = Literal["numpy", "numba"]
 
+# The columns of a history that may pick the best parameters.
+MONITORS = (
+    "val_accuracy", "val_loss", "train_accuracy", "train_loss", "val_f1", "val_balanced_accuracy", "val_auc", "penalty",
+    "gradient_norm", "update_ratio_W1", "update_ratio_W2", "weight_norm_W1", "weight_norm_W2", "dead_share",
+    "activation_min", "activation_median", "activation_max",
+)  # fmt: skip
+
+
+def larger_is_better(column: str) -> bool:
+    """Return True for an accuracy, F1, AUC or a custom score; of all other columns, less is better."""
+    return column.endswith(("accuracy", "score", "f1", "auc"))
+
+
+def needs_validation(column: str) -> bool:
+    """Return whether the column has values only with validation rows."""
+    return column.startswith("val_")
+
+
+def needs_hidden_layer(column: str) -> bool:
+    """Return whether the column has values only with a hidden layer."""
+    return column.endswith("W1") or column.startswith(("dead_", "activation_"))
+
 
 @dataclass(frozen=True, kw_only=True)
 class SolverSettings(Hyperparameters, Schedule):

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twolayer.network.settings import MONITORS
 from twolayer.utils import files
-from twolayer.utils.columns import MONITORS
 from twolayer.utils.errors import RunError
 from twolayer.utils.files import explained, read_at_most
 from twolayer.utils.text import shown

@@ -7,32 +7,37 @@
         evaluate, keep the best parameters, stop if patience has run out
 
 What the solver has done so far is plain data, so a run can be saved between any two chunks and resumed from there,
-bit for bit; see `state_dict`."""
+bit for bit; see `Solver.restore`."""
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from twolayer.data.rows import ArrayRows
 from twolayer.network.backprop import penalty
-from twolayer.network.checks import checked_params
+from twolayer.network.checks import (
+    checked_params,
+    finite_rows,
+    numbers,
+    require_classes,
+    require_shape,
+    weights_near_one,
+)
 from twolayer.network.model import Array, Params, flat_copy, flat_zeros
 from twolayer.network.optim import OPTIMIZERS
 from twolayer.network.schedules import learning_rates
 from twolayer.network.settings import EngineName, SolverSettings
 from twolayer.solver.engine import Engine, NonFiniteStepError, NumpyEngine, TrainingState, blas_threads, chunk_steps
-from twolayer.solver.inputs import fitting_rows, fitting_weights
 from twolayer.solver.metrics import Evaluator, RowSource, hidden_activity, weight_changes
-from twolayer.solver.state import Best, Chunk, Record, SolverProgress, explain_divergence
+from twolayer.solver.state import Best, Chunk, Record, SolverProgress, divergence, require_monitor
 from twolayer.utils.blas import at_most_threads
-from twolayer.utils.columns import require_monitor
-from twolayer.utils.errors import DivergedError
 from twolayer.utils.randomness import generator
-from twolayer.utils.text import did_you_mean
+from twolayer.utils.text import did_you_mean, printable
 
 
 def make_engine(name: EngineName, state: TrainingState, settings: SolverSettings, batch_size: int) -> Engine:
@@ -61,6 +66,17 @@ def _checked(given: dict[str, Any]) -> SolverSettings:
             stacklevel=3,
         )
     return settings
+
+
+def _ready_rows(X: Any | RowSource, y: Any, params: Params, what: str = "") -> tuple[RowSource, NDArray[Any]]:
+    """Return rows and classes as the solver reads them, X (N, D) in the parameters' float type unless it is a
+    `RowSource`; raise ValueError, with `what` before X and y, if they do not fit or a number of X is not finite."""
+    is_source = hasattr(X, "take") and not hasattr(X, "__array__") and not hasattr(X, "toarray")
+    rows: Any = X if is_source else numbers(f"{what}X", X)
+    require_shape(f"{what}X", rows.shape, params)
+    y = require_classes(f"{what}y", y, rows.shape[0], params.n_classes)
+    source: RowSource = X if is_source else ArrayRows(finite_rows(rows, params.dtype, f"{what}X"))
+    return source, y if np.can_cast(y.dtype, np.intp) else y.astype(np.intp)
 
 
 class Solver:
@@ -118,9 +134,13 @@ class Solver:
         """
         self.settings = _checked(settings)
         params = checked_params(params)
-        self._X, self._y = fitting_rows(X, y, params)
+        self._X, self._y = _ready_rows(X, y, params)
         self._n_rows = len(self._y)
-        self._row_weights, self._class_weights = fitting_weights(row_weights, class_weights, self._y, params.n_classes)
+        self._row_weights = weights_near_one("row_weights", row_weights, self._n_rows)
+        self._class_weights = weights_near_one("class_weights", class_weights, params.n_classes)
+        weighing = self._y if self._row_weights is None else self._y[self._row_weights > 0]
+        if self._class_weights is not None and not self._class_weights[weighing].any():
+            warnings.warn("class_weights: no row has a weight above 0, so the training changes nothing", stacklevel=2)
         self._make_evaluators(params, validation)
         self._score = score
         n_slots = OPTIMIZERS[self.settings.optimizer].n_slots
@@ -165,7 +185,7 @@ class Solver:
             if not (isinstance(validation, tuple | list) and len(validation) == 2):
                 raise ValueError(f"validation: expected a pair (X, y), got {type(validation).__name__}")
             X, y = validation
-            rows = fitting_rows(X, y, params, "validation ")
+            rows = _ready_rows(X, y, params, "validation ")
             self._evaluate_validation = Evaluator(params, *rows, by_class=True)
 
     @property
@@ -224,10 +244,46 @@ class Solver:
         if self._before_step == self.progress.step:
             _copy_state(self._before, self.state)
 
-    def restart_from(self, progress: SolverProgress, updates: int) -> None:
-        """Take the numbers in `state` for those after this progress and this many updates."""
-        self.progress, self.state.t = progress, updates
-        self._before_step = None
+    def state_arrays(self) -> dict[str, Array]:
+        """Return the parameters as W1, b1, W2, b2; the best as best/W1, ...; the optimiser's state as slot0/W1, ..."""
+        parts = {"": self.params, "best/": self.best_params}
+        parts |= {f"slot{k}/": slot.params for k, slot in enumerate(self.state.slots)}
+        return {prefix + name: array for prefix, part in parts.items() for name, array in part.named().items()}
+
+    def state_header(self) -> dict[str, Any]:
+        """Return everything else that a checkpoint needs, for JSON: the progress and the count of updates."""
+        return {"updates": self.state.t, "progress": asdict(self.progress)}
+
+    def restore(self, arrays: Mapping[str, Array], header: Mapping[str, Any], *, same_rows: bool) -> None:
+        """Put a solver, made with the settings and the data of the run, where the checkpoint was.
+
+        `arrays` and `header` are from an untrusted file; after an error the solver's state is undefined. With
+        `same_rows` the checkpoint is from training on as many rows as the solver has, so its counts must fit.
+
+        Raises:
+            ValueError: if arrays or header are not those of such a solver; the caller knows which file it was.
+        """
+        for name, array in self.state_arrays().items():
+            given = arrays.get(name)
+            if given is None or given.shape != array.shape or given.dtype != array.dtype:
+                what = "nothing" if given is None else f"{given.dtype} {given.shape}"
+                raise ValueError(f"array {name}: expected {array.dtype} {array.shape}, got {what}")
+            if not name.startswith("slot") and not np.isfinite(given).all():  # a mean of squares may overflow
+                raise ValueError(f"array {name}: expected finite numbers, got NaN or infinity")
+            np.copyto(array, given)
+        try:
+            found, updates = SolverProgress.from_header(header["progress"]), header["updates"]
+            if same_rows:
+                best, own = found.best, self.progress.best
+                if found.step // self.steps_per_epoch != found.epoch or best.epoch > found.epoch:
+                    raise ValueError(f"step {found.step} in epoch {found.epoch}")
+                if (best.monitor, best.tie_breaker) != (own.monitor, own.tie_breaker):
+                    raise ValueError(f"monitor is {best.monitor!r}")
+                if type(updates) is not int or not 0 <= updates <= found.step:
+                    raise ValueError(f"updates is {updates!r}")
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"the header is not that of this training's checkpoint: {printable(str(error))}") from None
+        self.progress, self.state.t, self._before_step = found, updates, None
 
     def _end_epoch(self) -> Chunk:
         """Do the epoch's last step, a chunk of its own; then the record, the best parameters, the decision to stop."""
@@ -238,8 +294,18 @@ class Solver:
             loss = float(chunk.losses[-1]) if finite_loss else math.nan
             error = NonFiniteStepError(chunk.losses, loss, self._engine.gradient_norm)
             rows = self._gathered[1][: chunk.batch_rows[-1]]
-            raise self._diverged(chunk.first_step, float(chunk.rates[-1]), error, rows)
-        self._finish_epoch(record)
+            raise divergence(chunk.first_step, float(chunk.rates[-1]), error, self.params, rows, self.settings)
+        done, settings = self.progress, self.settings
+        best = done.best.after_epoch(record, settings.min_delta)
+        best_params = self.params.copy() if best.epoch == record["epoch"] else self.best_params
+        scale = done.plateau_scale
+        # The plateau and the patience share one count: the rate drops after every `plateau_patience` such epochs.
+        due = best.bad_epochs > 0 and best.bad_epochs % (settings.plateau_patience or 1) == 0
+        if due and settings.schedule == "plateau":
+            scale *= settings.factor
+        stop = settings.patience is not None and best.bad_epochs >= settings.patience
+        progress = SolverProgress(done.epoch + 1, done.step + 1, best, scale, stop)
+        self.progress, self.best_params = progress, best_params
         return chunk._replace(record=record)
 
     def _run_chunk(self, n_steps: int, measure: bool = False) -> Chunk:
@@ -258,12 +324,10 @@ class Solver:
             losses = self._engine.run(X, y, weights, rates, measure=measure, objective=self.settings.objective)
         except NonFiniteStepError as error:
             bad = len(error.losses)
-            raise self._diverged(first_step + bad + 1, float(rates[bad]), error, X) from None
+            step, rate = first_step + bad + 1, float(rates[bad])
+            raise divergence(step, rate, error, self.params, X, self.settings) from None
         batch_rows = np.minimum(size, stop - start - size * np.arange(n_steps))
         return Chunk(self.progress.epoch + 1, first_step + 1, rates, losses, batch_rows)
-
-    def _diverged(self, step: int, rate: float, error: NonFiniteStepError, X: Array) -> DivergedError:
-        return DivergedError(explain_divergence(step, rate, error, self.params, X, self.settings))
 
     def _order(self) -> NDArray[Any]:
         """Return the order in which this epoch visits the rows: a permutation, the same at every call."""
@@ -305,19 +369,6 @@ class Solver:
             **hidden_activity(train),
         }
         return record if self._score is None else {**record, "score": float(self._score(self.params))}
-
-    def _finish_epoch(self, record: Record) -> None:
-        done, settings = self.progress, self.settings
-        best = done.best.after_epoch(record, settings.min_delta)
-        best_params = self.params.copy() if best.epoch == record["epoch"] else self.best_params
-        scale = done.plateau_scale
-        # The plateau and the patience share one count: the rate drops after every `plateau_patience` such epochs.
-        due = best.bad_epochs > 0 and best.bad_epochs % (settings.plateau_patience or 1) == 0
-        if due and settings.schedule == "plateau":
-            scale *= settings.factor
-        stop = settings.patience is not None and best.bad_epochs >= settings.patience
-        progress = SolverProgress(done.epoch + 1, done.step + 1, best, scale, stop)
-        self.progress, self.best_params = progress, best_params
 
 
 def _copy_state(source: TrainingState, target: TrainingState) -> None:

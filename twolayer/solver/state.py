@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from types import UnionType
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twolayer.network.model import Array, Params
-from twolayer.network.settings import SolverSettings
+from twolayer.network.settings import MONITORS, SolverSettings, larger_is_better, needs_hidden_layer, needs_validation
 from twolayer.solver.engine import NonFiniteStepError
-from twolayer.utils.columns import larger_is_better
-from twolayer.utils.errors import MonitorError
+from twolayer.utils.errors import DivergedError, MonitorError
+from twolayer.utils.text import did_you_mean, expected_got
+
+_MOST = 10**15  # epochs or steps: more than any training can have done
 
 Record = dict[str, float | None]
 
@@ -64,6 +67,20 @@ class Best:
         return after
 
 
+def require_monitor(monitor: str, *, validation: bool, hidden: bool, score: bool, n_classes: int) -> None:
+    """Raise ValueError for a column that no record has, or that has no values in a training without validation rows,
+    a hidden layer or a custom score."""
+    if monitor not in MONITORS and not (monitor == "score" and score):
+        expected = f"one of {', '.join(MONITORS)}, or score with a custom metric"
+        raise ValueError(f"monitor: {expected_got(expected, repr(monitor), did_you_mean(monitor, MONITORS))}")
+    if needs_validation(monitor) and not validation:
+        raise ValueError(f"monitor {monitor!r} needs validation rows")
+    if monitor == "val_auc" and n_classes != 2:
+        raise ValueError(f"monitor 'val_auc' needs two classes, got {n_classes}; use val_balanced_accuracy or val_f1")
+    if needs_hidden_layer(monitor) and not hidden:
+        raise ValueError(f"monitor {monitor!r} needs a hidden layer")
+
+
 class Chunk(NamedTuple):
     """What happened in K consecutive steps."""
 
@@ -85,15 +102,45 @@ class SolverProgress:
     plateau_scale: float = 1.0  # the product of the drops of schedule `plateau`
     stopped_early: bool = False  # patience has run out
 
+    @classmethod
+    def from_header(cls, header: Mapping[str, Any]) -> SolverProgress:
+        """Return what `dataclasses.asdict` wrote into the header of a checkpoint, an untrusted file.
+
+        One of version 0.1 lacks some fields: there `bad_epochs` did not count ties, and the plateau had a count and a
+        best value of its own.
+
+        Raises:
+            KeyError, TypeError, ValueError: for anything else.
+        """
+        values, best = dict(header), {"reference": header["best"]["value"], **header["best"]}
+        if "plateau" in values:
+            values["plateau_scale"] = values.pop("plateau")["scale"]
+        progress: SolverProgress = _made(cls, {**values, "best": _made(Best, best)})
+        return progress
+
+
+def _made(kind: type[Any], values: Mapping[str, Any]) -> Any:
+    """Make a dataclass of all its values, each of its declared type, whole numbers 0 or more; else raise ValueError."""
+    types = get_type_hints(kind)
+    if set(values) != set(types):
+        raise ValueError(f"{kind.__name__} needs {sorted(types)}")
+    for name, value in values.items():
+        allowed = get_args(types[name]) if isinstance(types[name], UnionType) else (types[name],)
+        fits = isinstance(value, allowed) and (bool in allowed or not isinstance(value, bool))
+        fits = fits or (float in allowed and type(value) is int)
+        if not fits or (type(value) is int and not 0 <= value <= _MOST):
+            raise ValueError(f"{name} is {value!r}")
+    return kind(**values)
+
 
 LARGE_FEATURE = 50.0  # standardised rows stay far below this
 LARGE_GRADIENT = 10.0  # ordinary ones are around 1
 
 
-def explain_divergence(
+def divergence(
     step: int, rate: float, error: NonFiniteStepError, params: Params, X: Array, settings: SolverSettings
-) -> str:
-    """Return the message of a DivergedError: where, with which numbers, and what to try as far as they point.
+) -> DivergedError:
+    """Return the error that says where it was, with which numbers, and what to try as far as they point.
 
     `step`, from 1, went wrong, or after it the training loss was not finite; X (n, D) are some rows of the training.
     """
@@ -115,4 +162,4 @@ def explain_divergence(
         remedies.insert(0, f"data.scale: standardize (a feature reaches {largest:.3g})")
     if settings.max_grad_norm is None and not error.gradient_norm < LARGE_GRADIENT:
         remedies.append("solver.max_grad_norm: 1")
-    return f"{message}. Try {', or '.join(remedies)}"
+    return DivergedError(f"{message}. Try {', or '.join(remedies)}")

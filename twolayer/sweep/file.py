@@ -13,8 +13,8 @@ from twolayer.config.checking import check_types
 from twolayer.config.document import KeyPath, Report, apply_override, file_problem, read_document
 from twolayer.config.models import Fold, SweepFile
 from twolayer.config.schema import known_keys
+from twolayer.network.settings import larger_is_better, needs_validation
 from twolayer.sweep.space import FORMS, Dimension, Value, check_corners, config_with, read_dimension
-from twolayer.utils.columns import larger_is_better, needs_validation
 from twolayer.utils.errors import ConfigError
 from twolayer.utils.text import nearest, shown
 

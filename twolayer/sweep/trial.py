@@ -21,11 +21,11 @@ from typing import Any, NamedTuple
 from twolayer.config import config_from_dict, dump_config
 from twolayer.config.checking import data_files
 from twolayer.network.model import Array
+from twolayer.network.settings import larger_is_better
 from twolayer.runs.checkpoint import read_arrays
 from twolayer.runs.folder import RunFolder, create_run_folder_at
 from twolayer.runs.logs import logged_rows, read_history
 from twolayer.sweep.journal import Outcome
-from twolayer.utils.columns import larger_is_better
 from twolayer.utils.errors import DivergedError, RunError
 from twolayer.utils.files import CANNOT_READ, explained, leftovers, read_whole, require_regular, sha256_of
 from twolayer.utils.workers.pool import Ask, Job, JobResult, JobStoppedError, Pool, UnusableWorkerError

@@ -21,7 +21,6 @@ from twolayer.runs.logs import HISTORY_COLUMNS, HistoryLog, StepsLog, read_histo
 from twolayer.solver.metrics import Evaluator, probabilities
 from twolayer.solver.solver import Solver
 from twolayer.solver.state import Chunk, Record
-from twolayer.solver.state_dict import state_arrays, state_header
 from twolayer.training.build import refit_rows
 from twolayer.utils.blas import at_most_threads
 from twolayer.utils.errors import RunError
@@ -80,8 +79,8 @@ def checkpoint_file(
     """Return last.npz: all that the training needs to resume, with its settings, the SHA-256 of its data files (by
     path) and the length of its logs."""
     header = {"kind": "checkpoint", "settings": settings_of(config), "data": sorted(digests.values())}
-    header |= state_header(solver)
-    return packed(state_arrays(solver), {**header, "history_rows": history_rows, "steps_rows": steps_rows})
+    header |= solver.state_header()
+    return packed(solver.state_arrays(), {**header, "history_rows": history_rows, "steps_rows": steps_rows})
 
 
 class Recorder:

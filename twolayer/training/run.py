@@ -22,7 +22,6 @@ from twolayer.runs.logs import logged_rows
 from twolayer.runs.saved_model import Model, load_model
 from twolayer.solver.solver import Solver
 from twolayer.solver.state import Chunk, Record
-from twolayer.solver.state_dict import restore
 from twolayer.training.build import make_solver, read_data, refit_rows
 from twolayer.training.recorder import FREE_KEYS, Recorder, checkpoint_file, model_file, refit_in, settings_of
 from twolayer.utils.errors import DivergedError, RunError
@@ -148,7 +147,7 @@ def resume(
         solver, warned = _make_solver(config, dataset)
         today = describe_environment(dataset.digests, config.solver.engine)
         try:
-            restore(solver, arrays, header, same_rows=True)
+            solver.restore(arrays, header, same_rows=True)
         except ValueError as error:  # a changed key or data file, if that is why, says more than an array's shape
             _require_same_run(folder, header, stored, config, today, begun=0, force=True)
             raise RunError(f"{folder.last}: {error}") from None

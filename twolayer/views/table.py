@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from twolayer.utils.columns import larger_is_better
+from twolayer.network.settings import larger_is_better
 from twolayer.utils.text import did_you_mean, plain
 from twolayer.views.run_data import ENDED, FIGURES, Cell, RunData, differing_keys, short_names, value_text
 
