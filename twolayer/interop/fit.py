@@ -148,7 +148,7 @@ def resolve_monitor(
 
 
 class Checkpoint(NamedTuple):
-    """A solver's state between two calls of fit, see `Solver.restore`; the header has its optimizer and seed as well."""
+    """A solver's state between two calls of fit, see `Solver`; the header has its optimizer and seed as well."""
 
     arrays: dict[str, Array]
     header: dict[str, Any]
