@@ -20,7 +20,7 @@ from typing import Any
 
 import click
 
-from twolayer.sweep import points, report, search, trial
+from twolayer.sweep import points, search, trial
 from twolayer.sweep.search import run_sweep
 from twolayer.utils.workers.cluster import ClusterAddress
 from twolayer.utils.workers.pool import Job, JobResult
@@ -140,7 +140,7 @@ class InstantPool:
 def many_trials(n_trials: int) -> dict[str, float]:
     """Return what a sweep of trials that take no time costs the caller."""
     search.LocalPool = InstantPool  # type: ignore[misc,assignment]
-    report._draw = lambda *arguments: None  # type: ignore[assignment]
+    search._draw = lambda *arguments: None  # type: ignore[assignment]
     with tempfile.TemporaryDirectory() as scratch:
         path, folder = write_sweep(Path(scratch), n_trials), Path(scratch) / "out"
         before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
@@ -176,7 +176,7 @@ def main(
     from benchmarks import growth  # by this name, the workers can import it
 
     trial.train_there = growth.sleep_there
-    report._draw = lambda *arguments: None  # type: ignore[assignment]
+    search._draw = lambda *arguments: None  # type: ignore[assignment]
     os.environ[SECONDS_VARIABLE] = str(seconds)
     click.echo(f"{os.cpu_count()} CPUs; a trial sleeps {seconds:g} s")
     for count in counts or (() if trials else WORKERS):

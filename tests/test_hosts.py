@@ -14,7 +14,7 @@ from sweep_files import InProcessPool
 pytest.importorskip("optuna")
 pytest.importorskip("distributed")
 from twolayer.runs.saved_model import load_model
-from twolayer.sweep import report, search
+from twolayer.sweep import search
 from twolayer.training import recorder
 from twolayer.training.run import train
 
@@ -32,7 +32,7 @@ def in_process(monkeypatch):
     """The same sweep on one machine trains in this process and draws nothing."""
     monkeypatch.setattr(search, "LocalPool", InProcessPool)
     monkeypatch.setattr(recorder, "draw_loss_curve", lambda *arguments, **options: None)
-    monkeypatch.setattr(report, "_draw", lambda *arguments: None)
+    monkeypatch.setattr(search, "_draw", lambda *arguments: None)
 
 
 @pytest.mark.parametrize(("sampler", "points"), [("grid", ", points: 3"), ("random", "")])

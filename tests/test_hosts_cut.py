@@ -12,7 +12,7 @@ from sweep_files import InProcessPool
 
 pytest.importorskip("optuna")
 pytest.importorskip("distributed")
-from twolayer.sweep import report, search
+from twolayer.sweep import search
 from twolayer.training import recorder
 
 pytestmark = pytest.mark.skipif(bool(reason := why_not()), reason=reason or "possible")
@@ -23,7 +23,7 @@ CUT_SECONDS = 20
 def test_a_network_cut_for_20_seconds_changes_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(search, "LocalPool", InProcessPool)
     monkeypatch.setattr(recorder, "draw_loss_curve", lambda *arguments, **options: None)
-    monkeypatch.setattr(report, "_draw", lambda *arguments: None)
+    monkeypatch.setattr(search, "_draw", lambda *arguments: None)
     with two_hosts(tmp_path / "hosts", PATIENT) as hosts:
         hosts.write_sweep("trials: 6\n", epochs=100)
         with hosts.scheduler_on_b():

@@ -22,7 +22,7 @@ from twolayer.__main__ import run as run_command
 from twolayer.config import load_config
 from twolayer.runs.logs import read_history
 from twolayer.sweep import file as sweep_file
-from twolayer.sweep import report, search
+from twolayer.sweep import search
 from twolayer.sweep.file import load_sweep
 from twolayer.sweep.search import run_sweep
 from twolayer.sweep.trial import Trial, TrialWorkers, run_trial
@@ -42,7 +42,7 @@ def in_process(monkeypatch):
     """Trains in this process and draws nothing, which takes most of the time of a small run."""
     monkeypatch.setattr(search, "LocalPool", InProcessPool)
     monkeypatch.setattr(recording, "draw_loss_curve", lambda *arguments, **options: None)
-    monkeypatch.setattr(report, "_draw", lambda *arguments: None)
+    monkeypatch.setattr(search, "_draw", lambda *arguments: None)
 
 
 def table(folder: Path) -> list[dict[str, str]]:
@@ -52,8 +52,8 @@ def table(folder: Path) -> list[dict[str, str]]:
 
 def test_a_sweep_leaves_ordinary_runs_a_ranked_table_pictures_and_a_config_to_train(tmp_path, monkeypatch):
     monkeypatch.setattr(search, "LocalPool", InProcessPool)
-    drawn, draw = [], report.curves_figure
-    monkeypatch.setattr(report, "curves_figure", lambda runs: (drawn.append(runs), draw(runs))[1])
+    drawn, draw = [], search.curves_figure
+    monkeypatch.setattr(search, "curves_figure", lambda runs: (drawn.append(runs), draw(runs))[1])
     folder = tmp_path / "out"
     path = write_sweep(tmp_path, "trials: 2\nseeds: 2\nrefit: true\n", base=SHORT)
     result = run_sweep(path, folder=folder)

@@ -18,10 +18,9 @@ pytest.importorskip("optuna")
 pytest.importorskip("distributed")
 from twolayer.config import load_config
 from twolayer.sweep import search, trial
-from twolayer.sweep.file import load_sweep
-from twolayer.sweep.journal import Outcome, require_same_sweep
+from twolayer.sweep.file import load_sweep, require_same_sweep
 from twolayer.sweep.search import run_sweep
-from twolayer.sweep.trial import require_own_data, train_there
+from twolayer.sweep.trial import Outcome, require_own_data, train_there
 from twolayer.utils.errors import TwoLayerError
 from twolayer.utils.files import read_json
 from twolayer.utils.version import __version__

@@ -38,7 +38,7 @@ worker: 3
     ]
     hiden, form, negative, word, choice, seed, sampler, trials, worker = found
     assert hiden.endswith("no key of a config; did you mean 'model.hidden'?")
-    assert "unknown form; did you mean 'log_uniform'?" in form
+    assert "unknown key; did you mean 'log_uniform'?" in form
     assert negative.endswith("expected a number of at least 0, got -1")
     assert word.endswith("expected a number of at least 0, got 'many'")
     assert choice.endswith("did you mean 'momentum'?")
@@ -58,17 +58,20 @@ def test_problems_of_the_base_are_in_the_same_report_with_their_own_places(tmp_p
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ("solver.reg: {uniform: [1, 0]}", "expected the lower end first"),
-        ("solver.reg: {uniform: [0]}", "expected two numbers, [LOW, HIGH], got [0]"),
+        ("solver.reg: {uniform: [1, 0]}", "expected two numbers, [LOW, HIGH], the lower one first, got a list of 2"),
+        ("solver.reg: {uniform: [0]}", "expected two numbers, [LOW, HIGH], the lower one first, got a list of 1"),
         ("solver.reg: {log_uniform: [0, 1]}", "expected a logarithmic range to start above 0, got 0"),
-        ("model.hidden: {integer: [1.5, 3]}", "expected two whole numbers"),
+        ("model.hidden: {integer: [1.5, 3]}", "space.model.hidden.integer[0]: expected a whole number, got 1.5"),
         ("model.hidden: {integer: [1, 8], step: 2}", "8 cannot be reached from 1 in steps of 2"),
         ("model.hidden: {integer: [1, 8], stepp: 7}", "unknown key; did you mean 'step'?"),
-        ("model.hidden: {integer: [1, 8], uniform: [1, 2]}", "two forms"),
-        ("model.hidden: []", "sweep.yaml:3:3: space.model.hidden: expected 1 to 1000 values, got 0"),
+        (
+            "model.hidden: {integer: [1, 8], uniform: [1, 2]}",
+            "expected one of uniform, log_uniform, integer, got uniform and integer",
+        ),
+        ("model.hidden: []", "sweep.yaml:3:3: space.model.hidden: expected a list of 1 to 1000 values or {uniform"),
         ("model.hidden: [4, 4]", "occurs more than once"),
-        ("model.hidden: [[4]]", "expected a number, text, true, false or null, got a list of 1"),
-        ("model.hidden: 4", "expected a list of values"),
+        ("model.hidden: [[4]]", "expected text or a number or true or false or null, got a list of 1"),
+        ("model.hidden: 4", "expected a list of 1 to 1000 values"),
         ("model.hidden: {integer: [1, 2000000]}", "at most 1000000"),
         ("solver.momentum: {uniform: [0.5, 1.0]}", "below 1"),
         ("data.label: [a]", "results on other rows do not compare"),
@@ -251,7 +254,7 @@ def test_shipped_sweeps_are_valid_and_every_key_of_theirs_is_commented(path):
 
 def test_the_space_needs_a_mapping(tmp_path):
     path = write_sweep(tmp_path, space=SPACE.partition("space:")[0] + "space: 3\n")
-    assert problems(path) == ["sweep.yaml:2:1: space: expected a mapping, got 3"]
+    assert problems(path) == ["sweep.yaml:2:1: space: expected a mapping of config keys to their values, got 3"]
 
 
 def test_a_point_with_another_optimizer_takes_that_ones_default_rate(tmp_path):

@@ -12,14 +12,13 @@ from sweep_files import BASE, write_sweep
 
 from twolayer.config.models import SweepFile
 from twolayer.sweep.file import Repeat, load_sweep
-from twolayer.sweep.journal import Journal, Outcome
-from twolayer.sweep.points import Point, boundary_warnings, ranked, winner_of, within_one_error
-from twolayer.sweep.report import refit_config
-from twolayer.sweep.space import Dimension
+from twolayer.sweep.points import Journal, Point, boundary_warnings, ranked, winner_of, within_one_error
+from twolayer.sweep.search import refit_config
+from twolayer.sweep.space import Dimension, Study
+from twolayer.sweep.trial import Outcome
 from twolayer.utils.errors import RunError
 
 pytest.importorskip("optuna")
-from twolayer.sweep.study import Study
 
 WIDTH = Dimension("model.hidden", "list", (4, 8, 16))
 RATE = Dimension("solver.learning_rate", "log_uniform", (0.01, 1.0), points=3)
@@ -27,7 +26,7 @@ NAME = Dimension("solver.optimizer", "list", ("sgd", "adam"))
 
 
 def study(sampler: str, pruner: str = "none", seed: int = 3) -> Study:
-    settings = SweepFile(base="base.yaml", space={}, sampler=sampler, seed=seed, pruner=pruner)
+    settings = SweepFile(base="base.yaml", space={"a.b": [1]}, sampler=sampler, seed=seed, pruner=pruner)
     return Study((WIDTH, RATE, NAME), settings, maximize=True, epochs=9)
 
 

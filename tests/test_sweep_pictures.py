@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from twolayer.sweep import report
+from twolayer.sweep import search
 from twolayer.sweep.points import Point
 
 
 @pytest.fixture
 def drawn(monkeypatch):
     """The figures that were written, for a look at what is in them."""
-    figures, save = [], report.save
-    monkeypatch.setattr(report, "save", lambda figure, path: (figures.append(figure), save(figure, path)))
+    figures, save = [], search.save
+    monkeypatch.setattr(search, "save", lambda figure, path: (figures.append(figure), save(figure, path)))
     return figures
 
 
@@ -23,7 +23,7 @@ def points_with(values):
 
 def test_values_and_names_that_look_like_formulas_are_drawn_unchanged(tmp_path, drawn):
     values = ["income_$_per_$", "$x", "^$^$", None, True]
-    report.draw_against_keys(points_with(values), {"k": False}, "val_accuracy", tmp_path / "a.png")
+    search.draw_against_keys(points_with(values), {"k": False}, "val_accuracy", tmp_path / "a.png")
     ticks = [text.get_text().replace(r"\$", "$") for text in drawn[0].axes[0].get_xticklabels()]
     assert sorted(ticks) == sorted(map(str, values))
 
@@ -38,7 +38,7 @@ def test_values_and_names_that_look_like_formulas_are_drawn_unchanged(tmp_path, 
     ],
 )
 def test_numbers_have_a_few_plain_ticks_on_their_own_scale(tmp_path, drawn, values, logarithmic, ticks):
-    report.draw_against_keys(points_with(values), {"k": logarithmic}, "val_loss", tmp_path / "a.png")
+    search.draw_against_keys(points_with(values), {"k": logarithmic}, "val_loss", tmp_path / "a.png")
     axes = drawn[0].axes[0]
     assert [text.get_text() for text in axes.get_xticklabels()] == ticks
     assert axes.get_xscale() == ("log" if logarithmic else "linear")

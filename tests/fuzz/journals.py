@@ -15,8 +15,7 @@ from tests.fuzz.campaign import Campaign, SurpriseError, Tally, memory_limit
 from tests.fuzz.damage import change
 from tests.fuzz.mutate import damaged
 from twolayer.sweep.file import Sweep, load_sweep
-from twolayer.sweep.journal import Journal
-from twolayer.sweep.points import Points, ranked
+from twolayer.sweep.points import Journal, Points, ranked
 from twolayer.utils.errors import TwoLayerError
 from twolayer.utils.randomness import generator
 

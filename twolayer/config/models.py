@@ -7,7 +7,7 @@ from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, PrivateAttr, Tag, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, PrivateAttr, Tag, create_model
 from pydantic.fields import FieldInfo
 
 from twolayer.network.settings import DEPENDENT_DEFAULTS, MONITORS, OWNERS, SolverSettings, settings_in_order
@@ -221,12 +221,37 @@ class RunConfig(Section):
     )
 
 
+def _rising(ends: list[Any]) -> list[Any]:
+    if not ends[0] < ends[1]:
+        raise ValueError
+    return ends
+
+
+_ENDS: dict[str, Any] = {"min_length": 2, "max_length": 2}
+_Ends = Annotated[list[float], Field(**_ENDS, json_schema_extra={"format": "ends"}), AfterValidator(_rising)]
+_WholeEnds = Annotated[list[int], Field(**_ENDS, json_schema_extra={"format": "whole ends"}), AfterValidator(_rising)]
+_Choices = Annotated[
+    list[str | float | bool | None], Field(min_length=1, max_length=1000, json_schema_extra={"format": "choices"})
+]
+
+
+class Range(Section):
+    """The values of a config key between two ends, both included, in one of three ways."""
+
+    uniform: _Ends = key(None, "[LOW, HIGH]: numbers, all equally likely")
+    log_uniform: _Ends = key(None, "[LOW, HIGH]: numbers above 0, spaced by ratios")
+    integer: _WholeEnds = key(None, "[LOW, HIGH]: whole numbers")
+    step: int = key(1, "distance of two integers", ge=1)
+    log: bool = key(False, "integers spaced by ratios")
+    points: int | None = key(None, "number of values that a grid takes; null: every integer", ge=2, le=1000)
+
+
 class SweepFile(Section):
     """A sweep file: the keys beside it that may be overridden are those of its base config, such as `solver.epochs`."""
 
     base: FilePath = key(..., "the config that every trial starts from, relative to the sweep file")
-    space: dict[str, Any] = key(
-        ..., "the config keys to vary, each with its values", json_schema_extra={"format": "mapping"}
+    space: dict[str, _Choices | Annotated[Range, Field(json_schema_extra={"format": "range"})]] = key(
+        ..., "the config keys to vary, each with its values", min_length=1, json_schema_extra={"format": "space"}
     )
     sampler: Literal["grid", "random", "tpe"] = key("random", "how the points are picked")
     seed: int = key(0, "seed of the sampler", ge=0, le=2**32 - 1)

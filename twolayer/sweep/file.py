@@ -1,28 +1,44 @@
 """A sweep file -> Sweep, or all problems of it and of its base config in one report, each with its place. Corners of
-the space are put into the base config and checked by the config's own rules before anything is trained."""
+the space are put into the base config and checked by the config's own rules before anything is trained. And the check
+that a resumed sweep is the same one."""
 
+import itertools
+import json
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from twolayer.config import Config, load_config
-from twolayer.config.checking import check_types
-from twolayer.config.document import KeyPath, Report, apply_override, file_problem, read_document
-from twolayer.config.models import Fold, SweepFile
+from twolayer.config import Config, by_dotted_key, load_config
+from twolayer.config.checking import check, check_types
+from twolayer.config.document import (
+    ConfigProblem,
+    Document,
+    KeyPath,
+    Place,
+    Report,
+    apply_override,
+    file_problem,
+    read_document,
+)
+from twolayer.config.models import KEYS, Fold, SweepFile
 from twolayer.config.schema import known_keys
+from twolayer.data.files import digest_of
+from twolayer.data.sources import files_of
 from twolayer.network.settings import larger_is_better, needs_validation
-from twolayer.sweep.space import FORMS, Dimension, Value, check_corners, config_with, read_dimension
-from twolayer.utils.errors import ConfigError
-from twolayer.utils.text import nearest, shown
-
-Complain = Callable[[KeyPath, str], None]
+from twolayer.sweep.space import Complain, Dimension, Value, read_dimension
+from twolayer.utils.errors import ConfigError, RunError
+from twolayer.utils.files import read_json, write_json
+from twolayer.utils.text import nearest, plain, shown
 
 # Keys that may change when a sweep is resumed: they change neither the points nor the result of one.
 FREE_KEYS = ("trials", "minutes", "workers", "refit", "dir")
 MAX_GRID = 100_000
+MAX_CORNERS = 500
+_OTHER_CHOICE = "not used by"  # how the rules' message about a key of another optimizer or schedule begins
 NOT_SEARCHED = {
     "seed": "the runs of a point differ in their seeds: set their number with 'seeds'",
     "data": "results on other rows do not compare; of the section data only scale and missing vary",
@@ -102,9 +118,12 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
     document = read_document(path, report)
     if document is None:
         raise report.error()
-    for_base = [override for override in overrides if _is_for_base(override)]
+    for_base, sections = [], known_keys(())
     for number, override in enumerate(overrides):
-        if override not in for_base:
+        section, dot, _ = override.partition("=")[0].strip().partition(".")
+        if dot and section in sections:  # a key of the base config
+            for_base.append(override)
+        else:
             apply_override(document, override, number, report)
 
     def complain(where: KeyPath, message: str) -> None:
@@ -144,25 +163,21 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
     return Sweep(path, base, tuple(space), settings)
 
 
-def _is_for_base(override: str) -> bool:
-    """Return whether an override names a key of the base config: one inside a section."""
-    section, dot, _ = override.partition("=")[0].strip().partition(".")
-    return bool(dot) and section in known_keys(())
-
-
 def _read_space(settings: SweepFile, report: Report, complain: Complain) -> list[Dimension]:
     space = []
     for key, value in settings.space.items():
         where = ("space", key)
-        if (problem := _key_problem(key)) is not None and report.is_usable(where):
-            complain(where, problem)
-        if not report.is_usable(where) or (dimension := read_dimension(key, value, where, complain)) is None:
+        if not report.is_usable(where):
             continue
-        if settings.sampler == "grid" and dimension.kind in ("uniform", "log_uniform") and dimension.points is None:
-            complain(where, "a grid needs the number of values: add points: 5, or give a list")
-        elif settings.sampler != "grid" and dimension.points is not None:
-            complain((*where, "points"), f"only used by sampler: grid, not by {settings.sampler}; remove it")
-        space.append(dimension)
+        if problem := _key_problem(key):
+            complain(where, problem)
+        elif dimension := read_dimension(key, value, complain):
+            if settings.sampler != "grid" and dimension.points is not None:
+                complain((*where, "points"), f"only used by sampler: grid, not by {settings.sampler}; remove it")
+            if settings.sampler == "grid" and dimension.kind in ("uniform", "log_uniform") and dimension.points is None:
+                complain(where, "a grid needs the number of values: add points: 5, or give a list")
+            else:
+                space.append(dimension)
     return space
 
 
@@ -198,9 +213,7 @@ def _check_together(
     space: Sequence[Dimension], settings: SweepFile, base: Config | None, overrides: Iterable[str], complain: Complain
 ) -> None:
     """Check what has to fit together in the sweep file itself."""
-    if not space:
-        complain(("space",), f"empty; expected config keys with {FORMS}")
-    elif settings.sampler == "grid" and _grid_size(space) > MAX_GRID:
+    if settings.sampler == "grid" and _grid_size(space) > MAX_GRID:
         complain(("space",), f"the grid has {_grid_size(space):,} points, at most {MAX_GRID:,} are possible")
     if settings.sampler != "grid" and settings.trials is None and settings.minutes is None:
         complain(("sampler",), f"{settings.sampler} never ends by itself: give a budget, trials or minutes")
@@ -218,3 +231,106 @@ def _check_together(
 
 def _grid_size(space: Sequence[Dimension]) -> int:
     return math.prod(len(dimension.grid()) for dimension in space)
+
+
+_End = tuple[str, Value, Place | None]  # a key, one of its values, and where that was written
+
+
+def config_with(base: Config, values: Mapping[str, Any], report: Report) -> Config:
+    """Return a config in which some keys have other values, by dotted key; raise ConfigError.
+
+    The values are overrides: another choice takes the keys of the old one (`solver.momentum`, when the optimizer is now
+    adam) out with it.
+    """
+    document = Document(base.model_dump(exclude_unset=True))
+    for number, (key, value) in enumerate(values.items()):
+        section, _, name = key.rpartition(".")
+        holder = document.data.setdefault(section, {}) if section else document.data
+        path = tuple(key.split("."))
+        document.places[path] = Place("point", number, 0)
+        document.replaced[path] = holder.get(name, ...)
+        holder[name] = value
+    config = check(document, report, {}, require_files=True)
+    config._source = base.source
+    return config
+
+
+def check_corners(space: Sequence[Dimension], base: Config, document: Document, report: Report) -> None:
+    """Check the ends of the space by the config's own rules: each alone, and if these are right the corners where they
+    meet. Problems of the base config with these values are reported at the values in the sweep file, `document`."""
+    ends: list[list[_End]] = []
+    for d in space:
+        inside: list[KeyPath] = [(i,) if d.kind == "list" else (d.kind, i) for i in range(len(d.values))]
+        places = [document.place(("space", d.key, *path)) for path in inside]
+        ends.append([(d.key, value, place) for value, place in zip(d.values, places, strict=True)])
+    keys = {d.key for d in space}
+    reported: set[ConfigProblem] = set()
+    for corners in ([(end,) for end in itertools.chain(*ends)], _corners(space, ends)):
+        for corner in corners:
+            found, own = Report(), {key: place for key, _, place in corner}
+            with suppress(ConfigError):
+                config_with(base, {key: value for key, value, _ in corner}, found)
+            for path, message, _ in found.problems:
+                key = ".".join(map(str, path[:2]))
+                if len(corner) < len(ends) and (_OTHER_CHOICE in message or key in keys - own.keys()):
+                    continue  # the space may hold the choice that uses it, or the value it needs: the corners will show
+                problem = ConfigProblem(("space", key), message, own.get(key))
+                if key not in own:  # of the base, with these values
+                    beside = ", ".join(f"{key}: {value}" for key, value, _ in corner)
+                    problem = ConfigProblem(path, f"{message} (with {beside})", corner[0][2])
+                if problem not in reported:
+                    reported.add(problem)
+                    report.add(*problem)
+        if reported or len(ends) == 1:
+            return
+
+
+def _corners(space: Sequence[Dimension], ends: Sequence[Sequence[_End]]) -> Iterator[tuple[_End, ...]]:
+    """Yield the corners, of numbers those of the smallest and the largest, which break every rule that the numbers
+    between them break; if these are too many, enough that any two values of two keys meet."""
+    borders = [(d.numbers[0], d.numbers[-1]) if d.numbers else d.values for d in space]
+    ends = [[end for end in choice if end[1] in border] for choice, border in zip(ends, borders, strict=True)]
+    if math.prod(map(len, ends)) <= MAX_CORNERS:
+        yield from itertools.product(*ends)
+        return
+    for pair in itertools.combinations(range(len(ends)), 2):
+        yield from itertools.product(*(choice if i in pair else choice[:1] for i, choice in enumerate(ends)))
+
+
+def require_same_sweep(sweep: Sweep, folder: Path) -> dict[str, str]:
+    """Write what the sweep is into sweep.json of its folder, or compare it with what that file says; return the SHA-256
+    of each data file by its path.
+
+    Raises:
+        RunError: if a key or a data file has changed, naming the first few.
+    """
+    base = sweep.base.model_dump(mode="json")
+    digests = {
+        str(path): digest_of(path) for key in ("train", "test", "validation") for path in files_of(base["data"][key])
+    }
+    base["run"] = {"evaluate_rows": base["run"]["evaluate_rows"]}
+    settings = dict(sweep.settings)
+    today = {f"base.{key}": value for key, value in by_dotted_key(base).items()}
+    today |= {f"space.{key}": value for key, value in settings["space"].items()}
+    today |= {key: value for key, value in settings.items() if key not in (*FREE_KEYS, "base", "space")}
+    today |= {f"SHA-256 of {path}": digest for path, digest in digests.items()}
+    path = folder / "sweep.json"
+    if not path.exists():
+        write_json(path, today)
+        return digests
+    fields = {f"base.{key}": field for key, field in KEYS.items()} | SweepFile.model_fields
+    defaults = {key: fields[key].default for key in today if key in fields}  # of keys newer than the sweep
+    then = defaults | read_json(path)
+    both = {key: (then.get(key), today.get(key)) for key in then | today}
+    changed = [f"{key}: {_shown(old)} then, {_shown(new)} now" for key, (old, new) in both.items() if old != new]
+    if changed:
+        more = f"; and {len(changed) - 5} more" if len(changed) > 5 else ""
+        raise RunError(
+            f"{folder}: holds another sweep: {'; '.join(changed[:5])}{more}. Undo that to resume it, or start this one "
+            f"in a new folder with --sweep-dir; only {', '.join(FREE_KEYS)} may change"
+        )
+    return digests
+
+
+def _shown(value: Any) -> str:
+    return plain(json.dumps(value)) if isinstance(value, dict | list) else shown(value)

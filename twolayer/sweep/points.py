@@ -1,8 +1,13 @@
 """The points of a search and their runs: which run is next, how each ended, and the ranking of the points by the
-validation metric over seeds and folds, never by test rows."""
+validation metric over seeds and folds, never by test rows. All that must not be lost is in the journal, a file that
+only grows, with one JSON line for every point that was picked and every run that ended."""
+
+from __future__ import annotations
 
 import contextlib
+import json
 import math
+import os
 import statistics
 import time
 from collections import deque
@@ -15,14 +20,16 @@ from typing import Any
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.logs import read_history
 from twolayer.sweep.file import Repeat, Sweep
-from twolayer.sweep.journal import ENDED, Journal, Outcome
-from twolayer.sweep.space import Value
-from twolayer.sweep.study import Study
-from twolayer.sweep.trial import BestSoFar, Trial
+from twolayer.sweep.space import Study, Value
+from twolayer.sweep.trial import ENDED, BestSoFar, Outcome, Trial
+from twolayer.utils import files
 from twolayer.utils.errors import ConfigError, RunError
-from twolayer.utils.files import read_json
-from twolayer.utils.text import printable
+from twolayer.utils.files import explained, parse_object, read_at_most, read_json
+from twolayer.utils.text import printable, shown
 from twolayer.utils.workers.pool import Job
+
+_MAX_BYTES = 64 << 20
+_MOST_SECONDS = 1e12
 
 
 @dataclass
@@ -56,7 +63,9 @@ class Point:
         bad = next((outcome for _, outcome in ended if outcome.status != "finished"), None)
         self.status, self.reason = ("finished", "") if bad is None else bad
         if bad is not None:
-            self.epochs = sum(map(_epochs, folders))
+            for run in folders:
+                with contextlib.suppress(RunError):
+                    self.epochs += len(read_history(run.history)["epoch"])
             return
         names = (monitor, "val_loss", "epochs", "best_epoch")
         try:
@@ -118,16 +127,95 @@ def boundary_warnings(sweep: Sweep, winner: Point) -> list[str]:
     return warnings
 
 
-def _epochs(run: RunFolder) -> int:
-    try:
-        return len(read_history(run.history)["epoch"])
-    except RunError:
-        return 0
-
-
 def run_name(number: int, repeat: Repeat) -> str:
     """Return the name of the run folder of a point, a seed and a fold."""
     return f"{number:04d}-seed{repeat.seed}" + ("" if repeat.fold is None else f"-fold{repeat.fold}")
+
+
+class Journal:
+    """The file, open for appending, created if absent; a line that a killed process left unfinished is cut off first.
+
+    Attributes:
+        points: the values of each point when the file was opened, in the order in which they were picked; whether they
+            are in the sweep's space is checked when the study gets them.
+        outcomes: how each run had ended, by its name.
+        seconds: time spent on the sweep in earlier sessions.
+
+    Raises:
+        RunError: if it cannot be read, or a line before the last is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.points: list[dict[str, Value]] = []
+        self.outcomes: dict[str, Outcome] = {}
+        self.seconds = 0.0
+        self._flushed = True
+        with explained(path):
+            self._descriptor = files.disk.open(path, os.O_APPEND)
+        try:
+            data = read_at_most(path, _MAX_BYTES)
+            whole = data.rfind(b"\n") + 1
+            for number, line in enumerate(data[:whole].split(b"\n")[:-1], start=1):
+                self._read(line, number)
+            with explained(path):
+                if whole < len(data):
+                    files.disk.truncate(self._descriptor, whole)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        os.close(self._descriptor)
+
+    def picked(self, number: int, point: Mapping[str, Value]) -> None:
+        """Record a new point; see `flush`."""
+        self._append({"point": number, "values": dict(point)})
+
+    def ended(self, run: str, outcome: Outcome, seconds: float) -> None:
+        """Record a run's end, and the time spent on the sweep so far; see `flush`."""
+        self._append({"run": run, "status": outcome.status, "reason": outcome.reason, "seconds": round(seconds, 3)})
+
+    def flush(self) -> None:
+        """Wait until all lines are on the device.
+
+        A power cut takes back what was not flushed. That loses no finished run, whose folder is on the device; but a
+        point must be flushed before its first run starts, or another point might resume that run.
+        """
+        if not self._flushed:
+            with explained(self.path):
+                files.disk.sync(self._descriptor)
+            self._flushed = True
+
+    def _append(self, entry: Mapping[str, Any]) -> None:
+        with explained(self.path):
+            files.disk.write(self._descriptor, json.dumps(entry).encode() + b"\n")
+        self._flushed = False
+
+    def _read(self, line: bytes, number: int) -> None:
+        try:
+            entry = parse_object(line, "the line")
+            if "point" in entry:
+                if type(entry["point"]) is not int or entry["point"] != len(self.points):
+                    raise ValueError(f"expected point {len(self.points)}, got {shown(entry['point'])}")
+                self.points.append(dict(entry["values"]))
+            else:
+                run, status, reason, seconds = (entry[name] for name in ("run", "status", "reason", "seconds"))
+                if not (isinstance(run, str) and isinstance(reason, str) and status in ENDED):
+                    raise ValueError(f"expected a run, one of {', '.join(ENDED)}, and a reason, got {shown(status)}")
+                if type(seconds) not in (int, float) or not 0 <= seconds < _MOST_SECONDS:
+                    raise ValueError(f"seconds: expected a number from 0, got {shown(seconds)}")
+                self.outcomes[run] = Outcome(status, reason)
+                self.seconds = max(self.seconds, float(seconds))
+        except (RunError, ValueError, KeyError, TypeError) as error:
+            reason = printable(str(error)[:200])
+            raise RunError(
+                f"{self.path}:{number}: expected a line of a sweep's journal, got another one ({reason}); "
+                "put the file back as it was, or start the sweep in a new folder"
+            ) from None
 
 
 class Points:
@@ -179,7 +267,9 @@ class Points:
             point = self._add(number, values)
             for name, repeat in zip(point.runs, self._repeats, strict=True):
                 outcome = self.journal.outcomes.get(name)
-                if outcome is not None and self._still_counts(name, outcome):
+                if outcome is None or (self._retry_failed and outcome.status == "failed"):
+                    continue
+                if outcome.status != "finished" or (self.folder / "runs" / name / "summary.json").is_file():
                     point.waiting.remove(repeat)
                     point.outcomes[repeat] = outcome
             if self._prunes and self._first in point.outcomes:  # show the pruner what it reported then
@@ -187,11 +277,6 @@ class Points:
                 with contextlib.suppress(RunError):
                     BestSoFar(self.sweep.monitor, partial(self._reported, number)).replay(read_history(history))
             self._conclude_if_done(point)
-
-    def _still_counts(self, name: str, outcome: Outcome) -> bool:
-        if outcome.status == "finished":
-            return (self.folder / "runs" / name / "summary.json").is_file()
-        return not (self._retry_failed and outcome.status == "failed")
 
     def _reported(self, number: int, message: Mapping[str, Any]) -> str:
         self.study.report(number, message["epoch"], message["value"])

@@ -1,28 +1,61 @@
-"""The search, readable top to bottom: pick points, hand out their runs, record how they end, and rank."""
+"""The search, readable top to bottom: pick points, hand out their runs, record how they end, rank, and write what a
+sweep leaves: results.csv, best.yaml, summary.json, pictures, and the same in words."""
 
+import csv
+import io
 import itertools
+import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from twolayer.config import Config, dump_config
+from twolayer.data import load_dataset
 from twolayer.data.sources import files_of
+from twolayer.network.schedules import SCHEDULES
 from twolayer.runs.folder import folder_lock
-from twolayer.sweep.file import Sweep, load_sweep
-from twolayer.sweep.journal import Journal, require_same_sweep
-from twolayer.sweep.points import Point, Points, ranked, winner_of
-from twolayer.sweep.report import SweepResult, conclude, refit_config, refit_name
+from twolayer.runs.saved_model import load_model
+from twolayer.solver.metrics import Evaluator
+from twolayer.sweep.file import Sweep, load_sweep, require_same_sweep
+from twolayer.sweep.points import Journal, Point, Points, boundary_warnings, ranked, winner_of, within_one_error
 from twolayer.sweep.trial import Trial, TrialWorkers, require_own_data
 from twolayer.training.build import read_data
 from twolayer.utils.errors import DataError, RunError
-from twolayer.utils.files import explained, require_regular
+from twolayer.utils.files import explained, require_regular, write_atomically, write_json
 from twolayer.utils.process import StopRequest
 from twolayer.utils.progress import Tally
+from twolayer.utils.text import counted
 from twolayer.utils.workers.cluster import ClusterAddress, ClusterPool
 from twolayer.utils.workers.local import STOP_SECONDS, LocalPool
 from twolayer.utils.workers.pool import Job, Pool
+from twolayer.views.loss_curve import curves_figure
+from twolayer.views.run_data import load_runs
+from twolayer.views.style import MARK, TRAINING, VALIDATION, default_look, new_figure, plain, save, tidy
 
 POLL_SECONDS = 0.5
 REASON = 80  # characters of a reason beside the bar
+TABLE_ROWS = 10
+CURVES = 5
+PANELS_PER_ROW = 3
+MOST_TICKS = 5
+NO_VALIDATION: dict[str, Any] = {"data__validation": 0, "solver__monitor": "train_loss"}
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """The results of a sweep."""
+
+    folder: Path
+    ranking: list[Point]  # best first, those without a value last
+    winner: Point | None
+    summary: dict[str, Any]  # content of summary.json
+    lines: tuple[str, ...]  # the same in words
+    signal_number: int | None = None  # the signal that interrupted it
 
 
 def run_sweep(
@@ -130,8 +163,7 @@ def _run(points: Points, workers: TrialWorkers, quiet: bool) -> SweepResult:
         winner = winner_of(ranked(sweep, points.all))
         if winner is not None and sweep.settings.refit and stop.signal_number is None:
             _refit(points, winner, workers, stop)
-    ranking, importances = ranked(sweep, points.all), points.study.importances()
-    return conclude(sweep, points.folder, ranking, importances, points.seconds, stop.signal_number)
+    return _conclude(points, stop.signal_number)
 
 
 def _refit(points: Points, winner: Point, workers: TrialWorkers, stop: StopRequest) -> None:
@@ -146,3 +178,178 @@ def _refit(points: Points, winner: Point, workers: TrialWorkers, stop: StopReque
     if outcome.status != "finished" and not stopped:
         reason = outcome.reason or "run the sweep again to resume it"
         raise RunError(f"{points.folder / 'runs' / name}: training on all rows {outcome.status}: {reason}")
+
+
+def refit_name(winner: Point) -> str:
+    """Return the name of its run folder."""
+    return f"refit-{winner.number:04d}"
+
+
+def refit_config(sweep: Sweep, winner: Point) -> Config:
+    """Return the winner's config without validation rows.
+
+    No row is left to pick the best epoch by. A schedule that ends with the training (cosine) keeps all its epochs,
+    because its last, small rates make the last epochs good; with any other schedule the training ends at the mean of
+    the best epochs of the winner's runs. The parameters with the lowest training loss are kept, and patience is off.
+    """
+    changes = {**NO_VALIDATION, "solver__patience": None, "run__snapshot_epochs": None, "run__refit": False}
+    solver = sweep.config(winner.values).solver
+    if not SCHEDULES[solver.schedule].has_horizon:
+        changes["solver__epochs"] = max(1, round(statistics.fmean(winner.best_epochs)))
+        changes["solver__warmup_epochs"] = min(solver.warmup_epochs, changes["solver__epochs"])
+    if sweep.has_test_source:
+        changes["data__test"] = None
+    return sweep.config(winner.values, **changes)
+
+
+def test_accuracy(config: Config, run: Path) -> float | None:
+    """Return the accuracy of a run's best parameters on the test rows of a config; None if it has none."""
+    dataset = load_dataset(**config.data.model_dump(), seed=config.seed, dtype=config.model.dtype)
+    if dataset.test is None:
+        return None
+    params = load_model(run).params
+    return float(Evaluator(params, dataset.test.X, dataset.test.y)(params).accuracy)
+
+
+def _conclude(points: Points, signal_number: int | None) -> SweepResult:
+    """Write results.csv, pictures, summary.json and, if a point has finished, best.yaml; after a signal, leave the test
+    rows alone."""
+    sweep, folder, seconds = points.sweep, points.folder, points.seconds
+    ranking, importances = ranked(sweep, points.all), points.study.importances()
+    winner = winner_of(ranking)
+    write_atomically(folder / "results.csv", results_csv(sweep, ranking).encode())
+    summary: dict[str, Any] = {
+        "status": "finished" if signal_number is None else "interrupted",
+        "points": len(ranking),
+        "runs": sum(len(result.runs) for result in ranking if result.status != "unfinished"),
+        "epochs": sum(result.epochs for result in ranking),
+        "seconds": round(seconds, 3),
+        "monitor": sweep.monitor,
+        "statuses": Counter(result.status for result in ranking),
+        "importances": importances,
+    }
+    counts = ", ".join(counted(summary[f"{noun}s"], noun) for noun in ("point", "run", "epoch"))
+    lines = [f"{counts}, {seconds:.1f} s", "", *_table(sweep, ranking)]
+    if winner is not None:
+        write_atomically(folder / "best.yaml", dump_config(sweep.config(winner.values)).encode())
+        warnings = boundary_warnings(sweep, winner)
+        summary["best"] = {"point": winner.number, "values": dict(winner.values), "runs": list(winner.runs)}
+        summary["best"] |= {"mean": winner.mean, "spread": winner.spread, "val_loss": winner.loss}
+        summary["borders"] = warnings
+        if sweep.settings.folds is not None:
+            tied = len(within_one_error(sweep, [each for each in ranking if each.mean is not None]))
+            summary["best"] |= {"standard_error": winner.standard_error, "tied": tied}
+            folds = f"{sweep.settings.folds} folds" + f" x {sweep.settings.seeds} seeds" * (sweep.settings.seeds > 1)
+            ties = f"of {tied} points within one standard error of the best, the smallest network wins"
+            lines += ["", f"ranked by the mean over {folds}" + f"; {ties}" * (tied > 1)]
+        lines += ["", *(f"note: {warning}" for warning in warnings)]
+        if importances:
+            shares = ", ".join(f"{key} {share:.0%}" for key, share in importances.items())
+            lines.append(f"importance for {sweep.monitor}: {shares}")
+        if signal_number is None:
+            summary["test"], test_lines = _test_figures(sweep, folder, winner)
+            lines += test_lines
+        lines.append(f"the best config: {folder / 'best.yaml'}; all points: {folder / 'results.csv'}")
+        _draw(sweep, folder, ranking)
+    write_json(folder / "summary.json", summary)
+    return SweepResult(folder, ranking, winner, summary, tuple(lines), signal_number)
+
+
+def results_csv(sweep: Sweep, ranking: Sequence[Point]) -> str:
+    """Return the table of all points as CSV, without times or hosts: the same trials make the same bytes."""
+    keys = [d.key for d in sweep.space]
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    metric, folds = sweep.monitor, sweep.settings.folds is not None
+    errors = [f"{metric}_standard_error"] if folds else []
+    head = ["rank", "point", *keys, "status", f"{metric}_mean", f"{metric}_spread", *errors, "val_loss_mean"]
+    writer.writerow([*head, "best_epochs", "epochs", "runs", "reason"])
+    for rank, each in enumerate(ranking, start=1):
+        point = ["" if each.mean is None else rank, each.number, *(each.values[key] for key in keys), each.status]
+        figures = [each.mean, each.spread, *([each.standard_error] if folds else []), each.loss]
+        ends = [" ".join(map(str, each.best_epochs)), each.epochs, " ".join(each.runs), " ".join(each.reason.split())]
+        writer.writerow([*point, *figures, *ends])
+    return file.getvalue()
+
+
+def _table(sweep: Sweep, ranking: Sequence[Point]) -> list[str]:
+    """Return lines with the best points in columns, and the numbers of the others."""
+    keys = [d.key for d in sweep.space if d.varies]
+    folds, several = sweep.settings.folds is not None, len(sweep.repeats) > 1
+    spreads = ["std. error" if folds else "spread"] if several else []
+    rows = [["rank", "point", sweep.monitor, *spreads, "val_loss", *keys]]
+    finished = [result for result in ranking if result.mean is not None]
+    for rank, result in enumerate(finished[:TABLE_ROWS], start=1):
+        figure = result.standard_error if folds else result.spread
+        spread = [f"{figure:.4f}" if figure is not None else ""] if several else []
+        values = [f"{each:.3g}" if isinstance(each, float) else str(each) for each in map(result.values.get, keys)]
+        rows.append([str(rank), str(result.number), f"{result.mean:.4f}", *spread, f"{result.loss:.4f}", *values])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    if len(finished) > TABLE_ROWS:
+        lines.append(f"and {len(finished) - TABLE_ROWS} more")
+    for status in ("pruned", "diverged", "failed", "unfinished"):
+        some = [result for result in ranking if result.status == status]
+        if some:
+            reason = next((f"; the first: {' '.join(r.reason.split())}" for r in some if r.reason), "")
+            lines.append(f"{len(some)} {status}{reason[:200]}")
+    return lines
+
+
+def _test_figures(sweep: Sweep, folder: Path, winner: Point) -> tuple[dict[str, Any], list[str]]:
+    """Return the winner's accuracy on the test rows, which nothing else has looked at, and the same in words."""
+    figures: dict[str, Any] = {"accuracy": None, "spread": None, "refit_accuracy": None}
+    lines = []
+    configs = [sweep.config(winner.values, repeat) for repeat in sweep.repeats]
+    runs = [folder / "runs" / name for name in winner.runs]
+    found = [test_accuracy(config, run) for config, run in zip(configs, runs, strict=True)]
+    if accuracies := [accuracy for accuracy in found if accuracy is not None]:
+        figures["accuracy"] = statistics.fmean(accuracies)
+        figures["spread"] = statistics.stdev(accuracies) if len(accuracies) > 1 else None
+        spread = f" (spread {figures['spread']:.4f} over {len(winner.runs)} runs)" if figures["spread"] else ""
+        lines.append(f"the winner's test accuracy: {figures['accuracy']:.4f}{spread}")
+    if sweep.settings.refit:
+        config, run = sweep.config(winner.values, **NO_VALIDATION), folder / "runs" / refit_name(winner)
+        accuracy = figures["refit_accuracy"] = test_accuracy(config, run)
+        shown = "" if accuracy is None else f": test accuracy {accuracy:.4f}"
+        lines.append(f"trained again on training and validation rows together{shown}; in {run}")
+    return figures, lines
+
+
+def _draw(sweep: Sweep, folder: Path, ranking: Sequence[Point]) -> None:
+    """Draw the curves of the best points, and the metric of all against each key."""
+    finished = [point for point in ranking if point.mean is not None]
+    best = [folder / "runs" / point.runs[0] for point in finished[:CURVES]]
+    save(curves_figure(load_runs(best, lambda text: None)), folder / "best-curves.png")
+    if logarithmic := {d.key: d.is_log for d in sweep.space if d.varies}:
+        draw_against_keys(finished, logarithmic, sweep.monitor, folder / "against-keys.png")
+
+
+@default_look()
+def draw_against_keys(points: Sequence[Point], keys: Mapping[str, bool], metric: str, path: Path) -> None:
+    """Draw a panel for each key: the metric of every finished point, best first, against its value, with its spread;
+    `keys` says whether each key's scale is logarithmic."""
+    columns = min(PANELS_PER_ROW, len(keys))
+    rows = -(-len(keys) // columns)
+    figure = new_figure(4.2 * columns, 3.2 * rows)
+    means, spreads = np.array([(point.mean, point.spread or 0.0) for point in points], float).T
+    for i, (key, logarithmic) in enumerate(keys.items()):
+        axes = figure.add_subplot(rows, columns, i + 1)
+        values: Any = [point.values[key] for point in points]
+        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+            marks = np.unique(np.array(values, float))
+            if len(marks) > MOST_TICKS:
+                marks = (np.geomspace if logarithmic else np.linspace)(marks[0], marks[-1], MOST_TICKS)
+            axes.set_xscale("log" if logarithmic else "linear")
+            axes.set_xticks(marks, [f"{mark:.3g}" for mark in marks])
+            axes.minorticks_off()
+        else:
+            values = [plain(value) for value in values]  # side by side
+        if spreads.any():
+            axes.errorbar(values, means, spreads, fmt="none", ecolor=MARK, elinewidth=0.8)
+        axes.plot(values[1:], means[1:], "o", color=TRAINING, markersize=4, alpha=0.7)
+        axes.plot(values[:1], means[:1], "*", color=VALIDATION, markersize=12)
+        tidy(axes, key, metric if i % columns == 0 else "")
+    figure.suptitle(f"{metric} of {len(points)} points; the star is the best", fontsize=10)
+    figure.tight_layout()
+    save(figure, path)

@@ -25,7 +25,6 @@ from twolayer.network.settings import larger_is_better
 from twolayer.runs.checkpoint import read_arrays
 from twolayer.runs.folder import RunFolder, create_run_folder_at
 from twolayer.runs.logs import logged_rows, read_history
-from twolayer.sweep.journal import Outcome
 from twolayer.utils.errors import DivergedError, RunError
 from twolayer.utils.files import CANNOT_READ, explained, leftovers, read_whole, require_regular, sha256_of
 from twolayer.utils.workers.pool import Ask, Job, JobResult, JobStoppedError, Pool, UnusableWorkerError
@@ -33,6 +32,16 @@ from twolayer.utils.workers.pool import Ask, Job, JobResult, JobStoppedError, Po
 LOCK_SECONDS = 60.0  # a worker whose sweep was killed may take this long to end its run
 DATA_VARIABLE = "TWOLAYER_DATA"
 STORING = 32  # run folders from a cluster that are written at a time: flushes side by side cost the disk little more
+
+
+ENDED = ("finished", "pruned", "diverged", "failed")
+
+
+class Outcome(NamedTuple):
+    """How a run ended: as one of `ENDED`, which are final, or `interrupted`; and why."""
+
+    status: str
+    reason: str = ""
 
 
 class Trial(NamedTuple):
