@@ -22,9 +22,8 @@ from twolayer.config import config_from_dict, load_config
 from twolayer.data import load_dataset
 from twolayer.data.frames import _arrow_table
 from twolayer.data.preparation import Preparation
-from twolayer.runs.checkpoint import write_arrays
+from twolayer.runs.checkpoint import load_model, write_arrays
 from twolayer.runs.logs import HISTORY_COLUMNS, STEPS_COLUMNS, StepsLog, read_history
-from twolayer.runs.saved_model import load_model
 from twolayer.training.build import read_data
 from twolayer.utils.errors import TwoLayerError
 from twolayer.utils.files import parse_object

@@ -13,7 +13,7 @@ from conftest import ROOT
 from twolayer import load_config, train
 from twolayer.data.columns import ColumnChoice, Reading
 from twolayer.data.sources import read_training
-from twolayer.runs.saved_model import Model
+from twolayer.runs.checkpoint import Model
 from twolayer.utils.errors import MissingExtraError
 
 CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.yaml"))

@@ -17,8 +17,7 @@ from data_helpers import idx_bytes, write
 
 from twolayer.commands.train import describe
 from twolayer.config import config_from_dict, load_config
-from twolayer.runs.checkpoint import read_arrays, write_arrays
-from twolayer.runs.saved_model import load_model
+from twolayer.runs.checkpoint import load_model, read_arrays, write_arrays
 from twolayer.training.run import resume, train
 from twolayer.utils.errors import ConfigError, DataError, DivergedError, RunError
 from twolayer.views.evaluation import evaluate_run

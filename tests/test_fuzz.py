@@ -139,7 +139,7 @@ from fault_injection import KillingDisk, using_disk
 from twolayer.config import config_from_dict
 from tests.fuzz.disk import CONFIG
 from twolayer.runs.folder import RunFolder
-from twolayer.runs.saved_model import load_model
+from twolayer.runs.checkpoint import load_model
 from twolayer.training.run import resume, train
 from twolayer.commands.verify_resume import differences
 twolayer.training.recorder.draw_loss_curve = lambda *arguments, **options: None

@@ -13,7 +13,7 @@ from sweep_files import InProcessPool
 
 pytest.importorskip("optuna")
 pytest.importorskip("distributed")
-from twolayer.runs.saved_model import load_model
+from twolayer.runs.checkpoint import load_model
 from twolayer.sweep import search
 from twolayer.training import recorder
 from twolayer.training.run import train

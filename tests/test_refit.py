@@ -9,8 +9,7 @@ from twolayer.__main__ import run as run_command
 from twolayer.config import load_config
 from twolayer.data.rows import ArrayRows
 from twolayer.network.model import forward
-from twolayer.runs.checkpoint import read_model_arrays
-from twolayer.runs.saved_model import load_model
+from twolayer.runs.checkpoint import load_model, read_model_arrays
 from twolayer.solver.solver import Solver
 from twolayer.training.build import JoinedRows, initial_params, read_data
 from twolayer.training.run import resume, train

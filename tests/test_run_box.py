@@ -19,10 +19,9 @@ from tests.fuzz.campaign import time_limit
 from twolayer import __main__ as main
 from twolayer.commands import cli
 from twolayer.config import config_from_dict
-from twolayer.runs.checkpoint import read_arrays, write_arrays
+from twolayer.runs.checkpoint import load_model, read_arrays, write_arrays
 from twolayer.runs.folder import RunFolder, open_run
 from twolayer.runs.predict_files import _write_part
-from twolayer.runs.saved_model import load_model
 from twolayer.sweep.trial import run_trial
 from twolayer.training.run import resume, train
 from twolayer.utils.errors import RunError, TwoLayerError

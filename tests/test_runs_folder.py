@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 from fault_injection import KILL_AT_EVERY_OPERATION, full_at_every_operation, run_python
 
-from twolayer.runs.checkpoint import packed, read_arrays
+from twolayer.runs.checkpoint import load_model, packed, read_arrays
 from twolayer.runs.folder import RunFolder, create_run_folder, create_run_folder_at, open_run
-from twolayer.runs.saved_model import load_model
 from twolayer.utils.errors import RunError
 from twolayer.utils.files import write_new
 

@@ -418,7 +418,7 @@ class TestWork:
 
 @pytest.mark.parametrize("kind", ["pandas", "polars", "arrow"])
 def test_a_frame_trains_as_its_file_does_and_the_run_resumes(tmp_path, kind):
-    from twolayer.runs.saved_model import load_model
+    from twolayer.runs.checkpoint import load_model
     from twolayer.training.run import resume, train
 
     path = csv(tmp_path, mixed_text(60))

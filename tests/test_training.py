@@ -9,9 +9,8 @@ import pytest
 
 from twolayer.network.optim import OPTIMIZERS
 from twolayer.network.schedules import SCHEDULES
-from twolayer.runs.checkpoint import read_arrays, write_arrays
+from twolayer.runs.checkpoint import load_model, read_arrays, write_arrays
 from twolayer.runs.logs import SINCE_0_2, read_history
-from twolayer.runs.saved_model import load_model
 from twolayer.training.run import resume, train
 from twolayer.utils.errors import ConfigError, DivergedError, RunError
 from twolayer.views.evaluation import evaluate_file

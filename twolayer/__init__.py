@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from twolayer.network.model import forward as forward
     from twolayer.network.model import init_params as init_params
     from twolayer.reference.gradcheck import check_gradients as check_gradients
-    from twolayer.runs.saved_model import load_model as load_model
+    from twolayer.runs.checkpoint import load_model as load_model
     from twolayer.solver.solver import Solver as Solver
     from twolayer.training.run import resume as resume
     from twolayer.training.run import train as train
@@ -47,7 +47,7 @@ _HOMES = {
         "network.backprop": "loss_and_gradients",
         "network.model": "Params forward init_params",
         "reference.gradcheck": "check_gradients",
-        "runs.saved_model": "load_model",
+        "runs.checkpoint": "load_model",
         "solver.solver": "Solver",
         "training.run": "resume train",
         "utils.errors": "ConfigError DataError DivergedError RunError TwoLayerError",

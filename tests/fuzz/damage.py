@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from tests.fuzz.campaign import TRAIN_SECONDS, Campaign, SurpriseError, Tally, memory_limit
 from twolayer.config import config_from_dict
-from twolayer.runs.checkpoint import read_arrays, read_model_arrays, write_arrays
+from twolayer.runs.checkpoint import load_model, read_arrays, read_model_arrays, write_arrays
 from twolayer.runs.folder import RunFolder
-from twolayer.runs.saved_model import load_model
 from twolayer.training.run import resume, train
 from twolayer.utils.errors import DivergedError, TwoLayerError
 from twolayer.utils.randomness import generator

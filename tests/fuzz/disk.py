@@ -11,8 +11,8 @@ from tests.fuzz.campaign import TRAIN_SECONDS, Campaign, SurpriseError, Tally
 from tests.fuzz.full_disk import FullDisk, using_disk
 from twolayer.commands.verify_resume import differences
 from twolayer.config import config_from_dict
+from twolayer.runs.checkpoint import load_model
 from twolayer.runs.folder import RunFolder
-from twolayer.runs.saved_model import load_model
 from twolayer.training.run import resume, train
 from twolayer.utils.errors import RunError
 

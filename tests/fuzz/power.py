@@ -13,9 +13,8 @@ from tests.fuzz.disk import CONFIG
 from tests.fuzz.full_disk import InterceptedDisk, using_disk
 from twolayer.commands.verify_resume import differences
 from twolayer.config import config_from_dict
-from twolayer.runs.checkpoint import read_model_arrays
+from twolayer.runs.checkpoint import load_model, read_model_arrays
 from twolayer.runs.folder import RunFolder
-from twolayer.runs.saved_model import load_model
 from twolayer.training.run import resume, train
 from twolayer.utils import files
 

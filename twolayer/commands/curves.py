@@ -90,7 +90,7 @@ def command(
 
 
 def _draw_boundary(run: RunData, output: Path | None) -> Path:
-    from twolayer.runs.saved_model import load_model
+    from twolayer.runs.checkpoint import load_model
     from twolayer.utils.errors import RunError
     from twolayer.views import style
     from twolayer.views.boundary import animate_boundary, boundary_figure, plane_of, snapshot_models

@@ -17,7 +17,7 @@ def command(model: Path, kind: str, out: Path | None) -> None:
     safetensors  for torch.nn.Sequential(Linear, ReLU, Linear); scaling and labels in the metadata (extra: safetensors)
     """
     from twolayer.interop.export import export_onnx, export_safetensors
-    from twolayer.runs.saved_model import load_model
+    from twolayer.runs.checkpoint import load_model
 
     loaded = load_model(model)
     path = out or (model / f"model.{kind}" if model.is_dir() else model.with_suffix(f".{kind}"))

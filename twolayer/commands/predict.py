@@ -15,7 +15,7 @@ from twolayer.commands import cluster_options, same_again
 from twolayer.utils.text import counted, printable
 
 if TYPE_CHECKING:
-    from twolayer.runs.saved_model import Model
+    from twolayer.runs.checkpoint import Model
     from twolayer.utils.workers.cluster import ClusterAddress
 
 
@@ -61,7 +61,7 @@ def command(
     spread = len(files) > 1 or workers is not None or cluster is not None
     if spread and output is None:
         raise click.UsageError("several FILEs, --workers and --scheduler need -o FOLDER for the answers")
-    from twolayer.runs.saved_model import load_model
+    from twolayer.runs.checkpoint import load_model
 
     model = load_model(model_path)
     kept = keep.split(",") if keep else []

@@ -13,10 +13,9 @@ import numpy as np
 
 from twolayer.commands import complete_keys
 from twolayer.config import load_config
-from twolayer.runs.checkpoint import read_arrays
+from twolayer.runs.checkpoint import load_model, read_arrays
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.logs import read_history
-from twolayer.runs.saved_model import load_model
 from twolayer.utils.errors import CheckFailedError, RunError
 from twolayer.utils.process import module_command, module_environment
 from twolayer.utils.text import counted

@@ -12,7 +12,7 @@ import numpy as np
 
 from twolayer.data.columns import TableForm
 from twolayer.network.model import Array, Params
-from twolayer.runs.saved_model import Model
+from twolayer.runs.checkpoint import Model
 from twolayer.utils.errors import import_extra
 from twolayer.utils.files import write_atomically
 from twolayer.utils.version import __version__

@@ -20,8 +20,8 @@ from typing import Any
 
 from twolayer.data.columns import safe_text
 from twolayer.data.files import Piece, cut, write_piece
+from twolayer.runs.checkpoint import Model, load_model
 from twolayer.runs.folder import RunFolder, folder_lock
-from twolayer.runs.saved_model import Model, load_model
 from twolayer.utils.errors import TwoLayerError
 from twolayer.utils.files import (
     CANNOT_READ,

@@ -18,8 +18,8 @@ from twolayer.config import Config, dump_config
 from twolayer.data import load_dataset
 from twolayer.data.sources import files_of
 from twolayer.network.schedules import SCHEDULES
+from twolayer.runs.checkpoint import load_model
 from twolayer.runs.folder import folder_lock
-from twolayer.runs.saved_model import load_model
 from twolayer.solver.metrics import Evaluator
 from twolayer.sweep.file import Sweep, load_sweep, require_same_sweep
 from twolayer.sweep.points import Journal, Point, Points, boundary_warnings, ranked, winner_of, within_one_error

@@ -15,11 +15,10 @@ from twolayer.config import Config, config_from_dict, differences, dump_config, 
 from twolayer.data import Dataset
 from twolayer.network.model import Array, Params
 from twolayer.network.schedules import SCHEDULES
-from twolayer.runs.checkpoint import read_model_arrays
+from twolayer.runs.checkpoint import Model, load_model, read_model_arrays
 from twolayer.runs.environment import describe_environment, differences_that_change_bits
 from twolayer.runs.folder import RunFolder, create_run_folder, create_run_folder_at, open_run
 from twolayer.runs.logs import logged_rows
-from twolayer.runs.saved_model import Model, load_model
 from twolayer.solver.solver import Solver
 from twolayer.solver.state import Chunk, Record
 from twolayer.training.build import make_solver, read_data, refit_rows

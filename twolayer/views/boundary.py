@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twolayer.network.model import Array, Params
-from twolayer.runs.checkpoint import read_model_arrays
+from twolayer.runs.checkpoint import Model, read_model_arrays
 from twolayer.runs.folder import RunFolder
-from twolayer.runs.saved_model import Model
 from twolayer.utils.errors import DataError, RunError
 from twolayer.utils.files import CANNOT_READ, explained, held, write_atomically
 from twolayer.utils.text import shown

@@ -15,7 +15,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from twolayer.runs.saved_model import load_model
+from twolayer.runs.checkpoint import load_model
 from twolayer.utils.errors import TwoLayerError, import_extra
 from twolayer.utils.text import counted
 from twolayer.views import style
