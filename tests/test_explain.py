@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from twolayer.commands.explain import Explanation
 from twolayer.network.backprop import loss_and_gradients
 from twolayer.network.model import Params
 from twolayer.reference.problems import Problem, random_problem
+from twolayer.training.build import Start
 
 SPIRAL = """
 data: {train: {generator: spiral, rows_per_class: 20}}
@@ -26,8 +28,13 @@ def problem_of(*shape: int) -> Problem:
     return random_problem(np.random.default_rng(0), shape=shape)  # type: ignore[arg-type]
 
 
-def explained(problem: Problem, alpha: float = 0.1) -> Explanation:
-    return Explanation(problem.params, problem.X, problem.y, problem.reg, alpha)
+def explained(
+    problem: Problem, alpha: float = 0.1, *, classes: Sequence[str] = (), first: int = 0, title: str = "A batch"
+) -> Explanation:
+    _, params, X, y, reg = problem
+    labels = tuple(classes) or tuple(range(params.n_classes))
+    start = Start(params, X, np.asarray(y), np.arange(len(X)), labels)
+    return Explanation(start, reg, alpha, range(first, first + len(X)), title)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 4, 3), (1, 64, 32, 10), (4, 3, 4, 2), (9, 20, 20, 26)])
@@ -107,10 +114,8 @@ def test_each_gradient_has_the_numeric_one_beside_it() -> None:
 @pytest.mark.parametrize("shape", [(1, 3, 4, 3), (1, 300, 40, 10), (9, 20, 20, 26), (1, 5, 0, 3)])
 def test_the_text_fits_80_columns(shape: tuple[int, ...]) -> None:
     p = problem_of(*shape)
-    explanation = Explanation(
-        p.params, p.X * 1e-7, p.y, 0.0, 1e-5, rows=range(123456, 123456 + len(p.X)),
-        classes=[f"a rather long label {i}" for i in range(shape[3])],
-    )  # fmt: skip
+    labels = [f"a rather long label {i}" for i in range(shape[3])]
+    explanation = explained(p._replace(X=p.X * 1e-7, reg=0.0), 1e-5, classes=labels, first=123456)
     assert max(len(line) for line in explanation.text().splitlines()) <= 80
 
 
@@ -125,7 +130,7 @@ def test_markdown_shows_any_label_unchanged() -> None:
     p = problem_of(2, 5, 4, 3)
     p.y[:] = 0, 1
     labels = ["a|b", "<i>`x`", "*_\\\n$&"]
-    markdown = Explanation(p.params, p.X, p.y, p.reg, 0.1, classes=labels, title="a_b*").markdown()
+    markdown = explained(p, classes=labels, title="a_b*").markdown()
     for block in re.findall(r"(?:^\|.*\n)+", markdown + "\n", re.M):
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
     words = "\n".join(line for line in markdown.splitlines() if line[:1] != "|")

@@ -15,6 +15,7 @@ from twolayer.commands.explain import Explanation
 from twolayer.commands.init import propose
 from twolayer.config import config_from_dict
 from twolayer.network.model import init_params
+from twolayer.training.build import Start
 from twolayer.training.run import train
 from twolayer.utils.errors import DataError
 from twolayer.utils.process import TerminalStream, module_command, module_environment
@@ -38,7 +39,8 @@ def test_labels_are_shown_as_text_on_one_line(label):
 @pytest.mark.parametrize("label", HOSTILE)
 def test_an_explanation_shows_labels_as_text(label):
     params = init_params(2, 3, 2, rng=np.random.default_rng(0))
-    shown = Explanation(params, np.ones((2, 2)), np.array([0, 1]), 0.1, 0.1, classes=[label, "b"]).text()
+    start = Start(params, np.ones((2, 2)), np.array([0, 1]), np.arange(2), (label, "b"))
+    shown = Explanation(start, 0.1, 0.1, (0, 1), "two rows").text()
     assert all(line.isprintable() for line in shown.split("\n"))
 
 

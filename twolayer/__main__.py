@@ -101,8 +101,6 @@ def _run_command(arguments: Sequence[str] | None) -> int:
         code = cli.main(args=arguments, prog_name="twolayer", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
     except click.ClickException as error:
         error.show()
         return 2

@@ -133,11 +133,18 @@ class Group(click.Group):
         words = [word for argument in ctx.args for word in argument.split("=", 1)]
         try:
             return super().invoke(ctx)
-        except click.NoSuchOption as error:
+        except click.NoSuchOption as error:  # `--hidden 32` or `--lr=0.1` means a key
+            from twolayer.config.models import KEYS, SweepFile
+            from twolayer.utils.text import nearest
+
             option, where = error.option_name, error.ctx or ctx
-            key = _key_named(option, where.info_name)
-            if key is None or not any("KEY=VALUE" in (each.metavar or "") for each in where.command.params):
+            keys = {key.rpartition(".")[2]: key for key in KEYS}
+            if where.info_name == "sweep":
+                keys |= {name: name for name in SweepFile.model_fields}
+            guess = nearest(option.lstrip("-").replace("-", "_").rpartition(".")[2], keys)
+            if guess is None or not any("KEY=VALUE" in (each.metavar or "") for each in where.command.params):
                 raise
+            key = keys[guess]
             value = next((after for word, after in itertools.pairwise(words) if word == option), "-")
             value = "VALUE" if value.startswith("-") else value
             raise click.UsageError(f"{error.message} To set the key, write {key}={value}.", where) from None
@@ -146,18 +153,6 @@ class Group(click.Group):
         for title, commands in GROUPS.items():
             with formatter.section(title):
                 formatter.write_dl([(f"{name:<13}", text) for name, text in commands.items()])
-
-
-def _key_named(option: str, command: str | None) -> str | None:
-    """Return the key that an option such as `--hidden` or `--lr` probably means: of the config or of a sweep file."""
-    from twolayer.config.models import KEYS, SweepFile
-    from twolayer.utils.text import nearest
-
-    keys = {key.rpartition(".")[2]: key for key in KEYS}
-    if command == "sweep":
-        keys |= {name: name for name in SweepFile.model_fields}
-    guess = nearest(option.lstrip("-").replace("-", "_").rpartition(".")[2], keys)
-    return keys[guess] if guess is not None else None
 
 
 _add_version = click.version_option(__version__, prog_name="twolayer")

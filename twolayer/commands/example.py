@@ -5,13 +5,11 @@ from pathlib import Path
 
 import click
 
-from twolayer.config import load_config
+from twolayer.config import SCHEMA_NAME, load_config
 from twolayer.data.sources import files_of
 from twolayer.utils.errors import FileError
 from twolayer.utils.files import holds, write_atomically
 from twolayer.utils.text import did_you_mean, shown, some
-
-SCHEMA_NAME = "twolayer.schema.json"
 
 
 def shipped() -> Path:
@@ -35,16 +33,11 @@ def write_example(name: str, folder: str | Path = ".") -> Sequence[Path]:
     """
     names = example_names()
     if name not in names:
-        raise FileError(
-            f"expected an example, one of {some(names, len(names))}, got {shown(name)}{did_you_mean(name, names)}"
-        )
+        listed = some(names, len(names))
+        raise FileError(f"expected an example, one of {listed}, got {shown(name)}{did_you_mean(name, names)}")
     folder, home = Path(folder), shipped()
     config, schema = home / "configs" / f"{name}.yaml", home / "configs" / "schema.json"
-    text = (
-        config.read_text("utf-8")
-        .replace("../data/", "data/")
-        .replace(f"$schema={schema.name}", f"$schema={SCHEMA_NAME}")
-    )
+    text = config.read_text("utf-8").replace("../data/", "data/").replace(f"={schema.name}", f"={SCHEMA_NAME}")
     files = {folder / config.name: text.encode(), folder / SCHEMA_NAME: schema.read_bytes()}
     data = load_config(config).data.model_dump()
     sources = [path for key in ("train", "test", "validation") for path in files_of(data[key])]

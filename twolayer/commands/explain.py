@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import click
 import numpy as np
-from numpy.typing import NDArray
 
 from twolayer.commands import complete_keys
 from twolayer.config import load_config
@@ -20,7 +19,7 @@ from twolayer.network.backprop import loss_and_gradients, penalty
 from twolayer.network.model import Array, Params
 from twolayer.reference.gradcheck import check_gradients
 from twolayer.reference.plain import forward_pass, gradient_step
-from twolayer.training.build import load_start
+from twolayer.training.build import Start, load_start
 from twolayer.utils.randomness import generator
 from twolayer.utils.text import counted, plain
 
@@ -52,33 +51,13 @@ class Explanation:
     """A batch taken through (1) to (13), each step with its numbers; the losses are those before and after (13).
 
     The tables show the features, units and classes that matter most in the first row, and the units with the largest
-    entries of the gradients.
-
-    Args:
-        params: where to start; in float64 the numeric gradients show most digits.
-        X: (N, D), model-ready.
-        y: (N,) class indices.
-        reg: r of (6).
-        learning_rate: alpha of (13).
-        classes: the labels by index; None: the indices.
-        rows: the numbers of the rows, for their names; None: 0, 1, ...
-        title: the heading.
+    entries of the gradients. `rows` are the numbers by which the rows are named.
     """
 
-    def __init__(
-        self,
-        params: Params,
-        X: Array,
-        y: NDArray[np.intp],
-        reg: float,
-        learning_rate: float,
-        *,
-        classes: Sequence[str | int] | None = None,
-        rows: Sequence[int] | None = None,
-        title: str = "A batch through the network and back",
-    ) -> None:
+    def __init__(self, start: Start, reg: float, learning_rate: float, rows: Sequence[int], title: str) -> None:
+        params, X, y = start.params, start.X, start.y
         self.params, self.X, self.y, self.reg, self.title = params, X, y, reg, title
-        self.labels = [plain(label) for label in classes or range(params.n_classes)]
+        self.labels = [plain(label) for label in start.classes]
         self.forward = forward_pass(params, X)
         self.loss_before, self.gradients = loss_and_gradients(params, X, y, reg)
         after = gradient_step(params, self.gradients, learning_rate)
@@ -90,8 +69,7 @@ class Explanation:
         chances[y[0]] = 2.0  # the right class is always shown
         order = {"N": np.arange(len(X)), "D": np.argsort(-np.abs(X[0]), kind="stable")}
         order["C"] = np.argsort(-chances, kind="stable")
-        self.names = {"N": [f"row {number}" for number in rows or range(len(X))]}
-        self.names["D"] = [f"x {i}" for i in range(X.shape[1])]
+        self.names = {"N": [f"row {number}" for number in rows], "D": [f"x {i}" for i in range(X.shape[1])]}
         self.names["C"] = [f"'{label}'"[:10] for label in self.labels]
         if self.forward.Z1 is not None:
             Z1 = self.forward.Z1[0]
@@ -100,7 +78,7 @@ class Explanation:
             order["H"] = np.lexsort((-np.abs(Z1), Z1 <= 0, is_other))  # the last key counts first
             self.names["H"] = [f"unit {i}" for i in range(len(Z1))]
         self.shown = {axis: sorted(numbers[:_SHOWN].tolist()) for axis, numbers in order.items()}
-        self.steps = [*self._forward(), *self._backward(), self._descent(learning_rate, after)]
+        self.steps = [*self._forward(), *self._backward(learning_rate, after)]
 
     def text(self) -> str:
         """Return the explanation as plain text, at most 80 columns wide."""
@@ -174,7 +152,7 @@ class Explanation:
         words = f"mean {data:.6f} + penalty {of_weights:.6f} (r = {self.reg:g}) = {data + of_weights:.6f}"
         yield Step(f"(6) L = mean_i L_i + r/2 ({squares})", "", words)
 
-    def _backward(self) -> Iterator[Step]:
+    def _backward(self, learning_rate: float, after: Params) -> Iterator[Step]:
         Z1, _, _, P = self.forward
         dS = (P - np.eye(P.shape[1])[self.y]) / len(self.X)  # (N, C)
         words = "Probability minus truth: below 0 for the right class, above 0 for all others."
@@ -188,6 +166,17 @@ class Explanation:
             yield self._step("(10) dZ1 = (dS W2^T) * [Z1 > 0]", dZ1, "NH", words)
             yield self._gradient("(11) dW1 = X^T dZ1 + r W1", "W1", "DH")
             yield self._gradient("(12) db1 = 1_N^T dZ1", "b1", "H")
+        right = np.arange(len(self.y)), self.y
+        chances = np.column_stack([self.forward.P[right], forward_pass(after, self.X).P[right]])
+        change = self.loss_after - self.loss_before
+        by_slope = -learning_rate * sum(float((array**2).sum()) for array in self.gradients.named().values())
+        words = (
+            f"With alpha = {learning_rate:g} the loss on these rows goes from {self.loss_before:.6f} to"
+            f" {self.loss_after:.6f}, by {change:+.6f}. With constant slopes the change would be -alpha |dQ|^2 ="
+            f" {by_slope:+.6f}. The probability of the right class:"
+        )
+        table = self._row_table(["before", "after"], chances)
+        yield Step("(13) Q <- Q - alpha dQ, for every array Q", "", words, table)
 
     def _gradient(self, equation: str, name: str, axes: str) -> Step:
         """Show a gradient, its largest entry beside the centred difference, and the error over all entries probed."""
@@ -204,19 +193,6 @@ class Explanation:
             f" error {probed.error:.0e} over {probed.entries} entries."
         )
         return self._step(equation, gradient, axes, words)
-
-    def _descent(self, learning_rate: float, after: Params) -> Step:
-        right = np.arange(len(self.y)), self.y
-        chances = np.column_stack([self.forward.P[right], forward_pass(after, self.X).P[right]])
-        change = self.loss_after - self.loss_before
-        by_slope = -learning_rate * sum(float((array**2).sum()) for array in self.gradients.named().values())
-        words = (
-            f"With alpha = {learning_rate:g} the loss on these rows goes from {self.loss_before:.6f} to"
-            f" {self.loss_after:.6f}, by {change:+.6f}. With constant slopes the change would be -alpha |dQ|^2 ="
-            f" {by_slope:+.6f}. The probability of the right class:"
-        )
-        table = self._row_table(["before", "after"], chances)
-        return Step("(13) Q <- Q - alpha dQ, for every array Q", "", words, table)
 
 
 def _escaped(words: str) -> str:
@@ -249,14 +225,6 @@ def command(config: Path, overrides: tuple[str, ...], rows: tuple[int, ...], mar
     start = load_start(loaded, picked)
     shape = "-".join(str(n) for n in (start.params.n_features, start.params.n_hidden, start.params.n_classes) if n)
     places = ", ".join(f"{row} (row {at} of the source)" for row, at in zip(picked, start.row_numbers, strict=True))
-    explanation = Explanation(
-        start.params,
-        start.X,
-        start.y,
-        loaded.solver.reg,
-        loaded.solver.learning_rate,
-        classes=start.classes,
-        rows=picked,
-        title=f"{config.stem}: training row {places} through a {shape} network and back",
-    )
+    title = f"{config.stem}: training row {places} through a {shape} network and back"
+    explanation = Explanation(start, loaded.solver.reg, loaded.solver.learning_rate, picked, title)
     click.echo(explanation.markdown() if markdown else explanation.text())

@@ -35,14 +35,23 @@ def command(config: Path | None, overrides: tuple[str, ...], seed: int, tables: 
     twolayer gradcheck configs/optdigits.yaml --tables
     """
     references = dict(REFERENCES)
-    problems = standard_problems(seed) if config is None else _problems_of(config, overrides)
+    if config is None:
+        problems, limit = standard_problems(seed), None
+    else:
+        loaded, limit = load_config(config, overrides), _MAX_ENTRIES
+        start = load_start(loaded)
+        name = f"{config.stem}, {len(start.y)} rows"
+        problem = Problem(name, start.params, start.X, start.y, loaded.solver.reg)
+        problems = [problem, after_steps(problem)]
+        if not problem.reg:
+            click.echo("reg is 0: there is no penalty to check")
     n_parameters = sum(array.size for array in problems[0].params.named().values())
     if n_parameters > _MAX_COMPLEX_STEPS:
         del references["complex step"]
         click.echo(f"complex step left out: it needs a forward pass for each of the {n_parameters:,} parameters")
     checks, failed = [], []
     for name, params, X, y, reg in problems:
-        limit, rng = (None if config is None else _MAX_ENTRIES), np.random.default_rng(seed)
+        rng = np.random.default_rng(seed)
         check = check_gradients(loss_and_gradients, params, X, y, reg, against=references, max_entries=limit, rng=rng)
         checks.append(check)
         failed += [] if check.passed else [name]
@@ -54,12 +63,3 @@ def command(config: Path | None, overrides: tuple[str, ...], seed: int, tables: 
         click.echo("\nThe worst errors, max|a - n| / max(max|a|, max|n|, 1e-8):\n\n" + worst_of(checks).table())
     if failed:
         raise CheckFailedError(f"gradients are wrong in {len(failed)} of {len(problems)} problems: {'; '.join(failed)}")
-
-
-def _problems_of(path: Path, overrides: tuple[str, ...]) -> list[Problem]:
-    config = load_config(path, overrides)
-    start = load_start(config)
-    problem = Problem(f"{path.stem}, {len(start.y)} rows", start.params, start.X, start.y, config.solver.reg)
-    if not config.solver.reg:
-        click.echo("reg is 0: there is no penalty to check")
-    return [problem, after_steps(problem)]

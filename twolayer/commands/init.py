@@ -15,7 +15,7 @@ from typing import Any
 import click
 import numpy as np
 
-from twolayer.config import config_from_dict, config_schema, dump_config, yaml_value
+from twolayer.config import SCHEMA_NAME, config_from_dict, config_schema, dump_config, yaml_value
 from twolayer.config.document import MAX_BYTES
 from twolayer.data.columns import ColumnChoice, Reading, require_distinct
 from twolayer.data.csv_reader import CsvFile
@@ -29,7 +29,6 @@ from twolayer.utils.text import counted, data_error, printable, shown, some
 
 _LABELS_OF = (("images-idx3", "labels-idx1"), ("images", "labels"), ("features", "labels"), ("X", "y"), ("x", "y"))
 _TEST_OF = (("train", "test"), ("train", "t10k"), ("training", "test"), ("Train", "Test"), ("TRAIN", "TEST"))
-SCHEMA_NAME = "twolayer.schema.json"
 _FEW_ROWS = 10_000  # below, `init` proposes to refit on training and validation rows
 _UPDATES, _UPDATES_FEW = 4000, 2000  # in a training, about; below 1,000 rows
 _MOST_REASONS = 8  # for one key
@@ -250,12 +249,17 @@ def _propose_training(proposal: Proposal, rows: int, n_features: int, n_classes:
         proposal.set("solver.patience", epochs // 4, "the refit trains up to the best epoch, so later ones add little")
 
 
-def config_text(proposal: Proposal, folder: Path) -> str:
-    """Return the proposal as YAML, for a file in `folder`: every key with its meaning, the reasons above it.
+def write_config(proposal: Proposal, path: str | Path, force: bool = False) -> tuple[Path, Path]:
+    """Write the proposal as YAML, every key with its meaning and the reasons above it, and beside it the schema that
+    its first line names; return the two files.
 
     Raises:
-        FileError: if it would be too long to be read again.
+        FileError: if the config exists and was edited, cannot be written, or would be too long to be read again.
     """
+    path = Path(path)
+    if path.exists() and not force and not _is_untouched(path):
+        hint = "--force replaces it, --out names another"
+        raise FileError(f"{path}: expected a config as init wrote it, got another file or an edited one; {hint}")
     lines = [
         f"# yaml-language-server: $schema={SCHEMA_NAME}",
         f"# {proposal.summary}.",
@@ -265,7 +269,7 @@ def config_text(proposal: Proposal, folder: Path) -> str:
     data, config = proposal.values["data"], config_from_dict(proposal.values)
     rarely_needed = _TEXT_KEYS if is_table(data["train"]) else _TEXT_KEYS + _TABLE_KEYS
     without = {f"data.{name}" for name in rarely_needed if name not in data}
-    body = dump_config(config, folder, proposal.why, without)
+    body = dump_config(config, os.path.realpath(path.parent), proposal.why, without)
     text = "\n".join([*lines, body.replace(f"dir: {yaml_value(config.run.dir)}  #", "dir: runs  #")])
     text += f"{_SEAL}{_digest(text)}\n"
     if len(text.encode()) > MAX_BYTES:
@@ -273,21 +277,7 @@ def config_text(proposal: Proposal, folder: Path) -> str:
         found = f"{n_ignored:,} columns to ignore and {n_categorical:,} of categories, {len(text) >> 10} KiB of YAML"
         hint = "write a table without them first, for instance with pandas' select_dtypes"
         raise FileError(f"{proposal.name}: expected a config of at most 256 KiB, got {found}; {hint}")
-    return text
-
-
-def write_config(proposal: Proposal, path: str | Path, force: bool = False) -> Sequence[Path]:
-    """Write the config, and beside it the schema that its first line names; return what was written.
-
-    Raises:
-        FileError: if the config exists and was edited, or cannot be written.
-    """
-    path = Path(path)
-    if path.exists() and not force and not _is_untouched(path):
-        hint = "--force replaces it, --out names another"
-        raise FileError(f"{path}: expected a config as init wrote it, got another file or an edited one; {hint}")
     schema = path.parent / SCHEMA_NAME
-    text = config_text(proposal, Path(os.path.realpath(path.parent)))
     write_atomically(schema, (json.dumps(config_schema(), indent=2) + "\n").encode())
     write_atomically(path, text.encode())
     return path, schema

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,17 +78,10 @@ def describe(result: TrainResult) -> str:
         if summary[f"{part}_loss"] is not None:
             lines.append(f"{name} accuracy {summary[f'{part}_accuracy']:.4f}, loss {summary[f'{part}_loss']:.4f}")
     lines += result.notes
-    folder = _from_here(result.run_dir)
+    folder = result.run_dir
+    with suppress(OSError, ValueError):  # the current folder was deleted, or is not above the run's
+        folder = folder.relative_to(Path.cwd())
     lines.append(f"all in {folder}; look at {folder / 'loss_curve.png'}")
     if result.signal_number is not None:
         lines.append(f"to resume: twolayer train --resume {shlex.quote(str(folder))}")
     return "\n".join(lines)
-
-
-def _from_here(path: Path) -> Path:
-    """Return the path as typed in the current folder, if it is below that."""
-    try:
-        here = Path.cwd()
-    except OSError:  # deleted while the training ran
-        return path
-    return path.relative_to(here) if path.is_relative_to(here) else path

@@ -5,7 +5,6 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -37,38 +36,23 @@ def command(config: str, overrides: tuple[str, ...], kills: int, seed: int) -> N
     """
     load_config(config, overrides)  # a mistake in it is reported as such, not as a failed training
     with tempfile.TemporaryDirectory() as folder:
-        verdict = verify_resume(config, overrides, Path(folder), kills=kills, rng=np.random.default_rng(seed))
-    if not verdict.passed:
-        raise CheckFailedError(str(verdict))
-    click.echo(str(verdict))
-
-
-@dataclass(frozen=True)
-class ResumeComparison:
-    """What a comparison found."""
-
-    kills: int  # how many times the run was killed
-    mid_run: int  # the kills that came after the run folder had appeared
-    differences: tuple[str, ...]  # what is not the same, in words; empty if all is
-
-    @property
-    def passed(self) -> bool:
-        """True if the two runs are equal."""
-        return not self.differences
-
-    def __str__(self) -> str:
-        count = f"{counted(self.kills, 'kill')}, {self.mid_run} of them after the run folder had appeared"
-        if self.passed:
-            return f"equal to the run never stopped, bit for bit: {count}"
-        return f"NOT equal to the run never stopped ({count}): " + "; ".join(self.differences)
+        rng = np.random.default_rng(seed)
+        mid_run, different = verify_resume(config, overrides, Path(folder), kills=kills, rng=rng)
+    count = f"{counted(kills, 'kill')}, {mid_run} of them after the run folder had appeared"
+    if different:
+        raise CheckFailedError(f"NOT equal to the run never stopped ({count}): {'; '.join(different)}")
+    click.echo(f"equal to the run never stopped, bit for bit: {count}")
 
 
 def verify_resume(
     config: str | Path, overrides: Sequence[str], folder: Path, *, kills: int, rng: np.random.Generator
-) -> ResumeComparison:
+) -> tuple[int, list[str]]:
     """Train once straight and once with kills at random moments that `rng` draws, each training in its own process.
 
     The two run folders, `straight` and `killed`, are made in `folder`.
+
+    Returns:
+        The number of kills that came after the run folder had appeared, and in what the two folders differ.
 
     Raises:
         RunError: if a training fails by itself, with its own message, or a kill leaves a model that cannot be read.
@@ -88,7 +72,7 @@ def verify_resume(
         if killed.exists():
             load_model(killed)
     _train(config, [*overrides, often], killed)
-    return ResumeComparison(kills, mid_run, tuple(differences(RunFolder(straight), RunFolder(killed))))
+    return mid_run, list(differences(RunFolder(straight), RunFolder(killed)))
 
 
 def differences(one: RunFolder, other: RunFolder) -> Iterator[str]:

@@ -32,16 +32,12 @@ _SHORT = 60  # characters of a value that a message repeats
 
 
 def check(document: Document, report: Report, folders: dict[str, Path], *, require_files: bool) -> Config:
-    """Return the config that a document means.
+    """Return the config that a document, which is changed on the way, means with the overrides applied to it.
 
-    Args:
-        document: the data, overrides applied, with places; changed on the way.
-        report: what was found so far.
-        folders: for each `Place.source`, the folder that relative data paths start from; others: the current one.
-        require_files: whether a data file that does not exist is a problem.
+    Relative data paths start from the folder of their `Place.source`, those of other sources from the current one.
 
     Raises:
-        ConfigError: with all problems.
+        ConfigError: with all problems, those already in the report as well.
     """
     check_types(document, report, Config)
     notes = _drop_left_over(document, report)
@@ -62,34 +58,26 @@ def check(document: Document, report: Report, folders: dict[str, Path], *, requi
 def check_types(document: Document, report: Report, model: type[BaseModel]) -> None:
     """Report every key of a document that is unknown, missing, of another type or out of range for `model`; nothing is
     added about paths that already have a problem."""
-    for path, message in _problems(document.data, model):
-        if not report.is_inside_unusable(path):
-            report.add(path, message, document.place(path))
-
-
-def _problems(data: Any, model: type[BaseModel]) -> Iterator[tuple[KeyPath, str]]:
-    """Yield pydantic's errors in our words, one per path; an error around a deeper one (another branch of a union) is
-    left out."""
-    found: dict[KeyPath, ErrorDetails] = {}
+    errors: dict[KeyPath, ErrorDetails] = {}  # one per path
     try:
-        model.model_validate(data)
+        model.model_validate(document.data)
     except ValidationError as invalid:
         for error in invalid.errors(include_url=False, include_context=False):
-            found.setdefault(_path_in(data, error), error)
-    around = {path[:end] for path in found for end in range(len(path))}
-    for path, error in found.items():
-        if path in around:
+            errors.setdefault(_path_in(document.data, error), error)
+    around = {path[:end] for path in errors for end in range(len(path))}  # where another branch of a union was tried
+    for path, error in errors.items():
+        if path in around or report.is_inside_unusable(path):
             continue
         if error["type"] == "extra_forbidden":
-            yield path, _unknown_key(path, model)
+            message = _unknown_key(path, model)
         elif error["type"] == "missing":
-            yield path, f"missing key; expected {expected(path, model)}"
+            message = f"missing key; expected {expected(path, model)}"
         elif path:
             found = error["input"]
-            words = expected(path, model, instead_of=found)
-            yield path, expected_got(words, shown(found), _hint(found, path, model))
+            message = expected_got(expected(path, model, instead_of=found), shown(found), _hint(found, path, model))
         else:
-            yield path, expected_got(f"the keys {', '.join(known_keys((), model))}", shown(data))
+            message = expected_got(f"the keys {', '.join(known_keys((), model))}", shown(document.data))
+        report.add(path, message, document.place(path))
 
 
 def _path_in(data: Any, error: ErrorDetails) -> KeyPath:

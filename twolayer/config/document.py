@@ -102,10 +102,9 @@ class Report:
             _, line, column = problem.place or ("", 0, 1)
             return column == 0, line, column
 
-        ordered = sorted(self.problems, key=order)
-        lines = [str(problem) for problem in ordered[:MAX_PROBLEMS]]
-        if len(ordered) > MAX_PROBLEMS:
-            lines.append(f"... and {len(ordered) - MAX_PROBLEMS} more problems")
+        lines = [str(problem) for problem in sorted(self.problems, key=order)]
+        if len(lines) > MAX_PROBLEMS:
+            lines[MAX_PROBLEMS:] = [f"... and {len(lines) - MAX_PROBLEMS} more problems"]
         return ConfigError(lines)
 
 
@@ -145,17 +144,11 @@ PlaceOf = Callable[[int, int], Place]  # of a line and a column, both from 1
 
 @dataclass
 class Document:
-    """What a text says.
+    """What a text says."""
 
-    Attributes:
-        data: dicts with string keys, lists, str, int, float, bool and None.
-        places: where each value's key is (list items: the item).
-        replaced: the values that overrides took the place of.
-    """
-
-    data: Any
-    places: dict[KeyPath, Place] = field(default_factory=dict)
-    replaced: dict[KeyPath, Any] = field(default_factory=dict)
+    data: Any  # dicts with string keys, lists, str, int, float, bool and None
+    places: dict[KeyPath, Place] = field(default_factory=dict)  # where each value's key is; of list items: the item
+    replaced: dict[KeyPath, Any] = field(default_factory=dict)  # the values that overrides took the place of
 
     def place(self, path: KeyPath) -> Place | None:
         """Return the place of the value, or of the nearest thing around it that was written."""
@@ -166,11 +159,7 @@ class Document:
 
 
 class Refused(Exception):
-    """A problem after which nothing more can be made of the text."""
-
-    def __init__(self, message: str, line: int = 0, column: int = 0) -> None:
-        super().__init__(message)
-        self.message, self.line, self.column = message, line, column
+    """A problem after which nothing more can be made of the text: the message, line and column (0: the whole file)."""
 
 
 def read_document(path: Path | str, report: Report) -> Document | None:
@@ -179,7 +168,8 @@ def read_document(path: Path | str, report: Report) -> Document | None:
     try:
         text = _read_text(Path(path))
     except Refused as error:
-        report.add((), error.message, place_of(error.line, error.column))
+        message, *at = error.args
+        report.add((), message, place_of(*at))
         return None
     return parse(text, place_of, report)
 
@@ -188,20 +178,15 @@ def parse(text: str, place_of: PlaceOf, report: Report, root: KeyPath = ()) -> D
     """Return the document in `text`, or None with a problem in the report if its structure cannot be read.
 
     Duplicate keys and tags are reported, each at its place, and reading continues. Of a key given twice, the first
-    value counts.
-
-    Args:
-        text: one YAML document; an empty text is null.
-        place_of: the place to report for a line and a column.
-        report: gets the problems.
-        root: path of the document's value in the data it belongs to.
+    value counts. An empty text is null. `root` is the path of the document's value in the data it belongs to.
     """
     reader = _Reader(text, place_of, report, len(root) + MAX_DEPTH)
     try:
         node = _compose(text)
         data = None if node is None else reader.value(node, root)
     except Refused as error:
-        report.add(root, error.message, place_of(error.line, error.column))
+        message, *at = error.args
+        report.add(root, message, place_of(*at))
         return None
     reader.places.setdefault(root, place_of(1, 1))
     return Document(data, reader.places)
@@ -216,10 +201,8 @@ def apply_override(document: Document, override: str, number: int, report: Repor
         report.add((), "expected KEY=VALUE, e.g. solver.reg=1e-3", place, judged=True)
         return
     value = parse(text, lambda line, column: place, report, root=path)
-    if value is None:
+    if value is None or not isinstance(document.data, dict):  # a file without a mapping is reported as its problem
         return
-    if not isinstance(document.data, dict):
-        return  # the file holds no mapping, which is reported as its problem
     holder = document.data
     for depth, part in enumerate(path[:-1], start=1):
         if holder.get(part) is None:
@@ -227,8 +210,8 @@ def apply_override(document: Document, override: str, number: int, report: Repor
             document.places[path[:depth]] = place
         holder = holder[part]
         if not isinstance(holder, dict):
-            around = path[:depth]
-            report.add(path, f"{dotted(around)} is {shown(holder)} here, which has no keys inside", place, judged=True)
+            found = f"{dotted(path[:depth])} is {shown(holder)} here, which has no keys inside"
+            report.add(path, found, place, judged=True)
             return
     document.replaced.setdefault(path, holder.get(path[-1], ...))
     holder[path[-1]] = value.data
@@ -322,10 +305,10 @@ def _compose(text: str) -> Node | None:
     except MarkedYAMLError as error:
         raise Refused(*_explain(error, text)) from None
     except RecursionError:
-        raise Refused(_TOO_DEEP) from None
+        raise Refused(_TOO_DEEP, 0, 0) from None
     except (YAMLError, ValueError, OverflowError, LookupError, AttributeError, TypeError, AssertionError):
         # ruamel's scanner fails in ways of its own on some broken texts
-        raise Refused("not valid YAML; is there an escape in double quotes that names no character?") from None
+        raise Refused("not valid YAML; is there an escape in double quotes that names no character?", 0, 0) from None
 
 
 def _mark(node: Node) -> tuple[int, int]:
@@ -369,13 +352,13 @@ def _explain(error: MarkedYAMLError, text: str) -> tuple[str, int, int]:
 def _read_text(path: Path) -> str:
     """Return the text of an ordinary UTF-8 file of at most `MAX_BYTES`."""
     if problem := file_problem(path):
-        raise Refused(problem)
+        raise Refused(problem, 0, 0)
     with open_to_read(path, follow=True) as file:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
-        raise Refused(f"is larger than {MAX_BYTES // 1024} KiB, the most that is read as YAML")
+        raise Refused(f"is larger than {MAX_BYTES // 1024} KiB, the most that is read as YAML", 0, 0)
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise Refused("is UTF-16 text; save it as UTF-8")
+        raise Refused("is UTF-16 text; save it as UTF-8", 0, 0)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

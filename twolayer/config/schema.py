@@ -14,6 +14,7 @@ from twolayer.config.rules import OWNED_KEYS, default_of
 from twolayer.network.fields import range_in_words
 
 Schema = dict[str, Any]
+SCHEMA_NAME = "twolayer.schema.json"  # of the file beside a config, which names it for editors
 
 _FORMATS = {
     "path": "a file name",
