@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.race import AGREEMENT, Result
-from twolayer.runs.environment import describe_environment
+from twolayer.runs.folder import describe_environment
 from twolayer.views import style
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import twolayer
-from twolayer.runs.environment import describe_environment, differences_that_change_bits
+from twolayer.runs.folder import describe_environment, differences_that_change_bits
 from twolayer.utils import blas
 
 

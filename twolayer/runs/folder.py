@@ -7,10 +7,14 @@ It is a box: a name of the run that is a link, a pipe, a device or a socket is r
 folder is read or written. The folder itself may be a link.
 
 A run in use is locked, so that two processes never write into one folder. The system holds the lock for the open file
-and drops it when the process ends, in whatever way: there are no stale locks."""
+and drops it when the process ends, in whatever way: there are no stale locks.
+
+environment.json says what a run's numbers depend on besides its config: versions, BLAS and its threads, the machine,
+the data. It is compared before a run is resumed: the last bits of a product change with any of them."""
 
 import errno
 import os
+import platform
 import shutil
 import sys
 import time
@@ -19,8 +23,12 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from datetime import datetime
 from itertools import count
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from twolayer.utils import files
+from twolayer.utils.blas import THREAD_VARIABLES, blas_facts
 from twolayer.utils.errors import RunError
 from twolayer.utils.files import (
     CANNOT_READ,
@@ -30,12 +38,15 @@ from twolayer.utils.files import (
     make_folders,
     open_regular,
     open_to_read,
+    read_json,
     remove,
     require_regular,
     temporary_path,
     write_atomically,
     write_new,
 )
+from twolayer.utils.text import plain
+from twolayer.utils.version import __version__
 
 LOCK = ".lock"
 SNAPSHOTS = "epoch-*.npz"
@@ -239,23 +250,113 @@ def open_run(path: str | Path) -> RunFolder:
     run = RunFolder(Path(path))
     with explained(run.path, CANNOT_READ):
         missing = [each.name for each in (run.config, run.last) if not os.path.lexists(each)]
-        if missing or not run.path.is_dir():
-            raise RunError(f"{path}: {_what_it_is(run.path, missing)}")
-    run.require_box()
-    return run
-
-
-def _what_it_is(path: Path, missing: list[str]) -> str:
-    """Describe a path that is not a run folder, and the run that may have been meant."""
-    place, hint = path if path.is_dir() else path.parent, ""
+        is_folder, exists = run.path.is_dir(), run.path.exists()
+    if is_folder and not missing:
+        run.require_box()
+        return run
+    place, hint = run.path if is_folder else run.path.parent, ""
     with suppress(OSError):
         runs = [each for each in place.iterdir() if not each.name.startswith(".") and RunFolder(each).last.is_file()]
         if runs:
             newest = max(runs, key=lambda each: RunFolder(each).last.stat().st_mtime)
             hint = f"; the newest run in {place} is {newest}"
-    if path.is_dir():
-        return f"expected a run folder, which 'train' creates, got one without {' and '.join(missing)}{hint}"
-    if path.exists():
+    if is_folder:
+        what = f"expected a run folder, which 'train' creates, got one without {' and '.join(missing)}"
+    elif exists:
+        what = "expected a run folder, got a file"
         hint = f"; did you mean {place}?" if RunFolder(place).last.is_file() else hint
-        return f"expected a run folder, got a file{hint}"
-    return f"no such run folder{hint}"
+    else:
+        what = "no such run folder"
+    raise RunError(f"{path}: {what}{hint}")
+
+
+COMPILED_SUMS = 2
+"""The order in which the compiled engine sums: 1, by threads, in version 0.1, which did not record it; 2, by shape."""
+
+# What must be the same for the same bits: its place in the environment, and its name in messages.
+_BITS = {
+    "twolayer": "twolayer",
+    "numpy": "numpy",
+    "blas.name": "BLAS",
+    "blas.version": "BLAS version",
+    "blas.kernels": "BLAS kernels",
+    "blas.threads": "BLAS threads",
+    "numba": "numba",
+    "compiled_sums": "order of sums of the compiled engine",
+    "machine.architecture": "architecture",
+    "machine.processor": "processor",
+    "machine.simd": "processor features",
+    "machine.libc": "C library",
+}
+
+
+def recorded_digests(environment: Path) -> dict[str, str]:
+    """Return the SHA-256 of the data files that a run recorded, by their path; empty without a record."""
+    recorded = read_json(environment).get("data") if environment.exists() else None
+    return {path: str(digest) for path, digest in recorded.items()} if isinstance(recorded, dict) else {}
+
+
+def describe_environment(data: Mapping[str, str] | None = None, engine: str = "numpy") -> dict[str, Any]:
+    """Return the content of environment.json, with the SHA-256 of each data file; nothing names the person or the host.
+
+    Call it once the engine is loaded: numba and scipy are recorded if they are imported.
+    """
+    config: Any = np.show_config(mode="dicts")
+    numba, simd = sys.modules.get("numba"), config.get("SIMD Extensions", {})
+    processor = None
+    with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+        lines = file.read(4096).splitlines()
+        processor = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
+    return {
+        "twolayer": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "numba": getattr(numba, "__version__", None),
+        "scipy": getattr(sys.modules.get("scipy"), "__version__", None),
+        "blas": blas_facts(),
+        "engine": engine,
+        "compiled_sums": COMPILED_SUMS if engine == "numba" else None,
+        "thread_variables": {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
+        "machine": {
+            "system": platform.system(),
+            "release": platform.release(),
+            "architecture": platform.machine(),
+            "processor": processor,
+            "simd": [*simd.get("baseline", ()), *simd.get("found", ())],  # what NumPy found and uses
+            "libc": " ".join(platform.libc_ver()).strip() or None,
+            "cpus": os.cpu_count(),
+            "cpus_allowed": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        },
+        "data": dict(data or {}),
+    }
+
+
+def differences_that_change_bits(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return a phrase for each difference that can change the bits of a resumed run: `"BLAS threads: 2 then, 1 now"`.
+
+    An entry that only one of the environments has, such as a package that was not imported, is no difference.
+    """
+    found = []
+    compiled = new.get("engine") == "numba"
+    for place, word in _BITS.items():
+        then, now = _at(old, place), _at(new, place)
+        if compiled and place == "blas.threads":
+            continue  # the compiled engine gives the same bits on any number
+        if compiled and place == "compiled_sums":
+            then = then or 1
+        if then is not None and now is not None and then != now:
+            words = [plain(" ".join(map(str, each)) if isinstance(each, list) else each) for each in (then, now)]
+            found.append(f"{word}: {words[0]} then, {words[1]} now")
+    then, now = old.get("data"), new.get("data")
+    if isinstance(then, dict) and isinstance(now, dict):
+        found += [f"data: {path} has changed" for path in now if path in then and then[path] != now[path]]
+        if then.keys() != now.keys() and sorted(map(str, then.values())) != sorted(map(str, now.values())):
+            found.append("data: other files than before")
+    return found
+
+
+def _at(environment: Mapping[str, Any], place: str) -> Any:
+    value: Any = environment
+    for key in place.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value

@@ -11,6 +11,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
@@ -212,7 +213,10 @@ class _Work:
                 with explained(path, CANNOT_READ):
                     found = cut(path, **self._format)
                 whole = {"input": found.sha256, **identity}
-                if _is_done(answer, whole):
+                done = None
+                with suppress(TwoLayerError, OSError):
+                    done = read_json(_record(answer)) == {**whole, "answer": sha256_of(answer)}
+                if done:
                     self._result.answers.append(answer)
                     self._result.skipped += 1
                     continue
@@ -282,13 +286,6 @@ def _write_part(part: Path, content: bytes) -> None:
 def _record(answer: Path) -> Path:
     """Return the file that says of which input, model and options an answer is."""
     return answer.with_name(f".{answer.name}.json")
-
-
-def _is_done(answer: Path, identity: Mapping[str, Any]) -> bool:
-    try:
-        return answer.is_file() and read_json(_record(answer)) == {**identity, "answer": sha256_of(answer)}
-    except (TwoLayerError, OSError):
-        return False
 
 
 def _piece_file(path: Path, piece: Piece, scratch: Path) -> Path:

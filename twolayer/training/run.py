@@ -16,8 +16,14 @@ from twolayer.data import Dataset
 from twolayer.network.model import Array, Params
 from twolayer.network.schedules import SCHEDULES
 from twolayer.runs.checkpoint import Model, load_model, read_model_arrays
-from twolayer.runs.environment import describe_environment, differences_that_change_bits
-from twolayer.runs.folder import RunFolder, create_run_folder, create_run_folder_at, open_run
+from twolayer.runs.folder import (
+    RunFolder,
+    create_run_folder,
+    create_run_folder_at,
+    describe_environment,
+    differences_that_change_bits,
+    open_run,
+)
 from twolayer.runs.logs import logged_rows
 from twolayer.solver.solver import Solver
 from twolayer.solver.state import Chunk, Record

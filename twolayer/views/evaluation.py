@@ -15,8 +15,7 @@ from twolayer.data.files import digest_of
 from twolayer.data.rows import ArrayRows
 from twolayer.network.model import Array
 from twolayer.runs.checkpoint import load_model, read_predictions
-from twolayer.runs.environment import recorded_digests
-from twolayer.runs.folder import RunFolder
+from twolayer.runs.folder import RunFolder, recorded_digests
 from twolayer.solver.metrics import auc, class_means, probabilities
 from twolayer.utils.errors import DataError, RunError
 from twolayer.utils.text import counted, plain, some

@@ -18,8 +18,7 @@ from twolayer.data.sources import files_of
 from twolayer.network.model import Array
 from twolayer.network.settings import larger_is_better
 from twolayer.runs.checkpoint import read_model_arrays, read_predictions
-from twolayer.runs.environment import recorded_digests
-from twolayer.runs.folder import RunFolder, open_run
+from twolayer.runs.folder import RunFolder, open_run, recorded_digests
 from twolayer.runs.logs import read_history
 from twolayer.utils.errors import FileError, RunError, TwoLayerError
 from twolayer.utils.files import parse_object, read_at_most, read_json
