@@ -36,8 +36,8 @@ from twolayer.utils.files import (
     write_atomically,
 )
 from twolayer.views.boundary import snapshot_models
+from twolayer.views.curves import plot
 from twolayer.views.evaluation import evaluate_run
-from twolayer.views.loss_curve import plot
 from twolayer.views.run_data import load_runs
 from twolayer.views.style import default_look
 

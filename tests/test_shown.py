@@ -20,8 +20,8 @@ from twolayer.training.run import train
 from twolayer.utils.errors import DataError
 from twolayer.utils.process import TerminalStream, module_command, module_environment
 from twolayer.utils.text import plain
+from twolayer.views.curves import draw_loss_curve
 from twolayer.views.evaluation import Figures, evaluate_run
-from twolayer.views.loss_curve import draw_loss_curve
 
 HOSTILE = ["\x1b[2Jgone", "\u202eevil", "two\nlines\r\x9b1A", "\u2066x", "\x07" * 500]
 

@@ -17,7 +17,7 @@ from twolayer.config import config_from_dict
 from twolayer.runs.checkpoint import read_arrays, write_arrays
 from twolayer.training.run import train
 from twolayer.utils.errors import DataError, RunError
-from twolayer.views.loss_curve import plot
+from twolayer.views.curves import plot
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,10 @@ from twolayer.runs.folder import RunFolder
 from twolayer.runs.logs import HISTORY_COLUMNS
 from twolayer.utils.errors import RunError
 from twolayer.views import style
+from twolayer.views.curves import curves_figure, run_names, run_table, text_plot
 from twolayer.views.interactive import interactive_curves
-from twolayer.views.loss_curve import curves_figure, text_plot
-from twolayer.views.panels import PANELS, THICK, THIN, X_AXES, downsample, panel_lines, panels_named
 from twolayer.views.run_data import RunData, differing_keys, flattened, grouped, read_run, run_folders, sweep_statuses
-from twolayer.views.table import run_names, run_table
+from twolayer.views.style import PANELS, THICK, THIN, X_AXES, downsample, panel_lines, panels_named
 
 
 def val_loss_of(group, by="epoch"):

@@ -11,7 +11,7 @@ import pytest
 from view_runs import made_history
 
 from twolayer.views import style
-from twolayer.views.loss_curve import RedrawBudget, curves_figure, draw_loss_curve, plot
+from twolayer.views.curves import RedrawBudget, curves_figure, draw_loss_curve, plot
 from twolayer.views.run_data import RunData
 
 
@@ -88,7 +88,7 @@ def test_pictures_come_in_three_kinds_the_same_every_time(tmp_path, ending, magi
 
 def test_drawing_needs_no_pyplot(tmp_path):
     code = (
-        "import sys, numpy as np; from pathlib import Path; from twolayer.views.loss_curve import draw_loss_curve;"
+        "import sys, numpy as np; from pathlib import Path; from twolayer.views.curves import draw_loss_curve;"
         f"draw_loss_curve({{'epoch': [1, 2], 'train_loss': [2, 1]}}, Path({str(tmp_path / 'a.png')!r}));"
         "print('matplotlib.pyplot' in sys.modules)"
     )

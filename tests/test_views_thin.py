@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twolayer.views.panels import downsample
+from twolayer.views.style import downsample
 
 
 @given(st.integers(1, 3000), st.integers(4, 300), st.integers(0, 2**32 - 1))

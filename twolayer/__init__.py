@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from twolayer.utils.errors import DivergedError as DivergedError
     from twolayer.utils.errors import RunError as RunError
     from twolayer.utils.errors import TwoLayerError as TwoLayerError
-    from twolayer.views.loss_curve import plot as plot
+    from twolayer.views.curves import plot as plot
 
 _HOMES = {
     name: home
@@ -51,7 +51,7 @@ _HOMES = {
         "solver.solver": "Solver",
         "training.run": "resume train",
         "utils.errors": "ConfigError DataError DivergedError RunError TwoLayerError",
-        "views.loss_curve": "plot",
+        "views.curves": "plot",
     }.items()
     for name in names.split()
 }

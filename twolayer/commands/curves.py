@@ -12,8 +12,8 @@ import click
 from twolayer.commands import require_picture
 
 if TYPE_CHECKING:
-    from twolayer.views.panels import By
     from twolayer.views.run_data import RunData
+    from twolayer.views.style import By
 
 
 @click.command()
@@ -56,10 +56,9 @@ def command(
     """
     from twolayer.utils.files import write_atomically
     from twolayer.views import style
-    from twolayer.views.loss_curve import curves_figure, text_plot
-    from twolayer.views.panels import MAIN_PANELS, panels_named
+    from twolayer.views.curves import curves_figure, run_table, text_plot
     from twolayer.views.run_data import load_runs
-    from twolayer.views.table import run_table
+    from twolayer.views.style import MAIN_PANELS, panels_named
 
     if output is not None:
         require_picture("-o", output, *([".gif"] if boundary else []))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from twolayer.views.panels import By
+    from twolayer.views.style import By
 
 
 @click.command()

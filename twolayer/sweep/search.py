@@ -33,7 +33,7 @@ from twolayer.utils.text import counted
 from twolayer.utils.workers.cluster import ClusterAddress, ClusterPool
 from twolayer.utils.workers.local import STOP_SECONDS, LocalPool
 from twolayer.utils.workers.pool import Job, Pool
-from twolayer.views.loss_curve import curves_figure
+from twolayer.views.curves import curves_figure
 from twolayer.views.run_data import load_runs
 from twolayer.views.style import MARK, TRAINING, VALIDATION, default_look, new_figure, plain, save, tidy
 

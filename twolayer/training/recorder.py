@@ -25,8 +25,8 @@ from twolayer.training.build import refit_rows
 from twolayer.utils.blas import at_most_threads
 from twolayer.utils.errors import RunError
 from twolayer.utils.files import write_atomically, write_json
+from twolayer.views.curves import RedrawBudget, draw_loss_curve
 from twolayer.views.diagnosis import Verdict, diagnose
-from twolayer.views.loss_curve import RedrawBudget, draw_loss_curve
 from twolayer.views.run_data import RunData
 
 FREE_KEYS = {"run.dir", "run.checkpoint_seconds", "run.redraw_seconds", "run.snapshot_epochs"}

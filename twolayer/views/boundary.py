@@ -18,8 +18,8 @@ from twolayer.utils.errors import DataError, RunError
 from twolayer.utils.files import CANNOT_READ, explained, held, write_atomically
 from twolayer.utils.text import shown
 from twolayer.views import style
-from twolayer.views.panels import PANELS, panel_lines
 from twolayer.views.run_data import RunData, RunGroup, raw_rows
+from twolayer.views.style import PANELS, panel_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

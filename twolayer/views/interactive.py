@@ -11,9 +11,9 @@ import numpy as np
 
 from twolayer.network.model import Array
 from twolayer.utils.errors import import_extra
-from twolayer.views import panels, style
-from twolayer.views.panels import EVERYTHING, MAIN_PANELS, By, Line, Look, Panel, Window
-from twolayer.views.run_data import RunData, RunGroup, grouped
+from twolayer.views import style
+from twolayer.views.run_data import RunData, RunGroup, grouped, within_reach
+from twolayer.views.style import EVERYTHING, MAIN_PANELS, PANELS, By, Line, Look, Panel, Window, panel_lines
 
 if TYPE_CHECKING:
     from bokeh.models.renderers import GlyphRenderer
@@ -50,7 +50,7 @@ class Curves:
         self.lines: dict[Key, dict[str, GlyphRenderer[Any]]] = {}
         self._states: dict[Key, tuple[RunGroup, Window]] = {}
         for name, log in logs.items():
-            self.plots[name] = _new_plot(panels.PANELS[name], by, log, x_range)
+            self.plots[name] = _new_plot(PANELS[name], by, log, x_range)
             x_range = self.plots[name].x_range
 
     @property
@@ -75,7 +75,7 @@ class Curves:
             self._states[key] = group, window
             _, look, panel = key
             drawn = self.lines.setdefault(key, {})
-            shown = _shown_lines(panels.PANELS[panel], group, self.by, look, window)
+            shown = _shown_lines(PANELS[panel], group, self.by, look, window)
             gone += [drawn.pop(name) for name in drawn.keys() - shown.keys()]
             for name, line in shown.items():
                 if name in drawn:
@@ -101,32 +101,24 @@ class Curves:
 def _shown_lines(panel: Panel, group: RunGroup, by: By, look: Look | None, window: Window) -> dict[str, Line]:
     """Return the lines of a panel by name, from the one behind to the one in front."""
     shown: dict[str, Line] = {}
-    lines = panels.panel_lines(panel, group, by, look, POINTS, window)
+    lines = panel_lines(panel, group, by, look, POINTS, window)
     run = group.runs[0]
-    x, y = _steps(run, panel.name, by)
-    if lines and len(x):
-        x, y = panels.downsample(x, y, POINTS, window)
+    steps, history = run.steps, run.history
+    if lines and {"step", panel.name} <= steps.keys() and {"step", by} <= history.keys():
+        done = steps["step"] <= history["step"][-1]
+        x = np.interp(steps["step"][done], np.insert(history["step"], 0, 0.0), np.insert(history[by], 0, 0.0))
+        x, y = style.downsample(x, within_reach(steps[panel.name][done]), POINTS, window)
         shown[STEPS] = lines[0]._replace(words="each step", x=x, y=y, width=0.7)
     for line in lines:
-        if line.band is not None and line.width == panels.THICK:
+        if line.band is not None and line.width == style.THICK:
             shown[f"{line.column}{_BAND}"] = line
         shown[line.column] = line
-    best = panels.best_point(run, lines[-1].column, by) if lines and len(group.runs) == 1 else None
+    best = style.best_point(run, lines[-1].column, by) if lines and len(group.runs) == 1 else None
     if best is not None:
         x, y = np.array(best[:1]), np.array(best[1:])
         color = style.MARK if look is None else lines[-1].color
         shown[BEST] = lines[-1]._replace(words="best epoch", color=color, x=x, y=y)
     return shown
-
-
-def _steps(run: RunData, column: str, by: By) -> tuple[Array, Array]:
-    """Return a column of steps.csv over an axis of the history, up to its last epoch; empty if there is none."""
-    steps, history = run.steps, run.history
-    if not ({"step", column} <= steps.keys() and {"step", by} <= history.keys()) or not len(history["step"]):
-        return np.empty(0), np.empty(0)
-    done = steps["step"] <= history["step"][-1]
-    ends, places = np.insert(history["step"], 0, 0.0), np.insert(history[by], 0, 0.0)
-    return np.interp(steps["step"][done], ends, places), style.within_reach(steps[column][done])
 
 
 def _new_plot(panel: Panel, by: By, log: bool, x_range: Any) -> Figure:
@@ -137,7 +129,7 @@ def _new_plot(panel: Panel, by: By, log: bool, x_range: Any) -> Figure:
     plot = figure(
         height=MAIN if panel in MAIN_PANELS else SMALL,
         y_axis_type="log" if log else "linear",
-        x_axis_label=panels.X_AXES[by],
+        x_axis_label=style.X_AXES[by],
         y_axis_label=panel.axis,
         tools="pan,wheel_zoom,box_zoom,reset",
         active_drag="box_zoom",
@@ -183,24 +175,23 @@ def _add_line(plot: Figure, name: str, line: Line, label: str) -> GlyphRenderer[
 def interactive_curves(
     runs: Sequence[RunData], *, by: By = "epoch", scale: str | None = None, bands: bool = True
 ) -> tuple[str, str]:
-    """Draw the curves of one or more runs as two linked panels with a legend; see `curves_figure` for the options.
-
-    Returns:
-        (head, body): scripts for the page's head, and the panels.
+    """Draw the curves of one or more runs as two linked panels with a legend, below the first one: a click hides an
+    entry's curves in both; see `curves_figure` for the options. Return scripts for the page's head, and the panels.
 
     Raises:
         MissingExtraError: without Bokeh.
     """
     import_extra("bokeh", "report", "an interactive report")
+    from bokeh.core.properties import value
     from bokeh.embed import components
+    from bokeh.models.annotations import Legend, LegendItem
     from bokeh.resources import Resources
 
     groups = grouped(runs, by_seed=bands)
     if len(groups) == 1:
         groups = [RunGroup("", groups[0].runs)]
     values = {
-        panel.name: [line.y for group in groups for line in panels.panel_lines(panel, group, by)]
-        for panel in MAIN_PANELS
+        panel.name: [line.y for group in groups for line in panel_lines(panel, group, by)] for panel in MAIN_PANELS
     }
     curves = Curves({panel.name: panel.is_log(values[panel.name], scale) for panel in MAIN_PANELS}, by)
     curves.draw({(k, style.line_look(k) if len(groups) > 1 else None): group for k, group in enumerate(groups)})
@@ -208,27 +199,18 @@ def interactive_curves(
         if log:
             y_range: Any = curves.plots[name].y_range
             y_range.start, y_range.end = style.log_limits(values[name])
-    _add_legend(curves, [safe_text(group.label) for group in groups])
-    script, body = components(curves.grid(list(curves.plots)))
-    return Resources(mode="inline", components=["bokeh"], minified=True).render_js() + script, body
-
-
-def _add_legend(curves: Curves, labels: Sequence[str]) -> None:
-    """Add one legend, below the first panel, for the curves of both: a click hides an entry's curves everywhere. A
-    group without a label has an entry for each of its lines."""
-    from bokeh.core.properties import value
-    from bokeh.models.annotations import Legend, LegendItem
-
-    entries: dict[str, list[GlyphRenderer[Any]]] = {}
+    entries: dict[str, list[GlyphRenderer[Any]]] = {}  # one legend for both panels, by groups or by lines
     for (k, *_), lines in curves.lines.items():
         for line in lines.values():
-            entries.setdefault(labels[int(k)] or str(line.name), []).append(line)
+            entries.setdefault(safe_text(groups[k].label) or str(line.name), []).append(line)
     items = [LegendItem(label=value(label), renderers=lines) for label, lines in entries.items()]
     columns = max(1, min(4, 72 // (max(map(len, entries), default=1) + 5)))
     legend = Legend(items=items, click_policy="hide", ncols=columns, location="left", spacing=6, border_line_width=0)
-    next(iter(curves.plots.values())).add_layout(legend, "below")
-    for each in curves.plots.values():
-        each.height = MAIN + 26 * -(-len(items) // columns)
+    curves.plots[MAIN_PANELS[0].name].add_layout(legend, "below")
+    for plot in curves.plots.values():
+        plot.height = MAIN + 26 * -(-len(items) // columns)
+    script, body = components(curves.grid(list(curves.plots)))
+    return Resources(mode="inline", components=["bokeh"], minified=True).render_js() + script, body
 
 
 def safe_text(label: object) -> str:

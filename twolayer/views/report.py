@@ -22,13 +22,12 @@ from twolayer.runs.folder import RunFolder
 from twolayer.utils.errors import MissingExtraError, TwoLayerError
 from twolayer.utils.files import write_atomically
 from twolayer.views import style
+from twolayer.views.curves import curves_figure, run_table
 from twolayer.views.diagnosis import RULES, Verdict, diagnose
 from twolayer.views.evaluation import Reliability, class_figures, confusion_matrix, most_confident_mistakes, reliability
 from twolayer.views.interactive import interactive_curves
-from twolayer.views.loss_curve import curves_figure
-from twolayer.views.panels import By
 from twolayer.views.run_data import RawRows, RunData, differing_keys, flattened, raw_rows
-from twolayer.views.table import run_table
+from twolayer.views.style import By
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

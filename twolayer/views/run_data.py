@@ -23,7 +23,6 @@ from twolayer.runs.logs import read_history
 from twolayer.utils.errors import FileError, RunError, TwoLayerError
 from twolayer.utils.files import parse_object, read_at_most, read_json
 from twolayer.utils.text import counted, shown
-from twolayer.views.style import within_reach
 
 Cell = str | float | int | None
 
@@ -31,6 +30,12 @@ ENDED = ("finished", "stopped_early")
 SEED = "seed"
 _NOT_COMPARED = ("run.",)  # keys that say where a run is or how it reports, not what it computes
 _MAX_JOURNAL_BYTES = 64 << 20
+LARGEST = 1e37  # what is larger is drawn here: with a margin, it must fit into float32, in which a report keeps curves
+
+
+def within_reach(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return values with the finite ones clipped to -`LARGEST` and `LARGEST`."""
+    return np.where(np.isfinite(values), np.clip(values, -LARGEST, LARGEST), values)
 
 
 @dataclass(frozen=True, eq=False)

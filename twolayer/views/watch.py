@@ -20,13 +20,13 @@ from twolayer.utils.errors import TwoLayerError, import_extra
 from twolayer.utils.text import counted
 from twolayer.views import style
 from twolayer.views.boundary import boundary_figure, plane_of, snapshot_models
+from twolayer.views.curves import run_table
 from twolayer.views.diagnosis import diagnose
 from twolayer.views.following import Follower, LiveRun
 from twolayer.views.interactive import Curves
-from twolayer.views.panels import EVERYTHING, MAIN_PANELS, PANELS, X_AXES, By, Look, Panel
 from twolayer.views.report import CSS, picture_uri, verdicts
 from twolayer.views.run_data import ENDED, RunGroup
-from twolayer.views.table import run_table
+from twolayer.views.style import EVERYTHING, MAIN_PANELS, PANELS, X_AXES, By, Look, Panel
 
 if TYPE_CHECKING:
     from bokeh.document import Document

@@ -1,28 +1,46 @@
-"""Curves of runs as pictures: loss_curve.png of a run, several runs overlaid, and `twolayer.plot` for notebooks.
+"""Runs side by side: their curves as one picture or in characters, `twolayer.plot` for notebooks, and the table of
+their folder names, the keys in which they differ, and their figures, the best first.
 
 One run has a colour for training and one for validation; several runs have a colour each, and bands where only the
 seed differs. Training is thin and validation thick everywhere."""
 
 from __future__ import annotations
 
+import csv
+import io
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from twolayer.network.settings import larger_is_better
 from twolayer.utils.errors import import_extra
-from twolayer.utils.text import printable
+from twolayer.utils.text import did_you_mean, plain, printable
 from twolayer.views import style
-from twolayer.views.panels import MAIN_PANELS, THICK, X_AXES, By, Look, Panel, best_point, panel_lines
-from twolayer.views.run_data import RunData, RunGroup, grouped, read_run
+from twolayer.views.run_data import (
+    ENDED,
+    FIGURES,
+    Cell,
+    RunData,
+    RunGroup,
+    differing_keys,
+    grouped,
+    read_run,
+    short_names,
+    value_text,
+)
+from twolayer.views.style import MAIN_PANELS, THICK, X_AXES, By, Look, Panel, best_point, panel_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+SHORT = ("epochs", "best epoch", "lowest val loss", "best val accuracy", "test accuracy", "seconds")
 SHARE = 0.02  # of the training's time that drawing may take
 
 
@@ -50,12 +68,7 @@ def draw_loss_curve(
 ) -> None:
     """Draw loss and accuracy of one run, by the columns of its history (NaN where there is no value), into a .png, .svg
     or .pdf file, replaced whole; mark the best epoch, if there is one."""
-    style.save(curves_figure([_run(history, best_epoch, title)], title=title), path)
-
-
-def _run(history: Mapping[str, Any], best_epoch: int | None, name: str) -> RunData:
-    columns = {column: np.array(values, np.float64) for column, values in history.items()}  # NaN for None
-    return RunData(Path(name), columns, summary={"best_epoch": best_epoch or 0})
+    style.save(curves_figure([_run_of(history, best_epoch)], title=title), path)
 
 
 @style.default_look()
@@ -159,15 +172,11 @@ def text_plot(runs: Sequence[RunData], panels: Sequence[Panel], by: By, width: i
     return "\n\n".join(parts)
 
 
+@dataclass(repr=False)
 class Picture:
-    """A figure that a notebook shows as the value of its cell.
+    """A figure that a notebook shows as the value of its cell; `figure` is matplotlib's, to change as you like."""
 
-    Attributes:
-        figure: matplotlib's, to change as you like.
-    """
-
-    def __init__(self, figure: Figure) -> None:
-        self.figure = figure
+    figure: Figure
 
     def save(self, path: str | Path) -> None:
         """Write it as .png, .svg or .pdf, by the name's ending."""
@@ -197,36 +206,117 @@ def plot(
         ValueError: if there is no epoch to draw.
         RunError: for a folder that holds no run, or a damaged one.
     """
-    several = isinstance(history, list | tuple) and bool(history) and not _is_record(history[0])
+    first = history[0] if isinstance(history, list | tuple) and history else None
+    is_record = isinstance(first, Mapping) and isinstance(first.get("epoch"), int | float)
     runs = []
-    for number, one in enumerate(history if several else [history], start=1):
-        columns, known_best, name = _columns_of(one)
-        if not len(columns.get("epoch", ())):
+    for number, one in enumerate([history] if first is None or is_record else history, start=1):
+        run = _run_of(one, best_epoch, f"training {number}")
+        if not len(run.history.get("epoch", ())):
             raise ValueError("no epoch to draw: the history is empty")
-        if by not in columns:
-            raise ValueError(f"by: expected a column of the history ({', '.join(columns)}), got {by!r}")
-        runs.append(_run(columns, best_epoch or known_best, name or f"training {number}"))
+        if by not in run.history:
+            raise ValueError(f"by: expected a column of the history ({', '.join(run.history)}), got {by!r}")
+        runs.append(run)
     return Picture(curves_figure(runs, by=cast(By, by), scale=scale, title=title))
 
 
-def _is_record(value: Any) -> bool:
-    return isinstance(value, Mapping) and isinstance(value.get("epoch"), int | float)
+def _run_of(given: Any, best_epoch: int | None = None, name: str = "") -> RunData:
+    """Return a run with the columns of a history, see `plot`, and the best epoch and the name that are known."""
+    known: int | None = None
+    if isinstance(given, str | Path):
+        run = read_run(given, {})
+        given, known, name = run.history, run.summary.get("best_epoch"), run.name
+    elif hasattr(given, "history_"):
+        given, known = given.history_, given.best_epoch_
+    elif hasattr(given, "history"):
+        name = Path(getattr(given, "run_dir", name)).name
+        given, known = given.history, given.summary.get("best_epoch")
+    elif isinstance(given, Sequence):
+        names = dict.fromkeys(name for record in given for name in record)
+        given = {name: [record.get(name) for record in given] for name in names}
+    if not isinstance(given, Mapping):
+        expected = "a history, records, a training's result, an estimator or a run folder"
+        raise TypeError(f"expected {expected}, got {type(given)}")
+    columns = {column: np.array(values, np.float64) for column, values in given.items()}  # NaN for None
+    return RunData(Path(name), columns, summary={"best_epoch": best_epoch or known or 0})
 
 
-def _columns_of(history: Any) -> tuple[Mapping[str, Any], int | None, str]:
-    """Return the columns by name, the best epoch and the run's name, where they are known."""
-    if isinstance(history, str | Path):
-        run = read_run(history, {})
-        return run.history, run.summary.get("best_epoch"), run.name
-    if hasattr(history, "history_"):
-        return history.history_, history.best_epoch_, ""
-    if hasattr(history, "history"):
-        return history.history, history.summary.get("best_epoch"), Path(getattr(history, "run_dir", "")).name
-    if isinstance(history, Mapping):
-        return history, None, ""
-    if isinstance(history, Sequence):
-        names = dict.fromkeys(name for record in history for name in record)
-        return {name: [record.get(name) for record in history] for name in names}, None, ""
-    raise TypeError(
-        f"expected a history, records, a training's result, an estimator or a run folder, got {type(history)}"
-    )
+class RunTable(NamedTuple):
+    """A table without empty columns: cells by the column's name, the first is `run`, numbers as numbers, None for no
+    value; and the rows' places in the runs that were given."""
+
+    columns: dict[str, list[Cell]]
+    order: list[int]
+
+    def short(self) -> RunTable:
+        """Return the table with fewer figures, which leave room for the keys in which runs differ."""
+        kept = {name: cells for name, cells in self.columns.items() if name in SHORT or name not in FIGURES}
+        return self._replace(columns=kept)
+
+    def as_text(self) -> list[list[str]]:
+        """Return the header and the rows, as they are shown."""
+
+        def text(name: str, cell: Cell) -> str:
+            if not isinstance(cell, float):
+                return "" if cell is None else str(cell)
+            if name not in FIGURES:
+                return f"{cell:g}"
+            return f"{cell:.2f}" if name == "seconds" else f"{cell:.4f}" if abs(cell) < 1e6 else f"{cell:.4g}"
+
+        cells = [[text(name, cell) for cell in column] for name, column in self.columns.items()]
+        return [list(self.columns), *map(list, zip(*cells, strict=True))]
+
+    def for_terminal(self) -> str:
+        """Return the table with aligned columns: the names to the left, all else to the right."""
+        rows = [[plain(cell) for cell in row] for row in self.as_text()]
+        first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
+        lines = []
+        for name, *cells in rows:
+            others = (cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
+            lines.append("  ".join([name.ljust(first), *others]).rstrip())
+        return "\n".join(lines)
+
+    def as_csv(self) -> str:
+        """Return the table as CSV."""
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(self.as_text())
+        return text.getvalue()
+
+
+def run_table(runs: Sequence[RunData], sort: str | None = None, status: bool = False) -> RunTable:
+    """Make the table of one or more runs; with `status`, it is shown even if all are finished.
+
+    `sort` is a column's name or a config key, ValueError for another one; None: the monitored value at the best epoch,
+    the best first."""
+    columns: dict[str, list[Cell]] = {"run": list(run_names(runs))}
+    names = short_names(differing_keys(runs))
+    for key, name in names.items():
+        settings = [run.settings.get(key) for run in runs]
+        columns[name] = [value if type(value) in (int, float) else value_text(value) for value in settings]
+    if status or any(run.status not in ENDED for run in runs):
+        columns["status"] = [run.status for run in runs]
+    figures = {name: [run.figures[name] for run in runs] for name in FIGURES}
+    columns |= {name: cells for name, cells in figures.items() if any(cell is not None for cell in cells)}
+    by = runs[0].monitor
+    values: list[Cell] = [run.at_best(by) for run in runs]
+    if sort is not None:
+        known = {key.replace(" ", "_"): key for key in columns}
+        key = sort.rpartition(".")[2].replace(" ", "_")
+        if key not in known:
+            raise ValueError(f"--sort: expected one of {', '.join(known)}, got {sort!r}{did_you_mean(key, known)}")
+        by, values = known[key].rpartition(" ")[2], columns[known[key]]
+    sign = -1 if larger_is_better(by) else 1
+
+    def rank(k: int) -> tuple[int, float, str]:  # numbers, then words, then what is absent
+        value = values[k]
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            return 2, 0.0, ""
+        return (1, 0.0, value) if isinstance(value, str) else (0, sign * value, "")
+
+    order = sorted(range(len(runs)), key=rank)
+    return RunTable({name: [cells[k] for k in order] for name, cells in columns.items()}, order)
+
+
+def run_names(runs: Sequence[RunData]) -> list[str]:
+    """Return the folders' names, or their paths where two names are equal."""
+    names = [run.name for run in runs]
+    return names if len(set(names)) == len(names) else [str(run.path) for run in runs]
