@@ -7,12 +7,13 @@ column, so a product is computed as its transpose, C^T = B^T A^T; nothing is cop
 A tile keeps its sums in vector registers from the first to the last product. Compilers do not find that arrangement by
 themselves, so it is written as LLVM vectors; how a processor without them does it, LLVM knows."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from twolayer.network.model import Array
-from twolayer.solver.compiled.jit import compiled, compiled_apart, numba, prefetch
+from twolayer.solver.compiled.jit import Function, compiled, compiled_apart, numba, prefetch
 from twolayer.utils.blas import gemm_of_numpy
 from twolayer.utils.errors import import_extra
 
@@ -20,7 +21,8 @@ WIDTH_BYTES = 64  # of a row of a tile, or half of it
 AVX_512 = "+avx512f" in numba.core.codegen.get_host_cpu_features()
 # Rows of a tile and its width: its sums take 20 of the 32 vector registers of AVX-512, or 10 of the 16 of AVX2.
 ROWS, WIDE, LOW = (10, 2, 5) if AVX_512 else (5, 1, 3)
-SMALL = 4096  # multiplications up to which a plain loop beats BLAS where rows are too short for tiles
+PART = 5  # rows of a tile of less than a vector
+SMALL = 4096  # multiplications up to which such tiles beat BLAS
 TILES = 2_000_000  # multiplications up to which tiles beat BLAS
 # With AVX-512 also above: the most bytes of B, so that it stays in the second cache; and the most terms of A^T, as each
 # is in a page of its own.
@@ -34,29 +36,51 @@ ir: Any = import_extra("llvmlite.ir", "numba", "engine: numba")
 types, cgutils = numba.types, numba.core.cgutils
 
 
-def _tile_of(rows_of_tile: int, vectors: int) -> Any:
-    """Return a tile of this height, this many vectors wide, compiled into its callers."""
+def _everywhere(builder: Any, lanes: int, x: Any) -> Any:
+    """A vector of x, `lanes` times."""
+    undefined = ir.Constant(ir.VectorType(x.type, lanes), ir.Undefined)
+    first = builder.insert_element(undefined, x, ir.IntType(32)(0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), lanes), None))
 
-    def _tile(typingctx, i, j, n, k, A, row, column, B, ldb, C, ldc):  # type: ignore[no-untyped-def]
+
+def _access(builder: Any, vector: Any, itemsize: int, m: Any) -> tuple[Function, Function]:
+    """How a vector is loaded and stored: whole, or only its first m numbers."""
+    if m is None:
+        return partial(builder.load, align=itemsize), partial(builder.store, align=itemsize)
+    numbers = ir.Constant(ir.VectorType(m.type, vector.count), list(range(vector.count)))
+    mask = builder.icmp_signed("<", numbers, _everywhere(builder, vector.count, m))
+
+    def masked(name: str, result: Any, *arguments: Any) -> Any:
+        kind = ir.FunctionType(result, [each.type for each in arguments])
+        name = f"llvm.masked.{name}.v{vector.count}f{8 * itemsize}.p0"
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
+
+    align, zeros = ir.IntType(32)(itemsize), ir.Constant(vector, None)
+    return (
+        lambda place: masked("load", vector, place, align, mask, zeros),
+        lambda x, place: masked("store", ir.VoidType(), x, place, align, mask),
+    )
+
+
+def _tile_of(rows_of_tile: int, vectors: int, part: bool = False) -> Any:
+    """Return a tile of this height, this many vectors wide, compiled into its callers; of a `part` of one vector, only
+    the first m numbers."""
+
+    def _tile(typingctx, i, j, n, k, m, A, row, column, B, ldb, C, ldc):  # type: ignore[no-untyped-def]
         """The tile of `tiled`'s C whose first element is (i, j). Below C's last row it does that row again."""
-        signature = types.void(i, j, n, k, A, row, column, B, ldb, C, ldc)
+        signature = types.void(i, j, n, k, m, A, row, column, B, ldb, C, ldc)
         itemsize = C.dtype.bitwidth // 8
 
         def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            i, j, n, k, A, row, column, B, ldb, C, ldc = values
+            i, j, n, k, m, A, row, column, B, ldb, C, ldc = values
             A, B, C = (
                 cgutils.create_struct_proxy(signature.args[at])(context, builder, value=value).data
-                for at, value in ((4, A), (7, B), (9, C))
+                for at, value in ((5, A), (8, B), (10, C))
             )
             last = builder.sub(n, n.type(1))
             vector = ir.VectorType(A.type.pointee, WIDTH_BYTES // itemsize)
-            lanes = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), None)
-            undefined, zeros = ir.Constant(vector, ir.Undefined), ir.Constant(vector, None)
-
-            def everywhere(x: Any) -> Any:
-                return builder.shuffle_vector(
-                    builder.insert_element(undefined, x, lanes.type.element(0)), undefined, lanes
-                )
+            zeros = ir.Constant(vector, None)
+            load, store = _access(builder, vector, itemsize, m if part else None)
 
             def places(matrix: Any, row: Any, ld: Any) -> list[Any]:
                 first = builder.gep(matrix, [builder.add(builder.mul(row, ld), j)])
@@ -71,16 +95,16 @@ def _tile_of(rows_of_tile: int, vectors: int) -> Any:
                 for total in sums[-1]:
                     builder.store(zeros, total)
             with cgutils.for_range(builder, k) as loop:
-                b = [builder.load(place, align=itemsize) for place in places(B, loop.index, ldb)]
+                b = [load(place) for place in places(B, loop.index, ldb)]
                 for at, totals in zip(rows, sums, strict=True):
                     offset = builder.add(builder.mul(at, row), builder.mul(loop.index, column))
-                    a = everywhere(builder.load(builder.gep(A, [offset])))
+                    a = _everywhere(builder, vector.count, builder.load(builder.gep(A, [offset])))
                     for total, each in zip(totals, b, strict=True):
                         product = builder.fmul(a, each, flags=("contract",))
                         builder.store(builder.fadd(builder.load(total), product, flags=("contract",)), total)
             for at, totals in zip(rows, sums, strict=True):
                 for total, place in zip(totals, places(C, at, ldc), strict=True):
-                    builder.store(builder.load(total), place, align=itemsize)
+                    store(builder.load(total), place)
             return context.get_dummy_value()
 
         return signature, codegen
@@ -89,6 +113,7 @@ def _tile_of(rows_of_tile: int, vectors: int) -> Any:
 
 
 _tile, _wide_tile, _low_tile = _tile_of(ROWS, 1), _tile_of(ROWS, WIDE), _tile_of(LOW, WIDE)
+_part_tile = _tile_of(PART, 1, part=True)
 
 
 @compiled
@@ -103,10 +128,14 @@ def tiled(
 ) -> None:
     """C <- A B, for A (n, k), B (k, m), C (n, m); element (i, p) of A is at i row + p column in memory.
 
-    m must be a tile's width at least. The last tile of a row may lie over the one before; both give the same sums.
+    The last tile of a row may lie over the one before; both give the same sums.
     Meanwhile the array `soon` is fetched into the cache.
     """
     width = tile_width(C)
+    if m < width:
+        for i in range(0, n, PART):
+            _part_tile(i, 0, n, k, m, A, row, column, B, ldb, C, ldc)
+        return
     step = WIDE * width
     wide = m & -step  # the largest multiple in m
     fetched, share = 0, soon.size * ROWS // n
@@ -116,11 +145,11 @@ def tiled(
         fetched += share
         for j in range(0, wide, step):
             if n - i > LOW:
-                _wide_tile(i, j, n, k, A, row, column, B, ldb, C, ldc)
+                _wide_tile(i, j, n, k, m, A, row, column, B, ldb, C, ldc)
             else:
-                _low_tile(i, j, n, k, A, row, column, B, ldb, C, ldc)
+                _low_tile(i, j, n, k, m, A, row, column, B, ldb, C, ldc)
         for j in range(wide, m, width):
-            _tile(i, min(j, m - width), n, k, A, row, column, B, ldb, C, ldc)
+            _tile(i, min(j, m - width), n, k, m, A, row, column, B, ldb, C, ldc)
 
 
 @compiled
@@ -186,20 +215,6 @@ _gemm: Any = numba.extending.intrinsic(_gemm_at)
 _N, _T = np.uint8(ord("N")), np.uint8(ord("T"))
 
 
-@compiled
-def _plain(n: int, k: int, m: int, A: Array, row: int, column: int, B: Array, ldb: int, C: Array, ldc: int) -> None:
-    """C <- A B, for A (n, k), B (k, m), C (n, m); element (i, p) of A is at i row + p column in memory."""
-    n, k, m = unsigned(n), unsigned(k), unsigned(m)
-    row, column, ldb, ldc = unsigned(row), unsigned(column), unsigned(ldb), unsigned(ldc)
-    for i in range(n):
-        for j in range(m):
-            C[i * ldc + j] = 0
-        for p in range(k):
-            a = A[i * row + p * column]
-            for j in range(m):
-                C[i * ldc + j] += a * B[p * ldb + j]
-
-
 @compiled_apart
 def product(
     gemm: int, at: bool, n: int, k: int, m: int, A: Array, lda: int, B: Array, ldb: int, C: Array, ldc: int,
@@ -214,13 +229,11 @@ def product(
     tiles = m >= width and (k <= PAGES if at else k * m * C.itemsize <= CACHED_BYTES)
     if (n * k * m > TILES and not tiles) or (n * k * m > SMALL and m < width and not (at and n >= width)):
         _gemm(gemm, _N, _T if at else _N, m, n, k, one, B, ldb, A, lda, zero, C, ldc)
-    elif m >= width:
-        tiled(n, k, m, A, row, column, B, ldb, C, ldc, soon)
-    elif at and n >= width:
+    elif at and m < width <= n:
         tiled(m, k, n, B, ADJACENT, ldb, A, lda, scratch, n, soon)
         transposed(m, n, scratch, n, C, ldc)
     else:
-        _plain(n, k, m, A, row, column, B, ldb, C, ldc)
+        tiled(n, k, m, A, row, column, B, ldb, C, ldc, soon)
 
 
 @compiled_apart
@@ -232,17 +245,9 @@ def product_tt(
     width, one, zero = tile_width(C), A.dtype.type(1), A.dtype.type(0)
     if n * k * m > TILES and (k > NARROW or m < width):
         _gemm(gemm, _T, _T, m, n, k, one, B, ldb, A, lda, zero, C, ldc)
-    elif k <= n and m >= width:
+    elif k <= n and (m >= width or n <= width):
         transposed(m, k, B, ldb, scratch, m)
         tiled(n, k, m, A, ADJACENT, lda, scratch, m, C, ldc, A[:0])
     else:
-        wide = max(n, width)
-        if n < width:
-            padded = scratch[m * wide :]  # numbers beyond n go into no result
-            for p in range(k):
-                for i in range(n):
-                    padded[p * wide + i] = A[p * lda + i]
-            tiled(m, k, wide, B, ldb, ADJACENT, padded, wide, scratch, wide, A[:0])
-        else:
-            tiled(m, k, wide, B, ldb, ADJACENT, A, lda, scratch, wide, A[:0])
-        transposed(m, n, scratch, wide, C, ldc)
+        tiled(m, k, n, B, ldb, ADJACENT, A, lda, scratch, n, A[:0])
+        transposed(m, n, scratch, n, C, ldc)
