@@ -153,7 +153,7 @@ class TestRowsAndLabels:
 
 def test_every_argument_is_described_once():
     doc = TwoLayerClassifier.__doc__
-    assert all(doc.count(f"\n        {name}: ") == 1 for name in TwoLayerClassifier().get_params())
+    assert all(doc.count(f"\n    {name}: ") == 1 for name in TwoLayerClassifier().get_params())
 
 
 class TestWarmStart:
@@ -340,6 +340,23 @@ class TestValidationAndStopping:
         model = TwoLayerClassifier(hidden=4, epochs=50, random_state=0).fit(X, y, callback=callback)
         assert model.n_iter_ == len(records) == 3
         assert records[0]["train_loss"] == model.train_loss_curve_[0]
+
+    def test_what_a_callback_sets_on_the_estimator_stays(self):
+        X, y = standardized(IRIS)
+        model = TwoLayerClassifier(hidden=4, epochs=3, random_state=0).fit(X, y)
+
+        def callback(now, record):
+            model.seen_ = model.note = record["epoch"]
+            model.set_params(verbose=True)
+
+        model.fit(X, y, callback=callback)
+        assert (model.seen_, model.note, model.verbose, model.n_iter_) == (3, 3, True, 3)
+
+    def test_a_second_fit_without_names_forgets_the_names_of_the_first(self):
+        pandas = pytest.importorskip("pandas")
+        X, y = standardized(IRIS)
+        model = TwoLayerClassifier(hidden=4, epochs=1).fit(pandas.DataFrame(X, columns=list("abcd")), y)
+        assert not hasattr(model.fit(X, y), "feature_names_in_")
 
 
 class TestInterruption:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +24,7 @@ from twolayer.interop.fit import FLOATS, Callback, FitRows, Scorer, encode, rows
 from twolayer.network.checks import finite_rows, refuse_masked, require_weights
 from twolayer.network.model import Array, Init, Params, forward, softmax
 from twolayer.network.schedules import SCHEDULES
-from twolayer.network.settings import EngineName
+from twolayer.network.settings import EngineName, described, settings_in_order
 
 _BLOCK_ROWS = 4096  # predicted at a time
 
@@ -51,36 +52,19 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         hidden: H, hidden units; 0 gives softmax regression.
         init: `he`, `xavier` or `normal`; see `model.init_params`.
         init_std: standard deviation of the weights, for `normal`.
-        engine: `numpy`, or `numba` (extra `numba`).
         optimizer: `sgd`, `momentum`, `nesterov`, `rmsprop`, `adam` or `adamw`. The default is MLPClassifier's, adam; in
             a config it is momentum, in Solver sgd.
         learning_rate: a of the updates; None takes 0.001 for rmsprop, adam and adamw, else 0.1.
-        momentum: mu, of momentum and nesterov.
-        rho: of rmsprop.
-        beta1: of adam and adamw.
-        beta2: of adam and adamw.
-        epsilon: of rmsprop, adam and adamw.
-        schedule: `constant`, `step`, `exponential`, `cosine` or `plateau`; see `schedules.SCHEDULES`.
-        warmup_epochs: length of the linear warm-up, in epochs.
-        min_learning_rate: floor under the rate.
         factor: of step, exponential and plateau; None takes 0.1, 0.95 and 0.5.
-        step_epochs: of step, in epochs.
-        plateau_patience: of plateau: lower the rate after this many epochs without improvement of the monitor.
         reg: r, the L2 strength of equation (6). MLPClassifier divides its alpha by the rows of the batch: r = alpha /
             rows.
-        batch_size: rows per update.
         epochs: passes over the rows in a call of fit; 100, as adam's small steps need more than a config's 40 with
             momentum.
-        shuffle: visit the rows in a new order in each epoch.
         class_weight: None, `balanced` (sample weights are counted), or weights by label, 1 for those left out.
         validation: fraction of the rows that fit holds out, every class in proportion; 0 for none.
         monitor: what picks the best epoch: a column of `history_`, a scikit-learn scorer or its name; None takes
             val_accuracy if there are validation rows, and otherwise keeps the last epoch's parameters. A scorer looks
             at the validation rows, or at the training rows if there are none.
-        patience: stop after this many epochs without improvement of the monitor; None never stops early.
-        min_delta: an improvement of the monitor must be larger than this, for `patience` and `plateau_patience`.
-        max_grad_norm: bound on the joint norm of the gradients; None for no clipping.
-        evaluate_rows: the most training rows that count in `history_`'s train_loss and train_accuracy.
         warm_start: fit continues where the last call stopped, with the optimiser's state, for `epochs` more, on rows
             with the same labels. At a constant rate and with an integer `random_state` 10 + 10 epochs are 20, bit for
             bit.
@@ -175,29 +159,28 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             DivergedError: if a step gave a loss or gradient that is not finite.
         """
         resumed = self.warm_start and hasattr(self, "_checkpoint")
-        model = fit.trial_copy(self, keep=resumed)
-        X, y = rows_and_labels(model, X, y, reset=not resumed)
-        classes = np.unique(y)
-        if not resumed:
-            model.classes_ = classes
-        elif not np.array_equal(classes, model.classes_):
-            raise ValueError(
-                f"y: expected the labels of the last fit, as warm_start continues it, {model.classes_.tolist()}; got "
-                f"{classes.tolist()}"
-            )
-        if len(classes) < 2:
-            raise ValueError(f"y: expected two or more classes, got one class, {classes.tolist()}")
-        if resumed and initial_params is not None:
-            raise ValueError("initial_params: cannot be given when warm_start continues the last fit")
-        weights = None if sample_weight is None else require_weights("sample_weight", sample_weight, len(X))
-        rows = FitRows(X, encode(y, classes), weights, fit.validation_rows(model, X, X_val, y_val))
-        seed = fit.seed_of(self)
-        if self.validation:
-            if rows.validation is not None:
-                raise ValueError("give either the parameter validation or X_val and y_val, not both")
-            rows = fit.split_off(rows, self.validation, seed)
-        fit.train(model, rows, self.epochs, seed, initial_params, callback)
-        self.__dict__ = vars(model)
+        with fit.trial(self, keep=resumed) as model:
+            X, y = rows_and_labels(model, X, y, reset=not resumed)
+            classes = np.unique(y)
+            if not resumed:
+                model.classes_ = classes
+            elif not np.array_equal(classes, model.classes_):
+                raise ValueError(
+                    "y: expected the labels of the last fit, as warm_start continues it, "
+                    f"{model.classes_.tolist()}; got {classes.tolist()}"
+                )
+            if len(classes) < 2:
+                raise ValueError(f"y: expected two or more classes, got one class, {classes.tolist()}")
+            if resumed and initial_params is not None:
+                raise ValueError("initial_params: cannot be given when warm_start continues the last fit")
+            weights = None if sample_weight is None else require_weights("sample_weight", sample_weight, len(X))
+            rows = FitRows(X, encode(y, classes), weights, fit.validation_rows(model, X, X_val, y_val))
+            seed = fit.seed_of(self)
+            if self.validation:
+                if rows.validation is not None:
+                    raise ValueError("give either the parameter validation or X_val and y_val, not both")
+                rows = fit.split_off(rows, self.validation, seed)
+            fit.train(model, rows, self.epochs, seed, initial_params, callback)
         return self
 
     @available_if(_fits_in_parts)  # type: ignore[untyped-decorator]
@@ -208,13 +191,11 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         those of `fit`; `classes`, all labels there will be, is needed in the first call.
         """
         first = not hasattr(self, "_checkpoint")
-        model = fit.trial_copy(self, keep=not first)
-        X, y = rows_and_labels(model, X, y, reset=first)
-        _check_partial_fit_first_call(model, classes)
-        weights = None if sample_weight is None else require_weights("sample_weight", sample_weight, len(X))
-        rows = FitRows(X, encode(y, model.classes_), weights)
-        fit.train(model, rows, 1, fit.seed_of(self))
-        self.__dict__ = vars(model)
+        with fit.trial(self, keep=not first) as model:
+            X, y = rows_and_labels(model, X, y, reset=first)
+            _check_partial_fit_first_call(model, classes)
+            weights = None if sample_weight is None else require_weights("sample_weight", sample_weight, len(X))
+            fit.train(model, FitRows(X, encode(y, model.classes_), weights), 1, fit.seed_of(self))
         return self
 
     def predict(self, X: Any) -> Array:
@@ -267,3 +248,10 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             row = int(np.argmin(np.isfinite(S).all(axis=1)))
             raise ValueError(f"X: the scores of row {row} overflow {params.dtype}; its numbers are far too large")
         return S
+
+
+# The solver's settings that the docstring does not describe in words of its own are described where they are defined.
+_DOC = inspect.cleandoc(TwoLayerClassifier.__doc__ or "")
+_PARAMETERS = inspect.signature(TwoLayerClassifier).parameters
+_SHARED = [each for each in settings_in_order() if each.name in _PARAMETERS and f"\n    {each.name}: " not in _DOC]
+TwoLayerClassifier.__doc__ = _DOC.replace("\n\nAttributes:", f"\n{described(_SHARED)}\n\nAttributes:")

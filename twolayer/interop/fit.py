@@ -4,7 +4,8 @@ for validation; what picks the best parameters; the solver; and what of it an es
 
 import copy
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from numbers import Integral
 from typing import Any, NamedTuple, get_args
@@ -85,7 +86,13 @@ def validation_rows(estimator: BaseEstimator, X: Array, X_val: Any, y_val: Any) 
     if X_val is None or y_val is None:
         raise ValueError("X_val and y_val go together: give both or neither")
     X_val, y_val = rows_and_labels(estimator, X_val, y_val, reset=False, names=("X_val", "y_val"))
-    if _looks_unscaled(X, X_val):
+    # Unscaled: most columns are centred 5 standard deviations of X away, or spread 10 times more or less.
+    spread, spread_val = X.std(axis=0), X_val.std(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = spread_val / spread
+    other = np.abs(X_val.mean(axis=0) - X.mean(axis=0)) > 5 * spread
+    other |= (ratio > 10) | ((ratio < 0.1) & (len(X_val) >= 10))
+    if (spread > 0).any() and other[spread > 0].mean() > 0.5:
         warnings.warn(
             "X_val looks unscaled beside X: most of its columns are centred or spread very differently. In a Pipeline "
             "the steps before do not transform X_val unless it is named: Pipeline(steps, transform_input=['X_val']), "
@@ -93,18 +100,6 @@ def validation_rows(estimator: BaseEstimator, X: Array, X_val: Any, y_val: Any) 
             stacklevel=3,
         )
     return X_val, encode(y_val, estimator.classes_, "y_val")
-
-
-def _looks_unscaled(X: Array, X_val: Array) -> bool:
-    """Return whether most columns of X_val are centred 5 standard deviations of X away, or spread 10 times more or
-    less."""
-    spread, spread_val = X.std(axis=0), X_val.std(axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        away = np.abs(X_val.mean(axis=0) - X.mean(axis=0)) > 5 * spread
-        ratio = spread_val / spread
-        other = away | (ratio > 10) | ((ratio < 0.1) & (len(X_val) >= 10))
-    varying = spread > 0
-    return bool(varying.any() and other[varying].mean() > 0.5)
 
 
 def split_off(rows: FitRows, fraction: float, seed: int) -> FitRows:
@@ -207,14 +202,23 @@ def seed_of(estimator: Any) -> int:
     return int(check_random_state(given).randint(2**31 - 1))
 
 
-def trial_copy(estimator: Any, *, keep: bool) -> Any:
-    """Return a copy to train, so that a call of fit that fails changes nothing; with what was learnt, or without."""
+@contextmanager
+def trial(estimator: Any, *, keep: bool) -> Iterator[Any]:
+    """Yield a copy to train, with what was learned before or without (`keep`), so that a call of fit that fails changes
+    nothing. In the end the estimator takes over what the copy learned; what a callback has set on it stays."""
     EstimatorSettings(**{each.name: getattr(estimator, each.name) for each in fields(EstimatorSettings)})
-    model = copy.copy(estimator)
-    for name in list(vars(model)) if not keep else ():
-        if name.endswith("_") or name == "_checkpoint":
-            delattr(model, name)
-    return model
+    model, before = copy.copy(estimator), _learned(estimator)
+    for name in () if keep else before:
+        delattr(model, name)
+    yield model
+    for name in before.keys() - vars(model).keys():
+        delattr(estimator, name)
+    vars(estimator).update(_learned(model))
+
+
+def _learned(estimator: Any) -> dict[str, Any]:
+    """Return the fitted attributes, and the state from which training continues."""
+    return {name: value for name, value in vars(estimator).items() if name.endswith("_") or name == "_checkpoint"}
 
 
 def train(

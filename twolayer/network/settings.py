@@ -1,12 +1,14 @@
 """The settings of a training: each one's default, type, range and meaning, written once. The config's section `solver`,
 its JSON Schema, its rules and the documentation's table are derived from here; a test compares the estimator's."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, fields
+from inspect import cleandoc
 from typing import Any, Literal, get_args
 
 from twolayer.network.fields import check_settings, count, setting
-from twolayer.network.optim import OPTIMIZERS, Hyperparameters
-from twolayer.network.schedules import SCHEDULES, Schedule, ScheduleNumbers
+from twolayer.network.optim import OPTIMIZERS, Hyperparameters, Optimizer
+from twolayer.network.schedules import SCHEDULES, Schedule, ScheduleKind, ScheduleNumbers
 
 EngineName = Literal["numpy", "numba"]
 
@@ -89,17 +91,13 @@ DEPENDENT_DEFAULTS = {
 }
 
 
-def _owners() -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Return for each setting that only some choices use: the setting that chooses, and those choices."""
-    found: dict[str, tuple[str, tuple[str, ...]]] = {}
-    for chooser, table in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
-        for choice, row in table.items():
-            for name in row.uses:
-                found[name] = (chooser, (*found.get(name, (chooser, ()))[1], choice))
-    return found
-
-
-OWNERS = _owners()
+_TABLES: dict[str, Mapping[str, Optimizer | ScheduleKind]] = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+# For each setting that only some choices use: the setting that chooses, and those choices.
+OWNERS = {
+    name: (chooser, tuple(choice for choice, row in table.items() if name in row.uses))
+    for chooser, table in _TABLES.items()
+    for name in dict.fromkeys(name for row in table.values() for name in row.uses)
+}
 
 
 def settings_in_order() -> list[Field[Any]]:
@@ -109,12 +107,14 @@ def settings_in_order() -> list[Field[Any]]:
     return [each for name in SolverSettings.__annotations__ for each in (by_name[name], *after.get(name, ()))]
 
 
-def _described(field: Field[Any]) -> str:
-    """Return a setting's line in a docstring: its name, its meaning, its choices or the choices that use it."""
-    choices, owners = field.metadata["choices"], OWNERS.get(field.name, ("", ()))[1]
-    more = f": {', '.join(choices)}" if choices else f" (of {', '.join(owners)})" if owners else ""
-    return f"        {field.name}: {field.metadata['meaning'].replace('null', 'None')}{more}."
+def described(settings: Iterable[Field[Any]]) -> str:
+    """Return a line of a docstring for each: its name, its meaning, its choices or the choices that use it."""
+    lines = []
+    for each in settings:
+        choices, owners = each.metadata["choices"], OWNERS.get(each.name, ("", ()))[1]
+        more = f": {', '.join(choices)}" if choices else f" (of {', '.join(owners)})" if owners else ""
+        lines.append(f"    {each.name}: {each.metadata['meaning'].replace('null', 'None')}{more}.")
+    return "\n".join(lines)
 
 
-_ATTRIBUTES = "\n".join(["    Attributes:", *map(_described, settings_in_order())])
-SolverSettings.__doc__ = f"{SolverSettings.__doc__}\n{_ATTRIBUTES}"
+SolverSettings.__doc__ = f"{cleandoc(SolverSettings.__doc__ or '')}\n\nAttributes:\n{described(settings_in_order())}"
