@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from twolayer.utils.progress import ProgressBar, Tally
+from twolayer.utils.process import ProgressBar, Tally
 
 RECORD = {
     "epoch": 40,

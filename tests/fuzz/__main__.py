@@ -19,7 +19,7 @@ from tests.fuzz.journals import fuzz_journals
 from tests.fuzz.kills import fuzz_kills
 from tests.fuzz.power import fuzz_power
 from tests.fuzz.training import warm_up
-from twolayer.utils.progress import Tally as Bar
+from twolayer.utils.process import Tally as Bar
 
 DEFAULT_COUNTS = {"configs": 20_000, "data": 20_000, "damage": 2_500, "folders": 1_000, "journals": 5_000, "kills": 200}
 CAMPAIGNS: dict[str, Callable[[Campaign, Path, int, int, int], Tally]] = {

@@ -47,16 +47,10 @@ def command(config: str, overrides: tuple[str, ...], kills: int, seed: int) -> N
 def verify_resume(
     config: str | Path, overrides: Sequence[str], folder: Path, *, kills: int, rng: np.random.Generator
 ) -> tuple[int, list[str]]:
-    """Train once straight and once with kills at random moments that `rng` draws, each training in its own process.
-
-    The two run folders, `straight` and `killed`, are made in `folder`.
-
-    Returns:
-        The number of kills that came after the run folder had appeared, and in what the two folders differ.
-
-    Raises:
-        RunError: if a training fails by itself, with its own message, or a kill leaves a model that cannot be read.
-    """
+    """Train once straight and once with kills at random moments that `rng` draws, each training in its own process, in
+    `straight` and `killed` in `folder`; return the number of kills that came after the run folder had appeared, and in
+    what the two differ. Raise RunError if a training fails by itself, with its own message, or a kill leaves a model
+    that cannot be read."""
     straight, killed = folder / "straight", folder / "killed"
     start = time.perf_counter()
     _train(config, overrides, straight)

@@ -11,7 +11,7 @@ from pydantic.json_schema import models_json_schema
 from twolayer.config.document import KeyPath
 from twolayer.config.models import Config, SweepFile
 from twolayer.config.rules import OWNED_KEYS, default_of
-from twolayer.network.fields import range_in_words
+from twolayer.network.checks import range_in_words
 
 Schema = dict[str, Any]
 SCHEMA_NAME = "twolayer.schema.json"  # of the file beside a config, which names it for editors

@@ -32,11 +32,8 @@ def export_onnx(model: Model, path: str | Path) -> None:
 
     A category that was not seen in training counts as none of the known ones, or is an error when the graph runs, by
     the model's `data.unseen`. Numbers are not checked: NaN gives NaN unless missing values are imputed.
-    An existing file is replaced as a whole.
-
-    Raises:
-        MissingExtraError: if onnx is not installed.
-        RunError: if the file cannot be written.
+    An existing file is replaced as a whole. Without onnx a MissingExtraError is raised, and a RunError if the file
+    cannot be written.
     """
     graph = _Graph(import_extra("onnx", "onnx", "export --to onnx"))
     preparation = model.preparation
@@ -45,8 +42,7 @@ def export_onnx(model: Model, path: str | Path) -> None:
     else:
         pixels = preparation.image_shape is not None
         rows = graph.input("rows", np.float32 if pixels else np.float64, preparation.n_features)
-    ready = _prepared(graph, rows, model)
-    scores = _scores(graph, ready, model.params)
+    scores = _scores(graph, _prepared(graph, rows, model), model.params)
     labels = [str(c) for c in model.classes] if isinstance(model.classes[0], str) else np.array(model.classes, np.int64)
     best = graph.node("ArgMax", scores, axis=1, keepdims=0)
     graph.output(graph.node("Gather", graph.constant(labels), best), LABEL, labels)
@@ -62,11 +58,8 @@ def export_safetensors(model: Model, path: str | Path) -> None:
     The metadata's `preparation` is JSON: what `Preparation.to_header` gives (classes, columns, categories), and the D
     numbers each of `center`, `scale` and, if missing values are imputed, `fill`: x -> (x - center) / scale.
 
-    An existing file is replaced as a whole.
-
-    Raises:
-        MissingExtraError: if safetensors is not installed.
-        RunError: if the file cannot be written.
+    An existing file is replaced as a whole. Without safetensors a MissingExtraError is raised, and a RunError if the
+    file cannot be written.
     """
     safetensors = import_extra("safetensors.numpy", "safetensors", "export --to safetensors")
     params, preparation = model.params, model.preparation

@@ -19,14 +19,13 @@ from sklearn.utils import check_random_state, check_scalar  # type: ignore[impor
 from sklearn.utils.multiclass import check_classification_targets  # type: ignore[import-untyped]
 from sklearn.utils.validation import validate_data  # type: ignore[import-untyped]
 
-from twolayer.network.checks import checked_params, refuse_masked
-from twolayer.network.fields import check_settings, count, setting
+from twolayer.network.checks import check_settings, checked_params, count, refuse_masked, setting
 from twolayer.network.model import Array, Init, Params, init_params
 from twolayer.network.settings import MONITORS, SolverSettings, needs_validation
 from twolayer.solver.metrics import balanced_class_weights
 from twolayer.solver.solver import Solver
 from twolayer.utils.errors import DivergedError, MonitorError
-from twolayer.utils.progress import ProgressBar
+from twolayer.utils.process import ProgressBar
 from twolayer.utils.randomness import generator
 from twolayer.utils.text import counted
 
@@ -45,11 +44,8 @@ class FitRows(NamedTuple):
 def rows_and_labels(
     estimator: BaseEstimator, X: Any, y: Any, *, reset: bool, names: tuple[str, str] = ("X", "y")
 ) -> tuple[Array, Array]:
-    """Return X (N, D) in a float type and the labels y (N,), checked in scikit-learn's words.
-
-    Raises:
-        ValueError: for what cannot be used; also masked arrays, whose mask would be lost, and labels of several kinds.
-    """
+    """Return X (N, D) in a float type and the labels y (N,), checked in scikit-learn's words; also raise ValueError for
+    masked arrays, whose mask would be lost, and labels of several kinds."""
     refuse_masked(names[0], X)
     refuse_masked(names[1], y)
     if hasattr(y, "isna") and (missing := np.count_nonzero(y.isna())):
@@ -76,11 +72,8 @@ def encode(y: Array, classes: Array, name: str = "y") -> NDArray[np.intp]:
 
 
 def validation_rows(estimator: BaseEstimator, X: Array, X_val: Any, y_val: Any) -> tuple[Array, Array] | None:
-    """Return the validation rows given to fit, or None; warn if they look unscaled beside the training rows X.
-
-    Raises:
-        ValueError: if one of the two is missing, or they do not fit the training rows.
-    """
+    """Return the validation rows given to fit, or None; raise ValueError if one of the two is missing or they do not
+    fit, and warn if they look unscaled beside the training rows X."""
     if X_val is None and y_val is None:
         return None
     if X_val is None or y_val is None:
@@ -103,11 +96,7 @@ def validation_rows(estimator: BaseEstimator, X: Array, X_val: Any, y_val: Any) 
 
 
 def split_off(rows: FitRows, fraction: float, seed: int) -> FitRows:
-    """Hold a fraction of the rows out for validation, every class in proportion.
-
-    Raises:
-        ValueError: if there are too few rows of a class.
-    """
+    """Hold a fraction of the rows out for validation, every class in proportion; raise ValueError for too few rows."""
     try:
         train, held_out = train_test_split(
             np.arange(len(rows.y)), test_size=fraction, stratify=rows.y, random_state=seed % 2**32
@@ -150,13 +139,8 @@ class Checkpoint(NamedTuple):
 
 
 def resume_from(solver: Solver, checkpoint: Checkpoint) -> None:
-    """Put a new solver, perhaps on other rows, where the checkpoint was.
-
-    Steps are counted as if all epochs so far had been on the rows at hand.
-
-    Raises:
-        ValueError: if the solver trains another network, or with another optimiser.
-    """
+    """Put a new solver, perhaps on other rows, where the checkpoint was; raise ValueError for another network or
+    optimiser. Steps are counted as if all epochs so far had been on the rows at hand."""
     shapes = {name: array.shape for name, array in solver.params.named().items()}
     before = {name: array.shape for name, array in checkpoint.arrays.items() if "/" not in name}
     optimizers = checkpoint.header["optimizer"], solver.settings.optimizer

@@ -11,16 +11,11 @@ from twolayer.network.model import Array, Params, flat_zeros, forward
 
 
 class Workspace:
-    """The arrays that one pass forward and back fills, for batches of up to `n_rows` rows.
-
-    Attributes:
-        gradients: Params, the result; views of `vector`.
-        vector: (n,) all gradients in one piece, see `model.FlatParams`.
-        n_weights: where the biases begin in `vector`.
-    """
+    """The arrays that one pass forward and back fills, for batches of up to `n_rows` rows: the result in `gradients`,
+    whose arrays are views of one `vector` (n,)."""
 
     def __init__(self, n_rows: int, n_features: int, n_hidden: int, n_classes: int, dtype: DTypeLike) -> None:
-        self.vector, self.gradients, self.n_weights = flat_zeros(n_features, n_hidden, n_classes, dtype)
+        self.vector, self.gradients, _ = flat_zeros(n_features, n_hidden, n_classes, dtype)
         self.A1 = np.empty((n_rows, n_hidden), dtype)
         self.dZ1 = np.empty((n_rows, n_hidden), dtype)
         self.fired = np.empty((n_rows, n_hidden), np.bool_)  # [Z1 > 0]

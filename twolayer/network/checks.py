@@ -1,18 +1,84 @@
-"""Checks of arrays from outside: each raises a ValueError that names the array, what was expected and what it got."""
+"""Checks of what comes from outside: settings and arrays.
 
-from typing import Any
+A setting is a dataclass field that carries its default, range, choices and meaning; its check, the config's key and the
+documentation's tables are derived from it. The checks of arrays raise a ValueError that names the array, what was
+expected and what it got."""
+
+import math
+import operator
+from collections.abc import Iterable
+from dataclasses import field, fields
+from functools import cache
+from numbers import Integral, Real
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
 from twolayer.network.model import Array, Params
 
+LARGEST = 1_000_000_000  # of a count
+_BOUNDS = {
+    "ge": ("of at least", operator.ge),
+    "gt": ("greater than", operator.gt),
+    "le": ("at most", operator.le),
+    "lt": ("below", operator.lt),
+}
+_KINDS: dict[Any, tuple[Any, str]] = {  # what is accepted for a type, and its name
+    int: (Integral, "a whole number"),
+    float: (Real, "a number"),
+    bool: (bool | np.bool_, "True or False"),
+    str: (str, "text"),
+}
+
+
+def setting(default: Any, meaning: str, *, choices: Iterable[str] = (), **bounds: float) -> Any:
+    """Return a dataclass field; a default of None is that of an optional setting, or depends on another setting.
+
+    `meaning` is one line for the config's comments and the documentation, `choices` are the words that it may be, and
+    `bounds` those of a number: `ge`, `gt`, `le`, `lt`, with pydantic's meanings.
+    """
+    return field(default=default, metadata={"meaning": meaning, "choices": tuple(choices), "bounds": bounds})
+
+
+def count(default: int | None, meaning: str, *, ge: int = 1) -> Any:
+    """Return a dataclass field for a whole number of at least `ge`."""
+    return setting(default, meaning, ge=ge, le=LARGEST)
+
+
+def check_settings(settings: Any) -> None:
+    """Check every setting of a frozen dataclass, and make NumPy's numbers Python's; raise TypeError for another type,
+    e.g. True where a number is expected, ValueError for a value out of range or none of the choices."""
+    hints = _hints(type(settings))
+    for each in fields(settings):
+        name, value = each.name, getattr(settings, each.name)
+        if value is None and each.default is None:
+            continue
+        choices, bounds = each.metadata["choices"], each.metadata["bounds"]
+        kind = str if choices else next(k for k in get_args(hints[name]) or (hints[name],) if k is not NoneType)
+        accepted, words = _KINDS[kind]
+        expected = f"one of {', '.join(choices)}" if choices else words + range_in_words(**bounds)
+        message = f"{name}: expected {expected}, got {value!r}"
+        if not isinstance(value, accepted) or (kind is not bool and type(value) is bool):
+            raise TypeError(message)
+        fits = all(_BOUNDS[name][1](value, bound) for name, bound in bounds.items())
+        if value not in choices if choices else bounds and not (math.isfinite(value) and fits):
+            raise ValueError(message)
+        object.__setattr__(settings, name, kind(value))
+
+
+def range_in_words(**bounds: float) -> str:
+    """Return ` of at least 0 and below 1`; bounds of a billion and more are left out."""
+    named = {name: bound for name, bound in bounds.items() if abs(bound) < LARGEST}
+    text = " and ".join(f"{words} {named[name]}" for name, (words, _) in _BOUNDS.items() if name in named)
+    return f" {text}" if text else ""
+
+
+_hints: Any = cache(get_type_hints)
+
 
 def require_params(params: Any) -> Params:
-    """Return `params` as Params of arrays of numbers that fit each other.
-
-    Raises:
-        ValueError: for anything else, with the name of the array, the expected shape and the one it has.
-    """
+    """Return `params` as Params of arrays of numbers that fit each other; raise ValueError for anything else."""
     if not (isinstance(params, tuple) and len(params) == 4):
         raise ValueError(f"params: expected Params(W1, b1, W2, b2), got {type(params).__name__}")
     checked = Params(*params).map(np.asarray)
@@ -33,11 +99,7 @@ def require_params(params: Any) -> Params:
 
 
 def checked_params(params: Any) -> Params:
-    """Return `require_params(params)` if the arrays are finite, none is empty, and all are float32 or all float64.
-
-    Raises:
-        ValueError: for anything else, with the name of the array.
-    """
+    """Return `require_params(params)`; raise ValueError unless all are finite float32 or float64, and none is empty."""
     checked = require_params(params)
     for name, array in checked.named().items():
         if array.dtype not in (np.float32, np.float64) or array.dtype != checked.W2.dtype:
@@ -53,11 +115,7 @@ def checked_params(params: Any) -> Params:
 
 
 def require_weights(name: str, weights: Any, n: int) -> Array:
-    """Return the weights (n,) in float64.
-
-    Raises:
-        ValueError: for another shape, a weight that is negative or not finite, or weights that are all 0.
-    """
+    """Return the weights (n,) in float64; raise ValueError for one below 0 or not finite, or if all are 0."""
     checked = numbers(name, weights).astype(np.float64)
     if checked.shape != (n,):
         raise ValueError(f"{name}: expected ({n},), got {checked.shape}")
@@ -94,11 +152,8 @@ def require_shape(name: str, shape: tuple[int, ...], params: Params) -> None:
 
 
 def require_classes(name: str, y: Any, n_rows: int, n_classes: int, *, one_hot: bool = False) -> Array:
-    """Return the class indices (N,) of N rows, of a whole-number type, or with `one_hot` perhaps rows (N, C).
-
-    Raises:
-        ValueError: for another shape or type, or an index outside 0..C-1.
-    """
+    """Return the class indices (N,) of N rows, of a whole-number type, or with `one_hot` perhaps rows (N, C); raise
+    ValueError for anything else and for an index outside 0..C-1."""
     classes = numbers(name, y)
     if one_hot and classes.shape == (n_rows, n_classes) and n_classes != 1:
         return classes

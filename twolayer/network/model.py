@@ -111,7 +111,7 @@ def flat_zeros(n_features: int, n_hidden: int, n_classes: int, dtype: DTypeLike)
         end += whole_lines(math.prod(shapes[name]), dtype)
     vector = aligned_zeros(end, dtype)
     views = {name: vector[at : at + math.prod(shapes[name])].reshape(shapes[name]) for name, at in starts.items()}
-    params = Params(W1=views.get("W1"), b1=views.get("b1"), W2=views["W2"], b2=views["b2"])
+    params = Params(views.get("W1"), views.get("b1"), views["W2"], views["b2"])
     return FlatParams(vector, params, n_weights=starts.get("b1", starts["b2"]))
 
 
@@ -133,7 +133,8 @@ def init_params(
     init_std: float = 0.01,
     dtype: DTypeLike = np.float32,
 ) -> Params:
-    """Return random weights and zero biases.
+    """Return random weights and zero biases, Params of W1 (D, H), b1 (H,), W2 (H, C), b2 (C,); `n_hidden` 0 gives
+    softmax regression. An unknown `init` is a ValueError.
 
     The standard deviation of a weight into a unit with `fan_in` inputs and `fan_out` outputs is
 
@@ -144,12 +145,6 @@ def init_params(
     W2 feeds the softmax and no ReLU, so `he` takes sqrt(1 / fan_in) there.
 
     The numbers are drawn from `rng` in float64 and rounded to `dtype`, float32 or float64.
-
-    Returns:
-        Params with W1 (D, H), b1 (H,), W2 (H, C), b2 (C,); `n_hidden` 0 gives softmax regression.
-
-    Raises:
-        ValueError: for an unknown `init`.
     """
     if init not in get_args(Init):
         raise ValueError(f"init: expected one of {', '.join(get_args(Init))}, got {init!r}")
@@ -171,10 +166,8 @@ SMALL_PRODUCT = 1_000_000  # multiplications up to which its kernels are others,
 
 
 def product(X: Array, W: Array, out: Array | None = None) -> Array:
-    """Return X W, with long sums split here and not in BLAS, where the split may depend on the number of threads.
-
-    Only where a part is no `SMALL_PRODUCT`: then the result is that of BLAS on two threads.
-    """
+    """Return X W, with long sums split here and not in BLAS, where the split may depend on the number of threads; only
+    where a part is no `SMALL_PRODUCT`: then the result is that of BLAS on two threads."""
     D, longest = len(W), LONGEST_SUM.get(W.dtype.itemsize, 0)
     borders = [0, D]
     if 0 < longest < D and X.dtype == W.dtype:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from twolayer.network.fields import setting
+from twolayer.network.checks import setting
 from twolayer.network.model import Array
 
 State = tuple[Array, ...]
@@ -92,11 +92,8 @@ def adam(q: Array, g: Array, state: State, scratch: Array, a: float, t: int, h: 
 
 
 class Optimizer(NamedTuple):
-    """A row of the table.
-
-    `decoupled` applies L2 to the weights directly, Q <- Q - a r W before the update, instead of adding r W to the
-    gradient (adamw, after Loshchilov and Hutter, 2019).
-    """
+    """A row of the table. `decoupled` applies L2 to the weights directly, Q <- Q - a r W before the update, instead of
+    adding r W to the gradient (adamw, after Loshchilov and Hutter, 2019)."""
 
     update: Callable[[Array, Array, State, Array, float, int, Hyperparameters], None]
     n_slots: int  # number of state vectors
@@ -106,13 +103,12 @@ class Optimizer(NamedTuple):
     decoupled: bool = False
 
 
+_ADAM = Optimizer(adam, n_slots=2, uses=("beta1", "beta2", "epsilon"), learning_rate=0.001, compiled=True)
 OPTIMIZERS: dict[str, Optimizer] = {
     "sgd": Optimizer(sgd, n_slots=0, compiled=True),
     "momentum": Optimizer(momentum, n_slots=1, uses=("momentum",), compiled=True),
     "nesterov": Optimizer(nesterov, n_slots=1, uses=("momentum",), compiled=True),
     "rmsprop": Optimizer(rmsprop, n_slots=1, uses=("rho", "epsilon"), learning_rate=0.001, compiled=True),
-    "adam": Optimizer(adam, n_slots=2, uses=("beta1", "beta2", "epsilon"), learning_rate=0.001, compiled=True),
-    "adamw": Optimizer(
-        adam, n_slots=2, uses=("beta1", "beta2", "epsilon"), learning_rate=0.001, compiled=True, decoupled=True
-    ),
+    "adam": _ADAM,
+    "adamw": _ADAM._replace(decoupled=True),
 }

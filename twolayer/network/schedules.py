@@ -5,33 +5,28 @@ Time is measured in epochs, e = step / steps_per_epoch, where `step` counts the 
 multiplies the rate by (step + 1) / (warmup steps + 1) while it lasts, and the schedule's own clock starts after it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from twolayer.network.fields import count, setting
+from twolayer.network.checks import count, setting
 from twolayer.network.model import Array
 
 
-@dataclass(frozen=True, kw_only=True)
-class ScheduleNumbers:
-    """The numbers of the schedules; the rows of `SCHEDULES` say which of them each schedule uses."""
+@dataclass(frozen=True)
+class Schedule:
+    """What the rate depends on, besides the step; the rows of `SCHEDULES` say which numbers each schedule uses."""
 
+    schedule: str = "constant"  # a key of `SCHEDULES`
+    learning_rate: float = 0.1  # the rate at the start (after the warm-up)
+    epochs: float = 1.0  # the horizon of `cosine`, the warm-up included
+    _: KW_ONLY
     step_epochs: float = setting(10.0, "epochs between two drops", gt=0)
     factor: float = setting(None, "multiplies the rate: per drop, or per epoch for exponential", gt=0, le=1)
     plateau_patience: int = count(5, "lower the rate after this many epochs without improvement of monitor", ge=0)
     min_learning_rate: float = setting(0.0, "floor under the scheduled rate, not under the warm-up", ge=0)
     warmup_epochs: float = setting(0.0, "epochs over which the rate first rises to learning_rate", ge=0)
-
-
-@dataclass(frozen=True)
-class Schedule(ScheduleNumbers):
-    """What the rate depends on, besides the step."""
-
-    schedule: str = "constant"  # a key of `SCHEDULES`
-    learning_rate: float = 0.1  # the rate at the start (after the warm-up)
-    epochs: float = 1.0  # the horizon of `cosine`, the warm-up included
 
 
 def constant(schedule: Schedule, e: Array) -> Array:
@@ -64,7 +59,7 @@ class ScheduleKind(NamedTuple):
     """A row of the table."""
 
     rate: Callable[[Schedule, Array], Array]  # from the epochs since the warm-up, (K,) -> (K,)
-    uses: tuple[str, ...] = ()  # the fields of `ScheduleNumbers` that it reads; each schedule may have a warm-up
+    uses: tuple[str, ...] = ()  # the numbers of `Schedule` that it reads; each schedule may have a warm-up
     factor: float = 0.1  # the default of `factor`
     has_horizon: bool = False  # whether it depends on the planned epochs, so that a run cannot resume for more
 
@@ -81,16 +76,8 @@ SCHEDULES: dict[str, ScheduleKind] = {
 
 @np.errstate(over="ignore")  # of a rate near the largest float: the training then diverges
 def learning_rates(schedule: Schedule, steps: Array, steps_per_epoch: int, plateau_scale: float = 1.0) -> Array:
-    """Return the rates of some updates.
-
-    Args:
-        schedule: which schedule, with its numbers.
-        steps: (K,) for each update, how many updates came before it.
-        steps_per_epoch: updates in an epoch, the short last batch counted.
-        plateau_scale: the product of the drops of `plateau`, which the solver counts; 1 for the other schedules.
-
-    Returns:
-        (K,) rates, float64.
+    """Return the rates (K,), float64, of updates before which `steps` (K,) others came, `steps_per_epoch` in an epoch
+    with its short last batch; `plateau_scale` is the product of the drops of `plateau`, which the solver counts.
 
     Example:
         >>> learning_rates(Schedule("step", 0.1, step_epochs=2, factor=0.5), np.array([0, 20]), steps_per_epoch=10)

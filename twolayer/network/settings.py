@@ -4,11 +4,12 @@ its JSON Schema, its rules and the documentation's table are derived from here; 
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, fields
 from inspect import cleandoc
+from itertools import chain
 from typing import Any, Literal, get_args
 
-from twolayer.network.fields import check_settings, count, setting
+from twolayer.network.checks import check_settings, count, setting
 from twolayer.network.optim import OPTIMIZERS, Hyperparameters, Optimizer
-from twolayer.network.schedules import SCHEDULES, Schedule, ScheduleKind, ScheduleNumbers
+from twolayer.network.schedules import SCHEDULES, Schedule, ScheduleKind
 
 EngineName = Literal["numpy", "numba"]
 
@@ -44,9 +45,7 @@ class SolverSettings(Hyperparameters, Schedule):
     its steps: sgd, 10 epochs, the last parameters unless there are validation rows. A config has what suits most data
     at the default rate: momentum, 40 epochs, val_accuracy. The estimator is close to MLPClassifier: adam, 100 epochs.
 
-    Raises:
-        TypeError: for a setting of another type.
-        ValueError: for a name that is none of the choices or a number out of range.
+    A setting of another type is a TypeError, a name that is none of the choices or a number out of range a ValueError.
     """
 
     engine: EngineName = setting(  # noqa: RUF009
@@ -102,9 +101,10 @@ OWNERS = {
 
 def settings_in_order() -> list[Field[Any]]:
     """Return the fields of `SolverSettings` as the config lists them: each choice before the numbers it uses."""
-    after = {"learning_rate": fields(Hyperparameters), "schedule": fields(ScheduleNumbers)}
-    by_name = {each.name: each for each in fields(SolverSettings)}
-    return [each for name in SolverSettings.__annotations__ for each in (by_name[name], *after.get(name, ()))]
+    by_name, own = {each.name: each for each in fields(SolverSettings)}, SolverSettings.__annotations__
+    after = {"learning_rate": fields(Hyperparameters), "schedule": fields(Schedule)}
+    names = ([name, *(each.name for each in after.get(name, ()) if each.name not in own)] for name in own)
+    return [by_name[name] for name in chain(*names)]
 
 
 def described(settings: Iterable[Field[Any]]) -> str:

@@ -52,11 +52,6 @@ class Comparison:
         """True if the gradient is so close to 0 that all of the error is rounding: passed, and above the tolerance."""
         return self.passed and self.error > self.tolerance
 
-    def cell(self) -> str:
-        """Return the error as a cell of the table, with `!` if it is too large."""
-        text = "~0" if self.only_rounding else f"{self.error:.1e}"
-        return f"{text if self.entries else 'kinks':>9}" + (" " if self.passed else "!")
-
 
 class Kink(NamedTuple):
     """An entry of W1 or b1 without a centred difference: between its probes a ReLU changes sides in `rows`."""
@@ -93,7 +88,10 @@ class GradientCheck:
 
     def table(self) -> str:
         """Return the errors, 80 columns wide: a column per array, a line per oracle and part; `!` marks failures."""
-        cells = {(c.oracle, c.part, c.array): c.cell() for c in self.comparisons}
+        cells = {}
+        for c in self.comparisons:
+            text = "kinks" if not c.entries else "~0" if c.only_rounding else f"{c.error:.1e}"
+            cells[c.oracle, c.part, c.array] = f"{text:>9}" + (" " if c.passed else "!")
         arrays = sorted(dict.fromkeys(c.array for c in self.comparisons), key=lambda name: name != "loss")
         lines = [f"{'error':<26}" + "".join(f"{name:>10}" for name in arrays)]
         for oracle, part in dict.fromkeys((c.oracle, c.part) for c in self.comparisons):
@@ -127,11 +125,12 @@ def worst_of(checks: Sequence[GradientCheck]) -> GradientCheck:
         negligible = comparison.only_rounding or not comparison.entries
         return not comparison.passed, -1.0 if negligible else comparison.error
 
-    groups: dict[tuple[str, str, str], list[Comparison]] = {}
+    worst: dict[tuple[str, str, str], Comparison] = {}
     for each in itertools.chain(*(check.comparisons for check in checks)):
-        groups.setdefault((each.oracle, each.part, each.array), []).append(each)
-    worst = tuple(max(group, key=badness) for group in groups.values())
-    return GradientCheck(worst, (), tuple(itertools.chain(*(check.problems for check in checks))), {})
+        key = each.oracle, each.part, each.array
+        worst[key] = max(worst.get(key, each), each, key=badness)
+    problems = itertools.chain(*(check.problems for check in checks))
+    return GradientCheck(tuple(worst.values()), (), tuple(problems), {})
 
 
 def relative_error(a: Array, n: Array) -> float:

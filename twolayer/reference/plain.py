@@ -63,11 +63,7 @@ def one_hot(y: Array, n_classes: int) -> Array:
 
 
 def class_indices(y: Array) -> NDArray[np.intp]:
-    """Return y (N,) from class indices (N,) or from one-hot rows (N, C).
-
-    Raises:
-        ValueError: if a row of y is not one-hot.
-    """
+    """Return y (N,) from class indices (N,) or one-hot rows (N, C); raise ValueError for a row that is not one-hot."""
     y = np.asarray(y)
     if y.ndim == 1:
         return y.astype(np.intp)

@@ -35,8 +35,7 @@ from twolayer.utils.files import (
     write_atomically,
     write_json,
 )
-from twolayer.utils.process import StopRequest
-from twolayer.utils.progress import Tally
+from twolayer.utils.process import StopRequest, Tally
 from twolayer.utils.text import counted
 from twolayer.utils.workers.cluster import ClusterAddress, ClusterPool
 from twolayer.utils.workers.local import LocalPool

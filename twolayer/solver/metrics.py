@@ -150,10 +150,8 @@ def probabilities(params: Params, X: RowSource, block_rows: int = 4096) -> Array
 
 
 def balanced_class_weights(y: Array, n_classes: int, weights: Array | None = None) -> Array:
-    """Return N / (C n_c) for each class c, (C,), so that every class weighs the same in the objective.
-
-    With weights (N,) of the rows, N and n_c are sums of weights: a row of weight 2 counts as two rows.
-    """
+    """Return N / (C n_c) for each class c, (C,), so that every class weighs the same in the objective; with `weights`
+    (N,) of the rows, N and n_c are sums of weights: a row of weight 2 counts as two rows."""
     counts = np.bincount(y, weights, minlength=n_classes)
     balanced: Array = counts.sum() / (n_classes * np.where(counts > 0, counts, 1))
     return balanced

@@ -237,10 +237,8 @@ class Solver:
             yield chunk
 
     def _undo_uncounted_steps(self) -> None:
-        """Return to the last step counted, where an interruption came after others had changed the state.
-
-        It can be repeated: if it is itself interrupted, the next `run` does it again.
-        """
+        """Return to the last step counted, where an interruption came after others had changed the state. If this is
+        itself interrupted, the next `run` does it again."""
         if self._before_step == self.progress.step:
             _copy_state(self._before, self.state)
 
@@ -257,11 +255,9 @@ class Solver:
     def restore(self, arrays: Mapping[str, Array], header: Mapping[str, Any], *, same_rows: bool) -> None:
         """Put a solver, made with the settings and the data of the run, where the checkpoint was.
 
-        `arrays` and `header` are from an untrusted file; after an error the solver's state is undefined. With
-        `same_rows` the checkpoint is from training on as many rows as the solver has, so its counts must fit.
-
-        Raises:
-            ValueError: if arrays or header are not those of such a solver; the caller knows which file it was.
+        `arrays` and `header` are from an untrusted file: if they are not those of such a solver, ValueError is raised,
+        and the solver's state is undefined. With `same_rows` the checkpoint is from training on as many rows as the
+        solver has, so its counts must fit.
         """
         for name, array in self.state_arrays().items():
             given = arrays.get(name)

@@ -40,11 +40,8 @@ class Best:
     bad_epochs: int = 0  # epochs since that improvement
 
     def after_epoch(self, record: Mapping[str, float | None], min_delta: float = 0.0) -> Best:
-        """Return the state after an epoch. A value that is missing or not finite is never an improvement.
-
-        Raises:
-            MonitorError: if the monitor has no value in the first epoch.
-        """
+        """Return the state after an epoch. A value that is missing or not finite is never an improvement, and a
+        MonitorError in the first epoch."""
         value, tie_value = record[self.monitor], record[self.tie_breaker]
         after = replace(self, bad_epochs=self.bad_epochs + 1)
         if value is None or not math.isfinite(value):
@@ -104,13 +101,11 @@ class SolverProgress:
 
     @classmethod
     def from_header(cls, header: Mapping[str, Any]) -> SolverProgress:
-        """Return what `dataclasses.asdict` wrote into the header of a checkpoint, an untrusted file.
+        """Return what `dataclasses.asdict` wrote into the header of a checkpoint, an untrusted file; raise KeyError,
+        TypeError or ValueError for anything else.
 
         One of version 0.1 lacks some fields: there `bad_epochs` did not count ties, and the plateau had a count and a
         best value of its own.
-
-        Raises:
-            KeyError, TypeError, ValueError: for anything else.
         """
         values, best = dict(header), {"reference": header["best"]["value"], **header["best"]}
         if "plateau" in values:

@@ -27,8 +27,7 @@ from twolayer.sweep.trial import Trial, TrialWorkers, require_own_data
 from twolayer.training.build import read_data
 from twolayer.utils.errors import DataError, RunError
 from twolayer.utils.files import explained, require_regular, write_atomically, write_json
-from twolayer.utils.process import StopRequest
-from twolayer.utils.progress import Tally
+from twolayer.utils.process import StopRequest, Tally
 from twolayer.utils.text import counted
 from twolayer.utils.workers.cluster import ClusterAddress, ClusterPool
 from twolayer.utils.workers.local import STOP_SECONDS, LocalPool

@@ -1,5 +1,6 @@
 """From a config to its rows, its initial parameters and its solver; or to a network with a few rows."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -17,26 +18,22 @@ from twolayer.utils.randomness import generator
 
 
 class Start(NamedTuple):
-    """The network that a training would start from and B of its rows, in float64: X (B, D) ready for the model, class
-    indices y (B,), the rows' positions in their source file (B,), counted from 0, and the labels by index."""
+    """The network that a training would start from and B of its rows, in float64."""
 
     params: Params
-    X: Array
-    y: NDArray[np.intp]
-    row_numbers: NDArray[np.intp]
-    classes: tuple[str | int, ...]
+    X: Array  # (B, D), ready for the model
+    y: NDArray[np.intp]  # (B,) class indices
+    row_numbers: NDArray[np.intp]  # (B,) positions in their source file, counted from 0
+    classes: tuple[str | int, ...]  # the labels by index
 
 
-def load_start(config: Config, rows: Sequence[int] | None = None, n_rows: int = 20) -> Start:
-    """Load training rows of a config, those counted from 0 or `n_rows` at random, and draw its initial parameters.
-
-    Raises:
-        DataError: for an error in the data, or a row number that does not exist.
-    """
+def load_start(config: Config, rows: Sequence[int] | None = None) -> Start:
+    """Load training rows of a config, those counted from 0 or 20 at random, and draw its initial parameters; raise
+    DataError for an error in the data or a row number that does not exist."""
     dataset = load_dataset(**config.data.model_dump(), seed=config.seed, dtype="float64")
     N = len(dataset.train.y)
     if rows is None:
-        rows = generator(config.seed, "check").permutation(N)[:n_rows].tolist()
+        rows = generator(config.seed, "check").permutation(N)[:20].tolist()
     outside = [row for row in rows if not 0 <= row < N]
     if outside:
         raise DataError(f"row {outside[0]}: expected a training row from 0 to {N - 1}")
@@ -62,13 +59,8 @@ def initial_params(config: Config, dataset: Dataset, dtype: DTypeLike | None = N
 
 
 def read_data(config: Config, rows: Any = None, digests: Mapping[str, str] | None = None) -> Dataset:
-    """Read the rows of a config, or those of a data frame in place of its file of training rows.
-
-    `digests` are the SHA-256 of the files that such a frame is kept as, by name.
-
-    Raises:
-        DataError: for an error in the data, or more rows than there is memory for.
-    """
+    """Read the rows of a config, or those of a data frame in place of its file of training rows, of which `digests` are
+    the SHA-256 by name; raise DataError for an error in the data, or more rows than there is memory for."""
     keys = config.data.model_dump()
     if rows is not None:
         keys["train"] = rows
@@ -103,21 +95,17 @@ def refit_rows(dataset: Dataset) -> int:
     return len(dataset.train.y) + (len(dataset.validation.y) if dataset.validation else 0)
 
 
-def make_solver(config: Config, dataset: Dataset, *, refit: bool = False) -> Solver:
-    """Return the solver of a config, at the start, on the training rows.
+def make_solver(config: Config, dataset: Dataset, *, refit: bool = False) -> tuple[Solver, tuple[str, ...]]:
+    """Return the solver of a config, at the start, on the training rows, and what it warns about.
 
     With `refit` it is on the training and validation rows together, which leaves none to judge by; the rates and the
-    order of the rows are drawn from the same seed and schedule.
-
-    Raises:
-        ConfigError: for a class weight of a label that is not in the data, weights that are all 0, or a monitor that
-            has no value for these classes.
+    order of the rows are drawn from the same seed and schedule. A class weight of a label that is not in the data,
+    weights that are all 0, or a monitor that has no value for these classes is a ConfigError.
     """
     n_classes = len(dataset.classes)
     if config.solver.monitor == "val_auc" and n_classes != 2:
-        raise _config_error(
-            config, "solver.monitor", f"val_auc needs two classes, the data has {n_classes}; use val_balanced_accuracy"
-        )
+        problem = f"val_auc needs two classes, the data has {n_classes}; use val_balanced_accuracy"
+        raise _config_error(config, "solver.monitor", problem)
     settings = config.solver.model_dump(exclude={"class_weight"})
     settings |= {"seed": config.seed, "evaluate_rows": config.run.evaluate_rows}
     train, validation = dataset.train, dataset.validation
@@ -128,7 +116,11 @@ def make_solver(config: Config, dataset: Dataset, *, refit: bool = False) -> Sol
         settings |= {"monitor": "train_loss", "patience": None}
     elif validation is not None:
         settings["validation"] = validation.X, validation.y
-    return Solver(initial_params(config, dataset), X, y, class_weights=_class_weights(config, dataset, y), **settings)
+    settings |= {"class_weights": _class_weights(config, dataset, y)}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        solver = Solver(initial_params(config, dataset), X, y, **settings)
+    return solver, tuple(str(warning.message) for warning in caught)
 
 
 def _class_weights(config: Config, dataset: Dataset, y: Array) -> Array | None:
@@ -143,11 +135,8 @@ def _class_weights(config: Config, dataset: Dataset, y: Array) -> Array | None:
         raise _config_error(config, "solver.class_weight", *problems)
     weights |= chosen
     if not any(weights.values()):
-        raise _config_error(
-            config,
-            "solver.class_weight",
-            "expected at least one weight above 0, got 0 for every class in the data; a class left out has 1",
-        )
+        problem = "expected at least one weight above 0, got 0 for every class in the data; a class left out has 1"
+        raise _config_error(config, "solver.class_weight", problem)
     return np.array(list(weights.values()))
 
 

@@ -20,7 +20,7 @@ from twolayer.runs.folder import RunFolder
 from twolayer.runs.logs import HISTORY_COLUMNS, HistoryLog, StepsLog, read_history
 from twolayer.solver.metrics import Evaluator, probabilities
 from twolayer.solver.solver import Solver
-from twolayer.solver.state import Chunk, Record
+from twolayer.solver.state import Chunk
 from twolayer.training.build import refit_rows
 from twolayer.utils.blas import at_most_threads
 from twolayer.utils.errors import RunError
@@ -49,11 +49,8 @@ def _refit_facts(solver: Solver, dataset: Dataset) -> dict[str, int]:
 
 
 def refit_in(best: Path, solver: Solver, dataset: Dataset) -> Params | None:
-    """Return the parameters in best.npz if they are the refitted ones of this run, whose training has ended.
-
-    Raises:
-        RunError: if the file is missing or damaged.
-    """
+    """Return the parameters in best.npz if they are the refitted ones of this run, whose training has ended; raise
+    RunError if the file is missing or damaged."""
     arrays, header = read_model_arrays(best, kinds=("model",))
     params = Params(arrays.get("W1"), arrays.get("b1"), arrays["W2"], arrays["b2"])
     same = params.sizes == solver.params.sizes and header.get("refit") == _refit_facts(solver, dataset)
@@ -61,10 +58,8 @@ def refit_in(best: Path, solver: Solver, dataset: Dataset) -> Params | None:
 
 
 def settings_of(config: Config) -> dict[str, Any]:
-    """Return what makes a config's run the one it is, by dotted key, as JSON has it.
-
-    The files that the rows come from are not among them: their digests are kept with the run, and they may move.
-    """
+    """Return what makes a config's run the one it is, by dotted key, as JSON has it; not the files that the rows come
+    from, which may move: their digests are kept with the run."""
     settings = by_dotted_key(config.model_dump(mode="json"))
     for key in FREE_KEYS | {"data.train", "data.validation", "data.test"}:
         value = settings.get(key)
@@ -87,18 +82,12 @@ class Recorder:
     """Writes what the solver reports into the run folder; a context manager."""
 
     def __init__(
-        self,
-        folder: RunFolder,
-        solver: Solver,
-        config: Config,
-        dataset: Dataset,
-        logged: Mapping[str, int] | None = None,
+        self, folder: RunFolder, solver: Solver, config: Config, dataset: Dataset, logged: Mapping[str, int]
     ) -> None:
-        """`folder` is locked by the caller; `logged` is what a checkpoint says of the logs, see `logs.logged_rows`,
-        if the run is resumed."""
+        """`folder` is locked by the caller; `logged` is what a checkpoint says of the logs: `logs.logged_rows`."""
         self._folder, self._solver, self._config, self._dataset = folder, solver, config, dataset
         with ExitStack() as opened:
-            step, logged = solver.progress.step, logged or {"history_rows": 0, "steps_rows": 0}
+            step = solver.progress.step
             self._history = opened.enter_context(closing(HistoryLog(folder.history, step, logged["history_rows"])))
             self._steps = opened.enter_context(closing(StepsLog(folder.steps, step, logged["steps_rows"])))
             columns = read_history(folder.history)
@@ -134,7 +123,14 @@ class Recorder:
             if StepsLog.keeps(step) and not math.isnan(loss):
                 self._steps.append({"step": step, "epoch": chunk.epoch, "learning_rate": rate, "loss": loss})
         if chunk.record is not None:
-            self._log_epoch(chunk.record)
+            row = {**chunk.record, "seconds": self._seconds_before + time.perf_counter() - self._started}
+            self._history.append(row)
+            for name, value in row.items():
+                self.columns[name].append(np.nan if value is None else value)
+            every = self._config.run.snapshot_epochs
+            if every is not None and self._solver.progress.epoch % every == 0:
+                self._snapshot()
+            self._redraw.offer(self.draw)
         if time.perf_counter() - self._saved_at >= self._config.run.checkpoint_seconds:
             self.checkpoint()
 
@@ -170,16 +166,6 @@ class Recorder:
             first_line = str(error).partition("\n")[0]
             self.notices = (f"the loss curve could not be drawn: {kind}{first_line}",)
 
-    def _log_epoch(self, record: Record) -> None:
-        row = {**record, "seconds": self._seconds_before + time.perf_counter() - self._started}
-        self._history.append(row)
-        for name, value in row.items():
-            self.columns[name].append(np.nan if value is None else value)
-        every = self._config.run.snapshot_epochs
-        if every is not None and self._solver.progress.epoch % every == 0:
-            self._snapshot()
-        self._redraw.offer(self.draw)
-
     def _snapshot(self) -> None:
         if self._config.run.snapshot_epochs is None:
             return
@@ -191,8 +177,8 @@ class Recorder:
     def conclude(self, status: str, refitted: Params | None) -> tuple[dict[str, Any], tuple[Verdict, ...]]:
         """Write best.npz, predictions.npz, loss_curve.png and summary.json; return the summary and what the curves say.
 
-        Refitted parameters, if any, are the model, in place of the best ones. They have seen the validation rows, so
-        what is said of those remains that of the best parameters before the refit.
+        Refitted parameters are the model in place of the best ones. They have seen the validation rows, so what is said
+        of those remains that of the best parameters before the refit.
         """
         dataset, solver, folder = self._dataset, self._solver, self._folder
         best, classes = solver.progress.best, dataset.classes

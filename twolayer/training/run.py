@@ -1,7 +1,6 @@
 """The run, readable top to bottom: config -> data -> parameters -> solver -> run folder -> curves."""
 
 import shlex
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,8 +30,7 @@ from twolayer.training.build import make_solver, read_data, refit_rows
 from twolayer.training.recorder import FREE_KEYS, Recorder, checkpoint_file, model_file, refit_in, settings_of
 from twolayer.utils.errors import DivergedError, RunError
 from twolayer.utils.files import json_bytes, read_json, write_atomically
-from twolayer.utils.process import StopRequest
-from twolayer.utils.progress import ProgressBar
+from twolayer.utils.process import ProgressBar, StopRequest
 from twolayer.utils.text import counted, shown
 
 Stop = Callable[[Record], bool]
@@ -41,23 +39,14 @@ ROWS_FILE = "rows.parquet"  # in the folder of a run that was trained on a data 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """The result of a training.
-
-    Attributes:
-        run_dir: the run folder.
-        summary: the final numbers, as in summary.json.
-        history: the columns of history.csv by name, one value per epoch, NaN where a column has no value.
-        model: the best parameters, ready for raw rows.
-        notes: what to know: rows that were left out, and what the curves say.
-        signal_number: the signal that interrupted it, or None.
-    """
+    """The result of a training."""
 
     run_dir: Path
-    summary: dict[str, Any]
-    history: dict[str, Array]
-    model: Model
-    notes: tuple[str, ...] = ()
-    signal_number: int | None = None
+    summary: dict[str, Any]  # the final numbers, as in summary.json
+    history: dict[str, Array]  # the columns of history.csv by name, a value per epoch, NaN where a column has none
+    model: Model  # the best parameters, ready for raw rows
+    notes: tuple[str, ...] = ()  # what to know: rows that were left out, and what the curves say
+    signal_number: int | None = None  # the signal that interrupted it
 
     def __repr__(self) -> str:
         names = ("status", "epochs", "best_epoch", "val_accuracy")
@@ -104,7 +93,7 @@ def train(
         data = config.data.model_copy(update={"train": ROWS_FILE})
         config = config.model_copy(update={"data": data})
     dataset = read_data(config, rows, {name: sha256(content).hexdigest() for name, content in kept.items()})
-    solver, warned = _make_solver(config, dataset)
+    solver, warned = make_solver(config, dataset)
     files = {
         "config.yaml": dump_config(config).encode(),
         "environment.json": json_bytes(describe_environment(dataset.digests, config.solver.engine)),
@@ -117,7 +106,8 @@ def train(
     else:
         folder = create_run_folder_at(files, run_dir)
     with _with_command_to_resume(folder), folder.lock() as notices:
-        return _run(config, dataset, solver, folder, (*config.notes, *warned, *notices), quiet, stop)
+        notes, logged = (*config.notes, *warned, *notices), {"history_rows": 0, "steps_rows": 0}
+        return _run(config, dataset, solver, folder, notes, quiet, stop, logged)
 
 
 def resume(
@@ -149,7 +139,7 @@ def resume(
         arrays, header = read_model_arrays(folder.last, kinds=("checkpoint",))
         logged = logged_rows(header, folder.last)
         dataset = read_data(config)
-        solver, warned = _make_solver(config, dataset)
+        solver, warned = make_solver(config, dataset)
         today = describe_environment(dataset.digests, config.solver.engine)
         try:
             solver.restore(arrays, header, same_rows=True)
@@ -183,14 +173,11 @@ def _require_same_run(
     begun: int,
     force: bool,
 ) -> None:
-    """Refuse, by name, what would make another run of it.
+    """Raise RunError for a key, a data file or, without `force`, a version or thread count that would make another run.
 
     `checkpoint` is the header of its last.npz, which says with what settings it was made; `stored` its config in the
     folder, which may have been edited; `config` and `environment` are those to resume with; `begun` counts the epochs
-    begun. `force` allows other versions and threads, never other data or another config.
-
-    Raises:
-        RunError: if a key, a data file or, without `force`, the environment would change the run.
+    begun.
     """
     made_with = checkpoint.get("settings")
     if not isinstance(made_with, dict):
@@ -230,7 +217,7 @@ def _run(
     notes: Sequence[str],
     quiet: bool,
     ask_stop: Stop | None,
-    logged: dict[str, int] | None = None,
+    logged: dict[str, int],
     refitted: Params | None = None,
 ) -> TrainResult:
     """Train to the end, or to an interruption, and write all that a run leaves."""
@@ -275,7 +262,7 @@ def _refit(
     config: Config, dataset: Dataset, epochs: int, notes: Sequence[str], quiet: bool, stop: StopRequest
 ) -> tuple[Params | None, Sequence[str]]:
     """Return the refitted parameters, None if it was interrupted or diverged; and the notes with one that says so."""
-    solver, n_rows = make_solver(config, dataset, refit=True), refit_rows(dataset)
+    (solver, _), n_rows = make_solver(config, dataset, refit=True), refit_rows(dataset)
     with ProgressBar(n_rows * epochs, 0, epochs, quiet=quiet) as progress:
         try:
             for chunk in solver.run():
@@ -295,14 +282,6 @@ def _show(progress: ProgressBar, chunk: Chunk) -> None:
     progress.rows(int(chunk.batch_rows.sum()))
     if chunk.record is not None:
         progress.epoch(chunk.record)
-
-
-def _make_solver(config: Config, dataset: Dataset) -> tuple[Solver, tuple[str, ...]]:
-    """Return the solver at the start, and what it warns about."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        solver = make_solver(config, dataset)
-    return solver, tuple(str(warning.message) for warning in caught)
 
 
 @contextmanager

@@ -60,11 +60,8 @@ class CheckFailedError(TwoLayerError):
 
 
 def import_extra(module: str, extra: str, what_for: str) -> ModuleType:
-    """Return the optional package `module`, which the `extra` of pyproject.toml installs.
-
-    Raises:
-        MissingExtraError: if it is not installed: `what_for`, such as "engine: numba", needs the extra.
-    """
+    """Return the optional package `module`; raise MissingExtraError if it is not installed: `what_for`, such as
+    "engine: numba", needs the `extra` of pyproject.toml."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

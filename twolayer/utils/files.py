@@ -122,12 +122,10 @@ _held: ContextVar[Mapping[Path, int]] = ContextVar("held", default={})  # noqa: 
 
 @contextmanager
 def held(folder: Path, *, follow: bool = False) -> Iterator[None]:
-    """Hold a folder open: until the end, this thread reaches the files in it whatever its name leads to.
+    """Hold a folder open: until the end, this thread reaches the files in it whatever its name leads to; raise OSError
+    if the folder is absent, a link (without `follow`) or of another kind, or the system refuses.
 
     Windows opens no folders: there the files are reached by their paths, and only the kind of the folder is checked.
-
-    Raises:
-        OSError: if the folder is absent, a link (without `follow`) or of another kind, or the system refuses.
     """
     if folder not in _held.get():
         require_regular(folder, follow=follow, folder=True)
@@ -174,14 +172,12 @@ def require_regular(path: Path, *, follow: bool = False, folder: bool = False) -
 
 
 def open_regular(path: Path, flags: int = os.O_RDONLY, *, follow: bool = False) -> int:
-    """Open a regular file without waiting and return its descriptor.
+    """Open a regular file without waiting and return its descriptor; raise OSError if it is of another kind, its size
+    is made of holes, or the system refuses.
 
     The kind is checked before opening, since opening a device can have effects, and again on what was opened. A file
     whose size is mostly holes is treated as a packed one: see `unpacked_limit`. With `follow`, as for a path that the
     user gave, it may be a link.
-
-    Raises:
-        OSError: if the file is of another kind, its size is made of holes, or the system refuses.
     """
     try:
         require_regular(path, follow=follow)
@@ -243,11 +239,8 @@ def holds(path: Path, content: bytes) -> bool:
 
 
 def read_at_most(path: Path, limit: int) -> bytes:
-    """Return the content of a small file of a run, without following links.
-
-    Raises:
-        RunError: if the file cannot be read or holds more than `limit` bytes.
-    """
+    """Return the content of a small file of a run, without following links; raise RunError if it cannot be read or
+    holds more than `limit` bytes."""
     with explained(path, CANNOT_READ), open_to_read(path) as file:
         content = file.read(limit + 1)
     if len(content) > limit:
@@ -267,10 +260,8 @@ def temporary_path(path: Path) -> Path:
 
 
 def leftovers(folder: Path, *patterns: str) -> list[Path]:
-    """Return the temporary files and folders that killed processes left in `folder`, which may be absent.
-
-    `patterns` are the targets' names, or wildcards for them.
-    """
+    """Return the temporary files and folders that killed processes left in `folder`, which may be absent, for targets
+    whose names match one of `patterns`."""
     if not folder.is_dir():
         return []
     found = ((each, re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.tmp", each.name)) for each in folder.iterdir())
@@ -296,10 +287,8 @@ def make_folders(path: Path) -> None:
 
 
 def write_new(path: Path, content: bytes | Iterable[bytes]) -> None:
-    """Write a file that must not exist yet, flushed to the device; raises OSError.
-
-    What was written before a failure stays; the caller removes it.
-    """
+    """Write a file that must not exist yet, flushed to the device; raises OSError, and the caller removes what is there
+    then."""
     descriptor = disk.open(path, os.O_EXCL)
     try:
         for part in [content] if isinstance(content, bytes) else content:

@@ -34,13 +34,11 @@ _DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplement
 
 
 def read_npy(path: str | Path, mapped: bool = False) -> Array:
-    """Return the array in a .npy file: booleans, integers, floats or text, in the file's byte order.
+    """Return the array in a .npy file: booleans, integers, floats or text, in the file's byte order; raise FileError if
+    it cannot be read, holds anything else, or has another size than its header says.
 
     With `mapped` the numbers stay in the file, read-only, and the system fetches what is used; the file must not shrink
     meanwhile.
-
-    Raises:
-        FileError: if the file cannot be read, holds anything else, or has another size than its header says.
     """
     with _opened(Path(path), follow=True) as (file, size):
         dtype, shape, fortran = _read_header(file, size, str(path))
@@ -57,14 +55,9 @@ def map_array(file: BinaryIO, dtype: np.dtype[Any], shape: tuple[int, ...], offs
 
 
 def read_npz(path: str | Path, *, follow: bool = True) -> dict[str, Array]:
-    """Return all arrays in a .npz file by name: booleans, integers, floats or text, in the file's byte order.
-
-    Without `follow` a link to the file is refused.
-
-    Raises:
-        FileError: if the file cannot be read, is damaged, holds anything else, or would unpack to far more than its
-            own size.
-    """
+    """Return all arrays in a .npz file by name: booleans, integers, floats or text, in the file's byte order; raise
+    FileError if it cannot be read, is damaged, holds anything else, would unpack to far more than its own size or,
+    without `follow`, is a link."""
     path = Path(path)
     arrays = {}
     with _opened(path, follow=follow) as (file, size):
