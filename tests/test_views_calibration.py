@@ -9,11 +9,11 @@ from twolayer.views.evaluation import most_confident_mistakes, reliability
 def test_the_calibration_error_of_a_hand_worked_example():
     # Confidences .9, .9, .6, .6 with one, one, one and no hit: |1 - .9| / 2 + |.5 - .6| / 2
     P = np.array([[0.9, 0.1], [0.1, 0.9], [0.6, 0.4], [0.6, 0.4]])
-    found = reliability(np.array([0, 1, 0, 1]), P)
-    assert found.ece == pytest.approx(0.1)
-    np.testing.assert_allclose(found.confidence, [0.6, 0.9])
-    np.testing.assert_allclose(found.accuracy, [0.5, 1.0])
-    assert found.rows.tolist() == [2, 2]
+    confidence, accuracy, rows, ece = reliability(np.array([0, 1, 0, 1]), P)
+    assert ece == pytest.approx(0.1)
+    np.testing.assert_allclose(confidence, [0.6, 0.9])
+    np.testing.assert_allclose(accuracy, [0.5, 1.0])
+    assert rows.tolist() == [2, 2]
 
 
 def test_the_bins_agree_with_a_loop_over_rows_and_edges():
@@ -27,7 +27,7 @@ def test_the_bins_agree_with_a_loop_over_rows_and_edges():
         if held:
             right = sum(P[i].argmax() == y[i] for i in held)
             ece += abs(right - sum(P[i].max() for i in held)) / 500
-    assert reliability(y, P).ece == pytest.approx(ece)
+    assert reliability(y, P)[3] == pytest.approx(ece)
 
 
 def test_probabilities_that_mean_what_they_say_have_a_small_error_and_overconfident_ones_a_large_one():
@@ -35,8 +35,8 @@ def test_probabilities_that_mean_what_they_say_have_a_small_error_and_overconfid
     P = rng.dirichlet(np.ones(3), 20_000)
     y = (rng.random((20_000, 1)) > P.cumsum(axis=1)).sum(axis=1)
     sharper = P**4 / (P**4).sum(axis=1, keepdims=True)
-    assert reliability(y, P).ece < 0.015
-    assert reliability(y, sharper).ece > 0.15
+    assert reliability(y, P)[3] < 0.015
+    assert reliability(y, sharper)[3] > 0.15
 
 
 def test_mistakes_come_most_confident_first_and_right_rows_never():
@@ -54,4 +54,4 @@ def test_mistakes_come_most_confident_first_and_right_rows_never():
 
 def test_a_bin_holds_its_upper_edge():
     P = np.array([[0.5, 0.25, 0.25], [0.45, 0.3, 0.25], [0.55, 0.3, 0.15]])
-    assert reliability(np.zeros(3, int), P).rows.tolist() == [2, 1]
+    assert reliability(np.zeros(3, int), P)[2].tolist() == [2, 1]

@@ -12,7 +12,7 @@ from twolayer.runs.folder import RunFolder
 from twolayer.runs.logs import HISTORY_COLUMNS
 from twolayer.utils.errors import RunError
 from twolayer.views import style
-from twolayer.views.curves import curves_figure, run_names, run_table, text_plot
+from twolayer.views.curves import curves_figure, run_table, text_plot
 from twolayer.views.interactive import interactive_curves
 from twolayer.views.run_data import RunData, differing_keys, flattened, grouped, read_run, run_folders, sweep_statuses
 from twolayer.views.style import PANELS, THICK, THIN, X_AXES, downsample, panel_lines, panels_named
@@ -42,13 +42,13 @@ def test_runs_of_one_config_are_named_by_their_folders():
 
 
 def test_where_and_how_a_run_reports_is_no_difference():
-    assert differing_keys([run(run__dir="x"), run(run__dir="y")]) == []
-    assert differing_keys([run(), run(seed=1, solver__reg=0.5)]) == ["seed", "solver.reg"]
+    assert differing_keys([run(run__dir="x"), run(run__dir="y")]) == {}
+    assert differing_keys([run(), run(seed=1, solver__reg=0.5)]) == {"seed": "seed", "solver.reg": "reg"}
 
 
 def test_a_key_that_only_one_config_has_is_a_difference():
     configs = {"a": {"b": 1}}, {"a": {"b": 1, "c": 2}}
-    assert differing_keys([RunData(Path("x"), {}, config) for config in configs]) == ["a.c"]
+    assert differing_keys([RunData(Path("x"), {}, config) for config in configs]) == {"a.c": "c"}
     assert flattened({"a": {"b": {"c": 1}}, "d": [1]}) == {"a.b.c": 1, "d": [1]}
 
 
@@ -202,7 +202,7 @@ def test_names_from_disk_do_not_reach_the_terminal_as_control_characters():
 
 
 def test_runs_of_one_name_are_listed_by_their_paths():
-    assert run_names([run("x/a"), run("y/a")]) == ["x/a", "y/a"]
+    assert run_table([run("x/a"), run("y/a")]).columns["run"] == ["x/a", "y/a"]
 
 
 def test_a_folder_of_runs_and_a_sweep_mean_all_their_runs(tmp_path):

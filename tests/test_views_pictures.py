@@ -22,7 +22,7 @@ def test_pixels_come_back_as_they_were(shape):
 
 def test_a_reliability_diagram_has_a_dot_for_each_bin_and_larger_ones_for_more_rows():
     P = np.array([[0.9, 0.1]] * 8 + [[0.6, 0.4]] * 2)
-    figure = reliability_figure(reliability(np.array([0] * 7 + [1] * 3), P))
+    figure = reliability_figure(*reliability(np.array([0] * 7 + [1] * 3), P)[:3])
     dots = figure.axes[0].collections[-1]
     np.testing.assert_allclose(dots.get_offsets(), [[0.6, 0.0], [0.9, 7 / 8]])
     assert dots.get_sizes()[1] > dots.get_sizes()[0]

@@ -69,12 +69,8 @@ class Plane:
 
 
 def plane_of(run: Path, classes: Sequence[Any]) -> Plane:
-    """Return the plane of a run's training rows, read again from their files.
-
-    Raises:
-        DataError: if they do not have two features.
-        FileError: if a file is gone or cannot be read.
-    """
+    """Return the plane of a run's training rows, read again from their files. Raises DataError if they do not have two
+    features, FileError if a file is gone or cannot be read."""
     rows = raw_rows(run, "train")
     if rows.X.shape[1] != 2:
         raise DataError(f"{run}: expected rows of 2 features to draw a boundary, got {rows.X.shape[1]}")
@@ -82,11 +78,8 @@ def plane_of(run: Path, classes: Sequence[Any]) -> Plane:
 
 
 def snapshot_models(run: Path, model: Model, newest: bool = False) -> list[tuple[int, Model]]:
-    """Return the models of a run's snapshots, each with its epoch, in their order; with `newest` the last alone.
-
-    Raises:
-        RunError: if one of the files is damaged, or of another network than the run's `model`.
-    """
+    """Return the models of a run's snapshots, each with its epoch, in their order; with `newest` the last alone. Raises
+    RunError if one of the files is damaged, or of another network than the run's `model`."""
     folder, found = RunFolder(run), []
     if not (paths := folder.snapshot_files()[-1 if newest else 0 :]):
         return []
@@ -114,6 +107,7 @@ def boundary_figure(plane: Plane, predict_proba: PredictProba) -> Figure:
     return figure
 
 
+@style.default_look()
 def animate_boundary(
     plane: Plane, frames: Sequence[tuple[int, PredictProba]], history: Mapping[str, Array], path: Path
 ) -> None:
@@ -121,37 +115,30 @@ def animate_boundary(
     losses of the history up to that epoch."""
     from PIL import Image
 
+    losses = [RunData(Path(), history).column(name) for name in PANELS["loss"].lines]
     images = []
     for epoch, model in frames:
-        frame = style.picture(_frame(plane, epoch, model, history))
-        images.append(Image.open(io.BytesIO(frame)).convert("RGB"))
+        figure = style.new_figure(8.4, 4.0)
+        left, right = figure.subplots(1, 2)
+        figure.subplots_adjust(left=0.1, right=0.985, bottom=0.135, top=0.89, wspace=0.26)
+        plane.draw(left, model)
+        left.set_title(f"epoch {epoch}", loc="left", fontsize=12, fontweight="bold")
+        so_far = RunData(Path(), {name: column[history["epoch"] <= epoch] for name, column in history.items()})
+        for line in panel_lines(PANELS["loss"], RunGroup("", (so_far,)), "epoch"):
+            right.plot(line.x, line.y, color=line.color, linewidth=line.width, label=line.words)
+            right.plot(line.x[-1:], line.y[-1:], "o", color=line.color, markersize=5)
+        style.tidy(right, "epoch", PANELS["loss"].axis)
+        PANELS["loss"].scale_axis(right, losses)
+        right.set_xlim(0, float(history["epoch"][-1]) * 1.02)
+        if right.lines:
+            _legend_above(right)
+        images.append(Image.open(io.BytesIO(style.picture(figure))).convert("RGB"))
     palette = images[-1].quantize(128)
     first, *others = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     buffer = io.BytesIO()
     times = [FRAME_MS] * len(others) + [LAST_FRAME_MS]
     first.save(buffer, "GIF", save_all=True, append_images=others, duration=times, loop=0, optimize=False)
     write_atomically(path, buffer.getvalue())
-
-
-@style.default_look()
-def _frame(plane: Plane, epoch: int, model: PredictProba, history: Mapping[str, Array]) -> Figure:
-    figure = style.new_figure(8.4, 4.0)
-    left, right = figure.subplots(1, 2)
-    figure.subplots_adjust(left=0.1, right=0.985, bottom=0.135, top=0.89, wspace=0.26)
-    plane.draw(left, model)
-    left.set_title(f"epoch {epoch}", loc="left", fontsize=12, fontweight="bold")
-    run = RunData(Path(), history)
-    so_far = RunData(Path(), {name: column[history["epoch"] <= epoch] for name, column in history.items()})
-    for line in panel_lines(PANELS["loss"], RunGroup("", (so_far,)), "epoch"):
-        right.plot(line.x, line.y, color=line.color, linewidth=line.width, label=line.words)
-        right.plot(line.x[-1:], line.y[-1:], "o", color=line.color, markersize=5)
-    style.tidy(right, "epoch", PANELS["loss"].axis)
-    losses = [run.column(name) for name in PANELS["loss"].lines]
-    style.scale_from_zero_or_log(right, losses, style.wants_log(losses))
-    right.set_xlim(0, float(history["epoch"][-1]) * 1.02)
-    if right.lines:
-        _legend_above(right)
-    return figure
 
 
 def _legend_above(axes: Axes) -> None:

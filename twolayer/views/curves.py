@@ -31,7 +31,6 @@ from twolayer.views.run_data import (
     differing_keys,
     grouped,
     read_run,
-    short_names,
     value_text,
 )
 from twolayer.views.style import MAIN_PANELS, THICK, X_AXES, By, Look, Panel, best_point, panel_lines
@@ -104,9 +103,7 @@ def curves_figure(
             drawn += _draw_group(axes, panel, group, by, look)
         style.tidy(axes, X_AXES[by], panel.axis)
         axes.set_title(panel.hint, loc="right", fontsize=9, color=style.MARK)
-        log = panel.is_log(drawn, scale)
-        if log or panel.name == "loss":
-            style.scale_from_zero_or_log(axes, drawn, log)
+        panel.scale_axis(axes, drawn, scale)
     for axes in axes_of[len(panels) :]:
         axes.remove()
     if single:
@@ -133,10 +130,10 @@ def _draw_group(axes: Axes, panel: Panel, group: RunGroup, by: By, look: Look | 
     values = []
     lines = panel_lines(panel, group, by, look)
     for line in lines:
+        look_of_line: dict[str, Any] = {"color": line.color, "linestyle": line.dash, "linewidth": line.width}
+        named = line.column.startswith(("train_", "val_"))  # the axis names the others
         marker = "o" if len(line.x) == 1 else None
-        options: dict[str, Any] = {"linestyle": line.dash, "linewidth": line.width, "marker": marker}
-        label = line.words if line.column.startswith(("train_", "val_")) else None  # the axis names the others
-        axes.plot(line.x, line.y, color=line.color, label=label, **options)
+        axes.plot(line.x, line.y, label=line.words if named else None, marker=marker, **look_of_line)
         values.append(line.y)
         if line.band is not None and line.width == THICK:
             axes.fill_between(line.x, *line.band, color=line.color, alpha=0.18, linewidth=0)
@@ -149,11 +146,8 @@ def _draw_group(axes: Axes, panel: Panel, group: RunGroup, by: By, look: Look | 
 
 
 def text_plot(runs: Sequence[RunData], panels: Sequence[Panel], by: By, width: int, height: int = 15) -> str:
-    """Draw the last line of each panel (validation, where there is one) in characters, a colour for each run.
-
-    Raises:
-        MissingExtraError: without plotille.
-    """
+    """Draw the last line of each panel (validation, where there is one) in characters, a colour for each run. Raises
+    MissingExtraError without plotille."""
     plotille = import_extra("plotille", "report", "a plot in the terminal")
     colors = ("blue", "red", "green", "magenta", "cyan", "yellow", "white")
     parts = []
@@ -283,13 +277,15 @@ class RunTable(NamedTuple):
 
 
 def run_table(runs: Sequence[RunData], sort: str | None = None, status: bool = False) -> RunTable:
-    """Make the table of one or more runs; with `status`, it is shown even if all are finished.
+    """Make the table of one or more runs, named by their folders, or their paths where two names are equal; with
+    `status`, that is shown even if all are finished.
 
     `sort` is a column's name or a config key, ValueError for another one; None: the monitored value at the best epoch,
     the best first."""
-    columns: dict[str, list[Cell]] = {"run": list(run_names(runs))}
-    names = short_names(differing_keys(runs))
-    for key, name in names.items():
+    columns: dict[str, list[Cell]] = {"run": [run.name for run in runs]}
+    if len(set(columns["run"])) < len(runs):
+        columns["run"] = [str(run.path) for run in runs]
+    for key, name in differing_keys(runs).items():
         settings = [run.settings.get(key) for run in runs]
         columns[name] = [value if type(value) in (int, float) else value_text(value) for value in settings]
     if status or any(run.status not in ENDED for run in runs):
@@ -314,9 +310,3 @@ def run_table(runs: Sequence[RunData], sort: str | None = None, status: bool = F
 
     order = sorted(range(len(runs)), key=rank)
     return RunTable({name: [cells[k] for k in order] for name, cells in columns.items()}, order)
-
-
-def run_names(runs: Sequence[RunData]) -> list[str]:
-    """Return the folders' names, or their paths where two names are equal."""
-    names = [run.name for run in runs]
-    return names if len(set(names)) == len(names) else [str(run.path) for run in runs]

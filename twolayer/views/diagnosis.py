@@ -64,11 +64,8 @@ class Verdict(NamedTuple):
 
 
 def diagnose(run: RunData) -> tuple[Verdict, ...]:
-    """Return all verdicts on a run, the gravest first; none if there is no problem or C is unknown.
-
-    Raises:
-        RunError: if the run has not ended and its model is damaged.
-    """
+    """Return all verdicts on a run, the gravest first; none if there is no problem or C is unknown. Raises RunError if
+    the run has not ended and its model is damaged."""
     if not run.column("train_loss").size or run.n_classes < 2:
         return ()
     found: list[Verdict] = []
@@ -83,13 +80,12 @@ def diagnose(run: RunData) -> tuple[Verdict, ...]:
 
 # Evidence, then what to try: `Change | str`, None for a change that is already in place.
 Said = tuple[Any, ...] | None
-_ANY = object()
 
 
-def _set(run: RunData, key: str, proposed: Any, now: Any = _ANY) -> Change | None:
+def _set(run: RunData, key: str, proposed: Any, now: Any = ...) -> Change | None:
     """Return the change of a key to another value, if the config has the key and (where given) the value `now`."""
     present = run.settings.get(key, proposed)
-    return None if present == proposed or (now is not _ANY and present != now) else Change(key, present, proposed)
+    return None if present == proposed or (now is not ... and present != now) else Change(key, present, proposed)
 
 
 def _scaled(run: RunData, key: str, factor: float, least: int = 0) -> Change | None:
@@ -105,15 +101,10 @@ def _slower(run: RunData) -> Change | str:
 
 
 def _ratio(run: RunData, layer: str) -> float:
-    """Return the median |update| / |weights| of the first half of the epochs, before a schedule lowers the rate; 0 if
-    unknown."""
+    """Return the median |update| / |weights| of the first half of the epochs, before the rate is lowered; or 0."""
     ratio = run.column(f"update_ratio_{layer}")
     ratio = ratio[: max(1, (len(ratio) + 1) // 2)]
     return float(np.nanmedian(ratio)) if np.isfinite(ratio).any() else 0.0
-
-
-def _epoch(run: RunData, index: int) -> str:
-    return f"{run.history['epoch'][index]:.0f}"
 
 
 def _has_few_rows(run: RunData) -> bool:
@@ -122,14 +113,14 @@ def _has_few_rows(run: RunData) -> bool:
 
 
 def _rate_too_high(run: RunData) -> Said:
-    loss, guessing = run.column("train_loss"), math.log(run.n_classes)
+    loss, epochs, guessing = run.column("train_loss"), run.column("epoch"), math.log(run.n_classes)
     ratio, layer = max((_ratio(run, layer), layer) for layer in ("W1", "W2"))
     at = int(np.nanargmin(loss))
     if run.status == "diverged" or not np.isfinite(loss).all():
         clipped = _set(run, "solver.max_grad_norm", 5.0, now=None)
         return "the loss or a gradient stopped being a finite number.", _slower(run), clipped
     if loss[-1] > max(RISE * loss[at], loss[at] + 0.1):
-        seen = f"the training loss rose from {loss[at]:.3g} (epoch {_epoch(run, at)}) to {loss[-1]:.3g}."
+        seen = f"the training loss rose from {loss[at]:.3g} (epoch {epochs[at]:.0f}) to {loss[-1]:.3g}."
     elif len(loss) >= 2 and loss[-1] > 1.05 * guessing and ratio > RATIO_LARGE:
         seen = f"the training loss is {loss[-1]:.3g}, above the {guessing:.3g} of guessing."
     elif ratio > RATIO_HIGH:
@@ -175,9 +166,8 @@ def _ignored_class(run: RunData) -> Said:
     if not ignored.any():
         return None
     k = int(np.flatnonzero(ignored)[counts[ignored].argmin()])
-    label = run.classes[k] if len(run.classes) == C else k
     return (
-        f"class {label!r} has {counts[k]} of {len(y)} validation rows, and {hits[k]} of them were recognised "
+        f"class {run.classes[k]!r} has {counts[k]} of {len(y)} validation rows, and {hits[k]} of them were recognised "
         f"(always guessing the most frequent class is right for {counts.max() / len(y):.1%} of the rows).",
         _set(run, "solver.class_weight", "balanced", now="none"),
         "more rows of that class",
@@ -198,7 +188,7 @@ def _dead_units(run: RunData) -> Said:
 
 
 def _overfitting(run: RunData) -> Said:
-    train, val = run.column("train_loss"), run.column("val_loss")
+    epochs, train, val = run.column("epoch"), run.column("train_loss"), run.column("val_loss")
     right, held_out = run.column("train_accuracy"), run.column("val_accuracy")
     if len(val) < MIN_EPOCHS or not np.isfinite(val).all():
         return None
@@ -210,12 +200,12 @@ def _overfitting(run: RunData) -> Said:
         gap, lost = right[-1] - held_out[-1] - noise, held_out[best] - held_out[-1] - noise
     if val[-1] > OVERFIT_RISE * val[k] and val[-1] > val[k] + 0.05 and train[-1] < train[k]:
         seen = (
-            f"since epoch {_epoch(run, k)} the training loss fell from {train[k]:.3g} to {train[-1]:.3g} while the "
+            f"since epoch {epochs[k]:.0f} the training loss fell from {train[k]:.3g} to {train[-1]:.3g} while the "
             f"validation loss rose from {val[k]:.3g} to {val[-1]:.3g}."
         )
     elif lost > OVERFIT_ACCURACY and right[-1] >= right[best]:
         seen = (
-            f"since epoch {_epoch(run, best)} the validation accuracy fell from {held_out[best]:.1%} to "
+            f"since epoch {epochs[best]:.0f} the validation accuracy fell from {held_out[best]:.1%} to "
             f"{held_out[-1]:.1%} while the training accuracy is {right[-1]:.1%}."
         )
     elif gap > OVERFIT_ACCURACY and val[-1] - train[-1] > OVERFIT_GAP:
@@ -283,15 +273,9 @@ def _few_validation_rows(run: RunData) -> Said:
 
 
 # In this order: a verdict in `_ENOUGH` explains what the later ones would see.
-RULES = {
-    "unscaled inputs": _unscaled_inputs,
-    "rate too high": _rate_too_high,
-    "rate too low": _rate_too_low,
-    "dead units": _dead_units,
-    "ignored class": _ignored_class,
-    "overfitting": _overfitting,
-    "stopped too early": _stopped_too_early,
-    "underfitting": _underfitting,
-    "few validation rows": _few_validation_rows,
-}
+_IN_ORDER = (
+    *(_unscaled_inputs, _rate_too_high, _rate_too_low, _dead_units, _ignored_class, _overfitting, _stopped_too_early),
+    *(_underfitting, _few_validation_rows),
+)
+RULES = {rule.__name__.strip("_").replace("_", " "): rule for rule in _IN_ORDER}
 _ENOUGH = {"rate too high", "rate too low"}

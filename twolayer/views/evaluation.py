@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,30 +15,23 @@ from twolayer.data.files import digest_of
 from twolayer.data.rows import ArrayRows
 from twolayer.network.model import Array
 from twolayer.runs.checkpoint import load_model, read_predictions
-from twolayer.runs.folder import RunFolder, recorded_digests
+from twolayer.runs.folder import RunFolder, open_run, recorded_digests
 from twolayer.solver.metrics import auc, class_means, probabilities
 from twolayer.utils.errors import DataError, RunError
 from twolayer.utils.text import counted, plain, some
-from twolayer.views.run_data import read_summary
+from twolayer.views.run_data import read_summary, run_folders
 
 N_BINS = 10
+WIDEST_MATRIX = 30  # classes; a larger confusion matrix does not fit a terminal
 
 
-class Reliability(NamedTuple):
-    """Mean confidence, accuracy and number of rows of each bin that holds a row, (M,) each; the confidence of a row is
-    its largest probability. `ece` is the expected calibration error, sum over bins of rows / N |accuracy - confidence|
-    (Naeini, Cooper and Hauskrecht, AAAI 2015)."""
+def reliability(y: Array, P: Array) -> tuple[Array, Array, Array, float]:
+    """Return the numbers of the reliability diagram for class indices y (N,), N >= 1, and probabilities P (N, C): mean
+    confidence, accuracy and number of rows of each bin that holds a row, (M,) each, and the expected calibration error,
+    sum over bins of rows / N |accuracy - confidence| (Naeini, Cooper and Hauskrecht, AAAI 2015).
 
-    confidence: NDArray[np.float64]
-    accuracy: NDArray[np.float64]
-    rows: NDArray[np.intp]
-    ece: float
-
-
-def reliability(y: NDArray[Any], P: NDArray[Any]) -> Reliability:
-    """Return the reliability diagram's numbers for class indices y (N,), N >= 1, and probabilities P (N, C).
-
-    The ten bins divide 0..1 into equal widths; each holds its upper edge, not its lower one.
+    The confidence of a row is its largest probability. The ten bins divide 0..1 into equal widths; each holds its upper
+    edge, not its lower one.
     """
     confidence = P.max(axis=1).astype(np.float64)
     right = P.argmax(axis=1) == y
@@ -48,14 +41,12 @@ def reliability(y: NDArray[Any], P: NDArray[Any]) -> Reliability:
     mean_confidence = np.bincount(bins, confidence, N_BINS)[used] / count[used]
     accuracy = np.bincount(bins, right, N_BINS)[used] / count[used]
     ece = float((count[used] / len(y)) @ np.abs(accuracy - mean_confidence))
-    return Reliability(mean_confidence, accuracy, count[used], ece)
+    return mean_confidence, accuracy, count[used], ece
 
 
-def most_confident_mistakes(y: NDArray[Any], P: NDArray[Any], limit: int = 12) -> NDArray[np.intp]:
-    """Return the positions of at most `limit` wrongly predicted rows, the most confident first.
-
-    y (N,) are class indices, P (N, C) probabilities.
-    """
+def most_confident_mistakes(y: Array, P: Array, limit: int = 12) -> NDArray[np.intp]:
+    """Return the positions of at most `limit` wrongly predicted rows, the most confident first, from class indices y
+    (N,) and probabilities P (N, C)."""
     wrong: NDArray[np.intp] = np.flatnonzero(P.argmax(axis=1) != y)
     return wrong[np.argsort(-P[wrong].max(axis=1), kind="stable")[:limit]]
 
@@ -67,17 +58,12 @@ def confusion_matrix(y: Array, predicted: Array, n_classes: int) -> NDArray[np.i
 
 
 def class_figures(confusion: NDArray[np.int64]) -> tuple[Array, Array, Array, NDArray[np.int64]]:
-    """Return precision, recall, F1 and the number of rows of each class, (C,) each, from a confusion matrix (C, C).
-
-    A figure whose denominator is 0 is 0.
-    """
+    """Return precision, recall, F1 and the number of rows of each class, (C,) each, from a confusion matrix (C, C); a
+    figure whose denominator is 0 is 0."""
     hits = np.diag(confusion).astype(np.float64)
     predicted, rows = confusion.sum(axis=0), confusion.sum(axis=1)
     precision, recall = hits / np.maximum(predicted, 1), hits / np.maximum(rows, 1)
     return precision, recall, 2 * hits / np.maximum(predicted + rows, 1), rows
-
-
-WIDEST_MATRIX = 30  # classes; a larger confusion matrix does not fit a terminal
 
 
 @dataclass(frozen=True)
@@ -158,21 +144,14 @@ class Figures:
 
 
 def evaluate_run(path: Path) -> Figures:
-    """Return the figures on a run's test rows, or on its validation rows if it has no test rows.
-
-    Raises:
-        RunError: if there is no such run, it has not ended, or it has neither.
-    """
-    folder = RunFolder(path)
-    if not folder.path.is_dir():
-        found = "a file" if folder.path.exists() else "nothing"
-        raise RunError(f"{path}: expected a run folder, got {found}; for a model file give rows with --data FILE")
-    folder.require_box()
+    """Return the figures on a run's test rows, or on its validation rows if it has no test rows. Raises RunError if
+    there is no such run, it has not ended, or it has neither."""
+    if path not in (runs := run_folders(path) or [path]):
+        found = f"a folder that holds {len(runs)}: {some([run.name for run in runs], 5)}"
+        raise RunError(f"{path}: expected a run folder, got {found}; choose one")
+    folder = open_run(path)
     if not folder.predictions.exists():
-        expected, got = "a run that has ended", "a folder without predictions.npz; give rows with --data FILE"
-        if runs := sorted(each.parent.name for each in folder.path.glob("*/best.npz")):
-            expected, got = "a run folder", f"a folder that holds {len(runs)}: {some(runs, 5)}; choose one"
-        raise RunError(f"{path}: expected {expected}, got {got}")
+        raise RunError(f"{path}: expected a run that has ended, got one without predictions.npz; give rows with --data")
     arrays, classes = read_predictions(folder.predictions)
     for part, source in (("test", "test rows"), ("validation", "validation rows")):
         if f"{part}_y" in arrays:

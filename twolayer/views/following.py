@@ -13,11 +13,12 @@ import numpy as np
 
 from twolayer.config import load_config
 from twolayer.network.model import Array
+from twolayer.runs.checkpoint import read_predictions
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.logs import row_values
 from twolayer.utils.errors import TwoLayerError
 from twolayer.utils.files import CANNOT_READ, explained, open_to_read
-from twolayer.views.run_data import RunData, predictions_of, read_summary, run_folders, status_of, sweep_statuses
+from twolayer.views.run_data import RunData, read_summary, run_folders, status_of, sweep_statuses
 
 INTERVAL = 1.0  # seconds from one look at all runs to the next
 SLICE = 0.15  # seconds of a look, after which the page comes first; the rest is read at the next one
@@ -81,7 +82,7 @@ class LiveRun:
         self._readers: dict[str, tuple[Path, Callable[[Path], Any]]] = {
             "config": (folder.config, lambda path: load_config(path, require_files=False).model_dump()),
             "summary": (folder.summary, read_summary),
-            "predictions": (folder.predictions, predictions_of),
+            "predictions": (folder.predictions, read_predictions),
             "history": (folder.history, LogTail().read),
             "steps": (folder.steps, LogTail().read),
         }

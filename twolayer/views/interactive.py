@@ -35,28 +35,17 @@ Key = tuple[Any, Look | None, str]  # owner of a line, its look, its panel
 
 
 class Curves:
-    """Linked panels with lines for each run or group of runs.
-
-    Attributes:
-        logs: the panels by name: whether the y axis is logarithmic.
-        by: the x axis.
-        plots: Bokeh's figures by panel.
-        lines: renderers by column (or `STEPS`, `BEST`), by (owner, look, panel).
-    """
+    """Panels by name, `logs` says whether their y axes are logarithmic, with lines for each run or group of runs over
+    the x axis `by`; they share an `x_range`, and newer ones to which it is given keep the zoom."""
 
     def __init__(self, logs: Mapping[str, bool], by: By, x_range: Any = None) -> None:
-        self.logs, self.by = logs, by
+        self.logs, self.by, self.x_range = logs, by, x_range
         self.plots: dict[str, Figure] = {}
-        self.lines: dict[Key, dict[str, GlyphRenderer[Any]]] = {}
+        self.lines: dict[Key, dict[str, GlyphRenderer[Any]]] = {}  # by column, `STEPS` or `BEST`
         self._states: dict[Key, tuple[RunGroup, Window]] = {}
         for name, log in logs.items():
-            self.plots[name] = _new_plot(PANELS[name], by, log, x_range)
-            x_range = self.plots[name].x_range
-
-    @property
-    def x_range(self) -> Any:
-        """The range that all panels share; None if there is no panel. Given to newer ones, it keeps their zoom."""
-        return next((plot.x_range for plot in self.plots.values()), None)
+            self.plots[name] = _new_plot(PANELS[name], by, log, self.x_range)
+            self.x_range = self.plots[name].x_range
 
     @property
     def window(self) -> Window:
@@ -177,10 +166,7 @@ def interactive_curves(
 ) -> tuple[str, str]:
     """Draw the curves of one or more runs as two linked panels with a legend, below the first one: a click hides an
     entry's curves in both; see `curves_figure` for the options. Return scripts for the page's head, and the panels.
-
-    Raises:
-        MissingExtraError: without Bokeh.
-    """
+    Raises MissingExtraError without Bokeh."""
     import_extra("bokeh", "report", "an interactive report")
     from bokeh.core.properties import value
     from bokeh.embed import components

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twolayer.network.model import Array
 from twolayer.runs.checkpoint import read_model_arrays
 from twolayer.runs.folder import RunFolder
 from twolayer.utils.errors import MissingExtraError, TwoLayerError
@@ -24,7 +25,7 @@ from twolayer.utils.files import write_atomically
 from twolayer.views import style
 from twolayer.views.curves import curves_figure, run_table
 from twolayer.views.diagnosis import RULES, Verdict, diagnose
-from twolayer.views.evaluation import Reliability, class_figures, confusion_matrix, most_confident_mistakes, reliability
+from twolayer.views.evaluation import class_figures, confusion_matrix, most_confident_mistakes, reliability
 from twolayer.views.interactive import interactive_curves
 from twolayer.views.run_data import RawRows, RunData, differing_keys, flattened, raw_rows
 from twolayer.views.style import By
@@ -103,12 +104,13 @@ def _about(run: RunData, image_shape: tuple[int, ...] | None, units: int) -> Ite
         yield _note("The run kept no predictions: no confusion matrix, no calibration.")
     else:
         y, P = judged
-        counts, bins = confusion_matrix(y, P.argmax(axis=1), P.shape[1]), reliability(y, P)
-        diagram = picture_uri(reliability_figure(bins))
+        counts = confusion_matrix(y, P.argmax(axis=1), P.shape[1])
+        *bins, calibration_error = reliability(y, P)
+        diagram = picture_uri(reliability_figure(*bins))
         yield f"<h2>Confusion matrix, {len(y):,} {kind} rows</h2>{confusion_table(counts, run.classes)}"
         yield f'<div class="side"><div><h2>By class, {kind} rows</h2>{class_table(counts, run.classes)}</div>'
         yield f'<div><h2>Calibration, {kind} rows</h2><img alt="reliability diagram" src="{diagram}">'
-        yield f"<p>Expected calibration error: {bins.ece:.4f}</p></div></div>"
+        yield f"<p>Expected calibration error: {calibration_error:.4f}</p></div></div>"
         wrong = most_confident_mistakes(y, P)
         numbers = run.predictions[f"{kind}_rows"][wrong]
         rows, note = None, ""
@@ -273,14 +275,13 @@ def weights_picture(W: NDArray[Any], shape: tuple[int, ...], limit: int = 64, co
 
 
 @style.default_look()
-def reliability_figure(bins: Reliability) -> Figure:
+def reliability_figure(confidence: Array, accuracy: Array, rows: Array) -> Figure:
     """Draw the reliability diagram: accuracy over confidence, a dot for each bin, its area by the bin's rows."""
     figure = style.new_figure(3.6, 3.4)
     axes = figure.subplots()
     figure.subplots_adjust(0.16, 0.14, 0.97, 0.97)
     axes.plot([0, 1], [0, 1], color=style.MARK, linewidth=1, linestyle="--")
-    axes.vlines(bins.confidence, bins.confidence, bins.accuracy, color=style.VALIDATION, linewidth=1)
-    area = 20 + 180 * bins.rows / bins.rows.max()
-    axes.scatter(bins.confidence, bins.accuracy, area, color=style.TRAINING, alpha=0.75, zorder=3)
+    axes.vlines(confidence, confidence, accuracy, color=style.VALIDATION, linewidth=1)
+    axes.scatter(confidence, accuracy, 20 + 180 * rows / rows.max(), color=style.TRAINING, alpha=0.75, zorder=3)
     style.tidy(axes, "confidence (top probability)", "accuracy (share right)")
     return figure

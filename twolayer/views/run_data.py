@@ -92,11 +92,8 @@ class RunData:
 
     @cached_property
     def n_classes(self) -> int:
-        """C; before the end that of best.npz, which a run has from its first moment; 0 if the file is gone.
-
-        Raises:
-            RunError: if best.npz is damaged.
-        """
+        """C; before the end that of best.npz, which a run has from its first moment; 0 if the file is gone. Raises
+        RunError if best.npz is damaged."""
         best = RunFolder(self.path).best
         if self.classes or not best.exists():
             return len(self.classes)
@@ -186,11 +183,7 @@ def status_of(folder: RunFolder, summary: Mapping[str, Any], journal: Mapping[st
 
 def load_runs(places: Sequence[Path], say: Callable[[str], object]) -> list[RunData]:
     """Read run folders, and all runs in folders of runs or of a sweep; `say` takes a note on each run of a folder that
-    is left out.
-
-    Raises:
-        RunError: if a place is neither, or a run that was named cannot be read.
-    """
+    is left out. Raises RunError if a place is neither, or a run that was named cannot be read."""
     runs = []
     for place in places:
         for path in run_folders(place) or [place]:
@@ -206,27 +199,19 @@ def load_runs(places: Sequence[Path], say: Callable[[str], object]) -> list[RunD
 
 
 def read_run(path: str | Path, config: Mapping[str, Any] | None = None) -> RunData:
-    """Read a run folder, and its resolved config as nested dictionaries unless that is given.
-
-    Raises:
-        RunError: if the folder is no run folder, holds no epoch yet, or a file in it is damaged.
-    """
+    """Read a run folder, and its resolved config as nested dictionaries unless that is given. Raises RunError if the
+    folder is no run folder, holds no epoch yet, or a file in it is damaged."""
     folder = open_run(path)
     history = read_history(folder.history)
     if not len(history["epoch"]):
         raise RunError(f"{folder.history}: expected a finished epoch, got none")
     if config is None:
         config = load_config(folder.config, require_files=False).model_dump()
-    predictions, classes = predictions_of(folder.predictions)
+    predictions, classes = read_predictions(folder.predictions) if folder.predictions.exists() else ({}, ())
     summary = read_summary(folder.summary)
     environment = read_json(folder.environment) if folder.environment.exists() else {}
     status = status_of(folder, summary, sweep_statuses(folder.path.parent.parent / "journal.jsonl"))
     return RunData(folder.path.resolve(), history, config, summary, environment, predictions, classes, status)
-
-
-def predictions_of(path: Path) -> tuple[dict[str, Array], Sequence[Any]]:
-    """Return the arrays and classes of predictions.npz; none if absent."""
-    return read_predictions(path) if path.exists() else ({}, ())
 
 
 def read_summary(path: Path) -> dict[str, Any]:
@@ -247,20 +232,17 @@ def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def differing_keys(runs: Sequence[RunData]) -> list[str]:
-    """Return the dotted keys of the config whose values are not the same in all runs, in the first config's order."""
+def differing_keys(runs: Sequence[RunData]) -> dict[str, str]:
+    """Return the dotted keys of the config whose values are not the same in all runs, in the first config's order, each
+    with its short name: without its section, where that leaves it different."""
     first = runs[0].settings
-    return [
+    differing = [
         key
         for key in dict.fromkeys(key for run in runs for key in run.settings)
         if not key.startswith(_NOT_COMPARED) and any(run.settings.get(key) != first.get(key) for run in runs)
     ]
-
-
-def short_names(keys: Sequence[str]) -> dict[str, str]:
-    """Return dotted keys without their sections, where that leaves them different."""
-    last = [key.rsplit(".", 1)[-1] for key in keys]
-    return {key: name if last.count(name) == 1 else key for key, name in zip(keys, last, strict=True)}
+    last = [key.rsplit(".", 1)[-1] for key in differing]
+    return {key: name if last.count(name) == 1 else key for key, name in zip(differing, last, strict=True)}
 
 
 def value_text(value: Any) -> str:
@@ -283,9 +265,8 @@ class RunGroup(NamedTuple):
 
 def grouped(runs: Sequence[RunData], by_seed: bool = True) -> list[RunGroup]:
     """Group runs whose configs differ in the seed alone (with `by_seed`; otherwise each run is a group)."""
-    keys = differing_keys(runs)
-    together = by_seed and SEED in keys
-    names = short_names([key for key in keys if key != SEED or not by_seed])
+    names = differing_keys(runs)
+    together = by_seed and names.pop(SEED, None) is not None
     members: dict[tuple[str, ...], list[RunData]] = {}
     for index, run in enumerate(runs):
         values = (repr(run.settings.get(key)) for key in names)
@@ -327,11 +308,7 @@ def raw_rows(
     run: Path, part: str, chosen: NDArray[np.intp] | None = None, numbers: NDArray[np.intp] | None = None
 ) -> RawRows:
     """Read the `train`, `validation` or `test` rows of a run again, all or those at the `chosen` positions, which must
-    have these `numbers`.
-
-    Raises:
-        FileError: if a file is gone, cannot be read, or has another content than the run recorded.
-    """
+    have these `numbers`. Raises FileError if a file is gone, cannot be read, or is not as the run recorded it."""
     folder = RunFolder(run)
     config = load_config(folder.config, require_files=False)
     files = [path for key in ("train", "validation", "test") for path in files_of(getattr(config.data, key))]
@@ -344,14 +321,11 @@ def raw_rows(
     rows = getattr(dataset, part)
     if rows is None:
         raise FileError(f"the config names no {part} rows")
-    if chosen is None:
-        chosen = np.arange(len(rows.y))
-    if chosen.max(initial=-1) >= len(rows.y):
-        raise FileError(f"the {part} rows are fewer than when the run was made: the data files have changed")
-    found = RawRows(rows.X.raw(chosen), rows.y[chosen], rows.row_numbers[chosen], dataset.preparation)
-    if numbers is not None and not np.array_equal(numbers, found.row_numbers):
+    if chosen is None or numbers is None:
+        chosen, numbers = np.arange(len(rows.y)), rows.row_numbers
+    if chosen.max(initial=-1) >= len(rows.y) or not np.array_equal(numbers, rows.row_numbers[chosen]):
         raise FileError(f"the {part} rows are not those the run was made from: the data files have changed")
-    return found
+    return RawRows(rows.X.raw(chosen), rows.y[chosen], numbers, dataset.preparation)
 
 
 @lru_cache(maxsize=1)

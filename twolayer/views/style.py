@@ -37,7 +37,7 @@ OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "
 Dash = Literal["solid", "dashed", "dotted", "dashdot"]
 DASHES: tuple[Dash, ...] = ("solid", "dashed", "dotted", "dashdot")
 DPI = 100
-LOG_FROM = 20.0  # losses that span a larger factor are drawn on a logarithmic scale
+LOG_FROM = 20.0  # values that span a larger factor are drawn on a logarithmic scale, where the panel allows it
 
 By = Literal["epoch", "step", "seconds"]
 Look = tuple[str, Dash]  # colour and dashes of all lines of a run
@@ -49,7 +49,7 @@ EVERYTHING: Window = (-np.inf, np.inf)
 _BAND_POINTS = 400
 
 
-def line_look(index: int) -> tuple[str, Dash]:
+def line_look(index: int) -> Look:
     """Return colour and dash pattern of the index-th curve; the pattern changes when the colours repeat."""
     return OKABE_ITO[index % len(OKABE_ITO)], DASHES[index // len(OKABE_ITO) % len(DASHES)]
 
@@ -114,12 +114,6 @@ def set_log_scale(axes: Axes, low: float, high: float) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
 
 
-def wants_log(curves: Sequence[NDArray[Any]]) -> bool:
-    """Return whether values span a factor large enough that a logarithmic scale shows more of them."""
-    values = _positive(curves)
-    return bool(values.size and values.max() > LOG_FROM * values.min())
-
-
 def log_limits(curves: Sequence[NDArray[Any]]) -> tuple[float, float]:
     """Return the ends of a logarithmic axis for curves with positive values; one that explodes leaves the picture, so
     that it does not press the others flat."""
@@ -128,15 +122,6 @@ def log_limits(curves: Sequence[NDArray[Any]]) -> tuple[float, float]:
         return 0.1, 10.0
     high = float(min(values.max(), 1e6 * np.median(values)))
     return max(float(values.min()), high * 1e-12) / 1.15, high * 1.15
-
-
-def scale_from_zero_or_log(axes: Axes, curves: Sequence[NDArray[Any]], log: bool) -> None:
-    """Scale the y axis for positive values, if there are any: linear from 0, or logarithmic."""
-    values = _positive(curves)
-    if values.size and log:
-        set_log_scale(axes, *log_limits(curves))
-    elif values.size:
-        axes.set_ylim(0, float(values.max()) * 1.05)
 
 
 def _positive(curves: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
@@ -173,7 +158,16 @@ class Panel(NamedTuple):
         """Return whether the y axis is logarithmic for these values; `scale` is that of the losses, None for auto."""
         if self.name == "loss" and scale is not None:
             return scale == "log"
-        return self.log and wants_log(curves)
+        values = _positive(curves)
+        return self.log and bool(values.size and values.max() > LOG_FROM * values.min())
+
+    def scale_axis(self, axes: Axes, curves: Sequence[Array], scale: str | None = None) -> None:
+        """Scale the y axis for these values, if any is positive: logarithmic, or for losses linear from 0."""
+        values = _positive(curves)
+        if values.size and self.is_log(curves, scale):
+            set_log_scale(axes, *log_limits(curves))
+        elif values.size and self.name == "loss":
+            axes.set_ylim(0, float(values.max()) * 1.05)
 
     @property
     def hint(self) -> str:
@@ -227,19 +221,12 @@ def panels_named(names: Iterable[str]) -> list[Panel]:
 
 
 def downsample(x: Array, y: Array, points: int = 800, window: Window = EVERYTHING) -> tuple[Array, Array]:
-    """Keep at most `points` points of a curve, in their order: first, last, and the extremes of equal parts.
+    """Keep at most `points` (4 or more) of a curve's points at rising x (N,), in their order: first, last, and the
+    extremes of equal parts; return the arrays themselves if they are short enough.
 
-    No spike is lost and none is made up. A part without a finite value keeps one NaN, so that the gap is seen.
-
-    Args:
-        x: (N,) positions, rising.
-        y: (N,) values.
-        points: 4 or more.
-        window: the part that is on the screen; it gets `points`, and what is left and right of it a quarter each, so
-            that zooming out finds a curve.
-
-    Returns:
-        (x, y) of what remains; the arrays themselves if they are short enough.
+    No spike is lost and none is made up. A part without a finite value keeps one NaN, so that the gap is seen. The
+    window, what is on the screen, gets `points`, and what is left and right of it a quarter each, so that zooming out
+    finds a curve.
     """
     N = len(y)
     # One point more on each side: the line continues to the edge of the screen.
