@@ -89,7 +89,7 @@ class TestColumns:
     def test_a_name_that_labels_have_beats_the_last_place(self, tmp_path, last, label):
         rows = [[i + 1, i % 2, i * 0.5, "CQS"[i % 3]] for i in range(60)]
         path = write_csv(tmp_path / "t.csv", rows, ["PassengerId", last, "Fare", "port"])
-        assert guess_table(path).candidates[0].profile.name == (last if label else "port")
+        assert guess_table(path).candidates[0].name == (last if label else "port")
         assert guess_table(path).is_clear == label or not label
 
     @pytest.mark.parametrize(
@@ -106,8 +106,8 @@ class TestColumns:
     def test_a_name_counts_only_with_a_word_that_labels_have(self, tmp_path, name, by_name):
         rows = [["pq"[i % 2], i * 0.5, "CQS"[i % 3]] for i in range(60)]
         guess = guess_table(write_csv(tmp_path / "t.csv", rows, ["a", "x", name]))
-        found = {candidate.profile.name: candidate for candidate in guess.candidates}
-        assert ("by its name" in found[name].why) == by_name
+        found = {candidate.name: candidate for candidate in guess.candidates}
+        assert ("by its name" in found[name].signs) == by_name
         assert found[name].points > found["a"].points  # the last column
 
     def test_what_only_looks_like_a_feature_is_left_out_with_its_reason(self, tmp_path):

@@ -22,10 +22,10 @@ def test_the_records_of_all_pieces_are_those_of_the_file(tmp_path_factory, rows,
     path = folder / "rows.csv"
     with path.open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
-    found = cut(path, has_header=header, piece_bytes=size)
-    assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    pieces, digest = cut(path, has_header=header, piece_bytes=size)
+    assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
     records, content = [], path.read_bytes()
-    for number, piece in enumerate(found.pieces):
+    for number, piece in enumerate(pieces):
         part = folder / f"{number}.csv"
         if piece.stop:
             write_piece(path, piece, part)
@@ -43,9 +43,9 @@ def test_the_records_of_all_pieces_are_those_of_the_file(tmp_path_factory, rows,
 def test_a_small_or_compressed_file_is_one_piece(tmp_path):
     for name, size in (("a.csv", 10**6), ("a.csv.gz", 1), ("a.npy", 1)):
         (tmp_path / name).write_bytes(b"a\n" * 50)
-        assert cut(tmp_path / name, has_header=True, piece_bytes=size).pieces == (Piece(),)
-    assert len(cut(tmp_path / "a.csv", has_header=True, piece_bytes=10).pieces) > 5
-    assert len(cut(tmp_path / "a.csv", has_header=True, piece_bytes=10, encoding="utf-16").pieces) == 1
+        assert cut(tmp_path / name, has_header=True, piece_bytes=size)[0] == (Piece(),)
+    assert len(cut(tmp_path / "a.csv", has_header=True, piece_bytes=10)[0]) > 5
+    assert len(cut(tmp_path / "a.csv", has_header=True, piece_bytes=10, encoding="utf-16")[0]) == 1
 
 
 @pytest.mark.parametrize(
@@ -53,12 +53,12 @@ def test_a_small_or_compressed_file_is_one_piece(tmp_path):
 )
 def test_what_is_no_plain_text_by_its_first_bytes_is_one_piece(tmp_path, start):
     (tmp_path / "a.csv").write_bytes(start + b"1,2\n" * 50)
-    assert cut(tmp_path / "a.csv", has_header=True, piece_bytes=10).pieces == (Piece(),)
+    assert cut(tmp_path / "a.csv", has_header=True, piece_bytes=10)[0] == (Piece(),)
 
 
 def test_blank_lines_above_the_header_belong_to_it(tmp_path):
     (tmp_path / "a.csv").write_bytes(b"\n\r\na,b\n" + b"1,2\n" * 50)
-    assert {piece.header for piece in cut(tmp_path / "a.csv", has_header=True, piece_bytes=10).pieces} == {7}
+    assert {piece.header for piece in cut(tmp_path / "a.csv", has_header=True, piece_bytes=10)[0]} == {7}
 
 
 def test_row_groups_of_parquet_are_pieces(tmp_path):
@@ -68,10 +68,10 @@ def test_row_groups_of_parquet_are_pieces(tmp_path):
     random.seed(1)
     table = pa.table({"x": [random.random() for _ in range(1000)], "word": ["ab"] * 1000})
     pq.write_table(table, tmp_path / "rows.parquet", row_group_size=90)
-    found = cut(tmp_path / "rows.parquet", has_header=False, piece_bytes=1500)
-    assert 3 < len(found.pieces) < 12
+    pieces, _ = cut(tmp_path / "rows.parquet", has_header=False, piece_bytes=1500)
+    assert 3 < len(pieces) < 12
     parts = []
-    for number, piece in enumerate(found.pieces):
+    for number, piece in enumerate(pieces):
         write_piece(tmp_path / "rows.parquet", piece, tmp_path / f"{number}.parquet")
         parts.append(pq.read_table(tmp_path / f"{number}.parquet"))
     assert pa.concat_tables(parts).equals(table)

@@ -16,11 +16,11 @@ from data_helpers import all_rows, csv
 
 from twolayer.config import config_from_dict
 from twolayer.data import load_dataset
-from twolayer.data.columns import canonical, number_of, plain_number
-from twolayer.data.csv_reader import CsvFile
+from twolayer.data.columns import Reading, canonical, number_of, plain_number
 from twolayer.data.frames import _cells_of
 from twolayer.data.preparation import Preparation
 from twolayer.data.rows import near_equal_notes
+from twolayer.data.table import open_table
 from twolayer.utils.errors import DataError, FileError
 
 pandas = pytest.importorskip("pandas")
@@ -272,11 +272,9 @@ class TestHeader:
         ],
     )
     def test_a_header_is_distinguished_from_a_row_by_what_is_below_it(self, tmp_path, text, header):
-        from twolayer.data.columns import Reading
-
-        assert CsvFile(tmp_path / csv(tmp_path, text), Reading()).decide_header(has_names=False) is header
-        for given in (True, False):
-            assert CsvFile(tmp_path / "t.csv", Reading(header=given)).decide_header(has_names=False) is given
+        path = csv(tmp_path, text)
+        for given, expected in ((None, header), (True, True), (False, False)):
+            assert (open_table(path, Reading(header=given), has_names=False).names is not None) is expected
 
     def test_what_training_decided_holds_for_every_later_file(self, tmp_path):
         named = load(csv(tmp_path, "a,b,y\n1,2,u\n3,4,v\n")).preparation

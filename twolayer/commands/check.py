@@ -84,8 +84,8 @@ def table_findings(config: Config) -> Iterator[Finding]:
     except DataError as error:
         yield Finding("note", str(error))
         return
-    label, first = guess.label, next((each.profile for each in guess.candidates), None)
-    likely = "; ".join(f"{shown(each.profile.name)} ({each.why})" for each in guess.candidates[:3])
+    label, first = guess.label, next(iter(guess.candidates), None)
+    likely = "; ".join(f"{shown(each.name)} ({each.signs})" for each in guess.candidates[:3])
     if label is first or not likely:
         yield Finding("ok", f"the label is {shown(label.name)}, the likeliest column")
     else:

@@ -141,7 +141,7 @@ def _propose_for_table(proposal: Proposal, source: Any, label: str | None, test:
     if isinstance(opened, CsvFile):
         proposal.set("data.header", opened.names is not None, *opened.notes)
     proposal.warnings += opened.notes
-    proposal.candidates = [(candidate.profile.name, candidate.why) for candidate in guess.candidates[:3]]
+    proposal.candidates = [(profile.name, profile.signs) for profile in guess.candidates[:3]]
     proposal.is_clear = label is not None or guess.is_clear
     proposal.warnings += [*(guess.quantities if label is None else ()), *guess.warnings]
     numbers, categories, constant = guess.of("number"), guess.of("categorical"), guess.of("constant")

@@ -104,7 +104,7 @@ def _predict_one(model: Model, file: Path, options: dict[str, Any], output: Path
     notes: list[str] = []
     rows = answer_rows(model, file, notes, **options)
     if output is not None and output.suffix == ".parquet":
-        write_atomically(output, parquet_bytes(next(rows), rows))
+        write_atomically(output, parquet_bytes(next(rows), zip(*rows, strict=True)))
     elif output is not None:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(rows)

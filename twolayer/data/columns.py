@@ -1,6 +1,8 @@
 """What a table's cells and columns mean, the same whether a file or a frame writes them: a cell is nothing, a number,
 a boolean or a text; a column is the label, a feature, categories or ignored, and is found again in other tables."""
 
+from __future__ import annotations
+
 import math
 import unicodedata
 from collections import Counter
@@ -15,9 +17,6 @@ MISSING_VALUES = (
     *("N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
 )
 """Spellings of a missing cell: pandas' default list, and the question mark of the UCI tables."""
-
-MISSING_VALUES_0_1 = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "?")
-"""The spellings of version 0.1, for its models."""
 
 MAX_NUMBER = 400  # characters; a longer cell is a text
 _MAX_NORMALIZED = 4096  # characters; putting combining marks in order takes quadratic time
@@ -176,28 +175,65 @@ class ColumnChoice:
         """Return whether a column is called by its name, so that there must be a header."""
         return any(isinstance(column, str) for column in (self.label, *self.ignore, *self.categorical))
 
+    def form_in(self, where: str, names: tuple[str, ...] | None, width: int, notes: list[str]) -> TableForm:
+        """Return the columns of a training table, without their categories.
+
+        `notes` gets a sentence for a column that could be meant otherwise.
+
+        Raises:
+            DataError: for a duplicate name, a column that does not exist, no label or no feature.
+        """
+        if self.label is None:
+            raise data_error(where, "label: the name or position (-1: the last) of the label's column", "none")
+        at_name = {name: position for position, name in reversed(list(enumerate(names or ())))}
+
+        def find(column: Column, key: str) -> int:
+            text = clean(str(column))
+            at = at_name.get(text)
+            if isinstance(column, int) and -width <= column < width:  # a position if the table has it, else a name
+                if names and at is not None and at != column % width:
+                    place = f"data.{key}: {column} is the position of column {shown(names[column])}"
+                    notes.append(f"{place}; for the column named {column} write '{column}' in quotes")
+                return column % width
+            if at is None:
+                expected, hint = f"one of {some(names or ())}", did_you_mean(text, names or ())
+                if isinstance(column, int):
+                    expected, hint = f"a position from 0 to {width - 1}, or -{width} to -1", ""
+                raise data_error(f"{where}:1", expected, f"{key} column {shown(column)}", hint)
+            return at
+
+        label = find(self.label, "label")
+        ignored = {find(column, "ignore") for column in self.ignore}
+        called = {clean(column) for column in self.ignore if isinstance(column, str)}
+        ignored |= {position for position, name in enumerate(names or ()) if name in called}
+        categorical = {find(column, "categorical") for column in self.categorical}
+        if label in ignored or label in categorical:
+            expected = f"the label {shown(self.label)} in neither 'ignore' nor 'categorical'"
+            raise data_error(where, expected, "it in one of them", "remove it there")
+        if ignored & categorical:
+            column = min(ignored & categorical)
+            title = shown(names[column]) if names else column
+            raise data_error(where, f"column {title} in 'ignore' or 'categorical'", "it in both", "remove it from one")
+        if names is not None:
+            require_distinct(where, names, ignored)
+        features = tuple(position for position in range(width) if position != label and position not in ignored)
+        if not features:
+            found = f"{counted(width, 'column')}, none of them a feature"
+            raise data_error(where, "at least one feature", found)
+        return TableForm(names, width, label, features, dict.fromkeys(sorted(categorical), ()))
+
 
 @dataclass(frozen=True)
 class TableForm:
-    """The columns of a training table, and the categories found in them.
+    """The columns of a training table, and the categories found in them."""
 
-    Attributes:
-        names: the header's names, each different; None without a header.
-        width: number of columns.
-        label: position of the label; None in a table that has none.
-        features: positions of the features, ascending.
-        categories: for each feature of categories, by position, its values; each becomes a feature that is 1 or 0.
-        reading: how the training table was read; its header is what was decided, None in a model of version 0.1.
-        unseen: none: a category that training did not have counts as none of the known ones; error: it is refused.
-    """
-
-    names: tuple[str, ...] | None
-    width: int
-    label: int | None
-    features: tuple[int, ...]
-    categories: Mapping[int, tuple[str, ...]]
-    reading: Reading = field(default_factory=Reading)
-    unseen: str = "none"
+    names: tuple[str, ...] | None  # the header's names, each different; None without a header
+    width: int  # number of columns
+    label: int | None  # position of the label; None in a table that has none
+    features: tuple[int, ...]  # positions of the features, ascending
+    categories: Mapping[int, tuple[str, ...]]  # by position; each value becomes a feature, 1 or 0
+    reading: Reading = field(default_factory=Reading)  # of the training table; header: what was decided, None in 0.1
+    unseen: str = "none"  # a category that training did not have is none of the known ones, or an error
 
     def name(self, position: int) -> str:
         """Return a column's name; its position in a table without a header."""
@@ -227,6 +263,47 @@ class TableForm:
         """The D features' names; `column=value` for a category."""
         return tuple(name if value is None else f"{name}={value}" for name, value in self.origins)
 
+    def places_in(
+        self, where: str, names: tuple[str, ...] | None, width: int, need_label: bool, notes: list[str]
+    ) -> dict[int, int]:
+        """Return position in the training table -> position in another one, of the features and of the label if there.
+
+        They are found by name where training had names: columns that training did not know, or ignored, do not matter.
+        Without names their number must be the same; in a table without the label those behind it are one further left.
+
+        `notes` gets a sentence for columns that training did not have.
+
+        Raises:
+            DataError: if a column is missing or two have its name.
+        """
+        full, label, known = self.width, self.label, set(self.names or ())
+        needed = self.features if label is None else (*self.features, label)
+        if not known:
+            if width == full:
+                return {at: at for at in needed}
+            if not need_label and label is not None and width == full - 1:
+                return {at: at - (at > label) for at in self.features}
+            if not need_label and width == len(self.features):
+                return dict(zip(self.features, range(width), strict=True))
+            count = f"{full}" if need_label or label is None else f"{full}, or {full - 1} without the label"
+            raise data_error(f"{where}:1", f"{count}, as in training", counted(width, "column"))
+        if names is None:
+            expected = f"the columns of the training: {some(map(self.name, self.features))}"
+            raise data_error(f"{where}:1", expected, f"{counted(width, 'column')} without names")
+        at_name, counts = {name: at for at, name in enumerate(names)}, Counter(names)
+        for position in needed:
+            name, is_label = self.name(position), position == label
+            if counts[name] > 1:
+                raise data_error(f"{where}:1", "each name once", f"column name {shown(name)} {counts[name]} times")
+            if not counts[name] and (need_label or not is_label):
+                what = "label column" if is_label else "column"
+                close = did_you_mean(name, [other for other in names if other not in known])
+                raise data_error(f"{where}:1", f"the {what} {shown(name)} of the training", some(names), close)
+        if extra := [name for name in names if name not in known]:
+            count = counted(len(extra), "column")
+            notes.append(f"{where}: {count} that training did not have: not used ({some(extra, 4)})")
+        return {at: at_name[self.name(at)] for at in needed if counts[self.name(at)]}
+
 
 def unique_names(cells: Sequence[str]) -> tuple[str, ...]:
     """Return a header's names; a column without one is called as pandas does, by a name that no other column has."""
@@ -243,59 +320,6 @@ def unique_names(cells: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def form_of_header(
-    where: str, names: tuple[str, ...] | None, width: int, choice: ColumnChoice, notes: list[str]
-) -> TableForm:
-    """Return the columns of a training table, without their categories.
-
-    `notes` gets a sentence for a column that could be meant otherwise.
-
-    Raises:
-        DataError: for a duplicate name, a column that does not exist, no label or no feature.
-    """
-    if choice.label is None:
-        raise data_error(where, "label: the name or position (-1: the last) of the label's column", "none")
-    at_name = {name: position for position, name in reversed(list(enumerate(names or ())))}
-
-    def find(column: Column, key: str) -> int:
-        """Return the position from 0 of a column that a key of the config names."""
-        text = clean(str(column))
-        at = at_name.get(text)
-        if isinstance(column, int) and -width <= column < width:  # a position if the table has it, else a name
-            if names and at is not None and at != column % width:
-                notes.append(
-                    f"data.{key}: {column} is the position of column {shown(names[column])}; for the column named "
-                    f"{column} write '{column}' in quotes"
-                )
-            return column % width
-        if at is None:
-            positions = f"a position from 0 to {width - 1}, or -{width} to -1"
-            expected = positions if isinstance(column, int) else f"one of {some(names or ())}"
-            hint = "" if isinstance(column, int) else did_you_mean(text, names or ())
-            raise data_error(f"{where}:1", expected, f"{key} column {shown(column)}", hint)
-        return at
-
-    label = find(choice.label, "label")
-    ignored = {find(column, "ignore") for column in choice.ignore}
-    called = {clean(column) for column in choice.ignore if isinstance(column, str)}
-    ignored |= {position for position, name in enumerate(names or ()) if name in called}
-    categorical = {find(column, "categorical") for column in choice.categorical}
-    if label in ignored or label in categorical:
-        expected = f"the label {shown(choice.label)} in neither 'ignore' nor 'categorical'"
-        raise data_error(where, expected, "it in one of them", "remove it there")
-    if ignored & categorical:
-        column = min(ignored & categorical)
-        title = shown(names[column]) if names else column
-        raise data_error(where, f"column {title} in 'ignore' or 'categorical'", "it in both", "remove it from one")
-    if names is not None:
-        require_distinct(where, names, ignored)
-    features = tuple(position for position in range(width) if position != label and position not in ignored)
-    if not features:
-        found = f"{counted(width, 'column')}, none of them a feature"
-        raise data_error(where, "at least one feature", found)
-    return TableForm(names, width, label, features, dict.fromkeys(sorted(categorical), ()))
-
-
 def require_distinct(where: str, names: Sequence[str], ignored: Collection[int]) -> None:
     """Refuse a header with a name that two columns have, unless all of that name are ignored."""
     counts = Counter(names)
@@ -304,58 +328,3 @@ def require_distinct(where: str, names: Sequence[str], ignored: Collection[int])
         found = f"{counts[name]} columns named {shown(name)}, the first at {names.index(name)}"
         way = "rename them, put all of them in 'ignore', or set data.header: false if it is data"
         raise data_error(f"{where}:1", "each name once", found, way)
-
-
-def find_columns(
-    where: str, form: TableForm, names: tuple[str, ...] | None, width: int, need_label: bool, notes: list[str]
-) -> dict[int, int]:
-    """Return position in the training table -> position in another one, of the features and, if it is there, the label.
-
-    They are found by name where training had names: columns that training did not know, or ignored, do not matter.
-    Without names their number must be the same; in a table without the label those behind it are one further left.
-
-    `notes` gets a sentence for columns that training did not have.
-
-    Raises:
-        DataError: if a column is missing or two have its name.
-    """
-    if form.names:
-        return _find_by_name(where, form, names, width, need_label, notes)
-    needed = [*form.features, *(() if form.label is None else (form.label,))]
-    if width == form.width:
-        return {at: at for at in needed}
-    full, label = form.width, form.label
-    if not need_label and label is not None and width == full - 1:
-        return {at: at - (at > label) for at in form.features}
-    if not need_label and width == len(form.features):
-        return dict(zip(form.features, range(width), strict=True))
-    count = f"{full}" if need_label or label is None else f"{full}, or {full - 1} without the label"
-    raise data_error(f"{where}:1", f"{count}, as in training", counted(width, "column"))
-
-
-def _find_by_name(
-    where: str, form: TableForm, names: tuple[str, ...] | None, width: int, need_label: bool, notes: list[str]
-) -> dict[int, int]:
-    if names is None:
-        expected = f"the columns of the training: {some(map(form.name, form.features))}"
-        raise data_error(f"{where}:1", expected, f"{counted(width, 'column')} without names")
-    at_name = {name: at for at, name in enumerate(names)}
-    counts = Counter(names)
-    known = set(form.names or ())
-    found: dict[int, int] = {}
-    for position in (*form.features, *(() if form.label is None else (form.label,))):
-        name = form.name(position)
-        if counts[name] > 1:
-            raise data_error(f"{where}:1", "each name once", f"column name {shown(name)} {counts[name]} times")
-        if counts[name]:
-            found[position] = at_name[name]
-        elif position != form.label or need_label:
-            what = "label column" if position == form.label else "column"
-            close = did_you_mean(name, [other for other in names if other not in known])
-            raise data_error(f"{where}:1", f"the {what} {shown(name)} of the training", some(names), close)
-    extra = [name for name in names if name not in known]
-    if extra:
-        notes.append(
-            f"{where}: {counted(len(extra), 'column')} that training did not have: not used ({some(extra, 4)})"
-        )
-    return found

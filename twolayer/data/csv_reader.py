@@ -16,34 +16,26 @@ import pyarrow as pa
 from pyarrow import csv as pa_csv
 
 from twolayer.data.columns import Reading, clean, number_of, plain_number, unique_names
-from twolayer.data.files import read_bytes, refuse_foreign
+from twolayer.data.files import BOM, read_bytes, refuse_foreign
 from twolayer.utils.text import counted, data_error, shown
 
 SEPARATORS = ",\t;|"
 MAX_COLUMNS = 1_000_000
 _SAMPLE_BYTES = 1 << 14
 _SAMPLE_LINES = 3  # at least, where lines are long
-_BOM = b"\xef\xbb\xbf"
 _MOST_BLOCK = (1 << 31) - 1  # bytes, pyarrow's limit
 
 
 class CsvFile:
     """A text table whose lines are cut into cells; nothing below the first lines is parsed before `columns`.
 
-    Attributes:
-        where: the file, for messages.
-        separator: between cells.
-        decimal: the decimal point.
-        first: the cells of the first record, cleaned.
-        names: the columns' names, each different; None without a header.
-        notes: what was decided about the file, in words.
-
     Raises:
         DataError: if the file is empty, or no text of separated cells.
     """
 
     def __init__(self, path: Path, reading: Reading) -> None:
-        self.where, self.reading, self.notes = str(path), reading, list[str]()
+        self.where, self.reading = str(path), reading
+        self.notes: list[str] = []  # what was decided about the file, in words
         self._content = _text(path, reading.encoding)
         if not self._content or self._content.isspace():
             raise data_error(self.where, "rows of separated cells", "an empty file")
@@ -54,23 +46,13 @@ class CsvFile:
             raise data_error(f"{path}:1", f"at most {MAX_COLUMNS:,} columns", f"{marks + 1:,}", way)
         lines = _first_lines(self._content)
         self.separator = reading.separator or _detect_separator(lines, self.where)
-        self._sample = [row for row in _rows(lines, self.separator) if row]
+        self.sample = [row for row in _rows(lines, self.separator) if row]
         self.decimal = reading.decimal or self._detect_decimal()
-        self.first = [clean(cell) for cell in self._sample[0]]
+        self.first = self.sample[0] = [clean(cell) for cell in self.sample[0]]
         self.width = len(self.first)
-        self.names: tuple[str, ...] | None = None
+        self.names: tuple[str, ...] | None = None  # of the columns, each different; None without a header
         self._start = 0  # of the first row, in bytes
         self._require_table()
-
-    def decide_header(self, has_names: bool) -> bool:
-        """Return whether the first record is a header: as the config says, or names columns, or else by its cells."""
-        decided, why = is_header(self.first, self._sample[1:], self.reading, has_names, self.decimal)
-        if decided:
-            require_no_title(self.where, self.first, self._sample[1:], self.reading, self.decimal)
-        if why:
-            what = "names" if decided else "a row of data"
-            self.notes.append(f"{self.where}: the first line is taken for {what}, as {why}; data.header overrules it")
-        return decided
 
     def set_header(self, header: bool) -> None:
         """Take the first record for names, or for a row."""
@@ -155,32 +137,26 @@ class CsvFile:
                 return {at: table.column(str(at)) for at in types}
             except pa.ArrowInvalid as error:
                 if bad:
-                    raise self._row_error(bad[0]) from None
+                    row, expected, hint = bad[0], f"{counted(self.width, 'cell')}, as in the first line", ""
+                    if row.actual_columns == self.width + 1 and row.text.rstrip().endswith(self.separator):
+                        hint = f"the line ends in {self.separator!r}: remove the separator at the end of each line"
+                    elif self.separator == "," and row.actual_columns > self.width and '"' not in row.text:
+                        hint = "a cell that holds a comma needs quotes around it"
+                    raise data_error(self.place(row.number - 1), expected, str(row.actual_columns), hint) from None
                 if str(error).startswith("Empty CSV"):
                     raise data_error(self.where, "at least one row", "a header and no rows") from None
                 if "straddling" not in str(error) or block > len(self._content):
                     raise
                 block *= 8
 
-    def _row_error(self, row: Any) -> Exception:
-        count = row.actual_columns
-        hint = ""
-        if count == self.width + 1 and row.text.rstrip().endswith(self.separator):
-            hint = f"the line ends in {self.separator!r}: remove the separator at the end of each line"
-        elif self.separator == "," and self.decimal == "." and count > self.width and '"' not in row.text:
-            hint = "a cell that holds a comma needs quotes around it"
-        expected = f"{counted(self.width, 'cell')}, as in the first line"
-        return data_error(self.place(row.number - 1), expected, str(count), hint)
-
     def _detect_decimal(self) -> str:
         if self.separator == ",":
             return "."
-        cells = [clean(cell) for row in self._sample for cell in row]
+        cells = [clean(cell) for row in self.sample for cell in row]
         dotted = [cell for cell in cells if "." in cell and number_of(cell) is not None]
         if self.separator == ";" and len(dotted) > 2 and all(len(cell.partition(".")[2]) == 3 for cell in dotted):
-            self.notes.append(
-                f"{self.where}: {dotted[0]} is read with a decimal point; if it separates thousands, remove it"
-            )
+            note = f"{dotted[0]} is read with a decimal point; if it separates thousands, remove it"
+            self.notes.append(f"{self.where}: {note}")
         commas = [cell for cell in cells if "," in cell and number_of(cell, ",") is not None]
         if dotted or all("." not in (plain_number(cell) or ".") for cell in commas):  # they may separate thousands
             return "."
@@ -189,39 +165,48 @@ class CsvFile:
 
     def _require_table(self) -> None:
         """Refuse lines before the header and a separator at the end of each line."""
-        counts = Counter(len(row) for row in self._sample[1:])
+        counts = Counter(len(row) for row in self.sample[1:])
         usual = counts.most_common(1)[0][0] if counts else self.width
         text = self.separator.join(self.first)
         if usual != self.width and counts[usual] > 1 and self.width < usual:
-            if not any(len(row) == usual and row[-1].strip() for row in self._sample[1:]):
+            if not any(len(row) == usual and row[-1].strip() for row in self.sample[1:]):
                 hint = f"the lines end in {self.separator!r}: remove the separator at the end of each line"
             else:
                 hint = "remove the lines before the table, or name each column"
             raise data_error(f"{self.where}:1", f"{usual} cells, as in the lines below", shown(text), hint)
-        if self.width > 1 and not any(len(row) == self.width and row[-1].strip() for row in self._sample):
+        if self.width > 1 and not any(len(row) == self.width and row[-1].strip() for row in self.sample):
             mark = f"a {self.separator!r} at the end of each line"
             raise data_error(f"{self.where}:1", "no separator behind the last cell", mark, "remove it")
 
 
-def require_no_title(
-    where: str, first: Sequence[str], rows: Sequence[Sequence[str]], reading: Reading, decimal: str = "."
-) -> None:
-    """Refuse a first record that is half empty and has one of plain names, without a gap, soon below it."""
-    if reading.header is not None or 2 * sum(map(bool, first)) > len(first):
-        return
-    for at, row in enumerate(rows[:5], start=1):
-        names, below = [clean(cell) for cell in row], rows[at:]
-        full = len(names) == len(first) and all(names) and len(below) > 2
-        if full and is_header(names, below, reading, False, decimal) == (True, ""):
-            title = next(filter(None, first), "")
-            raise data_error(f"{where}:1", "names of columns", shown(title), "remove the lines before the table")
+def decide_header(
+    where: str, rows: list[list[str]], reading: Reading, has_names: bool, notes: list[str], decimal: str = "."
+) -> bool:
+    """Return whether the first of some rows is a header: as `reading` says, or the config calls columns by names, or by
+    the rows; then note why where they leave it open.
+
+    Raises:
+        DataError: for a title above it: a row that is half empty, and one of plain names, without a gap, soon below it.
+    """
+    if reading.header is not None:
+        return reading.header
+    first, *below = rows
+    header, why = (True, "") if has_names else _is_header(first, below, reading.missing, decimal)
+    if header and 2 * sum(map(bool, first)) <= len(first):
+        for at, row in enumerate(below[:5], start=1):
+            names, rest = [clean(cell) for cell in row], below[at:]
+            full = len(names) == len(first) and all(names) and len(rest) > 2
+            if full and _is_header(names, rest, reading.missing, decimal) == (True, ""):
+                title = next(filter(None, first), "")
+                raise data_error(f"{where}:1", "names of columns", shown(title), "remove the lines before the table")
+    if why:
+        what = "names" if header else "a row of data"
+        notes.append(f"{where}: the first line is taken for {what}, as {why}; data.header overrules it")
+    return header
 
 
-def is_header(
-    first: Sequence[str], rows: Sequence[Sequence[str]], reading: Reading, has_names: bool, decimal: str = "."
-) -> tuple[bool, str]:
-    """Decide whether a table's first record holds names: as the config says, or calls columns by names, or else from it
-    and some rows below it.
+def _is_header(first: list[str], rows: list[list[str]], missing: frozenset[str], decimal: str) -> tuple[bool, str]:
+    """Decide by a table's first record and some rows below it whether it holds names.
 
     Numbers are names only if they count the columns (0, 1, 2, ...), or if they rise by equal steps and the texts beside
     them, or without texts they themselves, never occur below. Texts are names unless they occur below or twice.
@@ -229,14 +214,12 @@ def is_header(
     Returns:
         The decision, and the reason where the first lines leave it open; "" where it is plain.
     """
-    if reading.header is not None or has_names:
-        return has_names if reading.header is None else reading.header, ""
     below = [[clean(row[at]) if at < len(row) else "" for row in rows] for at in range(len(first))]
     is_number = [number_of(cell, decimal) is not None for cell in first]
     recurs = [bool(cell) and cell in column for cell, column in zip(first, below, strict=True)]
     numbers = [cell for cell, number in zip(first, is_number, strict=True) if number]
     names = first[first[:1] == [""] :]  # the index of a data frame has no name
-    if names and list(names) == [str(at) for at in range(len(names))]:
+    if names and names == [str(at) for at in range(len(names))]:
         return True, "its cells count the columns"
     if numbers:
         texts = [at for at, cell in enumerate(first) if cell and not is_number[at]]
@@ -248,7 +231,7 @@ def is_header(
                 return True, "its numbers count on and occur nowhere below"
         return False, ""
     for cell, column in zip(first, below, strict=True):
-        filled = [value for value in column if value not in reading.missing]
+        filled = [value for value in column if value not in missing]
         if cell and filled and all(number_of(value, decimal) is not None for value in filled):
             return True, ""
     given = [cell for cell in first if cell]
@@ -289,7 +272,7 @@ def _text(path: Path, encoding: str) -> bytes:
             line = content.count(b"\n", 0, error.start) + 1
             way = "save it as 'CSV UTF-8', or set data.encoding, e.g. latin-1"
             raise data_error(f"{path}:{line}", "UTF-8 text", f"byte 0x{content[error.start]:02x}", way) from None
-    content = content.removeprefix(_BOM)
+    content = content.removeprefix(BOM)
     if b"\r" in content and content.count(b"\r") != content.count(b"\r\n"):
         content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     return content

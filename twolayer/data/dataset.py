@@ -10,22 +10,10 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from twolayer.data.columns import Column, ColumnChoice, reading_of
+from twolayer.data.columns import Column, ColumnChoice, TableForm, reading_of
 from twolayer.data.files import digest_of
-from twolayer.data.preparation import Preparation, fill, finite
-from twolayer.data.rows import (
-    MISSING,
-    ArrayRows,
-    Label,
-    Labels,
-    Method,
-    Raw,
-    RowNumbers,
-    ScaledRows,
-    class_indices,
-    fit_scaling,
-    row_type,
-)
+from twolayer.data.preparation import Preparation
+from twolayer.data.rows import MISSING, ArrayRows, Label, Method, Raw, RowNumbers, ScaledRows, fit_scaling, row_numbers
 from twolayer.data.sources import Source, files_of, read_split, read_training
 from twolayer.network.model import Array
 from twolayer.utils.randomness import generator
@@ -34,39 +22,39 @@ from twolayer.utils.text import counted, data_error, shown
 _MOST_COMPARED = 1 << 28  # bytes of two sources that are compared row by row
 
 
-def handle_missing(raw: Raw, policy: str, notes: list[str]) -> tuple[Raw, RowNumbers | None]:
-    """Return the rows of a table that can be used, and which of the source's rows they are, None for all.
+def handle_missing(raw: Raw, policy: str, form: TableForm | None, notes: list[str]) -> tuple[Raw, RowNumbers]:
+    """Return the rows of a source that can be used, and which of its rows they are; of arrays, all.
 
-    For `mean`, missing features stay NaN until `fill`, and rows without a label are dropped, as labels have no mean.
+    For `mean`, missing features stay NaN until they are filled, and rows without a label are dropped, as labels have no
+    mean.
 
     Raises:
         DataError: for a missing cell that the policy does not allow, or if no row is left.
     """
     none = np.zeros(len(raw.X), np.bool_)
     unlabelled: NDArray[np.bool_] = none if raw.labels is None else raw.labels.codes == MISSING
-    cells: Any = none if policy == "mean" else np.isnan(raw.X).any(axis=1)
+    cells: Any = none if policy == "mean" or form is None else np.isnan(raw.X).any(axis=1)
     bad: NDArray[np.bool_] = unlabelled | cells
-    if not bad.any():
-        return raw, None
+    kept = row_numbers(~bad)
+    if len(kept) == len(bad):
+        return raw, kept
+    row = int(np.argmax(bad))
+    j = int(np.argmax(np.isnan(raw.X[row]))) if cells[row] else None
     if policy == "refuse":
-        row = int(np.argmax(bad))
-        if cells[row]:
-            column = raw.feature(int(np.argmax(np.isnan(raw.X[row]))))
-            raise data_error(f"{raw.place(row)}: {column}", "a number, or missing: drop or mean", "a missing cell")
-        raise data_error(raw.place(row), "a label in each row, or missing: drop or mean", "no label")
-    kept = np.flatnonzero(~bad).astype(row_type(len(bad)))
+        if j is None:
+            raise data_error(raw.place(row), "a label in each row, or missing: drop or mean", "no label")
+        where = f"{raw.place(row)}: {raw.feature(j)}"
+        raise data_error(where, "a number, or missing: drop or mean", "a missing cell")
     if unlabelled.all():
         raise data_error(raw.name, "labels", "no label in any row", "is it the label's column?")
     if not len(kept):
         raise data_error(raw.name, "some whole rows", "a missing cell in every row", "missing: mean fills cells")
     lack = "with a missing cell" if policy == "drop" else "without a label"
-    row = int(np.argmax(bad))
-    j = None if unlabelled[row] else int(np.argmax(np.isnan(raw.X[row])))
     text = raw.spelling(row, j).strip()
     spelled = f"{shown(text)}, which data.missing_values lists" if text else "empty"
     first = f"the first at {raw.place(row)}: {'the label' if j is None else raw.feature(j)} is {spelled}"
     notes.append(f"{raw.name}: {len(bad) - len(kept):,} of {len(bad):,} rows dropped, each {lack}; {first}")
-    labels = None if raw.labels is None else Labels(raw.labels.codes[kept], raw.labels.values)
+    labels = raw.labels and replace(raw.labels, codes=raw.labels.codes[kept])
 
     def place(row: int) -> str:
         return raw.place(int(kept[row]))
@@ -88,17 +76,11 @@ def training_means(raw: Raw, rows: RowNumbers | None) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Rows for one purpose.
+    """Rows for one purpose."""
 
-    Attributes:
-        X: N rows of D features.
-        y: (N,) class indices, in the smallest unsigned type that holds them.
-        row_numbers: (N,) which row of its source each one was, from 0.
-    """
-
-    X: ArrayRows
-    y: NDArray[np.integer[Any]]
-    row_numbers: RowNumbers
+    X: ArrayRows  # N rows of D features
+    y: NDArray[np.integer[Any]]  # (N,) class indices, in the smallest unsigned type that holds them
+    row_numbers: RowNumbers  # (N,) which row of its source each one was, from 0
 
     def __len__(self) -> int:
         return len(self.y)
@@ -106,23 +88,15 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """All rows of a run.
-
-    Attributes:
-        train, validation, test: the rows; None if absent.
-        preparation: what turns raw rows into these.
-        notes: in words, what was left out or filled in.
-        leaks: in words, what gives labels away: a column, or rows for another purpose that are training rows.
-        digests: SHA-256 of each file that was read, by its path.
-    """
+    """All rows of a run."""
 
     train: Split
     validation: Split | None
     test: Split | None
-    preparation: Preparation
-    notes: tuple[str, ...]
-    leaks: tuple[str, ...]
-    digests: dict[str, str]
+    preparation: Preparation  # what turns raw rows into these
+    notes: tuple[str, ...]  # in words, what was left out or filled in
+    leaks: tuple[str, ...]  # in words: a column gives labels away, or rows for another purpose are training rows
+    digests: dict[str, str]  # SHA-256 of each file that was read, by its path
 
     @property
     def n_features(self) -> int:
@@ -177,22 +151,22 @@ def load_dataset(
     notes: list[str] = []
     reading = reading_of(missing_values, header, separator, decimal, encoding)
     raw, form = read_training(train, ColumnChoice(label, ignore, categorical), seed, reading, constant, unseen, notes)
-    raw, kept = handle_missing(raw, missing, notes) if form is not None else (raw, None)
-    labels = _training_labels(raw)
+    raw, kept = handle_missing(raw, missing, form, notes)
+    assert raw.labels is not None
+    labels = raw.labels.present(raw.name)
     y = labels.codes.astype(np.min_scalar_type(len(labels.values) - 1), copy=False)
     parts = _split(raw.name, y, labels.values, test, validation, seed)
     means = training_means(raw, parts["train"]) if form is not None and missing == "mean" else None
-    raw = fill(raw, means, notes) if means is not None else raw
-    with finite(raw, np.dtype(np.float64)):
+    raw = raw if means is None else raw.filled(means, notes)
+    with raw.finite(np.dtype(np.float64)):
         scaling = fit_scaling(raw.X, scale, parts["train"])
     preparation = Preparation(labels.values, scaling, scale, missing, means, form, raw.image_shape, np.dtype(dtype))
     rows = preparation.rows(raw)
-    splits = {name: _part_of(rows, y, chosen, kept) for name, chosen in parts.items()}
-    may_overflow = scale in ("none", "center") and raw.X.dtype.itemsize > preparation.dtype.itemsize
+    splits = {name: _part_of(Split(rows, y, kept), chosen) for name, chosen in parts.items()}
+    leaks, narrower = [*raw.leaks], raw.X.dtype.itemsize > preparation.dtype.itemsize
     for name, split in splits.items():
-        if name != "train" or may_overflow:  # what the fit of the scaling has not checked
+        if name != "train" or (narrower and scale in ("none", "center")):  # the fit has not checked these
             _require_finite(split.X, raw, preparation.dtype)
-    leaks = [*raw.leaks]
     for part, (name, source) in enumerate((("validation", validation), ("test", test)), start=1):
         if source is not None and not isinstance(source, int | float) and not is_fold(source):
             splits[name] = _read_split(source, preparation, seed, part, notes)
@@ -214,76 +188,55 @@ def _shared_note(name: str, train: ArrayRows, held: ArrayRows) -> list[str]:
     return [f"possible leak: {found}: a model can know them by heart"]
 
 
-def _training_labels(raw: Raw) -> Labels:
-    """Return the labels, with only those values that some row has."""
-    assert raw.labels is not None
-    codes, values = raw.labels.codes, raw.labels.values
-    present = np.flatnonzero(np.bincount(codes, minlength=len(values)))
-    if len(present) < 2:
-        found = f"one, {shown(values[present[0]])}"
-        raise data_error(raw.name, "two or more classes", found, "is it the label's column?")
-    if len(present) == len(values):
-        return raw.labels
-    return Labels(np.searchsorted(present, codes), tuple(values[k] for k in present))
-
-
 def _split(
-    name: str,
-    y: NDArray[np.integer[Any]],
-    classes: Sequence[Label],
-    test: float | Source | None,
-    validation: float | Source | None,
-    seed: int,
+    name: str, y: Array, classes: Sequence[Label], test: Source | None, validation: Source | None, seed: int
 ) -> dict[str, RowNumbers | None]:
     """Return which rows of the training source are for what; None for all. The test rows are taken first."""
     parts: dict[str, RowNumbers | None] = {"train": None}
-
-    def left() -> NDArray[np.integer[Any]]:
-        return y if parts["train"] is None else y[parts["train"]]
-
-    def hold_out(part: str, first: RowNumbers, second: RowNumbers) -> None:
-        numbers = parts["train"]
-        parts["train"], parts[part] = (first, second) if numbers is None else (numbers[first], numbers[second])
-
-    for part, fraction in (("test", test), ("validation", validation)):
-        if isinstance(fraction, int | float) and fraction:
-            rng = generator(seed, "split" if part == "validation" else "test_split")
-            hold_out(part, *stratified_split(left(), fraction, classes, rng, f"{name}, {part} rows"))
-    if is_fold(validation):
-        folds = validation["folds"]
-        fold = stratified_folds(left(), folds, classes, generator(seed, "folds"), f"{name}, {folds} folds")
-        held = fold == validation["fold"] - 1
-        hold_out("validation", *(np.flatnonzero(each).astype(row_type(len(y))) for each in (~held, held)))
+    for part, share in (("test", test), ("validation", validation)):
+        left = parts["train"]
+        there = y if left is None else y[left]
+        if is_fold(share):
+            folds = share["folds"]
+            fold = stratified_folds(there, folds, classes, generator(seed, "folds"), f"{name}, {folds} folds")
+            held = fold == share["fold"] - 1
+            halves = row_numbers(~held), row_numbers(held)
+        elif isinstance(share, int | float) and share:
+            rng = generator(seed, "test_split" if part == "test" else "split")
+            halves = stratified_split(there, share, classes, rng, f"{name}, {part} rows")
+        else:
+            continue
+        parts["train"], parts[part] = halves if left is None else (left[halves[0]], left[halves[1]])
     return parts
 
 
-def _part_of(rows: ArrayRows, y: NDArray[np.integer[Any]], chosen: RowNumbers | None, kept: RowNumbers | None) -> Split:
-    """Return some rows of the training source, or all; `kept` are those of its rows that `rows` holds."""
+def _part_of(whole: Split, chosen: RowNumbers | None) -> Split:
+    """Return some rows of the training source, or all; their numbers take no memory twice."""
     if chosen is None:
-        return Split(rows, y, np.arange(len(y), dtype=row_type(len(y))) if kept is None else kept)
-    return Split(rows.subset(chosen), y[chosen], chosen if kept is None else kept[chosen])
+        return whole
+    numbers = whole.row_numbers
+    none_left_out = numbers[-1] == len(numbers) - 1
+    return Split(whole.X.subset(chosen), whole.y[chosen], chosen if none_left_out else numbers[chosen])
 
 
 def _require_finite(rows: ArrayRows, raw: Raw, dtype: np.dtype[Any]) -> None:
     """Check rows that stay in their file, as the network will get them; those in memory have been checked."""
     if isinstance(rows, ScaledRows) and raw.X.dtype.kind == "f":
-        with finite(raw, dtype):
+        with raw.finite(dtype):
             rows.scale_all(dtype)
 
 
 def _read_split(source: Source, preparation: Preparation, seed: int, part: int, notes: list[str]) -> Split:
     """Return the rows of a source of their own, prepared as the training rows were."""
     raw = read_split(source, preparation.form, preparation.n_features, "needed", notes, seed, part)
-    kept = None
-    if preparation.form is not None:
-        raw, kept = handle_missing(raw, preparation.missing, notes)
-        if preparation.fill is not None:
-            raw = fill(raw, preparation.fill, notes)
+    raw, kept = handle_missing(raw, preparation.missing, preparation.form, notes)
+    if preparation.fill is not None:
+        raw = raw.filled(preparation.fill, notes)
     assert raw.labels is not None
-    y = class_indices(raw.labels, preparation.classes, raw.label_place)
+    y = raw.labels.indices(preparation.classes, raw.label_place)
     rows = preparation.rows(raw)
     _require_finite(rows, raw, preparation.dtype)
-    return _part_of(rows, y, None, kept)
+    return Split(rows, y, kept)
 
 
 def is_fold(source: object) -> TypeGuard[Mapping[str, int]]:
@@ -311,8 +264,7 @@ def stratified_split(
     for index, share in enumerate(np.minimum(np.maximum(shares, 1), counts - 1)):
         rows = np.flatnonzero(y == index)
         held[rng.choice(rows, share, replace=False, shuffle=False)] = True
-    kind = row_type(len(y))
-    return np.flatnonzero(~held).astype(kind), np.flatnonzero(held).astype(kind)
+    return row_numbers(~held), row_numbers(held)
 
 
 def stratified_folds(

@@ -11,7 +11,7 @@ import io
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple
 
@@ -28,17 +28,24 @@ TEXT_ENDINGS = (".csv", ".tsv", ".txt", ".tab", ".data")
 TABLES: tuple[Format, ...] = ("csv", "parquet", "arrow", "excel")
 _TABLE_STARTS: dict[bytes, Format] = {b"PAR1": "parquet", b"ARROW1": "arrow"}
 _GZIP = b"\x1f\x8b"
+BOM = b"\xef\xbb\xbf"
 
-# First bytes of files that are no table: (what it is, what to do).
-_FOREIGN: tuple[tuple[bytes, str, str], ...] = (
-    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it with '7z x'"),
-    (b"\x89HDF\r\n\x1a\n", "an HDF5 file", "read it with h5py and save the arrays with numpy.savez"),
-    (b"\xd0\xcf\x11\xe0", "an Excel file of the old kind (.xls)", "save it as .xlsx or CSV"),
-    (b"SQLite format 3", "an SQLite database", "export the table as CSV: sqlite3 -header -csv FILE 'select ...'"),
-    (b"MATLAB 5.0", "a MATLAB file", "read it with scipy.io.loadmat and save the arrays with numpy.savez"),
-    (b"\x93NUMPY", "a .npy array", "give it the ending .npy"),
-    (b"version https://git-lfs", "a Git LFS pointer, not the data", "fetch the file itself: git lfs pull"),
-)
+_PICKLE = "a pickle, which may run code when it is read", "write it with to_parquet or to_csv"
+_JSON = "JSON", "pandas.read_json('FILE').to_csv('rows.csv', index=False) makes CSV (lines=True for one object a line)"
+# First bytes, without white space, of files that are no table: (what it is, what to do).
+_FOREIGN = {
+    b"7z\xbc\xaf\x27\x1c": ("a 7z archive", "unpack it with '7z x'"),
+    b"PK\3\4": ("a zip archive", "unpack it first (an npz needs the ending .npz)"),
+    b"\x89HDF": ("an HDF5 file", "read it with h5py and save the arrays with numpy.savez"),
+    b"\xd0\xcf\x11\xe0": ("an Excel file of the old kind (.xls)", "save it as .xlsx or CSV"),
+    b"SQLiteformat3": ("an SQLite database", "export the table as CSV: sqlite3 -header -csv FILE 'select ...'"),
+    b"MATLAB5.0": ("a MATLAB file", "read it with scipy.io.loadmat and save the arrays with numpy.savez"),
+    b"\x93NUMPY": ("a .npy array", "give it the ending .npy"),
+    b"versionhttps://git-lfs": ("a Git LFS pointer, not the data", "fetch the file itself: git lfs pull"),
+    b"<": ("a web page or XML", "download the file itself, not the page that shows it"),
+    **dict.fromkeys((b"\x80\2", b"\x80\3", b"\x80\4", b"\x80\5"), _PICKLE),
+    **dict.fromkeys((b"{", b"[{", b"[["), _JSON),
+}
 
 
 def format_of(path: str | Path) -> Format:
@@ -144,21 +151,11 @@ def read_bytes(path: Path) -> bytes:
 def refuse_foreign(path: Path, content: bytes) -> None:
     """Name what a file is, if it is of a kind that is not read as a table; raises DataError."""
     table = "a table (CSV, Parquet, Feather, xlsx)"
-    for magic, kind, way in _FOREIGN:
-        if content.startswith(magic):
+    packed = b"".join(content[:4096].removeprefix(BOM).split())
+    for start, (kind, way) in _FOREIGN.items():
+        if packed.startswith(start):
             raise data_error(path, table, kind, way)
-    if content[:2] == b"PK":
-        raise data_error(path, table, "a zip archive", "unpack it first (an npz needs the ending .npz)")
-    if content[:1] == b"\x80" and content[1:2] in (b"\2", b"\3", b"\4", b"\5"):
-        kind = "a pickle, which may run code when it is read"
-        raise data_error(path, table, kind, "write it with to_parquet or to_csv")
-    start = content[:4096].decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
-    lines = [line.strip() for line in start.splitlines() if line.strip()]
-    if start[:1] == "<":
-        raise data_error(path, table, "a web page or XML", "download the file itself, not the page that shows it")
-    if start[:1] == "{" or start[:2] in ("[{", "[[") or (start[:1] == "[" and start[1:].lstrip()[:1] in "{["):
-        way = "python -c \"import pandas; pandas.read_json('FILE').to_csv('rows.csv', index=False)\""
-        raise data_error(path, table, "JSON", f"{way} (lines=True for one object a line)")
+    lines = [line for line in map(str.strip, content[:4096].decode("utf-8", "replace").splitlines()) if line]
     if any(line.lower().startswith("@relation") for line in lines[:200]) and lines[0][:1] in "%@":
         raise data_error(path, table, "an ARFF file", "its lines after @data are CSV: name the columns in a first line")
     if lines and all(_is_svmlight(line) for line in lines[:3]):
@@ -178,42 +175,46 @@ _ASCII_LIKE = ("utf-8", "utf8", "latin-1", "latin1", "iso-8859-1", "cp1252", "wi
 
 
 class Piece(NamedTuple):
-    """A part of a file.
-
-    Attributes:
-        start, stop: bytes of a CSV file, the header left out, or numbers of row groups of a Parquet file, `stop` not
-            included; both 0 for the whole file.
-        header: bytes of a CSV file's header at its start.
-        first_line: number of the line at `start` of a CSV file, from 1.
-    """
+    """A part of a file: bytes `start` to `stop` of a CSV file, the header left out, or those row groups of a Parquet
+    file, `stop` not included; both 0 for the whole file."""
 
     start: int = 0
     stop: int = 0
-    header: int = 0
-    first_line: int = 1
+    header: int = 0  # bytes of a CSV file's header at its start
+    first_line: int = 1  # number of the line at `start` of a CSV file, from 1
 
 
-class CutFile(NamedTuple):
-    """A file's pieces, in order, and the SHA-256 of its bytes."""
-
-    pieces: tuple[Piece, ...]
-    sha256: str
-
-
-def cut(path: Path, *, has_header: bool, encoding: str = "utf-8", piece_bytes: int = PIECE_BYTES) -> CutFile:
+def cut(
+    path: Path, *, has_header: bool, encoding: str = "utf-8", piece_bytes: int = PIECE_BYTES
+) -> tuple[tuple[Piece, ...], str]:
     """Read a file once and return where it can be cut, into pieces of at least `piece_bytes` except the last.
 
     A CSV file is cut at line ends outside double quotes; the memory needed does not depend on its size. Compressed
     files, and those in an encoding of several bytes per character other than UTF-8, are one piece. Raises OSError.
     """
     if format_of(path) == "parquet":
-        return CutFile(_row_groups(path, piece_bytes), sha256_of(path))
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        pieces, start, size = [], 0, 0
+        with (
+            suppress(pa.ArrowException),  # the reader of the whole file will say what is wrong
+            open_to_read(path, follow=True) as source,
+            pq.ParquetFile(source) as file,
+        ):
+            n_groups = file.metadata.num_row_groups
+            for i in range(n_groups):
+                size += file.metadata.row_group(i).total_byte_size
+                if size >= piece_bytes or i == n_groups - 1:
+                    pieces.append(Piece(start, i + 1))
+                    start, size = i + 1, 0
+        return tuple(pieces) if len(pieces) > 1 else (Piece(),), sha256_of(path)
     is_text = path.name.lower().endswith(TEXT_ENDINGS) and encoding.lower() in _ASCII_LIKE
     if not is_text or path.stat().st_size <= piece_bytes:
-        return CutFile((Piece(),), sha256_of(path))
+        return (Piece(),), sha256_of(path)
     with open_to_read(path, follow=True) as file:
         if file.read(8).startswith((*_PACKED, *_TABLE_STARTS, b"PK", b"\xff\xfe", b"\xfe\xff")):  # whatever its name
-            return CutFile((Piece(),), sha256_of(path))
+            return (Piece(),), sha256_of(path)
         file.seek(0)
         return _cut_records(file, has_header, piece_bytes)
 
@@ -233,26 +234,7 @@ def write_piece(path: Path, piece: Piece, target: Path) -> None:
                     out.write(source.read(min(_PART_BYTES, stop - at)))
 
 
-def _row_groups(path: Path, piece_bytes: int) -> tuple[Piece, ...]:
-    """Return groups of neighbouring row groups of about the size of a piece."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with open_to_read(path, follow=True) as source, pq.ParquetFile(source) as file:
-            sizes = [file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups)]
-    except pa.ArrowException:  # the reader of the whole file will say what is wrong
-        return (Piece(),)
-    pieces, start, size = [], 0, 0
-    for i, each in enumerate(sizes):
-        size += each
-        if size >= piece_bytes or i == len(sizes) - 1:
-            pieces.append(Piece(start, i + 1))
-            start, size = i + 1, 0
-    return tuple(pieces) if len(pieces) > 1 else (Piece(),)
-
-
-def _cut_records(file: BinaryIO, has_header: bool, piece_bytes: int) -> CutFile:
+def _cut_records(file: BinaryIO, has_header: bool, piece_bytes: int) -> tuple[tuple[Piece, ...], str]:
     """Return the pieces of a CSV file, cut at line ends where the number of double quotes before is even."""
     digest = hashlib.sha256()
     pieces: list[Piece] = []
@@ -275,4 +257,4 @@ def _cut_records(file: BinaryIO, has_header: bool, piece_bytes: int) -> CutFile:
         start, first_line = at, lines
     if at > start:
         pieces.append(Piece(start, at, header, first_line))
-    return CutFile(tuple(pieces) or (Piece(),), digest.hexdigest())
+    return tuple(pieces) or (Piece(),), digest.hexdigest()

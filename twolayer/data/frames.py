@@ -17,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from twolayer.data.columns import Reading, canonical, clean, is_frame, number_of, number_of_value, unique_names, word_of
-from twolayer.data.csv_reader import is_header, require_no_title
+from twolayer.data.csv_reader import decide_header
 from twolayer.data.files import Format, file_size, open_file
 from twolayer.data.rows import MISSING, Label, Labels, require_few
 from twolayer.network.model import Array
@@ -108,12 +108,10 @@ def _has_no_text(kind: Any) -> bool:
 
 def _array_of(values: Any) -> Any:
     """Return a column of pandas or NumPy as an Arrow array; cells of mixed types become texts."""
-    try:
+    with suppress(pa.ArrowException, TypeError, ValueError, OverflowError):
         made = pa.array(values, from_pandas=True)
         if not _has_no_text(getattr(made.type, "value_type", made.type)):
             return made.combine_chunks() if isinstance(made, pa.ChunkedArray) else made
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError, ValueError, OverflowError):
-        pass
     return pa.array([_text_or_none(value) for value in values], pa.string())
 
 
@@ -157,34 +155,29 @@ def read_frame(path: Path, form: Format, reading: Reading, has_names: bool) -> F
     """
     if form == "excel":
         return _read_workbook(path, reading, has_names)
-    try:
-        return frame_of(_arrow_table(path, form), str(path))
-    except (pa.ArrowException, OSError, ValueError) as error:
-        found = f"cannot be read as {form} ({str(error).splitlines()[0][:80]})"
-        raise data_error(path, "a whole file", found) from None
-
-
-def _arrow_table(path: Path, form: Format) -> Any:
-    """Read a Parquet or Arrow file in parts, within `unpacked_limit`: a value can be stored once for all rows."""
     from pyarrow import ipc, parquet
 
     limit, size, parts = unpacked_limit(file_size(path)), 0, []
-    with open_file(path) as source:
-        if form == "parquet":
-            schema = parquet.read_schema(source)
-            texts = [field.name for field in schema if _is_text(field.type)]
-            file = parquet.ParquetFile(source, read_dictionary=texts)
-            batches: Iterable[Any] = file.iter_batches(_PART_ROWS, use_threads=False)
-        else:
-            file = ipc.open_file(source)
-            schema, batches = file.schema, map(file.get_batch, range(file.num_record_batches))
-        for batch in batches:
-            size += sum(_plain_bytes(column) for column in batch.columns)
-            if size > limit:
-                found = f"more than {limit:,} bytes packed in {file_size(path):,}"
-                raise data_error(path, f"at most {UNPACKED_RATIO} times the packed size", found, "write it as CSV")
-            parts.append(batch)
-    return pa.Table.from_batches(parts, parts[0].schema if parts else schema).cast(schema)
+    batches: Iterable[Any]
+    try:
+        with open_file(path) as source:
+            if form == "parquet":
+                schema = parquet.read_schema(source)
+                texts = [field.name for field in schema if _is_text(field.type)]
+                batches = parquet.ParquetFile(source, read_dictionary=texts).iter_batches(_PART_ROWS, use_threads=False)
+            else:
+                file = ipc.open_file(source)
+                schema, batches = file.schema, map(file.get_batch, range(file.num_record_batches))
+            for batch in batches:  # within the limit: a value can be stored once for all rows
+                size += sum(map(_plain_bytes, batch.columns))
+                if size > limit:
+                    found = f"more than {limit:,} bytes packed in {file_size(path):,}"
+                    raise data_error(path, f"at most {UNPACKED_RATIO} times the packed size", found, "write it as CSV")
+                parts.append(batch)
+        return frame_of(pa.Table.from_batches(parts, parts[0].schema if parts else schema).cast(schema), str(path))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        found = f"cannot be read as {form} ({str(error).splitlines()[0][:80]})"
+        raise data_error(path, "a whole file", found) from None
 
 
 def _is_text(kind: Any) -> bool:
@@ -224,16 +217,15 @@ def _read_workbook(path: Path, reading: Reading, has_names: bool) -> Frame:
     cells = [row for row in texts if any(row)]
     if not cells:
         raise data_error(path, "rows of cells in the first sheet", "an empty one")
-    width = len(cells[0])
-    header, why = is_header(cells[0], cells[1:100], reading, has_names)
-    if header:
-        require_no_title(str(path), cells[0], cells[1:100], reading)
-    rows = cells[1 if header else 0 :]
-    frame = Frame(str(path), cells[0] if header else None, lambda at: [row[at] for row in rows], width, len(rows))
+    notes: list[str] = []
+    header = decide_header(str(path), cells[:100], reading, has_names, notes)
+    rows = cells[header:]
+    frame = Frame(
+        str(path), cells[0] if header else None, lambda at: [row[at] for row in rows], len(cells[0]), len(rows)
+    )
+    frame.notes += notes
     if len(book.sheet_names) > 1:
         frame.notes.append(f"{path}: of {len(book.sheet_names)} sheets the first is read, {shown(book.sheet_names[0])}")
-    if why:
-        frame.notes.append(f"{path}: the first row is taken for {'names' if header else 'data'}, as {why}")
     return frame
 
 
@@ -251,19 +243,16 @@ def frame_bytes(X: Any) -> bytes:
     if not is_frame(X):
         raise data_error("rows", "a data frame of pandas, polars or Arrow", f"a {type(X).__name__}")
     frame = frame_of(X)
-    return _parquet(frame.names or (), frame.every_column().values())
+    return parquet_bytes(frame.names or (), frame.every_column().values())
 
 
-def parquet_bytes(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
-    """Return a Parquet file of rows; `names` are those of the columns, each different."""
-    return _parquet(names, map(pa.array, zip(*rows, strict=True)))
-
-
-def _parquet(names: Sequence[str], columns: Iterable[Any]) -> bytes:
+def parquet_bytes(names: Sequence[str], columns: Iterable[Any]) -> bytes:
+    """Return a Parquet file of columns, pyarrow's or tuples of cells; `names` are theirs."""
     from pyarrow import parquet
 
     out = io.BytesIO()
-    parquet.write_table(pa.table(list(columns), names=list(names)), out)
+    arrays = [pa.array(column) if isinstance(column, tuple) else column for column in columns]
+    parquet.write_table(pa.table(arrays, names=list(names)), out)
     return out.getvalue()
 
 
@@ -299,16 +288,9 @@ def numbers_of(column: Any, reading: Reading, decimal: str, give_up: bool = Fals
 
     With `give_up`, a single text among the first values ends it, without a look at the others.
     """
-    kind = column.type
-    if pa.types.is_null(kind):
-        return np.full(len(column), np.nan), None
-    if pa.types.is_boolean(kind):
-        column, kind = column.cast(pa.uint8()), pa.uint8()
-    if pa.types.is_floating(kind) or pa.types.is_integer(kind):
-        return _as_float64(column), None
-    if decimal == "." and not pa.types.is_dictionary(kind):
+    if pa.types.is_floating(column.type) or (decimal == "." and not pa.types.is_dictionary(column.type)):
         with suppress(pa.ArrowInvalid):
-            return _as_float64(column), None
+            return numpy_of(column.cast(pa.float64(), safe=False), np.nan), None
     codes, values = encoded(column)
     if give_up and any(number_of_value(value, reading, decimal) is None for value in values[:50].to_pylist()):
         return np.empty(0), 0
@@ -316,13 +298,6 @@ def numbers_of(column: Any, reading: Reading, decimal: str, give_up: bool = Fals
     known = np.array([*(np.nan if number is None else number for number in numbers), np.nan])
     bad = np.array([*(number is None for number in numbers), False])[codes]
     return known[codes], int(np.argmax(bad)) if bad.any() else None
-
-
-def _as_float64(column: Any) -> Array:
-    """Return the numbers (N,) of a pyarrow column, NaN where null."""
-    if column.type != pa.float64():
-        column = column.cast(pa.float64(), safe=False)
-    return numpy_of(column, np.nan)
 
 
 def labels_of_column(column: Any, reading: Reading, decimal: str, name: str, most: int) -> Labels:

@@ -7,66 +7,36 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from twolayer.data.columns import (
-    MISSING_VALUES,
-    MISSING_VALUES_0_1,
-    Labelling,
-    Reading,
-    TableForm,
-    is_frame,
-    unique_names,
-)
-from twolayer.data.rows import (
-    METHODS,
-    MISSING,
-    ArrayRows,
-    Label,
-    NotFiniteError,
-    Raw,
-    ScaledRows,
-    Scaling,
-    class_indices,
-)
+from twolayer.data.columns import Labelling, Reading, TableForm, is_frame, unique_names
+from twolayer.data.rows import METHODS, MISSING, ArrayRows, Label, Raw, ScaledRows, Scaling
 from twolayer.data.sources import read_split
 from twolayer.network.model import Array
-from twolayer.utils.text import counted, data_error, expected_got, shown
+from twolayer.utils.text import data_error, expected_got, shown
 
-READING_0_1 = Reading(missing_values=MISSING_VALUES_0_1)
 MISSING_POLICIES = ("refuse", "drop", "mean")
+_READING_0_1 = Reading(missing_values=("", "NA", "N/A", "NaN", "nan", "NULL", "null", "?"))
 
 
 @dataclass(frozen=True, eq=False)
 class Preparation:
-    """From raw rows to the network's rows.
+    """From raw rows to the network's rows."""
 
-    Attributes:
-        classes: the C labels, ascending; class index k means `classes[k]`.
-        scaling: of the D features.
-        method: how it was fitted: none, center, standardize or max.
-        missing: what a table's missing cells are: refuse, drop or mean.
-        fill: (D,) training means that missing cells get, where `missing` is mean; else None.
-        form: the columns of a table; None for arrays and images.
-        image_shape: (height, width) or (height, width, colours) of a row that is a picture, else None.
-        dtype: the network's float type.
-    """
-
-    classes: tuple[Label, ...]
-    scaling: Scaling
-    method: str
-    missing: str
-    fill: Array | None
-    form: TableForm | None
-    image_shape: tuple[int, ...] | None
-    dtype: np.dtype[Any]
+    classes: tuple[Label, ...]  # the C labels, ascending; class index k means `classes[k]`
+    scaling: Scaling  # of the D features
+    method: str  # how it was fitted: none, center, standardize or max
+    missing: str  # what a table's missing cells are: refuse, drop or mean
+    fill: Array | None  # (D,) training means that missing cells get, where `missing` is mean; else None
+    form: TableForm | None  # the columns of a table; None for arrays and images
+    image_shape: tuple[int, ...] | None  # (height, width[, colours]) of a row that is a picture, else None
+    dtype: np.dtype[Any]  # the network's float type
 
     @property
     def n_features(self) -> int:
@@ -107,51 +77,45 @@ class Preparation:
         form = self.form
         if is_frame(X) or (form is not None and (bool(form.categories) or np.asarray(X).dtype.kind in "OUS")):
             source = X if is_frame(X) or isinstance(X, np.ndarray) else np.asarray(X, object)
-            raw = read_split(source, form, self.n_features, "left", collected)
+            raw = read_split(source, form, self.n_features, "left", collected, seed=0, part=0)
         else:
-            raw = self._raw_of_numbers(np.asarray(X))
+            given = np.asarray(X)
+            if given.dtype.kind not in "biuf":
+                raise data_error("rows", "numbers", f"values of type {given.dtype}")
+            rows = given.reshape(len(given), -1) if given.ndim > 2 else given
+            if rows.ndim != 2 or rows.shape[1] != self.n_features:
+                raise data_error("rows", f"(N, {self.n_features}), one row for each prediction", f"shape {given.shape}")
+            rows = rows.view()
+            rows.flags.writeable = False  # they are the caller's
+            names = self.feature_names
+            raw = Raw("rows", rows, None, None, "row {}".format, "row {}".format, lambda j: f"column {shown(names[j])}")
         if notes is None:
             for note in collected:
                 warnings.warn(note, stacklevel=3)
         return self._ready(raw)
-
-    def _raw_of_numbers(self, X: Array) -> Raw:
-        names = self.feature_names
-        if X.dtype.kind not in "biuf":
-            raise data_error("rows", "numbers", f"values of type {X.dtype}")
-        rows = X.reshape(len(X), -1) if X.ndim > 2 else X
-        if rows.ndim != 2 or rows.shape[1] != self.n_features:
-            raise data_error("rows", f"(N, {self.n_features}), one row for each prediction", f"shape {X.shape}")
-        rows = rows.view()
-        rows.flags.writeable = False  # they are the caller's
-        return Raw("rows", rows, None, None, "row {}".format, "row {}".format, lambda j: f"column {shown(names[j])}")
 
     def read(
         self, path: str | Path, with_labels: bool = True, notes: list[str] | None = None
     ) -> tuple[Array, Array | None]:
         """Return the rows of a file (a table, npz, npy, IDX or CIFAR-10) as the network takes them.
 
-        Args:
-            path: the file.
-            with_labels: whether its labels are looked at.
-            notes: as of `transform`.
-
         Returns:
-            X (N, D) in the network's float type; y (N,) class indices, or None if the file has no labels or they are
-            not looked at.
+            X (N, D) in the network's float type; y (N,) class indices, or None if the file has no labels or
+            `with_labels` is false. `notes` gets what it does in `transform`.
 
         Raises:
             DataError: for any error in the file, or if it does not fit the training's.
         """
         labels: Labelling = "taken" if with_labels else "left"
-        raw = read_split(str(path), self.form, self.n_features, labels, [] if notes is None else notes)
+        collected: list[str] = [] if notes is None else notes
+        raw = read_split(str(path), self.form, self.n_features, labels, collected, seed=0, part=0)
         X = self._ready(raw)
         if raw.labels is None:
             return X, None
         without = np.flatnonzero(raw.labels.codes == MISSING)
         if len(without):
             raise data_error(raw.place(int(without[0])), "a label in every row", "no label")
-        return X, class_indices(raw.labels, self.classes, raw.label_place)
+        return X, raw.labels.indices(self.classes, raw.label_place)
 
     def rows(self, raw: Raw) -> ArrayRows:
         """Return a source's rows, without missing cells, as the solver takes them.
@@ -170,10 +134,10 @@ class Preparation:
             DataError: for a missing cell without a mean to fill it, or a number that is not finite.
         """
         if self.form is not None:
-            raw = fill(raw, self.fill, [])
+            raw = raw.filled(self.fill, [])
         in_place = raw.X.dtype == self.dtype and raw.X.flags.writeable and raw.X.flags.c_contiguous
         out = raw.X if in_place else np.empty(raw.X.shape, self.dtype)
-        with finite(raw, self.dtype):
+        with raw.finite(self.dtype):
             ScaledRows(raw.X, self.scaling).scale_all(self.dtype, out)
         return out
 
@@ -181,26 +145,16 @@ class Preparation:
         """Return what `from_stored` needs beside the arrays, for JSON."""
         table = None
         if form := self.form:
-            reading = form.reading
-            table = {
-                "names": list(form.names) if form.names else None,
-                "width": form.width,
-                "label": form.label,
-                "features": list(form.features),
-                "categories": [[position, list(values)] for position, values in form.categories.items()],
-                "unseen": form.unseen,
-                "separator": reading.separator,
-                "decimal": reading.decimal,
-                "encoding": reading.encoding,
-                "missing_values": list(reading.missing_values),
-                "header": reading.header,
-            }
+            table = {key: getattr(form, key) for key in ("names", "width", "label", "features", "categories", "unseen")}
+            table["categories"] = [list(entry) for entry in form.categories.items()]
+            stored = ("separator", "decimal", "encoding", "missing_values", "header")
+            table |= {key: getattr(form.reading, key) for key in stored}
         return {
-            "classes": list(self.classes),
+            "classes": self.classes,
             "scale": self.method,
             "missing": self.missing,
             "dtype": self.dtype.name,
-            "image_shape": list(self.image_shape) if self.image_shape else None,
+            "image_shape": self.image_shape,
             "table": table,
         }
 
@@ -217,29 +171,36 @@ class Preparation:
             ValueError: for anything that is missing, of another type, or does not fit the rest.
         """
         _take({"preparation": header}, "preparation", lambda value: isinstance(value, dict), "an object")
-        classes = _take(header, "classes", _are_labels, "two or more distinct labels, all text or all integers")
-        method = _take(header, "scale", METHODS.__contains__, f"one of {METHODS}")
-        missing = _take(header, "missing", MISSING_POLICIES.__contains__, f"one of {MISSING_POLICIES}")
-        dtype = _take(header, "dtype", ("float32", "float64").__contains__, "float32 or float64")
-        center = _take(arrays, "data/center", _is_vector, "finite float64 numbers")
-        D = len(center)
+        D = np.size(arrays.get("data/center", ()))
+
+        def is_vector(array: Any) -> bool:
+            is_float = array is not None and array.dtype == np.float64 and array.shape == (D,)
+            return is_float and D > 0 and bool(np.isfinite(array).all())
+
+        def are_labels(values: Any) -> bool:
+            return (_are(str, values) or _are(int, values)) and len(set(values)) == len(values) > 1
 
         def is_scale(scale: Any) -> bool:
-            return _is_vector(scale) and len(scale) == D and bool((np.abs(scale) >= np.finfo(np.float64).tiny).all())
+            return is_vector(scale) and bool((np.abs(scale) >= np.finfo(np.float64).tiny).all())
 
         def are_means(means: Any) -> bool:
-            return means is None or (_is_vector(means) and len(means) == D and missing == "mean")
+            return means is None or (is_vector(means) and missing == "mean")
 
         def is_shape(sides: Any) -> bool:
             whole = _are(int, sides) and 2 <= len(sides) <= 3 and min(sides) > 0
             return sides is None or (whole and math.prod(sides) == D)
 
+        classes = _take(header, "classes", are_labels, "two or more distinct labels, all text or all integers")
+        method = _take(header, "scale", METHODS.__contains__, f"one of {METHODS}")
+        missing = _take(header, "missing", MISSING_POLICIES.__contains__, f"one of {MISSING_POLICIES}")
+        dtype = _take(header, "dtype", ("float32", "float64").__contains__, "float32 or float64")
+        center = _take(arrays, "data/center", is_vector, "finite float64 numbers")
         scale = _take(arrays, "data/scale", is_scale, f"{D} finite float64 numbers, none 0")
         means = _take(arrays, "data/fill", are_means, f"{D} finite float64 numbers, for missing: mean")
         shape = _take(header, "image_shape", is_shape, f"2 or 3 sides whose product is {D}")
-        table = _take(header, "table", lambda value: value is None or isinstance(value, dict), "an object")
-        form = None if table is None else _table_form(table, D)
         shape = None if shape is None else tuple(shape)
+        table = _take(header, "table", lambda value: value is None or isinstance(value, dict), "an object")
+        form = None if table is None else _table_form({"unseen": "none", **table}, D)
         return cls(tuple(classes), Scaling(center, scale), method, missing, means, form, shape, np.dtype(dtype))
 
     def __repr__(self) -> str:
@@ -247,40 +208,9 @@ class Preparation:
         return f"Preparation({kind} of {self.n_features:,} features, {len(self.classes)} classes, scale={self.method})"
 
 
-def fill(raw: Raw, means: Array | None, notes: list[str]) -> Raw:
-    """Return rows with the means (D,) in place of NaN, in `raw.X` itself if it may be written to; note their number.
-
-    Raises:
-        DataError: for a NaN, if there are no means.
-    """
-    missing = np.isnan(raw.X)
-    if not missing.any():
-        return raw
-    if means is None:
-        row, column = map(int, np.argwhere(missing)[0])
-        place = f"{raw.place(row)}: {raw.feature(column)}"
-        raise data_error(place, "a number", "a missing cell", "the model has no means to fill it")
-    X = raw.X if raw.X.flags.writeable else raw.X.copy()
-    np.copyto(X, means, where=missing)
-    rows = counted(int(missing.any(axis=1).sum()), "row")
-    notes.append(f"{raw.name}: missing cells filled with the means of the training rows: {rows}")
-    return replace(raw, X=X)
-
-
-@contextmanager
-def finite(raw: Raw, dtype: np.dtype[Any]) -> Iterator[None]:
-    """Turn a `NotFiniteError` into a DataError: a NaN, an infinity, or too large for the network's floats."""
-    try:
-        yield
-    except NotFiniteError as error:
-        place = f"{raw.place(error.row)}: {raw.feature(error.column)}"
-        found = f"{error.value:g}"
-        raise data_error(place, f"a finite number that {dtype} holds, also scaled", found) from None
-
-
-def _take(stored: Mapping[str, Any], key: str, is_good: Callable[[Any], Any], expected: str, absent: Any = None) -> Any:
-    """Return a value of a model file; raise ValueError if it is not good."""
-    value = stored.get(key, absent)
+def _take(stored: Mapping[str, Any], key: str, is_good: Callable[[Any], Any], expected: str) -> Any:
+    """Return a value of a model file, None if it is absent; raise ValueError if it is not good."""
+    value = stored.get(key)
     if not is_good(value):
         raise ValueError(f"{key}: {expected_got(expected, shown(str(value)))}")
     return value
@@ -292,8 +222,7 @@ def _table_form(table: Mapping[str, Any], D: int) -> TableForm:
     label = _take(table, "label", lambda at: at is None or (type(at) is int and 0 <= at < width), "a position")
 
     def are_features(at: Any) -> bool:
-        ascending = _are(int, at) and at and at[0] >= 0 and at[-1] < width and all(a < b for a, b in pairwise(at))
-        return bool(ascending) and label not in at
+        return _are(int, at) and all(a < b for a, b in pairwise((-1, *at, width))) and label not in at
 
     def are_categories(entries: Any) -> bool:
         if not _are(list, entries) or not all(len(entry) == 2 and _are(str, entry[1]) for entry in entries):
@@ -303,34 +232,23 @@ def _table_form(table: Mapping[str, Any], D: int) -> TableForm:
         return once and all(values and len(set(values)) == len(values) for _, values in entries)
 
     features = _take(table, "features", are_features, "ascending positions other than the label's")
-    categories = dict(_take(table, "categories", are_categories, "[position of a feature, its distinct values], ..."))
-    unseen = _take(table, "unseen", ("none", "error").__contains__, "none or error", "none")
-    known = {position: tuple(values) for position, values in categories.items()}
-    form = TableForm(names and unique_names(names), width, label, tuple(features), known, _reading(table), unseen)
+    entries = _take(table, "categories", are_categories, "[position of a feature, its distinct values], ...")
+    categories = {position: tuple(values) for position, values in entries}
+    unseen = _take(table, "unseen", ("none", "error").__contains__, "none or error")
+    reading = _READING_0_1
+    if "header" in table:
+        header = _take(table, "header", lambda value: isinstance(value, bool), "true or false")
+        mark = _take(table, "separator", lambda v: v is None or (isinstance(v, str) and len(v) == 1), "a character")
+        decimal = _take(table, "decimal", (None, ".", ",").__contains__, "a point or a comma")
+        encoding = _take(table, "encoding", lambda value: isinstance(value, str), "a name")
+        missing = _take(table, "missing_values", lambda values: _are(str, values), "texts")
+        reading = Reading(mark, decimal, encoding, header, tuple(missing))
+    form = TableForm(names and unique_names(names), width, label, tuple(features), categories, reading, unseen)
     if len(form.origins) != D:
         raise ValueError(f"table: {expected_got(f'{D} features', str(len(form.origins)))}")
     return form
 
 
-def _reading(table: Mapping[str, Any]) -> Reading:
-    if "header" not in table:  # a model of version 0.1
-        return READING_0_1
-    header = _take(table, "header", lambda value: isinstance(value, bool), "true or false")
-    mark = _take(table, "separator", lambda v: v is None or (isinstance(v, str) and len(v) == 1), "a character")
-    decimal = _take(table, "decimal", (None, ".", ",").__contains__, "a point or a comma")
-    encoding = _take(table, "encoding", lambda value: isinstance(value, str), "a name", "utf-8")
-    missing = _take(table, "missing_values", lambda values: _are(str, values), "texts", list(MISSING_VALUES))
-    return Reading(mark, decimal, encoding, header, tuple(missing))
-
-
-def _is_vector(array: Any) -> bool:
-    good = array is not None and array.dtype == np.float64 and array.ndim == 1
-    return good and len(array) > 0 and bool(np.isfinite(array).all())
-
-
 def _are(kind: type, values: Any) -> bool:
-    return isinstance(values, list) and all(type(value) is kind for value in values)
-
-
-def _are_labels(values: Any) -> bool:
-    return (_are(str, values) or _are(int, values)) and len(values) > 1 and len(set(values)) == len(values)
+    """Check for a list in JSON, or the tuple that it was, of values of one type."""
+    return isinstance(values, list | tuple) and all(type(value) is kind for value in values)

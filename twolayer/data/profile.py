@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -40,32 +40,21 @@ _DATE_FORMS = ("%d %b %Y", "%b %d %Y", "%B %d, %Y", "%b %d, %Y", "%d-%b-%Y", "%d
 
 @dataclass(eq=False)
 class Profile:
-    """What a column looks like, and what it is taken for.
+    """What a column looks like, and what it is taken for."""
 
-    Attributes:
-        position: in the table.
-        name: of the column; its position in a table without a header.
-        missing: number of missing cells.
-        distinct: different values, equal ones counted once, missing cells left out.
-        is_number: whether every cell that is there is a number or a boolean.
-        is_whole: whether every one is a whole number.
-        counts: how often each value occurs; empty above `MAX_VALUES` of them, or for many fractions.
-        sample: some of the different values of a column of texts, as they are written.
-        data: (N,) its numbers, NaN where missing; or the codes of its texts, empty where those are too many.
-        use, why: what the column is taken for, and the reason.
-    """
-
-    position: int
-    name: str
-    missing: int
-    distinct: int
-    is_number: bool
-    is_whole: bool
-    counts: dict[str, int]
-    sample: list[str]
-    data: Array
-    use: Use = "number"
-    why: str = ""
+    position: int  # in the table
+    name: str  # of the column; its position in a table without a header
+    missing: int  # number of missing cells
+    distinct: int  # different values, equal ones counted once, missing cells left out
+    is_number: bool  # whether every cell that is there is a number or a boolean
+    is_whole: bool  # whether every one is a whole number
+    counts: dict[str, int]  # how often each value occurs; empty above `MAX_VALUES` of them, or for many fractions
+    sample: list[str]  # some of the different values of a column of texts, as they are written
+    data: Array  # (N,) its numbers, NaN where missing; or the codes of its texts, empty where those are too many
+    use: Use = "number"  # what the column is taken for
+    why: str = ""  # the reason
+    points: float = 0  # the more, the likelier it is the label
+    signs: str = ""  # what speaks for it as the label; "" if it cannot be
 
 
 def _profile(column: Any, at: int, name: str, reading: Reading, decimal: str) -> Profile:
@@ -90,35 +79,18 @@ def _profile(column: Any, at: int, name: str, reading: Reading, decimal: str) ->
     return Profile(at, name, missing, len(few), False, False, few, sample, labels.codes)
 
 
-class Candidate(NamedTuple):
-    """A column that may be the label; the more points, the likelier."""
-
-    profile: Profile
-    points: float
-    why: str
-
-
 @dataclass(frozen=True)
 class TableGuess:
-    """What the columns of a table are taken for.
-
-    Attributes:
-        opened, rows: the table, and the number of its rows.
-        columns, label: all of them, and the one of the label.
-        lacking: names of columns that the test rows do not have.
-        candidates: columns that may be the label, the likeliest first.
-        leaks: features that give the label away.
-        quantities: a sentence for each column of many numbers that is called like a label, or is the last.
-    """
+    """What the columns of a table are taken for."""
 
     opened: Opened
     rows: int
     columns: Sequence[Profile]
     label: Profile
-    lacking: Sequence[str]
-    candidates: Sequence[Candidate]
-    leaks: Sequence[Leak]
-    quantities: Sequence[str]
+    lacking: Sequence[str]  # names of columns that the test rows do not have
+    candidates: Sequence[Profile]  # columns that may be the label, the likeliest first
+    leaks: Sequence[Leak]  # features that give the label away
+    quantities: Sequence[str]  # a sentence for each column of many numbers that is called like a label, or is the last
 
     def of(self, use: Use) -> list[Profile]:
         """Return the columns taken for this."""
@@ -135,7 +107,7 @@ class TableGuess:
     @property
     def is_clear(self) -> bool:
         """True if the first candidate leaves no doubt."""
-        points = [candidate.points for candidate in self.candidates]
+        points = [profile.points for profile in self.candidates]
         return len(points) == 1 or (bool(points) and points[0] - points[1] >= _CLEAR)
 
     @property
@@ -149,13 +121,11 @@ class TableGuess:
 
 
 def guess_table(source: Any, label: str | None = None, test: Any = None, reading: Reading | None = None) -> TableGuess:
-    """Guess what the columns of a table are.
+    """Guess what the columns of a table, in a file or a frame, are.
 
     Args:
-        source: a path, or a data frame.
         label: the label's column by name or position; None guesses it.
         test: another source with test rows; a single column that it does not have is likely the label.
-        reading: how text is read, if not by the defaults.
 
     Raises:
         DataError: if no column can be the label, or none a feature; for a row that is too short or too long.
@@ -182,16 +152,14 @@ def guess_table(source: Any, label: str | None = None, test: Any = None, reading
             title = f"{shown(chosen.name)}, a quantity with {chosen.distinct:,} different numbers"
             raise data_error(where, "a label of classes", title, way)
     elif candidates:
-        chosen = candidates[0].profile
-        chosen.why = f"a guess, {candidates[0].why}; --label NAME sets it"
+        chosen = candidates[0]
+        chosen.why = f"a guess, {chosen.signs}; --label NAME sets it"
     else:
         found = "no column that repeats few values" + f", but quantities: {some(quantities, 3)}" * bool(quantities)
         raise data_error(where, "a label", found, "this program classifies: --label NAME names a column of classes")
     if chosen.distinct < 2:
         found = f"{shown(chosen.name)} with {chosen.distinct}"
-        hint = (
-            f"{counted(chosen.missing, 'row')} without a label; to keep a class such as 'NA', set data.missing_values"
-        )
+        hint = f"{counted(chosen.missing, 'row')} without a label; a class such as 'NA' needs data.missing_values"
         raise data_error(where, "a label of two classes or more", found, hint if chosen.missing else "")
     for profile in profiles:
         if profile is not chosen:
@@ -229,8 +197,7 @@ def _find(where: str, profiles: Sequence[Profile], label: str) -> Profile:
     raise data_error(where, f"one of {some(names)}", f"column {shown(label)}", did_you_mean(label, names))
 
 
-def _candidates(profiles: Sequence[Profile], rows: int, lacking: Sequence[str]) -> list[Candidate]:
-    found = []
+def _candidates(profiles: Sequence[Profile], rows: int, lacking: Sequence[str]) -> list[Profile]:
     for at, profile in enumerate(profiles):
         if not _may_be_label(profile, rows):
             continue
@@ -239,11 +206,11 @@ def _candidates(profiles: Sequence[Profile], rows: int, lacking: Sequence[str]) 
             (_points_of_name(profile), "by its name"),
             (2, "the last column") if at == len(profiles) - 1 else (at == 0, "the first column"),
         ]
-        points = sum(points for points, _ in signs) + (not profile.is_number)
-        points += 1.5 if profile.distinct <= 10 else 1 if profile.distinct <= 30 else 0
+        profile.points = sum(points for points, _ in signs) + (not profile.is_number)
+        profile.points += 1.5 if profile.distinct <= 10 else 1 if profile.distinct <= 30 else 0
         reasons = [reason for points, reason in signs if points]
-        found.append(Candidate(profile, points, ", ".join([*reasons, f"{profile.distinct} different values"])))
-    return sorted(found, key=lambda candidate: -candidate.points)
+        profile.signs = ", ".join([*reasons, f"{profile.distinct} different values"])
+    return sorted((profile for profile in profiles if profile.signs), key=lambda profile: -profile.points)
 
 
 def _points_of_name(profile: Profile) -> float:
@@ -310,15 +277,10 @@ def _reads_as_date(text: str) -> bool:
     text = clean(text)[:40]
     if not any(c.isdigit() for c in text) or len(text) < 6 or number_of(text) is not None:
         return False
-    for mark in "/.-":
-        parts = text.split()[0].split(mark)
-        if len(parts) == 3 and all(part.isdigit() and len(part) <= 4 for part in parts):
-            return True
-    with suppress(ValueError):
-        datetime.fromisoformat(text)
+    parts = text.split()[0].replace("/", ".").replace("-", ".").split(".")
+    if len(parts) == 3 and all(part.isdigit() and len(part) <= 4 for part in parts):
         return True
-    for form in _DATE_FORMS:
+    for form in ("", *_DATE_FORMS):
         with suppress(ValueError):
-            datetime.strptime(text, form)
-            return True
+            return bool(datetime.strptime(text, form) if form else datetime.fromisoformat(text))
     return False

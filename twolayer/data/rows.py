@@ -4,8 +4,9 @@ Scaling: (x - center) / scale for each feature, fitted on training rows alone, i
 
 import copy
 import mmap
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from twolayer.data.columns import canonical, number_of
 from twolayer.network.model import Array
-from twolayer.utils.text import data_error, did_you_mean, shown, some
+from twolayer.utils.text import counted, data_error, did_you_mean, shown, some
 
 Label = str | int
 Place = Callable[[int], str]
@@ -27,15 +28,10 @@ _BLOCK = 1 << 16  # rows
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """The labels of N rows.
+    """The labels of N rows."""
 
-    Attributes:
-        codes: (N,) indices into `values`; `MISSING` where a row has no label.
-        values: the distinct labels in ascending order.
-    """
-
-    codes: NDArray[np.integer[Any]]
-    values: tuple[Label, ...]
+    codes: NDArray[np.integer[Any]]  # (N,) indices into `values`; `MISSING` where a row has no label
+    values: tuple[Label, ...]  # the distinct labels in ascending order
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -49,6 +45,31 @@ class Labels:
         index |= {str(value): at for at, value in enumerate(known)}
         codes = np.array([*(index.get(str(value), MISSING) for value in self.values), MISSING], np.int32)[self.codes]
         return codes, np.flatnonzero((codes == MISSING) & (self.codes != MISSING))
+
+    def indices(self, classes: Sequence[Label], place: Place) -> Array:
+        """Return the labels, none missing, as indices into the training's classes, (N,) in the smallest unsigned type.
+
+        Raises:
+            DataError: for a label that is not among `classes`.
+        """
+        codes, unknown = self.among(classes)
+        if len(unknown):
+            row = int(unknown[0])
+            value = self.values[self.codes[row]]
+            hint = did_you_mean(str(value), map(str, classes))
+            raise data_error(place(row), f"a label known from training: {some(classes)}", f"label {shown(value)}", hint)
+        return codes.astype(np.min_scalar_type(len(classes) - 1))
+
+    def present(self, name: str) -> Self:
+        """Return the labels, none missing, with only those values that some row has; raise DataError if it is one."""
+        rows = np.bincount(self.codes, minlength=len(self.values))
+        kept = np.flatnonzero(rows)
+        if len(kept) < 2:
+            found = f"one, {shown(self.values[kept[0]])}"
+            raise data_error(name, "two or more classes", found, "is it the label's column?")
+        if len(kept) == len(rows):
+            return self
+        return type(self)(np.searchsorted(kept, self.codes), tuple(self.values[k] for k in kept))
 
 
 def labels_of_array(array: Array, name: str) -> Labels:
@@ -106,24 +127,9 @@ def near_equal_notes(values: Sequence[Label], name: str) -> list[str]:
     return [note] if pairs else []
 
 
-def class_indices(labels: Labels, classes: Sequence[Label], place: Place) -> Array:
-    """Return labels, none missing, as indices into the training's `classes`, (N,) in the smallest unsigned type.
-
-    Raises:
-        DataError: for a label that is not among `classes`.
-    """
-    codes, unknown = labels.among(classes)
-    if len(unknown):
-        row = int(unknown[0])
-        value = labels.values[labels.codes[row]]
-        hint = did_you_mean(str(value), map(str, classes))
-        raise data_error(place(row), f"a label known from training: {some(classes)}", f"label {shown(value)}", hint)
-    return codes.astype(np.min_scalar_type(len(classes) - 1))
-
-
-def row_type(n_rows: int) -> np.dtype[Any]:
-    """Return the type for numbers of rows: int32 where it holds them."""
-    return np.dtype(np.int32 if n_rows <= np.iinfo(np.int32).max else np.int64)
+def row_numbers(mask: NDArray[np.bool_]) -> RowNumbers:
+    """Return the numbers of the rows that a mask (N,) has, int32 where that holds them."""
+    return np.flatnonzero(mask).astype(np.int32 if len(mask) <= np.iinfo(np.int32).max else np.int64)
 
 
 Method = Literal["none", "center", "standardize", "max"]
@@ -134,20 +140,11 @@ _BLOCK_BYTES = 1 << 20  # of float64 at a time
 
 
 class NotFiniteError(ValueError):
-    """A NaN, an infinity or a number too large for the model's floats, at a row and column of what was scaled."""
-
-    def __init__(self, row: int, column: int, value: float) -> None:
-        super().__init__(f"row {row}, column {column}: {value}")
-        self.row, self.column, self.value = row, column, value
+    """A NaN, an infinity or a number too large for the model's floats; `args`: its row, column and value."""
 
 
 class Scaling:
-    """z = (x - center) / scale.
-
-    Args:
-        center: (D,) float64.
-        scale: (D,) float64, none of them 0.
-    """
+    """z = (x - center) / scale; both (D,) float64, no scale 0."""
 
     def __init__(self, center: Array, scale: Array) -> None:
         self.center = center
@@ -189,7 +186,6 @@ def fit_scaling(X: Array, method: Method, rows: RowNumbers | None = None) -> Sca
 
     Args:
         X: (M, D) numbers, in memory or mapped; read once, in blocks.
-        method: one of the four.
         rows: (N,) the training rows; None for all.
 
     Raises:
@@ -215,7 +211,11 @@ def fit_scaling(X: Array, method: Method, rows: RowNumbers | None = None) -> Sca
             if method == "standardize":
                 squares += np.einsum("ij,ij->j", block, block)
         if not (np.isfinite(total).all() and np.isfinite(squares).all() and np.isfinite(largest).all()):
-            raise _first_not_finite(X, rows, start, len(block))
+            block = _float64(X[part if rows is None else rows[part]])
+            bad = ~np.isfinite(block)
+            row, column = divmod(int(np.argmax(bad if bad.any() else np.abs(block))), D)
+            value = float(block[row, column])
+            raise NotFiniteError(start + row if rows is None else int(rows[start + row]), column, value)
     mean = total / count  # (D,) from the origin
     if method in ("center", "standardize"):
         center = origin + mean
@@ -235,39 +235,19 @@ def _float64(X: Array) -> Array:
         return X.astype(np.float64)
 
 
-def _first_not_finite(X: Array, rows: RowNumbers | None, start: int, count: int) -> NotFiniteError:
-    numbers = np.arange(start, start + count) if rows is None else rows[start : start + count]
-    block = _float64(X[numbers])
-    bad = ~np.isfinite(block)
-    at = np.argmax(bad if bad.any() else np.abs(block))
-    i, j = divmod(int(at), X.shape[1])
-    return NotFiniteError(int(numbers[i]), j, float(block[i, j]))
-
-
 @dataclass(frozen=True, eq=False)
 class Raw:
-    """Rows as a source has them.
+    """Rows as a source has them."""
 
-    Attributes:
-        name: the source, for messages.
-        X: (N, D) numbers of any type, in memory or mapped; NaN where a table's cell is missing.
-        labels: of the rows; None if the source has none.
-        image_shape: (height, width) or (height, width, colours) of a row that is a picture; otherwise None.
-        place, label_place: words for where row i, and its label, is.
-        feature: words for feature j.
-        spelling: how row i of a table writes feature j, or its label (None).
-        leaks: sentences on columns of a training table that give the label away.
-    """
-
-    name: str
-    X: Array
-    labels: Labels | None
-    image_shape: tuple[int, ...] | None
-    place: Place
-    label_place: Place
-    feature: Callable[[int], str]
-    spelling: Callable[[int, int | None], str] = lambda row, j: ""
-    leaks: Sequence[str] = ()
+    name: str  # the source, for messages
+    X: Array  # (N, D) numbers of any type, in memory or mapped; NaN where a table's cell is missing
+    labels: Labels | None  # of the rows; None if the source has none
+    image_shape: tuple[int, ...] | None  # (height, width[, colours]) of a row that is a picture, else None
+    place: Place  # words for where row i is
+    label_place: Place  # words for where its label is
+    feature: Callable[[int], str]  # words for feature j
+    spelling: Callable[[int, int | None], str] = lambda row, j: ""  # how a table's row writes feature j, or its label
+    leaks: Sequence[str] = ()  # sentences on columns of a training table that give the label away
 
     @property
     def mapped(self) -> bool:
@@ -277,13 +257,40 @@ class Raw:
             owner = owner.base
         return isinstance(owner, mmap.mmap)
 
+    def filled(self, means: Array | None, notes: list[str]) -> Self:
+        """Return the rows with the means (D,) in place of NaN, in X itself if it may be written to; note their number.
+
+        Raises:
+            DataError: for a NaN, if there are no means.
+        """
+        missing = np.isnan(self.X)
+        if not missing.any():
+            return self
+        if means is None:
+            row, column = map(int, np.argwhere(missing)[0])
+            place = f"{self.place(row)}: {self.feature(column)}"
+            raise data_error(place, "a number", "a missing cell", "the model has no means to fill it")
+        X = self.X if self.X.flags.writeable else self.X.copy()
+        np.copyto(X, means, where=missing)
+        rows = counted(int(missing.any(axis=1).sum()), "row")
+        notes.append(f"{self.name}: missing cells filled with the means of the training rows: {rows}")
+        return replace(self, X=X)
+
+    @contextmanager
+    def finite(self, dtype: np.dtype[Any]) -> Iterator[None]:
+        """Turn a `NotFiniteError` into a DataError: a NaN, an infinity, or too large for the network's floats."""
+        try:
+            yield
+        except NotFiniteError as error:
+            row, column, value = error.args
+            expected = f"a finite number that {dtype} holds, also scaled"
+            raise data_error(f"{self.place(row)}: {self.feature(column)}", expected, f"{value:g}") from None
+
 
 class ArrayRows:
-    """N rows of D features in an array (M, D) of floats that are ready for the model, in C order for speed.
+    """N rows of D features in an array X (M, D) of floats that are ready for the model, in C order for speed.
 
-    Args:
-        X: (M, D).
-        index: (N,) which of them, and in which order; None for all.
+    `index` (N,) says which of them, and in which order; None for all.
     """
 
     def __init__(self, X: Array, index: RowNumbers | None = None) -> None:

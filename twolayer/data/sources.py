@@ -24,13 +24,12 @@ from twolayer.utils.text import as_data_error, data_error, some
 Source = Any
 """A path, a list of CIFAR-10 files, {"features": PATH, "labels": PATH}, {"generator": NAME, ...} or a data frame."""
 
-FEATURE_KEYS = ("X", "x", "features", "data", "images", "X_train", "x_train")
-LABEL_KEYS = ("y", "labels", "target", "y_train")
-# The arrays for validation (1) and test rows (2) in an npz that holds them beside the training rows.
-PART_KEYS = {
-    1: (("X_val", "x_val", "X_valid", "x_valid"), ("y_val", "y_valid")),
-    2: (("X_test", "x_test"), ("y_test",)),
-}
+# The names of features and labels in an npz: training rows (0), and those for validation (1) and test (2) beside them.
+PART_KEYS = (
+    (("X", "x", "features", "data", "images", "X_train", "x_train"), ("y", "labels", "target", "y_train")),
+    (("X_val", "x_val", "X_valid", "x_valid"), ("y_val", "y_valid")),
+    (("X_test", "x_test"), ("y_test",)),
+)
 
 
 def is_table(source: object) -> bool:
@@ -53,13 +52,7 @@ def read_training(
 
 
 def read_split(
-    source: Source,
-    form: TableForm | None,
-    n_features: int,
-    labels: Labelling,
-    notes: list[str],
-    seed: int = 0,
-    part: int = 0,
+    source: Source, form: TableForm | None, n_features: int, labels: Labelling, notes: list[str], seed: int, part: int
 ) -> Raw:
     """Return the rows of another source of the same kind as the training's: `form`, or None, and D features.
 
@@ -136,7 +129,14 @@ def read_arrays(source: Any, seed: int, part: int, need_labels: bool) -> tuple[s
     if format_of(path) == "cifar":
         return str(path), *_read_cifar(paths), str(path)
     if format_of(path) == "npz":
-        return _pick(path, need_labels, part)
+        arrays, names = read_npz(path), PART_KEYS[part]
+        if not any(key in arrays for key in names[0]):  # it holds no rows for this part alone
+            names = PART_KEYS[0]
+        found, targets = ([key for key in keys if key in arrays] for keys in names)
+        if len(found) != 1 or len(targets) > 1 or (need_labels and not targets):
+            expected = f"one of {some(names[0])}" + f", and one of {some(names[1])}" * need_labels
+            raise data_error(path, expected, f"arrays {some(arrays)}")
+        return str(path), arrays[found[0]], arrays[targets[0]] if targets else None, f"{path} ({''.join(targets)})"
     if need_labels:
         raise data_error(path, "{features: FILE, labels: FILE}", "features without labels")
     return str(path), _one_array(path), None, ""
@@ -154,55 +154,35 @@ def _one_array(path: Path) -> Array:
     return _read_idx(path)
 
 
-def _pick(path: Path, need_labels: bool, part: int) -> tuple[str, Array, Array | None, str]:
-    """Return the arrays in an npz: those of the part if it has them, such as x_test, otherwise the others."""
-    arrays = read_npz(path)
-    names = PART_KEYS.get(part, (FEATURE_KEYS, LABEL_KEYS))
-    if not any(key in arrays for key in names[0]):
-        names = FEATURE_KEYS, LABEL_KEYS
-    features = [key for key in names[0] if key in arrays]
-    labels = [key for key in names[1] if key in arrays]
-    if len(features) != 1 or len(labels) > 1 or (need_labels and not labels):
-        expected = f"one of {some(names[0])}" + f", and one of {some(names[1])}" * need_labels
-        raise data_error(path, expected, f"arrays {some(arrays)}")
-    return str(path), arrays[features[0]], arrays[labels[0]] if labels else None, f"{path} ({''.join(labels)})"
-
-
 _MAX_AXES = 8
+_CIFAR_ROW = 1 + 3 * 32 * 32  # bytes
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
 def _read_idx(path: Path) -> NDArray[Any]:
     """Return the array in an IDX file, plain (then mapped and read-only) or gzipped; raises DataError."""
-    if is_gzipped(path):
-        content = read_bytes(path)
-        dtype, shape = _header(content[: 4 + 4 * _MAX_AXES], len(content), path)
-        return np.frombuffer(content, dtype, offset=4 + 4 * len(shape)).reshape(shape)
+    packed = is_gzipped(path)
+    content = read_bytes(path) if packed else b""
     with open_file(path) as file:
-        dtype, shape = _header(file.read(4 + 4 * _MAX_AXES), file.seek(0, 2), path)
-        return map_array(file, dtype, shape, offset=4 + 4 * len(shape))
-
-
-def _header(start: bytes, size: int, path: Path) -> tuple[np.dtype[Any], tuple[int, ...]]:
-    """Return type and shape, if a file of `size` bytes holds just that."""
-    magic = start[:4].ljust(4, b"\0")
-    zeros, kind, n_axes = magic[:2], magic[2], magic[3]
-    if zeros != b"\0\0" or kind not in _TYPES or not 0 < n_axes <= _MAX_AXES:
-        expected = "an IDX file: 0x00000803 (images of bytes), 0x00000801 (labels) or another IDX type"
-        raise data_error(path, expected, f"magic number 0x{start[:4].hex()}")
-    shape = tuple(int.from_bytes(start[at : at + 4], "big") for at in range(4, 4 + 4 * n_axes, 4))
-    dtype = np.dtype(_TYPES[kind])
-    announced, there = math.prod(shape) * dtype.itemsize, max(size - 4 - 4 * n_axes, 0)
-    if announced != there:
-        times = " x ".join(f"{length:,}" for length in shape)
-        raise data_error(path, f"{announced:,} bytes of data, as its header announces {times}", f"{there:,}")
-    if not announced:
-        raise data_error(path, "at least one row of at least one number", f"axes of {shape}")
-    return dtype, shape
-
-
-_SIDE, _COLOURS, _CLASSES = 32, 3, 10
-_ROW_BYTES = 1 + _COLOURS * _SIDE * _SIDE
+        start, size = content[: 4 + 4 * _MAX_AXES], len(content)
+        if not packed:
+            start, size = file.read(4 + 4 * _MAX_AXES), file.seek(0, 2)
+        magic = start[:4].ljust(4, b"\0")
+        zeros, kind, n_axes = magic[:2], magic[2], magic[3]
+        if zeros != b"\0\0" or kind not in _TYPES or not 0 < n_axes <= _MAX_AXES:
+            expected = "an IDX file: 0x00000803 (images of bytes), 0x00000801 (labels) or another IDX type"
+            raise data_error(path, expected, f"magic number 0x{start[:4].hex()}")
+        shape = tuple(int.from_bytes(start[at : at + 4], "big") for at in range(4, 4 + 4 * n_axes, 4))
+        dtype, offset = np.dtype(_TYPES[kind]), 4 + 4 * n_axes
+        announced, there = math.prod(shape) * dtype.itemsize, max(size - offset, 0)
+        if announced != there:
+            times = " x ".join(f"{length:,}" for length in shape)
+            raise data_error(path, f"{announced:,} bytes of data, as its header announces {times}", f"{there:,}")
+        if not announced:
+            raise data_error(path, "at least one row of at least one number", f"axes of {shape}")
+        if packed:
+            return np.frombuffer(content, dtype, offset=offset).reshape(shape)
+        return map_array(file, dtype, shape, offset)
 
 
 def _read_cifar(paths: Sequence[Path]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -210,17 +190,16 @@ def _read_cifar(paths: Sequence[Path]) -> tuple[NDArray[np.uint8], NDArray[np.ui
     parts = []
     for path in paths:
         content = read_bytes(path)
-        if not content or len(content) % _ROW_BYTES:
-            expected = f"CIFAR-10's binary version: rows of {_ROW_BYTES:,} bytes, at least one"
+        if not content or len(content) % _CIFAR_ROW:
+            expected = f"CIFAR-10's binary version: rows of {_CIFAR_ROW:,} bytes, at least one"
             raise data_error(path, expected, f"{len(content):,} bytes")
-        rows = np.frombuffer(content, np.uint8).reshape(-1, _ROW_BYTES)
+        rows = np.frombuffer(content, np.uint8).reshape(-1, _CIFAR_ROW)
         row = int(rows[:, 0].argmax())
-        if rows[row, 0] >= _CLASSES:
+        if rows[row, 0] > 9:
             raise data_error(f"{path}, row {row}", "0 to 9", f"label {rows[row, 0]}", "CIFAR-100 has another form")
         parts.append(rows)
-    planes = [rows[:, 1:].reshape(-1, _COLOURS, _SIDE, _SIDE) for rows in parts]
-    images = np.empty((sum(map(len, parts)), _SIDE, _SIDE, _COLOURS), np.uint8)
-    np.concatenate([each.transpose(0, 2, 3, 1) for each in planes], out=images)
+    images = np.empty((sum(map(len, parts)), 32, 32, 3), np.uint8)
+    np.concatenate([rows[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1) for rows in parts], out=images)
     return images, np.concatenate([rows[:, 0] for rows in parts])
 
 

@@ -4,26 +4,15 @@ Files and frames come through the same functions here, so that they give the sam
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twolayer.data.columns import (
-    ColumnChoice,
-    Labelling,
-    Reading,
-    TableForm,
-    canonical,
-    clean,
-    find_columns,
-    form_of_header,
-    number_of,
-    plain_number,
-)
-from twolayer.data.csv_reader import CsvFile
+from twolayer.data.columns import ColumnChoice, Labelling, Reading, TableForm, canonical, clean, number_of, plain_number
+from twolayer.data.csv_reader import CsvFile, decide_header
 from twolayer.data.files import TABLES, format_of, table_format
 from twolayer.data.frames import Frame, frame_of, labels_of_column, numbers_of, read_frame
 from twolayer.data.rows import MAX_CLASSES, MISSING, Labels, Raw, near_equal_notes
@@ -82,8 +71,18 @@ def _encode(columns: Mapping[int, _Values], form: TableForm, opened: Opened, not
     for position in form.features:
         column = columns[position]
         if isinstance(column, Labels):
-            codes = _known_codes(column, form, position, opened, notes)
-            parts.append((codes, len(form.categories[position])))
+            known, title = form.categories[position], form.title(position)
+            codes, unknown = column.among(known)
+            codes[unknown] = len(known)
+            if len(unknown):
+                met = list(dict.fromkeys(str(column.values[code]) for code in column.codes[unknown].tolist()))
+                if form.unseen == "error":
+                    expected = f"a category known from training: {some(known)}"
+                    place = f"{opened.place(int(unknown[0]))}: {title}"
+                    raise data_error(place, expected, shown(met[0]), did_you_mean(met[0], known))
+                cells = f"{counted(len(unknown), 'cell')} with a category that training did not have ({some(met, 4)})"
+                notes.append(f"{opened.where}: {title}: {cells}, taken as none of the known ones")
+            parts.append((codes, len(known)))
         else:
             parts.append((column, 0))
     X = np.zeros((n_rows, D))
@@ -103,24 +102,6 @@ def _encode(columns: Mapping[int, _Values], form: TableForm, opened: Opened, not
     return X
 
 
-def _known_codes(column: Labels, form: TableForm, position: int, opened: Opened, notes: list[str]) -> Array:
-    """Return (N,) the index of each row's category, the number of categories for an unknown one, -1 if missing."""
-    known = form.categories[position]
-    codes, unknown = column.among(known)
-    codes[unknown] = len(known)
-    if len(unknown):
-        values = list(dict.fromkeys(str(column.values[code]) for code in column.codes[unknown].tolist()))
-        if form.unseen == "error":
-            place = f"{opened.place(int(unknown[0]))}: {form.title(position)}"
-            expected = f"a category known from training: {some(known)}"
-            raise data_error(place, expected, shown(values[0]), did_you_mean(values[0], known))
-        notes.append(
-            f"{opened.where}: {form.title(position)}: {counted(len(unknown), 'cell')} with a category that "
-            f"training did not have ({some(values, 4)}), taken as none of the known ones"
-        )
-    return codes
-
-
 def read_training_table(
     source: Any, choice: ColumnChoice, reading: Reading, constant: str, unseen: str, notes: list[str]
 ) -> tuple[Raw, TableForm]:
@@ -133,7 +114,7 @@ def read_training_table(
     """
     opened = open_table(source, reading, choice.has_names)
     notes += opened.notes
-    form = form_of_header(opened.where, opened.names, opened.width, choice, notes)
+    form = choice.form_in(opened.where, opened.names, opened.width, notes)
     label = form.label
     assert label is not None
     places = {at: at for at in (*form.features, label)}
@@ -164,7 +145,7 @@ def read_training_table(
 
 def read_table(source: Any, form: TableForm, labels: Labelling, notes: list[str]) -> Raw:
     """Return a file, a frame or rows of cells (N, features) with a training table's columns; raises DataError."""
-    opened = _open_again(source, form)
+    opened = open_table(source, form.reading, form.names is not None, again=form)
     notes += opened.notes
     if isinstance(opened, Frame) and opened.names is None:  # rows of cells, the features in order
         if opened.width != len(form.features):
@@ -173,7 +154,7 @@ def read_table(source: Any, form: TableForm, labels: Labelling, notes: list[str]
         places = dict(zip(form.features, range(opened.width), strict=True))
     else:
         names = opened.names if form.names else None
-        places = find_columns(opened.where, form, names, opened.width, labels == "needed", notes)
+        places = form.places_in(opened.where, names, opened.width, labels == "needed", notes)
     if labels == "left" and form.label is not None:
         places.pop(form.label, None)
     return _raw(opened, _parse(opened, form, places, form.reading), form, places, notes)
@@ -189,7 +170,7 @@ def read_columns(
     """
     if form is None or format_of(path) not in TABLES:
         raise data_error(path, "a table whose columns have names", "a file of arrays", "leave --keep out")
-    opened = _open_again(path, replace(form, reading=replace(form.reading, missing_values=("",))))
+    opened = open_table(path, replace(form.reading, missing_values=("",)), form.names is not None, again=form)
     at_name = {name: at for at, name in enumerate(opened.names or map(str, range(opened.width)))}
     chosen = list(at_name) if list(names) == ["all"] else [clean(name) for name in names]
     if optional:
@@ -205,44 +186,28 @@ def read_columns(
     }
 
 
-def open_table(source: Any, reading: Reading, has_names: bool) -> Opened:
-    """Open a training table, a file or a frame, and decide whether it has a header.
+def open_table(source: Any, reading: Reading, has_names: bool, again: TableForm | None = None) -> Opened:
+    """Open a file or a frame and decide whether it has a header.
 
-    It must have one if the config calls a column by its name (`has_names`).
+    A training table must have one if the config calls a column by its name (`has_names`). Of another table, opened
+    `again`, `reading` has what training recorded; a model of version 0.1 recorded nothing, and the first line decides.
     """
-    opened = _open(source, reading, has_names)
-    if isinstance(opened, CsvFile):
-        opened.set_header(opened.decide_header(has_names))
-    return opened
-
-
-def _open(source: Any, reading: Reading, has_names: bool) -> Opened:
     if isinstance(source, Frame):
         return source
     if not isinstance(source, str | Path):
         return frame_of(source)
     path = Path(source)
-    form = table_format(path)
-    return CsvFile(path, reading) if form == "csv" else read_frame(path, form, reading, has_names)
-
-
-def _open_again(source: Any, form: TableForm) -> Opened:
-    """Open another table of the training's kind.
-
-    Whether it has a header is what training recorded; a model of version 0.1 recorded nothing, and the first line
-    decides.
-    """
-    opened = _open(source, form.reading, form.names is not None)
-    if isinstance(opened, Frame):
-        return opened
-    header = form.reading.header
-    if header is None:
+    kind = table_format(path)
+    if kind != "csv":
+        return read_frame(path, kind, reading, has_names)
+    opened = CsvFile(path, reading)
+    if again is None or reading.header is not None:
+        header = decide_header(str(path), opened.sample, reading, has_names, opened.notes, opened.decimal)
+    else:
         is_number = [number_of(cell, opened.decimal) is not None for cell in opened.first]
-        header = bool(set(form.names).intersection(opened.first)) if form.names else not any(is_number)
-        what = "names" if header else "a row of data"
-        opened.notes.append(
-            f"{opened.where}: the first line is taken for {what}; the model is of version 0.1 and has no record"
-        )
+        header = bool(set(again.names).intersection(opened.first)) if again.names else not any(is_number)
+        what = f"{path}: the first line is taken for {'names' if header else 'a row of data'}"
+        opened.notes.append(f"{what}; the model is of version 0.1 and has no record")
     opened.set_header(header)
     return opened
 
@@ -259,26 +224,21 @@ def _parse(opened: Opened, form: TableForm, places: Mapping[int, int], reading: 
     for position in numeric:
         values, bad = numbers_of(arrow.pop(places[position]), reading, opened.decimal)
         if bad is not None:
-            raise _no_number(opened, bad, places[position], form.title(position))
+            cell = opened.cell(bad, places[position]).strip()
+            plain = plain_number(cell)
+            expected, hint = "a number", "name the column in 'categorical' or 'ignore'"
+            if plain is not None:
+                is_point = cell.count(",") == 1 and "." not in cell
+                expected = f"a number written as {plain}"
+                hint = "if the comma is a decimal point, set data.decimal: ','" if is_point else ""
+            if opened.names is None and bad == 0:
+                hint = "if the first line holds names, set data.header: true"
+            raise data_error(f"{opened.place(bad)}: {form.title(position)}", expected, shown(cell), hint)
         columns[position] = np.where(np.isin(values, missing), np.nan, values) if missing else values
     for position, limit in most.items():
         name = f"{opened.where}: {form.title(position)}"
         columns[position] = labels_of_column(arrow[places[position]], reading, opened.decimal, name, limit)
     return columns
-
-
-def _no_number(opened: Opened, row: int, at: int, title: str) -> Exception:
-    cell = opened.cell(row, at).strip()
-    expected, hint = "a number", "name the column in 'categorical' or 'ignore'"
-    plain = plain_number(cell)
-    if plain is not None:
-        expected = f"a number written as {plain}"
-        hint = (
-            "if the comma is a decimal point, set data.decimal: ','" if cell.count(",") == 1 and "." not in cell else ""
-        )
-    if opened.names is None and row == 0:
-        hint = "if the first line holds names, set data.header: true"
-    return data_error(f"{opened.place(row)}: {title}", expected, shown(cell), hint)
 
 
 def _without_constant(columns: Mapping[int, _Values], form: TableForm, notes: list[str]) -> TableForm:
@@ -297,15 +257,9 @@ def _without_constant(columns: Mapping[int, _Values], form: TableForm, notes: li
     return replace(form, features=features, categories={at: () for at in form.categories if at in set(features)})
 
 
-@dataclass(frozen=True)
-class Leak:
-    """A column that predicts the label almost alone.
-
-    Attributes:
-        name: of the column.
-        accuracy: on held-out rows, by the most frequent label of each of its values or ranges.
-        is_copy: whether each of its values belongs to one label.
-    """
+class Leak(NamedTuple):
+    """A column that predicts the label almost alone, and its accuracy on held-out rows by the most frequent label of
+    each of its values or ranges; a copy, if each value belongs to one label."""
 
     name: str
     accuracy: float

@@ -210,8 +210,8 @@ class _Work:
         for path, answer in self._answers.items():
             try:
                 with explained(path, CANNOT_READ):
-                    found = cut(path, **self._format)
-                whole = {"input": found.sha256, **identity}
+                    pieces, digest = cut(path, **self._format)
+                whole = {"input": digest, **identity}
                 done = None
                 with suppress(TwoLayerError, OSError):
                     done = read_json(_record(answer)) == {**whole, "answer": sha256_of(answer)}
@@ -219,12 +219,12 @@ class _Work:
                     self._result.answers.append(answer)
                     self._result.skipped += 1
                     continue
-                key = sha256(json.dumps([whole, found.pieces]).encode()).hexdigest()[:16]
+                key = sha256(json.dumps([whole, pieces]).encode()).hexdigest()[:16]
                 parts = answer.with_name(f".{answer.name}.{key}.parts")
                 with explained(parts):
                     require_regular(parts, folder=True)
                     parts.mkdir(exist_ok=True)
-                each = _Input(path, answer, whole, found.pieces, parts, set())
+                each = _Input(path, answer, whole, pieces, parts, set())
                 each.missing = {i for i in range(len(each.pieces)) if not each.part(i).is_file()}
                 if not each.missing:
                     self._finish(each)
