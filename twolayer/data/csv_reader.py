@@ -206,13 +206,10 @@ def decide_header(
 
 
 def _is_header(first: list[str], rows: list[list[str]], missing: frozenset[str], decimal: str) -> tuple[bool, str]:
-    """Decide by a table's first record and some rows below it whether it holds names.
+    """Return whether a table's first record holds names, by it and some rows below; and why, "" where it is plain.
 
     Numbers are names only if they count the columns (0, 1, 2, ...), or if they rise by equal steps and the texts beside
     them, or without texts they themselves, never occur below. Texts are names unless they occur below or twice.
-
-    Returns:
-        The decision, and the reason where the first lines leave it open; "" where it is plain.
     """
     below = [[clean(row[at]) if at < len(row) else "" for row in rows] for at in range(len(first))]
     is_number = [number_of(cell, decimal) is not None for cell in first]

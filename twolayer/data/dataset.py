@@ -25,8 +25,7 @@ _MOST_COMPARED = 1 << 28  # bytes of two sources that are compared row by row
 def handle_missing(raw: Raw, policy: str, form: TableForm | None, notes: list[str]) -> tuple[Raw, RowNumbers]:
     """Return the rows of a source that can be used, and which of its rows they are; of arrays, all.
 
-    For `mean`, missing features stay NaN until they are filled, and rows without a label are dropped, as labels have no
-    mean.
+    For `mean`, missing features stay NaN until they are filled; rows without a label are dropped.
 
     Raises:
         DataError: for a missing cell that the policy does not allow, or if no row is left.
@@ -54,7 +53,7 @@ def handle_missing(raw: Raw, policy: str, form: TableForm | None, notes: list[st
     spelled = f"{shown(text)}, which data.missing_values lists" if text else "empty"
     first = f"the first at {raw.place(row)}: {'the label' if j is None else raw.feature(j)} is {spelled}"
     notes.append(f"{raw.name}: {len(bad) - len(kept):,} of {len(bad):,} rows dropped, each {lack}; {first}")
-    labels = raw.labels and replace(raw.labels, codes=raw.labels.codes[kept])
+    labels = None if raw.labels is None else replace(raw.labels, codes=raw.labels.codes[kept])
 
     def place(row: int) -> str:
         return raw.place(int(kept[row]))
@@ -86,7 +85,7 @@ class Split:
         return len(self.y)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """All rows of a run."""
 
@@ -107,11 +106,6 @@ class Dataset:
     def classes(self) -> tuple[Label, ...]:
         """The C labels in the order of the class indices."""
         return self.preparation.classes
-
-    def __repr__(self) -> str:
-        parts = {"train": self.train, "validation": self.validation, "test": self.test}
-        sizes = ", ".join(f"{name}={len(part):,}" for name, part in parts.items() if part is not None)
-        return f"Dataset({sizes}, {self.n_features:,} features, {len(self.classes)} classes)"
 
 
 def load_dataset(

@@ -27,7 +27,7 @@ ENDINGS: dict[str, Format] = {
 TEXT_ENDINGS = (".csv", ".tsv", ".txt", ".tab", ".data")
 TABLES: tuple[Format, ...] = ("csv", "parquet", "arrow", "excel")
 _TABLE_STARTS: dict[bytes, Format] = {b"PAR1": "parquet", b"ARROW1": "arrow"}
-_GZIP = b"\x1f\x8b"
+GZIP = b"\x1f\x8b"
 BOM = b"\xef\xbb\xbf"
 
 _PICKLE = "a pickle, which may run code when it is read", "write it with to_parquet or to_csv"
@@ -101,12 +101,6 @@ def digest_of(path: Path) -> str:
         return sha256_of(path)
 
 
-def is_gzipped(path: Path) -> bool:
-    """Return whether the file begins as gzip files do, whatever its name."""
-    with open_file(path) as file:
-        return file.read(2) == _GZIP
-
-
 def _open_zstd(packed: BinaryIO) -> Any:
     import pyarrow
 
@@ -114,7 +108,7 @@ def _open_zstd(packed: BinaryIO) -> Any:
 
 
 _PACKED: dict[bytes, tuple[str, Callable[[BinaryIO], Any]]] = {
-    _GZIP: ("gzip", gzip.open),
+    GZIP: ("gzip", gzip.open),
     b"BZh": ("bzip2", bz2.open),
     b"\xfd7zXZ\0": ("xz", lzma.open),
     b"\x28\xb5\x2f\xfd": ("zstd", _open_zstd),

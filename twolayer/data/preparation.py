@@ -25,7 +25,7 @@ MISSING_POLICIES = ("refuse", "drop", "mean")
 _READING_0_1 = Reading(missing_values=("", "NA", "N/A", "NaN", "nan", "NULL", "null", "?"))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Preparation:
     """From raw rows to the network's rows."""
 
@@ -128,11 +128,7 @@ class Preparation:
         return ScaledRows(raw.X, self.scaling)
 
     def _ready(self, raw: Raw) -> Array:
-        """Return rows as the network takes them, in `raw.X` itself if it may be written to.
-
-        Raises:
-            DataError: for a missing cell without a mean to fill it, or a number that is not finite.
-        """
+        """Return rows as the network takes them, in `raw.X` itself if it may be written to; raises DataError."""
         if self.form is not None:
             raw = raw.filled(self.fill, [])
         in_place = raw.X.dtype == self.dtype and raw.X.flags.writeable and raw.X.flags.c_contiguous
@@ -202,10 +198,6 @@ class Preparation:
         table = _take(header, "table", lambda value: value is None or isinstance(value, dict), "an object")
         form = None if table is None else _table_form({"unseen": "none", **table}, D)
         return cls(tuple(classes), Scaling(center, scale), method, missing, means, form, shape, np.dtype(dtype))
-
-    def __repr__(self) -> str:
-        kind = "table" if self.form else "image" if self.image_shape else "array"
-        return f"Preparation({kind} of {self.n_features:,} features, {len(self.classes)} classes, scale={self.method})"
 
 
 def _take(stored: Mapping[str, Any], key: str, is_good: Callable[[Any], Any], expected: str) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twolayer.data.columns import ColumnChoice, Labelling, Reading, TableForm, is_frame
-from twolayer.data.files import TABLES, format_of, is_gzipped, open_file, read_bytes
+from twolayer.data.files import GZIP, TABLES, format_of, open_file, read_bytes
 from twolayer.data.rows import Raw, labels_of_array
 from twolayer.network.model import Array
 from twolayer.utils.npy import map_array, read_npy, read_npz
@@ -115,8 +115,7 @@ def read_arrays(source: Any, seed: int, part: int, need_labels: bool) -> tuple[s
     """Return (name, X, y, name of the labels) of a source that is no table."""
     if isinstance(source, Mapping):
         if "generator" in source:
-            X, y, name = generate(source, seed, part)
-            return name, X, y, name
+            return generate(source, seed, part)
         if set(source) != {"features", "labels"}:
             raise data_error("source", "features and labels, or generator", f"keys {some(source)}")
         features, labels = Path(source["features"]), Path(source["labels"])
@@ -146,8 +145,6 @@ def _one_array(path: Path) -> Array:
     """Return the array in an IDX or .npy file, mapped where it is not compressed."""
     form = format_of(path)
     if form == "npy":
-        if is_gzipped(path):
-            raise data_error(path, "it unpacked, or an .npz", "a gzipped .npy file")
         return read_npy(path, mapped=True)
     if form in ("npz", "cifar"):
         raise data_error(path, "its name alone, not {features: ..., labels: ...}", "features and labels in one file")
@@ -161,12 +158,12 @@ _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E:
 
 def _read_idx(path: Path) -> NDArray[Any]:
     """Return the array in an IDX file, plain (then mapped and read-only) or gzipped; raises DataError."""
-    packed = is_gzipped(path)
-    content = read_bytes(path) if packed else b""
     with open_file(path) as file:
-        start, size = content[: 4 + 4 * _MAX_AXES], len(content)
-        if not packed:
-            start, size = file.read(4 + 4 * _MAX_AXES), file.seek(0, 2)
+        start, size = file.read(4 + 4 * _MAX_AXES), file.seek(0, 2)
+        packed = start.startswith(GZIP)
+        if packed:
+            content = read_bytes(path)
+            start, size = content[: 4 + 4 * _MAX_AXES], len(content)
         magic = start[:4].ljust(4, b"\0")
         zeros, kind, n_axes = magic[:2], magic[2], magic[3]
         if zeros != b"\0\0" or kind not in _TYPES or not 0 < n_axes <= _MAX_AXES:
@@ -229,8 +226,8 @@ def toy(rng: np.random.Generator, rows: int = 5, features: int = 4, classes: int
 GENERATORS: dict[str, Callable[..., tuple[Array, Array]]] = {"spiral": spiral, "toy": toy}
 
 
-def generate(source: Mapping[str, Any], seed: int, part: int) -> tuple[Array, Array, str]:
-    """Return the rows X (N, D), y (N,) of `{generator: NAME, ...}`, checked by the config, and its name.
+def generate(source: Mapping[str, Any], seed: int, part: int) -> tuple[str, Array, Array, str]:
+    """Return the name, X (N, D), y (N,) and again the name of `{generator: NAME, ...}`, checked by the config.
 
     Part 0 is for training, 1 for validation, 2 for test rows: each has random numbers of its own.
 
@@ -246,4 +243,4 @@ def generate(source: Mapping[str, Any], seed: int, part: int) -> tuple[Array, Ar
     if count < classes:
         raise data_error(where, "at least one row of each class", f"{count} rows for {classes} classes")
     X, y = GENERATORS[name](generator(seed, "generate", part), **given)
-    return X, y, where
+    return where, X, y, where
