@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.cases import MOMENTUM, REG, Work
+from twolayer.data.rows import ArrayRows
 from twolayer.network.model import Array, Params, flat_copy, flat_zeros
 from twolayer.network.optim import OPTIMIZERS
 from twolayer.network.settings import EngineName, SolverSettings
@@ -34,7 +35,8 @@ def twolayer_engine(engine_name: EngineName, work: Work) -> Ready:
     optimizer: str = "sgd" if work.case.optimizer == "sgd" else "momentum"
     slots = [flat_zeros(D, H, C, np.float32) for _ in range(OPTIMIZERS[optimizer].n_slots)]
     state = TrainingState(flat_copy(work.params), slots)
-    engine = make_engine(engine_name, state, SolverSettings(optimizer=optimizer, momentum=MOMENTUM, reg=REG), B)
+    settings = SolverSettings(optimizer=optimizer, momentum=MOMENTUM, reg=REG)
+    engine = make_engine(engine_name, state, settings, B, ArrayRows(work.X).limit())  # as `Solver` does
     chunk = chunk_steps(B, D, H, 4)
     rates = np.full(work.case.steps, work.case.learning_rate)
 

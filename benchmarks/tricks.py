@@ -41,7 +41,6 @@ TRICKS = {
     "tiles": Trick(Shape(64, 32, 10, 64), "products", {"TILES": 0, "CACHED_BYTES": 0, "PAGES": 0}),
     "tiles, larger products": Trick(Shape(784, 128, 10, 128), "products", {"CACHED_BYTES": 0, "PAGES": 0}),
     "fetching ahead": Trick(Shape(64, 32, 10, 64), "steps", {"AHEAD": 0}),
-    "updates in cache": Trick(Shape(784, 1024, 10, 512), "steps", {"PIECE": 1 << 40}),
     "bounds in place of norms": Trick(Shape(784, 128, 10, 128), "layers", {"BOUND": 0.0}),
     "exponentials in registers": Trick(Shape(64, 32, 10, 64), "layers", {"exp_of_nonpositive": np.exp}),
 }

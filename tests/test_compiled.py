@@ -20,7 +20,7 @@ from twolayer.network.optim import OPTIMIZERS
 from twolayer.network.schedules import SCHEDULES
 from twolayer.network.settings import SolverSettings
 from twolayer.solver.compiled import engine as compiled_engine
-from twolayer.solver.compiled import jit, layers, products, steps, updates
+from twolayer.solver.compiled import jit, layers, products, updates
 from twolayer.solver.compiled.jit import numba
 from twolayer.solver.compiled.layers import exp_of_nonpositive, log_of_at_least_one
 from twolayer.solver.engine import TrainingState
@@ -87,9 +87,9 @@ def test_whole_trainings_agree_under_every_schedule(schedule):
 
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("optimizer", updates.CODES)
-def test_updates_of_large_networks_piece_by_piece_are_the_numpy_engines(optimizer, dtype):
+def test_updates_of_networks_with_products_by_blas_are_the_numpy_engines(optimizer, dtype):
     D, H, C, B = 300, 230, 10, 64
-    assert D * H > steps.PIECE
+    assert B * D * H > products.TILES
     adaptive = optimizer in ("rmsprop", "adam", "adamw")
     rate = 1e-4 if adaptive else 0.1
     rng = np.random.default_rng(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -111,6 +112,17 @@ def test_rows_are_taken_sliced_and_chosen_alike(name):
     chosen.slice(1, 3, out[:2])
     np.testing.assert_allclose(out[:2], expected[[7, 1]], rtol=1e-6)
     np.testing.assert_array_equal(chosen.raw(np.array([1])), rows.X[[7]])
+
+
+def test_the_limit_is_above_all_rows_and_unknown_for_floats_yet_to_be_scaled():
+    for name, (rows, expected) in kinds_of_rows().items():
+        for each in (rows, rows.subset(np.array([3]))):
+            known = math.isfinite(each.limit())
+            assert known == (name not in ("scaled float64", "scaled big-endian")), name
+            assert each.limit() >= np.abs(expected).max()
+    signed = ScaledRows(np.array([[-128, 5]], np.int8), Scaling(np.array([100.0, 0]), np.array([2.0, 1])))
+    assert signed.limit() == 128
+    assert ArrayRows(np.array([[2.0, -7]])).limit() == 7
 
 
 @settings(deadline=None)

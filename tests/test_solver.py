@@ -367,6 +367,20 @@ def test_a_second_moment_that_overflows_is_a_divergence(problem, engine):
     assert same(solver.params, params)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_gradient_that_overflows_for_a_large_feature_is_a_divergence(problem, engine):
+    """The compiled engine looks at the gradient where the rows, read once, are too large to know that it is finite."""
+    params, X, y = problem
+    params = params.map(lambda array: array.astype(np.float32))
+    params.W1[0] = 0
+    X = X.astype(np.float32)
+    X[:, 0] = -3e38
+    solver = Solver(params._replace(W2=1000 * params.W2), X, y, engine=engine, batch_size=N // 2, epochs=1)
+    with pytest.raises(DivergedError, match=r"diverged at step 1: loss \d"):
+        list(solver)
+    assert solver.state.is_finite()
+
+
 def test_a_divergence_is_explained_by_rows_of_the_training_alone(problem):
     solver = Solver(*problem, batch_size=27, learning_rate=0.01, epochs=1)
     next(iter(solver.run()))

@@ -3,6 +3,7 @@
 Scaling: (x - center) / scale for each feature, fitted on training rows alone, in one pass over them."""
 
 import copy
+import math
 import mmap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -316,6 +317,10 @@ class ArrayRows:
         part.index = self._numbers(rows)
         return part
 
+    def limit(self) -> float:
+        """Return a number that no absolute value in the rows exceeds; infinity or NaN where it is not known."""
+        return float(max(self.X.max(), -self.X.min()))
+
     def raw(self, rows: NDArray[np.intp]) -> Array:
         """Return (B, D) the rows of these numbers as they are kept, e.g. pixels of a picture."""
         kept: Array = self.X[self._numbers(rows)]
@@ -343,6 +348,13 @@ class ScaledRows(ArrayRows):
 
     def slice(self, start: int, stop: int, out: Array) -> None:
         self.scaling.apply(self._consecutive(start, stop), out)
+
+    def limit(self) -> float:
+        """Return it for bytes and other integers, by their type; floats may be in a large file and are not read."""
+        if self.X.dtype.kind not in "iu":
+            return math.inf
+        ends = np.array([[np.iinfo(self.X.dtype).min], [np.iinfo(self.X.dtype).max]], np.float64)
+        return float((np.abs(ends - self.scaling.center) / np.abs(self.scaling.scale)).max())
 
     def scale_all(self, dtype: np.dtype[Any], out: Array | None = None) -> None:
         """Scale all rows, in blocks, into `out` (N, D) or, if it is None, only to see that they are finite.

@@ -40,13 +40,18 @@ from twolayer.utils.randomness import generator
 from twolayer.utils.text import did_you_mean, printable
 
 
-def make_engine(name: EngineName, state: TrainingState, settings: SolverSettings, batch_size: int) -> Engine:
-    """Make the engine called `name`; raise MissingExtraError if it is `numba` and the extra is not installed."""
+def make_engine(
+    name: EngineName, state: TrainingState, settings: SolverSettings, batch_size: int, limit: float = math.inf
+) -> Engine:
+    """Make the engine called `name`; raise MissingExtraError if it is `numba` and the extra is not installed.
+
+    No absolute value in the rows exceeds `limit`; the compiled engine is faster where it knows that.
+    """
     if name == "numpy":
         return NumpyEngine(state, settings, batch_size)
     from twolayer.solver.compiled.engine import NumbaEngine  # imports Numba, which takes a while
 
-    return NumbaEngine(state, settings, batch_size)
+    return NumbaEngine(state, settings, batch_size, limit)
 
 
 def _checked(given: dict[str, Any]) -> SolverSettings:
@@ -164,7 +169,8 @@ class Solver:
         """Make the engine, and the buffers for the rows of a chunk."""
         settings, (D, H, C) = self.settings, params.sizes
         batch_rows = min(settings.batch_size, self._n_rows)
-        self._engine = make_engine(settings.engine, self.state, settings, batch_rows)
+        limit = self._X.limit() if settings.engine == "numba" and isinstance(self._X, ArrayRows) else math.inf
+        self._engine = make_engine(settings.engine, self.state, settings, batch_rows, limit)
         self.steps_per_epoch = -(-self._n_rows // batch_rows)
         self.threads = 1 if settings.engine == "numba" else blas_threads(batch_rows, D, H, C)
         longest = chunk_steps(batch_rows, D, H, params.dtype.itemsize)

@@ -7,8 +7,8 @@ step is, for each shard:
     forward     Z1, A1 of the shard and its summand of the scores             (of Z1, where the features are sharded)
     barrier     wait for the other threads; the only wait of a step
     all_reduce  the sum of all summands, shard after shard; then the softmax   (ReLU and scores before it)
-    backward    dZ1, dW2, db1, db2 of the shard
-    update      dW1 piece by piece, each updated while it is in cache; then W2, b1, b2
+    backward    the gradients of the shard
+    update      its parameters and the optimiser's state
 
 Where the whole gradient is asked for (its norm, clipping) or might not be finite, a second barrier comes before all
 updates. A chunk begins with copies of the parameters into the shards, and ends with copies back.

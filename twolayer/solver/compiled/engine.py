@@ -12,9 +12,10 @@ import numpy as np
 from twolayer.network.model import Array
 from twolayer.network.settings import SolverSettings
 from twolayer.solver.compiled.jit import kept_form
+from twolayer.solver.compiled.layers import BOUND
 from twolayer.solver.compiled.partition import shards_of, split_for
 from twolayer.solver.compiled.products import gemm_address
-from twolayer.solver.compiled.steps import MEASURE, NOT_FINITE, OBJECTIVE, run_steps
+from twolayer.solver.compiled.steps import BOUNDED, MEASURE, NOT_FINITE, OBJECTIVE, run_steps
 from twolayer.solver.compiled.sync import CHUNK, THREADS, team_of
 from twolayer.solver.compiled.updates import rule_in_numbers
 from twolayer.solver.engine import NonFiniteStepError, TrainingState
@@ -24,7 +25,7 @@ __all__ = ["NumbaEngine"]
 
 WORTH_WAKING = 30_000_000  # multiplications of X W1 in a chunk from which on waking threads is worth it
 PATIENCE = 1 << 20  # ticks, well under a millisecond, that may be lost in waiting before it counts
-COMPILE_SECONDS = 10
+COMPILE_SECONDS = 7
 RECOVERY = 32  # times as long as threads have lost by waiting, the first one works alone
 
 
@@ -46,15 +47,21 @@ class NumbaEngine:
     How steps are divided into calls of `run`, what is measured and how many threads there are makes no difference to
     the bits.
 
+    A step that sees that all numbers in it are below BOUND needs no norm to know that its gradient is finite. Where no
+    number in the rows exceeds `limit`, and that is below BOUND, it need not read the rows to see that.
+
     Raises:
         MissingExtraError: if Numba is not installed, on import of this module; or SciPy, where it is needed: see
             `products.gemm_address`.
     """
 
-    def __init__(self, state: TrainingState, settings: SolverSettings, batch_size: int) -> None:
+    def __init__(
+        self, state: TrainingState, settings: SolverSettings, batch_size: int, limit: float = math.inf
+    ) -> None:
         params = state.flat.params
         D, H, C, dtype = params.n_features, params.n_hidden, params.n_classes, params.dtype
         self.state, self.batch_size = state, batch_size
+        self._bounded = limit < BOUND
         self.gradient_norm = math.nan
         self._norm = np.empty(1)
         self._no_weights = np.empty(0, dtype)
@@ -92,7 +99,7 @@ class NumbaEngine:
             np.ascontiguousarray(y, np.intp),
             self._no_weights if weights is None else np.ascontiguousarray(weights, dtype),
             np.ascontiguousarray(rates, np.float64),
-            MEASURE * measure + OBJECTIVE * objective,
+            MEASURE * measure + OBJECTIVE * objective + BOUNDED * self._bounded,
             self.state.t,
         )
         with at_most_threads(1), _without_collection() if self._chunk == 0 else contextlib.nullcontext():

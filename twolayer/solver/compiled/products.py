@@ -128,8 +128,8 @@ def tiled(
 ) -> None:
     """C <- A B, for A (n, k), B (k, m), C (n, m); element (i, p) of A is at i row + p column in memory.
 
-    The last tile of a row may lie over the one before; both give the same sums.
-    Meanwhile the array `soon` is fetched into the cache.
+    The last tile of a row may lie over the one before; both give the same sums. Each row of tiles fetches a part of the
+    array `soon` into the cache.
     """
     width = tile_width(C)
     if m < width:
@@ -222,7 +222,7 @@ def product(
 ) -> None:  # fmt: skip
     """C <- A B, for B (k, m), C (n, m) and A (n, k) or, where `at`, A^T (k, n) in its place.
 
-    `soon` is what the next product will read.
+    Tiles fetch `soon` meanwhile, which the next step will read.
     """
     width, one, zero = tile_width(C), A.dtype.type(1), A.dtype.type(0)
     row, column = (ADJACENT, lda) if at else (lda, ADJACENT)

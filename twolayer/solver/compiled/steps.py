@@ -2,8 +2,6 @@
 
 import math
 
-import numpy as np
-
 from twolayer.network.model import Array
 from twolayer.solver.compiled import layers, sync
 from twolayer.solver.compiled.jit import compiled_and_kept, compiled_apart, compiled_within, ticks
@@ -13,8 +11,7 @@ from twolayer.solver.compiled.sync import Team
 from twolayer.solver.compiled.updates import ADAMW, Rule, add_penalty_gradient, scale, sum_of_squares, update
 
 FINISHED, NOT_FINITE = 0, 1
-MEASURE, OBJECTIVE = 1, 2  # flags
-PIECE = 1 << 16  # weights of W1 updated at a time
+MEASURE, OBJECTIVE, BOUNDED = 1, 2, 4  # flags
 AHEAD = 1 << 14  # numbers of a batch up to which it is fetched into the cache during the step before
 
 
@@ -34,7 +31,7 @@ def run_steps(
         chunk: number of the chunk, from 1.
         thread, threads: which thread this is, of how many.
         X, y, weights, rates: the chunk, X flat; weights (0,) for none.
-        flags: MEASURE and OBJECTIVE, as in `Engine.run`.
+        flags: MEASURE and OBJECTIVE, as in `Engine.run`; BOUNDED, if the rows are known to be below `layers.BOUND`.
         t: updates made before.
         losses: (K,) filled by the first thread with each step's loss; NaN for a skipped batch.
         norm: (1,) filled by the first thread with the last gradient norm, where one was computed.
@@ -98,7 +95,8 @@ def _step(
         shard = head if index == first else shard_at(shards, index)
         if flags & OBJECTIVE:
             notes[index, sync.WEIGHTS] = sum_of_squares(shard.q[: min(shard.n_weights, shard.counted)])
-        notes[index, sync.SAFE] = _forward_apart(shards, shard, index, gemm, x, n, summands[index], soon)
+        known = bool(flags & BOUNDED)
+        notes[index, sync.SAFE] = _forward_apart(shards, shard, index, gemm, x, n, known, summands[index], soon)
     parting = sync.barrier(team, thread, threads)
     dS, row_losses = head.dS[: C * n], shards.row_losses[first, :n]
     safe = _forward_together(shards, head, gemm, n, summands, dS)
@@ -117,13 +115,12 @@ def _step(
         rows_only = shards.by_features and index > first
         if not rows_only:
             _backward(gemm, shard, C, D, dS, x, n)
-        dZ1 = head.dZ1 if shards.by_features else shard.dZ1
-        updated = _backward_to_first(gemm, rule, shard, D, dZ1, x, n, whole, rate, t + 1, soon)
+        _backward_to_first(gemm, shard, head.dZ1 if shards.by_features else shard.dZ1, D, x, n, soon)
         end = shard.F * shard.M if rows_only else shard.q.size
         if whole:
             notes[index, sync.GRADIENT] = _squares_of_gradient(rule, shard, min(end, shard.n_weights))
         else:
-            _update(rule, shard.q, shard.g, shard.s1, shard.s2, updated, end, shard.n_weights, rate, rule.r, t + 1)
+            _update(rule, shard.q, shard.g, shard.s1, shard.s2, end, shard.n_weights, rate, rule.r, t + 1)
     if whole:
         parting |= sync.barrier(team, thread, threads)
         length = math.sqrt(layers.sum_of(notes[:, sync.GRADIENT]))
@@ -138,22 +135,15 @@ def _step(
 
 @compiled_within
 def _forward_apart(
-    shards: Shards, shard: Shard, index: int, gemm: int, x: Array, n: int, summand: Array, soon: Array
+    shards: Shards, shard: Shard, index: int, gemm: int, x: Array, n: int, known: bool, summand: Array, soon: Array
 ) -> bool:
     """(1) to (3) as far as a shard gets by itself with the rows x (n D,): to its summand of the scores, transposed
-    (C n,), or of Z1 (n H,). Returns whether all was bounded. `soon` is the next batch, or nothing.
+    (C n,), or of Z1 (n H,). Meanwhile a half of the next batch, `soon`, is fetched.
 
-    Where there is one shard, the gradient is checked in place of the rows if that is less to read.
+    Returns whether all of this is bounded, and a part of the rows, unless they are known to be.
     """
-    D, M, by_features = shards.D, shard.M, shards.by_features
-    safe, n_shards = True, len(shards.at)
-    if by_features:
-        for i in range(n):
-            safe &= layers.bounded(x[i * D + shard.row : i * D + shard.row + shard.F])
-    elif n_shards > 1 or n * D < 2 * shard.q.size:
-        safe = layers.bounded(x[n * index // n_shards * D : n * (index + 1) // n_shards * D])
-    else:
-        safe = False
+    D, M, by_features, n_shards = shards.D, shard.M, shards.by_features, len(shards.at)
+    safe = known or layers.bounded(x[n * index // n_shards * D : n * (index + 1) // n_shards * D])
     if M:
         Z1, x_row = summand if by_features else shard.A1, x[shard.row :]
         product(gemm, PLAIN, n, shard.F, M, x_row, D, shard.q, M, Z1, M, shard.scratch, soon[: soon.size // 2])
@@ -205,23 +195,12 @@ def _backward(gemm: int, shard: Shard, C: int, D: int, dS: Array, x: Array, n: i
 
 
 @compiled_within
-def _backward_to_first(
-    gemm: int, rule: Rule, shard: Shard, D: int, dZ1: Array, x: Array, n: int, whole: bool, rate: float, t: int,
-    soon: Array,
-) -> int:  # fmt: skip
-    """(11), and W1's update if W1 is large and the `whole` gradient is not asked for: by pieces, so that the update
-    finds the gradient in cache. Returns how many numbers are updated."""
+def _backward_to_first(gemm: int, shard: Shard, dZ1: Array, D: int, x: Array, n: int, soon: Array) -> None:
+    """(11): dW1. Meanwhile the rest of the next batch, `soon`, is fetched."""
     F, M = shard.F, shard.M
-    piece = F if F * M <= PIECE else PIECE // M + 1
-    updated = 0
-    for begin in range(0, F if M else 0, piece):
-        end = min(begin + piece, F)
-        rows, dW1 = x[shard.row + begin :], shard.g[begin * M :]
-        product(gemm, TRANSPOSED, end - begin, n, M, rows, D, dZ1, M, dW1, M, shard.scratch, soon[soon.size // 2 :])
-        if piece < F and not whole:
-            updated = end * M
-            _update(rule, shard.q, shard.g, shard.s1, shard.s2, begin * M, updated, updated, rate, rule.r, t)
-    return updated
+    if M:
+        rest = soon[soon.size // 2 :]
+        product(gemm, TRANSPOSED, F, n, M, x[shard.row :], D, dZ1, M, shard.g, M, shard.scratch, rest)
 
 
 @compiled_within
@@ -240,15 +219,15 @@ def _update_whole(rule: Rule, shard: Shard, rows_only: bool, length: float, rate
         scale(shard.g, rule.clip / length)
     end = shard.F * shard.M if rows_only else shard.q.size
     r_due = rule.r if rule.optimizer == ADAMW else 0.0
-    _update(rule, shard.q, shard.g, shard.s1, shard.s2, np.intp(0), end, shard.n_weights, rate, r_due, t)
+    _update(rule, shard.q, shard.g, shard.s1, shard.s2, end, shard.n_weights, rate, r_due, t)
 
 
 @compiled_apart
 def _update(
-    rule: Rule, q: Array, g: Array, s1: Array, s2: Array, begin: int, end: int, n_weights: int, rate: float, r: float,
-    t: int,
-) -> None:  # fmt: skip
-    """The optimiser's step on some of a shard's numbers; L2 strength r, of the weights, is not yet in the gradient."""
-    for p, due in ((slice(begin, min(end, n_weights)), r), (slice(max(begin, n_weights), end), 0.0)):
+    rule: Rule, q: Array, g: Array, s1: Array, s2: Array, end: int, n_weights: int, rate: float, r: float, t: int
+) -> None:
+    """The optimiser's step on a shard's first `end` numbers. The L2 strength r, which only the first `n_weights` have,
+    is not yet in the gradient."""
+    for p, due in ((slice(0, min(end, n_weights)), r), (slice(n_weights, end), 0.0)):
         if p.start < p.stop:
             update(rule.optimizer, q[p], g[p], s1[p], s2[p], rate, due, rule.h, t)
