@@ -465,7 +465,7 @@ def test_an_npz_with_test_rows_is_its_own_test_source(tmp_path, both):
 
 def test_a_report_shows_no_rows_of_data_that_changed_since_the_run(tmp_path):
     from twolayer.training.run import train
-    from twolayer.views.run_data import raw_rows
+    from twolayer.views.evaluation import raw_rows
 
     rng = np.random.default_rng(0)
     lines = [f"{x:.3f},{i % 2}\n" for i, x in enumerate(rng.normal(size=60))]

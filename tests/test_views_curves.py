@@ -12,9 +12,9 @@ from twolayer.runs.folder import RunFolder
 from twolayer.runs.logs import HISTORY_COLUMNS
 from twolayer.utils.errors import RunError
 from twolayer.views import style
-from twolayer.views.curves import curves_figure, run_table, text_plot
+from twolayer.views.curves import curves_figure, differing_keys, grouped, run_table, text_plot
 from twolayer.views.interactive import interactive_curves
-from twolayer.views.run_data import RunData, differing_keys, flattened, grouped, read_run, run_folders, sweep_statuses
+from twolayer.views.run_data import RunData, flattened, read_run, run_folders, sweep_statuses
 from twolayer.views.style import PANELS, THICK, THIN, X_AXES, downsample, panel_lines, panels_named
 
 

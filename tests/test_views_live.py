@@ -13,18 +13,18 @@ from twolayer.commands.watch import command as watch
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.logs import HISTORY_COLUMNS, read_history
 from twolayer.utils.errors import RunError, TwoLayerError
-from twolayer.views import following
+from twolayer.views import run_data as reading
 from twolayer.views import watch as watching
-from twolayer.views.following import Follower, LiveRun, LogTail
+from twolayer.views.run_data import Follower, LiveRun, LogTail
 from twolayer.views.watch import MOST, RunList, WatchPage
 
 
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch):
     """Looks in quick succession read the files each time, and nothing is postponed for lack of time."""
-    monkeypatch.setattr(following, "INTERVAL", 0.0)
-    monkeypatch.setattr(following, "SLICE", 60.0)
-    monkeypatch.setattr(following, "ASK_AGAIN", 0.0)
+    monkeypatch.setattr(reading, "INTERVAL", 0.0)
+    monkeypatch.setattr(reading, "SLICE", 60.0)
+    monkeypatch.setattr(reading, "ASK_AGAIN", 0.0)
 
 
 def lines(count, first=1, columns=HISTORY_COLUMNS):
@@ -44,9 +44,9 @@ def test_a_growing_log_is_read_by_its_new_bytes_alone(tmp_path, monkeypatch):
     assert tail.read(path)["epoch"].tolist() == [1, 2, 3]
 
     read = []
-    opened = following.open_to_read
+    opened = reading.open_to_read
 
-    monkeypatch.setattr(following, "open_to_read", lambda path: Counting(opened(path), read))
+    monkeypatch.setattr(reading, "open_to_read", lambda path: Counting(opened(path), read))
     with path.open("r+b") as file:
         file.seek(0, os.SEEK_END)
         file.seek(-4, os.SEEK_CUR)
@@ -175,9 +175,9 @@ def test_nothing_is_written_and_a_look_at_runs_that_rest_opens_no_file(tmp_path,
     before = state()
     follower = Follower([tmp_path])
     follower.look()
-    monkeypatch.setattr(following, "ASK_AGAIN", 60.0)
-    monkeypatch.setattr(following, "open_to_read", lambda path: pytest.fail(f"opened {path}"))
-    monkeypatch.setattr(following, "load_config", lambda *_, **__: pytest.fail("read the config"))
+    monkeypatch.setattr(reading, "ASK_AGAIN", 60.0)
+    monkeypatch.setattr(reading, "open_to_read", lambda path: pytest.fail(f"opened {path}"))
+    monkeypatch.setattr(reading, "load_config", lambda *_, **__: pytest.fail("read the config"))
     (run,) = follower.runs.values()
     data = run.data
     follower.look()
@@ -188,7 +188,7 @@ def test_nothing_is_written_and_a_look_at_runs_that_rest_opens_no_file(tmp_path,
 def test_a_look_at_many_runs_ends_in_time_and_continues_at_the_next(tmp_path, monkeypatch):
     for k in range(12):
         made_live_run(tmp_path / f"run{k:02}", history=made_history(3))
-    monkeypatch.setattr(following, "SLICE", 0.0)  # one run a look
+    monkeypatch.setattr(reading, "SLICE", 0.0)  # one run a look
     follower = Follower([tmp_path])
     for k in range(12):
         assert sum(bool(run.data.history) for run in follower.runs.values()) == k

@@ -12,9 +12,9 @@ from view_runs import config_with, made_history, made_run
 from twolayer.runs.checkpoint import write_arrays
 from twolayer.views import report as report_page
 from twolayer.views.diagnosis import diagnose
-from twolayer.views.evaluation import confusion_matrix, reliability
+from twolayer.views.evaluation import RawRows, confusion_matrix, reliability
 from twolayer.views.report import class_table, confusion_table, write_report
-from twolayer.views.run_data import RawRows, read_run
+from twolayer.views.run_data import read_run
 
 EVIL = [
     "</script><script>alert(1)</script>",

@@ -18,8 +18,9 @@ from twolayer.utils.errors import DataError, RunError
 from twolayer.utils.files import CANNOT_READ, explained, held, write_atomically
 from twolayer.utils.text import shown
 from twolayer.views import style
-from twolayer.views.run_data import RunData, RunGroup, raw_rows
-from twolayer.views.style import PANELS, panel_lines
+from twolayer.views.evaluation import raw_rows
+from twolayer.views.run_data import RunData
+from twolayer.views.style import PANELS, RunGroup, panel_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,6 +33,8 @@ MARGIN = 0.08  # of the rows' extent, on each side
 MARKERS = "o^sDvP*X"
 MAX_POINTS = 2000  # rows drawn
 FRAME_MS, LAST_FRAME_MS = 120, 1800
+_ABOVE: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "ncols": 6, "frameon": False}
+_ABOVE |= {"borderaxespad": 0.2, "columnspacing": 1.2, "handletextpad": 0.4}
 
 
 class Plane:
@@ -64,8 +67,7 @@ class Plane:
         for k, label in enumerate(self.classes):
             look |= {"color": style.line_look(k)[0], "label": style.legend_name(label)}
             axes.plot(*self.X[self.y == k].T, MARKERS[k % len(MARKERS)], **look)
-        axes.set_xlabel(style.plain(self.names[0]))
-        axes.set_ylabel(style.plain(self.names[1]))
+        axes.set(xlabel=style.plain(self.names[0]), ylabel=style.plain(self.names[1]))
 
 
 def plane_of(run: Path, classes: Sequence[Any]) -> Plane:
@@ -103,7 +105,7 @@ def boundary_figure(plane: Plane, predict_proba: PredictProba) -> Figure:
     axes = figure.subplots()
     figure.subplots_adjust(left=0.155, right=0.97, bottom=0.12, top=0.9)
     plane.draw(axes, predict_proba)
-    _legend_above(axes)
+    axes.legend(**_ABOVE)
     return figure
 
 
@@ -131,7 +133,7 @@ def animate_boundary(
         PANELS["loss"].scale_axis(right, losses)
         right.set_xlim(0, float(history["epoch"][-1]) * 1.02)
         if right.lines:
-            _legend_above(right)
+            right.legend(**_ABOVE)
         images.append(Image.open(io.BytesIO(style.picture(figure))).convert("RGB"))
     palette = images[-1].quantize(128)
     first, *others = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
@@ -139,8 +141,3 @@ def animate_boundary(
     times = [FRAME_MS] * len(others) + [LAST_FRAME_MS]
     first.save(buffer, "GIF", save_all=True, append_images=others, duration=times, loop=0, optimize=False)
     write_atomically(path, buffer.getvalue())
-
-
-def _legend_above(axes: Axes) -> None:
-    place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "ncols": 6}
-    axes.legend(frameon=False, borderaxespad=0.2, columnspacing=1.2, handletextpad=0.4, **place)

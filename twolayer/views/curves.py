@@ -20,26 +20,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from twolayer.network.settings import larger_is_better
 from twolayer.utils.errors import import_extra
-from twolayer.utils.text import did_you_mean, plain, printable
+from twolayer.utils.text import counted, did_you_mean, plain, printable
 from twolayer.views import style
-from twolayer.views.run_data import (
-    ENDED,
-    FIGURES,
-    Cell,
-    RunData,
-    RunGroup,
-    differing_keys,
-    grouped,
-    read_run,
-    value_text,
-)
-from twolayer.views.style import MAIN_PANELS, THICK, X_AXES, By, Look, Panel, best_point, panel_lines
+from twolayer.views.run_data import ENDED, FIGURES, Cell, RunData, read_run, value_text
+from twolayer.views.style import MAIN_PANELS, THICK, X_AXES, By, Look, Panel, RunGroup, best_point, panel_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 SHORT = ("epochs", "best epoch", "lowest val loss", "best val accuracy", "test accuracy", "seconds")
+SEED = "seed"
+_NOT_COMPARED = ("run.",)  # keys that say where a run is or how it reports, not what it computes
 SHARE = 0.02  # of the training's time that drawing may take
 
 
@@ -232,6 +224,36 @@ def _run_of(given: Any, best_epoch: int | None = None, name: str = "") -> RunDat
         raise TypeError(f"expected {expected}, got {type(given)}")
     columns = {column: np.array(values, np.float64) for column, values in given.items()}  # NaN for None
     return RunData(Path(name), columns, summary={"best_epoch": best_epoch or known or 0})
+
+
+def differing_keys(runs: Sequence[RunData]) -> dict[str, str]:
+    """Return the dotted keys of the config whose values are not the same in all runs, in the first config's order, each
+    with its short name: without its section, where that leaves it different."""
+    first = runs[0].settings
+    differing = [
+        key
+        for key in dict.fromkeys(key for run in runs for key in run.settings)
+        if not key.startswith(_NOT_COMPARED) and any(run.settings.get(key) != first.get(key) for run in runs)
+    ]
+    last = [key.rsplit(".", 1)[-1] for key in differing]
+    return {key: name if last.count(name) == 1 else key for key, name in zip(differing, last, strict=True)}
+
+
+def grouped(runs: Sequence[RunData], by_seed: bool = True) -> list[RunGroup]:
+    """Group runs whose configs differ in the seed alone (with `by_seed`; otherwise each run is a group)."""
+    names = differing_keys(runs)
+    together = by_seed and names.pop(SEED, None) is not None
+    members: dict[tuple[str, ...], list[RunData]] = {}
+    for index, run in enumerate(runs):
+        values = (repr(run.settings.get(key)) for key in names)
+        members.setdefault((*values, "" if together else str(index)), []).append(run)
+    groups = []
+    for same in members.values():
+        words = [f"{name}={value_text(same[0].settings.get(key))}" for key, name in names.items()]
+        if len(same) > 1:
+            words.append(f"mean of {counted(len(same), 'run')}")
+        groups.append(RunGroup(", ".join(words) or same[0].name, tuple(same)))
+    return groups
 
 
 class RunTable(NamedTuple):

@@ -1,23 +1,29 @@
 """A model's figures on rows with labels, the run's test rows or those of another file: loss, accuracy, the table per
-class, and its calibration (of the rows predicted with 80 % confidence, are 80 % right?)."""
+class, and its calibration (of the rows predicted with 80 % confidence, are 80 % right?); and the rows themselves, read
+again from the data files of the run's config, in their own units, split as the run split them."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from twolayer.config import load_config
+from twolayer.data import Dataset, Preparation, load_dataset
 from twolayer.data.files import digest_of
 from twolayer.data.rows import ArrayRows
+from twolayer.data.sources import files_of
 from twolayer.network.model import Array
 from twolayer.runs.checkpoint import load_model, read_predictions
 from twolayer.runs.folder import RunFolder, open_run, recorded_digests
 from twolayer.solver.metrics import auc, class_means, probabilities
-from twolayer.utils.errors import DataError, RunError
+from twolayer.utils.errors import DataError, FileError, RunError
 from twolayer.utils.text import counted, plain, some
 from twolayer.views.run_data import read_summary, run_folders
 
@@ -162,14 +168,9 @@ def evaluate_run(path: Path) -> Figures:
 
 
 def evaluate_file(model_path: Path, file: Path, notes: list[str] | None = None) -> Figures:
-    """Return the figures of a model (a run folder or an .npz file) on a file of raw rows with labels.
-
-    `notes` gets what was decided, and whether it is a file of the run whose content has changed.
-
-    Raises:
-        RunError: if there is no such model.
-        DataError: if the file's rows do not fit the model or have no labels.
-    """
+    """Return the figures of a model (a run folder or an .npz file) on a file of raw rows with labels; `notes` gets what
+    was decided, and whether it is a file of the run whose content has changed. Raises RunError if there is no such
+    model, DataError if the file's rows do not fit it or have no labels."""
     model = load_model(model_path)
     X, y = model.preparation.read(file, notes=notes)
     folder = RunFolder(model_path if model_path.is_dir() else model_path.parent)
@@ -179,3 +180,57 @@ def evaluate_file(model_path: Path, file: Path, notes: list[str] | None = None) 
     if y is None:
         raise DataError(f"{file}: expected a label column {model.preparation.label!r}, as each row needs its label")
     return Figures.of(str(file), model.classes, y, probabilities(model.params, ArrayRows(X)))
+
+
+class RawRows(NamedTuple):
+    """Rows in their own units: X (N, D) as the files have them, categories as one-hot features; class indices y (N,);
+    their numbers (N,) in the source; and what prepares them."""
+
+    X: Array
+    y: Array
+    row_numbers: NDArray[np.intp]
+    preparation: Preparation
+
+    def cells(self, k: int) -> dict[str, str]:
+        """Return row k as its file has it, by column."""
+        form, names = self.preparation.form, self.preparation.feature_names
+        origins = form.origins if form else [(name, None) for name in names]
+        found = {}
+        for (column, category), value in zip(origins, self.X[k], strict=True):
+            if category is None:
+                found[column] = str(value).removesuffix(".0")
+            elif value == 1:
+                found[column] = category
+            elif value:  # a missing category, filled with the means
+                found[f"{column}={category}"] = f"{value:g}"
+        return found
+
+
+def raw_rows(
+    run: Path, part: str, chosen: NDArray[np.intp] | None = None, numbers: NDArray[np.intp] | None = None
+) -> RawRows:
+    """Read the `train`, `validation` or `test` rows of a run again, all or those at the `chosen` positions, which must
+    have these `numbers`. Raises FileError if a file is gone, cannot be read, or is not as the run recorded it."""
+    folder = RunFolder(run)
+    config = load_config(folder.config, require_files=False)
+    files = [path for key in ("train", "validation", "test") for path in files_of(getattr(config.data, key))]
+    stamps = tuple((path.stat().st_size, path.stat().st_mtime_ns) for path in files if path.exists())
+    dataset = _load(json.dumps({**config.data.model_dump(), "scale": "none"}), config.seed, stamps)
+    recorded = recorded_digests(folder.environment)
+    if recorded and sorted(recorded.values()) != sorted(dataset.digests.values()):
+        changed = [path for path, digest in dataset.digests.items() if digest not in recorded.values()]
+        raise FileError(f"{', '.join(changed[:3])}: expected the content that the run recorded, got another one")
+    rows = getattr(dataset, part)
+    if rows is None:
+        raise FileError(f"the config names no {part} rows")
+    if chosen is None or numbers is None:
+        chosen, numbers = np.arange(len(rows.y)), rows.row_numbers
+    if chosen.max(initial=-1) >= len(rows.y) or not np.array_equal(numbers, rows.row_numbers[chosen]):
+        raise FileError(f"the {part} rows are not those the run was made from: the data files have changed")
+    return RawRows(rows.X.raw(chosen), rows.y[chosen], numbers, dataset.preparation)
+
+
+@lru_cache(maxsize=1)
+def _load(data: str, seed: int, stamps: tuple[tuple[int, int], ...]) -> Dataset:
+    """Load a config's data section (JSON); `stamps`, the files' sizes and times, make another entry of the cache."""
+    return load_dataset(**json.loads(data), seed=seed, dtype="float64")

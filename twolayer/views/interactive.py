@@ -12,8 +12,9 @@ import numpy as np
 from twolayer.network.model import Array
 from twolayer.utils.errors import import_extra
 from twolayer.views import style
-from twolayer.views.run_data import RunData, RunGroup, grouped, within_reach
-from twolayer.views.style import EVERYTHING, MAIN_PANELS, PANELS, By, Line, Look, Panel, Window, panel_lines
+from twolayer.views.curves import grouped
+from twolayer.views.run_data import RunData, within_reach
+from twolayer.views.style import EVERYTHING, MAIN_PANELS, PANELS, By, Line, Look, Panel, RunGroup, Window, panel_lines
 
 if TYPE_CHECKING:
     from bokeh.models.renderers import GlyphRenderer

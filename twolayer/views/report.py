@@ -23,11 +23,18 @@ from twolayer.runs.folder import RunFolder
 from twolayer.utils.errors import MissingExtraError, TwoLayerError
 from twolayer.utils.files import write_atomically
 from twolayer.views import style
-from twolayer.views.curves import curves_figure, run_table
+from twolayer.views.curves import curves_figure, differing_keys, run_table
 from twolayer.views.diagnosis import RULES, Verdict, diagnose
-from twolayer.views.evaluation import class_figures, confusion_matrix, most_confident_mistakes, reliability
+from twolayer.views.evaluation import (
+    RawRows,
+    class_figures,
+    confusion_matrix,
+    most_confident_mistakes,
+    raw_rows,
+    reliability,
+)
 from twolayer.views.interactive import interactive_curves
-from twolayer.views.run_data import RawRows, RunData, differing_keys, flattened, raw_rows
+from twolayer.views.run_data import RunData, flattened
 from twolayer.views.style import By
 
 if TYPE_CHECKING:
@@ -119,10 +126,9 @@ def _about(run: RunData, image_shape: tuple[int, ...] | None, units: int) -> Ite
             image_shape = image_shape or rows.preparation.image_shape
         except TwoLayerError as error:
             note = f"The rows are not shown: {error}"
-        guesses, confidences = P[wrong].argmax(axis=1), P[wrong].max(axis=1)
         mistakes = [
-            (number, str(run.classes[right]), str(run.classes[guess]), f"{confidence:.1%}")
-            for number, right, guess, confidence in zip(numbers, y[wrong], guesses, confidences, strict=True)
+            (number, run.classes[y[k]], run.classes[P[k].argmax()], f"{P[k].max():.1%}")
+            for k, number in zip(wrong, numbers, strict=True)
         ]
         shape = image_shape_of(len(weights), image_shape)
         yield f"<h2>Most confident mistakes, {kind} rows</h2>{_mistakes(mistakes, rows, note, shape)}"
@@ -139,7 +145,7 @@ def _about(run: RunData, image_shape: tuple[int, ...] | None, units: int) -> Ite
 
 
 def _mistakes(
-    mistakes: Sequence[tuple[int, str, str, str]], rows: RawRows | None, note: str, shape: tuple[int, ...] | None
+    mistakes: Sequence[tuple[int, Any, Any, str]], rows: RawRows | None, note: str, shape: tuple[int, ...] | None
 ) -> str:
     """Return mistakes (row, class, predicted, confidence) with their pictures, or as one table with the rows' cells."""
     if not mistakes:

@@ -1,35 +1,37 @@
-"""What the views know of a run: its folder read once, its config as flat keys, the keys in which runs differ, and its
-rows, read again from their files."""
+"""What the views know of a run: its folder read once, or as it grows: only new bytes are read and nothing is written;
+a file that is missing, half-written or damaged is then a word in the table, never an error."""
 
 import json
+import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twolayer.config import load_config
-from twolayer.data import Dataset, Preparation, load_dataset
-from twolayer.data.sources import files_of
 from twolayer.network.model import Array
 from twolayer.network.settings import larger_is_better
 from twolayer.runs.checkpoint import read_model_arrays, read_predictions
-from twolayer.runs.folder import RunFolder, open_run, recorded_digests
-from twolayer.runs.logs import read_history
-from twolayer.utils.errors import FileError, RunError, TwoLayerError
-from twolayer.utils.files import parse_object, read_at_most, read_json
-from twolayer.utils.text import counted, shown
+from twolayer.runs.folder import RunFolder, open_run
+from twolayer.runs.logs import read_history, row_values
+from twolayer.utils.errors import RunError, TwoLayerError
+from twolayer.utils.files import CANNOT_READ, explained, open_to_read, parse_object, read_at_most, read_json
+from twolayer.utils.text import shown
 
 Cell = str | float | int | None
 
 ENDED = ("finished", "stopped_early")
-SEED = "seed"
-_NOT_COMPARED = ("run.",)  # keys that say where a run is or how it reports, not what it computes
-_MAX_JOURNAL_BYTES = 64 << 20
+_MAX_BYTES = 64 << 20  # of a log that are read at a time, and of a sweep's journal
+INTERVAL = 1.0  # seconds from one look at all runs to the next
+SLICE = 0.15  # seconds of a look, after which the page comes first; the rest is read at the next one
+ASK_AGAIN = 5.0  # seconds between two looks at a run that does not train
+_TAIL = 64  # bytes before the end of what was read that must still be the same
 LARGEST = 1e37  # what is larger is drawn here: with a margin, it must fit into float32, in which a report keeps curves
 
 
@@ -40,26 +42,17 @@ def within_reach(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, eq=False)
 class RunData:
-    """One run, as far as it got.
-
-    Attributes:
-        history: columns of history.csv by name, (epochs,) each, NaN where there is no value.
-        config: the resolved config as nested dictionaries.
-        summary, predictions, classes: summary.json, and arrays and C labels of predictions.npz; empty before the end.
-        environment: environment.json.
-        status: finished, stopped_early, interrupted, diverged, pruned, running, or gone: the process was killed.
-        steps: columns of steps.csv by name, where they have been read.
-    """
+    """One run, as far as it got."""
 
     path: Path
-    history: Mapping[str, NDArray[np.float64]]
-    config: Mapping[str, Any] = field(default_factory=dict)
-    summary: Mapping[str, Any] = field(default_factory=dict)
-    environment: Mapping[str, Any] = field(default_factory=dict)
-    predictions: Mapping[str, Array] = field(default_factory=dict)
-    classes: Sequence[Any] = ()
-    status: str = "finished"
-    steps: Mapping[str, Array] = field(default_factory=dict)
+    history: Mapping[str, NDArray[np.float64]]  # columns of history.csv by name, (epochs,), NaN where there is no value
+    config: Mapping[str, Any] = field(default_factory=dict)  # the resolved config as nested dictionaries
+    summary: Mapping[str, Any] = field(default_factory=dict)  # summary.json; empty before the end
+    environment: Mapping[str, Any] = field(default_factory=dict)  # environment.json
+    predictions: Mapping[str, Array] = field(default_factory=dict)  # arrays of predictions.npz; empty before the end
+    classes: Sequence[Any] = ()  # the C labels of predictions.npz
+    status: str = "finished"  # or stopped_early, interrupted, diverged, pruned, running, gone: the process was killed
+    steps: Mapping[str, Array] = field(default_factory=dict)  # columns of steps.csv by name, where they have been read
 
     @property
     def name(self) -> str:
@@ -166,7 +159,7 @@ def sweep_statuses(path: Path) -> dict[str, str]:
     """Return what a sweep's journal says of its runs, by name: finished, pruned, diverged or failed."""
     statuses = {}
     with suppress(RunError):
-        for line in read_at_most(path, _MAX_JOURNAL_BYTES).splitlines():
+        for line in read_at_most(path, _MAX_BYTES).splitlines():
             with suppress(RunError, KeyError):
                 entry = parse_object(line, str(path))
                 statuses[str(entry["run"])] = str(entry["status"])
@@ -232,103 +225,120 @@ def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def differing_keys(runs: Sequence[RunData]) -> dict[str, str]:
-    """Return the dotted keys of the config whose values are not the same in all runs, in the first config's order, each
-    with its short name: without its section, where that leaves it different."""
-    first = runs[0].settings
-    differing = [
-        key
-        for key in dict.fromkeys(key for run in runs for key in run.settings)
-        if not key.startswith(_NOT_COMPARED) and any(run.settings.get(key) != first.get(key) for run in runs)
-    ]
-    last = [key.rsplit(".", 1)[-1] for key in differing]
-    return {key: name if last.count(name) == 1 else key for key, name in zip(differing, last, strict=True)}
-
-
 def value_text(value: Any) -> str:
     """Return a config's value as a legend shows it: short numbers, YAML's words, of a file its name alone."""
-    if value is None or isinstance(value, bool):
-        return json.dumps(value)
-    if isinstance(value, float):
-        return f"{value:g}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(value_text, value))}]"
-    return value.rsplit("/", 1)[-1] if isinstance(value, str) else str(value)
+    if isinstance(value, str):
+        return value.rsplit("/", 1)[-1]
+    return f"{value:g}" if isinstance(value, float) else json.dumps(value, default=str)
 
 
-class RunGroup(NamedTuple):
-    """Runs that differ in their seed alone, or a single run; labelled by the keys in which it differs from others."""
+class LogTail:
+    """The rows of a csv log that grows, read as they come, those that are numbers. A resumed run cuts its logs back: a
+    file that is not the same before the end of what was read is read again from its beginning."""
 
-    label: str
-    runs: tuple[RunData, ...]
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._table = np.empty((0, 0))
+        self._end, self._tail = 0, b""
 
-
-def grouped(runs: Sequence[RunData], by_seed: bool = True) -> list[RunGroup]:
-    """Group runs whose configs differ in the seed alone (with `by_seed`; otherwise each run is a group)."""
-    names = differing_keys(runs)
-    together = by_seed and names.pop(SEED, None) is not None
-    members: dict[tuple[str, ...], list[RunData]] = {}
-    for index, run in enumerate(runs):
-        values = (repr(run.settings.get(key)) for key in names)
-        members.setdefault((*values, "" if together else str(index)), []).append(run)
-    groups = []
-    for same in members.values():
-        words = [f"{name}={value_text(same[0].settings.get(key))}" for key, name in names.items()]
-        if len(same) > 1:
-            words.append(f"mean of {counted(len(same), 'run')}")
-        groups.append(RunGroup(", ".join(words) or same[0].name, tuple(same)))
-    return groups
-
-
-class RawRows(NamedTuple):
-    """Rows in their own units: X (N, D) as the files have them, categories as one-hot features; class indices y (N,);
-    their numbers (N,) in the source; and what prepares them."""
-
-    X: Array
-    y: Array
-    row_numbers: NDArray[np.intp]
-    preparation: Preparation
-
-    def cells(self, k: int) -> dict[str, str]:
-        """Return row k as its file has it, by column."""
-        form, names = self.preparation.form, self.preparation.feature_names
-        origins = form.origins if form else [(name, None) for name in names]
-        found = {}
-        for (column, category), value in zip(origins, self.X[k], strict=True):
-            if category is None:
-                found[column] = str(value).removesuffix(".0")
-            elif value == 1:
-                found[column] = category
-            elif value:  # a missing category, filled with the means
-                found[f"{column}={category}"] = f"{value:g}"
-        return found
+    def read(self, path: Path) -> dict[str, Array]:
+        """Read what is new; return the columns by name, or none if the file is no log of epochs or steps. Raises
+        OSError if it cannot be read."""
+        with open_to_read(path) as file:
+            file.seek(self._end - len(self._tail))
+            data = file.read(_MAX_BYTES)
+            if not data.startswith(self._tail):
+                self._names, self._end, self._tail = [], 0, b""
+                file.seek(0)
+                data = file.read(_MAX_BYTES)
+        new = data[len(self._tail) : data.rfind(b"\n") + 1]
+        self._end += len(new)
+        self._tail = (self._tail + new)[-_TAIL:]
+        lines = new.splitlines()
+        if lines and not self._names:
+            self._names = lines.pop(0).decode("utf-8", "replace").split(",")
+            self._table = np.empty((0, len(self._names)))
+        rows = [row for line in lines if (row := row_values(line, len(self._names)))]
+        if rows:
+            self._table = np.concatenate([self._table, np.array(rows)])
+        return dict(zip(self._names, self._table.T, strict=True)) if "epoch" in self._names else {}
 
 
-def raw_rows(
-    run: Path, part: str, chosen: NDArray[np.intp] | None = None, numbers: NDArray[np.intp] | None = None
-) -> RawRows:
-    """Read the `train`, `validation` or `test` rows of a run again, all or those at the `chosen` positions, which must
-    have these `numbers`. Raises FileError if a file is gone, cannot be read, or is not as the run recorded it."""
-    folder = RunFolder(run)
-    config = load_config(folder.config, require_files=False)
-    files = [path for key in ("train", "validation", "test") for path in files_of(getattr(config.data, key))]
-    stamps = tuple((path.stat().st_size, path.stat().st_mtime_ns) for path in files if path.exists())
-    dataset = _load(json.dumps({**config.data.model_dump(), "scale": "none"}), config.seed, stamps)
-    recorded = recorded_digests(folder.environment)
-    if recorded and sorted(recorded.values()) != sorted(dataset.digests.values()):
-        changed = [path for path, digest in dataset.digests.items() if digest not in recorded.values()]
-        raise FileError(f"{', '.join(changed[:3])}: expected the content that the run recorded, got another one")
-    rows = getattr(dataset, part)
-    if rows is None:
-        raise FileError(f"the config names no {part} rows")
-    if chosen is None or numbers is None:
-        chosen, numbers = np.arange(len(rows.y)), rows.row_numbers
-    if chosen.max(initial=-1) >= len(rows.y) or not np.array_equal(numbers, rows.row_numbers[chosen]):
-        raise FileError(f"the {part} rows are not those the run was made from: the data files have changed")
-    return RawRows(rows.X.raw(chosen), rows.y[chosen], numbers, dataset.preparation)
+class LiveRun:
+    """One run folder, as far as it has been read."""
+
+    def __init__(self, path: Path) -> None:
+        self.folder = folder = RunFolder(path)
+        self.data = RunData(path, {}, status="running")  # another object after each change
+        self.problems: dict[str, str] = {}  # what is wrong with its files, in one line each
+        self.started = 0.0  # when its environment.json was written, in seconds since 1970
+        self._readers: dict[str, tuple[Path, Callable[[Path], Any]]] = {
+            "config": (folder.config, lambda path: load_config(path, require_files=False).model_dump()),
+            "summary": (folder.summary, read_summary),
+            "predictions": (folder.predictions, read_predictions),
+            "history": (folder.history, LogTail().read),
+            "steps": (folder.steps, LogTail().read),
+        }
+        self._stamps: dict[str, object] = {}
+        self._asleep_until = 0.0
+
+    def look(self, journal: Mapping[str, str]) -> None:
+        """Read what is new; `journal` holds the statuses of a sweep's runs."""
+        if time.monotonic() < self._asleep_until:
+            return
+        new: dict[str, Any] = {}
+        changed = False
+        for name, (path, read) in self._readers.items():
+            stamp = None
+            with suppress(OSError):
+                status = os.stat(path)
+                stamp = status.st_ino, status.st_size, status.st_mtime_ns
+            if stamp == self._stamps.get(name):
+                continue
+            self._stamps[name], changed = stamp, True
+            self.problems.pop(name, None)
+            try:
+                with explained(path, CANNOT_READ):
+                    new[name] = read(path)
+            except TwoLayerError as error:
+                self.problems[name] = str(error).splitlines()[0]
+        if "predictions" in new:
+            new["predictions"], new["classes"] = new["predictions"]
+        with suppress(OSError):
+            self.started = self.started or os.stat(self.folder.environment).st_mtime
+        status_now = status_of(self.folder, new.get("summary", self.data.summary), journal)
+        if changed or status_now != self.data.status:
+            self.data = replace(self.data, **new, status=status_now)
+        self._asleep_until = 0.0 if status_now == "running" else time.monotonic() + ASK_AGAIN
 
 
-@lru_cache(maxsize=1)
-def _load(data: str, seed: int, stamps: tuple[tuple[int, int], ...]) -> Dataset:
-    """Load a config's data section (JSON); `stamps`, the files' sizes and times, make another entry of the cache."""
-    return load_dataset(**json.loads(data), seed=seed, dtype="float64")
+class Follower:
+    """All `runs` (by path) in some places: run folders, folders of runs, or sweeps."""
+
+    def __init__(self, places: Sequence[Path]) -> None:
+        self.places = places
+        self.runs: dict[Path, LiveRun] = {}
+        self._next: list[LiveRun] = []  # to be read before the round is over
+        self._journals: dict[Path, dict[str, str]] = {}  # by the sweep's folder
+        self._began = 0.0
+
+    def look(self) -> bool:
+        """Find new runs, forget those that are gone, and read what is new, for about `SLICE` seconds at a time; return
+        whether all runs have been read. Several pages share a round of `INTERVAL`."""
+        now = time.monotonic()
+        if not self._next:
+            if now - self._began < INTERVAL:
+                return True
+            paths = [path for place in self.places for path in run_folders(place)]
+            self.runs = {path: self.runs.get(path) or LiveRun(path) for path in paths}
+            self._next, self._began = list(self.runs.values()), now
+            places = {path.parent.parent for path in paths}
+            self._journals = {place: sweep_statuses(place / "journal.jsonl") for place in places}
+        while self._next:
+            run = self._next.pop(0)
+            run.look(self._journals[run.folder.path.parent.parent])
+            if time.monotonic() - now > SLICE:
+                break
+        return not self._next

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +22,7 @@ from twolayer.network.model import Array
 from twolayer.runs.logs import HISTORY_COLUMNS
 from twolayer.utils.files import CANNOT_READ, explained, open_to_read, write_atomically
 from twolayer.utils.text import did_you_mean
-from twolayer.views.run_data import LARGEST, RunData, RunGroup
+from twolayer.views.run_data import LARGEST, RunData
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,12 +80,10 @@ def new_figure(width: float, height: float) -> Figure:
 
 def tidy(axes: Axes, xlabel: str, ylabel: str) -> None:
     """Label both axes, add a light grid and remove the frame's upper and right side."""
-    axes.set_xlabel(xlabel)
-    axes.set_ylabel(ylabel)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.grid(color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.spines["top"].set_visible(False)
-    axes.spines["right"].set_visible(False)
+    axes.spines[["top", "right"]].set_visible(False)
     if xlabel == "epoch":
         from matplotlib.ticker import MaxNLocator
 
@@ -208,16 +206,13 @@ for _name, _axis in _AXES.items():
 MAIN_PANELS = (PANELS["loss"], PANELS["accuracy"])
 
 
-def panels_named(names: Iterable[str]) -> list[Panel]:
+def panels_named(names: Sequence[str]) -> list[Panel]:
     """Return the panels of these names (a column's name means its panel); raise ValueError for an unknown name."""
-    by_column = {column: panel for panel in PANELS.values() for column in panel.lines}
-    found = {}
+    known = {column: panel for panel in PANELS.values() for column in panel.lines} | PANELS
     for name in names:
-        panel = PANELS.get(name) or by_column.get(name)
-        if panel is None:
+        if name not in known:
             raise ValueError(f"expected names out of {', '.join(PANELS)}, got {name!r}{did_you_mean(name, PANELS)}")
-        found[panel.name] = panel
-    return list(found.values())
+    return list({known[name].name: known[name] for name in names}.values())
 
 
 def downsample(x: Array, y: Array, points: int = 800, window: Window = EVERYTHING) -> tuple[Array, Array]:
@@ -242,6 +237,13 @@ def downsample(x: Array, y: Array, points: int = 800, window: Window = EVERYTHIN
     extremes = [a + int(values[a:b].argmin()) for values in (lowest, highest) for a, b in pairwise(edges)]
     keep = np.unique([0, *extremes, N - 1])
     return x[keep], y[keep]
+
+
+class RunGroup(NamedTuple):
+    """Runs that differ in their seed alone, or a single run; labelled by the keys in which it differs from others."""
+
+    label: str
+    runs: tuple[RunData, ...]
 
 
 class Line(NamedTuple):

@@ -10,7 +10,7 @@ import socket
 import sys
 import webbrowser
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -22,11 +22,10 @@ from twolayer.views import style
 from twolayer.views.boundary import boundary_figure, plane_of, snapshot_models
 from twolayer.views.curves import run_table
 from twolayer.views.diagnosis import diagnose
-from twolayer.views.following import Follower, LiveRun
 from twolayer.views.interactive import Curves
 from twolayer.views.report import CSS, picture_uri, verdicts
-from twolayer.views.run_data import ENDED, RunGroup
-from twolayer.views.style import EVERYTHING, MAIN_PANELS, PANELS, X_AXES, By, Look, Panel
+from twolayer.views.run_data import ENDED, Follower, LiveRun
+from twolayer.views.style import EVERYTHING, MAIN_PANELS, PANELS, X_AXES, By, Look, RunGroup
 
 if TYPE_CHECKING:
     from bokeh.document import Document
@@ -172,7 +171,13 @@ class WatchPage:
         if (state, window) == self._state:
             return
         self._state = state, window
-        logs = self._logs(shown, groups.values())
+        scale = None if self.scale.value == "auto" else str(self.scale.value)
+        logs = {}  # the panels that have something to show, and which of them are logarithmic; once so, it stays so
+        for panel in shown:
+            values = [group.runs[0].column(name) for group in groups.values() for name in panel.lines]
+            if any(map(len, values)):
+                stays = self.curves.logs.get(panel.name, False) and (panel.name != "loss" or scale is None)
+                logs[panel.name] = stays or panel.is_log(values, scale)
         rebuild = logs != self.curves.logs or by != self.curves.by
         if rebuild:
             self.curves = Curves(logs, by, self.curves.x_range if by == self.curves.by else None)
@@ -183,17 +188,6 @@ class WatchPage:
                 place.children = [self.curves.grid(names)] if names else []
         self.words.text = _words(focus) if focus is not None else ""
         self.boundary.text = _boundary_of(focus) if focus is not None and with_boundary else ""
-
-    def _logs(self, shown: Sequence[Panel], groups: Iterable[RunGroup]) -> dict[str, bool]:
-        """Return the panels that have something to show, and which of them are logarithmic; once so, it stays so."""
-        scale = None if self.scale.value == "auto" else str(self.scale.value)
-        logs = {}
-        for panel in shown:
-            values = [group.runs[0].column(name) for group in groups for name in panel.lines]
-            if any(map(len, values)):
-                stays = self.curves.logs.get(panel.name, False) and (panel.name != "loss" or scale is None)
-                logs[panel.name] = stays or panel.is_log(values, scale)
-        return logs
 
     def _headline(self) -> str:
         runs = self.follower.runs.values()
@@ -245,11 +239,8 @@ def _words(run: LiveRun) -> str:
 
 def serve(places: Sequence[Path], address: str, port: int, browse: bool, say: Callable[[str], None]) -> None:
     """Serve the page about some places (see `Follower`) until the process is interrupted, at the port or the next free
-    one (0: any); `say` the address, and open it in the browser, where there is one.
-
-    Raises:
-        TwoLayerError: if no port is free, or (`MissingExtraError`) without Bokeh.
-    """
+    one (0: any); `say` the address, and open it in the browser, where there is one. Raises TwoLayerError if no port is
+    free, or (`MissingExtraError`) without Bokeh."""
     import_extra("bokeh", "report", "watch")
     from bokeh.server.server import Server
     from bokeh.settings import settings
