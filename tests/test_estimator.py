@@ -199,7 +199,7 @@ class TestWarmStart:
                 model.partial_fit(X[piece], y[piece], classes=np.unique(y))
         assert model.score(X, y) > 0.9
         assert model.n_iter_ == 60
-        assert model._checkpoint.header["updates"] == 20 * (1 + 1 + 2)  # batches of at most 64 rows of 10, 50, 90
+        assert model._checkpoint["updates"] == 20 * (1 + 1 + 2)  # batches of at most 64 rows of 10, 50, 90
 
     def test_fit_without_warm_start_begins_again(self):
         X, y = standardized(IRIS)
@@ -222,9 +222,9 @@ class TestWarmStart:
             hidden=8, epochs=4, warm_start=True, validation=0.3, optimizer="sgd", schedule="plateau",
             plateau_patience=1, monitor="val_accuracy", learning_rate=0.05, random_state=0,
         )  # fmt: skip
-        best = model.fit(X, y)._checkpoint.header["progress"]["best"]
+        best = model.fit(X, y)._checkpoint["progress"]["best"]
         assert best["reference"] == max(model.history_["val_accuracy"])
-        best = model.set_params(monitor="val_loss").fit(X, y)._checkpoint.header["progress"]["best"]
+        best = model.set_params(monitor="val_loss").fit(X, y)._checkpoint["progress"]["best"]
         assert best["reference"] == min(model.history_["val_loss"][4:])
 
     def test_after_early_stopping_a_continued_fit_waits_again(self):
@@ -238,7 +238,7 @@ class TestWarmStart:
     def test_a_random_state_of_none_keeps_its_own_shuffles_when_it_continues(self):
         X, y = standardized(IRIS)
         model = TwoLayerClassifier(hidden=4, epochs=2, warm_start=True, random_state=np.random.RandomState(0))
-        seeds = [model.fit(X, y)._checkpoint.header["seed"] for _ in range(2)]
+        seeds = [model.fit(X, y)._checkpoint["seed"] for _ in range(2)]
         assert seeds[0] == seeds[1]
 
 
@@ -401,7 +401,7 @@ class TestWeights:
         np.testing.assert_allclose(weighted.predict_proba(X), repeated.predict_proba(X), atol=1e-10)
 
     def test_a_weight_for_a_label_that_does_not_occur_is_refused(self):
-        with pytest.raises(ValueError, match=r"class_weight: expected labels of y, \[0, 1, 2\]; got \[7\]"):
+        with pytest.raises(ValueError, match=r"class_weight: expected labels of the data, \[0, 1, 2\]; got \[7\]"):
             TwoLayerClassifier(epochs=1, class_weight={0: 2.0, 7: 1.0}).fit(*IRIS)
 
     def test_class_weights_equal_the_same_weights_row_by_row(self):

@@ -12,11 +12,11 @@ from twolayer.network.model import Params, forward, init_params, softmax
 from twolayer.solver.metrics import (
     Evaluator,
     auc,
-    balanced_class_weights,
     cross_entropy,
     hidden_activity,
     probabilities,
     weight_changes,
+    weights_of_classes,
 )
 from twolayer.views.evaluation import Figures, class_figures, confusion_matrix
 
@@ -72,7 +72,7 @@ def test_class_figures_agree_with_scikit_learn():
 
 def test_balanced_weights_give_every_class_the_same_total():
     y = np.repeat([0, 1, 2], [5, 20, 75])
-    totals = np.bincount(y, weights=balanced_class_weights(y, 3)[y])
+    totals = np.bincount(y, weights=weights_of_classes("balanced", [0, 1, 2], y)[y])
     np.testing.assert_allclose(totals, 100 / 3)
 
 

@@ -31,8 +31,7 @@ def shown_on_a_terminal(columns, record, epochs=100):
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     with os.fdopen(theirs, "w") as stream, ProgressBar(1000, 0, epochs, stream=stream) as bar:
-        bar.epoch(record)
-        bar.rows(400)
+        bar.show(400, record)
         bar._bar.refresh()
     data = b""
     with suppress(OSError):  # the end of a terminal is an error on Linux
@@ -62,8 +61,7 @@ def test_the_bar_fits_its_terminal_and_shows_epoch_and_accuracy_first(monkeypatc
 def test_a_log_gets_plain_lines():
     stream = io.StringIO()
     with ProgressBar(1000, 0, 40, stream=stream) as bar:
-        bar.rows(1000)
-        bar.epoch(RECORD)
+        bar.show(1000, RECORD)
     line = stream.getvalue()
     pattern = r"epoch 40/40: val acc 0.9581, loss 0.0523, val loss 0.132, rate 0.0125, [\d,]+ rows/s\n"
     assert re.fullmatch(pattern, line)
@@ -73,8 +71,7 @@ def test_a_notebook_gets_a_bar_on_standard_output(monkeypatch, capsys):
     kernel = SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=1))
     monkeypatch.setitem(sys.modules, "IPython", kernel)
     with ProgressBar(1000, 0, 100) as bar:
-        bar.epoch(RECORD)
-        bar.rows(400)
+        bar.show(400, RECORD)
     shown = capsys.readouterr()
     assert shown.err == ""
     assert "epoch 40/100, val acc 0.9581" in shown.out
@@ -83,8 +80,7 @@ def test_a_notebook_gets_a_bar_on_standard_output(monkeypatch, capsys):
 
 def test_a_quiet_bar_shows_nothing_and_a_tally_counts_in_lines(capsys):
     with ProgressBar(10, 0, 1, quiet=True) as bar:
-        bar.rows(10)
-        bar.epoch(RECORD | {"epoch": 1})
+        bar.show(10, RECORD | {"epoch": 1})
     stream = io.StringIO()
     with Tally(3, 1, "run", stream=stream) as tally:
         tally.done("finished", "best 0.9")

@@ -13,8 +13,9 @@ from twolayer.network.backprop import loss_and_gradients
 from twolayer.network.model import Params
 from twolayer.reference import REFERENCES, plain
 from twolayer.reference.gradcheck import check_gradients, relative_error
-from twolayer.reference.plain import JacobianError, jacobian_chain, ones_vectors, softmax_jacobian, two_loops
+from twolayer.reference.plain import jacobian_chain, ones_vectors, softmax_jacobian, two_loops
 from twolayer.reference.problems import Problem, random_problem
+from twolayer.utils.errors import TwoLayerError
 
 FOLDER = Path(reference.__file__).parent
 
@@ -114,13 +115,13 @@ def test_the_two_cases_need_one_class_per_row() -> None:
 
 def test_the_jacobian_chain_refuses_what_would_fill_the_memory() -> None:
     params = Params(np.zeros((784, 128)), np.zeros(128), np.zeros((128, 10)), np.zeros(10))
-    with pytest.raises(JacobianError, match=r"64 rows .*784-128-10.* MiB.*fewer rows"):
+    with pytest.raises(TwoLayerError, match=r"64 rows .*784-128-10.* MiB.*fewer rows"):
         jacobian_chain(params, np.zeros((64, 784)), np.zeros(64, int), 0.0)
 
 
 def test_the_jacobian_chain_refuses_a_right_class_of_probability_0() -> None:
     params = Params(None, None, np.array([[0.0, 1000.0]]), np.zeros(2))
-    with pytest.raises(JacobianError, match="probability 0"):
+    with pytest.raises(TwoLayerError, match="probability 0"):
         jacobian_chain(params, np.ones((1, 1)), np.array([0]), 0.0)
     loss, gradients = loss_and_gradients(params, np.ones((1, 1)), np.array([0]), 0.0)
     assert loss == 1000

@@ -257,11 +257,8 @@ def test_divergence_keeps_the_last_good_state_and_says_what_to_do(spiral, tmp_pa
 @pytest.mark.parametrize(
     ("weights", "said"),
     [
-        ({"10": 2.0}, "class_weight: no class '10' in the data"),
-        (
-            {str(digit): 0.0 for digit in range(10)},
-            "class_weight: expected at least one weight above 0, got 0 for every class",
-        ),
+        ({"10": 2.0}, r"class_weight: expected labels of the data, .*; got \['10'\]"),
+        ({str(digit): 0.0 for digit in range(10)}, "class_weight: expected a weight above 0, got 0 for every class"),
     ],
 )
 def test_class_weights_are_given_by_label(root, tmp_path, weights, said):

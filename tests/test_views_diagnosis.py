@@ -13,7 +13,7 @@ from twolayer.config import config_from_dict, load_config
 from twolayer.data.rows import ArrayRows
 from twolayer.network.model import init_params
 from twolayer.runs.logs import HISTORY_COLUMNS
-from twolayer.solver.metrics import balanced_class_weights, probabilities
+from twolayer.solver.metrics import probabilities, weights_of_classes
 from twolayer.solver.solver import Solver
 from twolayer.training.run import train
 from twolayer.utils.errors import DivergedError
@@ -321,7 +321,7 @@ def test_an_ignored_class_is_reported_and_balanced_weights_bring_it_back():
     found = diagnose(trained((X, y), (V, v), hidden=0, epochs=10, **GOOD))
     verdict = next(each for each in found if each.name == "ignored class")
     assert "class 'c' has 12 of 812 validation rows" in verdict.evidence
-    weights = balanced_class_weights(y, 3)
+    weights = weights_of_classes("balanced", [0, 1, 2], y)
     assert "ignored class" not in names(trained((X, y), (V, v), hidden=0, epochs=10, class_weights=weights, **GOOD))
 
 

@@ -22,7 +22,7 @@ from sklearn.utils.validation import validate_data  # type: ignore[import-untype
 from twolayer.network.checks import check_settings, checked_params, count, refuse_masked, setting
 from twolayer.network.model import Array, Init, Params, init_params
 from twolayer.network.settings import MONITORS, SolverSettings, needs_validation
-from twolayer.solver.metrics import balanced_class_weights
+from twolayer.solver.metrics import weights_of_classes
 from twolayer.solver.solver import Solver
 from twolayer.utils.errors import DivergedError, MonitorError
 from twolayer.utils.process import ProgressBar
@@ -131,24 +131,17 @@ def resolve_monitor(
     return monitor, None
 
 
-class Checkpoint(NamedTuple):
-    """A solver's state between two calls of fit, see `Solver`; the header has its optimizer and seed as well."""
-
-    arrays: dict[str, Array]
-    header: dict[str, Any]
-
-
-def resume_from(solver: Solver, checkpoint: Checkpoint) -> None:
+def resume_from(solver: Solver, checkpoint: Mapping[str, Any]) -> None:
     """Put a new solver, perhaps on other rows, where the checkpoint was; raise ValueError for another network or
     optimiser. Steps are counted as if all epochs so far had been on the rows at hand."""
     shapes = {name: array.shape for name, array in solver.params.named().items()}
-    before = {name: array.shape for name, array in checkpoint.arrays.items() if "/" not in name}
-    optimizers = checkpoint.header["optimizer"], solver.settings.optimizer
+    before = {name: checkpoint[name].shape for name in Params._fields if name in checkpoint}
+    optimizers = checkpoint["optimizer"], solver.settings.optimizer
     for what, expected, got in (("shapes", before, shapes), ("optimizer", *optimizers)):
         if got != expected:
             raise ValueError(f"training cannot continue with other {what}: expected {expected}, got {got}; fit a clone")
     new_best = solver.progress.best
-    solver.restore(checkpoint.arrays, checkpoint.header, same_rows=False)
+    solver.restore(checkpoint, checkpoint, same_rows=False)
     done = solver.progress
     best = done.best if done.best.monitor == new_best.monitor else new_best
     if done.stopped_early:
@@ -182,7 +175,7 @@ def seed_of(estimator: Any) -> int:
     if isinstance(given, Integral):
         return int(check_scalar(given, "random_state", Integral, min_val=0, max_val=2**63 - 1))
     if hasattr(estimator, "_checkpoint"):
-        return int(estimator._checkpoint.header["seed"])
+        return int(estimator._checkpoint["seed"])
     return int(check_random_state(given).randint(2**31 - 1))
 
 
@@ -196,7 +189,7 @@ def trial(estimator: Any, *, keep: bool) -> Iterator[Any]:
         delattr(model, name)
     yield model
     for name in before.keys() - vars(model).keys():
-        delattr(estimator, name)
+        vars(estimator).pop(name, None)
     vars(estimator).update(_learned(model))
 
 
@@ -214,22 +207,26 @@ def train(
     callback: Callback | None = None,
 ) -> None:
     """Train for some epochs, on from the model's checkpoint if it has one, and set the fitted attributes."""
-    checkpoint: Checkpoint | None = getattr(model, "_checkpoint", None)
-    done = 0 if checkpoint is None else int(checkpoint.header["progress"]["epoch"])
+    checkpoint: dict[str, Any] | None = getattr(model, "_checkpoint", None)
+    done = 0 if checkpoint is None else int(checkpoint["progress"]["epoch"])
     column, scorer = resolve_monitor(model.monitor, model.patience, rows.validation is not None)
     settings = {name: getattr(model, name) for name in _SETTINGS}
     settings |= {"epochs": done + int(epochs), "seed": seed, "monitor": column, "objective": True}
     if initial_params is None:
         sizes, rng = (rows.X.shape[1], int(model.hidden), len(model.classes_)), generator(seed, "init")
         initial_params = init_params(*sizes, rng=rng, init=model.init, init_std=model.init_std, dtype=rows.X.dtype)
-    dtype = rows.X.dtype if checkpoint is None else checkpoint.arrays["W2"].dtype
+    try:
+        class_weights = weights_of_classes(model.class_weight, model.classes_.tolist(), rows.y, rows.weights)
+    except ValueError as error:
+        raise ValueError(f"class_weight: {error}") from None
+    dtype = rows.X.dtype if checkpoint is None else checkpoint["W2"].dtype
     solver = Solver(
         checked_params(initial_params).map(lambda array: np.asarray(array, dtype)),
         rows.X,
         rows.y,
         validation=rows.validation,
         row_weights=rows.weights,
-        class_weights=_class_weights(model, rows),
+        class_weights=class_weights,
         score=None if scorer is None else _score(model, rows, scorer),
         **settings,
     )
@@ -265,28 +262,13 @@ def _train_epochs(
             weighing = ~np.isnan(chunk.losses)
             total += float((chunk.losses * chunk.batch_rows)[weighing].sum())
             counted += int(chunk.batch_rows[weighing].sum())
-            progress.rows(int(chunk.batch_rows.sum()))
+            progress.show(int(chunk.batch_rows.sum()), chunk.record)
             if chunk.record is not None:
-                progress.epoch(chunk.record)
                 record = {name: np.nan if value is None else value for name, value in chunk.record.items()}
                 records.append({**record, "objective": total / counted if counted else np.nan})
                 total, counted = 0.0, 0
                 if callback is not None and callback(moving, records[-1]):
                     break
-
-
-def _class_weights(model: Any, rows: FitRows) -> Array | None:
-    given, classes = model.class_weight, model.classes_.tolist()
-    if given is None:
-        return None
-    if isinstance(given, Mapping):
-        unknown = [label for label in given if label not in set(classes)]
-        if unknown:
-            raise ValueError(f"class_weight: expected labels of y, {classes}; got {unknown}")
-        return np.array([given.get(label, 1.0) for label in classes])
-    if given != "balanced":
-        raise ValueError(f"class_weight: expected None, 'balanced' or weights by label, got {given!r}")
-    return balanced_class_weights(rows.y, len(classes), rows.weights)
 
 
 def _score(model: Any, rows: FitRows, scorer: Scorer) -> Callable[[Params], float]:
@@ -320,6 +302,7 @@ def _set_fitted(model: Any, solver: Solver, records: list[dict[str, float]], *, 
     model.train_loss_curve_ = history["train_loss"]
     measured = any(np.isfinite(history["val_loss"]))
     model.validation_loss_curve_ = history["val_loss"] if measured else None
+    # All that continues the training: arrays and header of the solver's state, and with what it was made.
+    made_with = {"optimizer": solver.settings.optimizer, "seed": solver.settings.seed}
     arrays = {name: array.copy() for name, array in solver.state_arrays().items()}
-    settings = {"optimizer": solver.settings.optimizer, "seed": solver.settings.seed}
-    model._checkpoint = Checkpoint(arrays, solver.state_header() | settings)
+    model._checkpoint = arrays | solver.state_header() | made_with

@@ -9,7 +9,7 @@ import math
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from twolayer.utils.errors import TwoLayerError
 
 Part = Literal["data", "penalty", "total"]
 
-PARTS: tuple[Part, ...] = ("data", "penalty", "total")
+PARTS: tuple[Part, ...] = get_args(Part)
 DIFFERENCES = "differences"
 DIFFERENCE_TOLERANCE = 1e-6
 REFERENCE_TOLERANCE = 1e-12

@@ -177,10 +177,6 @@ def outer_products(params: Params, X: Array, y: Array, reg: float = 0.0) -> tupl
     return float(loss(params, X, y, reg)), add_penalty(gradients, params, reg)
 
 
-class JacobianError(TwoLayerError):
-    """The chain of dense Jacobians is too large, or would divide by a probability of 0."""
-
-
 def softmax_jacobian(p: Array) -> Array:
     """Return dp_i/ds_j = p_i (delta_ij - p_j), (C, C), for the probabilities p (C,) of one row."""
     return np.asarray(np.diag(p) - np.outer(p, p))
@@ -198,14 +194,13 @@ def jacobian_chain(params: Params, X: Array, y: Array, reg: float = 0.0) -> tupl
     with (x) the Kronecker product. Nothing is cancelled beforehand: p - y comes out of the product. The two texts that
     derive dp/ds first ("The Softmax Function", "Derivative of Cross Entropy Loss ...") go this way.
 
-    Raises:
-        JacobianError: if the Jacobians would take more than `MEMORY_LIMIT`, or a needed P_ij is 0.
+    A TwoLayerError says that the Jacobians would take more than `MEMORY_LIMIT`, or that a needed P_ij is 0.
     """
     N, D, H, C = len(X), params.n_features, params.n_hidden, params.n_classes
     numbers = (N * C) ** 2 + N * C * (len(params.W2) * C + C) + N * C * N * H + (N * H) ** 2 + N * H * (D * H + H)
     size = 8 * numbers  # bytes
     if size > MEMORY_LIMIT:
-        raise JacobianError(
+        raise TwoLayerError(
             f"the Jacobians of {N} rows through {params!r}: expected at most {MEMORY_LIMIT / 2**20:,.0f} MiB, got"
             f" {size / 2**20:,.0f} MiB; give fewer rows or a smaller network"
         )
@@ -213,7 +208,7 @@ def jacobian_chain(params: Params, X: Array, y: Array, reg: float = 0.0) -> tupl
     Z1, A1, _, P = forward_pass(params, X)
     Y = one_hot(y, params.n_classes)
     if (P[Y != 0] == 0).any():
-        raise JacobianError(
+        raise TwoLayerError(
             "a right class has probability 0 in float64, and dL/dP divides by it; p - y, which backprop uses, does not"
         )
     ones = np.ones((N, 1))

@@ -1,7 +1,8 @@
 """What a model is worth on some rows: mean cross-entropy, accuracy, the figures for rare classes, how its hidden units
 respond. All sums over rows are taken in float64."""
 
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -149,9 +150,24 @@ def probabilities(params: Params, X: RowSource, block_rows: int = 4096) -> Array
     return P
 
 
-def balanced_class_weights(y: Array, n_classes: int, weights: Array | None = None) -> Array:
-    """Return N / (C n_c) for each class c, (C,), so that every class weighs the same in the objective; with `weights`
-    (N,) of the rows, N and n_c are sums of weights: a row of weight 2 counts as two rows."""
-    counts = np.bincount(y, weights, minlength=n_classes)
-    balanced: Array = counts.sum() / (n_classes * np.where(counts > 0, counts, 1))
-    return balanced
+def weights_of_classes(chosen: Any, classes: Sequence[Any], y: Array, weights: Array | None = None) -> Array | None:
+    """Return the weights (C,) of the classes for class indices y (N,), or None for None.
+
+    A mapping gives them by label, 1 for those left out. `balanced` is N / (C n_c) for each class c, so that every class
+    weighs the same in the objective; with `weights` (N,) of the rows, N and n_c are sums of weights: a row of weight 2
+    counts as two rows. Anything else, a label that is none of `classes`, or weights that are all 0 are a ValueError.
+    """
+    if chosen is None:
+        return None
+    if chosen == "balanced":
+        counts = np.bincount(y, weights, minlength=len(classes))
+        balanced: Array = counts.sum() / (len(classes) * np.where(counts > 0, counts, 1))
+        return balanced
+    if not isinstance(chosen, Mapping):
+        raise ValueError(f"expected None, 'balanced' or weights by label, got {chosen!r}")
+    if unknown := [label for label in chosen if label not in set(classes)]:
+        raise ValueError(f"expected labels of the data, {list(classes)}; got {unknown}")
+    by_label = np.array([chosen.get(label, 1.0) for label in classes])
+    if not by_label.any():
+        raise ValueError("expected a weight above 0, got 0 for every class in the data; a class left out has 1")
+    return by_label

@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 from twolayer.config import Config
 from twolayer.data import Dataset, load_dataset
 from twolayer.network.model import Array, Params, init_params
-from twolayer.solver.metrics import RowSource, balanced_class_weights
+from twolayer.solver.metrics import RowSource, weights_of_classes
 from twolayer.solver.solver import Solver
 from twolayer.utils.errors import ConfigError, DataError
 from twolayer.utils.randomness import generator
@@ -124,22 +124,12 @@ def make_solver(config: Config, dataset: Dataset, *, refit: bool = False) -> tup
 
 
 def _class_weights(config: Config, dataset: Dataset, y: Array) -> Array | None:
-    chosen = config.solver.class_weight
-    if chosen == "none":
-        return None
-    if chosen == "balanced":
-        return balanced_class_weights(y, len(dataset.classes))
-    weights = {str(label): 1.0 for label in dataset.classes}
-    if unknown := sorted(set(chosen) - set(weights)):
-        problems = [f"no class {label!r} in the data: {list(weights)}" for label in unknown]
-        raise _config_error(config, "solver.class_weight", *problems)
-    weights |= chosen
-    if not any(weights.values()):
-        problem = "expected at least one weight above 0, got 0 for every class in the data; a class left out has 1"
-        raise _config_error(config, "solver.class_weight", problem)
-    return np.array(list(weights.values()))
+    chosen = None if config.solver.class_weight == "none" else config.solver.class_weight
+    try:
+        return weights_of_classes(chosen, [str(label) for label in dataset.classes], y)
+    except ValueError as error:
+        raise _config_error(config, "solver.class_weight", str(error)) from None
 
 
-def _config_error(config: Config, key: str, *problems: str) -> ConfigError:
-    place = f"{config.source}: {key}" if config.source else key
-    return ConfigError([f"{place}: {problem}" for problem in problems])
+def _config_error(config: Config, key: str, problem: str) -> ConfigError:
+    return ConfigError([f"{config.source}: {key}: {problem}" if config.source else f"{key}: {problem}"])

@@ -25,7 +25,7 @@ from twolayer.runs.folder import (
 )
 from twolayer.runs.logs import logged_rows
 from twolayer.solver.solver import Solver
-from twolayer.solver.state import Chunk, Record
+from twolayer.solver.state import Record
 from twolayer.training.build import make_solver, read_data, refit_rows
 from twolayer.training.recorder import FREE_KEYS, Recorder, checkpoint_file, model_file, refit_in, settings_of
 from twolayer.utils.errors import DivergedError, RunError
@@ -87,11 +87,10 @@ def train(
         if kept:  # the rows that come as a data frame need a name
             config = {**config, "data": {**config.get("data", {}), "train": ROWS_FILE}}
         config = config_from_dict(config, overrides, require_files=not kept)
-    elif not isinstance(config, Config):
-        config = load_config(config, overrides)
-    if kept:
-        data = config.data.model_copy(update={"train": ROWS_FILE})
-        config = config.model_copy(update={"data": data})
+    else:
+        config = config if isinstance(config, Config) else load_config(config, overrides)
+        if kept:
+            config = config.model_copy(update={"data": config.data.model_copy(update={"train": ROWS_FILE})})
     dataset = read_data(config, rows, {name: sha256(content).hexdigest() for name, content in kept.items()})
     solver, warned = make_solver(config, dataset)
     files = {
@@ -234,7 +233,7 @@ def _run(
         try:
             for chunk in solver.run():
                 recorder.record(chunk)
-                _show(progress, chunk)
+                progress.show(int(chunk.batch_rows.sum()), chunk.record)
                 asked = ask_stop is not None and chunk.record is not None and ask_stop(chunk.record)
                 if asked or stop.signal_number is not None:
                     break
@@ -266,7 +265,7 @@ def _refit(
     with ProgressBar(n_rows * epochs, 0, epochs, quiet=quiet) as progress:
         try:
             for chunk in solver.run():
-                _show(progress, chunk)
+                progress.show(int(chunk.batch_rows.sum()), chunk.record)
                 if stop.signal_number is not None:
                     return None, notes
                 if solver.progress.epoch >= epochs:
@@ -276,12 +275,6 @@ def _refit(
     what = f"refitted on {counted(n_rows, 'training and validation row')} for {counted(epochs, 'epoch')}"
     note = f"{what}; the validation figures are those of the model before that"
     return solver.params, (*notes, note)
-
-
-def _show(progress: ProgressBar, chunk: Chunk) -> None:
-    progress.rows(int(chunk.batch_rows.sum()))
-    if chunk.record is not None:
-        progress.epoch(chunk.record)
 
 
 @contextmanager

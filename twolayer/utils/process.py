@@ -125,13 +125,13 @@ class ProgressBar(_Bar):
             self._bar.clear()
             self._line(text)
 
-    def rows(self, n_rows: int) -> None:
-        """Count rows that were visited."""
+    def show(self, n_rows: int, record: Mapping[str, float | None] | None) -> None:
+        """Count rows that were visited, and show the record of an epoch that they ended: on a terminal as many figures
+        as it has columns for."""
         self._rows += n_rows
         self._bar.update(n_rows)
-
-    def epoch(self, record: Mapping[str, float | None]) -> None:
-        """Show an epoch's record (see `solver.Solver.run`): on a terminal as many figures as it has columns for."""
+        if record is None:
+            return
         epoch = int(record["epoch"] or 0)
         text = f"epoch {epoch}/{self._epochs}"
         hidden = None if record["val_accuracy"] is None else "train_accuracy"
