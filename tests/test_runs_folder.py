@@ -15,6 +15,7 @@ from fault_injection import KILL_AT_EVERY_OPERATION, full_at_every_operation, ru
 
 from twolayer.runs.checkpoint import load_model, packed, read_arrays
 from twolayer.runs.folder import RunFolder, create_run_folder, create_run_folder_at, open_run
+from twolayer.utils import files
 from twolayer.utils.errors import RunError
 from twolayer.utils.files import write_new
 
@@ -118,7 +119,7 @@ def test_a_filling_that_fails_removes_what_it_wrote_and_nothing_else(tmp_path, m
             raise RunError("no room")
         write_new(path, content)
 
-    monkeypatch.setattr("twolayer.runs.folder.write_atomically", fail_at_the_second)
+    monkeypatch.setattr(files, "write_atomically", fail_at_the_second)
     with pytest.raises(RunError, match="no room"):
         create_run_folder_at(FILES, tmp_path)
     assert {each.name for each in tmp_path.iterdir()} == {".lock", "best.npz"}

@@ -18,8 +18,8 @@ def holder(path: Path):
     """Another process that has locked the run at `path` and waits."""
     process = start_python(
         "from pathlib import Path\n"
-        "from twolayer.runs.folder import RunFolder\n"
-        f"with RunFolder(Path({str(path)!r})).lock():\n"
+        "from twolayer.runs.folder import folder_lock\n"
+        f"with folder_lock(Path({str(path)!r})):\n"
         "    print('locked', flush=True)\n"
         "    input()\n"
     )
@@ -30,14 +30,14 @@ def holder(path: Path):
 
 def test_a_run_in_use_by_another_process_is_refused_until_that_ends(tmp_path):
     process = holder(tmp_path)
-    with pytest.raises(RunError) as caught, RunFolder(tmp_path).lock():
+    with pytest.raises(RunError) as caught, folder_lock(tmp_path):
         pass
     message = str(caught.value)
     assert message.startswith(f"{tmp_path}: this run is in use by another twolayer process")
     assert "then try again" in message
     assert str(process.pid) not in message.replace(str(tmp_path), "")
     process.communicate("\n", timeout=30)
-    with RunFolder(tmp_path).lock() as notices:
+    with folder_lock(tmp_path) as notices:
         assert notices == ()
 
 
@@ -46,28 +46,28 @@ def test_the_lock_of_a_killed_process_is_not_in_the_way(tmp_path):
     process.kill()
     process.communicate(timeout=30)
     assert process.returncode != 0
-    with RunFolder(tmp_path).lock():
+    with folder_lock(tmp_path):
         pass
 
 
 def test_a_second_lock_in_the_same_process_is_also_refused(tmp_path):
-    with RunFolder(tmp_path).lock(), pytest.raises(RunError, match="in use"), RunFolder(tmp_path).lock():
+    with folder_lock(tmp_path), pytest.raises(RunError, match="in use"), folder_lock(tmp_path):
         pass
-    with RunFolder(tmp_path).lock():
+    with folder_lock(tmp_path):
         pass
 
 
 def test_the_lock_is_given_back_when_the_block_ends_in_an_error(tmp_path):
-    with pytest.raises(ZeroDivisionError), RunFolder(tmp_path).lock():
+    with pytest.raises(ZeroDivisionError), folder_lock(tmp_path):
         raise ZeroDivisionError
-    with RunFolder(tmp_path).lock():
+    with folder_lock(tmp_path):
         pass
 
 
 def test_locks_of_different_runs_do_not_touch_each_other(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-    with RunFolder(tmp_path / "a").lock(), RunFolder(tmp_path / "b").lock():
+    with folder_lock(tmp_path / "a"), folder_lock(tmp_path / "b"):
         pass
 
 
@@ -85,7 +85,7 @@ def test_a_file_system_without_locks_gives_a_notice_and_no_refusal(tmp_path, mon
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr("fcntl.flock", no_locks)
-    with RunFolder(tmp_path).lock() as notices:
+    with folder_lock(tmp_path) as notices:
         assert "has no locks: make sure that only one process" in notices[0]
 
 
@@ -95,7 +95,7 @@ def test_another_failure_of_locking_is_an_error(tmp_path, monkeypatch):
 
     monkeypatch.setattr("fcntl.flock", fails)
     said = "the run cannot be locked: Input/output error; the device is failing"
-    with pytest.raises(RunError, match=said), RunFolder(tmp_path).lock():
+    with pytest.raises(RunError, match=said), folder_lock(tmp_path):
         pass
 
 
@@ -103,9 +103,9 @@ def test_whether_a_run_is_in_use_can_be_asked_without_writing(tmp_path):
     run = RunFolder(tmp_path)
     assert not run.in_use()
     assert list(tmp_path.iterdir()) == []
-    with run.lock():
+    with folder_lock(run.path):
         assert run.in_use()
         assert run.in_use()  # asking does not release it
     assert not run.in_use()
-    with run.lock():
+    with folder_lock(run.path):
         pass

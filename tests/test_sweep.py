@@ -25,14 +25,13 @@ from twolayer.sweep import file as sweep_file
 from twolayer.sweep import search
 from twolayer.sweep.file import load_sweep
 from twolayer.sweep.search import run_sweep
-from twolayer.sweep.trial import Trial, TrialWorkers, run_trial
+from twolayer.sweep.trial import TrialWorkers, run_trial
 from twolayer.training import recorder as recording
 from twolayer.training import run as training
 from twolayer.utils import files
 from twolayer.utils.errors import DataError, RunError, TwoLayerError
 from twolayer.utils.files import read_json
-from twolayer.utils.workers.local import LocalPool
-from twolayer.utils.workers.pool import JobResult
+from twolayer.utils.workers.pool import JobResult, LocalPool
 
 PICTURES = ("against-keys.png", "best-curves.png")
 
@@ -511,7 +510,7 @@ def test_a_run_that_its_worker_broke_off_is_resumed_unless_that_always_happens(t
     workers = TrialWorkers(tmp_path / "runs", pool)
     point = {"model.hidden": 4, "solver.learning_rate": 0.1}
     try:
-        workers.submit(Trial("once", sweep.config(point).model_dump()))
+        workers.submit("once", sweep.config(point))
         history = tmp_path / "runs" / "once" / "history.csv"
         deadline = time.monotonic() + 60
         while not history.exists() and time.monotonic() < deadline:
@@ -523,7 +522,7 @@ def test_a_run_that_its_worker_broke_off_is_resumed_unless_that_always_happens(t
         assert [(name, outcome.status) for name, outcome in ended] == [("once", "finished")]
         assert read_history(history)["epoch"].tolist() == list(range(1, 21))
 
-        workers.submit(Trial("always", sweep.config(point).model_dump()))
+        workers.submit("always", sweep.config(point))
         ended = []
         while not ended and time.monotonic() < deadline:
             os.kill(pool._workers[0].process.pid, number)

@@ -58,8 +58,8 @@ def test_problems_of_the_base_are_in_the_same_report_with_their_own_places(tmp_p
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ("solver.reg: {uniform: [1, 0]}", "expected two numbers, [LOW, HIGH], the lower one first, got a list of 2"),
-        ("solver.reg: {uniform: [0]}", "expected two numbers, [LOW, HIGH], the lower one first, got a list of 1"),
+        ("solver.reg: {uniform: [1, 0]}", "expected the lower end first, got 1 and 0"),
+        ("solver.reg: {uniform: [0]}", "expected two numbers, [LOW, HIGH], got a list of 1"),
         ("solver.reg: {log_uniform: [0, 1]}", "expected a logarithmic range to start above 0, got 0"),
         ("model.hidden: {integer: [1.5, 3]}", "space.model.hidden.integer[0]: expected a whole number, got 1.5"),
         ("model.hidden: {integer: [1, 8], step: 2}", "8 cannot be reached from 1 in steps of 2"),

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from view_runs import made_history, made_live_run
 
 from twolayer.commands.watch import command as watch
-from twolayer.runs.folder import RunFolder
+from twolayer.runs.folder import folder_lock
 from twolayer.runs.logs import HISTORY_COLUMNS, read_history
 from twolayer.utils.errors import RunError, TwoLayerError
 from twolayer.views import run_data as reading
@@ -133,7 +133,7 @@ def test_a_run_is_running_while_it_is_locked_and_gone_when_nothing_ended_it(tmp_
     folder = made_live_run(tmp_path / "run")
     (folder / "summary.json").unlink()
     follower = Follower([folder])
-    with RunFolder(folder).lock():
+    with folder_lock(folder):
         follower.look()
         (run,) = follower.runs.values()
         assert run.data.status == "running"
@@ -284,7 +284,7 @@ def test_sound_runs_are_drawn_before_diverged_ones_and_the_newest_before_the_bes
         os.utime(folder / "environment.json", (1e9 + k, 1e9 + k))
     for k, status in ((1, "diverged"), (7, "diverged"), (3, "interrupted")):
         (tmp_path / f"run{k}" / "summary.json").write_text(f'{{"status": "{status}"}}')
-    with RunFolder(tmp_path / "run5").lock():
+    with folder_lock(tmp_path / "run5"):
         page = WatchPage(document, Follower([tmp_path]))
     assert [Path(path).name for path in page.list.looks] == ["run5", "run6", "run0", "run2", "run3"]
     assert Path(page.list.focus).name == "run5"

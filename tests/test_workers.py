@@ -15,8 +15,7 @@ import pytest
 from twolayer.utils.errors import RunError
 from twolayer.utils.workers import cluster
 from twolayer.utils.workers.cluster import ClusterAddress, ClusterPool
-from twolayer.utils.workers.local import LocalPool, _ask, _send
-from twolayer.utils.workers.pool import Job, UnusableWorkerError
+from twolayer.utils.workers.pool import Job, LocalPool, UnusableWorkerError, _ask, _send
 
 HOST = "host-a"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hints
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, PrivateAttr, Tag, create_model
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, PrivateAttr, Tag, create_model
 from pydantic.fields import FieldInfo
 
 from twolayer.network.settings import DEPENDENT_DEFAULTS, MONITORS, OWNERS, SolverSettings, settings_in_order
@@ -221,15 +221,9 @@ class RunConfig(Section):
     )
 
 
-def _rising(ends: list[Any]) -> list[Any]:
-    if not ends[0] < ends[1]:
-        raise ValueError
-    return ends
-
-
 _ENDS: dict[str, Any] = {"min_length": 2, "max_length": 2}
-_Ends = Annotated[list[float], Field(**_ENDS, json_schema_extra={"format": "ends"}), AfterValidator(_rising)]
-_WholeEnds = Annotated[list[int], Field(**_ENDS, json_schema_extra={"format": "whole ends"}), AfterValidator(_rising)]
+_Ends = Annotated[list[float], Field(**_ENDS, json_schema_extra={"format": "ends"})]
+_WholeEnds = Annotated[list[int], Field(**_ENDS, json_schema_extra={"format": "whole ends"})]
 _Choices = Annotated[
     list[str | float | bool | None], Field(min_length=1, max_length=1000, json_schema_extra={"format": "choices"})
 ]

@@ -25,8 +25,8 @@ _FORMATS = {
     "space": "a mapping of config keys to their values",
     "choices": "a list of 1 to 1000 values",
     "range": "{uniform: [LOW, HIGH]}, {log_uniform: [LOW, HIGH]} or {integer: [LOW, HIGH]}",
-    "ends": "two numbers, [LOW, HIGH], the lower one first",
-    "whole ends": "two whole numbers, [LOW, HIGH], the lower one first",
+    "ends": "two numbers, [LOW, HIGH]",
+    "whole ends": "two whole numbers, [LOW, HIGH]",
 }
 
 

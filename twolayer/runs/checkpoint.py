@@ -25,9 +25,7 @@ from twolayer.utils.npy import read_npz
 from twolayer.utils.text import data_error, printable, shown
 from twolayer.utils.version import __version__
 
-FORMAT = 1
-"""To be raised when an older twolayer would misread a new file."""
-
+FORMAT = 1  # to be raised when an older twolayer would misread a new file
 HEADER = "header"
 _CHECKSUM = "sha256"
 _KINDS = "biufU"  # whole numbers, floats, booleans, text: everything that has a byte form of its own
@@ -76,12 +74,8 @@ def write_arrays(path: str | Path, arrays: Mapping[str, Array], header: Mapping[
 def read_arrays(
     path: str | Path, kinds: Collection[str] = (), *, follow: bool = False
 ) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Return the arrays by name and the header that `write_arrays` wrote.
-
-    Args:
-        path: the .npz file.
-        kinds: the accepted values of the header's "kind"; empty for any.
-        follow: accept a link to the file, as for a path that the user gave.
+    """Return the arrays by name and the header that `write_arrays` wrote, whose "kind" is one of `kinds`, if any are
+    given; with `follow`, as for a path that the user gave, the file may be a link.
 
     Raises:
         RunError: if the file cannot be read, is damaged, comes from a newer format or is of another kind.
@@ -150,17 +144,11 @@ def _digest(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> str:
 
 @dataclass(eq=False, repr=False)
 class Model:
-    """Parameters, and all it takes to predict from raw rows: scaling, categories, labels.
-
-    Attributes:
-        params: Params of the network.
-        preparation: turns raw rows into the network's rows.
-        header: what the file says about the training: epoch, step, monitor, value.
-    """
+    """Parameters, and all it takes to predict from raw rows: scaling, categories, labels."""
 
     params: Params
-    preparation: Preparation
-    header: Mapping[str, Any] = field(default_factory=dict)
+    preparation: Preparation  # turns raw rows into the network's rows
+    header: Mapping[str, Any] = field(default_factory=dict)  # of the training: epoch, step, monitor, value
 
     @property
     def classes(self) -> Sequence[str | int]:

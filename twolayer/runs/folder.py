@@ -19,7 +19,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from itertools import count
 from pathlib import Path
@@ -27,24 +27,11 @@ from typing import Any
 
 import numpy as np
 
+from twolayer.config import by_dotted_key
 from twolayer.utils import files
 from twolayer.utils.blas import THREAD_VARIABLES, blas_facts
 from twolayer.utils.errors import RunError
-from twolayer.utils.files import (
-    CANNOT_READ,
-    explained,
-    held,
-    leftovers,
-    make_folders,
-    open_regular,
-    open_to_read,
-    read_json,
-    remove,
-    require_regular,
-    temporary_path,
-    write_atomically,
-    write_new,
-)
+from twolayer.utils.files import CANNOT_READ, explained, held, remove
 from twolayer.utils.text import plain
 from twolayer.utils.version import __version__
 
@@ -60,11 +47,9 @@ _CANNOT_MAKE = "the run folder cannot be made"
 @contextmanager
 def folder_lock(folder: Path) -> Iterator[tuple[str, ...]]:
     """Lock the folder of a run or a sweep for this process, at once or not at all, and hold it open; see `files.held`.
+    Yield a sentence to show if the file system has no locks and the folder is therefore not locked.
 
     The lock file stays behind, empty and without meaning: deleting it would let two processes lock two files.
-
-    Yields:
-        A sentence to show if the file system has no locks and the folder is therefore not locked.
 
     Raises:
         RunError: if the folder is locked already, by this process or another one, or the file cannot be opened.
@@ -73,7 +58,7 @@ def folder_lock(folder: Path) -> Iterator[tuple[str, ...]]:
     with ExitStack() as opened:
         with explained(path, "the run cannot be locked"):
             opened.enter_context(held(folder, follow=True))
-            descriptor = open_regular(path, os.O_RDWR | os.O_CREAT)
+            descriptor = files.open_regular(path, os.O_RDWR | os.O_CREAT)
             opened.callback(os.close, descriptor)  # which gives the lock back
             locked = _lock(descriptor)
             if locked is False:
@@ -132,36 +117,28 @@ class RunFolder:
                 files.disk.make_folder(self.snapshots)
                 files.disk.sync_folder(self.path)
             with held(self.snapshots):
-                write_atomically(self.snapshots / f"epoch-{epoch:05d}.npz", content)
+                files.write_atomically(self.snapshots / f"epoch-{epoch:05d}.npz", content)
 
     def require_box(self) -> None:
-        """Refuse links, pipes, devices and sockets among the names of the run.
-
-        Raises:
-            RunError: naming the first one.
-        """
+        """Raise RunError for the first of the run's names that is a link, a pipe, a device or a socket."""
         for path in (*self.files, self.path / LOCK, self.snapshots):
             with explained(path, CANNOT_READ):
-                require_regular(path, folder=path == self.snapshots)
-
-    def lock(self) -> AbstractContextManager[tuple[str, ...]]:
-        """Return the lock to hold while writing into the folder; see `folder_lock`."""
-        return folder_lock(self.path)
+                files.require_regular(path, folder=path == self.snapshots)
 
     def in_use(self) -> bool:
         """Return whether a process holds the run's lock, as far as the system can say; nothing is written."""
         try:
-            with open_to_read(self.path / LOCK) as file:
+            with files.open_to_read(self.path / LOCK) as file:
                 return _lock(file.fileno(), shared=True) is False
         except OSError:
             return False
 
     def remove_leftovers(self) -> None:
         """Remove the temporary files that a killed process left; only for the holder of the lock."""
-        for each in leftovers(self.path, *(path.name for path in self.files)):
+        for each in files.leftovers(self.path, *(path.name for path in self.files)):
             remove(each)
         with explained(self.snapshots), suppress(FileNotFoundError), held(self.snapshots):
-            for each in leftovers(self.snapshots, SNAPSHOTS):
+            for each in files.leftovers(self.snapshots, SNAPSHOTS):
                 remove(each)
 
 
@@ -178,7 +155,7 @@ def create_run_folder(
     """
     parent = Path(parent)
     with explained(parent, "the folder of runs cannot be made"):
-        make_folders(parent)
+        files.make_folders(parent)
     path = parent / f"{name}-{now or datetime.now():%Y%m%d-%H%M%S}"
     return _create(content, path, (path if k == 1 else parent / f"{path.name}-{k}" for k in count(1)))
 
@@ -195,27 +172,27 @@ def create_run_folder_at(content: Mapping[str, bytes], run_dir: str | Path) -> R
     run = RunFolder(Path(run_dir))
     with explained(run.path, _CANNOT_MAKE):
         exists = run.path.exists()
-        make_folders(run.path.parent)
+        files.make_folders(run.path.parent)
     if not exists:
         return _create(content, run.path, iter([run.path]))
     _require_empty(run.path)
-    with run.lock(), ExitStack() as undo:
+    with folder_lock(run.path), ExitStack() as undo:
         _require_empty(run.path)
         for name in sorted(content, key=lambda name: name == run.last.name):
             undo.callback(remove, run.path / name)
-            write_atomically(run.path / name, content[name])
+            files.write_atomically(run.path / name, content[name])
         undo.pop_all()
     return run
 
 
 def _create(content: Mapping[str, bytes], path: Path, targets: Iterator[Path]) -> RunFolder:
     """Fill a hidden folder beside `path`, then rename it to the first of the targets that is free."""
-    temporary = temporary_path(path)
+    temporary = files.temporary_path(path)
     with explained(path, _CANNOT_MAKE), ExitStack() as undo:
         undo.callback(shutil.rmtree, temporary, ignore_errors=True)
         files.disk.make_folder(temporary)
         for name, each in content.items():
-            write_new(temporary / name, each)
+            files.write_new(temporary / name, each)
         files.disk.sync_folder(temporary)
         for target in targets:
             try:
@@ -241,12 +218,8 @@ def _require_empty(folder: Path) -> None:
 
 
 def open_run(path: str | Path) -> RunFolder:
-    """Return the run folder at `path`.
-
-    Raises:
-        RunError: if there is none (the message names the newest run nearby), or one of its names is not a file; see
-            `RunFolder.require_box`.
-    """
+    """Return the run folder at `path`; raise RunError if there is none (the message names the newest run nearby), or
+    one of its names is not a file (see `RunFolder.require_box`)."""
     run = RunFolder(Path(path))
     with explained(run.path, CANNOT_READ):
         missing = [each.name for each in (run.config, run.last) if not os.path.lexists(each)]
@@ -270,9 +243,8 @@ def open_run(path: str | Path) -> RunFolder:
     raise RunError(f"{path}: {what}{hint}")
 
 
+# The order in which the compiled engine sums: 1, by threads, in version 0.1, which did not record it; 2, by shape.
 COMPILED_SUMS = 2
-"""The order in which the compiled engine sums: 1, by threads, in version 0.1, which did not record it; 2, by shape."""
-
 # What must be the same for the same bits: its place in the environment, and its name in messages.
 _BITS = {
     "twolayer": "twolayer",
@@ -292,7 +264,7 @@ _BITS = {
 
 def recorded_digests(environment: Path) -> dict[str, str]:
     """Return the SHA-256 of the data files that a run recorded, by their path; empty without a record."""
-    recorded = read_json(environment).get("data") if environment.exists() else None
+    recorded = files.read_json(environment).get("data") if environment.exists() else None
     return {path: str(digest) for path, digest in recorded.items()} if isinstance(recorded, dict) else {}
 
 
@@ -337,9 +309,9 @@ def differences_that_change_bits(old: Mapping[str, Any], new: Mapping[str, Any])
     An entry that only one of the environments has, such as a package that was not imported, is no difference.
     """
     found = []
-    compiled = new.get("engine") == "numba"
+    compiled, flat_old, flat_new = new.get("engine") == "numba", by_dotted_key(old), by_dotted_key(new)
     for place, word in _BITS.items():
-        then, now = _at(old, place), _at(new, place)
+        then, now = flat_old.get(place), flat_new.get(place)
         if compiled and place == "blas.threads":
             continue  # the compiled engine gives the same bits on any number
         if compiled and place == "compiled_sums":
@@ -353,10 +325,3 @@ def differences_that_change_bits(old: Mapping[str, Any], new: Mapping[str, Any])
         if then.keys() != now.keys() and sorted(map(str, then.values())) != sorted(map(str, now.values())):
             found.append("data: other files than before")
     return found
-
-
-def _at(environment: Mapping[str, Any], place: str) -> Any:
-    value: Any = environment
-    for key in place.split("."):
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value

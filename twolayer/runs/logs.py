@@ -32,11 +32,7 @@ STEPS_COLUMNS = ("step", "epoch", "learning_rate", "loss")
 
 def read_history(path: str | Path) -> dict[str, NDArray[np.float64]]:
     """Return the columns of a history.csv by name, NaN for an empty cell or a column that version 0.1 lacked; a last
-    row without its end is left out.
-
-    Raises:
-        RunError: if the file cannot be read, a column is missing, or a row is damaged.
-    """
+    row without its end is left out. Raise RunError if it cannot be read, a column is missing, or a row is damaged."""
     data = read_at_most(Path(path), _MAX_BYTES)
     end = data.find(b"\n", 0, _MAX_LINE_BYTES)
     columns = data[: max(end, 0)].decode("utf-8", "replace").strip().split(",")
@@ -81,14 +77,8 @@ class _Log:
     optional: tuple[str, ...] = ()  # columns that an older file may lack; it then continues without them
 
     def __init__(self, path: str | Path, step: int = 0, rows: int = 0) -> None:
-        """Open the file, creating it if absent, with what it had at a checkpoint: later rows are cut off.
-
-        What stays is byte for byte what was there. Cutting needs no space on the disk.
-
-        Args:
-            path: the file.
-            step: the step of the checkpoint; 0 for a new run.
-            rows: how many rows there were when it was written (`rows` of the log).
+        """Open the file, creating it if absent, with the `rows` that it had at the checkpoint of a `step`, byte for
+        byte: later rows are cut off, which needs no space on the disk.
 
         Raises:
             RunError: if the system refuses, or the file is not this log, is damaged before that step or has lost rows.
@@ -203,11 +193,8 @@ class StepsLog(_Log):
 
 
 def logged_rows(checkpoint: Mapping[str, Any], path: Path) -> dict[str, int]:
-    """Return how many rows the logs had at a checkpoint, as `history_rows` and `steps_rows`, by the header of `path`.
-
-    Raises:
-        RunError: if it does not say.
-    """
+    """Return how many rows the logs had at a checkpoint, as `history_rows` and `steps_rows`, by the header of `path`;
+    raise RunError if it does not say."""
     rows: dict[str, int] = {}
     for name in ("history_rows", "steps_rows"):
         count = checkpoint.get(name)

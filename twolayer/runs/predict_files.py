@@ -11,7 +11,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
@@ -23,23 +23,13 @@ from twolayer.data.columns import safe_text
 from twolayer.data.files import Piece, cut, write_piece
 from twolayer.runs.checkpoint import Model, load_model
 from twolayer.runs.folder import RunFolder, folder_lock
+from twolayer.utils import files
 from twolayer.utils.errors import TwoLayerError
-from twolayer.utils.files import (
-    CANNOT_READ,
-    explained,
-    held,
-    read_json,
-    read_whole,
-    require_regular,
-    sha256_of,
-    write_atomically,
-    write_json,
-)
+from twolayer.utils.files import CANNOT_READ, explained, held, read_whole, write_atomically
 from twolayer.utils.process import StopRequest, Tally
 from twolayer.utils.text import counted
 from twolayer.utils.workers.cluster import ClusterAddress, ClusterPool
-from twolayer.utils.workers.local import LocalPool
-from twolayer.utils.workers.pool import Ask, Job, JobResult, Pool, UnusableWorkerError
+from twolayer.utils.workers.pool import Ask, Job, JobResult, LocalPool, Pool, UnusableWorkerError
 
 POLL_SECONDS = 0.5
 MAX_NOTES = 20  # of all inputs together
@@ -83,11 +73,8 @@ def answer_rows(
 ) -> Iterator[list[Any]]:
     """Yield the header and the rows of a file's answer: kept columns, the label, and all probabilities with `proba`.
 
-    Args:
-        model, path: the model and the file.
-        notes: gets what to know about the file.
-        proba, keep, safe_csv: as the options of `twolayer predict`; `keep` are names of columns, or `all`.
-        keep_ids: put those of the columns that training ignored and that are called like identifiers in front.
+    The options are those of `twolayer predict`: `keep` are names of columns, or `all`; `keep_ids` keeps those of the
+    columns that training ignored and that are called like identifiers. `notes` gets what to know about the file.
 
     Raises:
         DataError: for any error in the file, before the header.
@@ -115,7 +102,7 @@ def answer_rows(
 
 def predict_files(
     model_path: Path,
-    files: Sequence[Path],
+    inputs: Sequence[Path],
     folder: Path,
     *,
     options: Mapping[str, Any],
@@ -128,17 +115,15 @@ def predict_files(
     """Predict the rows of files by a run folder or an .npz file; the answers of `NAME.csv` are in `folder/NAME.csv`.
 
     Args:
-        model_path, files, folder: the model, the inputs, and where the answers go, made if absent.
         options: keywords of `answer_rows`, as JSON has them.
         workers, threads: processes on this machine, and BLAS threads of each.
         cluster: a Dask scheduler in place of processes; `say` is called with a line for each event there.
-        quiet: show no bar.
 
     Raises:
         RunError: if the model cannot be read, or the folder is in use or cannot be written.
         TwoLayerError: if two inputs have the same answer file, or an answer would replace an input.
     """
-    answers = answer_paths(files, folder)
+    answers = answer_paths(inputs, folder)
     model = load_model(model_path)
     file = RunFolder(model_path).best if model_path.is_dir() else model_path
     with explained(folder, "the folder of the answers cannot be made"):
@@ -146,23 +131,21 @@ def predict_files(
     with folder_lock(folder):
         pool: Pool
         pool = LocalPool(workers, threads, folder) if cluster is None else ClusterPool(cluster, None, threads, say)
-        try:
+        with closing(pool):
             return _Work(model, file, answers, options, travels=cluster is not None).run(pool, quiet)
-        finally:
-            pool.close()
 
 
-def answer_paths(files: Sequence[Path], folder: Path) -> dict[Path, Path]:
+def answer_paths(inputs: Sequence[Path], folder: Path) -> dict[Path, Path]:
     """Return the answer file of each input; raise TwoLayerError if two are the same, or one is an input."""
     answers: dict[Path, Path] = {}
     owners: dict[Path, Path] = {}
-    inputs = {os.path.realpath(path) for path in files}
-    for path in files:
+    real = {os.path.realpath(path) for path in inputs}
+    for path in inputs:
         stem = path.name.removesuffix(".gz")
         answer = answers[path] = folder / f"{stem.rpartition('.')[0] or stem}.csv"
         if (twin := owners.setdefault(answer, path)) != path:
             raise TwoLayerError(f"{path}: its answer file {answer} is also that of {twin}; rename one of them")
-        if os.path.realpath(answer) in inputs:
+        if os.path.realpath(answer) in real:
             raise TwoLayerError(f"{path}: its answer file {answer} is an input; choose another folder with -o")
     return answers
 
@@ -214,7 +197,7 @@ class _Work:
                 whole = {"input": digest, **identity}
                 done = None
                 with suppress(TwoLayerError, OSError):
-                    done = read_json(_record(answer)) == {**whole, "answer": sha256_of(answer)}
+                    done = files.read_json(_record(answer)) == {**whole, "answer": files.sha256_of(answer)}
                 if done:
                     self._result.answers.append(answer)
                     self._result.skipped += 1
@@ -222,7 +205,7 @@ class _Work:
                 key = sha256(json.dumps([whole, pieces]).encode()).hexdigest()[:16]
                 parts = answer.with_name(f".{answer.name}.{key}.parts")
                 with explained(parts):
-                    require_regular(parts, folder=True)
+                    files.require_regular(parts, folder=True)
                     parts.mkdir(exist_ok=True)
                 each = _Input(path, answer, whole, pieces, parts, set())
                 each.missing = {i for i in range(len(each.pieces)) if not each.part(i).is_file()}
@@ -269,10 +252,9 @@ class _Work:
             self._result.errors.append(error + older)
 
     def _finish(self, each: _Input) -> None:
-        """Put the answer file together from its parts."""
         with explained(each.answer, CANNOT_READ), held(each.parts):
             write_atomically(each.answer, (read_whole(each.part(number)) for number in range(len(each.pieces))))
-            write_json(_record(each.answer), {**each.identity, "answer": sha256_of(each.answer)})
+            files.write_json(_record(each.answer), {**each.identity, "answer": files.sha256_of(each.answer)})
         shutil.rmtree(each.parts, ignore_errors=True)
         self._result.answers.append(each.answer)
 
@@ -283,8 +265,7 @@ def _write_part(part: Path, content: bytes) -> None:
 
 
 def _record(answer: Path) -> Path:
-    """Return the file that says of which input, model and options an answer is."""
-    return answer.with_name(f".{answer.name}.json")
+    return answer.with_name(f".{answer.name}.json")  # of which input, model and options the answer is
 
 
 def _piece_file(path: Path, piece: Piece, scratch: Path) -> Path:

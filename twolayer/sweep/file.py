@@ -1,35 +1,23 @@
-"""A sweep file -> Sweep, or all problems of it and of its base config in one report, each with its place. Corners of
-the space are put into the base config and checked by the config's own rules before anything is trained. And the check
+"""A sweep file -> Sweep, or all problems of it and of its base config in one report, each with its place; and the check
 that a resumed sweep is the same one."""
 
-import itertools
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from twolayer.config import Config, by_dotted_key, load_config
-from twolayer.config.checking import check, check_types
-from twolayer.config.document import (
-    ConfigProblem,
-    Document,
-    KeyPath,
-    Place,
-    Report,
-    apply_override,
-    file_problem,
-    read_document,
-)
+from twolayer.config.checking import check_types
+from twolayer.config.document import KeyPath, Report, apply_override, file_problem, read_document
 from twolayer.config.models import KEYS, Fold, SweepFile
 from twolayer.config.schema import known_keys
 from twolayer.data.files import digest_of
 from twolayer.data.sources import files_of
 from twolayer.network.settings import larger_is_better, needs_validation
-from twolayer.sweep.space import Complain, Dimension, Value, read_dimension
+from twolayer.sweep.space import Complain, Dimension, Value, check_corners, config_with, read_dimension
 from twolayer.utils.errors import ConfigError, RunError
 from twolayer.utils.files import read_json, write_json
 from twolayer.utils.text import nearest, plain, shown
@@ -37,8 +25,6 @@ from twolayer.utils.text import nearest, plain, shown
 # Keys that may change when a sweep is resumed: they change neither the points nor the result of one.
 FREE_KEYS = ("trials", "minutes", "workers", "refit", "dir")
 MAX_GRID = 100_000
-MAX_CORNERS = 500
-_OTHER_CHOICE = "not used by"  # how the rules' message about a key of another optimizer or schedule begins
 NOT_SEARCHED = {
     "seed": "the runs of a point differ in their seeds: set their number with 'seeds'",
     "data": "results on other rows do not compare; of the section data only scale and missing vary",
@@ -87,9 +73,10 @@ class Sweep:
         return min((limit for limit in limits if limit is not None), default=None)
 
     @property
-    def has_test_source(self) -> bool:
-        """True if the test rows come from their own source, not from the training rows' one."""
-        return not isinstance(self.base.data.test, float | int | None)
+    def for_a_run(self) -> dict[str, Any]:
+        """What all runs change in the config: test rows of a source of their own are for the winner only."""
+        changes: dict[str, Any] = {"run__snapshot_epochs": None, "run__refit": False}
+        return changes if isinstance(self.base.data.test, float | int | None) else changes | {"data__test": None}
 
     def config(self, point: Mapping[str, Value], repeat: Repeat | None = None, **changes: Any) -> Config:
         """Return the base config with a point's values by dotted key, the seed and the fold of one of its runs (None:
@@ -104,15 +91,12 @@ class Sweep:
 
 
 def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
-    """Read and check a sweep file.
+    """Read and check a sweep file; raise ConfigError with all problems.
 
     Args:
         path: the YAML file; `base` is relative to its folder.
         overrides: `KEY=VALUE` for keys of the sweep file, such as `workers=4`, and of its base config, such as
             `solver.epochs=8`; paths in the latter are relative to the current folder.
-
-    Raises:
-        ConfigError: with all problems.
     """
     path, report = Path(path), Report()
     document = read_document(path, report)
@@ -194,7 +178,6 @@ def _key_problem(key: str) -> str | None:
 
 
 def _check_base(base: Config, settings: SweepFile, complain: Complain) -> None:
-    """Check what a search needs of its base."""
     if not needs_validation(base.solver.monitor):
         complain(
             ("base",),
@@ -233,77 +216,9 @@ def _grid_size(space: Sequence[Dimension]) -> int:
     return math.prod(len(dimension.grid()) for dimension in space)
 
 
-_End = tuple[str, Value, Place | None]  # a key, one of its values, and where that was written
-
-
-def config_with(base: Config, values: Mapping[str, Any], report: Report) -> Config:
-    """Return a config in which some keys have other values, by dotted key; raise ConfigError.
-
-    The values are overrides: another choice takes the keys of the old one (`solver.momentum`, when the optimizer is now
-    adam) out with it.
-    """
-    document = Document(base.model_dump(exclude_unset=True))
-    for number, (key, value) in enumerate(values.items()):
-        section, _, name = key.rpartition(".")
-        holder = document.data.setdefault(section, {}) if section else document.data
-        path = tuple(key.split("."))
-        document.places[path] = Place("point", number, 0)
-        document.replaced[path] = holder.get(name, ...)
-        holder[name] = value
-    config = check(document, report, {}, require_files=True)
-    config._source = base.source
-    return config
-
-
-def check_corners(space: Sequence[Dimension], base: Config, document: Document, report: Report) -> None:
-    """Check the ends of the space by the config's own rules: each alone, and if these are right the corners where they
-    meet. Problems of the base config with these values are reported at the values in the sweep file, `document`."""
-    ends: list[list[_End]] = []
-    for d in space:
-        inside: list[KeyPath] = [(i,) if d.kind == "list" else (d.kind, i) for i in range(len(d.values))]
-        places = [document.place(("space", d.key, *path)) for path in inside]
-        ends.append([(d.key, value, place) for value, place in zip(d.values, places, strict=True)])
-    keys = {d.key for d in space}
-    reported: set[ConfigProblem] = set()
-    for corners in ([(end,) for end in itertools.chain(*ends)], _corners(space, ends)):
-        for corner in corners:
-            found, own = Report(), {key: place for key, _, place in corner}
-            with suppress(ConfigError):
-                config_with(base, {key: value for key, value, _ in corner}, found)
-            for path, message, _ in found.problems:
-                key = ".".join(map(str, path[:2]))
-                if len(corner) < len(ends) and (_OTHER_CHOICE in message or key in keys - own.keys()):
-                    continue  # the space may hold the choice that uses it, or the value it needs: the corners will show
-                problem = ConfigProblem(("space", key), message, own.get(key))
-                if key not in own:  # of the base, with these values
-                    beside = ", ".join(f"{key}: {value}" for key, value, _ in corner)
-                    problem = ConfigProblem(path, f"{message} (with {beside})", corner[0][2])
-                if problem not in reported:
-                    reported.add(problem)
-                    report.add(*problem)
-        if reported or len(ends) == 1:
-            return
-
-
-def _corners(space: Sequence[Dimension], ends: Sequence[Sequence[_End]]) -> Iterator[tuple[_End, ...]]:
-    """Yield the corners, of numbers those of the smallest and the largest, which break every rule that the numbers
-    between them break; if these are too many, enough that any two values of two keys meet."""
-    borders = [(d.numbers[0], d.numbers[-1]) if d.numbers else d.values for d in space]
-    ends = [[end for end in choice if end[1] in border] for choice, border in zip(ends, borders, strict=True)]
-    if math.prod(map(len, ends)) <= MAX_CORNERS:
-        yield from itertools.product(*ends)
-        return
-    for pair in itertools.combinations(range(len(ends)), 2):
-        yield from itertools.product(*(choice if i in pair else choice[:1] for i, choice in enumerate(ends)))
-
-
 def require_same_sweep(sweep: Sweep, folder: Path) -> dict[str, str]:
     """Write what the sweep is into sweep.json of its folder, or compare it with what that file says; return the SHA-256
-    of each data file by its path.
-
-    Raises:
-        RunError: if a key or a data file has changed, naming the first few.
-    """
+    of each data file by its path. Raise RunError if a key or a data file has changed, naming the first few."""
     base = sweep.base.model_dump(mode="json")
     digests = {
         str(path): digest_of(path) for key in ("train", "test", "validation") for path in files_of(base["data"][key])

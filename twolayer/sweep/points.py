@@ -17,11 +17,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from twolayer.config import Config
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.logs import read_history
 from twolayer.sweep.file import Repeat, Sweep
 from twolayer.sweep.space import Study, Value
-from twolayer.sweep.trial import ENDED, BestSoFar, Outcome, Trial
+from twolayer.sweep.trial import ENDED, BestSoFar, Outcome
 from twolayer.utils import files
 from twolayer.utils.errors import ConfigError, RunError
 from twolayer.utils.files import explained, parse_object, read_at_most, read_json
@@ -132,24 +133,17 @@ def run_name(number: int, repeat: Repeat) -> str:
     return f"{number:04d}-seed{repeat.seed}" + ("" if repeat.fold is None else f"-fold{repeat.fold}")
 
 
-class Journal:
+class Journal(contextlib.AbstractContextManager["Journal"]):
     """The file, open for appending, created if absent; a line that a killed process left unfinished is cut off first.
 
-    Attributes:
-        points: the values of each point when the file was opened, in the order in which they were picked; whether they
-            are in the sweep's space is checked when the study gets them.
-        outcomes: how each run had ended, by its name.
-        seconds: time spent on the sweep in earlier sessions.
-
-    Raises:
-        RunError: if it cannot be read, or a line before the last is damaged.
+    Raises RunError if it cannot be read, or a line before the last is damaged.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.points: list[dict[str, Value]] = []
-        self.outcomes: dict[str, Outcome] = {}
-        self.seconds = 0.0
+        self.points: list[dict[str, Value]] = []  # when the file was opened; they may not be in the sweep's space
+        self.outcomes: dict[str, Outcome] = {}  # how each run had ended, by its name
+        self.seconds = 0.0  # time spent on the sweep in earlier sessions
         self._flushed = True
         with explained(path):
             self._descriptor = files.disk.open(path, os.O_APPEND)
@@ -164,9 +158,6 @@ class Journal:
         except BaseException:
             os.close(self._descriptor)
             raise
-
-    def __enter__(self) -> Journal:
-        return self
 
     def __exit__(self, *exception: object) -> None:
         os.close(self._descriptor)
@@ -292,22 +283,19 @@ class Points:
         waiting = any(point.waiting for point in self._open.values())
         return self._within_time() and (waiting or self._within_trials())
 
-    def next(self) -> Trial | None:
-        """Return the next run to hand out, or None if there is none now; one that the config's rules refuse, which no
-        corner of the space showed, has failed."""
+    def next(self) -> tuple[str, Config, bool] | None:
+        """Return the next run to hand out, or None if there is none now: its name, its config, and whether a pruner
+        judges its point by it. One that the config's rules refuse, which no corner of the space showed, has failed."""
         while (point := self._point_to_train()) is not None:
             repeat = point.waiting.popleft()
-            changes: dict[str, Any] = {"run__snapshot_epochs": None, "run__refit": False}
-            if self.sweep.has_test_source:
-                changes["data__test"] = None  # the test rows are for the winner only
             try:
-                config = self.sweep.config(point.values, repeat, **changes).model_dump()
+                config = self.sweep.config(point.values, repeat, **self.sweep.for_a_run)
             except ConfigError as error:
                 self._end(point, repeat, Outcome("failed", str(error)))
                 continue
             name = run_name(point.number, repeat)
             self._trials[name] = (point, repeat)
-            return Trial(name, config, judged=self._prunes and repeat == self._first)
+            return name, config, self._prunes and repeat == self._first
         return None
 
     def _point_to_train(self) -> Point | None:

@@ -8,6 +8,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,15 +24,14 @@ from twolayer.runs.folder import folder_lock
 from twolayer.solver.metrics import Evaluator
 from twolayer.sweep.file import Sweep, load_sweep, require_same_sweep
 from twolayer.sweep.points import Journal, Point, Points, boundary_warnings, ranked, winner_of, within_one_error
-from twolayer.sweep.trial import Trial, TrialWorkers, require_own_data
+from twolayer.sweep.trial import TrialWorkers, require_own_data
 from twolayer.training.build import read_data
 from twolayer.utils.errors import DataError, RunError
 from twolayer.utils.files import explained, require_regular, write_atomically, write_json
 from twolayer.utils.process import StopRequest, Tally
 from twolayer.utils.text import counted
 from twolayer.utils.workers.cluster import ClusterAddress, ClusterPool
-from twolayer.utils.workers.local import STOP_SECONDS, LocalPool
-from twolayer.utils.workers.pool import Job, Pool
+from twolayer.utils.workers.pool import STOP_SECONDS, Job, LocalPool, Pool
 from twolayer.views.curves import curves_figure
 from twolayer.views.run_data import load_runs
 from twolayer.views.style import MARK, TRAINING, VALIDATION, default_look, new_figure, plain, save, tidy
@@ -49,7 +49,6 @@ NO_VALIDATION: dict[str, Any] = {"data__validation": 0, "solver__monitor": "trai
 class SweepResult:
     """The results of a sweep."""
 
-    folder: Path
     ranking: list[Point]  # best first, those without a value last
     winner: Point | None
     summary: dict[str, Any]  # content of summary.json
@@ -103,10 +102,8 @@ def run_sweep(
             check = Job("", f"{require_own_data.__module__}:{require_own_data.__name__}", {"digests": digests})
             pool = ClusterPool(cluster, check, sweep.settings.threads, say, points.answer)
             workers = TrialWorkers(folder / "runs", pool, digests)
-        try:
+        with closing(pool):
             return _run(points, workers, quiet)
-        finally:
-            pool.close()
 
 
 def _read_rows(sweep: Sweep) -> None:
@@ -132,7 +129,7 @@ def _read_rows(sweep: Sweep) -> None:
 
 def _run(points: Points, workers: TrialWorkers, quiet: bool) -> SweepResult:
     """Train until the budget is used up or a signal comes, then the winner once more, and write the results."""
-    sweep, journal = points.sweep, points.journal
+    sweep, journal, monitor = points.sweep, points.journal, points.sweep.monitor
     with StopRequest() as stop, Tally(points.n_runs, points.n_ended, "run", quiet=quiet) as tally:
         running = 0
 
@@ -140,18 +137,16 @@ def _run(points: Points, workers: TrialWorkers, quiet: bool) -> SweepResult:
             ended = workers.wait(POLL_SECONDS)
             for name, outcome in ended:
                 points.take(name, outcome)
-                shown = f"{name} {outcome.status}" + (f": {outcome.reason[:REASON]}" if outcome.reason else "")
+                what = f"{name} {outcome.status}" + (f": {outcome.reason[:REASON]}" if outcome.reason else "")
                 best = points.best
-                tally.done(
-                    shown, f"best {sweep.monitor} {best.mean:.4f}, point {best.number}" if best else "none finished"
-                )
+                tally.done(what, f"best {monitor} {best.mean:.4f}, point {best.number}" if best else "none finished")
             return len(ended)
 
         while stop.signal_number is None and (running or points.has_next()):
             fresh = list(itertools.islice(iter(points.next, None), workers.pool.free()))
             journal.flush()  # at once for all runs that have ended and all that start now
             for trial in fresh:
-                workers.submit(trial)
+                workers.submit(*trial)
             running += len(fresh) - take_ended()
         if stop.signal_number is not None:
             workers.pool.stop()
@@ -166,9 +161,8 @@ def _run(points: Points, workers: TrialWorkers, quiet: bool) -> SweepResult:
 
 
 def _refit(points: Points, winner: Point, workers: TrialWorkers, stop: StopRequest) -> None:
-    """Train the winner once more, on training and validation rows together."""
     name = refit_name(winner)
-    workers.submit(Trial(name, refit_config(points.sweep, winner).model_dump()))
+    workers.submit(name, refit_config(points.sweep, winner))
     while not (ended := workers.wait(POLL_SECONDS)):
         if stop.signal_number is not None:
             workers.pool.stop()
@@ -180,7 +174,6 @@ def _refit(points: Points, winner: Point, workers: TrialWorkers, stop: StopReque
 
 
 def refit_name(winner: Point) -> str:
-    """Return the name of its run folder."""
     return f"refit-{winner.number:04d}"
 
 
@@ -191,13 +184,11 @@ def refit_config(sweep: Sweep, winner: Point) -> Config:
     because its last, small rates make the last epochs good; with any other schedule the training ends at the mean of
     the best epochs of the winner's runs. The parameters with the lowest training loss are kept, and patience is off.
     """
-    changes = {**NO_VALIDATION, "solver__patience": None, "run__snapshot_epochs": None, "run__refit": False}
+    changes = {**NO_VALIDATION, **sweep.for_a_run, "solver__patience": None}
     solver = sweep.config(winner.values).solver
     if not SCHEDULES[solver.schedule].has_horizon:
         changes["solver__epochs"] = max(1, round(statistics.fmean(winner.best_epochs)))
         changes["solver__warmup_epochs"] = min(solver.warmup_epochs, changes["solver__epochs"])
-    if sweep.has_test_source:
-        changes["data__test"] = None
     return sweep.config(winner.values, **changes)
 
 
@@ -251,7 +242,7 @@ def _conclude(points: Points, signal_number: int | None) -> SweepResult:
         lines.append(f"the best config: {folder / 'best.yaml'}; all points: {folder / 'results.csv'}")
         _draw(sweep, folder, ranking)
     write_json(folder / "summary.json", summary)
-    return SweepResult(folder, ranking, winner, summary, tuple(lines), signal_number)
+    return SweepResult(ranking, winner, summary, tuple(lines), signal_number)
 
 
 def results_csv(sweep: Sweep, ranking: Sequence[Point]) -> str:

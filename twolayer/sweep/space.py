@@ -1,22 +1,25 @@
-"""The space of a sweep: the values of each config key, its boundary and what lies beyond; and Optuna's part: it picks
-the points and decides which trials are hopeless.
+"""The space of a sweep: the values of each config key, its boundary and what lies beyond; the check of its corners by
+the config's own rules; and Optuna's part, which picks the points and decides which trials are hopeless.
 
 A new sampler is made for every point, from the sweep's seed and the point's number. What it draws depends on these and
 on the results so far, never on how often the sweep was interrupted."""
 
 import contextlib
+import itertools
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 
-from twolayer.config.document import KeyPath
+from twolayer.config import Config
+from twolayer.config.checking import check
+from twolayer.config.document import ConfigProblem, Document, KeyPath, Place, Report
 from twolayer.config.models import SweepFile
-from twolayer.utils.errors import import_extra
+from twolayer.utils.errors import ConfigError, import_extra
 from twolayer.utils.text import shown
 
 Value = str | int | float | bool | None
@@ -25,6 +28,8 @@ RANGES = ("uniform", "log_uniform", "integer")
 Complain = Callable[[KeyPath, str], None]
 
 NEAR_BOUNDARY = 0.05  # of a range's length, on its own scale
+MAX_CORNERS = 500
+_OTHER_CHOICE = "not used by"  # how the rules' message about a key of another optimizer or schedule begins
 STUDY_NAME = "twolayer"  # Hyperband assigns trials to its brackets by the study's name: it must never change
 STARTUP_TRIALS = 5  # trials that finish before the median pruner ends one
 
@@ -118,6 +123,8 @@ def read_dimension(key: str, written: Any, complain: Complain) -> Dimension | No
     step, log = options.get("step", 1), options.get("log", False)
     if kind != "integer" and (unused := {"step", "log"} & options.keys()):
         complain((*where, min(unused)), "only integers have this key; remove it")
+    elif low >= high:
+        complain((*where, kind), f"expected the lower end first, got {low} and {high}")
     elif low <= 0 and (log or kind == "log_uniform"):
         complain((*where, kind), f"expected a logarithmic range to start above 0, got {low}")
     elif kind == "integer" and (high - low) % step:
@@ -127,6 +134,70 @@ def read_dimension(key: str, written: Any, complain: Complain) -> Dimension | No
     else:
         return Dimension(key, kind, (low, high), **options)
     return None
+
+
+_End = tuple[str, Value, Place | None]  # a key, one of its values, and where that was written
+
+
+def config_with(base: Config, values: Mapping[str, Any], report: Report) -> Config:
+    """Return a config in which some keys have other values, by dotted key; raise ConfigError.
+
+    The values are overrides: another choice takes the keys of the old one (`solver.momentum`, when the optimizer is now
+    adam) out with it.
+    """
+    document = Document(base.model_dump(exclude_unset=True))
+    for number, (key, value) in enumerate(values.items()):
+        section, _, name = key.rpartition(".")
+        holder = document.data.setdefault(section, {}) if section else document.data
+        path = tuple(key.split("."))
+        document.places[path] = Place("point", number, 0)
+        document.replaced[path] = holder.get(name, ...)
+        holder[name] = value
+    config = check(document, report, {}, require_files=True)
+    config._source = base.source
+    return config
+
+
+def check_corners(space: Sequence[Dimension], base: Config, document: Document, report: Report) -> None:
+    """Check the ends of the space by the config's own rules: each alone, and if these are right the corners where they
+    meet. Problems of the base config with these values are reported at the values in the sweep file, `document`."""
+    ends: list[list[_End]] = []
+    for d in space:
+        inside: list[KeyPath] = [(i,) if d.kind == "list" else (d.kind, i) for i in range(len(d.values))]
+        places = [document.place(("space", d.key, *path)) for path in inside]
+        ends.append([(d.key, value, place) for value, place in zip(d.values, places, strict=True)])
+    keys = {d.key for d in space}
+    reported: set[ConfigProblem] = set()
+    for corners in ([(end,) for end in itertools.chain(*ends)], _corners(space, ends)):
+        for corner in corners:
+            found, own = Report(), {key: place for key, _, place in corner}
+            with contextlib.suppress(ConfigError):
+                config_with(base, {key: value for key, value, _ in corner}, found)
+            for path, message, _ in found.problems:
+                key = ".".join(map(str, path[:2]))
+                if len(corner) < len(ends) and (_OTHER_CHOICE in message or key in keys - own.keys()):
+                    continue  # the space may hold the choice that uses it, or the value it needs: the corners will show
+                problem = ConfigProblem(("space", key), message, own.get(key))
+                if key not in own:  # of the base, with these values
+                    beside = ", ".join(f"{key}: {value}" for key, value, _ in corner)
+                    problem = ConfigProblem(path, f"{message} (with {beside})", corner[0][2])
+                if problem not in reported:
+                    reported.add(problem)
+                    report.add(*problem)
+        if reported or len(ends) == 1:
+            return
+
+
+def _corners(space: Sequence[Dimension], ends: Sequence[Sequence[_End]]) -> Iterator[tuple[_End, ...]]:
+    """Yield the corners, of numbers those of the smallest and the largest, which break every rule that the numbers
+    between them break; if these are too many, enough that any two values of two keys meet."""
+    borders = [(d.numbers[0], d.numbers[-1]) if d.numbers else d.values for d in space]
+    ends = [[end for end in choice if end[1] in border] for choice, border in zip(ends, borders, strict=True)]
+    if math.prod(map(len, ends)) <= MAX_CORNERS:
+        yield from itertools.product(*ends)
+        return
+    for pair in itertools.combinations(range(len(ends)), 2):
+        yield from itertools.product(*(choice if i in pair else choice[:1] for i, choice in enumerate(ends)))
 
 
 @contextlib.contextmanager

@@ -18,12 +18,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from twolayer.config import config_from_dict, dump_config
+from twolayer.config import Config, config_from_dict, dump_config
 from twolayer.config.checking import data_files
 from twolayer.network.model import Array
 from twolayer.network.settings import larger_is_better
 from twolayer.runs.checkpoint import read_arrays
-from twolayer.runs.folder import RunFolder, create_run_folder_at
+from twolayer.runs.folder import RunFolder, create_run_folder_at, folder_lock
 from twolayer.runs.logs import logged_rows, read_history
 from twolayer.utils.errors import DivergedError, RunError
 from twolayer.utils.files import CANNOT_READ, explained, leftovers, read_whole, require_regular, sha256_of
@@ -42,14 +42,6 @@ class Outcome(NamedTuple):
 
     status: str
     reason: str = ""
-
-
-class Trial(NamedTuple):
-    """A run to train."""
-
-    name: str  # of the run folder
-    config: dict[str, Any]  # all keys, plain data
-    judged: bool = False  # whether a pruner judges its point by this run
 
 
 def train_here(ask: Ask, config: dict[str, Any], folder: str) -> Outcome:
@@ -82,7 +74,11 @@ def run_trial(config: Mapping[str, Any], folder: Path, ask: Ask = lambda message
                 shutil.rmtree(beginning, ignore_errors=True)
             summary = training.train(checked, run_dir=folder, stop=watch).summary
         else:
-            _wait_until_unused(run)
+            deadline = time.monotonic() + LOCK_SECONDS
+            while run.in_use() and time.monotonic() < deadline:  # a killed sweep's worker saves its state and exits
+                time.sleep(0.1)
+            with folder_lock(folder):
+                pass
             with suppress(RunError):  # resume will report what is wrong
                 rows = logged_rows(read_arrays(run.last, kinds=("checkpoint",))[1], run.last)["history_rows"]
                 if watch.replay(read_history(run.history), rows) == "prune":
@@ -105,15 +101,6 @@ def run_trial(config: Mapping[str, Any], folder: Path, ask: Ask = lambda message
     if summary["status"] != "interrupted":
         return Outcome("diverged" if summary["status"] == "diverged" else "finished")
     return Outcome("pruned" if watch.answer == "prune" else "interrupted")
-
-
-def _wait_until_unused(run: RunFolder) -> None:
-    """Wait until the worker of a killed sweep has saved its state and exited."""
-    deadline = time.monotonic() + LOCK_SECONDS
-    while run.in_use() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    with run.lock():
-        pass
 
 
 class BestSoFar:
@@ -154,15 +141,14 @@ def require_own_data(ask: Ask, digests: Mapping[str, str]) -> dict[str, str]:
     folder = os.environ.get(DATA_VARIABLE)
     paths = {name: str(Path(folder) / Path(name).name) if folder else name for name in digests}
     for name, path in paths.items():
+        problem = "another file than the sweep began with (SHA-256)"
         try:
-            problem = (
-                "" if sha256_of(Path(path)) == digests[name] else "another file than the sweep began with (SHA-256)"
-            )
+            if sha256_of(Path(path)) == digests[name]:
+                continue
         except OSError as error:
             problem = f"cannot be read: {error.strerror}"
-        if problem:
-            where = f"on {socket.gethostname()}; set {DATA_VARIABLE} to the folder of the data files there"
-            raise UnusableWorkerError(f"{path}: {problem} {where}")
+        where = f"on {socket.gethostname()}; set {DATA_VARIABLE} to the folder of the data files there"
+        raise UnusableWorkerError(f"{path}: {problem} {where}")
     return paths
 
 
@@ -207,18 +193,18 @@ class TrialWorkers:
     def __init__(self, folder: Path, pool: Pool, digests: Mapping[str, str] | None = None) -> None:
         self.pool, self._folder, self._digests = pool, folder, digests
 
-    def submit(self, trial: Trial) -> None:
-        """Take a trial."""
-        run = self._folder / trial.name
-        arguments: dict[str, Any] = {"config": trial.config}
+    def submit(self, name: str, config: Config, judged: bool = False) -> None:
+        """Take a run folder's name and its config; `judged`: a pruner judges its point by this run."""
+        run = self._folder / name
+        arguments: dict[str, Any] = {"config": config.model_dump()}
         function: Callable[..., Any] = train_here
         if self._digests is None:
             arguments["folder"] = str(run)
         else:
             function = train_there
             with explained(run, CANNOT_READ):
-                arguments |= {"name": trial.name, "files": _files_of(RunFolder(run)), "digests": dict(self._digests)}
-        self.pool.submit(Job(trial.name, f"{function.__module__}:{function.__name__}", arguments, trial.judged))
+                arguments |= {"name": name, "files": _files_of(RunFolder(run)), "digests": dict(self._digests)}
+        self.pool.submit(Job(name, f"{function.__module__}:{function.__name__}", arguments, judged))
 
     def wait(self, seconds: float) -> list[tuple[str, Outcome]]:
         """Return the names of the trials that ended and how, waiting up to `seconds` for the first."""
@@ -237,15 +223,11 @@ class TrialWorkers:
         outcome, files = result.value
         if files:
             config = dump_config(config_from_dict(result.job.arguments["config"]))  # with the paths of this machine
-            self._store(self._folder / result.job.name, {**files, "config.yaml": config.encode()})
+            run, aside = self._folder / result.job.name, self._folder / f".{result.job.name}.old"
+            shutil.rmtree(aside, ignore_errors=True)
+            if run.exists():
+                with explained(run, "cannot be replaced"):
+                    run.rename(aside)
+            create_run_folder_at({**files, "config.yaml": config.encode()}, run)
+            shutil.rmtree(aside, ignore_errors=True)
         return Outcome(*outcome)
-
-    def _store(self, run: Path, files: Mapping[str, bytes]) -> None:
-        """Put a run folder that came back in its place."""
-        aside = run.with_name(f".{run.name}.old")
-        shutil.rmtree(aside, ignore_errors=True)
-        if run.exists():
-            with explained(run, "cannot be replaced"):
-                run.rename(aside)
-        create_run_folder_at(files, run)
-        shutil.rmtree(aside, ignore_errors=True)

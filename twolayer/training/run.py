@@ -21,6 +21,7 @@ from twolayer.runs.folder import (
     create_run_folder_at,
     describe_environment,
     differences_that_change_bits,
+    folder_lock,
     open_run,
 )
 from twolayer.runs.logs import logged_rows
@@ -104,7 +105,7 @@ def train(
         folder = create_run_folder(files, parent=config.run.dir, name=config.name)
     else:
         folder = create_run_folder_at(files, run_dir)
-    with _with_command_to_resume(folder), folder.lock() as notices:
+    with _with_command_to_resume(folder), folder_lock(folder.path) as notices:
         notes, logged = (*config.notes, *warned, *notices), {"history_rows": 0, "steps_rows": 0}
         return _run(config, dataset, solver, folder, notes, quiet, stop, logged)
 
@@ -131,7 +132,7 @@ def resume(
         RunError: if there is no run to resume, it is in use, or a change would make it another run.
     """
     folder = open_run(run_dir)
-    with folder.lock() as notices:
+    with folder_lock(folder.path) as notices:
         folder.remove_leftovers()
         stored = load_config(folder.config)
         config = load_config(folder.config, overrides)

@@ -28,15 +28,10 @@ WAIT_SECONDS = 600.0  # without a scheduler, or without a usable worker, before 
 
 
 class ClusterAddress(NamedTuple):
-    """Where a scheduler is and how to talk to it.
+    """Where a scheduler is and how to talk to it."""
 
-    Attributes:
-        address: such as `tcp://host:8786`, or `tls://host:8786`.
-        tls_ca_file, tls_cert, tls_key: PEM files as Dask takes them; None: Dask's own configuration.
-    """
-
-    address: str
-    tls_ca_file: str | None = None
+    address: str  # such as `tcp://host:8786`, or `tls://host:8786`
+    tls_ca_file: str | None = None  # PEM files as Dask takes them; None: Dask's own configuration
     tls_cert: str | None = None
     tls_key: str | None = None
 
@@ -98,14 +93,12 @@ class _Worker:
 
 
 class ClusterPool(Pool):
-    """The workers of a Dask scheduler.
+    """The workers of a Dask scheduler that have the caller's version of twolayer.
 
     Args:
-        cluster: the scheduler.
-        check: what a worker does first, and is not used if it fails; None: it needs the caller's version of twolayer.
+        check: what a worker does first, and is not used if it fails.
         threads: BLAS threads of each job, where NumPy's BLAS is OpenBLAS; else those the worker was started with.
         say: called with one line when workers join, leave or cannot be used, and when the scheduler is lost.
-        answer: answers the messages of jobs that ask.
 
     Raises:
         MissingExtraError: without the extra `cluster`.
@@ -277,7 +270,7 @@ class ClusterPool(Pool):
             self._say(f"{how}; {job.name} is tried again")
 
     def _take_done(self) -> None:
-        """Take how all calls ended that are done, the results in one message."""
+        """Take how the calls that are done ended, the results in one message."""
         done = [each for each in self._workers.values() if each.future is not None and each.future.done()]
         good = {each.future.key: each.future for each in done if each.future.status == "finished"}
         gathered: dict[str, tuple[str, str, Any]] = {}
@@ -289,8 +282,14 @@ class ClusterPool(Pool):
             key = worker.future.key
             if key in gathered:
                 self._take(worker, *gathered[key])
-            elif key not in good:
-                self._take(worker, worker.host, *_failure(worker.future))
+            elif worker.future.status == "error":
+                try:
+                    error = worker.future.exception(timeout=ANSWER_SECONDS)
+                except Exception as unknown:  # not sent any more
+                    error = unknown
+                self._take(worker, worker.host, "broken", f"{type(error).__name__}: {error}")
+            elif key not in good:  # the connection was lost
+                self._take(worker, worker.host, "cancelled", "")
         if joined := Counter(worker.host for worker in checked if worker.usable):
             self._say("workers joined: " + ", ".join(f"{count} on {host}" for host, count in joined.items()))
 
@@ -315,14 +314,3 @@ class ClusterPool(Pool):
             self._try_again(job, worker, value)
         else:
             self._end(job, kind, value)
-
-
-def _failure(future: Any) -> tuple[str, str]:
-    """Return how a call ended that returned nothing: by Dask's error, or cancelled as the connection was lost."""
-    if future.status != "error":
-        return "cancelled", ""
-    try:
-        error = future.exception(timeout=ANSWER_SECONDS)
-    except Exception as unknown:  # not sent any more
-        error = unknown
-    return "broken", f"{type(error).__name__}: {error}"
