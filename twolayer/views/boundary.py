@@ -101,9 +101,8 @@ def snapshot_models(run: Path, model: Model, newest: bool = False) -> list[tuple
 @style.default_look()
 def boundary_figure(plane: Plane, predict_proba: PredictProba) -> Figure:
     """Draw the plane as a model sees it: raw rows (M, 2) to probabilities (M, C)."""
-    figure = style.new_figure(5.4, 4.8)
+    figure = style.new_figure(5.4, 4.8, left=0.155, right=0.97, bottom=0.12, top=0.9)
     axes = figure.subplots()
-    figure.subplots_adjust(left=0.155, right=0.97, bottom=0.12, top=0.9)
     plane.draw(axes, predict_proba)
     axes.legend(**_ABOVE)
     return figure
@@ -120,9 +119,8 @@ def animate_boundary(
     losses = [RunData(Path(), history).column(name) for name in PANELS["loss"].lines]
     images = []
     for epoch, model in frames:
-        figure = style.new_figure(8.4, 4.0)
+        figure = style.new_figure(8.4, 4.0, left=0.1, right=0.985, bottom=0.135, top=0.89, wspace=0.26)
         left, right = figure.subplots(1, 2)
-        figure.subplots_adjust(left=0.1, right=0.985, bottom=0.135, top=0.89, wspace=0.26)
         plane.draw(left, model)
         left.set_title(f"epoch {epoch}", loc="left", fontsize=12, fontweight="bold")
         so_far = RunData(Path(), {name: column[history["epoch"] <= epoch] for name, column in history.items()})

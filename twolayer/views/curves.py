@@ -86,9 +86,9 @@ def curves_figure(
     above = 0.62 if title or single else 0.2
     rows = -(-len(panels) // 2)
     height = 2.58 * rows + 0.74 * (rows - 1) + below + above
-    figure = style.new_figure(9, height)
+    edges = {"left": 0.088, "bottom": below / height, "right": 0.985, "top": 1 - above / height}
+    figure = style.new_figure(9, height, **edges, wspace=0.22, hspace=0.74 / 2.58)
     axes_of = figure.subplots(rows, min(2, len(panels)), squeeze=False).ravel()
-    figure.subplots_adjust(0.088, below / height, 0.985, 1 - above / height, wspace=0.22, hspace=0.74 / 2.58)
     for axes, panel in zip(axes_of, panels, strict=False):
         drawn: list[NDArray[np.float64]] = []
         for group, look in zip(groups, looks, strict=True):

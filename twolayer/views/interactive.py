@@ -116,17 +116,10 @@ def _new_plot(panel: Panel, by: By, log: bool, x_range: Any) -> Figure:
     from bokeh.models import CustomJSTicker, CustomJSTickFormatter, HoverTool
     from bokeh.plotting import figure
 
-    plot = figure(
-        height=MAIN if panel in MAIN_PANELS else SMALL,
-        y_axis_type="log" if log else "linear",
-        x_axis_label=style.X_AXES[by],
-        y_axis_label=panel.axis,
-        tools="pan,wheel_zoom,box_zoom,reset",
-        active_drag="box_zoom",
-        active_scroll=None,
-        output_backend="canvas",
-        **({} if x_range is None else {"x_range": x_range}),
-    )
+    look: dict[str, Any] = {"height": MAIN if panel in MAIN_PANELS else SMALL, "output_backend": "canvas"}
+    look |= {"x_axis_label": style.X_AXES[by], "y_axis_label": panel.axis, "y_axis_type": "log" if log else "linear"}
+    look |= {"tools": "pan,wheel_zoom,box_zoom,reset", "active_drag": "box_zoom", "active_scroll": None}
+    plot = figure(**look, **({} if x_range is None else {"x_range": x_range}))
     title: Any = plot.title
     title.update(text=panel.hint, text_font_style="normal", align="right")
     plot.toolbar.logo = None

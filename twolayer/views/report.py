@@ -18,8 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twolayer.network.model import Array
-from twolayer.runs.checkpoint import read_model_arrays
-from twolayer.runs.folder import RunFolder
 from twolayer.utils.errors import MissingExtraError, TwoLayerError
 from twolayer.utils.files import write_atomically
 from twolayer.views import style
@@ -102,8 +100,7 @@ def _about(run: RunData, image_shape: tuple[int, ...] | None, units: int) -> Ite
     if all(isinstance(each, int) for each in refit):
         what = "The model was refitted on {:,} training and validation rows for {:,} epochs".format(*refit)
         yield _note(f"{what}; what is said of validation rows is of the one before.")
-    best = RunFolder(run.path).best
-    arrays = read_model_arrays(best, kinds=("model",))[0] if best.exists() else {}
+    arrays = run.model
     weights = arrays.get("W1", arrays.get("W2", np.empty((0, 0))))
     kind = "test" if run.predicted("test") else "validation"
     judged = run.predicted(kind)
@@ -283,9 +280,8 @@ def weights_picture(W: NDArray[Any], shape: tuple[int, ...], limit: int = 64, co
 @style.default_look()
 def reliability_figure(confidence: Array, accuracy: Array, rows: Array) -> Figure:
     """Draw the reliability diagram: accuracy over confidence, a dot for each bin, its area by the bin's rows."""
-    figure = style.new_figure(3.6, 3.4)
+    figure = style.new_figure(3.6, 3.4, left=0.16, bottom=0.14, right=0.97, top=0.97)
     axes = figure.subplots()
-    figure.subplots_adjust(0.16, 0.14, 0.97, 0.97)
     axes.plot([0, 1], [0, 1], color=style.MARK, linewidth=1, linestyle="--")
     axes.vlines(confidence, confidence, accuracy, color=style.VALIDATION, linewidth=1)
     axes.scatter(confidence, accuracy, 20 + 180 * rows / rows.max(), color=style.TRAINING, alpha=0.75, zorder=3)

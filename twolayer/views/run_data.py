@@ -83,14 +83,16 @@ class RunData:
             epoch = 0 if best is None else self.history["epoch"][np.argmax(self.column(self.monitor) == best)]
         return int(epoch) if np.isfinite(epoch) and epoch > 0 else None
 
+    @property
+    def model(self) -> Mapping[str, Array]:
+        """The arrays of best.npz, which a run has from its first moment; none if it is gone, RunError if damaged."""
+        best = RunFolder(self.path).best
+        return read_model_arrays(best, kinds=("model",))[0] if best.exists() else {}
+
     @cached_property
     def n_classes(self) -> int:
-        """C; before the end that of best.npz, which a run has from its first moment; 0 if the file is gone. Raises
-        RunError if best.npz is damaged."""
-        best = RunFolder(self.path).best
-        if self.classes or not best.exists():
-            return len(self.classes)
-        return len(read_model_arrays(best, kinds=("model",))[0]["b2"])
+        """C; before the end that of the `model`, 0 without one."""
+        return len(self.classes or self.model.get("b2", ()))
 
     def column(self, name: str) -> NDArray[np.float64]:
         """Return a column of the history, within the range that is drawn; empty if it is absent or holds no number."""

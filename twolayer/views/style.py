@@ -71,11 +71,13 @@ def default_look() -> Iterator[None]:
         yield
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure of this size in inches."""
+def new_figure(width: float, height: float, **margins: float) -> Figure:
+    """Return an empty figure of this size in inches; `margins` as `Figure.subplots_adjust` takes them."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+    figure.subplots_adjust(**margins)
+    return figure
 
 
 def tidy(axes: Axes, xlabel: str, ylabel: str) -> None:

@@ -259,15 +259,8 @@ def serve(places: Sequence[Path], address: str, port: int, browse: bool, say: Ca
             WatchPage(page, follower)  # a page of another site that has its name resolve to this machine gets nothing
 
     loop = IOLoop()
-    server = Server(
-        document,
-        io_loop=loop,
-        address=address,
-        port=port,
-        allow_websocket_origin=hosts,
-        check_unused_sessions_milliseconds=5000,
-        unused_session_lifetime_milliseconds=10_000,
-    )
+    idle: dict[str, Any] = {"check_unused_sessions_milliseconds": 5000, "unused_session_lifetime_milliseconds": 10_000}
+    server = Server(document, io_loop=loop, address=address, port=port, allow_websocket_origin=hosts, **idle)
     url = f"http://{hosts[0]}/"
     say(url)
     if address != LOOPBACK:
