@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twolayer.data.files import Piece, cut, write_piece
+from twolayer.data.files import Piece, cut, piece_file
 
 CELLS = st.text(alphabet='ab,"\n 1', max_size=6)
 
@@ -25,11 +25,9 @@ def test_the_records_of_all_pieces_are_those_of_the_file(tmp_path_factory, rows,
     pieces, digest = cut(path, has_header=header, piece_bytes=size)
     assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
     records, content = [], path.read_bytes()
+    (folder / "part").mkdir()
     for number, piece in enumerate(pieces):
-        part = folder / f"{number}.csv"
-        if piece.stop:
-            write_piece(path, piece, part)
-        with (part if piece.stop else path).open(newline="") as file:
+        with piece_file(path, piece, folder / "part").open(newline="") as file:
             read = list(csv.reader(file))
         if header and piece.stop and number:
             assert read[0] == list(rows[0])
@@ -71,7 +69,7 @@ def test_row_groups_of_parquet_are_pieces(tmp_path):
     pieces, _ = cut(tmp_path / "rows.parquet", has_header=False, piece_bytes=1500)
     assert 3 < len(pieces) < 12
     parts = []
-    for number, piece in enumerate(pieces):
-        write_piece(tmp_path / "rows.parquet", piece, tmp_path / f"{number}.parquet")
-        parts.append(pq.read_table(tmp_path / f"{number}.parquet"))
+    (tmp_path / "part").mkdir()
+    for piece in pieces:
+        parts.append(pq.read_table(piece_file(tmp_path / "rows.parquet", piece, tmp_path / "part")))
     assert pa.concat_tables(parts).equals(table)

@@ -213,8 +213,11 @@ def cut(
         return _cut_records(file, has_header, piece_bytes)
 
 
-def write_piece(path: Path, piece: Piece, target: Path) -> None:
-    """Write a piece that is not the whole file as a file of its own; raises OSError."""
+def piece_file(path: Path, piece: Piece, folder: Path) -> Path:
+    """Return a file with just a piece's rows: the file itself, or a new one in `folder`; raises OSError."""
+    if piece.stop == 0:
+        return path
+    target = folder / path.name
     if format_of(path) == "parquet":
         import pyarrow.parquet as pq
 
@@ -226,6 +229,7 @@ def write_piece(path: Path, piece: Piece, target: Path) -> None:
                 source.seek(start)
                 for at in range(start, stop, _PART_BYTES):
                     out.write(source.read(min(_PART_BYTES, stop - at)))
+    return target
 
 
 def _cut_records(file: BinaryIO, has_header: bool, piece_bytes: int) -> tuple[tuple[Piece, ...], str]:

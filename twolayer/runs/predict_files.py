@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from twolayer.data.columns import safe_text
-from twolayer.data.files import Piece, cut, write_piece
+from twolayer.data.files import Piece, cut, piece_file
 from twolayer.runs.checkpoint import Model, load_model
 from twolayer.runs.folder import RunFolder, folder_lock
 from twolayer.utils import files
@@ -221,8 +221,8 @@ class _Work:
         piece = each.pieces[number]
         arguments = {"source": str(each.path), "piece": piece, "number": number, "options": self._options}
         if self._travels:
-            with tempfile.TemporaryDirectory(prefix="twolayer-") as scratch:
-                content = read_whole(_piece_file(each.path, piece, Path(scratch)), follow=True)
+            with explained(each.path, CANNOT_READ), tempfile.TemporaryDirectory(prefix="twolayer-") as scratch:
+                content = read_whole(piece_file(each.path, piece, Path(scratch)), follow=True)
             arguments |= {"content": content, "model": self._content}
         else:
             arguments |= {"part": str(each.part(number)), "model": str(self._file.absolute())}
@@ -268,15 +268,6 @@ def _record(answer: Path) -> Path:
     return answer.with_name(f".{answer.name}.json")  # of which input, model and options the answer is
 
 
-def _piece_file(path: Path, piece: Piece, scratch: Path) -> Path:
-    """Return a file with just a piece's rows: the file itself, or one in `scratch`."""
-    if piece.stop == 0:
-        return path
-    with explained(path, CANNOT_READ):
-        write_piece(path, piece, scratch / path.name)
-    return scratch / path.name
-
-
 @lru_cache(maxsize=2)
 def _model(source: str | bytes) -> Model:
     """Return the model of a path or of a file's content."""
@@ -313,7 +304,8 @@ def answer_piece(
     try:
         with tempfile.TemporaryDirectory(prefix="twolayer-") as scratch:
             if content is None:
-                path = _piece_file(path, Piece(*piece), Path(scratch))
+                with explained(path, CANNOT_READ):
+                    path = piece_file(path, Piece(*piece), Path(scratch))
             else:
                 path = Path(scratch) / path.name
                 path.write_bytes(content)

@@ -17,7 +17,7 @@ from twolayer.config.schema import known_keys
 from twolayer.data.files import digest_of
 from twolayer.data.sources import files_of
 from twolayer.network.settings import larger_is_better, needs_validation
-from twolayer.sweep.space import Complain, Dimension, Value, check_corners, config_with, read_dimension
+from twolayer.sweep.space import Complain, Dimension, check_corners, config_with, read_dimension
 from twolayer.utils.errors import ConfigError, RunError
 from twolayer.utils.files import read_json, write_json
 from twolayer.utils.text import nearest, plain, shown
@@ -75,19 +75,18 @@ class Sweep:
     @property
     def for_a_run(self) -> dict[str, Any]:
         """What all runs change in the config: test rows of a source of their own are for the winner only."""
-        changes: dict[str, Any] = {"run__snapshot_epochs": None, "run__refit": False}
-        return changes if isinstance(self.base.data.test, float | int | None) else changes | {"data__test": None}
+        changes: dict[str, Any] = {"run.snapshot_epochs": None, "run.refit": False}
+        return changes if isinstance(self.base.data.test, float | int | None) else changes | {"data.test": None}
 
-    def config(self, point: Mapping[str, Value], repeat: Repeat | None = None, **changes: Any) -> Config:
-        """Return the base config with a point's values by dotted key, the seed and the fold of one of its runs (None:
-        the base's seed and validation rows) and further changes such as `solver__epochs=10`; raise ConfigError."""
-        values = dict(point)
+    def config(self, values: Mapping[str, Any], repeat: Repeat | None = None) -> Config:
+        """Return the base config with other values by dotted key, such as a point's, and the seed and the fold of a run
+        (None: the base's seed and validation rows); raise ConfigError."""
+        changes = dict(values)
         if repeat is not None:
-            values["seed"] = repeat.seed
+            changes["seed"] = repeat.seed
             if repeat.fold is not None:
-                values["data.validation"] = {"fold": repeat.fold, "folds": self.settings.folds}  # type: ignore[assignment]
-        values |= {key.replace("__", "."): value for key, value in changes.items()}
-        return config_with(self.base, values, Report())
+                changes["data.validation"] = {"fold": repeat.fold, "folds": self.settings.folds}
+        return config_with(self.base, changes, Report())
 
 
 def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:

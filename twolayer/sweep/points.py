@@ -289,7 +289,7 @@ class Points:
         while (point := self._point_to_train()) is not None:
             repeat = point.waiting.popleft()
             try:
-                config = self.sweep.config(point.values, repeat, **self.sweep.for_a_run)
+                config = self.sweep.config({**point.values, **self.sweep.for_a_run}, repeat)
             except ConfigError as error:
                 self._end(point, repeat, Outcome("failed", str(error)))
                 continue

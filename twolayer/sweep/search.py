@@ -42,7 +42,7 @@ TABLE_ROWS = 10
 CURVES = 5
 PANELS_PER_ROW = 3
 MOST_TICKS = 5
-NO_VALIDATION: dict[str, Any] = {"data__validation": 0, "solver__monitor": "train_loss"}
+NO_VALIDATION: dict[str, Any] = {"data.validation": 0, "solver.monitor": "train_loss"}
 
 
 @dataclass(frozen=True)
@@ -184,12 +184,12 @@ def refit_config(sweep: Sweep, winner: Point) -> Config:
     because its last, small rates make the last epochs good; with any other schedule the training ends at the mean of
     the best epochs of the winner's runs. The parameters with the lowest training loss are kept, and patience is off.
     """
-    changes = {**NO_VALIDATION, **sweep.for_a_run, "solver__patience": None}
+    values = {**winner.values, **NO_VALIDATION, **sweep.for_a_run, "solver.patience": None}
     solver = sweep.config(winner.values).solver
     if not SCHEDULES[solver.schedule].has_horizon:
-        changes["solver__epochs"] = max(1, round(statistics.fmean(winner.best_epochs)))
-        changes["solver__warmup_epochs"] = min(solver.warmup_epochs, changes["solver__epochs"])
-    return sweep.config(winner.values, **changes)
+        values["solver.epochs"] = max(1, round(statistics.fmean(winner.best_epochs)))
+        values["solver.warmup_epochs"] = min(solver.warmup_epochs, values["solver.epochs"])
+    return sweep.config(values)
 
 
 def test_accuracy(config: Config, run: Path) -> float | None:
@@ -299,7 +299,7 @@ def _test_figures(sweep: Sweep, folder: Path, winner: Point) -> tuple[dict[str, 
         spread = f" (spread {figures['spread']:.4f} over {len(winner.runs)} runs)" if figures["spread"] else ""
         lines.append(f"the winner's test accuracy: {figures['accuracy']:.4f}{spread}")
     if sweep.settings.refit:
-        config, run = sweep.config(winner.values, **NO_VALIDATION), folder / "runs" / refit_name(winner)
+        config, run = sweep.config({**winner.values, **NO_VALIDATION}), folder / "runs" / refit_name(winner)
         accuracy = figures["refit_accuracy"] = test_accuracy(config, run)
         shown = "" if accuracy is None else f": test accuracy {accuracy:.4f}"
         lines.append(f"trained again on training and validation rows together{shown}; in {run}")
