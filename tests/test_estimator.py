@@ -470,6 +470,12 @@ class TestErrors:
         with pytest.warns(UserWarning, match="X_val looks unscaled beside X.*transform_input"):
             model.fit(10 * X[::2] + 50, y[::2], **rows)
 
+    def test_validation_rows_spread_far_more_or_less_are_warned_about(self):
+        X, y = standardized(IRIS)
+        for factor in (20, 0.05):
+            with pytest.warns(UserWarning, match="X_val looks unscaled beside X"):
+                TwoLayerClassifier(2, epochs=1).fit(X, y, X_val=factor * X, y_val=y)
+
     def test_a_pipeline_transforms_the_validation_rows_named_in_transform_input(self):
         X, y = IRIS
         with config_context(enable_metadata_routing=True):
