@@ -34,10 +34,8 @@ _KINDS: dict[Any, tuple[Any, str]] = {  # what is accepted for a type, and its n
 
 def setting(default: Any, meaning: str, *, choices: Iterable[str] = (), **bounds: float) -> Any:
     """Return a dataclass field; a default of None is that of an optional setting, or depends on another setting.
-
     `meaning` is one line for the config's comments and the documentation, `choices` are the words that it may be, and
-    `bounds` those of a number: `ge`, `gt`, `le`, `lt`, with pydantic's meanings.
-    """
+    `bounds` those of a number: `ge`, `gt`, `le`, `lt`, with pydantic's meanings."""
     return field(default=default, metadata={"meaning": meaning, "choices": tuple(choices), "bounds": bounds})
 
 

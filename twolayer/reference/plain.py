@@ -44,10 +44,8 @@ def forward_pass(params: Params, X: Array) -> Pass:
 
 
 def loss(params: Params, X: Array, y: Array, reg: float = 0.0) -> Any:
-    """Return (5) and (6): the mean of logsumexp(S_i) - S_i,y_i, plus r/2 times the sum of squared weights.
-
-    The result is a float, or a complex number for complex parameters.
-    """
+    """Return (5) and (6): the mean of logsumexp(S_i) - S_i,y_i, plus r/2 times the sum of squared weights. The result
+    is a float, or a complex number for complex parameters."""
     S = forward_pass(params, X).S
     largest = S.real.max(axis=1, keepdims=True)  # (N, 1)
     logsumexp = np.log(np.exp(S - largest).sum(axis=1)) + largest[:, 0]  # (N,)

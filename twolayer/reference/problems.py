@@ -28,10 +28,8 @@ def random_problem(
     zero_rows: bool = False,
     zero_biases: bool = False,
 ) -> Problem:
-    """Draw normal weights, rows and biases for a shape (N, D, H, C).
-
-    With `zero_rows` every third row is 0, from the first on; with `zero_biases` the biases are 0.
-    """
+    """Draw normal weights, rows and biases for a shape (N, D, H, C). With `zero_rows` every third row is 0, from the
+    first on; with `zero_biases` the biases are 0."""
     N, D, H, C = shape
 
     def layer(fan_in: int, fan_out: int) -> tuple[Array, Array]:
@@ -48,9 +46,7 @@ def random_problem(
 
 def after_steps(problem: Problem, steps: int = 20, length: float = 0.02) -> Problem:
     """Return the problem after some steps of gradient descent, (13), where other units are on and P is nearer to Y.
-
-    Each step has `length` relative to the norm of the parameters, so that rows of any scale are possible.
-    """
+    Each step has `length` relative to the norm of the parameters, so that rows of any scale are possible."""
 
     def norm(params: Params) -> float:
         return float(np.sqrt(sum(np.square(array).sum() for array in params.named().values())))

@@ -102,11 +102,8 @@ class SolverProgress:
     @classmethod
     def from_header(cls, header: Mapping[str, Any]) -> SolverProgress:
         """Return what `dataclasses.asdict` wrote into the header of a checkpoint, an untrusted file; raise KeyError,
-        TypeError or ValueError for anything else.
-
-        One of version 0.1 lacks some fields: there `bad_epochs` did not count ties, and the plateau had a count and a
-        best value of its own.
-        """
+        TypeError or ValueError for anything else. One of version 0.1 lacks some fields: there `bad_epochs` did not
+        count ties, and the plateau had a count and a best value of its own."""
         values, best = dict(header), {"reference": header["best"]["value"], **header["best"]}
         if "plateau" in values:
             values["plateau_scale"] = values.pop("plateau")["scale"]
@@ -135,10 +132,8 @@ LARGE_GRADIENT = 10.0  # ordinary ones are around 1
 def divergence(
     step: int, rate: float, error: NonFiniteStepError, params: Params, X: Array, settings: SolverSettings
 ) -> DivergedError:
-    """Return the error that says where it was, with which numbers, and what to try as far as they point.
-
-    `step`, from 1, went wrong, or after it the training loss was not finite; X (n, D) are some rows of the training.
-    """
+    """Return the error that says where it was, with which numbers, and what to try as far as they point. `step`, from
+    1, went wrong, or after it the training loss was not finite; X (n, D) are some rows of the training."""
     weights = {name: W for name, W in params.named().items() if name.startswith("W")}
     with np.errstate(over="ignore", invalid="ignore"):
         norms = ", ".join(f"|{name}| = {np.linalg.norm(W):.3g}" for name, W in weights.items())

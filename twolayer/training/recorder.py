@@ -135,10 +135,8 @@ class Recorder:
             self.checkpoint()
 
     def checkpoint(self) -> None:
-        """Save the run as it is, logs first: they must never be shorter than the checkpoint says.
-
-        A state that has overflowed is not saved: the next step will find that the training diverges.
-        """
+        """Save the run as it is, logs first: they must never be shorter than the checkpoint says. A state that has
+        overflowed is not saved: the next step will find that the training diverges."""
         if not self._solver.state.is_finite():
             return
         self._history.sync()
@@ -176,10 +174,8 @@ class Recorder:
 
     def conclude(self, status: str, refitted: Params | None) -> tuple[dict[str, Any], tuple[Verdict, ...]]:
         """Write best.npz, predictions.npz, loss_curve.png and summary.json; return the summary and what the curves say.
-
         Refitted parameters are the model in place of the best ones. They have seen the validation rows, so what is said
-        of those remains that of the best parameters before the refit.
-        """
+        of those remains that of the best parameters before the refit."""
         dataset, solver, folder = self._dataset, self._solver, self._folder
         best, classes = solver.progress.best, dataset.classes
         refit = {} if refitted is None else _refit_facts(solver, dataset)

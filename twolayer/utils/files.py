@@ -123,10 +123,8 @@ _held: ContextVar[Mapping[Path, int]] = ContextVar("held", default={})  # noqa: 
 @contextmanager
 def held(folder: Path, *, follow: bool = False) -> Iterator[None]:
     """Hold a folder open: until the end, this thread reaches the files in it whatever its name leads to; raise OSError
-    if the folder is absent, a link (without `follow`) or of another kind, or the system refuses.
-
-    Windows opens no folders: there the files are reached by their paths, and only the kind of the folder is checked.
-    """
+    if the folder is absent, a link (without `follow`) or of another kind, or the system refuses. Windows opens no
+    folders: there the files are reached by their paths, and only the kind of the folder is checked."""
     if folder not in _held.get():
         require_regular(folder, follow=follow, folder=True)
     if folder in _held.get() or os.open not in os.supports_dir_fd:

@@ -35,11 +35,8 @@ _DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplement
 
 def read_npy(path: str | Path, mapped: bool = False) -> Array:
     """Return the array in a .npy file: booleans, integers, floats or text, in the file's byte order; raise FileError if
-    it cannot be read, holds anything else, or has another size than its header says.
-
-    With `mapped` the numbers stay in the file, read-only, and the system fetches what is used; the file must not shrink
-    meanwhile.
-    """
+    it cannot be read, holds anything else, or has another size than its header says. With `mapped` the numbers stay in
+    the file, read-only, and the system fetches what is used; the file must not shrink meanwhile."""
     with _opened(Path(path), follow=True) as (file, size):
         dtype, shape, fortran = _read_header(file, size, str(path))
         if mapped and 0 not in shape:
@@ -134,10 +131,8 @@ def _checked(array: Array, where: str) -> Array:
 
 
 def _require_small_directory(file: BinaryIO, size: int, path: Path) -> None:
-    """Refuse a table of contents that would take long to read: zipfile reads all of it before it gives its length.
-
-    The table's size is in the end record (PK 5 6) and, in large archives, again in the one before it (PK 6 6).
-    """
+    """Refuse a table of contents that would take long to read: zipfile reads all of it before it gives its length. The
+    table's size is in the end record (PK 5 6) and, in large archives, again in the one before it (PK 6 6)."""
     file.seek(max(0, size - (1 << 17)))
     for record in _END_RECORDS.finditer(file.read()):
         length = int.from_bytes(record[1] or record[2], "little")
