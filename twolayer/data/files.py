@@ -238,20 +238,18 @@ def _cut_records(file: BinaryIO, has_header: bool, piece_bytes: int) -> tuple[tu
     pieces: list[Piece] = []
     header = start = at = quotes = 0
     lines = first_line = 1
-    step = 0 if has_header else min(piece_bytes, _PART_BYTES)  # the header is read line by line
-    while block := file.read(step) + file.readline():
+    least = 0 if has_header else piece_bytes  # the header is read line by line
+    while block := file.read(min(least, _PART_BYTES)) + file.readline():
         digest.update(block)
         at += len(block)
         quotes += block.count(b'"')
         lines += block.count(b"\n")
-        if quotes % 2 or not (step or block.strip()):  # in a cell, or in blank lines above the header
+        if quotes % 2 or at - start < least or not (least or block.strip()):  # in a cell, or in blank lines on top
             continue
-        if not step:
-            header, step = at, min(piece_bytes, _PART_BYTES)
-        elif at - start >= piece_bytes:
+        if least:
             pieces.append(Piece(start, at, header, first_line))
         else:
-            continue
+            header, least = at, piece_bytes
         start, first_line = at, lines
     if at > start:
         pieces.append(Piece(start, at, header, first_line))

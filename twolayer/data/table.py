@@ -47,17 +47,10 @@ def _raw(
         position = form.label if j is None else positions[j]
         return "" if position is None else opened.cell(row, places[position])
 
-    labels = None if form.label is None else columns.get(form.label)
-    return Raw(
-        opened.where,
-        _encode(columns, form, opened, notes),
-        labels if isinstance(labels, Labels) else None,
-        None,
-        place=opened.place,
-        label_place=opened.place,
-        feature=lambda j: f"column {shown(names[j])}",
-        spelling=spelling,
-    )
+    found = None if form.label is None else columns.get(form.label)
+    labels, place = found if isinstance(found, Labels) else None, opened.place
+    X = _encode(columns, form, opened, notes)
+    return Raw(opened.where, X, labels, None, place, place, lambda j: f"column {shown(names[j])}", spelling)
 
 
 def _encode(columns: Mapping[int, _Values], form: TableForm, opened: Opened, notes: list[str]) -> Array:
