@@ -290,7 +290,9 @@ def numbers_of(column: Any, reading: Reading, decimal: str, give_up: bool = Fals
     """
     if pa.types.is_floating(column.type) or (decimal == "." and not pa.types.is_dictionary(column.type)):
         with suppress(pa.ArrowInvalid):
-            return numpy_of(column.cast(pa.float64(), safe=False), np.nan), None
+            if column.type != pa.float64():  # `cast` loads pyarrow.compute
+                column = column.cast(pa.float64(), safe=False)
+            return numpy_of(column, np.nan), None
     codes, values = encoded(column)
     if give_up and any(number_of_value(value, reading, decimal) is None for value in values[:50].to_pylist()):
         return np.empty(0), 0
