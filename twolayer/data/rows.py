@@ -130,7 +130,7 @@ def near_equal_notes(values: Sequence[Label], name: str) -> list[str]:
 
 def row_numbers(mask: NDArray[np.bool_]) -> RowNumbers:
     """Return the numbers of the rows that a mask (N,) has, int32 where that holds them."""
-    numbers = np.arange(len(mask), dtype=np.int32 if len(mask) <= np.iinfo(np.int32).max else np.int64)
+    numbers: RowNumbers = np.arange(len(mask), dtype=np.int32 if len(mask) <= np.iinfo(np.int32).max else np.int64)
     return numbers[mask]
 
 
