@@ -90,8 +90,8 @@ def train(
         config = config_from_dict(config, overrides, require_files=not kept)
     else:
         config = config if isinstance(config, Config) else load_config(config, overrides)
-        if kept:
-            config = config.model_copy(update={"data": config.data.model_copy(update={"train": ROWS_FILE})})
+    if kept:  # in the run folder, where a mapping's path has become one in the current folder
+        config = config.model_copy(update={"data": config.data.model_copy(update={"train": ROWS_FILE})})
     dataset = read_data(config, rows, {name: sha256(content).hexdigest() for name, content in kept.items()})
     solver, warned = make_solver(config, dataset)
     files = {
