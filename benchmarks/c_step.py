@@ -1,5 +1,6 @@
 """The practical limit: a training step in plain C, compiled here, with NumPy's BLAS and the updates folded into its
-products. It does nothing else: no check, no weights, no choice of optimiser beyond these two."""
+products. Like the engines it notes the mean loss of each step and stops at one that is not finite. It does nothing
+else: no check of gradients, no weights, no choice of float type or of an optimiser beyond these two."""
 
 from __future__ import annotations
 
@@ -52,11 +53,12 @@ static void update_bias(int64_t k, int64_t m, const float* G, float* b, float* v
     for (int64_t p = 0; p < k; p++) for (int64_t j = 0; j < m; j++) v[j] -= a * G[p * m + j];
     for (int64_t j = 0; j < m; j++) b[j] += v[j];
 }
-double run(void* address, int64_t steps, int64_t B, int64_t D, int64_t H, int64_t C, const float* X, const int64_t* y,
-           float** q, float** v, float* A1, float* S, float* dZ1, float a, float r, float mu) {
-    double loss = 0;
+int64_t run(void* address, int64_t steps, int64_t B, int64_t D, int64_t H, int64_t C, const float* X, const int64_t* y,
+           float** q, float** v, float* A1, float* S, float* dZ1, float a, float r, float mu,
+            double* losses) { /* returns the steps done */
     blas = (Gemm)address;
     for (int64_t step = 0; step < steps; step++, X += B * D, y += B) {
+        double loss = 0;
         for (int64_t i = 0; i < B * H; i++) A1[i] = 0;
         gemm(0, 0, B, D, H, 1, X, q[0], 0, A1);
         for (int64_t i = 0; i < B; i++) for (int64_t j = 0; j < H; j++) {
@@ -74,6 +76,8 @@ double run(void* address, int64_t steps, int64_t B, int64_t D, int64_t H, int64_
             s[y[i]] -= 1.0f / B;
             loss += logf(total) - own;
         }
+        losses[step] = loss / B;
+        if (!isfinite(loss)) return step;
         for (int64_t i = 0; i < B * H; i++) dZ1[i] = 0;
         gemm(0, 1, B, C, H, 1, S, q[2], 0, dZ1);
         for (int64_t i = 0; i < B * H; i++) dZ1[i] = A1[i] > 0 ? dZ1[i] : 0;
@@ -82,7 +86,7 @@ double run(void* address, int64_t steps, int64_t B, int64_t D, int64_t H, int64_
         update(D, B, H, X, dZ1, q[0], v[0], a, r, mu);
         update_bias(B, H, dZ1, q[1], v[1], a, mu);
     }
-    return loss;
+    return steps;
 }
 """
 
@@ -103,7 +107,7 @@ def plain_c(work: Work) -> Ready:
         flags = ["-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC"]
         subprocess.run([compiler, *flags, str(source), "-o", str(library), "-lm"], check=True, capture_output=True)
         run = ctypes.CDLL(str(library)).run
-    run.restype = ctypes.c_double
+    run.restype = ctypes.c_int64
     D, H, C, B = work.case.shape
     flat, slots = flat_copy(work.params), flat_zeros(D, H, C, np.float32)
     pointer = ctypes.POINTER(ctypes.c_float)
@@ -123,7 +127,8 @@ def plain_c(work: Work) -> Ready:
         return ctypes.c_void_p(array.ctypes.data)
 
     def run_pass(_kept: object = slots) -> None:  # pointers keep no array alive
+        losses = np.empty(len(y) // B)
         run(ctypes.c_void_p(gemm), ctypes.c_int64(len(y) // B), *sizes, address(work.X), address(y), q, v,
-            *map(address, scratch), a, ctypes.c_float(REG), mu)  # fmt: skip
+            *map(address, scratch), a, ctypes.c_float(REG), mu, address(losses))  # fmt: skip
 
     return Ready(run_pass, flat.params.copy)
