@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from twolayer.data.columns import TableForm
-from twolayer.network.model import Array, Params
+from twolayer.network.model import Array
 from twolayer.runs.checkpoint import Model
 from twolayer.utils.errors import import_extra
 from twolayer.utils.files import write_atomically
@@ -42,11 +42,15 @@ def export_onnx(model: Model, path: str | Path) -> None:
     else:
         pixels = preparation.image_shape is not None
         rows = graph.input("rows", np.float32 if pixels else np.float64, preparation.n_features)
-    scores = _scores(graph, _prepared(graph, rows, model), model.params)
+    A1, params = _prepared(graph, rows, model), model.params
+    if params.W1 is not None and params.b1 is not None:
+        Z1 = graph.node("Add", graph.node("MatMul", A1, graph.constant(params.W1)), graph.constant(params.b1))  # (1)
+        A1 = graph.node("Relu", Z1)  # (2)
+    scores = graph.node("Add", graph.node("MatMul", A1, graph.constant(params.W2)), graph.constant(params.b2))  # (3)
     labels = [str(c) for c in model.classes] if isinstance(model.classes[0], str) else np.array(model.classes, np.int64)
     best = graph.node("ArgMax", scores, axis=1, keepdims=0)
     graph.output(graph.node("Gather", graph.constant(labels), best), LABEL, labels)
-    graph.output(graph.node("Softmax", scores, axis=1), PROBABILITIES, model.params.W2, model.params.n_classes)
+    graph.output(graph.node("Softmax", scores, axis=1), PROBABILITIES, params.W2, params.n_classes)
     write_atomically(path, graph.serialized(classes=json.dumps(list(model.classes))))
 
 
@@ -110,15 +114,6 @@ def _prepared(graph: _Graph, rows: str, model: Model) -> str:
         rows = graph.node("Sub", rows, graph.constant(scaling.center.astype(dtype)))
         rows = graph.node("Mul", rows, graph.constant((1 / scaling.scale).astype(dtype)))
     return graph.to_type(rows, preparation.dtype)
-
-
-def _scores(graph: _Graph, X: str, params: Params) -> str:
-    """Return S of equations (1) to (3)."""
-    A1 = X
-    if params.W1 is not None and params.b1 is not None:
-        Z1 = graph.node("Add", graph.node("MatMul", X, graph.constant(params.W1)), graph.constant(params.b1))
-        A1 = graph.node("Relu", Z1)
-    return graph.node("Add", graph.node("MatMul", A1, graph.constant(params.W2)), graph.constant(params.b2))
 
 
 class _Graph:

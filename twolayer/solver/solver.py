@@ -19,15 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twolayer.data.rows import ArrayRows
+from twolayer.network import checks
 from twolayer.network.backprop import penalty
-from twolayer.network.checks import (
-    checked_params,
-    finite_rows,
-    numbers,
-    require_classes,
-    require_shape,
-    weights_near_one,
-)
 from twolayer.network.model import Array, Params, flat_copy, flat_zeros
 from twolayer.network.optim import OPTIMIZERS
 from twolayer.network.schedules import learning_rates
@@ -77,10 +70,10 @@ def _ready_rows(X: Any | RowSource, y: Any, params: Params, what: str = "") -> t
     """Return rows and classes as the solver reads them, X (N, D) in the parameters' float type unless it is a
     `RowSource`; raise ValueError, with `what` before X and y, if they do not fit or a number of X is not finite."""
     is_source = hasattr(X, "take") and not hasattr(X, "__array__") and not hasattr(X, "toarray")
-    rows: Any = X if is_source else numbers(f"{what}X", X)
-    require_shape(f"{what}X", rows.shape, params)
-    y = require_classes(f"{what}y", y, rows.shape[0], params.n_classes)
-    source: RowSource = X if is_source else ArrayRows(finite_rows(rows, params.dtype, f"{what}X"))
+    rows: Any = X if is_source else checks.numbers(f"{what}X", X)
+    checks.require_shape(f"{what}X", rows.shape, params)
+    y = checks.require_classes(f"{what}y", y, rows.shape[0], params.n_classes)
+    source: RowSource = X if is_source else ArrayRows(checks.finite_rows(rows, params.dtype, f"{what}X"))
     return source, y if np.can_cast(y.dtype, np.intp) else y.astype(np.intp)
 
 
@@ -92,6 +85,7 @@ class Solver:
         progress: how far it has come.
         best_params: the parameters of the best epoch so far (the initial ones before the first).
         state: the numbers a step changes; with `progress` and `best_params` all that a checkpoint needs.
+        n_rows: N, the training rows.
         threads: BLAS threads that products of this size are worth; None for as many as there are.
 
     A loop over it may be interrupted anywhere, by Ctrl-C or an exception: the solver then returns to the last step that
@@ -138,11 +132,11 @@ class Solver:
             MissingExtraError: if `engine="numba"` and the extra is not installed.
         """
         self.settings = _checked(settings)
-        params = checked_params(params)
+        params = checks.checked_params(params)
         self._X, self._y = _ready_rows(X, y, params)
-        self._n_rows = len(self._y)
-        self._row_weights = weights_near_one("row_weights", row_weights, self._n_rows)
-        self._class_weights = weights_near_one("class_weights", class_weights, params.n_classes)
+        self.n_rows = len(self._y)
+        self._row_weights = checks.weights_near_one("row_weights", row_weights, self.n_rows)
+        self._class_weights = checks.weights_near_one("class_weights", class_weights, params.n_classes)
         weighing = self._y if self._row_weights is None else self._y[self._row_weights > 0]
         if self._class_weights is not None and not self._class_weights[weighing].any():
             warnings.warn("class_weights: no row has a weight above 0, so the training changes nothing", stacklevel=2)
@@ -168,10 +162,10 @@ class Solver:
     def _prepare_steps(self, params: Params) -> None:
         """Make the engine, and the buffers for the rows of a chunk."""
         settings, (D, H, C) = self.settings, params.sizes
-        batch_rows = min(settings.batch_size, self._n_rows)
+        batch_rows = min(settings.batch_size, self.n_rows)
         limit = self._X.limit() if settings.engine == "numba" and isinstance(self._X, ArrayRows) else math.inf
         self._engine = make_engine(settings.engine, self.state, settings, batch_rows, limit)
-        self.steps_per_epoch = -(-self._n_rows // batch_rows)
+        self.steps_per_epoch = -(-self.n_rows // batch_rows)
         self.threads = 1 if settings.engine == "numba" else blas_threads(batch_rows, D, H, C)
         longest = chunk_steps(batch_rows, D, H, params.dtype.itemsize)
         self._chunk_steps = max(1, min(longest, self.steps_per_epoch - 1))
@@ -182,9 +176,9 @@ class Solver:
     def _make_evaluators(self, params: Params, validation: Any) -> None:
         """Make one for the training rows, or a fixed choice of them, and one for validation rows if there are any."""
         chosen, limit = None, self.settings.evaluate_rows
-        if limit is not None and limit < self._n_rows:
+        if limit is not None and limit < self.n_rows:
             rng = generator(self.settings.seed, "evaluate")
-            chosen = np.sort(rng.choice(self._n_rows, limit, replace=False, shuffle=False))
+            chosen = np.sort(rng.choice(self.n_rows, limit, replace=False, shuffle=False))
         self._evaluate_train = Evaluator(params, self._X, self._y, chosen)
         self._evaluate_validation: Evaluator | None = None
         if validation is not None:
@@ -211,7 +205,7 @@ class Solver:
 
     def __repr__(self) -> str:
         optimizer, epoch, epochs = self.settings.optimizer, self.progress.epoch, self.settings.epochs
-        return f"Solver({self.params!r}, {optimizer}, {self._n_rows:,} rows, epoch {epoch} of {epochs})"
+        return f"Solver({self.params!r}, {optimizer}, {self.n_rows:,} rows, epoch {epoch} of {epochs})"
 
     def __iter__(self) -> Iterator[Record]:
         """Continue training; yield the record of each epoch."""
@@ -314,7 +308,7 @@ class Solver:
         """Gather the rows of the next steps and let the engine do them."""
         first_step, size = self.progress.step, self.settings.batch_size
         start = first_step % self.steps_per_epoch * size
-        stop = min(start + n_steps * size, self._n_rows)
+        stop = min(start + n_steps * size, self.n_rows)
         rows, X, y = (buffer[: stop - start] for buffer in self._gathered)
         rows[...] = self._order()[start:stop]
         self._X.take(rows, X)
@@ -334,7 +328,7 @@ class Solver:
     def _order(self) -> NDArray[Any]:
         """Return the order in which this epoch visits the rows: a permutation, the same at every call."""
         if self._order_of is None or self._order_of[0] != self.progress.epoch:
-            order = np.arange(self._n_rows, dtype=np.min_scalar_type(self._n_rows))
+            order = np.arange(self.n_rows, dtype=np.min_scalar_type(self.n_rows))
             if self.settings.shuffle:
                 generator(self.settings.seed, "shuffle", self.progress.epoch).shuffle(order)
             self._order_of = self.progress.epoch, order

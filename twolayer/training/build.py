@@ -90,11 +90,6 @@ class JoinedRows:
             out[chosen] = part
 
 
-def refit_rows(dataset: Dataset) -> int:
-    """Return the number of training and validation rows together."""
-    return len(dataset.train.y) + (len(dataset.validation.y) if dataset.validation else 0)
-
-
 def make_solver(config: Config, dataset: Dataset, *, refit: bool = False) -> tuple[Solver, tuple[str, ...]]:
     """Return the solver of a config, at the start, on the training rows, and what it warns about.
 

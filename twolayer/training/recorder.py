@@ -21,7 +21,6 @@ from twolayer.runs.logs import HISTORY_COLUMNS, HistoryLog, StepsLog, read_histo
 from twolayer.solver.metrics import Evaluator, probabilities
 from twolayer.solver.solver import Solver
 from twolayer.solver.state import Chunk
-from twolayer.training.build import refit_rows
 from twolayer.utils.blas import at_most_threads
 from twolayer.utils.errors import RunError
 from twolayer.utils.files import write_atomically, write_json
@@ -45,7 +44,8 @@ def model_file(solver: Solver, dataset: Dataset, refitted: Params | None = None)
 
 def _refit_facts(solver: Solver, dataset: Dataset) -> dict[str, int]:
     """Return on how many rows and for how many epochs a refit trains."""
-    return {"rows": refit_rows(dataset), "epochs": solver.progress.best.epoch}
+    rows = sum(len(part.y) for part in (dataset.train, dataset.validation) if part is not None)
+    return {"rows": rows, "epochs": solver.progress.best.epoch}
 
 
 def refit_in(best: Path, solver: Solver, dataset: Dataset) -> Params | None:

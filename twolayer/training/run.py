@@ -27,7 +27,7 @@ from twolayer.runs.folder import (
 from twolayer.runs.logs import logged_rows
 from twolayer.solver.solver import Solver
 from twolayer.solver.state import Record
-from twolayer.training.build import make_solver, read_data, refit_rows
+from twolayer.training.build import make_solver, read_data
 from twolayer.training.recorder import FREE_KEYS, Recorder, checkpoint_file, model_file, refit_in, settings_of
 from twolayer.utils.errors import DivergedError, RunError
 from twolayer.utils.files import json_bytes, read_json, write_atomically
@@ -262,8 +262,8 @@ def _refit(
     config: Config, dataset: Dataset, epochs: int, notes: Sequence[str], quiet: bool, stop: StopRequest
 ) -> tuple[Params | None, Sequence[str]]:
     """Return the refitted parameters, None if it was interrupted or diverged; and the notes with one that says so."""
-    (solver, _), n_rows = make_solver(config, dataset, refit=True), refit_rows(dataset)
-    with ProgressBar(n_rows * epochs, 0, epochs, quiet=quiet) as progress:
+    solver, _ = make_solver(config, dataset, refit=True)
+    with ProgressBar(solver.n_rows * epochs, 0, epochs, quiet=quiet) as progress:
         try:
             for chunk in solver.run():
                 progress.show(int(chunk.batch_rows.sum()), chunk.record)
@@ -273,7 +273,7 @@ def _refit(
                     break
         except DivergedError as error:
             return None, (*notes, f"refit: {error}. The model is the one before it")
-    what = f"refitted on {counted(n_rows, 'training and validation row')} for {counted(epochs, 'epoch')}"
+    what = f"refitted on {counted(solver.n_rows, 'training and validation row')} for {counted(epochs, 'epoch')}"
     note = f"{what}; the validation figures are those of the model before that"
     return solver.params, (*notes, note)
 

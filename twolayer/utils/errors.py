@@ -12,11 +12,8 @@ class TwoLayerError(Exception):
 
 
 class ConfigError(TwoLayerError):
-    """One or more problems in a config file or in its overrides.
-
-    Attributes:
-        problems: one line each, `file:line:column: key: what is wrong; what to try`.
-    """
+    """One or more problems in a config file or in its overrides: `problems`, one line each, as
+    `file:line:column: key: what is wrong; what to try`."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))

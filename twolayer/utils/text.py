@@ -103,9 +103,8 @@ def plain(value: object, longest: int = _MAX_SHOWN) -> str:
 def some(values: Iterable[object], most: int = 8) -> str:
     """Return the first few of many values, for a message."""
     listed = list(values)
-    return ", ".join(shown(value) for value in listed[:most]) + (
-        f", ... ({len(listed):,})" if len(listed) > most else ""
-    )
+    more = f", ... ({len(listed):,})" if len(listed) > most else ""
+    return ", ".join(map(shown, listed[:most])) + more
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
