@@ -127,7 +127,8 @@ def _definitions() -> dict[str, Schema]:
 def _branches(schema: Schema) -> Iterator[Schema]:
     """Yield the alternatives of a schema, in place of a reference those of what it refers to."""
     if "$ref" in schema:
-        yield from _branches(_definitions()[schema["$ref"]])
+        own = {name: value for name, value in schema.items() if name != "$ref"}
+        yield from _branches(_definitions()[schema["$ref"]] | own)
     elif alternatives := schema.get("anyOf") or schema.get("oneOf"):
         for alternative in alternatives:
             yield from _branches(alternative)
