@@ -8,6 +8,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, Literal
 
 from twolayer.utils.text import counted, data_error, did_you_mean, shown, some
@@ -252,11 +253,8 @@ class TableForm:
     @property
     def origins(self) -> tuple[tuple[str, str | None], ...]:
         """The column that each of the D features comes from, and its category, None for a number."""
-        return tuple(
-            (self.name(position), value)
-            for position in self.features
-            for value in self.categories.get(position, (None,))
-        )
+        values = ((at, value) for at in self.features for value in self.categories.get(at, (None,)))
+        return tuple((self.name(at), value) for at, value in values)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -285,8 +283,8 @@ class TableForm:
                 return {at: at - (at > label) for at in self.features}
             if not need_label and width == len(self.features):
                 return dict(zip(self.features, range(width), strict=True))
-            count = f"{full}" if need_label or label is None else f"{full}, or {full - 1} without the label"
-            raise data_error(f"{where}:1", f"{count}, as in training", counted(width, "column"))
+            widths = f"{full}" if need_label or label is None else f"{full}, or {full - 1} without the label"
+            raise data_error(f"{where}:1", f"{widths}, as in training", counted(width, "column"))
         if names is None:
             expected = f"the columns of the training: {some(map(self.name, self.features))}"
             raise data_error(f"{where}:1", expected, f"{counted(width, 'column')} without names")
@@ -300,8 +298,8 @@ class TableForm:
                 close = did_you_mean(name, [other for other in names if other not in known])
                 raise data_error(f"{where}:1", f"the {what} {shown(name)} of the training", some(names), close)
         if extra := [name for name in names if name not in known]:
-            count = counted(len(extra), "column")
-            notes.append(f"{where}: {count} that training did not have: not used ({some(extra, 4)})")
+            columns = counted(len(extra), "column")
+            notes.append(f"{where}: {columns} that training did not have: not used ({some(extra, 4)})")
         return {at: at_name[self.name(at)] for at in needed if counts[self.name(at)]}
 
 
@@ -310,11 +308,9 @@ def unique_names(cells: Sequence[str]) -> tuple[str, ...]:
     taken = set(cells)
     names = []
     for position, cell in enumerate(cells):
-        named = name = cell or f"Unnamed: {position}"
-        count = 0
-        while not cell and name in taken:
-            count += 1
-            name = f"{named}.{count}"
+        name = named = cell or f"Unnamed: {position}"
+        if not cell and named in taken:
+            name = next(name for k in count(1) if (name := f"{named}.{k}") not in taken)
         names.append(name)
         taken.add(name)
     return tuple(names)

@@ -43,11 +43,7 @@ class Frame:
         self._column, self._length = column, length
 
     def columns(self, numbers: Collection[int], texts: Collection[int], coded: bool = False) -> dict[int, Any]:
-        """Return some columns as pyarrow ChunkedArrays, by position.
-
-        Raises:
-            DataError: for a column of lists or other things that are no cells, or no rows.
-        """
+        """Return some columns as ChunkedArrays, by position; raises DataError for cells such as lists, or no rows."""
         if not self._length:
             raise data_error(self.where, "at least one row", "no rows")
         return {at: self._arrow(at) for at in (*numbers, *texts)}
@@ -219,10 +215,8 @@ def _read_workbook(path: Path, reading: Reading, has_names: bool) -> Frame:
         raise data_error(path, "rows of cells in the first sheet", "an empty one")
     notes: list[str] = []
     header = decide_header(str(path), cells[:100], reading, has_names, notes)
-    rows = cells[header:]
-    frame = Frame(
-        str(path), cells[0] if header else None, lambda at: [row[at] for row in rows], len(cells[0]), len(rows)
-    )
+    first, rows = cells[0], cells[header:]
+    frame = Frame(str(path), first if header else None, lambda at: [row[at] for row in rows], len(first), len(rows))
     frame.notes += notes
     if len(book.sheet_names) > 1:
         frame.notes.append(f"{path}: of {len(book.sheet_names)} sheets the first is read, {shown(book.sheet_names[0])}")

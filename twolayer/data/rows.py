@@ -135,9 +135,7 @@ def row_numbers(mask: NDArray[np.bool_]) -> RowNumbers:
 
 
 Method = Literal["none", "center", "standardize", "max"]
-
 METHODS: tuple[Method, ...] = get_args(Method)
-
 _BLOCK_BYTES = 1 << 20  # of float64 at a time
 
 
@@ -260,11 +258,8 @@ class Raw:
         return isinstance(owner, mmap.mmap)
 
     def filled(self, means: Array | None, notes: list[str]) -> Self:
-        """Return the rows with the means (D,) in place of NaN, in X itself if it may be written to; note their number.
-
-        Raises:
-            DataError: for a NaN, if there are no means.
-        """
+        """Return the rows with the means (D,) in place of NaN, in X itself if it may be written to; note their number;
+        raises DataError for a NaN if there are no means."""
         missing = np.isnan(self.X)
         if not missing.any():
             return self

@@ -260,10 +260,8 @@ class Leak(NamedTuple):
 
     def __str__(self) -> str:
         what = "is a copy of the label" if self.is_copy else "predicts the label almost alone"
-        return (
-            f"column {shown(self.name)} {what} ({self.accuracy:.1%} of held-out rows right by its values only): "
-            "is it known before the label is?"
-        )
+        right = f"{self.accuracy:.1%} of held-out rows right by its values only"
+        return f"column {shown(self.name)} {what} ({right}): is it known before the label is?"
 
 
 def find_leaks(columns: Sequence[tuple[str, Array]], y: NDArray[np.integer[Any]], max_rows: int = 20_000) -> list[Leak]:
@@ -310,10 +308,9 @@ def _bins(values: Array, half: int) -> NDArray[np.intp]:
         return values.astype(np.intp) + 1
     known = values[:half][np.isfinite(values[:half])]
     edges = np.unique(known)
-    if len(edges) > _BINS:
+    many = len(edges) > _BINS
+    if many:
         edges = np.unique(np.quantile(known, np.linspace(0, 1, _BINS + 1)[1:-1]))
-        bins = np.searchsorted(edges, values, "right") + 1
-    else:
-        bins = np.searchsorted(edges, values) + 1
+    bins: NDArray[np.intp] = np.searchsorted(edges, values, "right" if many else "left") + 1
     bins[np.isnan(values)] = 0
     return bins
