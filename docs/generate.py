@@ -15,9 +15,9 @@ from pathlib import Path
 import click
 
 from twolayer.commands import COMMANDS, cli
+from twolayer.config.checking import expected
 from twolayer.config.models import KEYS
 from twolayer.config.rules import default_of
-from twolayer.config.schema import expected
 
 DOCS = Path(__file__).resolve().parent
 HELP_WIDTH = 100

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from twolayer.config import Config, config_from_dict, config_schema
+from twolayer.config.checking import expected
 from twolayer.config.document import Report, read_document
 from twolayer.config.models import KEYS
-from twolayer.config.schema import expected
 from twolayer.utils.errors import ConfigError
 
 CONFIGS = Path(__file__).parent.parent / "configs"

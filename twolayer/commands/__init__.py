@@ -37,8 +37,20 @@ GROUPS = {
     "Use": {"predict": "write labels or probabilities for raw rows", "export": "write a model as safetensors or ONNX"},
     "Search": {"sweep": "search for better hyperparameters"},
 }
+PATH = click.Path(path_type=Path)
 _SECTIONS = ("data.", "model.", "solver.", "run.")
 COMMANDS = {name: text for group in GROUPS.values() for name, text in group.items()}
+
+
+def runs_and_look(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the argument RUN|FOLDER... as `runs`, and the options for how curves are drawn: `by`, `scale`, `bands`."""
+    text = "Runs that differ in the seed alone: their mean, in a band."
+    command = click.option("--bands/--no-bands", default=True, help=text)(command)
+    kinds, text = click.Choice(["linear", "log"]), "Of the losses; by default whichever shows more."
+    command = click.option("--scale", type=kinds, help=text)(command)
+    axes = click.Choice(["epoch", "step", "seconds"])
+    command = click.option("--by", type=axes, default="epoch", help="The x axis.", show_default=True)(command)
+    return click.argument("runs", nargs=-1, required=True, metavar="RUN|FOLDER...", type=PATH)(command)
 
 
 def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -93,8 +105,8 @@ def require_picture(option: str, path: Path, *more: str) -> None:
 
 def complete_keys(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Complete an override in the shell: a config key, or after its equals sign one of the key's choices."""
+    from twolayer.config.checking import choices
     from twolayer.config.models import KEYS
-    from twolayer.config.schema import choices
 
     key, equals, _ = incomplete.partition("=")
     words = [f"{key}={word}" for word in choices(tuple(key.split(".")))] if equals else []

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from twolayer.commands import complete_keys
+from twolayer.commands import PATH, complete_keys
 from twolayer.config import Config
 from twolayer.data import Dataset, load_dataset
 from twolayer.data.columns import reading_of
@@ -36,7 +36,7 @@ BLOCK_ROWS = 4096
 FAR_FROM_LN_C = 0.02  # relative
 SMALL_SCORE = 1e-2  # the largest |score| once W2 is scaled down: the loss is then ln C to a fraction of that
 MEMORISED_LOSS = 0.01
-MEMORISE_EPOCHS = 3000
+MOST_EPOCHS = 3000
 CONVERGED_GRADIENT = 1e-2
 UNSCALED = 10.0  # root mean square of a feature
 SHOWN_CLASSES = 12
@@ -180,9 +180,7 @@ def few_rows_memorised(params: Params, X: Array, y: Array) -> Finding:
     reach its lowest value, where the gradient is 0.
     """
     N = len(X)
-    solver = Solver(
-        params, X, y, optimizer="adam", learning_rate=0.01, epochs=MEMORISE_EPOCHS, batch_size=N, shuffle=False
-    )
+    solver = Solver(params, X, y, optimizer="adam", learning_rate=0.01, epochs=MOST_EPOCHS, batch_size=N, shuffle=False)
     loss, accuracy, epoch = math.inf, 0.0, 0
     for record in solver:
         loss, accuracy, epoch = record["train_loss"] or 0.0, record["train_accuracy"] or 0.0, int(record["epoch"] or 0)
@@ -218,7 +216,7 @@ def scan(X: RowSource) -> tuple[Array, Array, Array, NDArray[np.int64]]:
 
 
 @click.command()
-@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("config", type=PATH)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_keys)
 def command(config: Path, overrides: tuple[str, ...]) -> None:
     """Check the data of CONFIG and its network before the first step; exit code 1 if a check fails.

@@ -1,43 +1,24 @@
 """`twolayer curves`: the loss curve of a run, redrawn, or those of several in one picture."""
 
-from __future__ import annotations
-
 import shutil
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
-from twolayer.commands import require_picture
-
-if TYPE_CHECKING:
-    from twolayer.views.run_data import RunData
-    from twolayer.views.style import By
+from twolayer.commands import PATH, require_picture, runs_and_look
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, metavar="RUN|FOLDER...", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="The picture: .png, .svg or .pdf.")
-@click.option(
-    "--by", type=click.Choice(["epoch", "step", "seconds"]), default="epoch", help="The x axis.", show_default=True
-)
-@click.option("--scale", type=click.Choice(["linear", "log"]), help="Of the losses; by default whichever shows more.")
-@click.option("--bands/--no-bands", default=True, help="Runs that differ in the seed alone: their mean, in a band.")
+@click.option("-o", "--output", "out", type=PATH, help="The picture: .png, .svg or .pdf.")
+@runs_and_look
 @click.option("--show", metavar="NAME,...", help="Draw these, not loss,accuracy: e.g. learning_rate,dead_share.")
 @click.option("--sort", metavar="KEY", help="Sort the table by a column or a config key, not the best first.")
 @click.option("--text", is_flag=True, help="Plot in the terminal and write no file.")
 @click.option("--boundary", is_flag=True, help="Draw what one run on two features predicts, where in the plane.")
 def command(
-    runs: tuple[Path, ...],
-    output: Path | None,
-    by: By,
-    scale: str | None,
-    bands: bool,
-    show: str | None,
-    sort: str | None,
-    text: bool,
-    boundary: bool,
+    runs: tuple[Path, ...], out: Path | None, show: str | None, sort: str | None, text: bool, boundary: bool, **how: Any
 ) -> None:
     """Draw the loss curve of RUN again, or several runs in one picture, and print a table of their values.
 
@@ -60,13 +41,13 @@ def command(
     from twolayer.views.run_data import load_runs
     from twolayer.views.style import MAIN_PANELS, panels_named
 
-    if output is not None:
-        require_picture("-o", output, *([".gif"] if boundary else []))
+    if out is not None:
+        require_picture("-o", out, *([".gif"] if boundary else []))
     loaded = load_runs(runs, partial(click.echo, err=True))
     if boundary:
         if len(loaded) != 1:
             raise click.UsageError(f"--boundary: expected one RUN, got {len(loaded)}")
-        click.echo(str(_draw_boundary(loaded[0], output)))
+        click.echo(str(_draw_boundary(loaded[0].path, loaded[0].history, out)))
         return
     try:
         panels = MAIN_PANELS if show is None else panels_named(show.split(","))
@@ -77,31 +58,31 @@ def command(
     words = (table if sort or len(loaded) == 1 else table.short()).for_terminal()
     if text:
         width = shutil.get_terminal_size().columns
-        click.echo(f"{text_plot(loaded, panels, by, width)}\n\n{words}")
+        click.echo(f"{text_plot(loaded, panels, how['by'], width)}\n\n{words}")
         return
     name = "loss_curve.png" if show is None else f"{'-'.join(panel.name for panel in panels)}.png"
-    path = output or (loaded[0].path / name if len(loaded) == 1 else Path("curves.png"))
+    path = out or (loaded[0].path / name if len(loaded) == 1 else Path("curves.png"))
     title = loaded[0].name if len(loaded) == 1 else ""
-    style.save(curves_figure(loaded, panels, by=by, scale=scale, bands=bands, title=title), path)
+    style.save(curves_figure(loaded, panels, **how, title=title), path)
     if len(loaded) > 1:
         write_atomically(path.with_suffix(".csv"), table.as_csv().encode(errors="replace"))
     click.echo(f"{words}\n\n{path}")
 
 
-def _draw_boundary(run: RunData, output: Path | None) -> Path:
+def _draw_boundary(run: Path, history: Any, output: Path | None) -> Path:
     from twolayer.runs.checkpoint import load_model
     from twolayer.utils.errors import RunError
     from twolayer.views import style
     from twolayer.views.boundary import animate_boundary, boundary_figure, plane_of, snapshot_models
 
-    model = load_model(run.path)
-    plane = plane_of(run.path, model.classes)
-    path = output or run.path / "boundary.png"
+    model = load_model(run)
+    plane = plane_of(run, model.classes)
+    path = output or run / "boundary.png"
     if path.suffix.lower() != ".gif":
         style.save(boundary_figure(plane, model.predict_proba), path)
         return path
-    frames = [(epoch, each.predict_proba) for epoch, each in snapshot_models(run.path, model)]
+    frames = [(epoch, each.predict_proba) for epoch, each in snapshot_models(run, model)]
     if not frames:
-        raise RunError(f"{run.path}: kept no snapshots to animate; train with run.snapshot_epochs=2, for example")
-    animate_boundary(plane, frames, run.history, path)
+        raise RunError(f"{run}: kept no snapshots to animate; train with run.snapshot_epochs=2, for example")
+    animate_boundary(plane, frames, history, path)
     return path

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import click
 
+from twolayer.commands import PATH
+
 
 @click.command()
-@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
-@click.option(
-    "--data", type=click.Path(path_type=Path), help="Rows with labels to evaluate on, instead of the run's test rows."
-)
+@click.argument("run", metavar="RUN", type=PATH)
+@click.option("--data", type=PATH, help="Rows with labels to evaluate on, instead of the run's test rows.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def command(run: Path, data: Path | None, as_json: bool) -> None:
     """Print loss, accuracy, a table per class and the confusion matrix of RUN (a run folder or a model file).

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import click
 import numpy as np
 
-from twolayer.commands import require_picture
+from twolayer.commands import PATH, require_picture
 from twolayer.network.backprop import loss_and_gradients
 from twolayer.network.model import Array, Params, flat_copy, init_params, softmax
 from twolayer.network.settings import EngineName, SolverSettings
@@ -185,14 +185,12 @@ def ladder() -> Experiment:
     return Experiment(title, (panel,), (*findings, *left_out))
 
 
-EXPERIMENTS: dict[str, Callable[[], Experiment]] = {
-    each.__name__: each for each in (exaggeration, loss, separable, ladder)
-}
+EXPERIMENTS = {"exaggeration": exaggeration, "loss": loss, "separable": separable, "ladder": ladder}
 
 
 @click.command()
 @click.argument("name", type=click.Choice(list(EXPERIMENTS)))
-@click.option("--out", type=click.Path(path_type=Path), help="Picture (.png, .svg, .pdf).  [default: NAME.png]")
+@click.option("--out", type=PATH, help="Picture (.png, .svg, .pdf).  [default: NAME.png]")
 def command(name: str, out: Path | None) -> None:
     """Run an experiment, print its numbers and draw its picture.
 

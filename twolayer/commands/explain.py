@@ -13,7 +13,7 @@ from typing import NamedTuple
 import click
 import numpy as np
 
-from twolayer.commands import complete_keys
+from twolayer.commands import PATH, complete_keys
 from twolayer.config import load_config
 from twolayer.network.backprop import loss_and_gradients, penalty
 from twolayer.network.model import Array, Params
@@ -62,9 +62,8 @@ class Explanation:
         self.loss_before, self.gradients = loss_and_gradients(params, X, y, reg)
         after = gradient_step(params, self.gradients, learning_rate)
         self.loss_after = loss_and_gradients(after, X, y, reg)[0]
-        self.check = check_gradients(
-            loss_and_gradients, params, X, y, reg, max_entries=_MAX_ENTRIES, rng=generator(0, "check")
-        )
+        rng = generator(0, "check")
+        self.check = check_gradients(loss_and_gradients, params, X, y, reg, max_entries=_MAX_ENTRIES, rng=rng)
         chances = self.forward.P[0].copy()
         chances[y[0]] = 2.0  # the right class is always shown
         order = {"N": np.arange(len(X)), "D": np.argsort(-np.abs(X[0]), kind="stable")}
@@ -206,7 +205,7 @@ def _digits(number: float) -> str:
 
 
 @click.command()
-@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("config", type=PATH)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_keys)
 @click.option("--row", "rows", type=int, multiple=True, help="Training row, counted from 0; repeat it for a batch.")
 @click.option("--markdown", is_flag=True, help="Print Markdown, for a handout.")

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from twolayer.commands import complete_keys
+from twolayer.commands import PATH, complete_keys
 from twolayer.config import load_config
 from twolayer.network.backprop import loss_and_gradients
 from twolayer.reference import REFERENCES
@@ -19,7 +19,7 @@ _MAX_COMPLEX_STEPS = 20_000  # parameters; the complex step passes forward once 
 
 
 @click.command()
-@click.argument("config", required=False, type=click.Path(path_type=Path))
+@click.argument("config", required=False, type=PATH)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_keys)
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of the built-in problems.", show_default=True)
 @click.option("--tables", is_flag=True, help="Print the table of every problem, not only of the worst errors.")

@@ -15,6 +15,7 @@ from typing import Any
 import click
 import numpy as np
 
+from twolayer.commands import PATH
 from twolayer.config import SCHEMA_NAME, config_from_dict, config_schema, dump_config, yaml_value
 from twolayer.config.document import MAX_BYTES
 from twolayer.data.columns import ColumnChoice, Reading, require_distinct
@@ -51,9 +52,8 @@ def source_of(path: Path) -> Any:
         kind = "a folder; name one of the files in it" if path.is_dir() else "no such file"
         raise data_error(path, "a table (CSV, Parquet, Feather, xlsx), npz, npy or IDX file", kind)
     if any("\ud800" <= letter <= "\udfff" for letter in str(path)):  # how Python spells bytes that are not UTF-8
-        raise data_error(
-            printable(str(path)), "a name in UTF-8, which a config can hold", "another one", "rename the file"
-        )
+        name = printable(str(path))
+        raise data_error(name, "a name in UTF-8, which a config can hold", "another one", "rename the file")
     if format_of(path) not in ("npy", "idx"):
         return str(path)
     for features, labels in _LABELS_OF:
@@ -62,9 +62,8 @@ def source_of(path: Path) -> Any:
             if name != path.name and (other := path.with_name(name)).is_file():
                 pair = (path, other) if here == features else (other, path)
                 return {"features": str(pair[0]), "labels": str(pair[1])}
-    raise data_error(
-        path, "names such as X.npy and y.npy, or ...images... and ...labels...", "no file with its labels beside it"
-    )
+    names = "names such as X.npy and y.npy, or ...images... and ...labels..."
+    raise data_error(path, names, "no file with its labels beside it")
 
 
 def test_of(source: Any) -> Any:
@@ -190,9 +189,8 @@ def _propose_for_arrays(proposal: Proposal, source: Any) -> None:
     assert raw.labels is not None  # training rows have them
     counts = np.bincount(raw.labels.codes[raw.labels.codes >= 0], minlength=len(raw.labels.values))
     N, D = raw.X.shape
-    what = (
-        f"pictures of {' x '.join(map(str, raw.image_shape))}" if raw.image_shape else f"rows of {counted(D, 'number')}"
-    )
+    shape = " x ".join(map(str, raw.image_shape or ()))
+    what = f"pictures of {shape}" if shape else f"rows of {counted(D, 'number')}"
     proposal.summary = f"{N:,} {what}, {len(counts)} classes"
     _propose_split(proposal, test_of(source), dict(zip(map(str, raw.labels.values), counts.tolist(), strict=True)))
     some_rows = raw.X[:1000]
@@ -297,9 +295,9 @@ def _digest(text: str) -> str:
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=PATH)
 @click.option("--label", metavar="NAME", help="The label's column in a table, by name or position (0 first, -1 last).")
-@click.option("--out", type=click.Path(path_type=Path), help="The config to write; by default named after FILE, here.")
+@click.option("--out", type=PATH, help="The config to write; by default named after FILE, here.")
 @click.option("--force", is_flag=True, help="Replace a config that was edited.")
 def command(file: Path, label: str | None, out: Path | None, force: bool) -> None:
     """Look at FILE (CSV, Parquet, Feather, xlsx, npz, npy or IDX) and write a config that is ready to train.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from twolayer.commands import cluster_options, same_again
+from twolayer.commands import PATH, cluster_options, same_again
 from twolayer.utils.text import counted, printable
 
 if TYPE_CHECKING:
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("model_path", metavar="MODEL", type=click.Path(path_type=Path))
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("model_path", metavar="MODEL", type=PATH)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=PATH)
 @click.option("--proba", is_flag=True, help="Add a column with the probability of every class.")
 @click.option("--keep", metavar="NAME,...|all", help="Put these columns of FILE in front; default with -o: its ids.")
 @click.option("--safe-csv", is_flag=True, help="Put ' before texts that a spreadsheet would run as a formula.")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path),
+    "-o", "--output", type=PATH,
     help="Folder of the answers, NAME.csv for each FILE; for a single FILE also a file that ends in .csv or .parquet.",
 )  # fmt: skip
 @click.option("--workers", type=click.IntRange(1, 512), help="Number of processes on this machine [default: 1].")

@@ -1,33 +1,22 @@
 """`twolayer report`: one HTML page about one run or several."""
 
-from __future__ import annotations
-
+import re
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
-if TYPE_CHECKING:
-    from twolayer.views.style import By
+from twolayer.commands import PATH, runs_and_look
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, metavar="RUN|FOLDER...", type=click.Path(path_type=Path))
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="The page.  [default: RUN/report.html or report.html]"
-)
-@click.option(
-    "--by", type=click.Choice(["epoch", "step", "seconds"]), default="epoch", help="The x axis.", show_default=True
-)
-@click.option("--scale", type=click.Choice(["linear", "log"]), help="Of the losses; by default whichever shows more.")
-@click.option("--bands/--no-bands", default=True, help="Runs that differ in the seed alone: their mean, in a band.")
+@click.option("-o", "--output", type=PATH, help="The page.  [default: RUN/report.html or report.html]")
+@runs_and_look
 @click.option(
     "--image", metavar="ROWSxCOLUMNS", help="Show csv rows as pictures, e.g. 8x8; IDX and CIFAR files say it."
 )
-def command(
-    runs: tuple[Path, ...], output: Path | None, by: By, scale: str | None, bands: bool, image: str | None
-) -> None:
+def command(runs: tuple[Path, ...], output: Path | None, image: str | None, **how: Any) -> None:
     """Write one page about RUN, or about several runs side by side, that works without a network.
 
     A FOLDER of runs means all of them.
@@ -42,19 +31,15 @@ def command(
     from twolayer.views.report import write_report
     from twolayer.views.run_data import load_runs
 
-    shape = _image_shape(image)
+    shape = None
+    if image is not None:
+        sides = re.fullmatch("0*([1-9][0-9]{0,3})x0*([1-9][0-9]{0,3})", image)
+        if sides is None:
+            raise click.UsageError(f"--image {image}: expected ROWSxCOLUMNS, such as 8x8")
+        shape = int(sides[1]), int(sides[2])
     loaded = load_runs(runs, partial(click.echo, err=True))
     path = output or (loaded[0].path / "report.html" if len(loaded) == 1 else Path("report.html"))
-    note = write_report(loaded, path, image_shape=shape, by=by, scale=scale, bands=bands)
+    note = write_report(loaded, path, image_shape=shape, **how)
     if note:
         click.echo(f"the curves are a picture: {note}", err=True)
     click.echo(str(path))
-
-
-def _image_shape(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    rows, _, columns = text.partition("x")
-    if not (rows.isdecimal() and columns.isdecimal() and 0 < int(rows) < 10_000 and 0 < int(columns) < 10_000):
-        raise click.UsageError(f"--image {text}: expected ROWSxCOLUMNS, such as 8x8")
-    return int(rows), int(columns)

@@ -1,33 +1,22 @@
 """`twolayer sweep`: a hyperparameter search that can be stopped at any time and resumes where it stopped."""
 
-from __future__ import annotations
-
-from pathlib import Path
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import Any
 
 import click
 
-from twolayer.commands import cluster_options, complete_keys, files_and_overrides, same_again
-
-if TYPE_CHECKING:
-    from twolayer.utils.workers.cluster import ClusterAddress
+from twolayer.commands import PATH, cluster_options, complete_keys, files_and_overrides, same_again
 
 
 @click.command()
 @click.argument(
     "sweep_and_overrides", metavar="SWEEP [KEY=VALUE ...]", nargs=-1, required=True, shell_complete=complete_keys
 )
-@click.option("--sweep-dir", type=click.Path(path_type=Path), help="The sweep's own folder [default: DIR/NAME].")
+@click.option("--sweep-dir", "folder", type=PATH, help="The sweep's own folder [default: DIR/NAME].")
 @click.option("--retry-failed", is_flag=True, help="Try runs again that failed for another reason than divergence.")
 @cluster_options
 @click.option("--quiet", is_flag=True, help="Show only the result.")
-def command(
-    sweep_and_overrides: tuple[str, ...],
-    sweep_dir: Path | None,
-    retry_failed: bool,
-    cluster: ClusterAddress | None,
-    quiet: bool,
-) -> int:
+def command(sweep_and_overrides: tuple[str, ...], **how: Any) -> int:
     """Search for good hyperparameters as the file SWEEP says, or resume that search.
 
     An argument with an equals sign overrides a key of the file (workers=4, trials=100) or of its base config
@@ -45,15 +34,7 @@ def command(
 
     from twolayer.sweep.search import run_sweep
 
-    result = run_sweep(
-        files[0],
-        overrides,
-        folder=sweep_dir,
-        cluster=cluster,
-        retry_failed=retry_failed,
-        quiet=quiet,
-        say=lambda text: click.echo(text, err=True),
-    )
+    result = run_sweep(files[0], overrides, **how, say=partial(click.echo, err=True))
     click.echo("\n".join(result.lines))
     if result.signal_number is not None:
         click.echo(f"interrupted; to resume: {same_again('sweep')}")

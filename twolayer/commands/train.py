@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from twolayer.commands import complete_keys, files_and_overrides
+from twolayer.commands import PATH, complete_keys, files_and_overrides
 from twolayer.utils.text import counted
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ _ROWS = (".csv", ".npz", ".npy", ".idx", "ubyte")  # endings of files that `init
 
 @click.command()
 @click.argument("config_and_overrides", metavar="[CONFIG] [KEY=VALUE ...]", nargs=-1, shell_complete=complete_keys)
-@click.option("--run-dir", type=click.Path(path_type=Path), help="The run's own folder, new or empty.")
-@click.option("--resume", "resume_run", metavar="RUN", type=click.Path(path_type=Path), help="Resume this run.")
+@click.option("--run-dir", type=PATH, help="The run's own folder, new or empty.")
+@click.option("--resume", "resume_run", metavar="RUN", type=PATH, help="Resume this run.")
 @click.option("--force", is_flag=True, help="With --resume: resume although versions or threads differ.")
 @click.option("--quiet", is_flag=True, help="Show nothing but the result.")
 def command(
@@ -38,16 +38,13 @@ def command(
     """
     configs, overrides = files_and_overrides(config_and_overrides)
     if resume_run is not None and (configs or run_dir is not None):
-        raise click.UsageError(
-            "--resume RUN uses the config of that run: give it KEY=VALUE, but no CONFIG and no --run-dir"
-        )
+        text = "--resume RUN uses the config of that run: give it KEY=VALUE, but no CONFIG and no --run-dir"
+        raise click.UsageError(text)
     if resume_run is None and len(configs) != 1:
         raise click.UsageError(f"expected one CONFIG (a YAML file), got {', '.join(configs) or 'none'}")
     if configs and configs[0].removesuffix(".gz").endswith(_ROWS) and Path(configs[0]).is_file():
-        raise click.UsageError(
-            f"{configs[0]}: expected a config, got a file of rows; this writes a config: "
-            f"twolayer init {shlex.quote(configs[0])}"
-        )
+        hint = f"this writes a config: twolayer init {shlex.quote(configs[0])}"
+        raise click.UsageError(f"{configs[0]}: expected a config, got a file of rows; {hint}")
     if force and resume_run is None:
         raise click.UsageError("--force is an option of --resume")
 

@@ -31,7 +31,6 @@ def command(places: tuple[Path, ...], no_open: bool, port: int, address: str) ->
     folders = [place.absolute() for place in places or DEFAULT_PLACES]
     for place, folder in zip(places, folders[: len(places)], strict=True):
         if not folder.is_dir():
-            raise RunError(
-                f"{place}: expected a folder of runs or a run, got {'a file' if folder.exists() else 'nothing'}"
-            )
+            found = "a file" if folder.exists() else "nothing"
+            raise RunError(f"{place}: expected a folder of runs or a run, got {found}")
     serve(folders, address, port, not no_open, click.echo)

@@ -3,7 +3,7 @@ place. `load_config` is the way in; the pieces that read a document and report o
 
 from twolayer.config.loading import by_dotted_key, config_from_dict, differences, dump_config, load_config, yaml_value
 from twolayer.config.models import Config, SolverConfig
-from twolayer.config.schema import SCHEMA_NAME, config_schema
+from twolayer.config.rules import SCHEMA_NAME, config_schema
 
 __all__ = [
     "SCHEMA_NAME",

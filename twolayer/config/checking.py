@@ -5,29 +5,34 @@ them is opened."""
 import os
 import re
 from collections.abc import Iterator
-from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic.json_schema import models_json_schema
 from pydantic_core import ErrorDetails
 
 from twolayer.config.document import Document, KeyPath, Report, file_problem, hint_for
-from twolayer.config.models import Config
-from twolayer.config.rules import (
-    DEPENDENT_DEFAULTS,
-    OWNED_KEYS,
-    TABLE_KEYS,
-    AlreadyReported,
-    Values,
-    cautions,
-    check_rules,
-    default_of,
-    path_of,
-)
-from twolayer.config.schema import choices, expected, known_keys
+from twolayer.config.models import Config, SweepFile
+from twolayer.config.rules import DEPENDENT_DEFAULTS, Values, cautions, check_rules, drop_left_over
+from twolayer.network.checks import range_in_words
 from twolayer.utils.text import did_you_mean, expected_got, nearest, printable, shown
 
+Schema = dict[str, Any]
+
+_FORMATS = {
+    "path": "a file name",
+    "folder": "a folder name",
+    "character": "one character",
+    "column": "a column's name",
+    "position": "its position",
+    "space": "a mapping of config keys to their values",
+    "choices": "a list of 1 to 1000 values",
+    "range": "{uniform: [LOW, HIGH]}, {log_uniform: [LOW, HIGH]} or {integer: [LOW, HIGH]}",
+    "ends": "two numbers, [LOW, HIGH]",
+    "whole ends": "two whole numbers, [LOW, HIGH]",
+}
 _SHORT = 60  # characters of a value that a message repeats
 
 
@@ -40,7 +45,7 @@ def check(document: Document, report: Report, folders: dict[str, Path], *, requi
         ConfigError: with all problems, those already in the report as well.
     """
     check_types(document, report, Config)
-    notes = _drop_left_over(document, report)
+    notes = drop_left_over(document, report)
     check_rules(document, report)
     _make_paths_absolute(document, report, folders, require_files=require_files)
     if report.problems:
@@ -128,42 +133,6 @@ def _as_fraction(text: str) -> str:
     return f"{percent[1]} % is {float(percent[1]) / 100:g}" if percent else ""
 
 
-def _drop_left_over(document: Document, report: Report) -> list[str]:
-    """Remove the file's keys that belong to a choice which an override changed, and return a note for each number that
-    the new choice's default replaces."""
-    values = Values(document.data, report)
-    notes = []
-
-    def is_override(key: str) -> bool:
-        place = document.place(path_of(key))
-        return place is not None and place.column == 0
-
-    for key, (chooser, defaults) in DEPENDENT_DEFAULTS.items():
-        old = document.replaced.get(path_of(chooser))
-        if old is None or not values.given(key) or is_override(key):
-            continue
-        with suppress(AlreadyReported):
-            old, new = default_of(chooser) if old is ... else old, values[chooser]
-            value, default = values[key], defaults[new]
-            if defaults.get(old, default) != default and not (key in OWNED_KEYS and values.unused(key)):
-                values.remove(key)
-                if value != default:
-                    choice = chooser.split(".")[1]
-                    notes.append(
-                        f"{key}: {shown(value)} was for {choice}: {old}; with {new} it is {default:g}, the default "
-                        f"({key}=VALUE sets another)"
-                    )
-    choosers = {key: chooser for key, (chooser, _) in OWNED_KEYS.items()} | dict.fromkeys(TABLE_KEYS, "data.train")
-    for key, chooser in choosers.items():
-        changed, written = is_override(chooser), document.place(path_of(key)) is not None
-        if not values.given(key) or is_override(key) or (written and not changed):
-            continue
-        with suppress(AlreadyReported):  # a dict, whose keys have no place, may hold all keys of another config
-            if values.unused(key) and (changed or values[key] == default_of(key)):
-                values.remove(key)
-    return notes
-
-
 def _make_paths_absolute(document: Document, report: Report, folders: dict[str, Path], *, require_files: bool) -> None:
     """Write the data files' absolute paths into the document; report those that cannot be read."""
     for path, holder, key in data_files(document.data):
@@ -194,3 +163,101 @@ def data_files(data: Any) -> Iterator[tuple[KeyPath, Any, str | int]]:
             yield from ((("data", key, part), source, part) for part in ("features", "labels") if part in source)
         elif key in section:
             yield ("data", key), section, key
+
+
+def expected(path: KeyPath, model: type[BaseModel] = Config, *, instead_of: Any = None) -> str:
+    """Return what the key at `path` may hold, in words, e.g. `a number greater than 0`.
+
+    Args:
+        path: the key's path.
+        model: of the document.
+        instead_of: the value found: if it is a number, and numbers are a form of the key, only that form is described.
+    """
+    branches = _at(path, model)
+    if type(instead_of) in (int, float) and any(branch.get("type") == "number" for branch in branches):
+        branches = [branch for branch in branches if branch.get("type") in ("number", "null")]
+    return _describe({"anyOf": branches})
+
+
+def choices(path: KeyPath, model: type[BaseModel] = Config) -> list[str]:
+    """Return the words that the key at `path` chooses from; none if it is no choice of words."""
+    return _choices(_at(path, model))
+
+
+def known_keys(path: KeyPath, model: type[BaseModel] = Config) -> list[str]:
+    """Return the names of the mapping at `path`; none if it takes any name."""
+    return list(dict.fromkeys(name for branch in _at(path, model) for name in branch.get("properties", ())))
+
+
+def _describe(schema: Schema) -> str:
+    """Return a JSON Schema of one of our keys in words."""
+    parts = list(_branches(schema))
+    words = _choices(parts)
+    phrases = [f"one of {', '.join(words)}" if len(words) > 1 else words[0]] if words else []
+    phrases += [_describe_one(part) for part in parts if "enum" not in part]
+    return " or ".join(dict.fromkeys(phrases))
+
+
+def _describe_one(schema: Schema) -> str:
+    if schema.get("format") in _FORMATS:
+        return _FORMATS[schema["format"]]
+    match schema.get("type"):
+        case "integer" | "number" as kind:
+            bounds = {"minimum": "ge", "exclusiveMinimum": "gt", "maximum": "le", "exclusiveMaximum": "lt"}
+            limits = {short: schema[name] for name, short in bounds.items() if name in schema}
+            return ("a whole number" if kind == "integer" else "a number") + range_in_words(**limits)
+        case "string":
+            return "text"
+        case "boolean":
+            return "true or false"
+        case "array":
+            return f"a list (each {_describe(schema['items'])})"
+        case "object" if "properties" in schema:
+            entries = [_entry(key, part) for key, part in schema["properties"].items()]
+            return "{" + ", ".join(entries if len(entries) <= 8 else [*entries[:4], "..."]) + "}"
+        case "object":
+            return "{label: weight}"
+    return "null"
+
+
+def _choices(parts: list[Schema]) -> list[str]:
+    return list(dict.fromkeys(str(choice) for part in parts for choice in part.get("enum", ())))
+
+
+def _entry(key: str, schema: Schema) -> str:
+    if "const" in schema:
+        return f"{key}: {schema['const']}"
+    is_path = any(branch.get("format") == "path" for branch in _branches(schema))
+    return key if "default" in schema else f"{key}: {'FILE' if is_path else 'N'}"
+
+
+@cache
+def _definitions() -> dict[str, Schema]:
+    """Return the schema of each model by the name by which others refer to it."""
+    models: Any = [(Config, "validation"), (SweepFile, "validation")]
+    definitions: dict[str, Schema] = models_json_schema(models, ref_template="{model}")[1]["$defs"]
+    return definitions
+
+
+def _branches(schema: Schema) -> Iterator[Schema]:
+    """Yield the alternatives of a schema, in place of a reference those of what it refers to."""
+    if "$ref" in schema:
+        own = {name: value for name, value in schema.items() if name != "$ref"}
+        yield from _branches(_definitions()[schema["$ref"]] | own)
+    elif alternatives := schema.get("anyOf") or schema.get("oneOf"):
+        for alternative in alternatives:
+            yield from _branches(alternative)
+    else:
+        yield {"enum": [schema["const"]]} if "const" in schema else schema
+
+
+def _at(path: KeyPath, model: type[BaseModel]) -> list[Schema]:
+    """Return the forms that the value at `path` may have."""
+    branches = list(_branches(_definitions()[model.__name__]))
+    for part in path:
+        if isinstance(part, int):
+            inner = [branch.get("items") for branch in branches]
+        else:
+            inner = [branch.get("properties", {}).get(part, branch.get("additionalProperties")) for branch in branches]
+        branches = [branch for schema in inner if isinstance(schema, dict) for branch in _branches(schema)]
+    return branches

@@ -4,14 +4,14 @@ config again; the keys in which two configs differ."""
 import os
 import re
 from collections.abc import Container, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from twolayer.config.checking import check
+from twolayer.config.checking import check, choices, data_files
 from twolayer.config.document import MAX_DEPTH, Document, KeyPath, Report, apply_override, parse_scalar, read_document
 from twolayer.config.models import KEYS, Config
 from twolayer.config.rules import DEPENDENT_DEFAULTS, OWNED_KEYS, path_of
-from twolayer.config.schema import choices
 from twolayer.utils.text import printable
 
 _MOST_CHOICES = 8  # that a comment lists
@@ -106,14 +106,17 @@ def dump_config(
         schedule and init do not use.
     """
     lines: list[str] = []
-    values = by_dotted_key(config.model_dump())
+    dumped = config.model_dump(mode="json")
+    for _, holder, part in data_files(dumped) if folder is not None else ():
+        if isinstance(holder[part], str) and os.path.isabs(holder[part]):
+            with suppress(ValueError):  # on another drive, where no relative path leads
+                holder[part] = os.path.relpath(holder[part], folder)
+    values = by_dotted_key(dumped)
     for key, field in KEYS.items():
         section, _, name = key.rpartition(".")
         value, (chooser, owners) = values[key], OWNED_KEYS.get(key, (None, ()))
         if key in without or (chooser is not None and values[chooser] not in owners):
             continue
-        if section == "data" and folder is not None:
-            value = _relative(value, folder)
         if section and f"{section}:" not in lines:
             lines.append(f"{section}:")
         indent = "  " if section else ""
@@ -140,7 +143,11 @@ def yaml_value(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(yaml_value, value)) + "]"
     if isinstance(value, str):
-        return _yaml_string(value)
+        like_number = re.match(r"[.+]?[0-9][0-9_.]*", value)  # other readers take 1_000 for a number
+        if _PLAIN.fullmatch(value) and value[0] not in "-" and not like_number and parse_scalar(value) == value:
+            return value
+        quoted = value.replace("\\", "\\\\").replace('"', '\\"')
+        return '"' + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in quoted) + '"'
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -163,24 +170,3 @@ def by_dotted_key(dumped: Mapping[str, Any]) -> dict[str, Any]:
             {f"{section}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {section: value}
         )
     return values
-
-
-def _yaml_string(text: str) -> str:
-    like_number = re.match(r"[.+]?[0-9][0-9_.]*", text)  # other readers take 1_000 for a number
-    if _PLAIN.fullmatch(text) and text[0] not in "-" and not like_number and parse_scalar(text) == text:
-        return text
-    quoted = text.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in quoted) + '"'
-
-
-def _relative(source: Any, folder: Path | str) -> Any:
-    if isinstance(source, str) and os.path.isabs(source):
-        try:
-            return os.path.relpath(source, folder)
-        except ValueError:  # on another drive, where no relative path leads
-            return source
-    if isinstance(source, (list, tuple)):
-        return [_relative(each, folder) for each in source]
-    if isinstance(source, dict) and "generator" not in source:
-        return {key: _relative(value, folder) for key, value in source.items()}
-    return source

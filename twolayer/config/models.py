@@ -23,7 +23,7 @@ FilePath = Annotated[str, Field(min_length=1, json_schema_extra={"format": "path
 FolderPath = Annotated[str, Field(min_length=1, json_schema_extra={"format": "folder"})]
 
 
-def _without_titles(schema: dict[str, Any]) -> None:
+def _untitle(schema: dict[str, Any]) -> None:
     """Take out the titles that pydantic makes from the names of keys and classes."""
     for part in (schema, *schema["properties"].values()):
         part.pop("title", None)
@@ -32,9 +32,7 @@ def _without_titles(schema: dict[str, Any]) -> None:
 class Section(BaseModel):
     """A strict, frozen mapping of known keys."""
 
-    model_config = ConfigDict(
-        strict=True, frozen=True, extra="forbid", allow_inf_nan=False, json_schema_extra=_without_titles
-    )
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False, json_schema_extra=_untitle)
 
 
 def key(default: Any, meaning: str, **more: Any) -> Any:
@@ -300,12 +298,7 @@ class Config(Section):
     __hash__ = None  # type: ignore[assignment]
 
 
-def _fields_by_key() -> dict[str, FieldInfo]:
-    found: dict[str, FieldInfo] = {}
-    for section, field in Config.model_fields.items():
-        inside = getattr(field.annotation, "model_fields", None)
-        found |= {section: field} if inside is None else {f"{section}.{name}": each for name, each in inside.items()}
-    return found
-
-
-KEYS = _fields_by_key()  # every key by its dotted name
+KEYS: dict[str, FieldInfo] = {}  # every key by its dotted name
+for _section, _field in Config.model_fields.items():
+    _inside = getattr(_field.annotation, "model_fields", None)
+    KEYS |= {f"{_section}.{name}": each for name, each in _inside.items()} if _inside else {_section: _field}

@@ -1,12 +1,12 @@
-"""The rules between keys: which keys belong to which choice, what a choice needs, and what has to fit together. A rule
-that needs a value with a problem of its own is skipped."""
+"""The rules between keys: which keys belong to which choice, what a choice needs, and what has to fit together; the
+JSON Schema, which has the first of them. A rule that needs a value with a problem of its own is skipped."""
 
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
 from twolayer.config.document import Document, KeyPath, Report
-from twolayer.config.models import KEYS
+from twolayer.config.models import KEYS, Config
 from twolayer.network import settings
 from twolayer.network.optim import OPTIMIZERS
 from twolayer.network.settings import OWNERS, needs_hidden_layer, needs_validation
@@ -32,6 +32,7 @@ AT_MOST = {  # a number -> the number that it must not exceed
     "solver.min_learning_rate": "solver.learning_rate",
     "solver.warmup_epochs": "solver.epochs",
 }
+SCHEMA_NAME = "twolayer.schema.json"  # of the file beside a config, which names it for editors
 _LARGE = 30  # times the default of the optimizer: a learning rate that deserves a note
 
 Complaint = tuple[str, str]  # (dotted key, message)
@@ -117,6 +118,42 @@ def check_rules(document: Document, report: Report) -> None:
             found.extend(rule(values))
     for key, message in found:
         report.add(path_of(key), message, document.place(path_of(key)))
+
+
+def drop_left_over(document: Document, report: Report) -> list[str]:
+    """Remove the file's keys that belong to a choice which an override changed, and return a note for each number that
+    the new choice's default replaces."""
+    values = Values(document.data, report)
+    notes = []
+
+    def is_override(key: str) -> bool:
+        place = document.place(path_of(key))
+        return place is not None and place.column == 0
+
+    for key, (chooser, defaults) in DEPENDENT_DEFAULTS.items():
+        old = document.replaced.get(path_of(chooser))
+        if old is None or not values.given(key) or is_override(key):
+            continue
+        with suppress(AlreadyReported):
+            old, new = default_of(chooser) if old is ... else old, values[chooser]
+            value, default = values[key], defaults[new]
+            if defaults.get(old, default) != default and not (key in OWNED_KEYS and values.unused(key)):
+                values.remove(key)
+                if value != default:
+                    choice = chooser.split(".")[1]
+                    notes.append(
+                        f"{key}: {shown(value)} was for {choice}: {old}; with {new} it is {default:g}, the default "
+                        f"({key}=VALUE sets another)"
+                    )
+    choosers = {key: chooser for key, (chooser, _) in OWNED_KEYS.items()} | dict.fromkeys(TABLE_KEYS, "data.train")
+    for key, chooser in choosers.items():
+        changed, written = is_override(chooser), document.place(path_of(key)) is not None
+        if not values.given(key) or is_override(key) or (written and not changed):
+            continue
+        with suppress(AlreadyReported):  # a dict, whose keys have no place, may hold all keys of another config
+            if values.unused(key) and (changed or values[key] == default_of(key)):
+                values.remove(key)
+    return notes
 
 
 def cautions(values: Values) -> list[str]:
@@ -210,3 +247,23 @@ def _refit(values: Values) -> Iterator[Complaint]:
 
 
 RULES = (_unused, _at_most, _label_given, _columns, _encoding, _step_epochs, _monitor, _engine, _min_delta, _refit)
+
+
+def config_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of a config file, ready for `json.dumps`.
+
+    It knows the keys, types, ranges and choices, and which keys belong to which optimiser, schedule and init. The
+    loader checks more: that files exist and that keys fit each other.
+    """
+    schema = Config.model_json_schema()
+    for key, (chooser, owners) in OWNED_KEYS.items():
+        (section, name), choice = key.split("."), chooser.split(".")[1]
+        then: dict[str, Any] = {"properties": {choice: {"enum": list(owners)}}}
+        if default_of(chooser) not in owners:
+            then["required"] = [choice]
+        rules = schema["$defs"][f"{section.title()}Config"].setdefault("allOf", [])
+        rules.append({"if": {"required": [name]}, "then": then})
+    is_step = {"required": ["schedule"], "properties": {"schedule": {"const": "step"}}}
+    schema["$defs"]["SolverConfig"]["allOf"].append({"if": is_step, "then": {"required": ["step_epochs"]}})
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "twolayer config"}
+    return {**head, **schema}

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from twolayer.config import Config, by_dotted_key, load_config
-from twolayer.config.checking import check_types
+from twolayer.config.checking import check_types, known_keys
 from twolayer.config.document import KeyPath, Report, apply_override, file_problem, read_document
 from twolayer.config.models import KEYS, Fold, SweepFile
-from twolayer.config.schema import known_keys
 from twolayer.data.files import digest_of
 from twolayer.data.sources import files_of
 from twolayer.network.settings import larger_is_better, needs_validation
