@@ -61,24 +61,22 @@ def test_the_numbers_are_those_of_backprop() -> None:
     assert explanation.loss_after == pytest.approx(loss_and_gradients(after, p.X, p.y, p.reg)[0])
     assert explanation.loss_after < explanation.loss_before
     assert f"{loss:.6f}" in explanation.text()
-    tables = {step.equation.split(" ")[0]: step.table for step in explanation.steps}
+    tables = {step.equation.split(" ")[0]: step for step in explanation.steps}
     for number, array in (("(8)", gradients.W2), ("(9)", gradients.b2), ("(11)", gradients.W1), ("(12)", gradients.b1)):
-        table = tables[number]
-        assert table is not None
-        np.testing.assert_allclose(np.array([numbers for _, numbers in table.rows]).reshape(array.shape), array)
+        rows = np.array([numbers for _, numbers in tables[number].rows])
+        np.testing.assert_allclose(rows.reshape(array.shape), array)
     for number, total in (("(7)", gradients.b2), ("(10)", gradients.b1)):
-        table = tables[number]
-        assert table is not None
-        np.testing.assert_allclose(np.array([numbers for _, numbers in table.rows]).sum(axis=0), total, atol=1e-15)
+        rows = np.array([numbers for _, numbers in tables[number].rows])
+        np.testing.assert_allclose(rows.sum(axis=0), total, atol=1e-15)
 
 
 def test_the_tables_hang_together() -> None:
     """A reader with a pocket calculator: dS is P minus 1 at the right class, dW2 is A1 times dS plus r W2."""
     p = problem_of(1, 30, 20, 10)
-    tables = {step.equation.split(" ")[0]: step.table for step in explained(p).steps}
-    P, dS, A1, dW2 = (np.array([numbers for _, numbers in tables[n].rows]) for n in ("(4)", "(7)", "(2)", "(8)"))  # type: ignore[union-attr]
-    classes = [int(name.strip("'")) for name in tables["(7)"].columns]  # type: ignore[union-attr]
-    units = [int(name.split(" ")[1]) for name in tables["(2)"].columns]  # type: ignore[union-attr]
+    tables = {step.equation.split(" ")[0]: step for step in explained(p).steps}
+    P, dS, A1, dW2 = (np.array([numbers for _, numbers in tables[n].rows]) for n in ("(4)", "(7)", "(2)", "(8)"))
+    classes = [int(name.strip("'")) for name in tables["(7)"].columns]
+    units = [int(name.split(" ")[1]) for name in tables["(2)"].columns]
     assert int(p.y[0]) in classes
     np.testing.assert_allclose(dS[0], P[0] - (np.array(classes) == p.y[0]))
     np.testing.assert_allclose(dW2, np.outer(A1[0], dS[0]) + p.reg * p.params.W2[np.ix_(units, classes)])
@@ -94,8 +92,7 @@ def test_the_units_shown_are_those_of_the_largest_gradients_and_then_those_that_
     text = re.sub(r"\s+", " ", explanation.text())
     found = re.findall(r"dW2\[(\d+), \d+\]|dW1\[\d+, (\d+)\]|db1\[(\d+)\]", text)
     named = {int("".join(groups)) for groups in found}
-    table = next(step.table for step in explanation.steps if step.equation.startswith("(2)"))
-    assert table is not None
+    table = next(step for step in explanation.steps if step.equation.startswith("(2)"))
     shown = {int(name.split(" ")[1]) for name in table.columns}
     assert len(shown) == 6
     assert named <= shown

@@ -81,11 +81,8 @@ def same_again(command: str) -> str:
 
 
 def files_and_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Split arguments into files and `KEY=VALUE`; the name of an existing file may have an equals sign in it.
-
-    Raises:
-        UsageError: for an equals sign with spaces around it.
-    """
+    """Split arguments into files and `KEY=VALUE`; the name of an existing file may have an equals sign in it. Spaces
+    around an equals sign are a UsageError."""
     for argument, after, second in zip(arguments, [*arguments[1:], ""], [*arguments[2:], "", ""], strict=False):
         key = argument.removesuffix("=")
         value = second if after == "=" else after.removeprefix("=")

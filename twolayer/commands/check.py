@@ -57,11 +57,8 @@ class Finding(NamedTuple):
 
 
 def check_config(config: Config) -> Iterator[Finding]:
-    """Yield all findings on a config. Only twenty rows are trained on, and nothing is written.
-
-    Raises:
-        DataError: if the data cannot be read.
-    """
+    """Yield all findings on a config; data that cannot be read is a DataError. Only twenty rows are trained on, and
+    nothing is written."""
     for note in config.notes:
         yield Finding("note", note)
     dataset = load_dataset(**config.data.model_dump(), seed=config.seed, dtype="float64")

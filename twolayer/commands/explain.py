@@ -30,21 +30,15 @@ _SHOWN = 6  # features, hidden units, classes or rows in a table
 _MAX_ENTRIES = 100  # of each array that differences probe
 
 
-class Table(NamedTuple):
-    """Some entries of an array: a name for each column, the rows by name, and in words what is not shown."""
-
-    columns: Sequence[str]
-    rows: Sequence[tuple[str, Sequence[float]]]
-    left_out: str = ""
-
-
 class Step(NamedTuple):
-    """One equation (its number and formula), the shape of its result, what happens here, and some of the numbers."""
+    """One equation (its number and formula), the shape of its result, what happens here, and a table of numbers."""
 
     equation: str
     shape: str
     words: str
-    table: Table | None = None
+    columns: Sequence[str] = ()
+    rows: Sequence[tuple[str, Sequence[float]]] = ()  # by name
+    left_out: str = ""  # of the table, in words
 
 
 class Explanation:
@@ -85,11 +79,10 @@ class Explanation:
         for step in self.steps:
             lines += ["", f"{step.equation:<58}{step.shape}".rstrip()]
             lines += textwrap.wrap(step.words, WIDTH - 4, initial_indent="    ", subsequent_indent="    ")
-            if step.table is not None:
-                lines.append(" " * _NAME + "".join(f"{name:>{_NUMBER}}" for name in step.table.columns))
-                for name, numbers in step.table.rows:
-                    lines.append(f"{name:>{_NAME - 1}} " + "".join(f"{_digits(n):>{_NUMBER}}" for n in numbers))
-                lines += [f"    ({step.table.left_out})"] if step.table.left_out else []
+            lines += [" " * _NAME + "".join(f"{name:>{_NUMBER}}" for name in step.columns)] if step.columns else []
+            for name, numbers in step.rows:
+                lines.append(f"{name:>{_NAME - 1}} " + "".join(f"{_digits(n):>{_NUMBER}}" for n in numbers))
+            lines += [f"    ({step.left_out})"] if step.left_out else []
         return "\n".join(lines)
 
     def markdown(self) -> str:
@@ -99,12 +92,12 @@ class Explanation:
             heading = f"`{step.equation}`" if step.equation.startswith("(") else step.equation
             lines += ["", f"## {heading} · {step.shape}" if step.shape else f"## {heading}"]
             lines += ["", _escaped(step.words)] if step.words else []
-            if step.table is not None:
-                lines += ["", "| | " + " | ".join(map(_escaped, step.table.columns)) + " |"]
-                lines.append("|---|" + "---:|" * len(step.table.columns))
-                for name, numbers in step.table.rows:
-                    lines.append(f"| {_escaped(name)} | " + " | ".join(map(_digits, numbers)) + " |")
-                lines += ["", f"({step.table.left_out})"] if step.table.left_out else []
+            if step.columns:
+                lines += ["", "| | " + " | ".join(map(_escaped, step.columns)) + " |"]
+                lines.append("|---|" + "---:|" * len(step.columns))
+            for name, numbers in step.rows:
+                lines.append(f"| {_escaped(name)} | " + " | ".join(map(_digits, numbers)) + " |")
+            lines += ["", f"({step.left_out})"] if step.left_out else []
         return "\n".join(lines)
 
     def _step(self, equation: str, array: Array, axes: str, words: str = "") -> Step:
@@ -115,11 +108,11 @@ class Explanation:
         rows = [(names[i], matrix[i, across].tolist()) for i in down]
         hidden = matrix.size - len(across) * len(down)
         left_out = f"{matrix.size:,} numbers, {hidden:,} not shown" if hidden else ""
-        return Step(equation, str(array.shape), words, Table([columns[j] for j in across], rows, left_out))
+        return Step(equation, str(array.shape), words, [columns[j] for j in across], rows, left_out)
 
-    def _row_table(self, columns: Sequence[str], values: Array) -> Table:
-        """Return a table of numbers (N, columns), one row for each row of the batch that is shown."""
-        return Table(columns, [(self.names["N"][i], values[i].tolist()) for i in self.shown["N"]])
+    def _rows(self, values: Array) -> list[tuple[str, list[float]]]:
+        """Return the rows of a table of numbers (N, columns), one for each row of the batch that is shown."""
+        return [(self.names["N"][i], values[i].tolist()) for i in self.shown["N"]]
 
     def _peak(self, name: str) -> tuple[int, ...]:
         """Return where a gradient is largest."""
@@ -144,8 +137,8 @@ class Explanation:
         right = S[np.arange(N), self.y]
         terms = np.column_stack([logsumexp, right, logsumexp - right])
         words = f"A network that knows nothing has log {C} = {math.log(C):.4f}."
-        table = self._row_table(["logsumexp", "S_i,y_i", "L_i"], terms)
-        yield Step("(5) L_i = logsumexp(S_i) - S_i,y_i", f"({N},)", words, table)
+        columns = ["logsumexp", "S_i,y_i", "L_i"]
+        yield Step("(5) L_i = logsumexp(S_i) - S_i,y_i", f"({N},)", words, columns, self._rows(terms))
         data, of_weights = float((logsumexp - right).mean()), penalty(self.params, self.reg)
         squares = " + ".join(f"sum {name}^2" for name in self.params.named() if name.startswith("W"))
         words = f"mean {data:.6f} + penalty {of_weights:.6f} (r = {self.reg:g}) = {data + of_weights:.6f}"
@@ -174,8 +167,8 @@ class Explanation:
             f" {self.loss_after:.6f}, by {change:+.6f}. With constant slopes the change would be -alpha |dQ|^2 ="
             f" {by_slope:+.6f}. The probability of the right class:"
         )
-        table = self._row_table(["before", "after"], chances)
-        yield Step("(13) Q <- Q - alpha dQ, for every array Q", "", words, table)
+        rows = self._rows(chances)
+        yield Step("(13) Q <- Q - alpha dQ, for every array Q", "", words, ["before", "after"], rows)
 
     def _gradient(self, equation: str, name: str, axes: str) -> Step:
         """Show a gradient, its largest entry beside the centred difference, and the error over all entries probed."""

@@ -43,11 +43,8 @@ _SEAL = "# written by init, unchanged: "
 
 
 def source_of(path: Path) -> Any:
-    """Return the file as `data.train` has it: itself, or with its labels if those have their own file.
-
-    Raises:
-        DataError: if there is no such file, or its labels are not found.
-    """
+    """Return the file as `data.train` has it: itself, or with its labels if those have their own file. A file that does
+    not exist or whose labels are not found is a DataError."""
     if not path.is_file():
         kind = "a folder; name one of the files in it" if path.is_dir() else "no such file"
         raise data_error(path, "a table (CSV, Parquet, Feather, xlsx), npz, npy or IDX file", kind)

@@ -166,13 +166,8 @@ def data_files(data: Any) -> Iterator[tuple[KeyPath, Any, str | int]]:
 
 
 def expected(path: KeyPath, model: type[BaseModel] = Config, *, instead_of: Any = None) -> str:
-    """Return what the key at `path` may hold, in words, e.g. `a number greater than 0`.
-
-    Args:
-        path: the key's path.
-        model: of the document.
-        instead_of: the value found: if it is a number, and numbers are a form of the key, only that form is described.
-    """
+    """Return what the key at `path` of a document of `model` may hold, in words, e.g. `a number greater than 0`. If a
+    number was found (`instead_of`), and numbers are a form of the key, only that form is described."""
     branches = _at(path, model)
     if type(instead_of) in (int, float) and any(branch.get("type") == "number" for branch in branches):
         branches = [branch for branch in branches if branch.get("type") in ("number", "null")]

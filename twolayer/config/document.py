@@ -219,11 +219,8 @@ def apply_override(document: Document, override: str, number: int, report: Repor
 
 
 def parse_scalar(text: str) -> Any:
-    """Return the value of an unquoted scalar by YAML 1.2's core schema, e.g. 0.001 for `1e-3`.
-
-    Raises:
-        ValueError: for an integer of absurd length.
-    """
+    """Return the value of an unquoted scalar by YAML 1.2's core schema, e.g. 0.001 for `1e-3`; an integer of absurd
+    length is a ValueError."""
     if _NULL.fullmatch(text):
         return None
     if _BOOL.fullmatch(text):

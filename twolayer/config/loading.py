@@ -51,8 +51,7 @@ def config_from_dict(
 
     Args:
         values: as in the YAML file, e.g. `{"data": {"train": {"generator": "spiral"}}}`.
-        overrides: as in `load_config`.
-        require_files: as in `load_config`.
+        overrides, require_files: as in `load_config`.
         source: the file that the dict comes from, which names the config; None: `run`.
 
     Raises:
