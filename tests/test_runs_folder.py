@@ -229,8 +229,8 @@ def test_the_folder_of_snapshots_is_made_once_and_refused_where_it_cannot_be(tmp
     run = create_run_folder_at(FILES, tmp_path / "x")
     for epoch in (4, 5):
         run.write_snapshot(epoch, b"parameters")
-    assert run.snapshot_files() == [run.snapshots / "epoch-00004.npz", run.snapshots / "epoch-00005.npz"]
-    assert run.snapshot_files()[1].read_bytes() == b"parameters"
+    assert sorted(each.name for each in run.snapshots.iterdir()) == ["epoch-00004.npz", "epoch-00005.npz"]
+    assert (run.snapshots / "epoch-00005.npz").read_bytes() == b"parameters"
     shutil.rmtree(run.snapshots)
     run.snapshots.write_bytes(b"")
     with pytest.raises(RunError, match="snapshots: cannot be written: expected a folder, got a file"):

@@ -14,7 +14,7 @@ from tests.fuzz.full_disk import InterceptedDisk, using_disk
 from twolayer.commands.verify_resume import differences
 from twolayer.config import config_from_dict
 from twolayer.runs.checkpoint import load_model, read_model_arrays
-from twolayer.runs.folder import RunFolder
+from twolayer.runs.folder import SNAPSHOTS, RunFolder
 from twolayer.training.run import resume, train
 from twolayer.utils import files
 
@@ -153,7 +153,7 @@ def _cut_at(fail_at: int, names_survive: bool, folder: Path, straight: RunFolder
 def _require_whole(run: RunFolder) -> None:
     """Raise an error if the model, a snapshot or the picture is not whole."""
     load_model(run.path)
-    for snapshot in run.snapshot_files():
+    for snapshot in sorted(run.snapshots.glob(SNAPSHOTS)):
         read_model_arrays(snapshot, kinds=("snapshot",))
     if run.loss_curve.exists() and b"IEND" not in run.loss_curve.read_bytes()[-12:]:
         raise SurpriseError("the picture is not whole")

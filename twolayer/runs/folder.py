@@ -106,10 +106,6 @@ class RunFolder:
         named = (self.config, self.environment, self.history, self.steps, self.best, self.last)
         self.files = (*named, self.predictions, self.summary, self.loss_curve)
 
-    def snapshot_files(self) -> list[Path]:
-        """Return the snapshots, by name."""
-        return sorted(self.snapshots.glob(SNAPSHOTS))
-
     def write_snapshot(self, epoch: int, content: bytes) -> None:
         """Write the parameters after one epoch, in `snapshots`, created if absent; raises RunError."""
         with explained(self.snapshots):

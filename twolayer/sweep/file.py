@@ -184,7 +184,7 @@ def _check_base(base: Config, settings: SweepFile, complain: Complain) -> None:
         )
     if not isinstance(base.data.validation, float | int | Fold):
         what = "the base's validation rows are a file; remove this key, or set data.validation to a fraction"
-        if settings.folds is not None:
+        if settings.folds:
             complain(("folds",), f"folds are parts of the training rows, but {what}")
         if settings.refit:
             complain(("refit",), f"it trains on training and validation rows together, but {what}")

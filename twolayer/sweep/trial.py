@@ -32,8 +32,6 @@ from twolayer.utils.workers.pool import Ask, Job, JobResult, JobStoppedError, Po
 LOCK_SECONDS = 60.0  # a worker whose sweep was killed may take this long to end its run
 DATA_VARIABLE = "TWOLAYER_DATA"
 STORING = 32  # run folders from a cluster that are written at a time: flushes side by side cost the disk little more
-
-
 ENDED = ("finished", "pruned", "diverged", "failed")
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from twolayer.network.model import Array, Params
 from twolayer.runs.checkpoint import Model, read_model_arrays
-from twolayer.runs.folder import RunFolder
+from twolayer.runs.folder import SNAPSHOTS, RunFolder
 from twolayer.utils.errors import DataError, RunError
 from twolayer.utils.files import CANNOT_READ, explained, held, write_atomically
 from twolayer.utils.text import shown
@@ -83,7 +83,7 @@ def snapshot_models(run: Path, model: Model, newest: bool = False) -> list[tuple
     """Return the models of a run's snapshots, each with its epoch, in their order; with `newest` the last alone. Raises
     RunError if one of the files is damaged, or of another network than the run's `model`."""
     folder, found = RunFolder(run), []
-    if not (paths := folder.snapshot_files()[-1 if newest else 0 :]):
+    if not (paths := sorted(folder.snapshots.glob(SNAPSHOTS))[-1 if newest else 0 :]):
         return []
     with explained(folder.snapshots, CANNOT_READ), held(folder.snapshots):
         for path in paths:
