@@ -238,7 +238,7 @@ def test_a_number_too_large_for_float32_is_found_in_a_mapped_file(tmp_path):
 def test_other_invalid_sources_are_reported(tmp_path):
     images = pair(tmp_path, IMAGES, DIGITS)
     np.save(tmp_path / "X.npy", np.array([None]), allow_pickle=True)
-    (tmp_path / "X.npy.gz").write_bytes(gzip.compress(b""))
+    (tmp_path / "packed.npy").write_bytes(gzip.compress(b""))
     (tmp_path / "t.npz").write_bytes(b"PK\5\6")
     (tmp_path / "short.bin").write_bytes(bytes(3072))
     (tmp_path / "ten.bin").write_bytes(b"\x0a" + bytes(3072))
@@ -247,6 +247,7 @@ def test_other_invalid_sources_are_reported(tmp_path):
         ({"features": images["features"]}, "expected features and labels, or generator.*, got keys 'features'"),
         (images["features"], "expected {features: FILE, labels: FILE}.*, got features without labels"),
         ({**images, "features": str(tmp_path / "X.npy")}, r"X.npy: expected .*, got Python objects \(a pickle\)"),
+        ({**images, "features": str(tmp_path / "packed.npy")}, "expected it unpacked, or an .npz, got a gzipped .npy"),
         ({**images, "features": str(tmp_path / "t.npz")}, "features and labels in one file"),
         (tmp_path / "t.npz", "expected a file that np.save or np.savez wrote"),
         (tmp_path / "short.bin", "expected CIFAR-10's binary version.*, got 3,072 bytes"),

@@ -129,6 +129,11 @@ class TestColumns:
         assert reasons["date"].startswith("dates")
         assert reasons["price"] == "numbers written as '1,100': write 1100"
 
+    def test_a_range_is_no_date(self, tmp_path):
+        rows = [[f"{10 + i % 5}.5-{13 + i % 5}", i * 0.5, "ab"[i % 2]] for i in range(60)]
+        path = write_csv(tmp_path / "t.csv", rows, ["range", "x", "y"])
+        assert uses(path) == {"range": "categorical", "x": "number", "y": "label"}
+
     def test_a_quantity_is_no_label(self, tmp_path):
         rng = np.random.default_rng(0)
         rows = [[*rng.normal(size=3).round(4), "ab"[i % 2]] for i in range(50)]

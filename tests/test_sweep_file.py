@@ -71,7 +71,7 @@ def test_problems_of_the_base_are_in_the_same_report_with_their_own_places(tmp_p
         ("model.hidden: []", "sweep.yaml:3:3: space.model.hidden: expected a list of 1 to 1000 values or {uniform: ["),
         ("model.hidden: [4, 4]", "occurs more than once"),
         ("model.hidden: [[4]]", "expected text or a number or true or false or null, got a list of 1"),
-        ("model.hidden: 4", "expected a list of 1 to 1000 values"),
+        ("model.hidden: 4", "expected a list of 1 to 1000 values or {uniform: [LOW, HIGH]}, {log_uniform: [LOW"),
         ("model.hidden: {integer: [1, 2000000]}", "at most 1000000"),
         ("solver.momentum: {uniform: [0.5, 1.0]}", "below 1"),
         ("data.label: [a]", "results on other rows do not compare"),
@@ -250,6 +250,13 @@ def test_shipped_sweeps_are_valid_and_every_key_of_theirs_is_commented(path):
     lines = path.read_text("utf-8").splitlines()
     assert all("#" in line for line in lines if line and not line.startswith("  "))
     assert len(SHIPPED) >= 2
+
+
+def test_a_range_that_a_grid_cannot_visit_is_checked_by_the_rules_of_its_key_as_well(tmp_path):
+    space = "base: base.yaml\nsampler: grid\nspace:\n  solver.momentum: {uniform: [0, 2]}\n"
+    found = "\n".join(problems(write_sweep(tmp_path, "", space=space)))
+    assert "a grid needs the number of values" in found
+    assert "below 1, got 2" in found
 
 
 def test_the_space_needs_a_mapping(tmp_path):

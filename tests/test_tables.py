@@ -348,6 +348,7 @@ def zipped():
         (b'[\n {"a": 1}]', "JSON"),
         (b"% title\n@RELATION iris\n@DATA\n1,2\n", "an ARFF file"),
         (b"+1 1:0.7 3:0.8\n-1 1:1.5 3:-1\n", "an svmlight"),
+        (b"\xef\xbb\xbf@relation iris\n@data\n1,2\n", "an ARFF file"),
         (b"<!DOCTYPE html>\n<html>", "a web page"),
         (zipped(), "a zip archive"),
         (b"7z\xbc\xaf\x27\x1c....", "a 7z archive"),

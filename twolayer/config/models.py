@@ -227,7 +227,7 @@ _Choices = Annotated[
 ]
 
 
-class Range(Section):
+class Range(Section, json_schema_extra={"format": "range"}):
     """The values of a config key between two ends, both included, in one of three ways."""
 
     uniform: _Ends = key(None, "[LOW, HIGH]: numbers, all equally likely")
@@ -242,7 +242,7 @@ class SweepFile(Section):
     """A sweep file: the keys beside it that may be overridden are those of its base config, such as `solver.epochs`."""
 
     base: FilePath = key(..., "the config that every trial starts from, relative to the sweep file")
-    space: dict[str, _Choices | Annotated[Range, Field(json_schema_extra={"format": "range"})]] = key(
+    space: dict[str, _Choices | Range] = key(
         ..., "the config keys to vary, each with its values", min_length=1, json_schema_extra={"format": "space"}
     )
     sampler: Literal["grid", "random", "tpe"] = key("random", "how the points are picked")

@@ -145,11 +145,12 @@ def read_bytes(path: Path) -> bytes:
 def refuse_foreign(path: Path, content: bytes) -> None:
     """Name what a file is, if it is of a kind that is not read as a table; raises DataError."""
     table = "a table (CSV, Parquet, Feather, xlsx)"
-    packed = b"".join(content[:4096].removeprefix(BOM).split())
+    content = content[:4096].removeprefix(BOM)
+    packed = b"".join(content.split())
     for start, (kind, way) in _FOREIGN.items():
         if packed.startswith(start):
             raise data_error(path, table, kind, way)
-    lines = [line for line in map(str.strip, content[:4096].decode("utf-8", "replace").splitlines()) if line]
+    lines = [line for line in map(str.strip, content.decode("utf-8", "replace").splitlines()) if line]
     if any(line.lower().startswith("@relation") for line in lines[:200]) and lines[0][:1] in "%@":
         raise data_error(path, table, "an ARFF file", "its lines after @data are CSV: name the columns in a first line")
     if lines and all(_is_svmlight(line) for line in lines[:3]):
@@ -191,17 +192,18 @@ def cut(
         import pyarrow.parquet as pq
 
         pieces, start, size = [], 0, 0
+        sizes: list[int] = []
         with (
             suppress(pa.ArrowException),  # the reader of the whole file will say what is wrong
             open_to_read(path, follow=True) as source,
             pq.ParquetFile(source) as file,
         ):
-            n_groups = file.metadata.num_row_groups
-            for i in range(n_groups):
-                size += file.metadata.row_group(i).total_byte_size
-                if size >= piece_bytes or i == n_groups - 1:
-                    pieces.append(Piece(start, i + 1))
-                    start, size = i + 1, 0
+            sizes = [file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups)]
+        for i, each in enumerate(sizes):
+            size += each
+            if size >= piece_bytes or i == len(sizes) - 1:
+                pieces.append(Piece(start, i + 1))
+                start, size = i + 1, 0
         return tuple(pieces) if len(pieces) > 1 else (Piece(),), sha256_of(path)
     is_text = path.name.lower().endswith(TEXT_ENDINGS) and encoding.lower() in _ASCII_LIKE
     if not is_text or path.stat().st_size <= piece_bytes:

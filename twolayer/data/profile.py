@@ -277,9 +277,9 @@ def _reads_as_date(text: str) -> bool:
     text = clean(text)[:40]
     if not any(c.isdigit() for c in text) or len(text) < 6 or number_of(text) is not None:
         return False
-    parts = text.split()[0].replace("/", ".").replace("-", ".").split(".")
-    if len(parts) == 3 and all(part.isdigit() and len(part) <= 4 for part in parts):
-        return True
+    for parts in map(text.split()[0].split, "/.-"):  # 10.5-13 is a range
+        if len(parts) == 3 and all(part.isdigit() and len(part) <= 4 for part in parts):
+            return True
     for form in ("", *_DATE_FORMS):
         with suppress(ValueError):
             return bool(datetime.strptime(text, form) if form else datetime.fromisoformat(text))

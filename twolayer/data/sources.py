@@ -145,6 +145,9 @@ def _one_array(path: Path) -> Array:
     """Return the array in an IDX or .npy file, mapped where it is not compressed."""
     form = format_of(path)
     if form == "npy":
+        with open_file(path) as file:
+            if file.read(2) == GZIP:
+                raise data_error(path, "it unpacked, or an .npz", "a gzipped .npy file")
         return read_npy(path, mapped=True)
     if form in ("npz", "cifar"):
         raise data_error(path, "its name alone, not {features: ..., labels: ...}", "features and labels in one file")

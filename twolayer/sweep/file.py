@@ -158,8 +158,7 @@ def _read_space(settings: SweepFile, report: Report, complain: Complain) -> list
                 complain((*where, "points"), f"only used by sampler: grid, not by {settings.sampler}; remove it")
             if settings.sampler == "grid" and dimension.kind in ("uniform", "log_uniform") and dimension.points is None:
                 complain(where, "a grid needs the number of values: add points: 5, or give a list")
-            else:
-                space.append(dimension)
+            space.append(dimension)
     return space
 
 
