@@ -358,7 +358,7 @@ def test_shards_cover_the_first_weights_once_and_begin_on_cache_lines(dtype):
             split = partition.split_for(features, hidden, 3, batch, np.dtype(dtype))
             seen.add((split.shards > 1, split.by_features))
             state = TrainingState(flat_zeros(features, hidden, 3, dtype), [])
-            made, _ = partition.shards_of(state, 1, split)
+            made = partition.shards_of(state, 1, split)
             owners = np.zeros((features, hidden), int)
             for begin, end in made.at[:, [partition.BEGIN, partition.END]]:
                 assert begin < end

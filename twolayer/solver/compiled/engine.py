@@ -69,7 +69,7 @@ class NumbaEngine:
         self._shards, self._work = split.shards, batch_size * D * H
         team = team_of(split.shards, batch_size * (H if split.by_features else C), dtype, PATIENCE)
         self._orders, self._times = team.orders, team.times
-        self._fixed = team, *shards_of(state, batch_size, split), rule_in_numbers(settings), gemm_address(dtype)
+        self._fixed = team, shards_of(state, batch_size, split), rule_in_numbers(settings), gemm_address(dtype)
         self._pool: ThreadPoolExecutor | None = None  # helping threads, which sleep between chunks
         self._process = self._chunk = 0
         self._alone_until = 0  # in ticks

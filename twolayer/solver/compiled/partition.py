@@ -15,12 +15,12 @@ from twolayer.solver.engine import TrainingState
 
 WORTH_A_SHARD = 100_000  # multiplications of X W1: the fewest for which a second thread gains a fifth
 MOST_SHARDS = 8
+PAIR = 2 * CACHE_LINE  # bytes between the arrays of two shards: processors fetch lines in pairs
 WIDTH_BYTES = 512  # of a row in each of more than two shards: narrower ones cost one thread more than 5 %
 WIDE = 16  # features per hidden unit, and per class, from which on sharding the features is faster
 
-# Columns of Shards.at: the first feature or unit and the end; where W2, b1 and b2 begin in q and g, and where those
-# end; where the other arrays begin in `room`, after g.
-BEGIN, END, W2, B1, B2, SIZE, A1, DZ1, DS, SOFTMAX, SCRATCH = range(11)
+# Columns of Shards.at.
+BEGIN, END, W2, B1, B2, SIZE = range(6)
 
 
 class Partition(NamedTuple):
@@ -31,7 +31,7 @@ class Partition(NamedTuple):
 
 
 class Shards(NamedTuple):
-    """All shards: arrays with one row for each.
+    """All shards; each array has a row for each of them.
 
     Shards of the hidden units each train their columns of W1, their rows of W2 and their part of b1; b2 is shard 0's.
     Shards of the features each train their rows of W1; the thread's first shard trains W2, b1 and b2 for itself.
@@ -39,12 +39,17 @@ class Shards(NamedTuple):
     Attributes:
         D, H, C, B: the network's sizes, and the rows of a full batch.
         by_features: what is sharded.
-        at: (shards, 11) where everything begins; see the columns above.
-        q, s1, s2: parameters and optimiser state ((shards, 0) where there is less), each row laid out as
+        at: (shards, 6) first feature or unit of each shard, and the end; where W2, b1 and b2 begin in q, and its end.
+        q, s1, s2: parameters and optimiser state (unused where there is less), each row laid out as
             `model.FlatParams` of the shard's network.
-        room: what a step computes: g, laid out as q; A1 and dZ1 (B, M); dS (C, B), scores and then their gradient, and
-            (3, B) for the softmax, both of each thread's first shard only; scratch for the products.
-        row_losses: (shards, B), as for dS.
+        g: the gradient, laid out as q.
+        A1, dZ1: (B, M) of each shard.
+        dS: (C, B) the scores and then their gradient; this and the next two are used of each thread's first shard only.
+        softmax: (3, B) for what the softmax computes row by row.
+        row_losses: (B,) float64.
+        scratch: for the products.
+        vectors: parameters and state as the training has them. One shard works on them; more have copies.
+        starts: where W2, b1 and b2 begin in those.
     """
 
     D: int
@@ -56,22 +61,15 @@ class Shards(NamedTuple):
     q: Array
     s1: Array
     s2: Array
-    room: Array
+    g: Array
+    A1: Array
+    dZ1: Array
+    dS: Array
+    softmax: Array
     row_losses: Array
-
-
-class Copies(NamedTuple):
-    """How the training's parameters and state get into the shards for a chunk, and back.
-
-    Attributes:
-        vectors: the training's; empty where there is less state.
-        blocks: (n, 7) matrices to copy: shard, rows, columns, where they begin in the training's vector, how far apart
-            its rows are, where they begin in the shard's, and whether this shard gives them back. None where the one
-            shard works on the training's own vectors.
-    """
-
+    scratch: Array
     vectors: tuple[Array, Array, Array]
-    blocks: Array
+    starts: tuple[int, ...]
 
 
 class Shard(NamedTuple):
@@ -125,52 +123,30 @@ def split_for(D: int, H: int, C: int, B: int, dtype: np.dtype[Any]) -> Partition
     return Partition(by_units, False)
 
 
-def shards_of(state: TrainingState, batch_size: int, split: Partition) -> tuple[Shards, Copies]:
+def shards_of(state: TrainingState, batch_size: int, split: Partition) -> Shards:
     """Make the arrays of all shards."""
     params, dtype = state.flat.params, state.flat.vector.dtype
-    D, H, C, B = params.n_features, params.n_hidden, params.n_classes, batch_size
+    (D, H, C), B = params.sizes, batch_size
     n, line = D if split.by_features else H, CACHE_LINE // dtype.itemsize
     borders = [(n * s // split.shards + line // 2) // line * line for s in range(split.shards)] + [n]
-    parts = [(begin, end) for begin, end in itertools.pairwise(borders)]
+    parts = list(itertools.pairwise(borders))
     sizes = [(end - begin, H) if split.by_features else (D, end - begin) for begin, end in parts]  # F, M of each
-    starts = [_starts(F, M, C, dtype) for F, M in sizes]
-    M, size = max(M for _, M in sizes), max(end for *_, end in starts)
+    at = np.array([(*part, *_starts(F, M, C, dtype)) for part, (F, M) in zip(parts, sizes, strict=True)])
+    M, size = max(M for _, M in sizes), int(at[:, SIZE].max())
     scratch = max(scratch_room(F, M, C, B, dtype) for F, M in sizes)
-    begins = list(itertools.accumulate(whole_lines(each, dtype) for each in (size, B * M, B * M, C * B, 3 * B)))
 
     def rows(size: int, kind: Any = dtype) -> Array:
-        return aligned_zeros(split.shards * whole_lines(size, kind), kind).reshape(
-            split.shards, whole_lines(size, kind)
-        )
+        width = whole_lines(size, kind) + PAIR // np.dtype(kind).itemsize
+        return aligned_zeros(split.shards * width, kind).reshape(split.shards, width)
 
-    vector, none = state.flat.vector, np.empty(0, dtype)
-    s1, s2 = [*(slot.vector for slot in state.slots), none, none][:2]
-    if split.shards == 1:
-        q, own1, own2 = vector[None], s1[None], s2[None]
-    else:
-        q, own1, own2 = rows(size), rows(size if s1.size else 0), rows(size if s2.size else 0)
-    at = np.array([(*part, *start, *begins) for part, start in zip(parts, starts, strict=True)])
-    room, row_losses = rows(begins[-1] + scratch), rows(B, np.float64)
-    shards = Shards(D, H, C, B, split.by_features, at, q, own1, own2, room, row_losses)
-    blocks = _blocks(_starts(D, H, C, dtype), at, D, H, C, split) if split.shards > 1 else []
-    return shards, Copies((vector, s1, s2), np.array(blocks, np.int64).reshape(-1, 7))
-
-
-def _blocks(starts: tuple[int, ...], at: Array, D: int, H: int, C: int, split: Partition) -> list[tuple[int, ...]]:
-    """The rows of `Copies.blocks`; W2, b1 and b2 begin at `starts` in the training's vectors."""
-    blocks: list[tuple[int, ...]] = []
-    for s, (begin, end, at_W2, at_b1, at_b2, _) in enumerate(at[:, : SIZE + 1].tolist()):
-        if split.by_features:  # every thread trains W2, b1 and b2 alike
-            W1, column, M, n_b2, back = (end - begin, H, begin * H), 0, H, C, s == 0
-        else:
-            W1, column, M, n_b2, back = (D, end - begin, begin), begin, end - begin, C * (s == 0), True
-        blocks += [
-            (s, *W1, H, 0, True),
-            (s, 1, M * C, starts[0] + column * C, 0, at_W2, back),
-            (s, 1, M, starts[1] + column, 0, at_b1, back),
-            (s, 1, n_b2, starts[2], 0, at_b2, back),
-        ]
-    return blocks
+    s1, s2 = [*(slot.vector for slot in state.slots), *[np.empty(0, dtype)] * 2][:2]
+    vectors = state.flat.vector, s1, s2
+    q, own1, own2 = (each[None] if split.shards == 1 else rows(size if each.size else 0) for each in vectors)
+    return Shards(
+        D, H, C, B, split.by_features, at, q, own1, own2, g=rows(size), A1=rows(B * M), dZ1=rows(B * M),
+        dS=rows(C * B), softmax=rows(3 * B), row_losses=rows(B, np.float64), scratch=rows(scratch),
+        vectors=vectors, starts=_starts(D, H, C, dtype)[:3],
+    )  # fmt: skip
 
 
 def _starts(F: int, M: int, C: int, dtype: np.dtype[Any]) -> tuple[int, ...]:
@@ -180,41 +156,60 @@ def _starts(F: int, M: int, C: int, dtype: np.dtype[Any]) -> tuple[int, ...]:
 
 
 @compiled_apart
-def shard_at(shards: Shards, index: int) -> Shard:
-    """Return one shard."""
-    at, q, room = shards.at[index], shards.q[index], shards.room[index]
+def shard_at(shards: Shards, index: int, head: bool) -> Shard:
+    """Return one shard, where the features are sharded without W2, b1 and b2 unless it is its thread's first, the
+    `head`."""
+    at, q, g = shards.at[index], shards.q[index], shards.g[index]
     begin, n = at[BEGIN], at[END] - at[BEGIN]
     row, F, M = (begin, n, shards.H) if shards.by_features else (0, shards.D, n)
     first_W2, first_b1, first_b2 = at[W2], at[B1], at[B2]
     end_W2 = first_W2 + (M if M else F) * shards.C
     end_b1 = first_b1 + M
     end_b2 = first_b2 + (shards.C if shards.by_features or index == 0 else 0)
+    size = at[SIZE] if head or not shards.by_features else F * M
     return Shard(
-        row, F, M, q[: at[SIZE]], shards.s1[index], shards.s2[index], room[: at[SIZE]],
+        row, F, M, q[:size], shards.s1[index], shards.s2[index], g[:size],
         q[first_W2:end_W2], q[first_b1:end_b1], q[first_b2:end_b2],
-        room[first_W2:end_W2], room[first_b1:end_b1], room[first_b2:end_b2],
-        room[at[A1] : at[DZ1]], room[at[DZ1] : at[DS]], room[at[DS] : at[SOFTMAX]], room[at[SOFTMAX] : at[SCRATCH]],
-        room[at[SCRATCH] :], first_b1, F * M if shards.by_features and index else at[SIZE],
+        g[first_W2:end_W2], g[first_b1:end_b1], g[first_b2:end_b2],
+        shards.A1[index], shards.dZ1[index], shards.dS[index], shards.softmax[index], shards.scratch[index],
+        min(first_b1, size), F * M if shards.by_features and index else at[SIZE],
     )  # fmt: skip
 
 
 @compiled_within
-def copy_shards(back: bool, copies: Copies, shards: Shards, first: int, last: int) -> None:
-    """Copy the training's parameters and state into shards `first` to `last` - 1, or back."""
-    _copy(np.bool_(back), copies.blocks, first, last, copies.vectors[0], shards.q)
-    _copy(np.bool_(back), copies.blocks, first, last, copies.vectors[1], shards.s1)
-    _copy(np.bool_(back), copies.blocks, first, last, copies.vectors[2], shards.s2)
+def copy_shards(back: bool, shards: Shards, first: int, last: int) -> None:
+    """Copy the training's parameters and state into shards `first` to `last` - 1, or back, where there are copies."""
+    if len(shards.at) > 1:
+        for index in range(first, last):
+            _copy(np.bool_(back), shards, index, shards.vectors[0], shards.q[index])
+            _copy(np.bool_(back), shards, index, shards.vectors[1], shards.s1[index])
+            _copy(np.bool_(back), shards, index, shards.vectors[2], shards.s2[index])
 
 
 @compiled_apart
-def _copy(back: bool, blocks: Array, first: int, last: int, vector: Array, own: Array) -> None:
-    for block in blocks if vector.size else blocks[:0]:
-        shard, rows, columns, theirs, ld, ours = block[0], block[1], block[2], block[3], block[4], block[5]
-        if shard < first or shard >= last or (back and not block[6]):
-            continue
-        for i in range(rows):
-            for j in range(columns):
-                if back:
-                    vector[theirs + i * ld + j] = own[shard, ours + i * columns + j]
-                else:
-                    own[shard, ours + i * columns + j] = vector[theirs + i * ld + j]
+def _copy(back: bool, shards: Shards, index: int, vector: Array, own: Array) -> None:
+    """Copy one of the vectors into one shard, or back."""
+    H, C, at = shards.H, shards.C, shards.at[index]
+    begin, M = at[BEGIN], at[END] - at[BEGIN]
+    first_W2, first_b1, first_b2 = shards.starts
+    if vector.size == 0:
+        return
+    if shards.by_features:
+        _block(back, 1, M * H, vector[begin * H :], 0, own)
+        begin, M = 0, H if not back or index == 0 else 0  # the others have trained the same W2 and b1
+    else:
+        _block(back, shards.D, M, vector[begin:], H, own)
+    _block(back, 1, M * C, vector[first_W2 + begin * C :], 0, own[at[W2] :])
+    _block(back, 1, M, vector[first_b1 + begin :], 0, own[at[B1] :])
+    _block(back, 1, C if index == 0 or (shards.by_features and not back) else 0, vector[first_b2:], 0, own[at[B2] :])
+
+
+@compiled_apart
+def _block(back: bool, n: int, m: int, theirs: Array, ld: int, ours: Array) -> None:
+    """Copy the n rows of m numbers that begin `ld` apart in `theirs` to `ours`, one after the other, or back."""
+    for i in range(n):
+        for j in range(m):
+            if back:
+                theirs[i * ld + j] = ours[i * m + j]
+            else:
+                ours[i * m + j] = theirs[i * ld + j]

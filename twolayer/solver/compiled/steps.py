@@ -5,7 +5,7 @@ import math
 from twolayer.network.model import Array
 from twolayer.solver.compiled import layers, sync
 from twolayer.solver.compiled.jit import compiled_and_kept, compiled_apart, compiled_within, ticks
-from twolayer.solver.compiled.partition import Copies, Shard, Shards, copy_shards, shard_at
+from twolayer.solver.compiled.partition import Shard, Shards, copy_shards, shard_at
 from twolayer.solver.compiled.products import PLAIN, TRANSPOSED, product, product_tt
 from twolayer.solver.compiled.sync import Team
 from twolayer.solver.compiled.updates import ADAMW, Rule, add_penalty_gradient, scale, sum_of_squares, update
@@ -17,7 +17,7 @@ AHEAD = 1 << 14  # numbers of a batch up to which it is fetched into the cache d
 
 @compiled_and_kept
 def run_steps(
-    team: Team, shards: Shards, copies: Copies, rule: Rule, gemm: int, chunk: int, thread: int, threads: int,
+    team: Team, shards: Shards, rule: Rule, gemm: int, chunk: int, thread: int, threads: int,
     X: Array, y: Array, weights: Array, rates: Array, flags: int, t: int, losses: Array, norm: Array,
 ) -> tuple[int, int, int, float]:  # fmt: skip
     """Do a thread's part of one step for each batch of a chunk; see `engine.Engine.run` for what that means.
@@ -25,7 +25,6 @@ def run_steps(
     Args:
         team: what the threads have in common.
         shards: the network.
-        copies: how it gets into the shards and back.
         rule: how a gradient becomes a step.
         gemm: address of BLAS's product.
         chunk: number of the chunk, from 1.
@@ -45,8 +44,8 @@ def run_steps(
         return FINISHED, 0, t, math.nan
     n_shards = len(shards.at)
     first, last = n_shards * thread // threads, n_shards * (thread + 1) // threads
-    copy_shards(False, copies, shards, first, last)
-    head = shard_at(shards, first)
+    copy_shards(False, shards, first, last)
+    head = shard_at(shards, first, True)
     outcome, k, loss, parting = FINISHED, 0, math.nan, False
     while k < rates.size and outcome == FINISHED:
         done, loss, parting = _step(
@@ -59,7 +58,7 @@ def run_steps(
             if thread:
                 return outcome, k, t, loss
             threads, last = 1, n_shards
-    copy_shards(True, copies, shards, first, last)
+    copy_shards(True, shards, first, last)
     sync.barrier(team, thread, threads)
     if thread == 0:
         team.times[1] = ticks()
@@ -92,7 +91,7 @@ def _step(
     now = int(team.counts[thread * sync.APART] & 1)  # which of two copies: a thread behind may still read the other
     notes, summands = team.notes[now], team.summands[now]
     for index in range(first, last):
-        shard = head if index == first else shard_at(shards, index)
+        shard = head if index == first else shard_at(shards, index, False)
         if flags & OBJECTIVE:
             notes[index, sync.WEIGHTS] = sum_of_squares(shard.q[: min(shard.n_weights, shard.counted)])
         known = bool(flags & BOUNDED)
@@ -111,25 +110,23 @@ def _step(
 
     whole = bool(flags & MEASURE) or rule.clip > 0 or not (safe and math.isfinite(loss))
     for index in range(first, last):
-        shard = head if index == first else shard_at(shards, index)
-        rows_only = shards.by_features and index > first
-        if not rows_only:
+        shard = head if index == first else shard_at(shards, index, False)
+        if index == first or not shards.by_features:
             _backward(gemm, shard, C, D, dS, x, n)
         _backward_to_first(gemm, shard, head.dZ1 if shards.by_features else shard.dZ1, D, x, n, soon)
-        end = shard.F * shard.M if rows_only else shard.q.size
         if whole:
-            notes[index, sync.GRADIENT] = _squares_of_gradient(rule, shard, min(end, shard.n_weights))
-        else:
-            _update(rule, shard.q, shard.g, shard.s1, shard.s2, end, shard.n_weights, rate, rule.r, t + 1)
+            notes[index, sync.GRADIENT] = _squares_of_gradient(rule, shard)
+    r, length = rule.r, 0.0
     if whole:
         parting |= sync.barrier(team, thread, threads)
-        length = math.sqrt(layers.sum_of(notes[:, sync.GRADIENT]))
+        r, length = rule.r if rule.optimizer == ADAMW else 0.0, math.sqrt(layers.sum_of(notes[:, sync.GRADIENT]))
         if thread == 0:
             norm[0] = length
         if not (math.isfinite(loss) and math.isfinite(length)):
             return -1, loss, parting
-        for index in range(first, last):
-            _update_whole(rule, shard_at(shards, index), shards.by_features and index > first, length, rate, t + 1)
+    for index in range(first, last):
+        shard = head if index == first else shard_at(shards, index, False)
+        _update(rule, shard.q, shard.g, shard.s1, shard.s2, shard.n_weights, rate, r, length, t + 1)
     return 1, loss, parting
 
 
@@ -204,30 +201,22 @@ def _backward_to_first(gemm: int, shard: Shard, dZ1: Array, D: int, x: Array, n:
 
 
 @compiled_within
-def _squares_of_gradient(rule: Rule, shard: Shard, n_weights: int) -> float:
+def _squares_of_gradient(rule: Rule, shard: Shard) -> float:
     """Add the penalty's gradient, except for adamw, and return the shard's part of the squared norm."""
     if rule.optimizer != ADAMW:
-        add_penalty_gradient(shard.q[:n_weights], shard.g[:n_weights], rule.r)
+        add_penalty_gradient(shard.q[: shard.n_weights], shard.g[: shard.n_weights], rule.r)
     squares: float = sum_of_squares(shard.g[: shard.counted])
     return squares
 
 
-@compiled_within
-def _update_whole(rule: Rule, shard: Shard, rows_only: bool, length: float, rate: float, t: int) -> None:
-    """The update from a whole gradient of this `length`, r W included except for adamw."""
-    if 0 < rule.clip < length:
-        scale(shard.g, rule.clip / length)
-    end = shard.F * shard.M if rows_only else shard.q.size
-    r_due = rule.r if rule.optimizer == ADAMW else 0.0
-    _update(rule, shard.q, shard.g, shard.s1, shard.s2, end, shard.n_weights, rate, r_due, t)
-
-
 @compiled_apart
 def _update(
-    rule: Rule, q: Array, g: Array, s1: Array, s2: Array, end: int, n_weights: int, rate: float, r: float, t: int
+    rule: Rule, q: Array, g: Array, s1: Array, s2: Array, n_weights: int, rate: float, r: float, length: float, t: int
 ) -> None:
-    """The optimiser's step on a shard's first `end` numbers. The L2 strength r, which only the first `n_weights` have,
-    is not yet in the gradient."""
-    for p, due in ((slice(0, min(end, n_weights)), r), (slice(n_weights, end), 0.0)):
+    """Clip a gradient of this `length`, and do the optimiser's step on a shard. The L2 strength r, of the weights, is
+    not yet in the gradient."""
+    if 0 < rule.clip < length:
+        scale(g, rule.clip / length)
+    for p, due in ((slice(0, n_weights), r), (slice(n_weights, q.size), 0.0)):
         if p.start < p.stop:
             update(rule.optimizer, q[p], g[p], s1[p], s2[p], rate, due, rule.h, t)
