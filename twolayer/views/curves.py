@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from twolayer.network.settings import larger_is_better
 from twolayer.utils.errors import import_extra
@@ -54,9 +54,7 @@ class RedrawBudget:
             self.cost = self.last - began
 
 
-def draw_loss_curve(
-    history: Mapping[str, ArrayLike], path: Path, best_epoch: int | None = None, title: str = ""
-) -> None:
+def draw_loss_curve(history: Mapping[str, Any], path: Path, best_epoch: int | None = None, title: str = "") -> None:
     """Draw loss and accuracy of one run, by the columns of its history (NaN where there is no value), into a .png, .svg
     or .pdf file, replaced whole; mark the best epoch, if there is one."""
     style.save(curves_figure([_run_of(history, best_epoch)], title=title), path)

@@ -96,10 +96,6 @@ def _scaled(run: RunData, key: str, factor: float, least: int = 0) -> Change | N
     return _set(run, key, type(present)(float(f"{max(least, present * factor):.2g}")))
 
 
-def _slower(run: RunData) -> Change | str:
-    return _scaled(run, "solver.learning_rate", 1 / 5) or "a lower learning rate"
-
-
 def _ratio(run: RunData, layer: str) -> float:
     """Return the median |update| / |weights| of the first half of the epochs, before the rate is lowered; or 0."""
     ratio = run.column(f"update_ratio_{layer}")
@@ -116,9 +112,10 @@ def _rate_too_high(run: RunData) -> Said:
     loss, epochs, guessing = run.column("train_loss"), run.column("epoch"), math.log(run.n_classes)
     ratio, layer = max((_ratio(run, layer), layer) for layer in ("W1", "W2"))
     at = int(np.nanargmin(loss))
+    slower = _scaled(run, "solver.learning_rate", 1 / 5) or "a lower learning rate"
     if run.status == "diverged" or not np.isfinite(loss).all():
         clipped = _set(run, "solver.max_grad_norm", 5.0, now=None)
-        return "the loss or a gradient stopped being a finite number.", _slower(run), clipped
+        return "the loss or a gradient stopped being a finite number.", slower, clipped
     if loss[-1] > max(RISE * loss[at], loss[at] + 0.1):
         seen = f"the training loss rose from {loss[at]:.3g} (epoch {epochs[at]:.0f}) to {loss[-1]:.3g}."
     elif len(loss) >= 2 and loss[-1] > 1.05 * guessing and ratio > RATIO_LARGE:
@@ -127,7 +124,7 @@ def _rate_too_high(run: RunData) -> Said:
         seen = f"one step changes {layer} by {ratio:.0%} of its size (about 0.1 % is usual)."
     else:
         return None
-    return seen, _slower(run)
+    return seen, slower
 
 
 def _rate_too_low(run: RunData) -> Said:
@@ -182,7 +179,7 @@ def _dead_units(run: RunData) -> Said:
         f"{dead[-1]:.0%} of the hidden units fire for no row; they give nothing and learn nothing.",
         _set(run, "data.scale", "standardize", now="none"),
         _set(run, "model.init", "he"),
-        _slower(run),
+        _scaled(run, "solver.learning_rate", 1 / 5) or "a lower learning rate",
         _scaled(run, "model.hidden", 1 - dead[-1], least=1) if dead[-1] < 1 else None,
     )
 

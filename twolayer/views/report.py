@@ -56,11 +56,8 @@ def write_report(
     bands: bool = True,
 ) -> str:
     """Write the page about some runs into an .html file, replaced whole; `by`, `scale` and `bands` as for
-    `interactive_curves`. Rows have the given shape as pictures, or the one that the data says.
-
-    Returns:
-        A note for the terminal: which extra would make the curves interactive, or nothing.
-    """
+    `interactive_curves`. Rows have the given shape as pictures, or the one that the data says. Return a note for the
+    terminal: which extra would make the curves interactive, or nothing."""
     runs_table = run_table(runs)
     runs, names = [runs[k] for k in runs_table.order], runs_table.columns["run"]
     head, note = "", ""
