@@ -200,9 +200,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Any) -> Array:
         """Return the label (N,) with the highest score for each row; the first of equals."""
-        best = self._scores(X).argmax(axis=1)
-        labels: Array = self.classes_[best]
-        return labels
+        best = self._scores(X).argmax(axis=1)  # first: without a fit it says so
+        return np.asarray(self.classes_[best])
 
     def predict_proba(self, X: Any) -> Array:
         """Return class probabilities (N, C), equation (4)."""

@@ -128,8 +128,7 @@ def weights_near_one(name: str, weights: Any, n: int) -> Array | None:
     if weights is None:
         return None
     checked = require_weights(name, weights, n)
-    scaled: Array = np.ldexp(checked, -int(np.frexp(checked.max())[1]))
-    return scaled
+    return np.asarray(np.ldexp(checked, -int(np.frexp(checked.max())[1])))
 
 
 def finite_rows(X: Array, dtype: np.dtype[Any], name: str) -> Array:

@@ -161,7 +161,6 @@ def init_params(
 
 
 LONGEST_SUM = {4: 448, 8: 384}  # terms, by bytes of a number; no kernel of OpenBLAS splits shorter sums differently
-
 SMALL_PRODUCT = 1_000_000  # multiplications up to which its kernels are others, which add up in another order
 
 

@@ -18,7 +18,6 @@ from twolayer.reference.plain import LossAndGradients, two_loops
 from twolayer.utils.errors import TwoLayerError
 
 Part = Literal["data", "penalty", "total"]
-
 PARTS: tuple[Part, ...] = get_args(Part)
 DIFFERENCES = "differences"
 DIFFERENCE_TOLERANCE = 1e-6

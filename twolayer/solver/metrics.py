@@ -112,8 +112,7 @@ def cross_entropy(S: Array, y: Array) -> Array:
     """Return equation (5) row by row, (N,): logsumexp(S_i) - S_i,y_i for scores S (N, C) and class indices y (N,)."""
     shifted = S - S.max(axis=1, keepdims=True)  # (N, C)
     right = shifted[np.arange(len(y)), y]  # (N,)
-    losses: Array = np.log(np.exp(shifted).sum(axis=1)) - right
-    return losses
+    return np.asarray(np.log(np.exp(shifted).sum(axis=1)) - right)
 
 
 def hidden_activity(evaluation: Evaluation) -> dict[str, float | None]:
@@ -161,8 +160,7 @@ def weights_of_classes(chosen: Any, classes: Sequence[Any], y: Array, weights: A
         return None
     if chosen == "balanced":
         counts = np.bincount(y, weights, minlength=len(classes))
-        balanced: Array = counts.sum() / (len(classes) * np.where(counts > 0, counts, 1))
-        return balanced
+        return np.asarray(counts.sum() / (len(classes) * np.where(counts > 0, counts, 1)))
     if not isinstance(chosen, Mapping):
         raise ValueError(f"expected None, 'balanced' or weights by label, got {chosen!r}")
     if unknown := [label for label in chosen if label not in set(classes)]:
