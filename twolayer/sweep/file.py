@@ -15,7 +15,7 @@ from twolayer.config.document import KeyPath, Report, apply_override, file_probl
 from twolayer.config.models import KEYS, Fold, SweepFile
 from twolayer.data.files import digest_of
 from twolayer.data.sources import files_of
-from twolayer.network.settings import larger_is_better, needs_validation
+from twolayer.network.settings import needs_validation
 from twolayer.sweep.space import Complain, Dimension, check_corners, config_with, read_dimension
 from twolayer.utils.errors import ConfigError, RunError
 from twolayer.utils.files import read_json, write_json
@@ -53,11 +53,6 @@ class Sweep:
     def monitor(self) -> str:
         """The column of the history that ranks, of validation rows."""
         return self.base.solver.monitor
-
-    @property
-    def larger_is_better(self) -> bool:
-        """True if the better of two points has the larger value."""
-        return larger_is_better(self.monitor)
 
     @property
     def repeats(self) -> list[Repeat]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from twolayer.config import Config
+from twolayer.network.settings import larger_is_better
 from twolayer.runs.folder import RunFolder
 from twolayer.runs.logs import read_history
 from twolayer.sweep.file import Repeat, Sweep
@@ -83,7 +84,7 @@ def _by_mean(sweep: Sweep, result: Point) -> tuple[float, ...]:
     """Sort key of finished points: by the mean, equal ones by val_loss, then by number."""
     assert result.mean is not None
     assert result.loss is not None
-    return (-result.mean if sweep.larger_is_better else result.mean, result.loss, result.number)
+    return (-result.mean if larger_is_better(sweep.monitor) else result.mean, result.loss, result.number)
 
 
 def ranked(sweep: Sweep, results: Sequence[Point]) -> list[Point]:
@@ -228,7 +229,7 @@ class Points:
         self._trials: dict[str, tuple[Point, Repeat]] = {}  # handed out
         self._started = time.monotonic()
         epochs = sweep.config({d.key: d.values[0] for d in sweep.space}).solver.epochs  # with a pruner, all the same
-        self.study = Study(sweep.space, sweep.settings, maximize=sweep.larger_is_better, epochs=epochs)
+        self.study = Study(sweep.space, sweep.settings, maximize=larger_is_better(sweep.monitor), epochs=epochs)
 
     @property
     def seconds(self) -> float:
