@@ -152,6 +152,9 @@ class Figures:
 def evaluate_run(path: Path) -> Figures:
     """Return the figures on a run's test rows, or on its validation rows if it has no test rows. Raises RunError if
     there is no such run, it has not ended, or it has neither."""
+    if not path.is_dir():
+        found = "a file" if path.exists() else "nothing"
+        raise RunError(f"{path}: expected a run folder, got {found}; for a model file give rows with --data FILE")
     if path not in (runs := run_folders(path) or [path]):
         found = f"a folder that holds {len(runs)}: {some([run.name for run in runs], 5)}"
         raise RunError(f"{path}: expected a run folder, got {found}; choose one")
