@@ -145,7 +145,7 @@ def test_differences_are_reported_by_key_with_both_values() -> None:
 def test_data_on_another_drive_keeps_its_absolute_path(monkeypatch: pytest.MonkeyPatch) -> None:
     config = config_from_dict({"data": {"train": {"generator": "spiral"}}})
     config = config.model_copy(update={"data": config.data.model_copy(update={"train": r"D:\rows.npz"})})
-    monkeypatch.setattr("twolayer.config.loading.os", SimpleNamespace(path=ntpath))
+    monkeypatch.setattr("twolayer.config.os", SimpleNamespace(path=ntpath))
     for folder, train in ((r"C:\configs", r"D:\\rows.npz"), (r"D:\configs", r"..\\rows.npz")):
         assert f'  train: "{train}"  # ' in dump_config(config, folder)
 
