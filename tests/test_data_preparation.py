@@ -188,6 +188,14 @@ def test_test_rows_are_taken_before_anything_else(tmp_path):
         np.testing.assert_array_equal(split.y, split.row_numbers % 3)
 
 
+def test_the_rows_of_a_split_are_called_by_their_numbers_in_the_file_also_after_dropped_rows(tmp_path):
+    text = "".join(f"{'' if i % 5 == 1 else i},{i % 2}\n" for i in range(60))
+    keys = {"label": "y", "missing": "drop", "scale": "none"}
+    data = load_dataset(train=csv(tmp_path, "a,y\n" + text), test=0.2, validation=0.2, **keys)
+    for split in (data.train, data.validation, data.test):
+        np.testing.assert_array_equal(all_rows(split.X)[:, 0], split.row_numbers)
+
+
 def test_memory_per_row_stays_under_16_bytes(tmp_path):
     np.save(tmp_path / "X.npy", np.zeros((1000, 2), np.uint8))
     np.save(tmp_path / "y.npy", np.arange(1000) % 10)
