@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from view_runs import made_run
 
-from twolayer.views.evaluation import most_confident_mistakes, reliability
+from twolayer.utils.errors import RunError
+from twolayer.views.evaluation import evaluate_run, most_confident_mistakes, reliability
 
 
 def test_the_calibration_error_of_a_hand_worked_example():
@@ -55,3 +57,16 @@ def test_mistakes_come_most_confident_first_and_right_rows_never():
 def test_a_bin_holds_its_upper_edge():
     P = np.array([[0.5, 0.25, 0.25], [0.45, 0.3, 0.25], [0.55, 0.3, 0.15]])
     assert reliability(np.zeros(3, int), P)[2].tolist() == [2, 1]
+
+
+def test_a_folder_of_runs_a_file_and_a_run_without_an_end_are_named_as_such(tmp_path):
+    for name in "ab":
+        made_run(tmp_path / "runs" / name)
+    for place, said in (
+        ("runs", "a folder that holds 2: 'a', 'b'; choose one"),
+        ("runs/a", "a run that has ended, got one without predictions.npz; give rows with --data"),
+        ("runs/a/best.npz", "a run folder, got a file; did you mean"),
+        ("none", "no such run folder"),
+    ):
+        with pytest.raises(RunError, match=said):
+            evaluate_run(tmp_path / place)
