@@ -70,7 +70,10 @@ def test_problems_of_the_base_are_in_the_same_report_with_their_own_places(tmp_p
         ),
         ("model.hidden: []", "sweep.yaml:3:3: space.model.hidden: expected a list of 1 to 1000 values or {uniform: ["),
         ("model.hidden: [4, 4]", "occurs more than once"),
-        ("model.hidden: [4, 5.5, 8]", "sweep.yaml:3:21: space.model.hidden: expected a whole number"),
+        (
+            "model.hidden: [4, 5.5, 8]\n  solver.reg: [0, 0.1]",
+            "sweep.yaml:3:21: space.model.hidden: expected a whole number",
+        ),
         ("model.hidden: [[4]]", "expected text or a number or true or false or null, got a list of 1"),
         ("model.hidden: 4", "expected a list of 1 to 1000 values or {uniform: [LOW, HIGH]}, {log_uniform: [LOW"),
         ("model.hidden: {integer: [1, 2000000]}", "at most 1000000"),
