@@ -38,7 +38,7 @@ TRICKS = {
     "a second thread": Trick(Shape(784, 128, 10, 128), "engine", {"usable_threads": lambda: 1}),
     "a second thread, small": Trick(Shape(64, 100, 10, 32), "engine", {"usable_threads": lambda: 1}),
     "sharding features": Trick(Shape(784, 30, 10, 64), "engine", {"split_for": _by_units}),
-    "tiles": Trick(Shape(784, 128, 10, 128), "products", {"TILES": 0, "CACHED_BYTES": 0, "PAGES": 0}),
+    "tiles, larger products": Trick(Shape(784, 128, 10, 128), "products", {"CACHED_BYTES": 0, "PAGES": 0}),
     "fetching ahead": Trick(Shape(64, 32, 10, 64), "steps", {"AHEAD": 0}),
     "bounds in place of norms": Trick(Shape(784, 128, 10, 128), "layers", {"BOUND": 0.0}),
     "exponentials in registers": Trick(Shape(64, 32, 10, 64), "layers", {"exp_of_nonpositive": np.exp}),
