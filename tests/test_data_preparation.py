@@ -272,6 +272,13 @@ def test_a_stored_preparation_does_what_the_one_of_the_training_did(tmp_path, ta
         np.testing.assert_array_equal(y[data.train.row_numbers], data.train.y)
 
 
+def test_a_stored_preparation_may_lack_the_keys_of_tables_that_came_later(table):
+    header = json.loads(json.dumps(table.preparation.to_header()))
+    for key in ("unseen", "encoding", "missing_values"):
+        del header["table"][key]
+    assert Preparation.from_stored(header, table.preparation.to_arrays()).form == table.preparation.form
+
+
 def test_raw_rows_may_be_frames_arrays_or_lists(table):
     pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
     expected = all_rows(table.train.X)

@@ -292,7 +292,7 @@ def wait_until(true):
 
 
 def idle():
-    """Whether no thread of this process spins."""
+    """Return True if no thread of this process spins."""
     began = time.process_time()
     time.sleep(0.1)
     return time.process_time() - began < 0.05

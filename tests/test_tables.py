@@ -440,7 +440,7 @@ def test_test_rows_that_are_training_rows_are_named(tmp_path):
     train = csv(tmp_path, "a,b,y\n" + "".join(lines))
     data = load(train, test=csv(tmp_path, "y,a,b\n" + "".join(f"{r[-2]},{r[:-3]}\n" for r in lines[:20]), "t.csv"))
     assert data.leaks == (
-        "possible leak: 20 of 20 test rows have the features of a training row: a model can know them by heart",
+        "possible leak: 20 of 20 test rows have the features of a training row: a model can memorise them",
     )
     other = csv(tmp_path, "a,b,y\n" + "".join(f"{i},{line.partition(',')[2]}" for i, line in enumerate(lines)), "o.csv")
     assert not load(train, test=other).leaks

@@ -179,7 +179,7 @@ def _shared_note(name: str, train: ArrayRows, held: ArrayRows) -> list[str]:
     if shared < 0.2 * held.shape[0]:
         return []
     found = f"{shared:,} of {held.shape[0]:,} {name} rows have the features of a training row"
-    return [f"possible leak: {found}: a model can know them by heart"]
+    return [f"possible leak: {found}: a model can memorise them"]
 
 
 def _split(

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from twolayer.data.columns import Labelling, Reading, TableForm, is_frame, unique_names
+from twolayer.data.columns import MISSING_VALUES, Labelling, Reading, TableForm, is_frame, unique_names
 from twolayer.data.rows import METHODS, MISSING, ArrayRows, Label, Raw, ScaledRows, Scaling
 from twolayer.data.sources import read_split
 from twolayer.network.model import Array
@@ -196,7 +196,8 @@ class Preparation:
         shape = _take(header, "image_shape", is_shape, f"2 or 3 sides whose product is {D}")
         shape = None if shape is None else tuple(shape)
         table = _take(header, "table", lambda value: value is None or isinstance(value, dict), "an object")
-        form = None if table is None else _table_form({"unseen": "none", **table}, D)
+        later = {"unseen": "none", "encoding": "utf-8", "missing_values": list(MISSING_VALUES)}  # absent in older files
+        form = None if table is None else _table_form({**later, **table}, D)
         return cls(tuple(classes), Scaling(center, scale), method, missing, means, form, shape, np.dtype(dtype))
 
 
