@@ -155,6 +155,7 @@ def test_train_evaluate_and_predict_on_real_rows(run_twolayer, root, tmp_path):
     run = tmp_path / "run"
     trained = run_twolayer("train", "configs/letter.yaml", "solver.epochs=1", "--run-dir", run)
     assert "16-128-26 network" in trained.stdout
+    (run / "last.npz").unlink()  # of use for resuming alone
     evaluated = run_twolayer("evaluate", run)
     accuracy = re.search(r"test accuracy (0\.\d+)", trained.stdout)[1]
     assert f"accuracy {accuracy}" in evaluated.stdout

@@ -74,8 +74,9 @@ class TestPlot:
             twolayer.plot(records, by="seconds")
         with pytest.raises(RunError, match="expected a run folder"):
             twolayer.plot(tmp_path)
-        with pytest.raises(TypeError, match="expected a history"):
-            twolayer.plot(3)
+        for what in (3, [None]):
+            with pytest.raises(TypeError, match="expected a history"):
+                twolayer.plot(what)
 
 
 class TestProgress:

@@ -190,10 +190,10 @@ def plot(
         ValueError: if there is no epoch to draw.
         RunError: for a folder that holds no run, or a damaged one.
     """
-    first = history[0] if isinstance(history, list | tuple) and history else None
+    first = history[0] if isinstance(history, list | tuple) and history else history
     is_record = isinstance(first, Mapping) and isinstance(first.get("epoch"), int | float)
     runs = []
-    for number, one in enumerate([history] if first is None or is_record else history, start=1):
+    for number, one in enumerate([history] if first is history or is_record else history, start=1):
         run = _run_of(one, best_epoch, f"training {number}")
         if not len(run.history.get("epoch", ())):
             raise ValueError("no epoch to draw: the history is empty")

@@ -158,9 +158,12 @@ def evaluate_run(path: Path) -> Figures:
     if path not in (runs := run_folders(path) or [path]):
         found = f"a folder that holds {len(runs)}: {some([run.name for run in runs], 5)}"
         raise RunError(f"{path}: expected a run folder, got {found}; choose one")
-    folder = open_run(path)
+    folder = RunFolder(path)
     if not folder.predictions.exists():
-        raise RunError(f"{path}: expected a run that has ended, got one without predictions.npz; give rows with --data")
+        open_run(path)  # which says what else the folder is
+        found = "one without predictions.npz; give rows with --data FILE"
+        raise RunError(f"{path}: expected a run that has ended, got {found}")
+    folder.require_box()
     arrays, classes = read_predictions(folder.predictions)
     for part, source in (("test", "test rows"), ("validation", "validation rows")):
         if f"{part}_y" in arrays:
