@@ -65,8 +65,8 @@ def test_a_folder_of_runs_a_file_and_a_run_without_an_end_are_named_as_such(tmp_
     for place, said in (
         ("runs", "a folder that holds 2: 'a', 'b'; choose one"),
         ("runs/a", "a run that has ended, got one without predictions.npz; give rows with --data"),
-        ("runs/a/best.npz", "a run folder, got a file; did you mean"),
-        ("none", "no such run folder"),
+        ("runs/a/best.npz", "a run folder, got a file; for a model file give rows with --data"),
+        ("none", "a run folder, got nothing; for a model file give rows with --data"),
     ):
         with pytest.raises(RunError, match=said):
             evaluate_run(tmp_path / place)

@@ -107,6 +107,11 @@ class Dataset:
         """The C labels in the order of the class indices."""
         return self.preparation.classes
 
+    def __repr__(self) -> str:
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        sizes = ", ".join(f"{name}={len(part):,}" for name, part in parts.items() if part is not None)
+        return f"Dataset({sizes}, {self.n_features:,} features, {len(self.classes)} classes)"
+
 
 def load_dataset(
     *,

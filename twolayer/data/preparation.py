@@ -200,6 +200,10 @@ class Preparation:
         form = None if table is None else _table_form({**later, **table}, D)
         return cls(tuple(classes), Scaling(center, scale), method, missing, means, form, shape, np.dtype(dtype))
 
+    def __repr__(self) -> str:
+        kind = "table" if self.form else "image" if self.image_shape else "array"
+        return f"Preparation({kind} of {self.n_features:,} features, {len(self.classes)} classes, scale={self.method})"
+
 
 def _take(stored: Mapping[str, Any], key: str, is_good: Callable[[Any], Any], expected: str) -> Any:
     """Return a value of a model file, None if it is absent; raise ValueError if it is not good."""

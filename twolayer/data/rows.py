@@ -328,6 +328,9 @@ class ArrayRows:
     def _consecutive(self, start: int, stop: int) -> Array:
         return self.X[start:stop] if self.index is None else self.X[self.index[start:stop]]
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.shape[0]:,} rows of {self.shape[1]:,} features, {self.X.dtype})"
+
 
 class ScaledRows(ArrayRows):
     """Rows kept as they are (bytes of images, numbers in a mapped file) and scaled when they are taken."""
