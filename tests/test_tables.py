@@ -341,6 +341,13 @@ def zipped():
     return out.getvalue()
 
 
+def test_an_empty_column_of_categories_in_several_parts_is_refused_as_one_in_a_single_part_is():
+    part = pa.table({"a": pa.nulls(2), "x": [1, 2], "y": ["u", "v"]})
+    for rows in (part, pa.concat_tables([part, part])):
+        with pytest.raises(DataError, match="column 'a': expected some categories"):
+            load_dataset(train=rows, label="y", categorical=["a"])
+
+
 @pytest.mark.parametrize(
     ("content", "name"),
     [

@@ -269,6 +269,8 @@ def numpy_of(column: Any, missing: float) -> Array:
 
 def encoded(column: Any) -> tuple[NDArray[np.integer[Any]], Any]:
     """Return the codes (N,) of a pyarrow column, -1 where null, and its different values as an Array."""
+    if pa.types.is_null(column.type):  # whose dictionaries pyarrow cannot unify
+        column = column.cast(pa.string())
     whole = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     whole = whole.unify_dictionaries().combine_chunks()
     if isinstance(whole, pa.ChunkedArray):
