@@ -18,8 +18,8 @@ from twolayer.config import config_from_dict
 from twolayer.data import load_dataset
 from twolayer.data.columns import Reading, canonical, number_of, plain_number
 from twolayer.data.frames import _cells_of
+from twolayer.data.labels import near_equal_notes
 from twolayer.data.preparation import Preparation
-from twolayer.data.rows import near_equal_notes
 from twolayer.data.table import open_table
 from twolayer.utils.errors import DataError, FileError
 

@@ -12,8 +12,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from twolayer.data.columns import Column, ColumnChoice, TableForm, reading_of
 from twolayer.data.files import digest_of
+from twolayer.data.labels import MISSING, Label
 from twolayer.data.preparation import Preparation
-from twolayer.data.rows import MISSING, ArrayRows, Label, Method, Raw, RowNumbers, ScaledRows, fit_scaling, row_numbers
+from twolayer.data.rows import ArrayRows, Method, Raw, RowNumbers, ScaledRows, fit_scaling, row_numbers
 from twolayer.data.sources import Source, files_of, read_split, read_training
 from twolayer.network.model import Array
 from twolayer.utils.randomness import generator

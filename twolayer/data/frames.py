@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from twolayer.data.columns import Reading, canonical, clean, is_frame, number_of, number_of_value, unique_names, word_of
 from twolayer.data.csv_reader import decide_header
 from twolayer.data.files import Format, file_size, open_file
-from twolayer.data.rows import MISSING, Label, Labels, require_few
+from twolayer.data.labels import MISSING, Label, Labels, require_few
 from twolayer.network.model import Array
 from twolayer.utils.errors import DataError, import_extra
 from twolayer.utils.files import UNPACKED_RATIO, unpacked_limit

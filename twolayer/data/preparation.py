@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from twolayer.data.columns import MISSING_VALUES, Labelling, Reading, TableForm, is_frame, unique_names
-from twolayer.data.rows import METHODS, MISSING, ArrayRows, Label, Raw, ScaledRows, Scaling
+from twolayer.data.labels import MISSING, Label
+from twolayer.data.rows import METHODS, ArrayRows, Raw, ScaledRows, Scaling
 from twolayer.data.sources import read_split
 from twolayer.network.model import Array
 from twolayer.utils.text import data_error, expected_got, shown

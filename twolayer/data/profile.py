@@ -14,7 +14,7 @@ from pyarrow import compute
 from twolayer.data.columns import Reading, canonical, clean, is_identifier, number_of, plain_number, word_of
 from twolayer.data.csv_reader import CsvFile
 from twolayer.data.frames import encoded, labels_of_codes, numbers_of, numpy_of
-from twolayer.data.rows import near_equal_notes
+from twolayer.data.labels import near_equal_notes
 from twolayer.data.table import Leak, Opened, find_leaks, open_table
 from twolayer.network.model import Array
 from twolayer.utils.text import counted, data_error, did_you_mean, shown, some

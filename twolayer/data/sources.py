@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from twolayer.data.columns import ColumnChoice, Labelling, Reading, TableForm, is_frame
 from twolayer.data.files import GZIP, TABLES, format_of, open_file, read_bytes
-from twolayer.data.rows import Raw, labels_of_array
+from twolayer.data.labels import labels_of_array
+from twolayer.data.rows import Raw
 from twolayer.network.model import Array
 from twolayer.utils.npy import map_array, read_npy, read_npz
 from twolayer.utils.randomness import generator

@@ -15,7 +15,8 @@ from twolayer.data.columns import ColumnChoice, Labelling, Reading, TableForm, c
 from twolayer.data.csv_reader import CsvFile, decide_header
 from twolayer.data.files import TABLES, format_of, table_format
 from twolayer.data.frames import Frame, frame_of, labels_of_column, numbers_of, read_frame
-from twolayer.data.rows import MAX_CLASSES, MISSING, Labels, Raw, near_equal_notes
+from twolayer.data.labels import MAX_CLASSES, MISSING, Labels, near_equal_notes
+from twolayer.data.rows import Raw
 from twolayer.network.model import Array
 from twolayer.utils.text import counted, data_error, did_you_mean, shown, some
 
