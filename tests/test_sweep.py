@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ from twolayer.training import run as training
 from twolayer.utils import files
 from twolayer.utils.errors import DataError, RunError, TwoLayerError
 from twolayer.utils.files import read_json
-from twolayer.utils.workers.pool import JobResult, LocalPool
+from twolayer.utils.workers.pool import Job, JobResult, LocalPool
 
 PICTURES = ("against-keys.png", "best-curves.png")
 
@@ -531,6 +532,19 @@ def test_a_run_that_its_worker_broke_off_is_resumed_unless_that_always_happens(t
         assert re.match("broken off 3 times, last by (a )?signal ", ended[0][1].reason)
     finally:
         pool.close()
+
+
+def test_what_a_killed_caller_left_of_a_run_that_came_back_is_removed(tmp_path):
+    config = load_sweep(write_sweep(tmp_path)).config({"model.hidden": 4, "solver.learning_rate": 0.1}).model_dump()
+    there, runs = tmp_path / "there" / "a", tmp_path / "runs"
+    run_trial(config, there)
+    content = {path.name: path.read_bytes() for path in there.iterdir() if path.is_file()}
+    for name in (".a.01234567.tmp", ".a.old"):
+        (runs / name).mkdir(parents=True)
+    came_back = JobResult(Job("a", "", {"config": config}), (("finished", ""), content))
+    pool = SimpleNamespace(wait=lambda seconds: [came_back])
+    assert TrialWorkers(runs, pool, digests={}).wait(0) == [("a", ("finished", ""))]
+    assert [path.name for path in runs.iterdir()] == ["a"]
 
 
 @pytest.mark.usefixtures("in_process")

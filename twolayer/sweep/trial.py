@@ -222,7 +222,8 @@ class TrialWorkers:
         if files:
             config = dump_config(config_from_dict(result.job.arguments["config"]))  # with the paths of this machine
             run, aside = self._folder / result.job.name, self._folder / f".{result.job.name}.old"
-            shutil.rmtree(aside, ignore_errors=True)
+            for beginning in (aside, *leftovers(self._folder, run.name)):  # of a caller that was killed
+                shutil.rmtree(beginning, ignore_errors=True)
             if run.exists():
                 with explained(run, "cannot be replaced"):
                     run.rename(aside)
