@@ -159,6 +159,49 @@ def test_after_a_loss_the_first_thread_works_alone_for_a_while(shards, monkeypat
     assert made._threads_now(5) == 1
 
 
+@pytest.fixture
+def chunk_of(shards, monkeypatch):
+    """Returns an engine and a function that has it believe in a chunk of 5 steps: when it began and ended, in ticks,
+    and what was lost in waiting; it returns the ticks that this chunk might have lost."""
+    shards(2, threads=2, patience=100)
+    monkeypatch.setattr(engine, "RECOVERY", 32)
+    made, (X, y), teams, times = engine_of(np.float32, SolverSettings()), rows(np.float32), [], []
+
+    def steps(team, shards, rule, gemm, chunk, thread, *rest):
+        if thread == 0:
+            teams.append(team)
+            team.times[:] = times
+        return 0, 5, 5, 0.0
+
+    def run(*given):
+        times[:] = given
+        made.run(X, y, None, np.full(5, 0.01))
+        return teams[-1].patience
+
+    monkeypatch.setattr(engine, "run_steps", steps)
+    return made, run
+
+
+def test_a_loss_soon_after_another_doubles_the_time_alone(chunk_of):
+    made, run = chunk_of
+    times_alone, began = [], 10**9
+    for _ in range(7):
+        run(began, began + 300, 100)
+        times_alone.append((made._alone_until - began - 300) / 100)
+        began = made._alone_until
+    assert times_alone == [1, 2, 4, 8, 16, 32, 32]
+    began += 1000
+    run(began, began + 300, 100)  # a rare loss
+    assert made._alone_until == began + 400
+
+
+def test_a_long_chunk_may_lose_a_sixteenth_of_its_time(chunk_of):
+    _, run = chunk_of
+    assert run(0, 16_000, 0) == 100
+    assert run(16_000, 16_100, 0) == 1000
+    assert run(16_100, 16_200, 0) == 100
+
+
 def test_a_system_without_more_threads_is_no_obstacle(shards, monkeypatch):
     shards(2, threads=2)
     X, y = rows(np.float32)

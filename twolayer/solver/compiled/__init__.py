@@ -19,7 +19,7 @@ on one thread. So a training gives the same bytes on 1, 2 or 16 threads, also if
 
 That makes it safe to choose the threads by what the machine gives (`engine`, `sync`): a waiting thread offers the
 processor to others after a few microseconds, and where the first thread waits more than it works, it continues alone
-for a while.
+for a while, longer if it had to wait again soon.
 
     engine     the Engine and its threads        products  small products as loops and tiles, large ones by BLAS
     steps      the chunk, the step               layers    bias, ReLU, softmax, sums

@@ -24,9 +24,11 @@ from twolayer.utils.blas import at_most_threads, usable_threads
 __all__ = ["NumbaEngine"]
 
 WORTH_WAKING = 30_000_000  # multiplications of X W1 in a chunk from which on waking threads is worth it
-PATIENCE = 1 << 20  # ticks, well under a millisecond, that may be lost in waiting before it counts
+PATIENCE = 1 << 20  # ticks, well under a millisecond, that may be lost in waiting before it counts, in a short chunk
+SHARE = 16  # a longer chunk may lose this part of its time: other systems on a computer stop a thread now and then
 COMPILE_SECONDS = 7
-RECOVERY = 32  # times as long as threads have lost by waiting, the first one works alone
+RECOVERY = 32  # times as long as threads have lost by waiting, the first one works alone, at most
+RARE = 4  # times as long as what was lost: after a longer time together the first one is not alone for longer than that
 
 
 @contextlib.contextmanager
@@ -72,7 +74,8 @@ class NumbaEngine:
         self._fixed = team, shards_of(state, batch_size, split), rule_in_numbers(settings), gemm_address(dtype)
         self._pool: ThreadPoolExecutor | None = None  # helping threads, which sleep between chunks
         self._process = self._chunk = 0
-        self._alone_until = 0  # in ticks
+        self._step_ticks = self._alone_until = 0
+        self._recovery = 1  # times as long as the last loss
 
     @property
     def notice(self) -> str | None:
@@ -114,7 +117,10 @@ class NumbaEngine:
         """Run the chunk on as many threads as are worth it now."""
         self._chunk += 1
         threads = self._threads_now(len(losses))
-        common = *self._fixed, self._chunk
+        team, *network = self._fixed
+        if PATIENCE > 0:
+            team = team._replace(patience=max(PATIENCE, self._step_ticks * len(losses) // SHARE))
+        common = team, *network, self._chunk
 
         def help_as(thread: int) -> None:
             run_steps(*common, thread, threads, *chunk, losses, np.empty(1))
@@ -127,8 +133,12 @@ class NumbaEngine:
             self._chunk += 1
             self._orders[[THREADS, CHUNK]] = 1, self._chunk
             raise
-        if lost := int(self._times[2]):
-            self._alone_until = int(self._times[1]) + RECOVERY * lost
+        began, ended, lost = map(int, self._times)
+        self._step_ticks = (ended - began) // len(losses)
+        if lost:
+            is_rare = ended - self._alone_until > RARE * lost
+            self._recovery = min(RECOVERY, 1 if is_rare else 2 * max(self._recovery, 1))
+            self._alone_until = ended + self._recovery * lost
         return result
 
     def _call(self, help_as: Callable[[int], None], threads: int) -> bool:
