@@ -352,14 +352,20 @@ def test_an_epoch_broken_off_in_its_evaluation_counts_neither_as_epoch_nor_as_st
     assert solver.progress.best.value == 3.0
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_second_moment_that_overflows_is_a_divergence(problem, engine):
-    """Otherwise its parameter would never move again, and no message would say so."""
+def with_a_large_feature(problem, value):
+    """The problem in float32 with this number as the first feature of each row, which no hidden unit looks at yet."""
     params, X, y = problem
     params = params.map(lambda array: array.astype(np.float32))
     params.W1[0] = 0
     X = X.astype(np.float32)
-    X[:, 0] = 1e22
+    X[:, 0] = value
+    return params, X, y
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_second_moment_that_overflows_is_a_divergence(problem, engine):
+    """Otherwise its parameter would never move again, and no message would say so."""
+    params, X, y = with_a_large_feature(problem, 1e22)
     solver = Solver(params, X, y, engine=engine, optimizer="adam", learning_rate=1e-30, batch_size=N, epochs=1)
     with pytest.raises(DivergedError, match=r"diverged at step 1: loss \d"):
         list(solver)
@@ -370,11 +376,7 @@ def test_a_second_moment_that_overflows_is_a_divergence(problem, engine):
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_gradient_that_overflows_for_a_large_feature_is_a_divergence(problem, engine):
     """The compiled engine looks at the gradient where the rows, read once, are too large to know that it is finite."""
-    params, X, y = problem
-    params = params.map(lambda array: array.astype(np.float32))
-    params.W1[0] = 0
-    X = X.astype(np.float32)
-    X[:, 0] = -3e38
+    params, X, y = with_a_large_feature(problem, -3e38)
     solver = Solver(params._replace(W2=1000 * params.W2), X, y, engine=engine, batch_size=N // 2, epochs=1)
     with pytest.raises(DivergedError, match=r"diverged at step 1: loss \d"):
         list(solver)
