@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -196,9 +197,13 @@ class Caller:
     def said(self) -> str:
         return self.log.read_text()
 
-    def n_ended(self) -> int:
+    def ended(self) -> list[str]:
+        """Return the names of the runs whose end is in the journal, whose last line may not be written whole."""
         journal = self.folder / "journal.jsonl"
-        return journal.read_text().count('"run"') if journal.exists() else 0
+        return re.findall(r'^{"run": "([^"]+)".*}$', journal.read_text(), re.MULTILINE) if journal.exists() else []
+
+    def n_ended(self) -> int:
+        return len(self.ended())
 
     def results(self) -> bytes:
         """Wait for the end; return results.csv."""
