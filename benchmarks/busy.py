@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 import subprocess
@@ -76,7 +77,8 @@ def _steps_per_second(contestants: Sequence[Contestant]) -> float:
     """Let all of them train at the same time. Returns the mean of their rates."""
     for each in contestants:
         each.send({"seconds": SECONDS})
-    return statistics.mean(each.receive().get("steps_per_second", 0.0) for each in contestants)
+    times = [each.receive().get("us", [math.inf]) for each in contestants]
+    return statistics.mean(1e6 / statistics.mean(each) for each in times)
 
 
 @contextmanager

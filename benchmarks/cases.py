@@ -56,13 +56,6 @@ class Case:
         return int(np.clip(DATA_BYTES // (4 * self.shape.B * self.shape.D), 8, MAX_STEPS))
 
     @property
-    def passes(self) -> int:
-        """Passes timed in a round: enough for a few tenths of a second, and three at least."""
-        D, H, C, B = self.shape
-        multiplications = self.steps * B * (2 * D * H + 3 * H * C)
-        return int(np.clip(5e9 // multiplications, 3, 4))
-
-    @property
     def learning_rate(self) -> float:
         """The rate of each step: small enough that rounding does not grow into another result."""
         return 0.01 if self.optimizer == "sgd" else 0.001
@@ -86,7 +79,7 @@ def make_work(case: Case) -> Work:
     return Work(case, X, y, init_params(D, H, C, rng=rng))
 
 
-def final_loss(work: Work, params: Params) -> float:
+def loss_at(work: Work, params: Params) -> float:
     """Mean cross-entropy over the rows of the first batches (at most 10,000)."""
     X, y = work.X[:10_000], work.y[:10_000]
     S = forward(params, X).astype(np.float64)

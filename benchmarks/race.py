@@ -20,7 +20,8 @@ from benchmarks.entries import FLOOR
 from twolayer.utils.process import module_command, module_environment
 
 PAUSE_SECONDS = 0.3  # Intel's OpenMP spins longest, 0.2 s
-AGREEMENT = 1e-3  # of final losses, of which larger differences mean that it was not the same work
+SECONDS = 0.2  # that a turn is timed: the first milliseconds after a pause are slower
+AGREEMENT = 1e-3  # of losses, of which larger differences mean that it was not the same work
 
 
 @dataclass(frozen=True)
@@ -33,15 +34,15 @@ class Result:
         contestant: its name.
         median_us: microseconds per step, the median over all timed passes.
         rounds_us: the median of each round, in which all contestants had their turn.
-        final_loss: mean cross-entropy after all of them; None for the products alone, which train nothing.
+        loss: mean cross-entropy after the first few passes; None for the products alone, which train nothing.
         threads: that its products may use.
-        same_work: whether the final loss is that of plain NumPy.
+        same_work: whether the loss is that of plain NumPy.
     """
 
     shape: str
     contestant: str
     median_us: float
-    final_loss: float | None
+    loss: float | None
     optimizer: str
     threads: int
     same_work: bool
@@ -119,13 +120,13 @@ def race(
     with ExitStack() as stack:
         contestants = [stack.enter_context(Contestant(name, "benchmarks.worker", name)) for name in names]
         for case in cases:
-            say(f"{case.shape} {case.optimizer}: {case.steps} steps a pass, {case.passes} passes a round")
+            say(f"{case.shape} {case.optimizer}: {case.steps} steps a pass")
             request = {"shape": case.shape, "optimizer": case.optimizer}
-            runners: list[Contestant] = []
+            runners: dict[Contestant, dict[str, Any]] = {}
             for contestant in contestants:
                 answer = contestant.ask(request)
-                if answer.get("ready"):
-                    runners.append(contestant)
+                if "loss" in answer:
+                    runners[contestant] = answer
                 else:
                     reason = answer.get("reason", "its process died")
                     left_out.append(f"{contestant.name} at {case.shape} {case.optimizer}: {reason}")
@@ -133,26 +134,25 @@ def race(
     return results, left_out
 
 
-def _run_case(case: Case, runners: Sequence[Contestant], rounds: int) -> list[Result]:
-    times: dict[str, list[list[float]]] = {runner.name: [] for runner in runners}
+def _run_case(case: Case, runners: Mapping[Contestant, dict[str, Any]], rounds: int) -> list[Result]:
+    times: dict[Contestant, list[list[float]]] = {runner: [] for runner in runners}
     for _ in range(rounds):
         for runner in runners:
             time.sleep(PAUSE_SECONDS)
-            times[runner.name].append(runner.ask({"round": case.passes}).get("us", []))
-    ends = {runner.name: runner.ask({"finish": True}) for runner in runners}
-    losses = {name: end["final_loss"] for name, end in ends.items() if end and name != FLOOR}
+            times[runner].append(runner.ask({"seconds": SECONDS}).get("us", []))
+    losses = {runner.name: answer["loss"] for runner, answer in runners.items() if runner.name != FLOOR}
     expected = losses.get("plain NumPy", next(iter(losses.values()), 0.0))
     return [
         Result(
             shape=str(case.shape),
-            contestant=name,
-            median_us=statistics.median(us for each in times[name] for us in each),
-            final_loss=losses.get(name),
+            contestant=runner.name,
+            median_us=statistics.median(us for each in times[runner] for us in each),
+            loss=losses.get(runner.name),
             optimizer=case.optimizer,
-            threads=end["threads"],
-            same_work=name == FLOOR or abs(losses[name] - expected) <= AGREEMENT,
-            rounds_us=tuple(statistics.median(each) for each in times[name]),
+            threads=answer["threads"],
+            same_work=runner.name == FLOOR or abs(losses[runner.name] - expected) <= AGREEMENT,
+            rounds_us=tuple(statistics.median(each) for each in times[runner]),
         )
-        for name, end in ends.items()
-        if end and all(times[name])
+        for runner, answer in runners.items()
+        if all(times[runner])
     ]

@@ -63,7 +63,7 @@ def step_table(results: Sequence[Result]) -> str:
     rows += [[*case, *(cells.get((*case, name), "-") for name in names)] for case in cases]
     lines = ["Microseconds per step, median:", "", align(rows)]
     if any(not result.same_work for result in results):
-        lines.append(f"* the final loss is more than {AGREEMENT:g} from plain NumPy's: not the same work")
+        lines.append(f"* the loss is more than {AGREEMENT:g} from plain NumPy's: not the same work")
     counts = sorted({result.threads for result in results})
     lines.append(f"threads that products may use: {', '.join(map(str, counts))}")
     return "\n".join(lines)

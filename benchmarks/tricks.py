@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.cases import Shape
-from benchmarks.race import Contestant
+from benchmarks.race import SECONDS, Contestant
 from benchmarks.worker import serve
 
 
@@ -66,7 +66,9 @@ def measure_tricks(rounds: int, say: Callable[[str], None] = lambda _: None) -> 
             engines = [engine, Contestant("without", "benchmarks.tricks", name, variables=cache)]
             for each in engines:
                 stack.enter_context(each).ask({"shape": trick.shape, "optimizer": "momentum"})
-            turns = [[statistics.median(each.ask({"round": 4})["us"]) for each in engines] for _ in range(rounds)]
+            turns = [
+                [statistics.median(each.ask({"seconds": SECONDS})["us"]) for each in engines] for _ in range(rounds)
+            ]
         ratio = statistics.median(without / with_it for with_it, without in turns)
         gains.append(Gain(name, trick.shape, *(statistics.median(each) for each in zip(*turns, strict=True)), ratio))
     return gains

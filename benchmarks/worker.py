@@ -1,22 +1,24 @@
 """One contestant's process: it reads a request a line and answers each with a line, until its input ends.
 
-{"shape": [64, 32, 10, 64], "optimizer": "sgd"}   gets ready, does one pass to warm up -> {"ready": true}
-{"round": 3}                                      times that many passes, after one that is not timed
+{"shape": [64, 32, 10, 64], "optimizer": "sgd"}   gets ready and does some passes, always as many
+                                                  -> {"loss": after them, "threads": ...} or {"reason": why it cannot}
+{"seconds": 0.2}                                  times passes for that long, after one that is not timed
                                                   -> {"us": [microseconds per step, ...]}
-{"seconds": 0.7}                                  runs passes for that time -> {"steps_per_second": ...}
-{"finish": true}                                  -> {"final_loss": ..., "threads": ...}
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
 import time
 from typing import IO, Any
 
-from benchmarks.cases import Case, Shape, final_loss, make_work
+from benchmarks.cases import Case, Shape, loss_at, make_work
 from benchmarks.entries import ENTRIES
+
+PASSES = 3  # before the loss is compared, and at least in a turn
 
 
 def serve(name: str, requests: IO[str], answers: IO[str]) -> None:
@@ -30,30 +32,21 @@ def serve(name: str, requests: IO[str], answers: IO[str]) -> None:
             work = make_work(Case(Shape(*request["shape"]), request["optimizer"]))
             try:
                 ready = ENTRIES[name].prepare(work)
-                ready.run_pass()
-                answer = {"ready": True}
+                for _ in range(PASSES):
+                    ready.run_pass()
+                answer = {"loss": loss_at(work, ready.params()), "threads": threads(name)}
             except Exception as error:  # a peer that fails is left out by name, whatever it raises
                 words = str(error).strip().splitlines() or [""]
-                answer = {"ready": False, "reason": f"{type(error).__name__}: {words[0]}"[:200]}
-        elif "round" in request:
-            ready.run_pass()
-            answer = {"us": [_timed_pass(ready.run_pass, work.case.steps) for _ in range(request["round"])]}
-        elif "seconds" in request:
-            began, passes = time.perf_counter(), 0
-            while (elapsed := time.perf_counter() - began) < request["seconds"] or not passes:
-                ready.run_pass()
-                passes += 1
-            answer = {"steps_per_second": passes * work.case.steps / elapsed}
+                answer = {"reason": f"{type(error).__name__}: {words[0]}"[:200]}
         else:
-            answer = {"final_loss": final_loss(work, ready.params()), "threads": threads(name)}
+            ready.run_pass()
+            times = [time.perf_counter()]
+            while times[-1] - times[0] < request["seconds"] or len(times) <= PASSES:
+                ready.run_pass()
+                times.append(time.perf_counter())
+            answer = {"us": [(end - begin) / work.case.steps * 1e6 for begin, end in itertools.pairwise(times)]}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
-
-
-def _timed_pass(run_pass: Any, steps: int) -> float:
-    began = time.perf_counter()
-    run_pass()
-    return (time.perf_counter() - began) / steps * 1e6
 
 
 def threads(name: str) -> int:
