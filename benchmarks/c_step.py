@@ -20,6 +20,9 @@ from twolayer.utils.blas import gemm_of_numpy
 SOURCE = r"""
 #include <math.h>
 #include <stdint.h>
+#ifdef __SSE__
+#include <xmmintrin.h>
+#endif
 typedef void (*Gemm)(const char*, const char*, const int64_t*, const int64_t*, const int64_t*, const float*,
                      const float*, const int64_t*, const float*, const int64_t*, const float*, float*, const int64_t*);
 static Gemm blas;
@@ -54,10 +57,15 @@ static void update_bias(int64_t k, int64_t m, const float* G, float* b, float* v
     for (int64_t j = 0; j < m; j++) b[j] += v[j];
 }
 int64_t run(void* address, int64_t steps, int64_t B, int64_t D, int64_t H, int64_t C, const float* X, const int64_t* y,
-           float** q, float** v, float* A1, float* S, float* dZ1, float a, float r, float mu,
+            float** q, float** v, float* A1, float* S, float* dZ1, float a, float r, float mu,
             double* losses) { /* returns the steps done */
+    int64_t step = 0;
     blas = (Gemm)address;
-    for (int64_t step = 0; step < steps; step++, X += B * D, y += B) {
+#ifdef __SSE__ /* results too small for a normal number become 0, as x86 takes many times as long with them */
+    unsigned control = _mm_getcsr();
+    _mm_setcsr(control | 0x8000);
+#endif
+    for (; step < steps; step++, X += B * D, y += B) {
         double loss = 0;
         for (int64_t i = 0; i < B * H; i++) A1[i] = 0;
         gemm(0, 0, B, D, H, 1, X, q[0], 0, A1);
@@ -77,7 +85,7 @@ int64_t run(void* address, int64_t steps, int64_t B, int64_t D, int64_t H, int64
             loss += logf(total) - own;
         }
         losses[step] = loss / B;
-        if (!isfinite(loss)) return step;
+        if (!isfinite(loss)) break;
         for (int64_t i = 0; i < B * H; i++) dZ1[i] = 0;
         gemm(0, 1, B, C, H, 1, S, q[2], 0, dZ1);
         for (int64_t i = 0; i < B * H; i++) dZ1[i] = A1[i] > 0 ? dZ1[i] : 0;
@@ -86,7 +94,10 @@ int64_t run(void* address, int64_t steps, int64_t B, int64_t D, int64_t H, int64
         update(D, B, H, X, dZ1, q[0], v[0], a, r, mu);
         update_bias(B, H, dZ1, q[1], v[1], a, mu);
     }
-    return steps;
+#ifdef __SSE__
+    _mm_setcsr(control);
+#endif
+    return step;
 }
 """
 

@@ -185,6 +185,41 @@ def test_products_are_scipys_where_numpys_cannot_be_called(dtype, monkeypatch):
         np.testing.assert_allclose(out, A @ B, rtol=0, atol=k * 20 * np.finfo(dtype).eps)
 
 
+@pytest.mark.skipif(not jit._X86, reason="numbers below the normal ones become 0 on x86 alone")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_numbers_below_the_normal_ones_become_zero_in_a_chunk_and_nowhere_else(threads, monkeypatch):
+    """A velocity without gradients halves at each step: kept as it is, it would slow each of them."""
+    monkeypatch.setattr(compiled_engine, "usable_threads", lambda: threads)
+    monkeypatch.setattr(compiled_engine, "WORTH_WAKING", 0)
+    tiny, zero = np.float32(np.finfo(np.float32).tiny), np.float32(0)
+    D, H, C, B = 64, 100, 3, 4
+    state = TrainingState(
+        flat_copy(init_params(D, H, C, rng=np.random.default_rng(0))), [flat_zeros(D, H, C, np.float32)]
+    )
+    velocity = state.slots[0].params.W1
+    velocity[:] = 2.5 * tiny
+    engine = make_engine("numba", state, SolverSettings(optimizer="momentum", momentum=0.5, reg=0), B)
+    rows = np.zeros((2 * B, D), np.float32), np.zeros(2 * B, np.intp)
+    engine.run(*rows, None, np.full(1, 0.1))
+    np.testing.assert_array_equal(velocity, 1.25 * tiny)
+    engine.run(*rows, None, np.full(2, 0.1))
+    np.testing.assert_array_equal(velocity, zero)
+    assert tiny / np.float32(2) > zero
+    if engine._pool:
+        assert engine._pool.submit(lambda: tiny / np.float32(2)).result() > zero
+
+
+@pytest.mark.parametrize("optimizer", ["rmsprop", "adam", "adamw"])
+def test_an_epsilon_too_small_for_a_step_still_keeps_0_from_being_divided_by_0(optimizer):
+    D, H, C, B = 4, 5, 3, 2
+    slots = [flat_zeros(D, H, C, np.float32) for _ in range(OPTIMIZERS[optimizer].n_slots)]
+    state = TrainingState(flat_copy(init_params(D, H, C, rng=np.random.default_rng(0))), slots)
+    before = state.flat.params.W1.copy()
+    engine = make_engine("numba", state, SolverSettings(optimizer=optimizer, epsilon=1e-40, reg=0), B)
+    engine.run(np.zeros((B, D), np.float32), np.zeros(B, np.intp), None, np.full(1, 0.1))
+    np.testing.assert_array_equal(state.flat.params.W1, before)
+
+
 @pytest.mark.parametrize(("dtype", "lowest"), [(np.float32, -87.0), (np.float64, -708.0)])
 def test_the_exponential_is_right_to_two_units_in_the_last_place(dtype, lowest):
     @numba.njit

@@ -160,6 +160,32 @@ def pause(typingctx: Any) -> Any:
     return types.void(), codegen
 
 
+FLUSH = 1 << 15  # of x86's float control: results too small for a normal number become 0
+
+
+@numba.extending.intrinsic  # type: ignore[untyped-decorator]
+def float_control(typingctx: Any, keep: Any, more: Any) -> Any:
+    """Change how the processor computes floats in this thread: the bits `keep` stay as they are, `more` are set.
+
+    Returns:
+        The bits before; 0 on other processors than x86, which are left as they are.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        if not _X86:
+            return ir.IntType(32)(0)
+        place = cgutils.alloca_once(builder, ir.IntType(32))
+        pointer = builder.bitcast(place, ir.IntType(8).as_pointer())
+        kind = ir.FunctionType(_void, [pointer.type])
+        builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse.stmxcsr"), [pointer])
+        before = builder.load(place)
+        builder.store(builder.or_(builder.and_(before, values[0]), values[1]), place)
+        builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse.ldmxcsr"), [pointer])
+        return before
+
+    return types.int32(types.int32, types.int32), codegen
+
+
 @numba.extending.intrinsic  # type: ignore[untyped-decorator]
 def ticks(typingctx: Any) -> Any:
     """The processor's time-stamp counter: 1 to 5 a nanosecond on x86, fewer on ARM; only ratios of them count here."""

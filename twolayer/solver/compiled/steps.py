@@ -4,7 +4,7 @@ import math
 
 from twolayer.network.model import Array
 from twolayer.solver.compiled import layers, sync
-from twolayer.solver.compiled.jit import compiled_and_kept, compiled_apart, compiled_within, ticks
+from twolayer.solver.compiled.jit import FLUSH, compiled_and_kept, compiled_apart, compiled_within, float_control, ticks
 from twolayer.solver.compiled.partition import Shard, Shards, copy_shards, shard_at
 from twolayer.solver.compiled.products import PLAIN, TRANSPOSED, product, product_tt
 from twolayer.solver.compiled.sync import Team
@@ -42,6 +42,7 @@ def run_steps(
     threads = sync.join_chunk(team, chunk, thread) if thread else sync.begin_chunk(team, chunk, threads)
     if thread and threads == 1:
         return FINISHED, 0, t, math.nan
+    control = float_control(-1, FLUSH)
     n_shards = len(shards.at)
     first, last = n_shards * thread // threads, n_shards * (thread + 1) // threads
     copy_shards(False, shards, first, last)
@@ -56,6 +57,7 @@ def run_steps(
         if parting:
             sync.barrier(team, thread, threads)
             if thread:
+                float_control(0, control)
                 return outcome, k, t, loss
             threads, last = 1, n_shards
     copy_shards(True, shards, first, last)
@@ -66,6 +68,7 @@ def run_steps(
             team.times[2] = max(team.times[2], 1)
         else:
             team.times[2] = 0
+    float_control(0, control)
     return outcome, k, t, loss
 
 

@@ -31,7 +31,8 @@ class Rule(NamedTuple):
 
 def rule_in_numbers(settings: SolverSettings) -> Rule:
     """Return what compiled code needs of the settings."""
-    numbers = [settings.momentum, settings.rho, settings.beta1, settings.beta2, settings.epsilon]
+    epsilon = max(settings.epsilon, float(np.finfo(np.float32).tiny))  # a smaller one would be 0 in steps
+    numbers = [settings.momentum, settings.rho, settings.beta1, settings.beta2, epsilon]
     return Rule(CODES[settings.optimizer], np.array(numbers), settings.reg, settings.max_grad_norm or 0.0)
 
 
