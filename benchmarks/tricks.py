@@ -41,6 +41,7 @@ TRICKS = {
     "tiles, larger products": Trick(Shape(784, 128, 10, 128), "products", {"CACHED_BYTES": 0, "PAGES": 0}),
     "fetching ahead": Trick(Shape(64, 32, 10, 64), "steps", {"AHEAD": 0}),
     "bounds in place of norms": Trick(Shape(784, 128, 10, 128), "layers", {"BOUND": 0.0}),
+    "tiny numbers as 0": Trick(Shape(4, 10, 3, 5), "steps", {"FLUSH": 0}),
     "exponentials in registers": Trick(Shape(64, 32, 10, 64), "layers", {"exp_of_nonpositive": np.exp}),
 }
 

@@ -13,6 +13,9 @@ step is, for each shard:
 Where the whole gradient is asked for (its norm, clipping) or might not be finite, a second barrier comes before all
 updates. A chunk begins with copies of the parameters into the shards, and ends with copies back.
 
+During a chunk, numbers too small for a normal float become 0 (x86): with the rests of probabilities near 0 and of
+averages without gradients, a processor takes several times as long.
+
 A thread does this for some of the shards, the first thread also the bookkeeping. Which thread does a shard changes no
 bit: a shard's numbers come from its own arrays and the ordered sum, and BLAS, where products are large, multiplies
 on one thread. So a training gives the same bytes on 1, 2 or 16 threads, also if that changes in mid-training.
