@@ -155,6 +155,7 @@ def test_after_a_loss_the_first_thread_works_alone_for_a_while(shards, monkeypat
     made.run(X, y, None, np.full(5, 0.01))
     assert made._threads_now(5) == 2
     monkeypatch.setattr(engine, "RECOVERY", 1 << 40)
+    made._recovery = 1
     made.run(X, y, None, np.full(5, 0.01))
     assert made._threads_now(5) == 1
 

@@ -137,7 +137,7 @@ class NumbaEngine:
         self._step_ticks = (ended - began) // len(losses)
         if lost:
             is_rare = ended - self._alone_until > RARE * lost
-            self._recovery = min(RECOVERY, 1 if is_rare else 2 * max(self._recovery, 1))
+            self._recovery = min(RECOVERY, 1 if is_rare else 2 * self._recovery)
             self._alone_until = ended + self._recovery * lost
         return result
 
