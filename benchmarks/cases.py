@@ -12,7 +12,7 @@ from twolayer.network.model import Array, Params, forward, init_params
 REG = 1e-4
 MOMENTUM = 0.9
 DATA_BYTES = 32 << 20  # of rows in a pass: more than a second-level cache, as real data are
-MAX_STEPS = 500  # in a pass
+MAX_STEPS = 2000  # in a pass
 
 
 class Shape(NamedTuple):

@@ -87,8 +87,8 @@ def test_a_worker_answers_line_by_line(short):
     ready, timed = map(json.loads, answers.getvalue().splitlines())
     assert 0 < ready["loss"] < np.log(3)
     assert ready["threads"] >= 1
-    assert len(timed["us"]) == 3
-    assert min(timed["us"]) > 0
+    assert len(timed["us"]) == 1
+    assert timed["us"][0] > 0
 
 
 def test_a_contestant_that_fails_is_left_out_with_its_own_words(monkeypatch):
