@@ -120,7 +120,8 @@ def race(
     with ExitStack() as stack:
         contestants = [stack.enter_context(Contestant(name, "benchmarks.worker", name)) for name in names]
         for case in cases:
-            say(f"{case.shape} {case.optimizer}: {case.steps} steps a pass")
+            name = f"{case.shape} {case.optimizer}"
+            say(f"{name}: {case.steps} steps a pass")
             request = {"shape": case.shape, "optimizer": case.optimizer}
             runners: dict[Contestant, dict[str, Any]] = {}
             for contestant in contestants:
@@ -129,8 +130,11 @@ def race(
                     runners[contestant] = answer
                 else:
                     reason = answer.get("reason", "its process died")
-                    left_out.append(f"{contestant.name} at {case.shape} {case.optimizer}: {reason}")
-            results += _run_case(case, runners, rounds)
+                    left_out.append(f"{contestant.name} at {name}: {reason}")
+            found = _run_case(case, runners, rounds)
+            died = {runner.name for runner in runners} - {result.contestant for result in found}
+            left_out += [f"{contestant} at {name}: its process died" for contestant in sorted(died)]
+            results += found
     return results, left_out
 
 

@@ -19,7 +19,7 @@ from benchmarks.__main__ import command
 from benchmarks.busy import busy_table, measure_busy
 from benchmarks.cases import REG, SHAPES, Case, Shape, Work, loss_at, make_work
 from benchmarks.entries import ENTRIES, FLOOR
-from benchmarks.race import Result, race
+from benchmarks.race import Contestant, Result, race
 from benchmarks.scaling import fit_line, measure_scaling
 from benchmarks.startup import SCRIPT_BEGIN, SCRIPT_END, SCRIPT_NUMPY, Used, startup_lines
 from benchmarks.table import ratio_table, step_table
@@ -110,6 +110,18 @@ def test_a_race_gives_a_result_for_each_contestant_and_names_who_cannot_run(monk
     assert results[2].loss is None
     assert len(left_out) == 1
     assert left_out[0].startswith("unknown at 4-3-2-1000 sgd: ")
+
+
+def test_a_contestant_that_dies_in_the_race_is_named(monkeypatch):
+    ask = Contestant.ask
+    monkeypatch.setattr(
+        Contestant,
+        "ask",
+        lambda self, request: {} if "seconds" in request and self.name == FLOOR else ask(self, request),
+    )
+    results, left_out = race(["plain NumPy", FLOOR], [Case(Shape(4, 3, 2, 1000))], rounds=1)
+    assert [result.contestant for result in results] == ["plain NumPy"]
+    assert left_out == [f"{FLOOR} at 4-3-2-1000 sgd: its process died"]
 
 
 RESULTS = [

@@ -192,7 +192,7 @@ def test_numbers_below_the_normal_ones_become_zero_in_a_chunk_and_nowhere_else(t
     monkeypatch.setattr(compiled_engine, "usable_threads", lambda: threads)
     monkeypatch.setattr(compiled_engine, "WORTH_WAKING", 0)
     tiny, zero = np.float32(np.finfo(np.float32).tiny), np.float32(0)
-    D, H, C, B = 64, 100, 3, 4
+    D, H, C, B = 64, 100, 10, 32  # two shards
     state = TrainingState(
         flat_copy(init_params(D, H, C, rng=np.random.default_rng(0))), [flat_zeros(D, H, C, np.float32)]
     )
@@ -205,6 +205,7 @@ def test_numbers_below_the_normal_ones_become_zero_in_a_chunk_and_nowhere_else(t
     engine.run(*rows, None, np.full(2, 0.1))
     np.testing.assert_array_equal(velocity, zero)
     assert tiny / np.float32(2) > zero
+    assert (engine._pool is not None) == (threads > 1)
     if engine._pool:
         assert engine._pool.submit(lambda: tiny / np.float32(2)).result() > zero
 
